@@ -1,9 +1,11 @@
-"""What `make reference` does: writes what docs/reference has from the code. The commands come from click."""
+"""What `make reference` does: writes what docs/reference has from the code, which are commands, settings and JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,35 @@ from made import fill, keep
 from releaser.answers import ANSWERS, RUN
 from releaser.cli import cli
 from releaser.cli.command import SECTIONS
+from releaser.pipelines.config import LATER
+from releaser.site import values
+from releaser.site.addresses import addresses, sender
+from releaser.site.schema import comments, spell_in_line
+from releaser.site.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _COMMON = {"--project", "--json", "--verbose", "--quiet", "--help"}
+_FOUND_OUT = {*LATER, "state_dir", "environment", "group", "test_command", "uv", "restart_file", "passenger_app_root"}
+_FOUND_OUT |= {"mail_from", "unix_group"}
+#: How a value is written, by what reads it, in the words of the table in docs/reference/settings.md.
+_KINDS: dict[Any, str] = {
+    **dict.fromkeys((values.text, values.visible, values.non_empty, values.interpreter, values.host, sender), "text"),
+    **dict.fromkeys((values.path, values.file_inside, values.socket_path), "path"),
+    **dict.fromkeys((values.duration, values.limit, values.interval, values.jitter), "length of time"),
+    **dict.fromkeys((values.count, values.jobs, values.port), "whole number"),
+    **dict.fromkeys((values.ids, values.names, values.services, values.statuses, values.windows), "list"),
+    values.paths: "list of paths",
+    values.patterns: "list of patterns",
+    values.package_patterns: "list of packages",
+    values.flag: "on or off",
+    values.command: "command",
+    values.url_or_command: "URL or command",
+    values.url_or_none: "URL, or `none`",
+    addresses: "addresses",
+}
 _SCHEMAS = """# JSON schemas
 
 What each command prints with `--json`, as JSON Schema. [Exit codes and JSON](exit-codes-and-json.md) says what the
@@ -34,6 +59,7 @@ def main() -> int:
     """Write the pages, or with `--check` tell whether they are up to date."""
     is_right = [
         fill(REFERENCE / "commands.md", dict(_commands())),
+        fill(REFERENCE / "settings.md", dict(_settings())),
         keep(REFERENCE / "json-schemas.md", _schemas()),
     ]
     return int("--check" in sys.argv[1:] and not all(is_right))
@@ -63,6 +89,23 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
     options = [one for one in options if bool(_COMMON & {*one.opts}) is common]
     records = [record for one in options if (record := one.get_help_record(context))]
     return [(f"`{names}`", meaning.replace("  [", " [")) for names, meaning in records]
+
+
+def _settings() -> Iterator[tuple[str, str]]:
+    said = comments(Settings)
+    for one in fields(Settings):
+        spec = one.metadata["spec"]
+        if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
+            *words, last = [f"`{word}`" for word in spec.parse.args[0]]
+            kind = f"{', '.join(words)} or {last}"
+        else:
+            kind = "table by package" if isinstance(spec.parse, partial) else _KINDS[spec.parse]
+        default = "found out" if one.name in _FOUND_OUT else "none"
+        if one.default not in {None, ()}:
+            default = f"`{spell_in_line(one.default, spec.parse)}`"
+        facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{one.name.upper()}`"]
+        facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
+        yield one.name, f"### `{one.name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[one.name]}"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

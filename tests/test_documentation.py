@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,10 @@ from releaser.releases.listing import Row
 from releaser.releases.quarantine import CandidateKey, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import Answer, LeftBehind, Outcome
+from releaser.site.loading import Loaded, load
 from releaser.site.run_lock import Holder
 from releaser.site.schema import json_schema, spell
-from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, Loaded, Settings, load
+from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, Settings
 from releaser.site.site import Pulled
 from tests.support.commands import git_executable
 from tests.support.markdown import Page, code_words
@@ -174,26 +175,6 @@ def _parse(words: list[str]) -> None:
 # Settings
 
 
-def test_every_setting_has_a_section_and_no_other_has() -> None:
-    assert set(SETTINGS.sections(3)) - {"The .env file"} == {field.name for field in fields(Settings)}
-
-
-@by_setting
-def test_names_and_default_of_a_setting_are_those_of_the_code(setting: str) -> None:
-    documented = _facts(setting)
-    assert documented["environment"] == f"{PREFIX}{setting.upper()}"
-    assert tuple(filter(None, [documented["alias"]])) == SPECS[setting].aliases
-    default = next(field.default for field in fields(Settings) if field.name == setting)
-    assert default is not MISSING
-    written = documented["default"]
-    if written in {"none", "found out"}:
-        assert default is None
-    else:
-        (value,) = code_words(written)
-        in_toml = tomllib.loads(f"value = {value}")["value"] if value in {"[]", "{}", '""'} else value
-        assert SPECS[setting].parse(in_toml) == default
-
-
 @by_setting
 def test_every_setting_has_an_example_that_works(setting: str) -> None:
     (block,) = SETTINGS.sections(3)[setting].blocks
@@ -241,17 +222,6 @@ def test_the_older_updaters_names_are_in_the_page_on_moving() -> None:
     table = page.sections(2)["What maps to what"].table("before", "now")
     named = {word for row in table for word in code_words(row[0])}
     assert {alias for spec in SPECS.values() for alias in spec.aliases} <= named
-
-
-def _facts(setting: str) -> dict[str, str]:
-    line = SETTINGS.sections(3)[setting].prose.strip().splitlines()[0]
-    found = re.fullmatch(
-        r"Default: (?P<default>`[^`]+`|none|found out)\. Environment: `(?P<environment>\w+)`\."
-        r"(?: Alias: `(?P<alias>\w+)`\.)?",
-        line,
-    )
-    assert found, f"{setting}: the first line must name default and environment, but is {line!r}"
-    return {name: value or "" for name, value in found.groupdict().items()}
 
 
 def _load_example(block: Block) -> Loaded:

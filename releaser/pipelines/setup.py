@@ -16,9 +16,10 @@ from releaser.pipelines.schedule import scheduler_of
 from releaser.reporting.way import mail_transport, send_test_mail
 from releaser.site.addresses import parse_address
 from releaser.site.conventions import choose_dependency_group
+from releaser.site.loading import Loaded, load, read_variables
 from releaser.site.schema import spell
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
-from releaser.site.settings import SPECS, Loaded, load, read_variables
+from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_program
 from releaser.system.words import secrets_in_urls

@@ -17,9 +17,10 @@ from releaser.reporting.lock_diff import lock_diff
 from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
 from releaser.reporting.way import mail_transport, sender_of
 from releaser.run import cleaned_problems
+from releaser.site.loading import load
 from releaser.site.ownership import Ownership
 from releaser.site.project import Project
-from releaser.site.settings import Settings, load, this_host
+from releaser.site.settings import Settings, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
 from releaser.system.process import Runner

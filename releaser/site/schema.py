@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import fields
@@ -111,16 +112,15 @@ def describe(parse: Parser) -> Schema:
 
 def json_schema() -> Schema:
     """Return the JSON Schema of `[tool.releaser]` in pyproject.toml."""
-    properties = {}
+    properties, said = {}, comments(Settings)
     for one in fields(Settings):
         parse: Parser = one.metadata["spec"].parse
         schema = describe(parse)
         if one.default is not None:
             schema = {"default": spell(one.default, parse), **schema}
-        if "enum" not in schema:
-            said = parse.func if isinstance(parse, partial) else parse
-            schema = {"description": inspect.cleandoc(said.__doc__ or "").partition("\n\n")[0], **schema}
-        properties[one.name] = schema
+        form = parse.func if isinstance(parse, partial) else parse
+        how = "" if "enum" in schema else inspect.cleandoc(form.__doc__ or "").partition("\n\n")[0]
+        properties[one.name] = {"description": f"{said[one.name]} {how}".strip(), **schema}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "[tool.releaser] in pyproject.toml",
@@ -128,6 +128,13 @@ def json_schema() -> Schema:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def comments(kind: type) -> dict[str, str]:
+    """Return what the comments above the fields of a class, and of those that it is made from, say of them."""
+    source = "\n".join(inspect.getsource(one) for one in reversed(kind.__mro__[:-1]))
+    found = re.findall(r"((?:^    #: .*\n)+)    (\w+): ", source, re.MULTILINE)
+    return {name: " ".join(line.strip().removeprefix("#: ") for line in text.splitlines()) for text, name in found}
 
 
 def spell(value: Any, parse: Parser) -> Any:

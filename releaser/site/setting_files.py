@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import PreflightError, refuse
-from releaser.site.settings import PREFIX, SPECS, read_variables
+from releaser.site.loading import read_variables
+from releaser.site.settings import PREFIX, SPECS
 from releaser.system.files import read_file, replace_file
 
 if TYPE_CHECKING:

@@ -1,71 +1,17 @@
-"""Every setting and where it comes from: defaults, pyproject.toml, files of variables, the environment."""
+"""Every setting: what it is for, its default, and how it is read."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, sender
-from releaser.site.ownership import readable_by_all
-from releaser.system.files import read_text
-from releaser.system.words import secrets_in_variables
 
 if TYPE_CHECKING:
     from releaser.site.windows import Window
-
-
-_REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variables:
-    """The variables of a file, and what is wrong with it."""
-
-    values: Mapping[str, str]
-    findings: tuple[Finding, ...] = ()
-
-
-def read_variables(path: Path, *, setting: str = "") -> Variables:
-    """Read the `.env` of a project, in which `${NAME}` stands for another variable; it need not be there.
-
-    A file that a `setting` names is read much as systemd reads an EnvironmentFile: nothing is interpolated.
-    """
-    said, findings, sound = f"{setting} {path}".lstrip(), [], ""
-    try:
-        text = read_text(path, encoding="utf-8-sig")
-    except FileNotFoundError:
-        missing = Finding(f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
-        return Variables(values={}, findings=(missing,) if setting else ())
-    except (OSError, UnicodeDecodeError) as error:
-        advice = "Let this user read it; it must be UTF-8 text."
-        return Variables(values={}, findings=(Finding(f"{said} cannot be read: {error}", advice=advice),))
-    from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
-    from dotenv.parser import parse_stream
-
-    for binding in parse_stream(io.StringIO(_REMARK.sub("", text) if setting else text)):
-        if binding.error:
-            blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
-            number = binding.original.line + blank.count("\n")
-            message = f"{path}, line {number}: not of the form NAME=value"
-            findings.append(Finding(message, advice="Correct or remove the line."))
-        else:
-            sound += binding.original.string
-    values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
-    findings += [
-        Finding(f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
-        for name, value in values.items()
-        if value is None and (setting or _is_ours(name))
-    ]
-    given = {name: value for name, value in values.items() if value is not None}
-    return Variables(values=given, findings=tuple(findings))
 
 
 PREFIX = "RELEASER_"
@@ -76,7 +22,6 @@ Hook = Literal["before_build", "before_live", "after_static", "after_live", "on_
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 #: What hooks find in their environment, and releaser itself takes no setting from.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-_TABLE = "tool.releaser."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,218 +39,210 @@ def _setting(default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, .
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself."""
+    """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself.
 
+    What stands above a field is what `config --schema` and the documentation say of it.
+    """
+
+    #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
     state_dir: str | None = _setting(None, values.path)
+    #: What this host is, which decides the dependency group that is installed.
     environment: str | None = _setting(None, values.choice("staging", "production", "local"))
+    #: The dependency group that is installed beside the project's own dependencies; `none` for no group.
     group: str | None = _setting(None, values.non_empty)
+    #: The branch that must be checked out, and that is pulled and pushed.
     branch: str = _setting("main", values.non_empty)
+    #: Where the symlink stands that leads to the live release.
     venv: str = _setting(".venv", values.non_empty)
+    #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
     environment_file: str | None = _setting(None, values.path)
+    #: The uv program, 0.12 or newer, as an absolute path.
     uv: str | None = _setting(None, values.path, aliases=("AUTO_UPDTR__UV_PATH",))
+    #: The time limit of all locking in one run, and of each other call of uv.
     uv_timeout: float = _setting(1800.0, values.limit)
+    #: The Python that releases are made with, as `uv --python` takes it; it must be installed already.
     python: str | None = _setting(None, values.interpreter)
+    #: How far a version may go from the locked one.
     upgrade: Literal["all", "minor", "patch"] = _setting("all", values.choice(*LEVELS))
+    #: The same as `upgrade`, for single packages.
     upgrade_packages: tuple[tuple[str, Level], ...] = _setting((), values.by_package(values.choice(*LEVELS)))
+    #: The packages that are left as they are locked.
     ignore: tuple[str, ...] = _setting((), values.package_patterns)
+    #: How long ago a version must have been uploaded to come in; 0 switches that off.
     min_age: float = _setting(3 * 86400.0, values.duration)
+    #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
     min_age_fixes: float = _setting(86400.0, values.duration)
+    #: Other minimum ages, for single packages.
     min_age_packages: tuple[tuple[str, float], ...] = _setting((), values.by_package(values.duration))
+    #: What happens to a version if the index does not say when it was uploaded.
     min_age_unknown: Literal["take", "refuse"] = _setting("take", values.choice("take", "refuse"))
+    #: Whether releaser verifies who has published a package, by its attestations (PEP 740).
     attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
+    #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
     attestations_root: str | None = _setting(None, values.path)
+    #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
     every: float | None = _setting(None, values.interval)
+    #: When updates may begin, in the local time of the host.
     window: tuple[Window, ...] = _setting((), values.windows)
+    #: How long `update --if-due` waits at most before it begins; always the same for one site.
     jitter: float = _setting(0.0, values.jitter)
+    #: The command that runs the project's tests.
     test_command: tuple[str, ...] | None = _setting(None, values.command)
+    #: Variables that tests, builds and other programs of the site get although they look like secrets.
     test_environment: tuple[str, ...] = _setting((), values.ids)
+    #: The dependency groups that only the tests need, and that do not go live.
     test_groups: tuple[str, ...] = _setting((), values.ids)
+    #: The time limit of one run of the tests.
     test_timeout: float = _setting(1800.0, values.limit)
+    #: Whether an update that finds nothing newer runs the tests of the live release: `always`, or not.
     test_live: Literal["changed", "always"] = _setting("changed", values.choice("changed", "always"))
+    #: What happens if the tests fail with an update, and pass with the live release.
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
+    #: How many test runs the search for what breaks the tests may take in one update.
     culprit_runs: int = _setting(20, values.count)
+    #: After how many minutes this search starts no further run.
     culprit_minutes: int = _setting(120, values.count)
+    #: By what tests and builds are kept from everything that is not theirs.
     isolate: Literal["auto", "bwrap", "landlock", "off"] = _setting(
         "auto", values.choice("auto", "bwrap", "landlock", "off")
     )
+    #: Files and directories that tests and builds may also write to in isolation; they must exist.
     test_writable: tuple[str, ...] = _setting((), values.paths)
+    #: How many test runs a search may have in progress at once, each in a tree and a venv of its own.
     test_jobs: int = _setting(1, values.jobs)
+    #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
+    #: What counts as a failure of `check --deploy`.
     django_check_level: Literal["error", "warning"] = _setting("error", values.choice("error", "warning"))
+    #: What happens if a candidate brings migrations that are not applied; releaser never applies any.
     migrations: Literal["report", "refuse", "off"] = _setting("report", values.choice("report", "refuse", "off"))
+    #: Whether static files are collected, after the flip or, where the code changes, before it.
     collectstatic: str = _setting("auto", values.choice("auto", "on", "off"))
+    #: The time limit of collecting static files.
     collectstatic_timeout: float = _setting(600.0, values.limit)
+    #: How the site is made to load the new release: `auto`, `passenger`, `none`, or a command.
     restart: tuple[str, ...] = _setting(("auto",), values.command)
+    #: The file that `restart = "auto"` touches.
     restart_file: str | None = _setting(None, values.non_empty)
+    #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
     passenger_app_root: str | None = _setting(None, values.path)
+    #: Whether what the restart command leaves running stays, such as a server that it starts by itself.
     restart_leaves_service: bool = _setting(True, values.flag)
+    #: The time limit of a restart command.
     restart_timeout: float = _setting(120.0, values.limit)
+    #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
     health_check: str | None = _setting(None, values.url_or_command)
+    #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
     health_status: tuple[range, ...] = _setting((range(200, 300), range(300, 400)), values.statuses)
+    #: A text that must be in the first 1,000,000 bytes of the page, as it stands in its source.
     health_text: str | None = _setting(None, values.visible)
+    #: The absolute path of a unix socket to ask the URL through.
     health_socket: str | None = _setting(None, values.socket_path)
+    #: The host to ask for, in the header `Host` and of the certificate, if it is not that of the URL.
     health_host: str | None = _setting(None, values.host)
+    #: How long one try may take.
     health_timeout: float = _setting(10.0, values.limit)
+    #: How many more tries there are after the first.
     health_retries: int = _setting(7, values.count)
+    #: How long to wait between two tries.
     health_pause: float = _setting(2.0, values.duration)
+    #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
     health_seconds: float = _setting(10.0, values.duration)
+    #: A command in each staging tree, before a candidate is built there.
     before_build: tuple[str, ...] | None = _setting(None, values.command)
+    #: A command before a tested candidate goes live; a status other than 0 keeps it from that.
     before_live: tuple[str, ...] | None = _setting(None, values.command)
+    #: A command right after collectstatic, such as for compressing; it fails as collectstatic does.
     after_static: tuple[str, ...] | None = _setting(None, values.command)
+    #: A command when a new release is live and well; it never takes that back.
     after_live: tuple[str, ...] | None = _setting(None, values.command)
+    #: A command at the end of a run without the new release live.
     on_failure: tuple[str, ...] | None = _setting(None, values.command)
+    #: A command when the site is back on an earlier release.
     on_rollback: tuple[str, ...] | None = _setting(None, values.command)
+    #: The time limit of each hook.
     hook_timeout: float = _setting(300.0, values.limit)
+    #: Whether an update fetches the branch and brings in its new commits, fast-forward only.
     git_pull: bool = _setting(True, values.flag)
+    #: Whether the commit of `uv.lock` is pushed; never by force.
     git_push: bool = _setting(True, values.flag)
+    #: Whether git may start, for releaser, the hooks, filters and other commands that configuration names.
     git_hooks: bool = _setting(False, values.flag)
+    #: The time limit of each call of git.
     git_timeout: float = _setting(300.0, values.limit)
+    #: A requirements file inside the project that is written from the lock and committed with it.
     requirements_export: str | None = _setting(None, values.file_inside)
+    #: The dependency group in that file; else `prod` or `production`. `none` leaves all out.
     requirements_export_group: str | None = _setting(None, values.non_empty)
+    #: Whether that file has the hashes of all files; pip takes no such file for constraints.
     requirements_export_hashes: bool = _setting(True, values.flag)
+    #: What git does not track and is copied into the staging tree, so that tests may write to it.
     staging_copy: tuple[str, ...] = _setting((), values.patterns)
+    #: What git does not track and is a symlink in the staging tree, to that of the checkout.
     staging_link: tuple[str, ...] = _setting((), values.patterns)
+    #: What git does not track and is left out of the staging tree.
     staging_omit: tuple[str, ...] = _setting((), values.patterns)
+    #: How many good releases are kept beside the live one.
     keep: int = _setting(5, values.count)
+    #: Good releases younger than this are kept in addition.
     keep_within: float = _setting(30 * 86400.0, values.duration)
+    #: How many releases are kept that failed, that were backed out, and that tried a package; of each kind.
     keep_failed: int = _setting(2, values.count)
+    #: How old a release must be to be deleted, whatever the other settings say.
     keep_at_least: float = _setting(3600.0, values.duration)
+    #: The URL of the service, of the OSV form, that is asked for known vulnerabilities; `none`: nobody is.
     vulnerability_service: str | None = _setting(None, values.url_or_none)
+    #: How long to wait for the whole answer of that service.
     audit_timeout: float = _setting(20.0, values.limit)
+    #: The ids of vulnerabilities that the site can live with.
     audit_ignore: tuple[str, ...] = _setting((), values.ids)
+    #: Whether fixes of known vulnerabilities come in early, or by the same rules as all else.
     security_fixes: Literal["early", "normal"] = _setting("early", values.choice("early", "normal"))
+    #: The group that the files of a release belong to; the user who runs releaser must be a member.
     unix_group: str | None = _setting(None, values.non_empty)
+    #: Whether that group may write releases and the state directory, so that its members run releaser, too.
     group_writable: bool = _setting(False, values.flag)
+    #: Whether releases get the start-up module, which keeps each process on the release it was started on.
     pin: bool = _setting(True, values.flag)
+    #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))
+    #: The sender of mails: `address`, or `Name <address>`.
     mail_from: str | None = _setting(None, sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    #: The mail server; without one, mails go to `sendmail`.
     smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
+    #: The port of the mail server; 0 for the usual one: 587 for `starttls`, 465 for `tls`, else 25.
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
+    #: The user to log in to the mail server as; without one there is no login.
     smtp_user: str | None = _setting(None, values.text)
+    #: The password for the login; it is never shown.
     smtp_password: str | None = _setting(None, values.text, secret=True)
+    #: A file that holds this password and nothing else.
     smtp_password_file: str | None = _setting(None, values.path)
+    #: How the connection to the mail server is encrypted; but for `none`, its certificate is checked.
     smtp_security: Literal["none", "starttls", "tls"] | None = _setting(None, values.choice("none", "starttls", "tls"))
+    #: The program that takes mails without an `smtp_host`: a path, a name on PATH, or `none` for no program.
     sendmail: str | None = _setting(None, values.path)
+    #: How long the mail server may take for each answer; a whole delivery may take four times as long.
     smtp_timeout: float = _setting(30.0, values.limit)
+    #: Who gets mail about the project.
     admins: tuple[Address, ...] = _setting((), addresses, aliases=("ADMINS_JSON",))
+    #: Who gets mail about releaser itself, and about a project without `admins`.
     updater_admins: tuple[Address, ...] = _setting((), addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
+    #: After how long without a mail the next update writes one, even with nothing to report; 0 is off.
     heartbeat: float = _setting(0.0, values.duration)
+    #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
     webhook: str | None = _setting(None, values.url_or_none, secret=True)
+    #: The secret that reports to the webhook are signed with.
     webhook_secret: str | None = _setting(None, values.text, secret=True)
+    #: A URL that hears when an update begins and how it ends, as services that watch cron jobs take it.
     ping_url: str | None = _setting(None, values.url_or_none, secret=True)
+    #: URLs of services, as Apprise writes them, that get a few lines when a mail is due.
     notify: tuple[str, ...] = _setting((), values.services, secret=True)
+    #: How long somebody may hold the lock of the project before a mail tells of it; 0 is off.
     lock_alert: float = _setting(7200.0, values.duration)
 
 
 SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}
-_SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """Settings as far as they could be read, and a finding for each thing that could not.
-
-    `sources` says for every setting that is not at its default where its value stands.
-    """
-
-    settings: Settings
-    problems: tuple[Finding, ...]
-    sources: Mapping[str, str]
-    #: Those in the `.env`.
-    secrets: frozenset[str] = field(repr=False)
-    #: The files with secrets that every user of this host can read.
-    exposed: tuple[Finding, ...]
-
-
-def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
-
-    Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
-    """
-    problems: list[Finding] = []
-    if not isinstance(table, dict):
-        message, table = f"{pyproject}: [tool.releaser] must be a table", {}
-        problems.append(Finding(message, advice="Write it as a table, or remove it."))
-    file = read_variables(env_file) if env_file else Variables(values={})
-    problems += file.findings
-    chosen: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for source, given in (
-        (str(pyproject), {f"{_TABLE}{key}": value for key, value in table.items()}),
-        (str(env_file), file.values),
-        ("environment", environ),
-    ):
-        for name, (key, raw) in _find_settings(source, given, problems).items():
-            if raw == "" and given is file.values:  # it takes back what pyproject.toml says
-                chosen.pop(name, None)
-                sources.pop(name, None)
-                continue
-            try:
-                chosen[name] = SPECS[name].parse(raw)
-            except ValueError as error:
-                shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
-                problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
-            else:
-                sources[name] = f"{source}: {key}"
-    own = {value for name, value in file.values.items() if name in _SECRETS}
-    secrets = frozenset(secrets_in_variables(file.values) | own - {""})
-    password_file = _password_file(chosen, pyproject.parent, environ)
-    if password_file is not None:
-        try:
-            chosen["smtp_password"] = values.text(read_text(password_file).rstrip("\n")) or None
-        except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and says what stands there
-            why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
-            advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
-            problems.append(Finding(f"smtp_password_file {password_file} cannot be used: {why}", advice=advice))
-        if "smtp_password" in sources:
-            message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
-            problems.append(Finding(message, advice="Remove one of them."))
-    exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
-    return Loaded(
-        settings=Settings(**chosen),
-        problems=tuple(problems),
-        sources=sources,
-        secrets=secrets,
-        exposed=tuple(filter(None, (readable_by_all(path) for path, secret in exposing if path and secret))),
-    )
-
-
-def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:
-    """Return the file that holds the password for mails: the one that is set, else what systemd has passed on."""
-    if named := chosen.get("smtp_password_file"):
-        return Path(os.path.normpath(root / Path(named).expanduser()))
-    passed = Path(environ.get("CREDENTIALS_DIRECTORY", ""), "smtp_password")
-    has_one = passed.is_absolute() and "smtp_password" not in chosen and os.path.lexists(passed)
-    return passed if has_one else None
-
-
-def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:
-    """Return the settings in one source, each with its key and value; a name of its own wins over an alias."""
-    found = {
-        name: (key, given[key])
-        for name, spec in SPECS.items()
-        for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
-        if key in given
-    }
-    known = {*HOOK_VARIABLES, *(key for key, _ in found.values())}
-    ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
-    problems += [_unknown(source, key) for key in ours if key not in known]
-    return found
-
-
-def _is_ours(variable: str) -> bool:
-    return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
-
-
-def _unknown(source: str, key: str) -> Finding:
-    import difflib  # which takes long to import
-
-    prefix = PREFIX if key.startswith(PREFIX) else ""
-    name = key.removeprefix(prefix or _TABLE)
-    close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
-    meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
-    advice = meant or "Remove it, or see the list of settings in the documentation."
-    return Finding(f"{source}: {key} is not a setting of releaser", advice=advice)
 
 
 def environment_of(host: str) -> str:

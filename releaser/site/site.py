@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
+from releaser.site.loading import Variables, load, read_variables
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
-from releaser.site.settings import Settings, Variables, load, read_variables
+from releaser.site.settings import Settings
 from releaser.site.start import distrust
 from releaser.system.files import read_text
 from releaser.system.process import Runner

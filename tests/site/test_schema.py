@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.site import values
+from releaser.site.loading import load
 from releaser.site.schema import describe, json_schema, spell, spell_in_line
-from releaser.site.settings import SPECS, Settings, load
+from releaser.site.settings import SPECS, Settings
 from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG, named
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.site.addresses import Address
-from releaser.site.settings import HOOKS, SPECS, Loaded, Settings, environment_of, load, read_variables, this_host
+from releaser.site.loading import Loaded, load, read_variables
+from releaser.site.settings import HOOKS, SPECS, Settings, environment_of, this_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,172 @@
+"""Reads the settings: pyproject.toml, files of variables, the environment; what is wrong there is a finding each."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from releaser.errors import Finding
+from releaser.site import values
+from releaser.site.ownership import readable_by_all
+from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, Settings
+from releaser.system.files import read_text
+from releaser.system.words import secrets_in_variables
+
+_TABLE = "tool.releaser."
+_SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
+_REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variables:
+    """The variables of a file, and what is wrong with it."""
+
+    values: Mapping[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+def read_variables(path: Path, *, setting: str = "") -> Variables:
+    """Read the `.env` of a project, in which `${NAME}` stands for another variable; it need not be there.
+
+    A file that a `setting` names is read much as systemd reads an EnvironmentFile: nothing is interpolated.
+    """
+    said, findings, sound = f"{setting} {path}".lstrip(), [], ""
+    try:
+        text = read_text(path, encoding="utf-8-sig")
+    except FileNotFoundError:
+        missing = Finding(f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
+        return Variables(values={}, findings=(missing,) if setting else ())
+    except (OSError, UnicodeDecodeError) as error:
+        advice = "Let this user read it; it must be UTF-8 text."
+        return Variables(values={}, findings=(Finding(f"{said} cannot be read: {error}", advice=advice),))
+    from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(_REMARK.sub("", text) if setting else text)):
+        if binding.error:
+            blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
+            number = binding.original.line + blank.count("\n")
+            message = f"{path}, line {number}: not of the form NAME=value"
+            findings.append(Finding(message, advice="Correct or remove the line."))
+        else:
+            sound += binding.original.string
+    values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
+    findings += [
+        Finding(f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
+        for name, value in values.items()
+        if value is None and (setting or _is_ours(name))
+    ]
+    given = {name: value for name, value in values.items() if value is not None}
+    return Variables(values=given, findings=tuple(findings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Settings as far as they could be read, and a finding for each thing that could not.
+
+    `sources` says for every setting that is not at its default where its value stands.
+    """
+
+    settings: Settings
+    problems: tuple[Finding, ...]
+    sources: Mapping[str, str]
+    #: Those in the `.env`.
+    secrets: frozenset[str] = field(repr=False)
+    #: The files with secrets that every user of this host can read.
+    exposed: tuple[Finding, ...]
+
+
+def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
+
+    Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
+    """
+    problems: list[Finding] = []
+    if not isinstance(table, dict):
+        message, table = f"{pyproject}: [tool.releaser] must be a table", {}
+        problems.append(Finding(message, advice="Write it as a table, or remove it."))
+    file = read_variables(env_file) if env_file else Variables(values={})
+    problems += file.findings
+    chosen: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, given in (
+        (str(pyproject), {f"{_TABLE}{key}": value for key, value in table.items()}),
+        (str(env_file), file.values),
+        ("environment", environ),
+    ):
+        for name, (key, raw) in _find_settings(source, given, problems).items():
+            if raw == "" and given is file.values:  # it takes back what pyproject.toml says
+                chosen.pop(name, None)
+                sources.pop(name, None)
+                continue
+            try:
+                chosen[name] = SPECS[name].parse(raw)
+            except ValueError as error:
+                shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
+                problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
+            else:
+                sources[name] = f"{source}: {key}"
+    own = {value for name, value in file.values.items() if name in _SECRETS}
+    secrets = frozenset(secrets_in_variables(file.values) | own - {""})
+    password_file = _password_file(chosen, pyproject.parent, environ)
+    if password_file is not None:
+        try:
+            chosen["smtp_password"] = values.text(read_text(password_file).rstrip("\n")) or None
+        except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and says what stands there
+            why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
+            advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
+            problems.append(Finding(f"smtp_password_file {password_file} cannot be used: {why}", advice=advice))
+        if "smtp_password" in sources:
+            message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
+            problems.append(Finding(message, advice="Remove one of them."))
+    exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
+    return Loaded(
+        settings=Settings(**chosen),
+        problems=tuple(problems),
+        sources=sources,
+        secrets=secrets,
+        exposed=tuple(filter(None, (readable_by_all(path) for path, secret in exposing if path and secret))),
+    )
+
+
+def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that holds the password for mails: the one that is set, else what systemd has passed on."""
+    if named := chosen.get("smtp_password_file"):
+        return Path(os.path.normpath(root / Path(named).expanduser()))
+    passed = Path(environ.get("CREDENTIALS_DIRECTORY", ""), "smtp_password")
+    has_one = passed.is_absolute() and "smtp_password" not in chosen and os.path.lexists(passed)
+    return passed if has_one else None
+
+
+def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:
+    """Return the settings in one source, each with its key and value; a name of its own wins over an alias."""
+    found = {
+        name: (key, given[key])
+        for name, spec in SPECS.items()
+        for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
+        if key in given
+    }
+    known = {*HOOK_VARIABLES, *(key for key, _ in found.values())}
+    ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
+    problems += [_unknown(source, key) for key in ours if key not in known]
+    return found
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
+
+
+def _unknown(source: str, key: str) -> Finding:
+    import difflib  # which takes long to import
+
+    prefix = PREFIX if key.startswith(PREFIX) else ""
+    name = key.removeprefix(prefix or _TABLE)
+    close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
+    meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
+    advice = meant or "Remove it, or see the list of settings in the documentation."
+    return Finding(f"{source}: {key} is not a setting of releaser", advice=advice)
