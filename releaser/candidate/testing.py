@@ -69,10 +69,14 @@ class Failed:
 
 
 def run_tests(work: Workspace, candidate: Candidate) -> None:
-    """Test a candidate; if it fails, the live release too, to tell whose fault it is. Raises TestsFailedError."""
+    """Test a candidate; if it fails, the live release too, to tell whose fault it is; leave a staging tree like new.
+
+    Raises TestsFailedError and BuildError.
+    """
     failed = first_failure(work, candidate)
     if failed is not None:
         raise note_failure(work, candidate, failed, find_blame(work, failed)).error()
+    renew_tree(work.site)  # as what follows is not isolated
 
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:

@@ -26,7 +26,7 @@ from tests.support.templates import write_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.sites import SampleSite
+    from tests.support.sites import SampleSite, SiteFactory
 
 __all__ = ["scene"]
 ISOLATED = pytest.mark.parametrize("isolate", ["bwrap", "landlock"])
@@ -152,6 +152,18 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
     break_out(scene.site, "Path('local_settings.py').write_text('WELL = False')\n")
     scene.releaser("update", isolate=isolate)
     assert scene.site.live_version("beta") == "1.1.0"
+
+
+@pytest.mark.parametrize("command", ["update", "rebuild"])
+def test_what_is_asked_before_a_release_goes_live_runs_in_nothing_that_its_tests_have_left(
+    make_site: SiteFactory, command: str
+) -> None:
+    """`before_live` gets the tokens of the site, and is not isolated."""
+    site = make_site.adopted(dotenv={"RELEASER_BEFORE_LIVE": "test ! -e left.py"})
+    site.commit("tests", {"site_tests.py": "from pathlib import Path\ndef test_it(_):\n    Path('left.py').touch()\n"})
+    site.push()
+    site.publish("alpha", "1.1.0")
+    assert site.json(command)["result"] == "activated"
 
 
 @contextlib.contextmanager
