@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from terminal_pictures import terminals  # noqa: E402
+
 from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
@@ -162,7 +164,7 @@ def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
         _, html = render_bodies(report)
         for width in (375, 1200):
             for scheme in ("light", "dark"):
-                browser.show(html, width=width, dark=scheme == "dark", scale=1.5 if width == 375 else 1)
+                browser.show(html, width=width, dark=scheme == "dark")
                 yield f"mail-{name}-{width}-{scheme}.webp", browser.picture("webp")
 
 
@@ -231,6 +233,9 @@ def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
         for scheme in ("light", "dark"):
             browser.show(page_of(found), width=width, dark=scheme == "dark")
             yield f"page-{width}-{scheme}.webp", browser.picture("webp")
+
+
+picture(terminals)
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, remove_tree
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -134,7 +135,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             advice = f"Give this user write access to {place.parent}, and check its free space."
             raise BuildError(message, advice=advice) from error
         untracked = {"copied": staged.copied, "linked": staged.linked}
-        counts = (f"{len(names)} untracked {what}" for what, names in untracked.items() if names)
+        counts = (f"{plural(len(names), 'untracked path')} {what}" for what, names in untracked.items() if names)
         step.says(", ".join([commit[:12], *counts]))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))

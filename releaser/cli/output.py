@@ -90,7 +90,7 @@ class Output:
         if self.json:
             self.print_json(found)
         elif found:
-            self.print_lines(text(found))
+            self._write(text(found), sys.stdout, wrap=True)
         else:
             self.note(empty)
 
@@ -129,9 +129,18 @@ class Output:
         if not self.quiet:
             self._write([line])
 
-    def _write(self, lines: Iterable[str], stream: TextIO | None = None) -> None:
-        for line in lines:
-            (stream or sys.stderr).write(self.redactor.shown(line) + "\n")
+    def _write(self, lines: Iterable[str], stream: TextIO | None = None, *, wrap: bool = False) -> None:
+        """Write lines; words for people, which are those on stderr or to `wrap`, as a terminal is wide."""
+        stream = stream or sys.stderr
+        shown: Iterable[str] = map(self.redactor.shown, lines)
+        if (wrap or stream is sys.stderr) and stream.isatty():
+            from shutil import get_terminal_size
+
+            from releaser.reporting.look import wrapped
+
+            width = get_terminal_size().columns
+            shown = (part for text in shown for line in text.split("\n") for part in wrapped(line, width))
+        stream.writelines(f"{line}\n" for line in shown)
 
     def print_error(self, error: ReleaserError) -> int:
         """Print what failed, what to do next, the end of what a program said about it, and that live is unchanged.

@@ -1,9 +1,8 @@
-"""How mails look: their colours by day and by night, their links, and their text in lines that fit."""
+"""How texts look: the colours of mails by day and by night, their links, and lines that fit."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from typing import TYPE_CHECKING
 
 from releaser.system.words import web_link
@@ -25,6 +24,8 @@ NIGHT = {
 }  # fmt: skip
 #: The colour of each size of a step from one version to another.
 BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
+_WORD = re.compile(r"\s*\S+")  # and what is before it
+_PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
 _LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`")
 
 
@@ -58,14 +59,22 @@ def fold(text: str, *, whole: str = "") -> str:
 
 
 def _fold(line: str, *, hanging: int) -> str:
-    if len(line) <= WIDEST:
-        return line
-    indent = " " * (len(line) - len(line.lstrip()))
-    return textwrap.fill(
-        line.strip(),
-        width=WIDEST,
-        initial_indent=indent,
-        subsequent_indent=indent + " " * hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return "\n".join(wrapped(line, WIDEST, hanging=hanging))
+
+
+def wrapped(line: str, width: int, *, hanging: int = 2) -> list[str]:
+    """Break a line at blanks, so that none is longer than `width`; what goes on begins `hanging` columns further right.
+
+    No word is cut, nor, if a line has room for it, `a command`, which somebody may copy.
+    """
+    if len(line) <= width:
+        return [line]
+    left = len(line) - len(line.lstrip()) + hanging
+    lines = [""]
+    for part in _PART.findall(line):
+        for piece in [part] if left + len(part.strip()) <= width else _WORD.findall(part):
+            if lines[-1].strip() and len(lines[-1] + piece) > width:
+                lines.append(" " * left + piece.lstrip())
+            else:
+                lines[-1] += piece
+    return lines

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from releaser.listener import Silence
 from releaser.reporting.changes import changes_table
+from releaser.reporting.look import wrapped
 from releaser.reporting.progress import Downloads, Tests, share
-from releaser.reporting.text import closing_lines, output_lines, step_line
+from releaser.reporting.text import ADVICE, closing_lines, output_lines, step_line
 from releaser.system.words import fit, strip_control
 
 if TYPE_CHECKING:
@@ -74,8 +75,13 @@ class Live:
     def ended(self, outcome: Outcome) -> None:
         """Replace the spinner by a line that stays."""
         self._stop()
-        detail = f"  [dim]{escape(outcome.detail)}[/]" if outcome.detail else ""
-        self._console.print(f"{_MARKS[outcome.status]} {escape(outcome.step):<18} {outcome.seconds:6.1f} s{detail}")
+        begin = f"{outcome.step:<18} {outcome.seconds:6.1f} s"
+        left = len(begin) + 4  # where the detail begins
+        first, *more = wrapped(" " * left + strip_control(outcome.detail), self._console.width, hanging=0)
+        detail = f"  [dim]{escape(first[left:])}[/]" if outcome.detail else ""
+        self._console.print(f"{_MARKS[outcome.status]} {escape(begin)}{detail}", soft_wrap=True)
+        for line in more:
+            self._console.print(escape(line), style="dim", soft_wrap=True)
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -113,16 +119,17 @@ class Lines(Silence):
 
 
 def show_report(report: RunReport, stream: TextIO) -> None:
-    """Show how a run ended; the last line says what happened."""
+    """Show how a run ended; the last lines say what happened, and what to do."""
     console = Console(file=stream, highlight=False)
     show_changes(changes_table(report.changes, now=report.started_at), stream)
     for line in output_lines(report.output):
         console.print(escape(line), style="dim", soft_wrap=True)
-    first, *others = closing_lines(report)
-    for line in others:
-        console.print(escape(line), soft_wrap=True)
+    headline, *others = closing_lines(report)
+    advice = others[:1] if others and others[0].startswith(ADVICE) else []
     style = "bold green" if report.exit_code == 0 else "bold red"
-    console.print(escape(first), style=style, soft_wrap=True)
+    for line in [*others[len(advice) :], headline, *advice]:
+        for part in wrapped(strip_control(line), console.width):
+            console.print(escape(part), style=style if line == headline else "", soft_wrap=True)
 
 
 def show_changes(table: ChangesTable, stream: TextIO) -> None:

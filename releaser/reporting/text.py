@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from releaser.report import Outcome, RunReport
 
 
+ADVICE = "  what to do: "
 _ADVICE: dict[int, str] = {
     ExitCode.BUILD: "Live is unchanged. See the end of the output and the log. The next update tries again.",
     ExitCode.ROLLED_BACK: (
@@ -85,11 +86,11 @@ def closing_lines(report: RunReport) -> list[str]:
     told = summarize(report)
     lines = [f"releaser {report.command}: {one_line(report.project)}: {told.headline}"]
     if told.advice:
-        lines.append(f"  what to do: {told.advice}")
+        lines.append(f"{ADVICE}{told.advice}")
     for problem in told.others:
         lines.append(f"problem: {problem.message}")
         if problem.advice:
-            lines.append(f"  what to do: {problem.advice}")
+            lines.append(f"{ADVICE}{problem.advice}")
     lines += security_text(report)
     for answer in report.bad_answers:
         lines.append(f"answer with {answer.release}: {'good' if answer.good else 'BAD'}: {answer.text}")
@@ -235,6 +236,7 @@ def status_text(status: Status) -> list[str]:
             f"not restarted: {one.pid} of {one.user} runs on {one.release} since {one.since}: {one.command}"
             for one in status.left_behind
         ),
+        *([f"vulnerable: {plural(status.vulnerable, 'package')}; see `releaser audit`"] if status.vulnerable else ()),
         *_asked(status.asked),
         *(
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
@@ -265,7 +267,8 @@ def _runs(status: Status) -> Iterator[str]:
     for title, run in (("last run", status.last_run), ("last change", status.last_change)):
         if run:
             when = run.started_at[:19].replace("T", " ")
-            yield f"{title}: {when} UTC, {run.command}: {run.result} (code {run.exit_code}): {run.headline}"
+            bad = f" {run.result.replace('_', ' ')} (code {run.exit_code})" if run.exit_code else ""
+            yield f"{title}: {when} UTC, {run.command}{bad}: {run.headline}"
     if status.waits:
         yield status.waits
     if holder := status.running:

@@ -21,6 +21,7 @@ from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
+from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, lock_arguments
 from releaser.tools.uv_output import failed_builds
 
@@ -111,7 +112,7 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[W
     site, files = work.site, work.live.manifest.files if work.live else {}
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
     diff = diff_to(work.live, found)
-    count = {0: "no package changes", 1: "1 package changes"}.get(len(diff), f"{len(diff)} packages change")
+    count = plural(len(diff), "package change") if diff else "no package changes"
     step.says("; accepted: ".join([count, *map(str, accepted)]))
     return Resolution(lock=found, diff=diff, held_back=held_back)
 

@@ -93,7 +93,8 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """Lay rows out in columns of at most `width` characters: what the first ones leave no room for goes below them.
 
-    Nothing is cut off. The last column of all is wrapped beside the others if there is some room for it.
+    Nothing is cut off. The last column of all is wrapped beside the others if there is some room for it; else the
+    others are below in every row, and so are their headings.
     """
     from textwrap import TextWrapper  # which only terminals need
 
@@ -103,10 +104,10 @@ def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     beside = max(1, sum(end <= width for end in ends))
     left = ends[beside - 1] + 2  # where the others begin
     is_wrapped = beside == len(widths) - 1 and width - left >= _NARROW
+    rests = ["  ".join(filter(None, row[beside:])) for row in rows]
     lines = []
-    for head, row in zip(table([row[:beside] for row in rows]), rows, strict=True):
-        rest = "  ".join(filter(None, row[beside:]))
-        if is_wrapped or len(rest) <= width - left:
+    for head, rest in zip(table([row[:beside] for row in rows]), rests, strict=True):
+        if is_wrapped or max(map(len, rests)) <= width - left:
             first, *more = wrap(max(width - left, 1)).wrap(rest) or [""]
             lines += [f"{head:<{left}}{first}".rstrip(), *(" " * left + one for one in more)]
         else:

@@ -183,7 +183,7 @@ def test_status_when_all_is_well(news: News) -> None:
     assert (status["mails_pending"], status["held_back"], status["quarantined"], status["problems"]) == (0, [], [], [])
     text = site.releaser("status", check=0).stdout
     assert re.search(rf"^live: {second} \(\d+ \w+ old, Python 3\.\S+\)$", text, re.MULTILINE)
-    assert re.search(r"^last run: \S+ \S+ UTC, update: activated \(code 0\): updated to", text, re.MULTILINE)
+    assert re.search(r"^last run: \S+ \S+ UTC, update: updated to", text, re.MULTILINE)
     assert "pending" not in text
 
 

@@ -114,7 +114,7 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
     text = body(site)
     assert "answered 503" in text
     assert "Package changes that are not live" in text
-    assert "rolled_back (code 6)" in site.releaser("status", check=0).stdout
+    assert "update rolled back (code 6): " in site.releaser("status", check=0).stdout
 
 
 def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:

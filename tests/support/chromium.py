@@ -37,7 +37,7 @@ class Chromium:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._ask("Emulation.setEmulatedMedia", features=features)
         self._ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=200, deviceScaleFactor=scale, mobile=width < 500
+            "Emulation.setDeviceMetricsOverride", width=width, height=40, deviceScaleFactor=scale, mobile=width < 500
         )
         self._ask("Page.setDocumentContent", frameId=self._frame, html=html)
 
@@ -47,7 +47,7 @@ class Chromium:
 
     def picture(self, kind: Literal["png", "webp"] = "png") -> bytes:
         """Return a picture of the whole page."""
-        options = {"quality": 75} if kind == "webp" else {}
+        options = {"quality": 50} if kind == "webp" else {}
         shot = self._ask("Page.captureScreenshot", format=kind, captureBeyondViewport=True, **options)
         return base64.b64decode(shot["data"])
 

@@ -442,7 +442,8 @@ def test_a_table_fits_and_loses_nothing(width: int) -> None:
 
 def test_what_leaves_no_room_for_the_others_goes_below_and_the_last_column_is_wrapped() -> None:
     assert fit(AUDIT, 60) == [
-        "PACKAGE                        VERSION  VULNERABILITY  ABOUT",
+        "PACKAGE                        VERSION",
+        "    VULNERABILITY  ABOUT",
         "djangorestframework-simplejwt  5.1.2",
         "    GHSA-aaaa-bbbb-cccc (CVE-2026-12345)  a long story of",
         "    five words",
