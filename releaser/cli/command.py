@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from releaser import __version__
+from releaser.cli.many import WANTED, Wanted, many_options, run_for_all
 from releaser.cli.output import Output
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.site.ownership import admit
@@ -153,13 +155,15 @@ def command(
     waits: bool = False,
     mails: bool = False,
     admits: bool = True,
+    many: Literal["", "all", "sites"] = "",
     **settings: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
     The help lists it in `section`, one of SECTIONS, and ends with the `example`. One that `changes` something can be
     rehearsed. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
-    by itself whose the project is.
+    by itself whose the project is. With `many` it can be run for many sites, by --all or
+    by --sites alone.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -177,6 +181,7 @@ def command(
         @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
         @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done."))
         @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
+        @_only(bool(many), partial(many_options, has_all=many == "all"))
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
             output = Output(
@@ -189,6 +194,9 @@ def command(
             with _exit_codes(output):
                 if verbose and quiet:
                     refuse_both("--verbose", "--quiet")
+                wanted = Wanted.of(**{name: options.pop(name, None) for name in WANTED}) if many else None
+                if wanted is not None:
+                    run_for_all(wanted, output)
                 if admits:
                     admit(project, name or function.__name__, os.environ)
                 ctx = CommandContext(

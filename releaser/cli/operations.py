@@ -72,7 +72,7 @@ def init(
     ctx.end(report)
 
 
-@command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True)
+@command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True, many="all")
 @click.option(
     "--force",
     is_flag=True,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
 
 
-@command(section="Set up", example="releaser check")
+@command(section="Set up", example="releaser check", many="all")
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
     run_check(ctx)
@@ -107,7 +107,7 @@ def test_mail(ctx: CommandContext) -> None:
         raise MailError("; ".join(problems), advice="Check the settings, and the server.")
 
 
-@command("list", section="Look", example="releaser list --json")
+@command("list", section="Look", example="releaser list --json", many="all")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
@@ -153,7 +153,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
         ctx.output.note("no packages differ")
 
 
-@command(section="Look", example="releaser audit")
+@command(section="Look", example="releaser audit", many="all")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
@@ -173,7 +173,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
         ctx.output.note(f"{found.release} has no known vulnerabilities")
 
 
-@command(section="Look", example="releaser verify --all")
+@command(section="Look", example="releaser verify --all", many="sites")
 @click.option("--all", "every", is_flag=True, help="Verify every release that is kept.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
@@ -203,7 +203,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
         raise error
 
 
-@command(section="Look", example="releaser outdated")
+@command(section="Look", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
     """Show newer versions than the locked ones, and what keeps them out."""
     from releaser.reporting.text import outdated_text
@@ -229,7 +229,7 @@ def _duration(option: str, value: str) -> float:
         raise UsageError(message, advice=f"Correct {option}.") from error
 
 
-@command(section="Everyday", example="releaser status --nagios --warning 36h")
+@command(section="Everyday", example="releaser status --nagios --warning 36h", many="all")
 @click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
 @click.option(

@@ -1,0 +1,154 @@
+"""A command with `--all`: for every site of a file, with one line for each, the worst first."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from releaser.errors import ExitCode, UsageError, refuse
+from releaser.system.words import age, first_few, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from releaser.answers import SiteAnswer
+    from releaser.cli.output import Output
+
+F = TypeVar("F", bound="Callable[..., Any]")
+DEFAULT = Path("/etc/releaser/sites.toml")
+WANTED = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
+_COMMON = ("project", "as_json", "verbose", "quiet")
+_TABLES = ("update", "check", "status")  # of which a line each says enough
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which sites the command line asks for; None of a file is the usual one."""
+
+    file: Path | None
+    group: str | None
+    jobs: int | None
+
+    @classmethod
+    def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Wanted | None:
+        """Read the options; None if the command is about one site. Raises UsageError."""
+        if all_sites or sites is not None:
+            return cls(file=sites, group=group, jobs=jobs)
+        if group is not None or jobs is not None:
+            message = f"{'--group' if group is not None else '--jobs'} is for many sites"
+            raise UsageError(message, advice="Add --all, or --sites FILE.")
+        return None
+
+
+def many_options(function: F, *, has_all: bool) -> F:
+    """Give a command the options about many sites; without `--all` where that means something else."""
+    options = [
+        click.option("--all", "all_sites", is_flag=True, help=f"Do this for every site that {DEFAULT} names.")
+    ] * has_all
+    options += [
+        click.option(
+            "--sites",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Do this for every site that this file names.",
+        ),
+        click.option("--group", metavar="NAME", help="Of these, only the sites of this group."),
+        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="So many of them at once."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
+    """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
+    import os
+
+    from releaser.pipelines.many_sites import ManySites, badness
+    from releaser.site.sites_file import read_sites
+
+    file = wanted.file or DEFAULT
+    listed = read_sites(file)
+    for path in listed.missing:
+        output.note(f"warning: {file}: {path} leads to no site")
+    sites = [one for one in listed.sites if wanted.group in (None, *one.groups)]
+    if not sites:
+        refuse(f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""), f"Correct {file}.")
+    words = list(_words(click.get_current_context()))
+    many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
+    shown = words[0] in _TABLES
+    answers = list(many.update(words) if words[0] == "update" else many.ask(words, as_json=output.json or shown))
+    order = {str(one.path): number for number, one in enumerate(sites)}
+    answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not _problems(one), order[one.site]))
+    if output.json:
+        output.print_json(answers)
+    elif shown:
+        _print_table(words[0], answers, output)
+    else:
+        _print_blocks(answers, output)
+    sys.exit(answers[0].exit_code)
+
+
+def _words(ctx: click.Context) -> Iterator[str]:
+    """Yield the command and what the command line says for it, but for what is about many sites."""
+    assert ctx.command.name is not None  # noqa: S101 - every command of this program has one
+    yield ctx.command.name
+    arguments: list[str] = []
+    for one in ctx.command.params:
+        name, given = one.name or "", ctx.params.get(one.name or "")
+        if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*WANTED, *_COMMON):
+            if name == "project" and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                message = "--project names one site, and this is for all of them"
+                raise UsageError(message, advice="Leave one of them out.")
+            continue
+        values = list(given) if isinstance(given, tuple) else [given]
+        if isinstance(one, click.Argument):
+            arguments += map(str, values)
+        elif isinstance(one, click.Option) and one.is_flag:
+            yield one.opts[0]
+        else:
+            yield from itertools.chain.from_iterable((one.opts[0], str(value)) for value in values)
+    if arguments:
+        yield from ("--", *arguments)
+
+
+def _print_table(command: str, answers: Sequence[SiteAnswer], output: Output) -> None:
+    rows = [(one.site, str(one.exit_code), _headline(command, one)) for one in answers]
+    if not output.quiet or answers[0].exit_code:
+        output.print_table(("SITE", "CODE", "WHAT"), [row for row in rows if not output.quiet or row[1] != "0"])
+    good = sum(not one.exit_code and not one.waits for one in answers)
+    output.note(f"{plural(len(answers), 'site')}: {good} well")
+
+
+def _problems(one: SiteAnswer) -> Sequence[str]:
+    return (one.answer.get("problems") or ()) if isinstance(one.answer, dict) else ()
+
+
+def _headline(command: str, one: SiteAnswer) -> str:
+    """Say in one line what came of it."""
+    answer, problems = one.answer if isinstance(one.answer, dict) else {}, _problems(one)
+    said = [line.removeprefix("releaser: ") for line in one.errors if line.strip()][:1]
+    if one.waits or not answer:
+        return one.waits or "".join(said)
+    if answer.get("dry_run"):
+        return "; ".join(answer["would"])
+    if command == "check":
+        return first_few(problems) if problems else "everything is ready for an update"
+    if command == "status":
+        live = f"{answer['live']} is {age(answer['live_age_seconds'])} old" if answer["live"] else "no release is live"
+        last = answer["last_deployment"]
+        return "; ".join([live, *([f"last {last['command']}: {last['result']}"] if last else []), *problems[:2]])
+    if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
+        return f"{answer['headline']}: {first_few(problems)}"
+    return str(answer.get("headline", ""))
+
+
+def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:
+    for one in answers:
+        output.print_lines([f"{one.site}:", *(f"  {line}" for line in (*str(one.answer).splitlines(), *one.errors))])

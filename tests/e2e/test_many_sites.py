@@ -1,0 +1,91 @@
+"""Commands for many sites: one that fails stops no other, and what fails first holds up the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import Finished, console_script, run
+from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture
+def three(make_site: SiteFactory) -> list[SampleSite]:
+    sites = [make_site("one", outer="a", venv=True), make_site("two", outer="b", venv=True)]
+    sites.append(make_site("three", outer="c", venv=True))
+    for site in sites:
+        site.releaser("init", check=0)
+    return sites
+
+
+def sites_file(sites: Sequence[SampleSite], *, first: Sequence[SampleSite] = (), more: str = "") -> Path:
+    file = sites[0].outer.parent / "sites.toml"
+    entries = "".join(f'[[site]]\npath = "{site.path}"\n{more}\n' for site in sites)
+    file.write_text(f"first = {json.dumps([str(one.path) for one in first])}\n{entries}")
+    return file
+
+
+def releaser(site: SampleSite, command: str, *words: str | Path, check: int | None = None) -> Finished:
+    return run([console_script(), command, *words], cwd=Path("/"), env=site.environment(), check=check, timeout=300)
+
+
+def answers(site: SampleSite, command: str, *words: str | Path, check: int) -> dict[str, Any]:
+    found = json.loads(releaser(site, command, *words, "--json", check=check).stdout)
+    return {Path(one["site"]).name: one for one in found}
+
+
+@pytest.mark.story
+def test_one_site_that_fails_stops_no_other_and_the_worst_comes_first(three: list[SampleSite]) -> None:
+    one, two, last = three
+    file = sites_file(three)
+    two.path.joinpath("pyproject.toml").write_text("broken")
+    one.publish("alpha", "1.1.0")
+    last.publish("alpha", "1.1.0")
+    done = releaser(one, "update", "--sites", file, "--jobs", "2", check=3)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["SITE", "CODE", "WHAT"]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        [str(two.path), "3"],
+        [str(one.path), "0"],
+        [str(last.path), "0"],
+    ]
+    assert "pyproject.toml" in lines[1]
+    assert all("updated to" in line for line in lines[2:])
+    assert "3 sites: 2 well" in done.stderr
+    assert [site.live_version("alpha") for site in (one, last)] == ["1.1.0", "1.1.0"]
+    shown = answers(one, "status", "--sites", file, check=0)
+    assert [*shown] == ["two", "one", "three"]
+    assert shown["one"]["answer"]["live"] == one.live_id()
+    assert "pyproject.toml" in " ".join(shown["two"]["answer"]["problems"])
+    told = releaser(one, "list", "--sites", file, check=0).stdout
+    assert told.startswith(f"{one.path}:")
+    assert one.live_id() in told
+
+
+def test_what_fails_on_a_site_that_goes_first_waits_on_the_others(three: list[SampleSite]) -> None:
+    one, two, last = three
+    file = sites_file(three, first=[one])
+    one.publish("alpha", "1.1.0", broken="import")
+    two.publish("alpha", "1.1.0")
+    last.publish("beta", "1.1.0")
+    found = answers(one, "update", "--sites", file, check=5)
+    assert found["two"]["waits"] == f"it waits, as {one.path} has failed with alpha 1.1.0"
+    assert (found["two"]["exit_code"], found["three"]["answer"]["result"]) == (0, "activated")
+    assert (two.live_version("alpha"), last.live_version("beta")) == ("1.0.0", "1.1.0")
+
+
+def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
+    one = three[0]
+    file = sites_file(three[:2], more='group = "shops"\nsettings = { keep = 4 }')
+    found = answers(one, "check", "--sites", file, "--group", "shops", check=0)
+    assert sorted(found) == ["one", "two"]
+    file.write_text(file.read_text().replace("keep = 4", 'keep = "many"'))
+    assert "sites.toml: [[site]] 1: settings: keep must be a" in releaser(one, "check", "--sites", file, check=3).stderr
+    sites_file(three[:2])
+    assert "has no site of the group others" in releaser(one, "check", "--sites", file, "--group", "others").stderr
+    assert "Add --all" in releaser(one, "check", "--group", "shops", check=2).stderr
+    assert "Leave one of them out" in releaser(one, "check", "--sites", file, "--project", one.path, check=2).stderr
