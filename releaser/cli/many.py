@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +12,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from releaser.errors import ExitCode, UsageError, refuse
-from releaser.system.words import age, first_few, plural
+from releaser.errors import UsageError, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from releaser.answers import SiteAnswer
     from releaser.cli.output import Output
+    from releaser.site.sites_file import SitesFile
 
 F = TypeVar("F", bound="Callable[..., Any]")
 DEFAULT = Path("/etc/releaser/sites.toml")
 WANTED = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
 _COMMON = ("project", "as_json", "verbose", "quiet")
+_OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
 _TABLES = ("update", "check", "status")  # of which a line each says enough
 
 
@@ -68,9 +70,8 @@ def many_options(function: F, *, has_all: bool) -> F:
 
 def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
     """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
-    import os
-
     from releaser.pipelines.many_sites import ManySites, badness
+    from releaser.reporting.many_sites import COLUMNS, problems_of, rows
     from releaser.site.sites_file import read_sites
 
     file = wanted.file or DEFAULT
@@ -85,12 +86,15 @@ def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
     shown = words[0] in _TABLES
     answers = list(many.update(words) if words[0] == "update" else many.ask(words, as_json=output.json or shown))
     order = {str(one.path): number for number, one in enumerate(sites)}
-    answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not _problems(one), order[one.site]))
+    answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
+    acts = words[0] == "update" and "--dry-run" not in words
+    if acts:
+        _tell_of_update(answers, listed, output)
     if output.json:
         output.print_json(answers)
-    elif shown:
-        _print_table(words[0], answers, output)
-    else:
+    elif words[0] in _TABLES and not acts:
+        output.print_table(COLUMNS, rows(words[0], answers))
+    elif not acts:
         _print_blocks(answers, output)
     sys.exit(answers[0].exit_code)
 
@@ -107,6 +111,9 @@ def _words(ctx: click.Context) -> Iterator[str]:
                 message = "--project names one site, and this is for all of them"
                 raise UsageError(message, advice="Leave one of them out.")
             continue
+        if name in _OF_ONE:
+            message = f"{one.opts[0]} is for one site"
+            raise UsageError(message, advice="Leave it out, or name the site by --project.")
         values = list(given) if isinstance(given, tuple) else [given]
         if isinstance(one, click.Argument):
             arguments += map(str, values)
@@ -118,35 +125,23 @@ def _words(ctx: click.Context) -> Iterator[str]:
         yield from ("--", *arguments)
 
 
-def _print_table(command: str, answers: Sequence[SiteAnswer], output: Output) -> None:
-    rows = [(one.site, str(one.exit_code), _headline(command, one)) for one in answers]
-    if not output.quiet or answers[0].exit_code:
-        output.print_table(("SITE", "CODE", "WHAT"), [row for row in rows if not output.quiet or row[1] != "0"])
-    good = sum(not one.exit_code and not one.waits for one in answers)
-    output.note(f"{plural(len(answers), 'site')}: {good} well")
+def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
+    """Mail and print what is new; a night without anything new is not worth a word of cron's."""
+    from releaser.reporting.many_sites import COLUMNS, is_news, rows, send_summary, summary
 
-
-def _problems(one: SiteAnswer) -> Sequence[str]:
-    return (one.answer.get("problems") or ()) if isinstance(one.answer, dict) else ()
-
-
-def _headline(command: str, one: SiteAnswer) -> str:
-    """Say in one line what came of it."""
-    answer, problems = one.answer if isinstance(one.answer, dict) else {}, _problems(one)
-    said = [line.removeprefix("releaser: ") for line in one.errors if line.strip()][:1]
-    if one.waits or not answer:
-        return one.waits or "".join(said)
-    if answer.get("dry_run"):
-        return "; ".join(answer["would"])
-    if command == "check":
-        return first_few(problems) if problems else "everything is ready for an update"
-    if command == "status":
-        live = f"{answer['live']} is {age(answer['live_age_seconds'])} old" if answer["live"] else "no release is live"
-        last = answer["last_deployment"]
-        return "; ".join([live, *([f"last {last['command']}: {last['result']}"] if last else []), *problems[:2]])
-    if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
-        return f"{answer['headline']}: {first_few(problems)}"
-    return str(answer.get("headline", ""))
+    news = [one for one in answers if is_news(one)]
+    mailed = False
+    if news and listed.mail_to:
+        problem = send_summary(answers, listed.mail_to, listed.settings, os.environ)
+        mailed = not problem
+        if problem:
+            output.note(f"warning: the summary was not mailed: {problem}")
+    if output.json:
+        return
+    shown = answers if output.verbose or sys.stderr.isatty() else () if mailed or output.quiet else news
+    if shown:
+        output.print_table(COLUMNS, rows("update", shown))
+        output.note(summary(answers))
 
 
 def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Finding, PreflightError, os_reason
-from releaser.site.settings import PREFIX, SPECS
+from releaser.site.addresses import Address, addresses
+from releaser.site.settings import PREFIX, SPECS, Settings, load
 from releaser.system.files import read_text
 
-_KEYS = {"jobs": int, "first": list, "settings": dict, "site": list}
+_KEYS = {"jobs": int, "mail_to": list, "first": list, "settings": dict, "site": list}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}
 _KINDS = {int: "a whole number", list: "a list", dict: "a table", str: "text"}
 
@@ -37,6 +38,9 @@ class SitesFile:
     sites: tuple[ListedSite, ...]
     #: How many at once.
     jobs: int = 1
+    #: Who gets the summary of an update, which is sent by the `settings` for all sites.
+    mail_to: tuple[Address, ...] = ()
+    settings: Settings = field(default_factory=Settings)
     #: Paths that lead to no site.
     missing: tuple[str, ...] = ()
 
@@ -65,7 +69,9 @@ def read_sites(file: Path) -> SitesFile:
             found_sites[path] = replace(known, groups=groups, settings=settings)
     common = _variables(table.get("settings", {}))
     sites = tuple(replace(one, settings={**common, **one.settings}) for one in found_sites.values())
-    return SitesFile(sites=sites, jobs=jobs, missing=tuple(missing))
+    own = load(table={}, pyproject=file, env_file=None, environ=common)
+    mail_to = addresses(table.get("mail_to", []))
+    return SitesFile(sites=sites, jobs=jobs, mail_to=mail_to, settings=own.settings, missing=tuple(missing))
 
 
 def _unsafe(file: Path) -> Finding | None:
@@ -88,6 +94,11 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_keys(table, _KEYS, "")
     if isinstance(jobs := table.get("jobs", 1), int) and not 1 <= jobs <= 64:
         yield f"jobs must be from 1 to 64 (it is {jobs})"
+    if isinstance(people := table.get("mail_to", []), list):
+        try:
+            addresses(people)
+        except ValueError as error:
+            yield f"mail_to {error}"
     first = table.get("first", [])
     if isinstance(first, list):
         yield from (f"first: {one!r} is no absolute path of a site" for one in first if not _is_path(one))

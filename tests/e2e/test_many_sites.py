@@ -55,8 +55,12 @@ def test_one_site_that_fails_stops_no_other_and_the_worst_comes_first(three: lis
     ]
     assert "pyproject.toml" in lines[1]
     assert all("updated to" in line for line in lines[2:])
-    assert "3 sites: 2 well" in done.stderr
+    assert "3 sites, 1 failed, 2 updated" in done.stderr
     assert [site.live_version("alpha") for site in (one, last)] == ["1.1.0", "1.1.0"]
+    (two.path / "pyproject.toml").write_bytes((one.path / "pyproject.toml").read_bytes().replace(b"one", b"two"))
+    quiet = releaser(one, "update", "--sites", file, check=0)
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    (two.path / "pyproject.toml").write_text("broken")
     shown = answers(one, "status", "--sites", file, check=0)
     assert [*shown] == ["two", "one", "three"]
     assert shown["one"]["answer"]["live"] == one.live_id()

@@ -63,6 +63,7 @@ def test_sites_are_named_by_paths_and_patterns_in_order(tmp_path: Path) -> None:
         ("jobs = 0\nfirst = ['/srv/x']", "jobs must be from 1 to 64"),
         ("jobs = true\nfirst = ['/srv/x']", "jobs must be a whole number"),
         ("first = ['x']", "first: 'x' is no absolute path"),
+        ("first = ['/srv/x']\nmail_to = ['nobody']", "mail_to has a wrong item 1: the address 'nobody' has no @"),
         ("first = [", "cannot be read: "),
     ],
 )
