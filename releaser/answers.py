@@ -334,6 +334,7 @@ class SiteAnswer:
 
 
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
+EACH = (list[SiteAnswer],)  # what is printed about many sites, the worst first
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "list": (list[Row],),

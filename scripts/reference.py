@@ -13,7 +13,7 @@ import click
 import msgspec
 from made import fill, keep
 
-from releaser.answers import ANSWERS, RUN
+from releaser.answers import ANSWERS, EACH, RUN
 from releaser.cli import cli
 from releaser.cli.command import SECTIONS
 from releaser.pipelines.config import LATER
@@ -114,7 +114,11 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _schemas() -> str:
-    answers = {**{f"`{command}`": found for command, found in ANSWERS.items()}, "all others": RUN}
+    answers = {
+        **{f"`{command}`": found for command, found in ANSWERS.items()},
+        "all others": RUN,
+        "with `--all` or `--sites`": EACH,
+    }
     kinds = list(dict.fromkeys(kind for found in answers.values() for kind in found))
     schemas, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     words = [_in_words(schema) for schema in schemas]

@@ -85,6 +85,17 @@ def test_root_updates_as_the_owner(people: People, owned: SampleSite) -> None:
     people.by(OWNER, owned, "rollback", check=0)
 
 
+def test_root_works_on_each_of_many_sites_as_its_owner(people: People, owned: SampleSite, mark: Path) -> None:
+    trap, file = a_trap(owned.outer / "uv", mark), people.base / "sites.toml"
+    file.write_text(f'[[site]]\npath = "{owned.path}"\nsettings = {{ uv = "{trap}" }}\n', encoding="utf-8")
+    words: list[str | Path] = [base_python(), script_of(owned), "check", "--sites", file]
+    env = people.environment("root", owned)
+    people.run_as("root", *words, env=env, check=3)
+    assert set(marks(mark).split()) == {str(people.of(OWNER).pw_uid)}
+    os.chown(file, people.of(STRANGER).pw_uid, -1)
+    assert f"{file} belongs to uid" in people.run_as("root", *words, env=env, check=3).stderr
+
+
 def test_what_root_has_open_is_not_handed_on_and_its_terminal_is_its_own(people: People, owned: SampleSite) -> None:
     secret = people.base / "secret"
     secret.write_text("", encoding="utf-8")
