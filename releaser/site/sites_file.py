@@ -13,7 +13,8 @@ from typing import Any
 
 from releaser.errors import Finding, PreflightError, os_reason
 from releaser.site.addresses import Address, addresses
-from releaser.site.settings import PREFIX, SPECS, Settings, load
+from releaser.site.loading import load
+from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.system.files import read_text
 
 _KEYS = {"jobs": int, "mail_to": list, "first": list, "settings": dict, "site": list}
