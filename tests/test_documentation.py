@@ -333,6 +333,7 @@ def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory)
     """A run may have more steps than the picture, but no other ones than docs/how-it-works.md lists, in that order."""
     with VulnerabilityService().serving() as service:
         asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}
+        asking |= dict.fromkeys(("RELEASER_BEFORE_BUILD", "RELEASER_BEFORE_LIVE", "RELEASER_AFTER_LIVE"), "true")
         site = make_site.adopted("1.1.0", dotenv=asking)
         site.publish("alpha", "1.2.0")
         site.push_from_elsewhere({"news.txt": "open on Sundays"})
