@@ -1,8 +1,9 @@
 """The story that `make demo-passenger` tells: a real web server, whose visitors never notice that releases come and go.
 
-Takes a directory to work in, the directory of the programs `releaser` and `uv`, and the web server, `passenger` or
-`gunicorn`. The story is told twice, with the start-up module that pins processes to their release and without: the
-second time the visitors must notice. Every claim is checked; one that does not hold ends it with exit status 1.
+Takes a directory to work in, the directory of the programs `releaser` and `uv`, and the web server, `passenger`,
+`gunicorn` or `uwsgi`. The story is told twice, with the start-up module that pins processes to their release and
+without: the second time the visitors must notice. Every claim is checked; one that does not hold ends it with
+exit status 1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from stage import OLD_VERSIONS, DemoError, Stage, chapter, expect, publish, say, set_up
 from visitors import Crowd
-from web_server import Gunicorn, Passenger
+from web_server import Gunicorn, Passenger, Uwsgi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
     from visitors import Tally
     from web_server import WebServer
 
-SERVERS: Mapping[str, type[Passenger | Gunicorn]] = {"passenger": Passenger, "gunicorn": Gunicorn}
+SERVERS: Mapping[str, type[Passenger | Gunicorn | Uwsgi]] = {
+    "passenger": Passenger,
+    "gunicorn": Gunicorn,
+    "uwsgi": Uwsgi,
+}
 OLD_GUNICORN = "gunicorn==23.0.0"
 
 

@@ -29,6 +29,8 @@ DOCUMENTED_PROJECT = "/srv/shop_stuff/shop"
 APACHE = Path("/usr/sbin/apache2")
 MODULES = Path("/usr/lib/apache2/modules")
 PASSENGER = Path("/etc/apache2/mods-available")  # where Debian puts how to load it
+UWSGI = Path("/usr/bin/uwsgi")
+UWSGI_PLUGIN = Path("/usr/lib/uwsgi/plugins/python3_plugin.so")
 LOADER = Path("/usr/share/passenger/helper-scripts/wsgi-loader.py")
 APACHE_CONF = """\
 ServerRoot "{place}"
@@ -206,10 +208,63 @@ class Gunicorn:
         self.stage.ask("sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)")
 
 
-def documented(language: str) -> str:
-    """Return the one block in this language of what administrators are told about restarting."""
+@dataclass(frozen=True)
+class Uwsgi:
+    """uWSGI as Debian has it, on a unix socket."""
+
+    stage: Stage
+    address: Address
+
+    @classmethod
+    def of(cls, stage: Stage) -> Uwsgi:
+        """Return one with the socket that the documentation names."""
+        return cls(stage, Address(path=str(stage.site / "tmp" / "uwsgi.sock")))
+
+    @property
+    def python(self) -> str:
+        """That of Debian, for which its plugin is built."""
+        return re.sub(r".*python3(\d+)_plugin.so", r"3.\1", os.path.realpath(UWSGI_PLUGIN))
+
+    @property
+    def pages(self) -> Sequence[str]:
+        """The front page."""
+        return ("/",)
+
+    @staticmethod
+    def missing() -> list[str]:
+        """Return what is not installed."""
+        return [str(path) for path in (UWSGI, UWSGI_PLUGIN) if not path.exists()]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """The restart file is found without any; the time limit is for machines that are busy."""
+        return {
+            "health_timeout": "60s",
+            "health_check": "http://tea.example.org/health/",
+            "health_socket": self.address.path,
+        }
+
+    def prepare(self) -> None:
+        """Put uWSGI's configuration into the checkout, as it is documented."""
+        text = documented("ini", "[uwsgi]\n").replace(DOCUMENTED_PROJECT, str(self.stage.site))
+        (self.stage.site / "uwsgi.ini").write_text(text.replace("shop.wsgi", "teashop.wsgi"))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the site during the block."""
+        with started([UWSGI, "--ini", "uwsgi.ini"], self.stage, self.stage.server / "uwsgi.log"):
+            wait_for(self.address)
+            yield
+
+    def restart(self) -> None:
+        """Touch the file that uWSGI looks at."""
+        (self.stage.site / "tmp" / "restart.txt").touch()
+
+
+def documented(language: str, beginning: str = "") -> str:
+    """Return the one block in this language, and with this beginning, of what is told about restarting."""
     text = WEB_SERVERS.read_text(encoding="utf-8")
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(rf"^```{language}\n({re.escape(beginning)}.*?)^```$", text, re.MULTILINE | re.DOTALL)
     if len(blocks) != 1:
         message = f"{WEB_SERVERS} has {len(blocks)} blocks of {language}, not one"
         raise DemoError(message)
