@@ -47,7 +47,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitness:
-    """Whether an update can run; one that cannot leaves `group` and `tests` out."""
+    """Whether an update can run, and what is in its way or damaged; one that cannot leaves `group` and `tests` out."""
 
     fit: bool
     problems: tuple[str, ...] = ()
@@ -58,9 +58,8 @@ class Fitness:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSite(Fitness):
-    """A site that can be updated."""
+    """A site that can be updated: `group` would be installed, and `tests` is the command that would run the tests."""
 
-    #: The dependency group that would be installed, and the command that would run the tests.
     group: str | None
     tests: tuple[str, ...]
 
@@ -118,7 +117,7 @@ class ReleaseDetails(Manifest):
     works: bool
     broken: bool
     damage: str | None
-    #: What the run that made it left out, and its steps; empty if the history no longer has it.
+    #: What the run that made it left out; empty, as `steps` is, if the history no longer has it.
     held_back: tuple[Withheld, ...]
     steps: tuple[Outcome, ...]
     test_output: str
@@ -130,7 +129,7 @@ class AuditAnswer:
 
     release: str
     live: bool
-    #: Whether there was a whole answer, and why there was none.
+    #: Whether there was a whole answer; if not, `reason` says why, and nothing is safe.
     known: bool
     reason: str
     vulnerabilities: tuple[Vulnerability, ...]
@@ -147,7 +146,7 @@ class Blocker:
 
 @dataclass(frozen=True, kw_only=True)
 class OutdatedPackage:
-    """A package of which there is a newer version."""
+    """A package that is `locked` at an older version than the `latest` that there is, for whatever Python."""
 
     name: str
     locked: str
@@ -198,9 +197,8 @@ class PackageDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class FileDrift:
-    """A file that differs for another reason."""
+    """A file that differs for another reason; `path` is relative to the venv."""
 
-    #: Relative to the venv.
     path: str
     kind: str
 
@@ -242,19 +240,21 @@ class Status:
     live_python: str | None
     #: The newest Python that is installed and that the project admits; None if the site runs on that.
     newer_python: str | None
-    #: From when on `update` may begin, as ISO 8601, and why not before; null where neither `every` nor `window` is set.
+    #: From when on `update` may begin, as ISO 8601; None where neither `every` nor `window` is set.
     due_at: str | None
+    #: Why it may not begin before; empty if it may.
     waits: str
-    #: What the releases take together, see `total_bytes`.
+    #: What the releases take together; what they share counts once.
     releases_bytes: int
-    #: What this user may take where they lie; None for inodes where the file system does not count them.
     free_bytes: int
+    #: None where the file system does not count them.
     free_inodes: int | None
     #: Where the symlink leads.
     link: str | None
-    #: The newest run; the newest `update`, `rebuild`, `rollback` or `init`; and the newest that changed what is live.
     last_run: RunBrief | None
+    #: The newest `update`, `rebuild`, `rollback` or `init`.
     last_deployment: RunBrief | None
+    #: The newest run that changed what is live.
     last_change: RunBrief | None
     #: The newest update that ended well, also one that found nothing to do.
     last_success: RunBrief | None

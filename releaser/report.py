@@ -76,6 +76,7 @@ class RunReport:
     project: str
     path: str
     host: str
+    #: What names the run and its log.
     run_id: str
     started_at: datetime
     seconds: float
@@ -87,9 +88,12 @@ class RunReport:
     live_changed: bool = False
     #: Whether the live release or the checkout is not as it was, though this run has changed neither.
     live_differs: bool = False
+    #: The one that the run is about.
     release: str | None = None
+    #: The one that was live before.
     previous: str | None = None
     changes: tuple[Change, ...] = ()
+    #: The versions that were left out on purpose.
     held_back: tuple[Withheld, ...] = ()
     #: The packages that people or the tests hold, whether anything newer was left out for it or not.
     holds: tuple[Withheld, ...] = ()
@@ -98,8 +102,9 @@ class RunReport:
     pulled: Pulled | None = None
     #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
     commits: tuple[Commit, ...] = ()
-    #: The commit that `release` was tested with, and the first line of its message.
+    #: The commit that `release` was tested with.
     commit: str | None = None
+    #: The first line of its message.
     subject: str = ""
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Finding, ...] = ()
@@ -109,9 +114,10 @@ class RunReport:
     blame: Blame = ""
     #: The end of what a failing program printed.
     output: str = ""
+    #: What to do about a failure.
     advice: str = ""
     log_file: str = ""
-    #: What an interrupted run had left.
+    #: What an interrupted run had left, and what became of it.
     recovered: str = ""
     #: What else was put right, or is otherwise than it was after the last run.
     noted: str = ""
@@ -121,6 +127,7 @@ class RunReport:
     culprits: tuple[str, ...] = ()
     #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
     audit: Audited = ""
+    #: Why they are not known.
     audit_reason: str = ""
     #: Whether an earlier report has said why they are not known.
     audit_told: bool = False
@@ -129,7 +136,8 @@ class RunReport:
     fixed: tuple[Vulnerability, ...] = ()
     #: Why a lock was rebuilt as it was; None if none was.
     rebuilt: str | None = None
-    #: The problems people have been told of that are solved, by the names of reporting/threads.py.
+    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
+    #: `activation` or `follow-up`.
     solved: tuple[str, ...] = ()
     #: What became of the mail about this run.
     mail: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import fields
 from functools import partial
@@ -47,20 +48,19 @@ _KINDS: dict[Any, str] = {
 }
 _SCHEMAS = """# JSON schemas
 
-What each command prints with `--json`, as JSON Schema. [Exit codes and JSON](exit-codes-and-json.md) says what the
-fields mean. Every field is always there, except that `history` leaves out `output`.
-
-| command | prints |
-|---|---|
+What each command [prints with `--json`](exit-codes-and-json.md#json-in-general), as JSON Schema. Every field is always
+there, except that `history` leaves out `output`.
 """
 
 
 def main() -> int:
     """Write the pages, or with `--check` tell whether they are up to date."""
+    answers, schemas = _answers()
     is_right = [
         fill(REFERENCE / "commands.md", dict(_commands())),
         fill(REFERENCE / "settings.md", dict(_settings())),
-        keep(REFERENCE / "json-schemas.md", _schemas()),
+        fill(REFERENCE / "exit-codes-and-json.md", {"answers": answers}),
+        keep(REFERENCE / "json-schemas.md", schemas),
     ]
     return int("--check" in sys.argv[1:] and not all(is_right))
 
@@ -113,7 +113,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *(f"| {line} |" for line in lines)])
 
 
-def _schemas() -> str:
+def _answers() -> tuple[str, str]:
+    """Return the table of what commands print, and the page with the schemas of that."""
     answers = {
         **{f"`{command}`": found for command, found in ANSWERS.items()},
         "all others": RUN,
@@ -122,22 +123,30 @@ def _schemas() -> str:
     kinds = list(dict.fromkeys(kind for found in answers.values() for kind in found))
     schemas, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     words = [_in_words(schema) for schema in schemas]
-    rows = [
-        f"| {command} | {', or '.join(words[kinds.index(kind)] for kind in found)} |"
-        for command, found in answers.items()
-    ]
-    definitions = ",\n".join(_definition(name, schema) for name, schema in sorted(parts.items()))
-    table = "\n".join(rows)
-    return f'{_SCHEMAS}{table}\n\n```json\n{{\n  "$defs": {{\n{definitions}\n  }}\n}}\n```\n'
+    rows = [(command, ", or ".join(words[kinds.index(kind)] for kind in found)) for command, found in answers.items()]
+    said = {kind.__name__: comments(kind) for kind in _types(msgspec.inspect.multi_type_info(kinds))}
+    definitions = ",\n".join(_definition(name, schema, said[name]) for name, schema in sorted(parts.items()))
+    page = f'{_SCHEMAS}\n```json\n{{\n  "$defs": {{\n{definitions}\n  }}\n}}\n```\n'
+    return _table(("command", "prints"), rows), page
 
 
-def _definition(name: str, schema: dict[str, Any]) -> str:
+def _types(found: Any) -> set[type]:
+    """Return every type with fields that is in descriptions of types."""
+    if isinstance(found, tuple | list):
+        return {kind for one in found for kind in _types(one)}
+    own = {found.cls} if isinstance(found, msgspec.inspect.DataclassType) else set()
+    names = ("fields", "types", "item_type", "item_types", "value_type", "type")
+    return own | {kind for name in names for kind in _types(getattr(found, name, ()))}
+
+
+def _definition(name: str, schema: dict[str, Any], said: dict[str, str]) -> str:
     """Write one type, a line for each field."""
     properties = schema["properties"]
-    for one in properties.values():
+    for key, one in properties.items():
         one.pop("default", None)
+        one |= {"description": re.sub(r"\bNone\b", "null", said[key])} if key in said else {}
     fields = ",\n".join(f"        {json.dumps(key)}: {json.dumps(one)}" for key, one in properties.items())
-    description = schema["description"].partition("\n\n")[0]
+    description = " ".join(schema["description"].split())
     return (
         f'    "{name}": {{\n      "type": "object",\n      "description": {json.dumps(description)},\n'
         f'      "properties": {{\n{fields}\n      }},\n      "required": {json.dumps(list(properties))}\n    }}'
