@@ -28,6 +28,7 @@ from releaser.releases.listing import users_of
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.store import store_of
 from releaser.report import Outcome
+from releaser.reporting import notices
 from releaser.reporting.way import mail_transport
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_failed
@@ -181,8 +182,9 @@ def status(site: Site) -> Status:
     problems += damaged(site)
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
 
-    sends_mails = mail_transport(site.settings, project.root, site.runner) is not None
-    queued = [one for one in Outbox(project.outbox).queued() if sends_mails or one.queue != FOR_SMTP]
+    queues = {one.queue for one in notices.channels(site)}
+    queues |= {FOR_SMTP} if mail_transport(site.settings, project.root, site.runner) is not None else set()
+    queued = [one for one in Outbox(project.outbox).queued() if one.queue in queues] if queues else ()
     vulnerable = known_vulnerabilities(runs)
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
