@@ -105,6 +105,15 @@ def test_every_command_line_in_the_prose_is_one_that_click_takes(page: Page) -> 
                 _parse(shlex.split(words))
 
 
+@by_name
+def test_what_is_typed_is_in_a_block_that_tests_run(page: Page) -> None:
+    """See tests/e2e/test_examples.py."""
+    typed = re.compile(r"(?:sudo|ssh|cd|uv|python3|pip|(?:~?/\S+/)?releaser) ")
+    assert [
+        line for block in page.blocks if block.language in {"", "text"} for line in block.lines if typed.match(line)
+    ] == []
+
+
 def test_a_wrong_command_line_in_an_example_would_be_found() -> None:
     page = Page(path=COMMANDS.path)
     lines = [line for block in page.blocks for line in _command_lines(block)]

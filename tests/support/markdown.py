@@ -17,9 +17,13 @@ _CODE = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced block: its language (empty without one) and its lines, with the indentation of the fence taken off."""
+    """A fenced block: its language (empty without one) and its lines, with the indentation of the fence taken off.
+
+    `line` is the number of the fence, from 1, in what was read: a page or a section.
+    """
 
     language: str
+    line: int
     lines: tuple[str, ...]
 
     @property
@@ -117,15 +121,15 @@ def code_words(text: str) -> list[str]:
 def _split(lines: list[str]) -> tuple[str, tuple[Block, ...]]:
     prose: list[str] = []
     blocks: list[Block] = []
-    language, indent, body = "", "", None
-    for line in lines:
+    start, language, indent, body = 0, "", "", None
+    for number, line in enumerate(lines, 1):
         fence = _FENCE.match(line)
         if body is None and fence:
-            language, indent, body = fence["language"], fence["indent"], list[str]()
+            start, language, indent, body = number, fence["language"], fence["indent"], list[str]()
         elif body is None:
             prose.append(line)
         elif line == f"{indent}```":
-            blocks.append(Block(language=language, lines=tuple(body)))
+            blocks.append(Block(language=language, line=start, lines=tuple(body)))
             body = None
         else:
             body.append(line.removeprefix(indent))
