@@ -318,23 +318,7 @@ class SetUp:
     by_hand: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteAnswer:
-    """What a command has answered for one of many sites."""
-
-    #: The path of the project.
-    site: str
-    exit_code: int
-    #: What it prints with `--json`; null if that is no JSON, or the site waits.
-    answer: Any = None
-    #: Why it waits, as a site that goes first has failed; else empty.
-    waits: str = ""
-    #: What it has printed for people, beside the answer.
-    errors: tuple[str, ...] = ()
-
-
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
-EACH = (list[SiteAnswer],)  # what is printed about many sites, the worst first
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "list": (list[Row],),

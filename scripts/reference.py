@@ -14,10 +14,11 @@ import click
 import msgspec
 from made import fill, keep
 
-from releaser.answers import ANSWERS, EACH, RUN
+from releaser.answers import ANSWERS, RUN
 from releaser.cli import cli
 from releaser.cli.command import SECTIONS
 from releaser.pipelines.config import LATER
+from releaser.reporting.many_sites import EACH
 from releaser.site import values
 from releaser.site.addresses import addresses, sender
 from releaser.site.schema import comments, spell_in_line

@@ -17,8 +17,8 @@ from releaser.errors import UsageError, refuse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from releaser.answers import SiteAnswer
     from releaser.cli.output import Output
+    from releaser.reporting.many_sites import SiteAnswer
     from releaser.site.sites_file import SitesFile
 
 F = TypeVar("F", bound="Callable[..., Any]")

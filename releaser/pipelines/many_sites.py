@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Condition
 from typing import Any
 
-from releaser.answers import SiteAnswer
 from releaser.errors import ExitCode, ToolError
+from releaser.reporting.many_sites import SiteAnswer
 from releaser.site.sites_file import ListedSite
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner

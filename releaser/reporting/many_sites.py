@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ExitCode, MailError
 from releaser.reporting.subject import make_subject
@@ -16,11 +17,28 @@ from releaser.system.words import age, first_few, plural, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from releaser.answers import SiteAnswer
     from releaser.site.addresses import Address
     from releaser.site.settings import Settings
 
 COLUMNS = ("SITE", "CODE", "WHAT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteAnswer:
+    """What a command has answered for one of many sites."""
+
+    #: The path of the project.
+    site: str
+    exit_code: int
+    #: What it prints with `--json`; null if that is no JSON, or the site waits.
+    answer: Any = None
+    #: Why it waits, as a site that goes first has failed; else empty.
+    waits: str = ""
+    #: What it has printed for people, beside the answer.
+    errors: tuple[str, ...] = ()
+
+
+EACH = (list[SiteAnswer],)  # what is printed with --json, the worst first
 
 
 def rows(command: str, answers: Sequence[SiteAnswer]) -> list[tuple[str, str, str]]:

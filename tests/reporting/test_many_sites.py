@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.answers import SiteAnswer
-from releaser.reporting.many_sites import is_news, rows, send_summary, summary
+from releaser.reporting.many_sites import SiteAnswer, is_news, rows, send_summary, summary
 from releaser.site.addresses import Address
 from releaser.site.settings import Settings
 
