@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyte
 
+from releaser.reporting.look import DAY, NIGHT
 from tests.support.commands import console_script
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.serving import http_server, reply
@@ -38,17 +39,13 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 MISSING = "faketime is needed (scripts/install-debian-packages faketime)"
-GROUND_OF = {80: "dark", 160: "light"}  # by the number of columns
 BRIEF = ("update", "status", "list", "outdated", "prune-dry-run", "audit", "history")  # what is shown at each width
 ROWS = 300
-# The colours of GNOME's terminal, by day and by night.
-COLOURS = {
-    "red": "#cc0000", "green": "#4e9a06", "brown": "#c4a000", "blue": "#3465a4", "magenta": "#75507b",
-    "cyan": "#06989a", "black": "#2e3436", "white": "#d3d7cf", "brightblack": "#555753",
-}  # fmt: skip
-GROUNDS = {"dark": ("#171421", "#d0cfcc"), "light": ("#ffffff", "#1e1e1e")}
-PAGE = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0; background: {0}; color: {1} }}
-pre {{ font: 13px/18px "DejaVu Sans Mono", monospace; margin: 12px 16px; width: max-content }}</style><pre>{2}</pre>"""
+GROUND_OF = {80: NIGHT, 160: DAY}  # how wide a terminal is, and its colours, which are those of mails
+PAGE = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0; background: {page}; color: {text} }}
+pre {{ font: 13px/18px "DejaVu Sans Mono", monospace; margin: 12px 16px; width: max-content }}
+.red {{ color: {red} }} .green {{ color: {green} }} .brown {{ color: {amber} }} .blue {{ color: {blue} }}
+.faint {{ color: {muted} }} .bold {{ font-weight: bold }}</style><pre>{lines}</pre>"""
 
 # The site
 
@@ -186,9 +183,8 @@ def lines_of(screen: pyte.Screen) -> list[str]:
 
 def span(text: str, colour: str, bold: bool, faint: bool) -> str:
     """Return letters of one look as HTML."""
-    style = f"color:{COLOURS.get(colour, f'#{colour}')};" * (colour != "default")
-    style += "font-weight:bold;" * bold + "opacity:.6;" * faint
-    return f'<span style="{style}">{html.escape(text)}</span>' if style else html.escape(text)
+    looks = " ".join([colour] * (colour != "default") + ["bold"] * bold + ["faint"] * faint)
+    return f'<span class="{looks}">{html.escape(text)}</span>' if looks else html.escape(text)
 
 
 @contextmanager
@@ -264,10 +260,10 @@ def scenes(shop: Shop, width: int) -> Iterator[tuple[str, list[str]]]:
 
 def terminals(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     """Show what commands print: on a narrow terminal by night, and on a wide one by day."""
-    for width, scheme in GROUND_OF.items():
+    for width, colours in GROUND_OF.items():
         with shop() as found:
             for name, lines in scenes(found, width):
                 if width == min(GROUND_OF) or name in BRIEF:
-                    text = "\n".join(lines)
-                    browser.show(PAGE.format(*GROUNDS[scheme], text), width=math.ceil(7.826 * width) + 32)
+                    page = PAGE.format(lines="\n".join(lines), **colours)
+                    browser.show(page, width=math.ceil(7.826 * width) + 32)
                     yield f"terminal-{name}-{width}.webp", browser.picture("webp")

@@ -617,6 +617,12 @@ def test_every_text_can_be_read_on_what_it_stands_on(colours: dict[str, str]) ->
         assert (high + 0.05) / (low + 0.05) >= 4.5, (words, ground)  # WCAG AA
 
 
+# How many dots each empty cell has at its sides, without those before it.
+HANGING_DOTS = """[...new Set([...document.querySelectorAll("td:empty")].map(
+    cell => [[cell, "::before"], [cell.previousElementSibling, "::after"]]
+        .filter(where => getComputedStyle(...where).content.includes("·")).length))]"""
+
+
 @pytest.mark.slow
 def test_nothing_is_wider_than_a_phone() -> None:
     require(shutil.which("chromium"), MISSING)
@@ -632,6 +638,8 @@ def test_nothing_is_wider_than_a_phone() -> None:
         for found in (NOTHING, FULL):
             browser.show(page_of(found), width=375)
             assert browser.evaluate("document.documentElement.scrollWidth") == 375
+        browser.show(page_of(FULL).replace("</td></tr>", "</td><td></td></tr>"), width=375)
+        assert browser.evaluate(HANGING_DOTS) == [0]
         browser.show(html_of(UPDATED), width=375, dark=True)
         colour = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert colour == "rgb({}, {}, {})".format(*bytes.fromhex(NIGHT["page"][1:]))
