@@ -280,9 +280,9 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
     Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
     system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that.
     """
-    aside = directory
-    if not exchange(link, directory):
-        aside = directory.with_name(f".{link.name}.new")
+    is_exchanged = exchange(link, directory)
+    aside = directory if is_exchanged else directory.with_name(f".{link.name}.new")
+    if not is_exchanged:
         clear_name(aside)
         link.rename(aside)
         try:
@@ -291,7 +291,9 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
             aside.rename(link)
             raise
     if link_text(aside) != text:
-        if not exchange(link, directory):
+        if is_exchanged:
+            exchange(link, directory)
+        else:
             link.rename(directory)
             aside.rename(link)
         raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(link))
