@@ -273,6 +273,7 @@ def _forms(secret: str) -> set[str]:
     from urllib.parse import quote, quote_plus
 
     found = {secret, repr(secret)[1:-1], ascii(secret)[1:-1], shlex.quote(secret), html.escape(secret)}
+    found.add(html.escape(secret, quote=False).replace("'", "&#39;").replace('"', "&#34;"))  # as Jinja does
     found |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
     return found | {quote_plus(secret), *(quote(secret, safe=safe) for safe in ("", "/", "!$&'()*+,;=:"))}
 

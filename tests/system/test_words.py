@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+import markupsafe
 import pytest
 
 from releaser.system.words import (
@@ -397,7 +398,19 @@ QUOTED = "p/ss 'w\"örd'\\1&"
 
 
 @pytest.mark.parametrize(
-    "form", [str, repr, ascii, quote, quote_plus, shlex.quote, html.escape, json.dumps, partial(quote, safe="")]
+    "form",
+    [
+        str,
+        repr,
+        ascii,
+        quote,
+        quote_plus,
+        shlex.quote,
+        html.escape,
+        markupsafe.escape,
+        json.dumps,
+        partial(quote, safe=""),
+    ],
 )
 def test_a_secret_is_masked_however_it_is_quoted(form: Callable[[str], str]) -> None:
     assert "rd" not in Redactor([QUOTED]).clean(f"<{form(QUOTED)}>")
