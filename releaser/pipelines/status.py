@@ -202,7 +202,7 @@ def status(site: Site) -> Status:
         free_inodes=space.inodes,
         link=link_text(project.venv),
         last_run=read_as(RunBrief, runs[0]) if runs else None,
-        last_deployment=next((read_as(RunBrief, run) for run in runs if run.get("command") in DEPLOYING), None),
+        last_deployment=next((read_as(RunBrief, run) for run in runs if _is_deployment(run)), None),
         last_change=next((read_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         last_success=next((read_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
         vulnerable=len({one.name for one in vulnerable}) if vulnerable is not None else None,
@@ -225,8 +225,13 @@ def status(site: Site) -> Status:
 DEPLOYING = ("update", "rebuild", "rollback", "init")
 
 
+def _is_deployment(run: Mapping[str, Any]) -> bool:
+    """Whether a run was to bring another release, and did not only wait for its window."""
+    return run.get("command") in DEPLOYING and not run.get("due_at")
+
+
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    return run.get("command") == "update" and run.get("exit_code") == 0
+    return _is_deployment(run) and run.get("command") == "update" and run.get("exit_code") == 0
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:

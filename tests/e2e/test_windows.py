@@ -30,6 +30,7 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
     assert "dry run: an update waits for the window" in site.releaser("update", "--dry-run", check=0).stdout
     assert "an update waits for the window" in site.releaser("status", check=0).stdout
     assert site.json("status")["due_at"] == answer["due_at"][:19] + answer["due_at"][-6:]
+    assert site.json("status")["last_success"] is None  # monitoring must not take waiting for an update
     assert (site.live_id(), site.snapshot()) == (live, before)
     assert "updated to" in site.releaser("update", "--now", "-v", check=0).stderr
     site.publish("alpha", "1.2.0")
