@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from releaser.errors import UsageError, refuse
+from releaser.errors import ExitCode, Interrupted, UsageError, refuse
+from releaser.system import signals
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,29 +77,46 @@ def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
     from releaser.reporting.many_sites import COLUMNS, problems_of, rows
     from releaser.site.sites_file import read_sites
 
-    file = wanted.file or DEFAULT
+    file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
+    is_update = words[0] == "update"
     listed = read_sites(file)
-    for path in listed.missing:
-        output.note(f"warning: {file}: {path} leads to no site")
-    sites = [one for one in listed.sites if wanted.group in (None, *one.groups)]
+    for warning in listed.warnings:
+        output.note(f"warning: {file}: {warning}")
+    acts = is_update and "--dry-run" not in words
+    # A site that goes first does so whatever the group is: the others go by what becomes of it.
+    sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
     if not sites:
         refuse(f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""), f"Correct {file}.")
-    words = list(_words(click.get_current_context()))
     many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
     shown = words[0] in _TABLES
-    answers = list(many.update(words) if words[0] == "update" else many.ask(words, as_json=output.json or shown))
+    answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))
     order = {str(one.path): number for number, one in enumerate(sites)}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
-    acts = words[0] == "update" and "--dry-run" not in words
     if acts:
         _tell_of_update(answers, listed, output)
     if output.json:
         output.print_json(answers)
-    elif words[0] in _TABLES and not acts:
+    elif shown and not acts:
         output.print_table(COLUMNS, rows(words[0], answers))
     elif not acts:
         _print_blocks(answers, output)
+    if interrupt:
+        output.note(f"interrupted: {plural(len(sites) - len(answers), 'site')} came to no end")
+        sys.exit(ExitCode.SIGNALLED + interrupt)
     sys.exit(answers[0].exit_code)
+
+
+def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
+    """Return the answers, and the signal that ended that early; 0 for none."""
+    found: list[SiteAnswer] = []
+    try:
+        with signals.raised():
+            found.extend(answers)
+    except KeyboardInterrupt:
+        return found, signal.SIGINT
+    except Interrupted as interrupt:
+        return found, interrupt.signal_number
+    return found, 0
 
 
 def _words(ctx: click.Context) -> Iterator[str]:
@@ -132,13 +152,17 @@ def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Ou
     news = [one for one in answers if is_news(one)]
     mailed = False
     if news and listed.mail_to:
-        problem = send_summary(answers, listed.mail_to, listed.settings, os.environ)
+        problem = send_summary(answers, listed.mail_to, listed.mail, os.environ)
         mailed = not problem
         if problem:
             output.note(f"warning: the summary was not mailed: {problem}")
     if output.json:
         return
-    shown = answers if output.verbose or sys.stderr.isatty() else () if mailed or output.quiet else news
+    shown: Sequence[SiteAnswer] = () if mailed else news
+    if output.quiet:
+        shown = [one for one in shown if one.exit_code]
+    elif output.verbose or sys.stderr.isatty():
+        shown = answers
     if shown:
         output.print_table(COLUMNS, rows("update", shown))
         output.note(summary(answers))

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from threading import Condition
-from typing import Any
 
-from releaser.errors import ExitCode, ToolError
+from releaser.errors import ExitCode, ReleaserError
+from releaser.pipelines.canaries import Doubt, doubt_of, find_reason_to_wait
 from releaser.reporting.many_sites import SiteAnswer
 from releaser.site.sites_file import ListedSite
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
 
-_DAY = 86400.0  # seconds
-_FREE_MEMORY = 512  # MiB that must be available before another site is begun beside one
+_LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
+_MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
+_SOON = 30.0  # seconds in which a site may not yet use that
 _AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
 #: Exit codes, the worst first: a bug, what visitors may notice, what failed and changed nothing, what only waits.
 _WORST = (
-    ExitCode.BUG, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP, ExitCode.TESTS, ExitCode.BUILD, ExitCode.PREFLIGHT,
-    ExitCode.USAGE, ExitCode.NO_RELEASE, ExitCode.FOUND, ExitCode.LOCKED, ExitCode.OK,
+    ExitCode.BUG, ExitCode.ROLLED_BACK, ExitCode.TESTS, ExitCode.BUILD, ExitCode.PREFLIGHT, ExitCode.USAGE,
+    ExitCode.NO_RELEASE, ExitCode.FOUND, ExitCode.FOLLOW_UP, ExitCode.LOCKED, ExitCode.OK,
 )  # fmt: skip
 
 
@@ -41,85 +41,89 @@ class ManySites:
     def __init__(self, sites: Iterable[ListedSite], *, jobs: int, environ: Mapping[str, str]) -> None:
         self.sites = tuple(sites)
         self.jobs = jobs
-        self._environ = environ
+        self._environ = {name: value for name, value in environ.items() if name != "RELEASER_PROJECT"}
         self._runner = Runner(environ=environ)
-        self._begun, self._changed = 0, Condition()
+        self._running, self._begun, self._changed = 0, list[float](), Condition()
 
     def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
         """Run a command for each, and yield what it says, in the order in which they end."""
         yield from self._each(self.sites, partial(self._run, words, as_json=as_json))
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
-        """Update each: first those that go first; what would get a version with which one of these has failed waits."""
-        first = [one for one in self.sites if one.goes_first]
-        failed: dict[tuple[str, str], str] = {}
-        for answer in self._each(first, partial(self._run, words, as_json=True)):
+        """Update each: first those that go first. While one of these is in trouble, others wait for its versions."""
+        doubts: list[Doubt] = []
+        first = {str(one.path): one for one in self.sites if one.goes_first}
+        for answer in self._each([*first.values()], partial(self._run, words, as_json=True)):
             yield answer
-            if answer.exit_code not in (ExitCode.OK, ExitCode.LOCKED, ExitCode.FOLLOW_UP):
-                failed |= dict.fromkeys(_versions(answer), answer.site)
+            doubts.append(doubt_of(answer, partial(self._ask, first[answer.site])))
         others = [one for one in self.sites if not one.goes_first]
-        yield from self._each(others, partial(self._update_unless, failed, words))
+        yield from self._each(others, partial(self._update_unless, [one for one in doubts if one], words))
 
-    def _update_unless(
-        self, failed: Mapping[tuple[str, str], str], words: Sequence[str], site: ListedSite
-    ) -> SiteAnswer:
-        if failed:
+    def _update_unless(self, doubts: Sequence[Doubt], words: Sequence[str], site: ListedSite) -> SiteAnswer:
+        if doubts:
             plan = self._run([*words, "--dry-run"], site, as_json=True)
-            for name, version in sorted(_versions(plan) & failed.keys()):
-                why = f"it waits, as {failed[name, version]} has failed with {name} {version}"
-                return replace(plan, answer=None, waits=why, errors=())
+            if plan.exit_code or not isinstance(plan.answer, dict):
+                return plan
+            if reason := find_reason_to_wait(plan, doubts):
+                return SiteAnswer(site=plan.site, exit_code=0, waits=reason)
         return self._run(words, site, as_json=True)
 
-    def _each(self, sites: Sequence[ListedSite], work: Any) -> Iterator[SiteAnswer]:
+    def _ask(self, site: ListedSite, *words: str) -> object:
+        """Return what a command prints as JSON; None if it fails."""
+        found = self._run(words, site, as_json=True)
+        return None if found.exit_code else found.answer
+
+    def _each(self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer]) -> Iterator[SiteAnswer]:
+        tasks: list[Future[SiteAnswer]] = []
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
             try:
-                tasks = [pool.submit(self._when_there_is_memory, partial(work, site)) for site in sites]
+                tasks += [pool.submit(self._when_there_is_memory, work, site) for site in sites]
                 yield from (task.result() for task in as_completed(tasks))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self._runner.stop()  # each tells its run to end, which leaves the site as it is
+                while not all(task.done() for task in tasks):
+                    self._runner.stop()  # again, as one may just be begun; each run ends as it does on Ctrl-C
+                    time.sleep(0.1)
                 raise
 
-    def _when_there_is_memory(self, work: Any) -> SiteAnswer:
+    def _when_there_is_memory(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite) -> SiteAnswer:
         with self._changed:
-            while self._begun and _available_memory() < _FREE_MEMORY:
+            while self._running and _available_memory() < _MEMORY * (1 + self._newest()):
                 self._changed.wait(1)
-            self._begun += 1
+            self._running += 1
+            self._begun.append(time.monotonic())
         try:
-            answer: SiteAnswer = work()
-            return answer
+            return work(site)
+        except Exception as error:  # noqa: BLE001 - of one site, which must not stop the others
+            reason = error.message if isinstance(error, ReleaserError) else repr(error)
+            return SiteAnswer(site=str(site.path), exit_code=ExitCode.BUG, errors=(reason,))
         finally:
             with self._changed:
-                self._begun -= 1
+                self._running -= 1
                 self._changed.notify_all()
 
+    def _newest(self) -> int:
+        self._begun = [at for at in self._begun if time.monotonic() - at < _SOON]
+        return min(len(self._begun), self._running)
+
     def _run(self, words: Sequence[str], site: ListedSite, *, as_json: bool) -> SiteAnswer:
+        """Run a command for a site, in a process that ends when this one does. Raises ToolError."""
         command, *options = words
         own = ["--project", str(site.path), *(["--json"] if as_json else [])]
         argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
-        env = {name: value for name, value in self._environ.items() if name != "RELEASER_PROJECT"}
-        env |= dict(site.settings)
-        try:
-            done = self._runner.run(
-                argv, cwd=Path("/"), timeout=_DAY, env=env, check=False, whole=True, daemons=True,
-                death_signal=signal.SIGTERM,
-            )  # fmt: skip
-        except ToolError as error:
-            return SiteAnswer(site=str(site.path), exit_code=ExitCode.BUG, errors=(error.message,))
+        env = {**self._environ, **site.settings, "RELEASER_JITTER": "0"}  # they do not begin at once anyway
+        done = self._runner.run(
+            argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, death_signal=signal.SIGTERM
+        )
         code = done.returncode if done.returncode >= 0 else ExitCode.SIGNALLED - done.returncode
         told = tuple(done.stderr.splitlines())
-        answer: Any = done.stdout
-        if as_json:
-            answer, told = None, told if code else ()
-            with contextlib.suppress(ValueError):
-                answer = json.loads(done.stdout)
-        return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told)
-
-
-def _versions(answer: SiteAnswer) -> set[tuple[str, str]]:
-    """Return the packages that a run, or the plan of one, is about, with their new versions."""
-    changes = answer.answer.get("changes") if isinstance(answer.answer, dict) else None
-    return {(str(one.get("name")), str(one.get("new"))) for one in changes or () if one.get("new")}
+        if not as_json:
+            return SiteAnswer(site=str(site.path), exit_code=code, answer=done.stdout, errors=told)
+        try:
+            answer = json.loads(done.stdout)
+        except (ValueError, RecursionError):
+            answer = None
+        return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told if code else ())
 
 
 def _available_memory() -> float:

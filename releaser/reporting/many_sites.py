@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from releaser.errors import ExitCode, MailError
 from releaser.reporting.subject import make_subject
 from releaser.reporting.way import mail_transport, sender_of
 from releaser.site.settings import this_host
 from releaser.system.process import Runner
-from releaser.system.words import age, first_few, plural, table
+from releaser.system.words import Redactor, age, first_few, plural, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from releaser.site.addresses import Address
     from releaser.site.settings import Settings
 
+T = TypeVar("T")
 COLUMNS = ("SITE", "CODE", "WHAT")
 
 
@@ -41,46 +42,64 @@ class SiteAnswer:
 EACH = (list[SiteAnswer],)  # what is printed with --json, the worst first
 
 
+def part(answer: object, name: str, kind: type[T]) -> T:
+    """Return a field of an answer of this type; an empty one if there is none, as an answer may be anything."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    return found if isinstance(found, kind) else kind()
+
+
 def rows(command: str, answers: Sequence[SiteAnswer]) -> list[tuple[str, str, str]]:
-    """Return a row of a table for each site."""
-    return [(one.site, str(one.exit_code), _headline(command, one)) for one in answers]
+    """Return a row of a table for each site: on one line each, whatever a site has said."""
+    line = Redactor().line
+    return [(line(one.site), str(one.exit_code), line(_headline(command, one))) for one in answers]
 
 
 def problems_of(one: SiteAnswer) -> Sequence[str]:
     """Return the problems in an answer."""
-    return (one.answer.get("problems") or ()) if isinstance(one.answer, dict) else ()
+    return [problem for problem in part(one.answer, "problems", list) if isinstance(problem, str)]
 
 
 def is_news(one: SiteAnswer) -> bool:
-    """Whether a run has done something, or failed to."""
-    result = one.answer.get("result") if isinstance(one.answer, dict) else ""
-    return bool(one.exit_code or one.waits) or result != "unchanged"
+    """Whether an update has done something, failed to, or found something to tell."""
+    told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
+    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "unchanged"
 
 
 def _headline(command: str, one: SiteAnswer) -> str:
-    answer, problems = one.answer if isinstance(one.answer, dict) else {}, problems_of(one)
-    said = [line.removeprefix("releaser: ") for line in one.errors if line.strip()][:1]
-    if one.waits or not answer:
-        return one.waits or "".join(said)
+    answer, problems = one.answer, problems_of(one)
+    if one.waits or not isinstance(answer, dict):
+        return one.waits or _said(one.errors)
     if answer.get("dry_run"):
-        return "; ".join(answer["would"])
+        return "; ".join(map(str, part(answer, "would", list)))
     if command == "check":
-        return first_few(problems) if problems else "everything is ready for an update"
+        return first_few(problems) if problems else _said(one.errors) or "everything is ready for an update"
     if command == "status":
-        live = f"{answer['live']} is {age(answer['live_age_seconds'])} old" if answer["live"] else "no release is live"
-        last = answer["last_deployment"]
-        return "; ".join([live, *([f"last {last['command']}: {last['result']}"] if last else []), *problems[:2]])
+        live, last = part(answer, "live", str), part(answer, "last_deployment", dict)
+        old = age(part(answer, "live_age_seconds", float))
+        told = [f"last {part(last, 'command', str)}: {part(last, 'result', str)}"] if last else []
+        return "; ".join([f"{live} is {old} old" if live else "no release is live", *told, *problems[:2]])
+    headline = part(answer, "headline", str)
     if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
-        return f"{answer['headline']}: {first_few(problems)}"
-    return str(answer.get("headline", ""))
+        return f"{headline}: {first_few(problems)}"
+    return headline
+
+
+def _said(errors: Sequence[str]) -> str:
+    """Return the line with the error."""
+    lines = [line for line in errors if line.strip() and not line.startswith("warning:")]
+    named = [line for line in lines if line.startswith("releaser: ")]
+    return next(iter([*named, *lines]), "").removeprefix("releaser: ")
 
 
 def summary(answers: Sequence[SiteAnswer]) -> str:
     """Count the sites, and those that failed, wait or changed."""
+    fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
+    changed = ("activated", "rolled_back")
     counts = {
-        "failed": sum(bool(one.exit_code) for one in answers),
+        "failed": sum(one.exit_code not in fair for one in answers),
+        "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),
         "waiting": sum(bool(one.waits) for one in answers),
-        "updated": sum(not one.exit_code and not one.waits and is_news(one) for one in answers),
+        "updated": sum(one.exit_code in fair and part(one.answer, "result", str) in changed for one in answers),
     }
     return ", ".join([plural(len(answers), "site"), *(f"{number} {what}" for what, number in counts.items() if number)])
 
@@ -95,7 +114,9 @@ def send_summary(
     carrier = mail_transport(settings, Path("/"), Runner(environ=environ))
     if carrier is None:
         return "smtp_host is not set in its settings, and this host has no sendmail"
-    mark = "✗" if answers[0].exit_code else "!" if answers[0].waits else "✓"
+    fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
+    is_clean = not any(one.exit_code or one.waits or problems_of(one) for one in answers)
+    mark = "✗" if answers[0].exit_code not in fair else "✓" if is_clean else "!"
     text = "\n".join([f"{summary(answers)} on {this_host()}.", "", *table([COLUMNS, *rows("update", answers)]), ""])
     message = compose_plain(
         make_subject(mark, plural(len(answers), "site"), summary(answers).partition(", ")[2], host=this_host()),

@@ -132,7 +132,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
 
 def _led_by_another(path: str, root: str) -> Finding | None:
     """Say that another user owns part of the way to a project of root's, and could lead root elsewhere."""
-    for place in _way_to(path):
+    for place in way_to(path):
         owner = os.lstat(place).st_uid
         if owner and not _is_unknown(owner, "uid"):
             message = f"{root} belongs to root, and {place}, which leads there, to {_id(owner)}, who can exchange it"
@@ -143,12 +143,12 @@ def _led_by_another(path: str, root: str) -> Finding | None:
     return None
 
 
-def _way_to(path: str) -> Iterator[str]:
+def way_to(path: str) -> Iterator[str]:
     """Yield every directory and symlink that an absolute path leads through."""
     for place in (*map(str, reversed(Path(path).parents)), path):
         yield place
         if os.path.islink(place):
-            yield from _way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
+            yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
 
 
 def environment_of(root: str | Path) -> str:

@@ -210,7 +210,7 @@ class Settings:
     mail_from: str | None = _setting(None, sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
     #: The mail server; without one, mails go to `sendmail`.
     smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
-    #: The port of the mail server; 0 for the usual one: 587 for `starttls`, 465 for `tls`, else 25.
+    #: The port of the mail server; 0 for the usual one: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     #: The user to log in to the mail server as; without one there is no login.
     smtp_user: str | None = _setting(None, values.text)

@@ -14,12 +14,17 @@ from typing import Any
 from releaser.errors import Finding, PreflightError, os_reason
 from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
+from releaser.site.ownership import way_to
+from releaser.site.project import DEFAULT_VENV, Project
 from releaser.site.settings import PREFIX, SPECS, Settings
+from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 
-_KEYS = {"jobs": int, "mail_to": list, "first": list, "settings": dict, "site": list}
+_KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}
 _KINDS = {int: "a whole number", list: "a list", dict: "a table", str: "text"}
+_OF_MAIL = ("mail_from", "sendmail", *(name for name in SPECS if name.startswith("smtp_")))
+_OF_ONE = ("state_dir", "venv")  # which other commands must find as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,56 +44,103 @@ class SitesFile:
     sites: tuple[ListedSite, ...]
     #: How many at once.
     jobs: int = 1
-    #: Who gets the summary of an update, which is sent by the `settings` for all sites.
+    #: Who gets the summary of an update, and the settings by which it is sent.
     mail_to: tuple[Address, ...] = ()
-    settings: Settings = field(default_factory=Settings)
-    #: Paths that lead to no site.
-    missing: tuple[str, ...] = ()
+    mail: Settings = field(default_factory=Settings)
+    #: What was left out, and why, a sentence each.
+    warnings: tuple[str, ...] = ()
 
 
 def read_sites(file: Path) -> SitesFile:
     """Read the file. Raises PreflightError with all that is wrong with it."""
-    if found := _unsafe(file):
-        raise PreflightError(found)
-    try:
-        table = tomllib.loads(read_text(file))
-    except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise PreflightError(Finding(f"{file} cannot be read: {reason}", advice="Correct that file.")) from error
-    problems = [f"{file}: {one}" for one in _wrong(table)]
-    if problems:
-        raise PreflightError(*(Finding(one, advice="Correct that file.") for one in problems))
-    jobs, first = table.get("jobs", 1), [os.path.normpath(one) for one in table.get("first", [])]
-    found_sites, missing = dict[str, ListedSite](), list[str]()
-    for entry in [*({"path": one} for one in first), *table.get("site", [])]:
-        paths = _paths(entry["path"])
-        missing += [entry["path"]] if not paths else []
-        for path in paths:
-            known = found_sites.get(path) or ListedSite(path=Path(path), goes_first=path in first)
-            groups = known.groups | ({entry["group"]} if "group" in entry else frozenset())
-            settings = {**known.settings, **_variables(entry.get("settings", {}))}
-            found_sites[path] = replace(known, groups=groups, settings=settings)
-    common = _variables(table.get("settings", {}))
-    sites = tuple(replace(one, settings={**common, **one.settings}) for one in found_sites.values())
-    own = load(table={}, pyproject=file, env_file=None, environ=common)
-    mail_to = addresses(table.get("mail_to", []))
-    return SitesFile(sites=sites, jobs=jobs, mail_to=mail_to, settings=own.settings, missing=tuple(missing))
-
-
-def _unsafe(file: Path) -> Finding | None:
-    """Say that there is no such file, or that somebody else could write what root would then run."""
     real = os.path.realpath(file)
     try:
-        places = [(place, os.stat(place)) for place in (real, os.path.dirname(real))]
-    except OSError as error:
-        return Finding(f"{file} cannot be read: {os_reason(error)}", advice="Write it, or name another by --sites.")
-    for place, status in places:
-        is_sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if found := _unsafe(str(file.absolute())):
+            raise PreflightError(found)
+        table = tomllib.loads(read_text(Path(real)))
+    except (OSError, ValueError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        advice = "Correct that file, or name another by --sites."
+        raise PreflightError(Finding(f"{file} cannot be read: {reason}", advice=advice)) from error
+    problems = [Finding(f"{file}: {one}", advice="Correct that file.") for one in _wrong(table)]
+    # What is secret in it is for the summary alone: each site's own programs could read what it is handed.
+    given = {} if problems else _variables(table.get("mail", {}))
+    own = load(table={}, pyproject=file, env_file=None, environ=given)
+    if problems or own.problems:
+        raise PreflightError(*problems, *own.problems)
+    sites, warnings = _list(table)
+    return SitesFile(
+        sites=sites,
+        jobs=table.get("jobs", 1),
+        mail_to=addresses(table.get("mail_to", [])),
+        mail=own.settings,
+        warnings=tuple(warnings),
+    )
+
+
+def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
+    found, warnings = dict[str, ListedSite](), list[str]()
+    common = _variables(table.get("settings", {}))
+    first = [{"path": one, "first": True} for one in table.get("first", [])]
+    for entry in [*first, *table.get("site", [])]:
+        paths = [entry["path"]] if not glob.has_magic(entry["path"]) else list(_match(entry["path"], warnings))
+        for path in map(os.path.realpath, paths):
+            if led := _led_by_another(path):
+                warnings.append(led)
+                continue
+            known = found.get(path) or ListedSite(path=Path(path), settings=common)
+            groups = known.groups | ({entry["group"]} if "group" in entry else frozenset())
+            settings = {**known.settings, **_variables(entry.get("settings", {}))}
+            goes_first = known.goes_first or "first" in entry
+            found[path] = replace(known, groups=groups, settings=settings, goes_first=goes_first)
+    return tuple(found.values()), warnings
+
+
+def _unsafe(file: str) -> Finding | None:
+    """Say that somebody else could write what root would then run, or put another file in its place."""
+    for place in way_to(file):
+        status = os.lstat(place)
+        is_open = status.st_mode & (stat.S_IWOTH | stat.S_IWGRP) and not stat.S_ISLNK(status.st_mode)
         if status.st_uid not in (0, os.geteuid()):
-            return Finding(f"{place} belongs to uid {status.st_uid}", advice=f"Look at it; then: `chown root {place}`.")
-        if status.st_mode & stat.S_IWOTH and not is_sticky:
-            return Finding(f"{place} can be written by everybody", advice=f"Look at it; then: `chmod o-w {place}`.")
+            message = f"{place} belongs to uid {status.st_uid}, and leads to {file}"
+            return Finding(message, advice=f"Look at it; then: `chown root {place}`.")
+        if is_open and not status.st_mode & stat.S_ISVTX:
+            return Finding(f"{place} can be written by others", advice=f"Look at it; then: `chmod go-w {place}`.")
     return None
+
+
+def _led_by_another(path: str) -> str:
+    """Say that a directory on the way to a site belongs to somebody who is neither root nor its owner."""
+    try:
+        owner = os.stat(path).st_uid
+        for place in way_to(path):
+            if os.lstat(place).st_uid not in (0, owner, os.geteuid()):
+                return f"{path} is left out: {place} belongs to another user than the site"
+    except OSError:
+        pass  # which is said by the run for that site
+    return ""
+
+
+def _match(pattern: str, warnings: list[str]) -> Iterator[str]:
+    """Yield the sites that releaser keeps already and to which a pattern leads, without symlinks on its way."""
+    fixed = pattern[: min(pattern.index(one) for one in "*?[" if one in pattern)].rpartition("/")[0]
+    count = 0
+    for path in sorted(glob.iglob(pattern)):  # noqa: PTH207 - Path.glob follows other rules for what cannot be read
+        path = os.path.normpath(path)
+        straight = os.path.join(os.path.realpath(fixed or "/"), os.path.relpath(path, fixed or "/"))
+        try:
+            is_kept = (Project.at(Path(path), state_dir=None, venv=DEFAULT_VENV).state_dir / OWNER).is_file()
+            if os.path.realpath(path) != straight:
+                warnings.append(f"{path} is left out: it is a symlink; name the site by its own path")
+            elif is_kept:
+                count += 1
+                yield path
+            elif os.path.lexists(os.path.join(path, "pyproject.toml")):
+                warnings.append(f"{path} is left out: releaser keeps no releases of it; see `releaser init`")
+        except OSError as error:
+            warnings.append(f"{path} is left out: {os_reason(error)}")
+    if not count:
+        warnings.append(f"{pattern} leads to no site")
 
 
 def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
@@ -100,9 +152,12 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
             addresses(people)
         except ValueError as error:
             yield f"mail_to {error}"
+    yield from _wrong_settings(table.get("mail"), "mail: ", of_mail=True)
+    yield from _wrong_settings(table.get("settings"), "settings: ")
     first = table.get("first", [])
-    if isinstance(first, list):
-        yield from (f"first: {one!r} is no absolute path of a site" for one in first if not _is_path(one))
+    for one in first if isinstance(first, list) else ():
+        if not _is_path(one) or glob.has_magic(one):
+            yield f"first: {one!r} is no absolute path of a site"
     entries = table.get("site", [])
     if not entries and not first:
         yield "it names no site; each one begins with [[site]]"
@@ -112,12 +167,13 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}must be a table"
             continue
         yield from _wrong_keys(entry, _SITE_KEYS, where)
+        yield from _wrong_settings(entry.get("settings"), f"{where}settings: ")
         if not _is_path(entry.get("path")):
             yield f"{where}path must be an absolute path (it is {entry.get('path')!r})"
 
 
 def _is_path(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("/")
+    return isinstance(value, str) and value.startswith("/") and "\0" not in value
 
 
 def _wrong_keys(table: Mapping[str, Any], kinds: Mapping[str, type], where: str) -> Iterator[str]:
@@ -126,26 +182,22 @@ def _wrong_keys(table: Mapping[str, Any], kinds: Mapping[str, type], where: str)
             yield f"{where}there is no key {key}; the keys are {', '.join(kinds)}"
         elif not isinstance(value, kinds[key]) or isinstance(value, bool):
             yield f"{where}{key} must be {_KINDS[kinds[key]]}"
-    settings = table.get("settings", {})
+
+
+def _wrong_settings(settings: object, where: str, *, of_mail: bool = False) -> Iterator[str]:
     for name, value in settings.items() if isinstance(settings, dict) else ():
-        if name not in SPECS:
-            yield f"{where}settings: there is no setting {name}"
+        if name not in SPECS or (of_mail and name not in _OF_MAIL):
+            yield f"{where}there is no setting {name}" + (f"; they are {', '.join(_OF_MAIL)}" if of_mail else "")
+        elif not of_mail and (SPECS[name].secret or name in _OF_ONE):
+            yield f"{where}{name} belongs into the .env of the site"
         elif not isinstance(value, str | int | float):
-            yield f"{where}settings: {name} must be written as in a variable: text, a number, true or false"
+            yield f"{where}{name} must be written as in a variable: text, a number, true or false"
         else:
             try:
                 SPECS[name].parse(_text(value))
             except ValueError as error:
                 shown = "" if SPECS[name].secret else f" (it is {_text(value)[:80]!r})"
-                yield f"{where}settings: {name} {error}{shown}"
-
-
-def _paths(pattern: str) -> list[str]:
-    """Return the directories that a path or a pattern leads to: of a pattern, those with a pyproject.toml."""
-    if not glob.has_magic(pattern):
-        return [os.path.normpath(pattern)]
-    found = sorted(Path("/").glob(pattern.lstrip("/")))
-    return [os.path.normpath(one) for one in found if (one / "pyproject.toml").is_file()]
+                yield f"{where}{name} {error}{shown}"
 
 
 def _text(value: object) -> str:

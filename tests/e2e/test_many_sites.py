@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.scenes import eventually
 from tests.support.commands import Finished, console_script, run
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -77,17 +80,44 @@ def test_what_fails_on_a_site_that_goes_first_waits_on_the_others(three: list[Sa
     two.publish("alpha", "1.1.0")
     last.publish("beta", "1.1.0")
     found = answers(one, "update", "--sites", file, check=5)
-    assert found["two"]["waits"] == f"it waits, as {one.path} has failed with alpha 1.1.0"
-    assert (found["two"]["exit_code"], found["three"]["answer"]["result"]) == (0, "activated")
+    said = f"it waits, as {one.path}, which goes first, has failed with alpha 1.1.0"
+    assert (found["two"]["waits"], found["two"]["exit_code"]) == (said, 0)
+    assert found["three"]["answer"]["result"] == "activated"
+    again = answers(one, "update", "--sites", file, "--group", "nobody's", check=0)
+    assert [*again] == ["one"]
+    again = answers(one, "update", "--sites", file, check=0)  # nothing is tried again there, and nothing is forgotten
+    assert (again["one"]["answer"]["result"], again["two"]["waits"]) == ("unchanged", said)
     assert (two.live_version("alpha"), last.live_version("beta")) == ("1.0.0", "1.1.0")
+
+
+def test_an_interrupt_ends_every_run_and_says_what_came_of_the_others(make_site: SiteFactory) -> None:
+    one = make_site("one", outer="a", venv=True)
+    two = make_site("two", outer="b", venv=True, settings={"test_command": ["sleep", "60"], "culprits": "off"})
+    for site in (one, two):
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+    words = [str(console_script()), "update", "--sites", str(sites_file([one, two])), "--json"]
+    with subprocess.Popen(words, cwd="/", env=one.environment(), stdout=subprocess.PIPE, text=True) as process:
+        eventually(lambda: (two.state_dir / "journal.json").exists(), "the update of the second site")
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert [Path(found["site"]).name for found in json.loads(said)] == ["one"]
+    assert (one.live_version("alpha"), two.live_version("alpha")) == ("1.1.0", "1.0.0")
+    assert two.json("status")["running"] is None
 
 
 def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
     one = three[0]
-    file = sites_file(three[:2], more='group = "shops"\nsettings = { keep = 4 }')
-    found = answers(one, "check", "--sites", file, "--group", "shops", check=0)
+    file = sites_file(three[:2], more='group = "shops"\nsettings = { uv = "/nowhere/uv" }')
+    file.write_text(f'{file.read_text()}[[site]]\npath = "{three[2].path}"\n')
+    found = answers(one, "check", "--sites", file, "--group", "shops", check=3)
     assert sorted(found) == ["one", "two"]
-    file.write_text(file.read_text().replace("keep = 4", 'keep = "many"'))
+    assert "/nowhere/uv" in " ".join(found["one"]["answer"]["problems"])
+    found = answers(one, "check", "--sites", file, check=3)
+    assert [*found][-1] == "three"
+    assert found["three"]["answer"]["fit"]
+    file.write_text(file.read_text().replace('uv = "/nowhere/uv"', 'keep = "many"'))
     assert "sites.toml: [[site]] 1: settings: keep must be a" in releaser(one, "check", "--sites", file, check=3).stderr
     sites_file(three[:2])
     assert "has no site of the group others" in releaser(one, "check", "--sites", file, "--group", "others").stderr

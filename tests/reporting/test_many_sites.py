@@ -72,3 +72,18 @@ def test_the_summary_is_mailed(tmp_path: Path) -> None:
 def test_it_is_said_when_nothing_can_send_the_summary() -> None:
     settings = Settings(sendmail="none")
     assert "smtp_host is not set" in send_summary(ALL, [Address(name="", address="a@example.org")], settings, {})
+
+
+@pytest.mark.parametrize("command", ["update", "check", "status"])
+@pytest.mark.parametrize(
+    "answer", [None, 5, [], {}, {"problems": 5}, {"problems": [5]}, {"headline": 5, "live": 5, "last_deployment": "x"}]
+)
+def test_whatever_a_site_says_is_one_row(command: str, answer: object) -> None:
+    assert len(rows(command, [SiteAnswer(site="/srv/a", exit_code=0, answer=answer)])) == 1
+
+
+def test_no_site_can_write_the_row_of_another() -> None:
+    said = "well\n/srv/b  0  \x1b[31mwell\ud800"
+    ((site, _, what),) = rows("update", [SiteAnswer(site="/srv/a\nb", exit_code=0, answer={"headline": said})])
+    assert (site, what) == ("/srv/a b", "well /srv/b 0 well\ufffd")
+    assert what.encode()

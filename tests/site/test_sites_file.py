@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,37 +17,80 @@ def write(directory: Path, text: str) -> Path:
     return file
 
 
+def kept(directory: Path) -> Path:
+    """Make what looks like a site that releaser keeps."""
+    (directory / "pyproject.toml").parent.mkdir(parents=True, exist_ok=True)
+    (directory / "pyproject.toml").touch()
+    state = directory.parent / ".releaser" / directory.name
+    state.mkdir(parents=True)
+    (state / "project.json").touch()
+    return directory
+
+
 def test_sites_are_named_by_paths_and_patterns_in_order(tmp_path: Path) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / "srv" / name).mkdir(parents=True)
-    for name in ("b", "a"):
-        (tmp_path / "srv" / name / "pyproject.toml").touch()
+    a, b = kept(tmp_path / "srv" / "a"), kept(tmp_path / "srv" / "b")
+    (tmp_path / "srv" / "nothing").mkdir()
     text = f"""
         jobs = 2
-        first = ["{tmp_path}/srv/b/"]
-        settings = {{ min_age = "7d", audit = true, keep = 3 }}
+        first = ["{b}/"]
+        settings = {{ min_age = "7d", git_hooks = true, keep = 3 }}
         [[site]]
         path = "{tmp_path}/srv/*"
         group = "shops"
         [[site]]
-        path = "{tmp_path}/srv/a"
+        path = "{a}"
         group = "old"
         settings = {{ keep = 5 }}
-        [[site]]
-        path = "{tmp_path}/none/*"
     """
-    found = read_sites(write(tmp_path, text.replace("audit = true, ", "git_hooks = true, ")))
-    assert [(one.path.name, sorted(one.groups), one.goes_first) for one in found.sites] == [
-        ("b", ["shops"], True),
-        ("a", ["old", "shops"], False),
+    found = read_sites(write(tmp_path, text))
+    assert [(one.path, sorted(one.groups), one.goes_first) for one in found.sites] == [
+        (b, ["shops"], True),
+        (a, ["old", "shops"], False),
     ]
-    assert found.sites[0].settings == {
-        "RELEASER_MIN_AGE": "7d",
-        "RELEASER_GIT_HOOKS": "true",
-        "RELEASER_KEEP": "3",
-    }
-    assert found.sites[1].settings["RELEASER_KEEP"] == "5"
-    assert (found.jobs, found.missing) == (2, (f"{tmp_path}/none/*",))
+    common = {"RELEASER_MIN_AGE": "7d", "RELEASER_GIT_HOOKS": "true"}
+    assert found.sites[0].settings == {**common, "RELEASER_KEEP": "3"}
+    assert found.sites[1].settings == {**common, "RELEASER_KEEP": "5"}
+    assert (found.jobs, found.warnings) == (2, ())
+
+
+def test_a_pattern_takes_only_what_releaser_keeps_and_nothing_by_a_symlink(tmp_path: Path) -> None:
+    site, other = kept(tmp_path / "srv" / "a"), kept(tmp_path / "elsewhere" / "b")
+    (tmp_path / "srv" / "b").symlink_to(other)
+    clone = tmp_path / "srv" / "clone"
+    clone.mkdir()
+    (clone / "pyproject.toml").touch()
+    kept(tmp_path / "srv" / ".a.releaser-staging")
+    found = read_sites(write(tmp_path, f"[[site]]\npath = '{tmp_path}/srv/*'\n[[site]]\npath = '/nowhere/*'"))
+    assert [one.path for one in found.sites] == [site]
+    assert [one.partition(" ")[0] for one in found.warnings] == [str(tmp_path / "srv" / "b"), str(clone), "/nowhere/*"]
+    listed = read_sites(write(tmp_path, f"first = ['{tmp_path}/srv/b']\n[[site]]\npath = '{other}'"))
+    assert [(one.path, one.goes_first) for one in listed.sites] == [(other, True)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp_path: Path) -> None:
+    theirs = kept(tmp_path / "srv" / "theirs" / "a")
+    own = kept(tmp_path / "own" / "a")
+    for path, user in ((theirs, 4001), (theirs.parent, 4002), (own, 4001), (own.parent, 4001)):
+        os.chown(path, user, user)
+    found = read_sites(write(tmp_path, f"first = ['{theirs}', '{own}']"))
+    assert [one.path for one in found.sites] == [own]
+    assert found.warnings == (f"{theirs} is left out: {theirs.parent} belongs to another user than the site",)
+
+
+def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> None:
+    text = """
+        mail_to = ["Ada <ada@example.org>"]
+        mail = { smtp_host = "mail.example.org", smtp_password = "secret1234", smtp_port = 25 }
+        first = ["/srv/x"]
+    """
+    found = read_sites(write(tmp_path, text))
+    assert (found.mail.smtp_host, found.mail.smtp_password, found.mail_to[0].name) == (
+        "mail.example.org",
+        "secret1234",
+        "Ada",
+    )
+    assert found.sites[0].settings == {}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +104,14 @@ def test_sites_are_named_by_paths_and_patterns_in_order(tmp_path: Path) -> None:
         ("[[site]]\npath = '/srv/x'\nsettings = {keeps = 1}", "settings: there is no setting keeps"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = [1]}", "keep must be written as in a variable"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = 'many'}", "keep must be a whole number, .*it is 'many'"),
+        ("first = ['/srv/*']", "first: '/srv/.' is no absolute path"),
+        ("first = ['/srv/x']\nsettings = {smtp_password = 'x'}", "smtp_password belongs into the .env of the site"),
+        ("first = ['/srv/x']\nsettings = {state_dir = 'x'}", "state_dir belongs into the .env"),
+        (
+            "first = ['/srv/x']\nmail = {keep = 3}",
+            "mail: there is no setting keep; they are mail_from, sendmail, smtp_",
+        ),
+        ("first = ['/srv/x']\nmail = {smtp_password_file = '/none'}", "smtp_password_file /none cannot be used"),
         ("jobs = 0\nfirst = ['/srv/x']", "jobs must be from 1 to 64"),
         ("jobs = true\nfirst = ['/srv/x']", "jobs must be a whole number"),
         ("first = ['x']", "first: 'x' is no absolute path"),
@@ -71,7 +123,7 @@ def test_what_is_wrong_is_named_and_the_file(tmp_path: Path, text: str, says: st
     file = write(tmp_path, text)
     with pytest.raises(PreflightError, match=says) as raised:
         read_sites(file)
-    assert all(str(file) in one.message for one in raised.value.findings)
+    assert all(str(file) in one.message or "/none" in one.message for one in raised.value.findings)
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
@@ -83,12 +135,15 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 def test_a_file_that_everybody_could_have_written_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "first = ['/srv/x']")
     assert len(read_sites(file).sites) == 1
-    file.chmod(0o666)
-    with pytest.raises(PreflightError, match="can be written by everybody"):
-        read_sites(file)
+    for mode in (0o666, 0o664):
+        file.chmod(mode)
+        with pytest.raises(PreflightError, match="can be written by others"):
+            read_sites(file)
     file.chmod(0o644)
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert len(read_sites(tmp_path / "link" / file.name).sites) == 1
     tmp_path.chmod(0o777)
-    with pytest.raises(PreflightError, match="can be written by everybody"):
+    with pytest.raises(PreflightError, match="can be written by others"):
         read_sites(file)
 
 
