@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from releaser.errors import (
     ActivationError,
     BuildError,
     ExitCode,
+    Finding,
     FollowUpError,
     LockedError,
     ToolError,
@@ -39,7 +41,14 @@ from releaser.run import begun_at
 from releaser.site import run_lock
 from releaser.site.site import find_site
 from releaser.site.state_dir import OWNER, release_work_tree
-from releaser.system.files import UnreadableStateError, clear_name, remove_tree, replace_symlink, sync_file_system
+from releaser.system.files import (
+    UnreadableStateError,
+    clear_name,
+    link_text,
+    remove_tree,
+    replace_symlink,
+    sync_file_system,
+)
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
@@ -80,7 +89,13 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                 with run.log.step(f"{scheduler.kind} schedule") as step:
                     step.says("; ".join(scheduler.leftovers()))
                     scheduler.remove()
-            put_in_place()
+            try:
+                put_in_place()
+            except OSError:
+                if schedulers:
+                    advice = "Try again; or bring it back by `releaser schedule`."
+                    run.log.note(Finding("the schedule is removed: nothing starts updates any more", advice=advice))
+                raise
         if live is not None:
             _restart(run.site, run.log)
         _leave_repository(run.site)
@@ -126,7 +141,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     if why := site.runner.distrust(str(venv)):
         refuse(f"{live} is not left as it is, as {why}", "`releaser rebuild` replaces it. Find out who changed it.")
     if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
-        yield lambda: replace_symlink(link, real, staging=site.state_dir)
+        yield lambda: _put_back(site, real, text)
         startup.take_out(Path(real))
         return
     clear_name(place, of_directory=True)
@@ -142,6 +157,12 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     finally:
         if not place.is_symlink():
             clear_name(place, of_directory=True)
+
+
+def _put_back(site: Site, real: str, text: str) -> None:
+    if link_text(site.project.venv) != text:
+        raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(site.project.venv))
+    replace_symlink(site.project.venv, real, staging=site.state_dir)
 
 
 def _copy(site: Site, venv: Path, place: Path) -> None:

@@ -293,3 +293,20 @@ def test_a_timer_that_cannot_be_removed_leaves_all_as_it_was(make_site: SiteFact
     assert "was not changed" in site.releaser("uninstall", "--yes", check=3).stderr
     assert site.snapshot() == before
     assert not [*site.state_dir.glob(".*.new")]
+
+
+def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_the_schedule(
+    make_site: SiteFactory,
+) -> None:
+    site = make_site.adopted()
+    programs = crontab_of(site, "").parent
+    site.releaser("schedule", "cron", "--install", check=0)
+    other = site.outer / "other"
+    other.symlink_to(os.readlink(site.link))
+    (programs / "cp").write_text(f'#!/bin/sh\n/bin/cp "$@" && /bin/ln -sfn {other} {site.link}\n')
+    (programs / "cp").chmod(0o755)
+    said = site.releaser("uninstall", "--yes").stderr
+    assert "somebody has changed it meanwhile" in said
+    assert "the schedule is removed: nothing starts updates any more" in said
+    assert os.readlink(site.link) == str(other)
+    assert not (programs / "crontab.text").exists()
