@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.system.words import strip_control
 from tests.e2e.refusals import everything, fit, locked_remote, on_controlling_terminal, refused, script, unfit
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
@@ -129,7 +130,7 @@ def test_ssh_finds_no_terminal_on_which_it_could_ask(site: SampleSite) -> None:
     before = everything(site)
     shown = on_controlling_terminal(site, "update")
     assert shown.returncode == 3, str(shown)
-    assert "a trusted host key" in shown.stdout
+    assert "a trusted host key" in " ".join(strip_control(shown.stdout).split())
     assert "Are you sure" not in shown.stdout
     assert everything(site) == before
 

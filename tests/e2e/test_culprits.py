@@ -277,7 +277,7 @@ def test_each_culprit_has_its_own_reason(make_site: SiteFactory) -> None:
     assert "the cart is empty" not in outputs["e"]
     failed = next(row["id"] for row in site.json("list") if row["state"] == "failed")
     text = body(site)
-    assert text.count(f"see `releaser show {failed}`") == 2
+    assert " ".join(text.split()).count(f"see `releaser show {failed}`") == 2
     assert all(line in text for line in outputs["e"].splitlines())
     assert "the cart is empty" in site.releaser("show", failed).stdout
 
