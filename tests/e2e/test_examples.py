@@ -188,7 +188,7 @@ def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, u
     installed = "\n".join(line for line in installing.splitlines() if not re.search("venv |pip ", line))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    lines = ["set -eo pipefail", installed, CRON, *blocks, "cp -r ~/mail ~/mails", cleaning]
+    lines = ["set -eo pipefail", installed, CRON, *blocks, "cp -r ~/tea_stuff/mail ~/mails", cleaning]
     script = "\n".join(lines).replace("8025", str(port))
     finished = run(
         ["bash", "-c", script], cwd=home, env=env | {"PATH": f"{programs}:{env['PATH']}"}, timeout=600, check=0
