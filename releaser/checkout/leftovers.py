@@ -1,4 +1,4 @@
-"""A staging tree in which code of a candidate has run: it is made anew before anything else is done there."""
+"""A staging tree in which code of a candidate has run: it is recreated before anything else is done there."""
 
 from __future__ import annotations
 

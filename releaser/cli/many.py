@@ -121,8 +121,7 @@ def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
 
 def _words(ctx: click.Context) -> Iterator[str]:
     """Yield the command and what the command line says for it, but for what is about many sites."""
-    assert ctx.command.name is not None  # noqa: S101 - every command of this program has one
-    yield ctx.command.name
+    yield ctx.command.name or ""
     arguments: list[str] = []
     for one in ctx.command.params:
         name, given = one.name or "", ctx.params.get(one.name or "")

@@ -9,6 +9,7 @@ import pytest
 
 from releaser.errors import PreflightError
 from releaser.site.sites_file import read_sites
+from tests.support.guards import require
 
 
 def write(directory: Path, text: str) -> Path:
@@ -67,8 +68,8 @@ def test_a_pattern_takes_only_what_releaser_keeps_and_nothing_by_a_symlink(tmp_p
     assert [(one.path, one.goes_first) for one in listed.sites] == [(other, True)]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root can give files away")
     theirs = kept(tmp_path / "srv" / "theirs" / "a")
     own = kept(tmp_path / "own" / "a")
     for path, user in ((theirs, 4001), (theirs.parent, 4002), (own, 4001), (own.parent, 4001)):
