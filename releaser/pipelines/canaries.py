@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from releaser.errors import ExitCode
 from releaser.reporting.many_sites import SiteAnswer, part
 
-_FAILED = (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK)
+# A release that is live while a follow-up failed may be one that does not come up, where nothing could run before.
+_FAILED = (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP)
 _WELL = (ExitCode.OK, ExitCode.FOLLOW_UP)
+_LONGEST = 7 * 86400.0  # seconds that a run may have taken
 Version = tuple[str, str]  # name and version
 
 
@@ -47,12 +49,12 @@ def doubt_of(answer: SiteAnswer, ask: Callable[..., object]) -> Doubt:
         if part(one, "by", str) != "person" and part(one, "version", str)
     }
     change = part(status, "last_change", dict)
-    changed = _time(change, "started_at") + timedelta(seconds=part(change, "seconds", float))
+    changed = _time(change, "started_at") + timedelta(seconds=min(part(change, "seconds", float), _LONGEST))
     later = [one for one in part(status, "quarantined", list) if _time(one, "at") > changed]
-    tried = {version for one in later for version in versions_of(ask("show", part(one, "release", str)))}
-    if later and not (tried or held or failed):
+    tried = [versions_of(ask("show", part(one, "release", str))) for one in later]
+    if not all(tried):
         return Doubt(site=answer.site, reason="what fails there is not known")
-    return Doubt(site=answer.site, versions=frozenset({*failed, *held, *tried}))
+    return Doubt(site=answer.site, versions=frozenset({*failed, *held}).union(*tried))
 
 
 def find_reason_to_wait(plan: SiteAnswer, doubts: Iterable[Doubt]) -> str:
@@ -71,12 +73,12 @@ def _reasons(versions: frozenset[Version], doubts: Iterable[Doubt]) -> Iterator[
 def _time(found: object, name: str) -> datetime:
     try:
         return datetime.fromisoformat(part(found, name, str)).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return datetime(1970, 1, 2, tzinfo=UTC)
 
 
 def versions_of(answer: object) -> frozenset[Version]:
     """Return the packages that a run, a plan or a release is about, with their new versions."""
     changes = part(answer, "changes", list)
-    found = ((part(one, "name", str), part(one, "new", str)) for one in changes)
+    found = ((part(one, "name", str), new) for one in changes for new in part(one, "new", str).split(", "))
     return frozenset(one for one in found if all(one))

@@ -105,7 +105,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not builds and goal.outcome != "unsure":
         lines.append(NOTHING)
-    return Plan(would=tuple(lines), changes=diff if builds else ())
+    return Plan(would=tuple(lines), changes=diff if builds or goal.outcome == "unsure" else ())
 
 
 def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:

@@ -55,9 +55,15 @@ class ManySites:
         first = {str(one.path): one for one in self.sites if one.goes_first}
         for answer in self._each([*first.values()], partial(self._run, words, as_json=True)):
             yield answer
-            doubts.append(doubt_of(answer, partial(self._ask, first[answer.site])))
+            doubts.append(self._doubt_of(answer, first[answer.site]))
         others = [one for one in self.sites if not one.goes_first]
         yield from self._each(others, partial(self._update_unless, [one for one in doubts if one], words))
+
+    def _doubt_of(self, answer: SiteAnswer, site: ListedSite) -> Doubt:
+        try:
+            return doubt_of(answer, partial(self._ask, site))
+        except (ReleaserError, ArithmeticError, ValueError, TypeError) as error:  # whatever it has said
+            return Doubt(site=answer.site, reason=f"its state cannot be read: {error}")
 
     def _update_unless(self, doubts: Sequence[Doubt], words: Sequence[str], site: ListedSite) -> SiteAnswer:
         if doubts:

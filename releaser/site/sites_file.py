@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from releaser.errors import Finding, PreflightError, os_reason
+from releaser.errors import Finding, PreflightError, os_reason, refuse
 from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
 from releaser.site.ownership import way_to
@@ -84,8 +84,11 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
     first = [{"path": one, "first": True} for one in table.get("first", [])]
     for entry in [*first, *table.get("site", [])]:
         paths = [entry["path"]] if not glob.has_magic(entry["path"]) else list(_match(entry["path"], warnings))
-        for path in map(os.path.realpath, paths):
-            if led := _led_by_another(path):
+        for written in paths:
+            path = os.path.realpath(written)
+            if led := _led_by_another(written):
+                if "first" in entry:
+                    refuse(f"first: {led}", "Correct that, or remove it from `first`.")
                 warnings.append(led)
                 continue
             known = found.get(path) or ListedSite(path=Path(path), settings=common)

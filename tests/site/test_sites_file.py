@@ -74,9 +74,15 @@ def test_who_owns_a_directory_on_the_way_to_a_site_cannot_choose_another_one(tmp
     own = kept(tmp_path / "own" / "a")
     for path, user in ((theirs, 4001), (theirs.parent, 4002), (own, 4001), (own.parent, 4001)):
         os.chown(path, user, user)
-    found = read_sites(write(tmp_path, f"first = ['{theirs}', '{own}']"))
+    (tmp_path / "own" / "link").symlink_to(theirs.parent)
+    os.chown(tmp_path / "own" / "link", 4002, 4002, follow_symlinks=False)
+    listed = "".join(f"[[site]]\npath = '{path}'\n" for path in (theirs, own, tmp_path / "own" / "link" / "a"))
+    found = read_sites(write(tmp_path, listed))
     assert [one.path for one in found.sites] == [own]
-    assert found.warnings == (f"{theirs} is left out: {theirs.parent} belongs to another user than the site",)
+    assert found.warnings[0] == f"{theirs} is left out: {theirs.parent} belongs to another user than the site"
+    assert len(found.warnings) == 2
+    with pytest.raises(PreflightError, match=r"first: .*theirs/a is left out"):
+        read_sites(write(tmp_path, f"first = ['{theirs}']"))
 
 
 def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> None:
