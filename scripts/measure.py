@@ -69,7 +69,7 @@ class Aim:
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=32_882),
+    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=32_892),
     "modules": Aim(what="modules in releaser/", to_be=95, reached=163),
     "longest": Aim(what="lines of the longest module", to_be=350, reached=350),
     "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=21),
@@ -79,7 +79,7 @@ AIMS = {
     "entered": Aim(what="modules that one green update enters", to_be=45, reached=103),
     "functions": Aim(what="functions that it enters", to_be=350, reached=885),
     "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_698),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=48_933),
+    "tests": Aim(what="lines in tests/", to_be=27_000, reached=48_958),
 }
 
 
