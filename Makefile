@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that try a spread of a table, unless they are to try all of it.
-TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py)
+TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py test_proposals.py)
 JOBS ?= 2
 LOWEST := .venv-lowest
 DOCS := .venv-docs
@@ -98,6 +98,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--no-annotate --output-file constraints-attestations.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra notify --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-notify.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra s3 --constraints requirements-dev.txt --generate-hashes --no-header \
+		--no-annotate --output-file constraints-s3.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --group docs --generate-hashes --no-header --no-annotate \

@@ -1,4 +1,4 @@
-"""Where the `releaser` command begins. The version and a plain list are answered without the whole command line."""
+"""Where the `releaser` command begins. The quick answers, and starting a program, do without the whole command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import os
 import sys
 
 from releaser import __version__
-
-TYPE_CHECKING = False  # importing `typing` would take a while
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def main() -> None:
@@ -23,10 +19,19 @@ def main() -> None:
     words = sys.argv[1:]
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")
-    elif not _answers_list(words):
+    elif not (_answers_list(words) or _becomes_a_program(words)):
         from releaser.cli import cli
 
         cli()
+
+
+def _becomes_a_program(words: list[str]) -> bool:
+    """Become what `run` and `exec` start, if nothing is out of the ordinary; else, return False."""
+    if words[:1] not in (["run"], ["exec"]):
+        return False
+    from releaser.launch import quickly
+
+    return quickly(words)
 
 
 def _answers_list(words: list[str]) -> bool:
@@ -56,10 +61,12 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
     """Return what `releaser list` prints; None if the whole command line has more to say, or to find out."""
     from pathlib import Path
 
+    from releaser.launch import is_plain
     from releaser.releases import listing
     from releaser.releases.store import ReleaseStore
     from releaser.site.ownership import Ownership, foreign_state
-    from releaser.site.project import DEFAULT_VENV, Project, find_project
+    from releaser.site.place import DEFAULT_VENV, find_project
+    from releaser.site.project import Project
     from releaser.site.state_dir import OWNER, Owner, read_owner
     from releaser.system.files import UnreadableStateError
 
@@ -67,7 +74,7 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
     try:
         if root is None or Ownership.of(root).doubt():
             return None
-        if not _is_plain(Path(root)):
+        if not is_plain(root, "state_dir", "venv"):
             return None
         project = Project.at(Path(root), state_dir=None, venv=DEFAULT_VENV)
         if foreign_state(root, project.state_dir):
@@ -81,20 +88,6 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
     except (OSError, UnreadableStateError):
         return None
     return listing.as_json(rows) if as_json else listing.as_text(rows)
-
-
-def _is_plain(root: Path) -> bool:
-    """Whether no setting tells where state and symlink are."""
-    from releaser.system.files import read_file
-
-    text = read_file(root / "pyproject.toml")
-    env_file = root.parent / ".env"
-    text += read_file(env_file) if env_file.exists() else b""
-    for name in ("state_dir", "venv"):
-        variable = f"RELEASER_{name.upper()}"
-        if variable in os.environ or variable.encode() in text or (b"releaser" in text and name.encode() in text):
-            return False
-    return b"\\" not in text
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.releases.listing import Row, User
+from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
 from releaser.releases.quarantine import FailedCandidate, Quarantined, RejectedCommit
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
@@ -22,9 +22,6 @@ from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome, Result, RunReport
 from releaser.site.conventions import Convention
 from releaser.site.run_lock import Holder
-
-if TYPE_CHECKING:
-    from releaser.releases.integrity import Drift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +163,8 @@ class RunBrief:
     result: Result
     exit_code: int
     headline: str
+    #: The packages that an update was to bring alone; empty for all.
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,39 +183,6 @@ class HeldBack:
     tests: tuple[str, ...] = ()
     #: What comes only together with it.
     together: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackageDrift:
-    """A package that was added, removed or replaced."""
-
-    name: str
-    old: str | None
-    new: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileDrift:
-    """A file that differs for another reason; `path` is relative to the venv."""
-
-    path: str
-    kind: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriftAnswer:
-    """How the files of a release differ from what was sealed."""
-
-    packages: tuple[PackageDrift, ...]
-    files: tuple[FileDrift, ...]
-
-    @classmethod
-    def of(cls, drift: Drift) -> DriftAnswer:
-        """Leave out what only `verify` tells."""
-        return cls(
-            packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
-            files=tuple(FileDrift(path=one.path or "", kind=one.verb) for one in drift.files),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +210,8 @@ class Status:
     due_at: str | None
     #: Why it may not begin before; empty if it may.
     waits: str
+    #: What the last update left out for a site that goes first, as that has failed with it; empty for nothing.
+    left_out: str
     #: What the releases take together; what they share counts once.
     releases_bytes: int
     free_bytes: int
@@ -256,7 +224,7 @@ class Status:
     last_deployment: RunBrief | None
     #: The newest run that changed what is live.
     last_change: RunBrief | None
-    #: The newest update that ended well, also one that found nothing to do.
+    #: The newest update of all packages that ended well, also one that found nothing to do, but not one that waited.
     last_success: RunBrief | None
     #: How many packages of the live release had known vulnerabilities when a run last asked; None if none has.
     vulnerable: int | None
@@ -264,6 +232,8 @@ class Status:
     #: Whether a run was cut off, which the next one repairs.
     interrupted: bool
     push_pending: bool
+    #: What waits for review with `publish = "branch"`, or why nothing does; empty for nothing.
+    proposal: str
     mails_pending: int
     left_behind: tuple[LeftBehind, ...]
     #: None if nothing differs.
@@ -272,6 +242,8 @@ class Status:
     asked: tuple[Deviation, ...]
     #: None if the tests of the live release pass, or nobody has looked.
     red_tests: RedTests | None
+    #: Whether tests and builds run without isolation, as nothing on this host isolates them.
+    not_isolated: bool
     problems: tuple[str, ...]
     held_back: tuple[HeldBack, ...]
     quarantined: tuple[Quarantined, ...]
@@ -318,6 +290,13 @@ class SetUp:
     by_hand: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenStarter:
+    """What `bootstrap` has written."""
+
+    path: str
+
+
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
@@ -327,6 +306,8 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "audit": (AuditAnswer,),
     "verify": (Verified, list[Verified]),
     "outdated": (list[OutdatedPackage],),
+    "packages": (list[InstalledPackage],),
+    "export": (Exported,),
     "status": (Status,),
     "history": (list[RunAnswer],),
     "prune": (list[Pruning],),
@@ -335,4 +316,5 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "test-mail": (TestMail,),
     "schedule": (Schedule, Plan),
     "setup": (SetUp, Plan),
+    "bootstrap": (WrittenStarter, Plan),
 }

@@ -256,6 +256,12 @@ class UnsoundError(ReleaserError):
     exit_code = ExitCode.FOUND
 
 
+class RequirementError(ReleaserError):
+    """What a program requires is not in the release that it runs in."""
+
+    exit_code = ExitCode.FOUND
+
+
 class ToolError(ReleaserError):
     """A program that releaser drives failed; the caller turns it into the error of the step it was doing."""
 

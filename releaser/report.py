@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
 
 Status = Literal["ok", "failed", "skipped", "warning"]
-Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
+Result = Literal["unchanged", "activated", "proposed", "failed", "rolled_back", "refused"]
 Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
 
@@ -147,6 +147,19 @@ class RunReport:
     chosen: tuple[Convention, ...] = ()
     #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
     due_at: datetime | None = None
+    #: For how long the service was stopped, from the beginning of `stop` to the end of `start`; None if it was not.
+    outage_seconds: float | None = None
+    #: The remote and the branch on which an upgraded lock was proposed; None if none was.
+    proposed: str | None = None
+    #: The packages that an update was to bring alone; empty for all.
+    only: tuple[str, ...] = ()
+    #: What waits for a site that goes first, as that has failed with it; empty for nothing.
+    waits: str = ""
+
+    @property
+    def request(self) -> str:
+        """The command, with the packages that it was about."""
+        return " ".join([self.command, *self.only])
 
     @property
     def bad_answers(self) -> tuple[Answer, ...]:
@@ -226,6 +239,14 @@ class Learned:
     chosen: tuple[Convention, ...] = ()
     #: From when on an update may begin, if this one did not.
     due_at: datetime | None = None
+    #: For how long the service was stopped so far.
+    outage_seconds: float | None = None
+    #: Where an upgraded lock was proposed.
+    proposed: str | None = None
+    #: The packages that an update was to bring alone; empty for all.
+    only: tuple[str, ...] = ()
+    #: What waits for a site that goes first.
+    waits: str = ""
 
 
 class RunLog:

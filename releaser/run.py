@@ -41,6 +41,8 @@ class Run:
     killed_since: float | None = None
     #: What tells whether the checkout is as it was before anything was built; None while nothing is.
     find_changes: Callable[[], tuple[Finding, ...]] | None = None
+    #: Whether it has made live what it was to, and nothing else goes live: upgrades may be proposed.
+    only_proposes: bool = False
 
     @functools.cached_property
     def store(self) -> ReleaseStore:
@@ -98,6 +100,10 @@ class Run:
             fixed=fixed,
             rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
             due_at=learned.due_at,
+            proposed=learned.proposed,
+            only=learned.only,
+            waits=clean(learned.waits),
+            outage_seconds=learned.outage_seconds,
             chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
         )
 
@@ -115,6 +121,8 @@ class Workspace:
     before: SiteFacts
     #: The release that is live.
     live: Release | None
+    #: The packages that are to come, with what these need; empty for all.
+    only: frozenset[str] = frozenset()
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:

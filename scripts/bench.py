@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_isolation import compare_isolation, compare_quiet_nights
+from bench_many import compare_many_sites
 
 from releaser.releases import startup
 from releaser.releases.contents import hash_of, seal_files
@@ -135,6 +136,37 @@ def compare_short_answers(site: SampleSite, times: int) -> None:
     print(f"{'at most, as aimed at: list':<34}{'':>22}{8:>9.2f}{8:>10.2f}\n")
 
 
+def compare_program_starts(site: SampleSite, times: int) -> None:
+    """Compare the start of a program by releaser, with nothing due, with that of the program itself."""
+    releaser = console_script()
+    program: list[str | Path] = ["python", "-c", "pass"]
+    live = site.link.resolve() / "bin" / "python"
+    refreshing: list[str | Path] = [releaser, "exec", "--refresh", "daily", "--wait", "60s", "--"]
+    set_elsewhere = {**site.env, "RELEASER_VENV": ".venv"}
+    programs = [
+        Program(name="python -c pass", words=[sys.executable, "-c", "pass"], cwd=site.path, env=site.env),
+        Program(name="the program itself", words=[live, "-c", "pass"], cwd=site.path, env=site.env),
+        Program(name="releaser run", words=[releaser, "run", *program], cwd=site.path, env=site.env),
+        Program(name="exec --refresh, nothing due", words=[*refreshing, *program], cwd=site.path, env=site.env),
+        Program(name="the same, `venv` is set", words=[*refreshing, *program], cwd=site.path, env=set_elsewhere),
+    ]
+    costs = measure(programs, times)
+    pyproject = site.path / "pyproject.toml"
+    plain = pyproject.read_text(encoding="utf-8")
+    try:  # lines that only look as if they set something
+        pyproject.write_text(f"{plain}\n[tool.other]\nreleaser = ['.venv', '\\.git']\n", encoding="utf-8")
+        programs.append(replace(programs[3], name="the same, `.venv` in another table"))
+        costs += measure(programs[-1:], times)
+    finally:
+        pyproject.write_text(plain, encoding="utf-8")
+    base, itself, *costs = costs
+    say_header("more than the program, in times the first")
+    for one, cost in zip(programs, (base, itself, *costs), strict=True):
+        wall, cpu = (cost.wall - itself.wall) / base.wall, (cost.cpu - itself.cpu) / base.cpu
+        say_row(one.name, cost, f"{wall:5.2f}", f"{cpu:5.2f}")
+    print(f"{'at most, as aimed at':<34}{'':>22}{3:>9.2f}{3:>10.2f}\n")
+
+
 def compare_updates(site: SampleSite, times: int) -> None:
     """Compare an update that finds nothing with what uv needs to find that."""
     uv = Program(
@@ -208,7 +240,7 @@ def compare_pruning(site: SampleSite, place: Path, times: int) -> None:
 
 
 def make_records(site: SampleSite, place: Path) -> bytes:
-    """Make many old releases that are like the oldest one but for its packages; return the ledger that knows them."""
+    """Make many old releases that are like the oldest one except its packages; return the ledger that knows them."""
     oldest = sorted((site.state_dir / "releases").iterdir())[0]
     manifest = json.loads((oldest / "manifest.json").read_bytes())
     ledger = json.loads((site.state_dir / "ledger.json").read_bytes())
@@ -324,6 +356,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
         site = make_site(Path(name))
         compare_short_answers(site, options.times)
+        compare_program_starts(site, options.times)
         compare_updates(site, options.updates)
         compare_quiet_nights(site, Path(name), options.updates)
         compare_starts(site, options.starts)
@@ -334,6 +367,10 @@ def main() -> None:
         place = Path(name) / "isolation"
         place.mkdir()
         compare_isolation(place, options.isolated)
+        place = Path(name) / "many"
+        place.mkdir()
+        print()
+        compare_many_sites(place)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CONSTRAINTS = "constraints.txt"
-COPIED = (CONSTRAINTS, "constraints-attestations.txt", "constraints-notify.txt")
+COPIED = (CONSTRAINTS, "constraints-attestations.txt", "constraints-notify.txt", "constraints-s3.txt")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 

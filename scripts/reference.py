@@ -21,7 +21,7 @@ from releaser.pipelines.config import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site import values
 from releaser.site.addresses import addresses, sender
-from releaser.site.schema import comments, spell_in_line
+from releaser.site.schema import comments, spell, spell_in_line
 from releaser.site.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ _KINDS: dict[Any, str] = {
     **dict.fromkeys((values.path, values.file_inside, values.socket_path), "path"),
     **dict.fromkeys((values.duration, values.limit, values.interval, values.jitter), "length of time"),
     **dict.fromkeys((values.count, values.jobs, values.port), "whole number"),
-    **dict.fromkeys((values.ids, values.names, values.services, values.statuses, values.windows), "list"),
+    **dict.fromkeys(
+        (values.ids, values.names, values.s3_prefixes, values.services, values.statuses, values.windows), "list"
+    ),
     values.paths: "list of paths",
     values.patterns: "list of patterns",
     values.package_patterns: "list of packages",
@@ -106,7 +108,21 @@ def _settings() -> Iterator[tuple[str, str]]:
             default = f"`{spell_in_line(one.default, spec.parse)}`"
         facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{one.name.upper()}`"]
         facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
-        yield one.name, f"### `{one.name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[one.name]}"
+        example = _example(one.name, spec.parse, one.default)
+        yield one.name, f"### `{one.name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[one.name]}{example}"
+
+
+def _example(name: str, parse: Any, default: Any) -> str:
+    """Return an example of a setting whose values all look alike: another value than the default."""
+    value: bool | str | float | None = None
+    if isinstance(parse, partial) and parse.func is values.one_of:
+        words = parse.args[0]
+        value = words[(words.index(default) if default else 0) + 1]
+    elif parse is values.flag:
+        value = not default
+    elif isinstance(default, int | float) and default:
+        value = default * 2
+    return "" if value is None else f"\n\n```toml\n{name} = {json.dumps(spell(value, parse))}\n```"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,6 @@ SIGNALS = {129, 130, 143}  # 128 and the number of SIGHUP, SIGINT, SIGTERM
 SHELLS = {"sh", "crontab", "fish", "ini"}  # languages of blocks in which every line may be a command
 
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
-by_command = pytest.mark.parametrize("command", cli.commands.values(), ids=list(cli.commands))
-by_setting = pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
 
 
 # Commands
@@ -78,27 +77,30 @@ def test_the_help_lists_every_command_once_and_cuts_nothing_off(width: int) -> N
     assert max(map(len, lines)) <= width
 
 
-@by_command
-def test_the_help_of_a_command_ends_with_an_example_of_it_that_click_takes(command: click.Command) -> None:
-    example = (command.epilog or "").removeprefix("Example: releaser ")
-    name, *words = shlex.split(example)
-    assert name == command.name
-    with command.make_context(name, words):
-        pass
+def test_the_help_of_a_command_ends_with_an_example_of_it_that_click_takes() -> None:
+    for command in cli.commands.values():
+        name, *words = shlex.split((command.epilog or "").removeprefix("Example: releaser "))
+        assert name == command.name
+        with command.make_context(name, words):
+            pass
 
 
 # Examples
 
 
 @by_name
-def test_every_command_line_in_an_example_is_one_that_click_takes(page: Page) -> None:
+def test_what_a_page_says_of_releaser_is_so(page: Page) -> None:
+    """See tests/e2e/test_examples.py for what is typed."""
+    typed = re.compile(r"(?:sudo|ssh|cd|uv|python3|pip|(?:~?/\S+/)?releaser) ")
     for block in page.blocks:
         for line in _command_lines(block):
             _parse(line)
-
-
-@by_name
-def test_every_command_line_in_the_prose_is_one_that_click_takes(page: Page) -> None:
+        outside_of_tests = [line for line in block.lines if block.language in {"", "text"} and typed.match(line)]
+        assert outside_of_tests == [], "a command stands in a block that no test runs"
+        if block.language == "json":
+            json.loads(block.text)
+        if block.language in {"toml", "dotenv"}:
+            assert [problem.message for problem in _load_example(block).problems] == []
     for words in code_words(page.prose):
         if words.startswith("releaser ") and not re.search(r"[\[…]|COMMAND", words):
             with contextlib.suppress(click.MissingParameter):  # a command may be spoken of without its arguments
@@ -106,12 +108,32 @@ def test_every_command_line_in_the_prose_is_one_that_click_takes(page: Page) -> 
 
 
 @by_name
-def test_what_is_typed_is_in_a_block_that_tests_run(page: Page) -> None:
-    """See tests/e2e/test_examples.py."""
-    typed = re.compile(r"(?:sudo|ssh|cd|uv|python3|pip|(?:~?/\S+/)?releaser) ")
-    assert [
-        line for block in page.blocks if block.language in {"", "text"} for line in block.lines if typed.match(line)
-    ] == []
+def test_what_a_page_names_is_there_and_only_hosts_of_examples_are_named(page: Page) -> None:
+    text = page.path.read_text(encoding="utf-8")
+    for link in page.links:
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = (page.path.parent / target).resolve() if target else page.path
+        assert path.exists(), f"{link} does not exist"
+        assert not anchor or anchor in _anchors(path), f"{link}: there is no such heading"
+    variables = set(re.findall(r"(?<![\w-])(?:RELEASER_[A-Z_]*[A-Z]|AUTO_UPDTR__[A-Z_]+|ADMINS_JSON)\b", text))
+    aliases = {alias for spec in SPECS.values() for alias in spec.aliases}
+    assert variables <= {f"{PREFIX}{name.upper()}" for name in SPECS} | {*HOOK_VARIABLES} | aliases
+    hosts = set(re.findall(r"://(?:[^\s/@`]*@)?([\w.-]+)", text)) - HOSTS
+    assert [host for host in hosts if not re.fullmatch(r"(?:[\w-]+\.)*example\.(?:org|com|net)", host)] == []
+    lines = [line for block in page.blocks if block.language == "sh" for line in block.lines]
+    assert _make_targets([*lines, *code_words(page.prose)]) <= _targets()
+
+
+@cache
+def _anchors(path: Path) -> set[str]:
+    return Page(path=path).anchors
+
+
+@cache
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def test_a_wrong_command_line_in_an_example_would_be_found() -> None:
@@ -174,28 +196,19 @@ def _parse(words: list[str]) -> None:
 # Settings
 
 
-@by_setting
-def test_every_setting_has_an_example_that_works(setting: str) -> None:
-    (block,) = SETTINGS.sections(3)[setting].blocks
-    loaded = _load_example(block)
-    assert not loaded.problems
-    assert list(loaded.sources) == [setting]
-    value = getattr(loaded.settings, setting)
-    assert value != getattr(Settings(), setting)
-    parse = SPECS[setting].parse
-    assert parse(spell(value, parse)) == value
-    validate = pytest.importorskip("jsonschema").validate
-    validate(_table_of(block), json_schema())
-    validate({setting: spell(value, parse)}, json_schema())
-
-
-@by_name
-def test_every_example_of_settings_works_and_json_is_json(page: Page) -> None:
-    for block in page.blocks:
-        if block.language == "json":
-            json.loads(block.text)
-        if block.language in {"toml", "dotenv"}:
-            assert [problem.message for problem in _load_example(block).problems] == []
+def test_every_setting_has_an_example_that_works() -> None:
+    validator = pytest.importorskip("jsonschema").validators.validator_for(json_schema())(json_schema())
+    sections = SETTINGS.sections(3)
+    for setting in (field.name for field in fields(Settings)):
+        (block,) = sections[setting].blocks
+        loaded = _load_example(block)
+        assert (loaded.problems, list(loaded.sources)) == ((), [setting])
+        value = getattr(loaded.settings, setting)
+        assert value != getattr(Settings(), setting), setting
+        parse = SPECS[setting].parse
+        assert parse(spell(value, parse)) == value
+        validator.validate(_table_of(block))
+        validator.validate({setting: spell(value, parse)})
 
 
 def test_the_example_for_the_environment_is_read_as_such(tmp_path: Path) -> None:
@@ -205,15 +218,6 @@ def test_the_example_for_the_environment_is_read_as_such(tmp_path: Path) -> None
         loaded = load(table={}, pyproject=tmp_path / "x", env_file=tmp_path / ".env", environ={})
         assert not loaded.problems
         assert loaded.sources
-
-
-@by_name
-def test_no_environment_variable_is_made_up(page: Page) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in SPECS} | {*HOOK_VARIABLES}
-    known |= {alias for spec in SPECS.values() for alias in spec.aliases}
-    text = page.path.read_text(encoding="utf-8")
-    named = set(re.findall(r"(?<![\w-])(?:RELEASER_[A-Z_]*[A-Z]|AUTO_UPDTR__[A-Z_]+|ADMINS_JSON)\b", text))
-    assert named <= known
 
 
 def test_the_older_updaters_names_are_in_the_page_on_moving() -> None:
@@ -342,18 +346,6 @@ def test_every_file_that_the_architecture_names_is_there() -> None:
 # Pages
 
 
-@by_name
-def test_every_relative_link_leads_somewhere(page: Page) -> None:
-    for link in page.links:
-        target, _, anchor = link.partition("#")
-        if "://" in target or target.startswith("mailto:"):
-            continue
-        path = (page.path.parent / target).resolve() if target else page.path
-        assert path.exists(), f"{link} does not exist"
-        if anchor:
-            assert anchor in Page(path=path).anchors, f"{link}: there is no such heading"
-
-
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = Page(path=DOCS / "index.md")
     reached = {(index.path.parent / link.partition("#")[0]).resolve() for link in index.links}
@@ -367,27 +359,12 @@ def test_every_page_is_listed_in_the_site_of_the_documentation() -> None:
     assert {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} <= listed
 
 
-@by_name
-def test_only_hosts_of_examples_are_named(page: Page) -> None:
-    text = page.path.read_text(encoding="utf-8")
-    hosts = set(re.findall(r"://(?:[^\s/@`]*@)?([\w.-]+)", text)) - HOSTS
-    assert [host for host in hosts if not re.fullmatch(r"(?:[\w-]+\.)*example\.(?:org|com|net)", host)] == []
-
-
 @pytest.mark.spawns
 def test_no_file_names_the_host_of_a_package_registry() -> None:
     # They are put together here, so that this file does not name them either.
     hosts = "|".join("\\.".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org")))
     words = [str(git_executable()), "grep", "--ignore-case", "--line-number", "--extended-regexp", hosts]
     assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout == ""
-
-
-@by_name
-def test_every_make_target_that_is_named_exists(page: Page) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    lines = [line for block in page.blocks if block.language == "sh" for line in block.lines]
-    words = code_words(page.prose)
-    assert _make_targets([*lines, *words]) <= targets
 
 
 def _make_targets(texts: Iterable[str]) -> set[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.errors import ExitCode, Finding, PreflightError, ToolError, error_line
+from releaser.cli.output import Output
+from releaser.errors import BuildError, ExitCode, Finding, PreflightError, ToolError, UsageError, error_line
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,9 @@ def test_an_error_of_one_finding_is_about_that_and_one_of_several_counts_them() 
 def test_nobody_changes_an_error() -> None:
     with pytest.raises(AttributeError):
         ToolError("it failed").advice = "Push."  # type: ignore[misc]
+
+
+def test_of_a_wrong_word_it_is_not_said_that_live_is_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
+    for error, said in ((UsageError("no such name"), False), (BuildError("it failed"), True)):
+        Output(changes=True).print_error(error)
+        assert ("live: unchanged" in capsys.readouterr().err) == said

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser import __version__
 from releaser.releases.store import ReleaseStore
+from releaser.site.place import LOOKED
 from releaser.site.project import Project
 from releaser.site.state_dir import claim
 from tests.releases.makers import NOW, a_manifest, built, live
@@ -31,6 +33,8 @@ QUICK = "import sys; from releaser.__main__ import main; main(); print(*sorted(s
 FULL = "from releaser.cli import cli; cli()"
 # Two processes, one after the other, would tell an age before and after it changes.
 AT_ONE_MOMENT = f"import time; time.time = lambda: {NOW.timestamp()} + 3 * 86400; "
+# In place of becoming a program, which would tell nothing of what was imported for that.
+STAYING = "import os, sys; os.execvpe = lambda *_: sys.exit(print(*sorted(sys.modules), file=sys.stderr)); "
 NOTHING = "import sys; print(*sorted(sys.modules), file=sys.stderr)"
 
 
@@ -66,10 +70,33 @@ def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
     assert not any(name.startswith("releaser.") for name in imported & {"releaser.cli", "releaser.cli.command"})
 
 
+def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
+    (site.parent / ".releaser" / "site" / "run").mkdir()
+    (site.parent / ".releaser" / "site" / LOOKED).write_text(f"{int(time.time())} {int(time.time()) + 600}\n")
+    for words in (["run", "true"], ["exec", "--refresh", "daily", "--wait", "1s", "--", "true"]):
+        imported = set(call(STAYING + QUICK, *words, cwd=site).stderr.split())
+        assert "releaser.launch" in imported
+        assert imported & {*SLOW, "dataclasses", "datetime", "pathlib", "typing", "select"} == set()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "env"),
     [
+        (["exec", "--project", "..", "--", "true"], {}),
+        (["exec", "--project", "../link", "sh", "-c", "env; pwd"], {}),
+        (["exec", "--wait", "1s", "--json", "--", "true"], {}),
+        (
+            ["run", "--", "env"],
+            {"UV_INDEX": "else", "UV_CACHE_DIR": "here", "GIT_DIR": "there", "VIRTUAL_ENV": "x"},
+        ),
+        (["run", "sh", "-c", "exit 42"], {}),
+        (["run", "--", "env"], {"TOML": "environment_file = '../given'"}),
+        (["run", "--", "env"], {"TOML": "venv = 'current'"}),
+        (["run", "no-such-program"], {}),
+        (["run", "sh", "-ec", "echo $0", "--version"], {}),
+        (["run", "echo", "one", "--", "two"], {}),
+        (["run", "echo", "-qx", "--project=.", "-n", "--json"], {}),
         (["--version"], {}),
         (["list"], {}),
         (["list", "--json"], {}),
@@ -97,6 +124,7 @@ def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
 )
 def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list[str], env: dict[str, str]) -> None:
     (site.parent / "link").symlink_to(site)
+    (site.parent / "given").write_text("GIVEN=1\n", encoding="utf-8")
     with (site / "pyproject.toml").open("a", encoding="utf-8") as pyproject:
         pyproject.write(f"[tool.releaser]\n{env['TOML']}\n" if "TOML" in env else "")
     env = {name: value.format(base=site.parent.parent) for name, value in env.items()}

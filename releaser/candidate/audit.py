@@ -41,10 +41,12 @@ if TYPE_CHECKING:
 _STRONGER = {
     "person": ("somebody holds it back: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
     "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
+    "constraint": ("it is {reason}", "Change that line; or {accept}."),
     "tests": (
         "{reason}",
         "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     ),
+    "first": ("it waits: {reason}", "See what fails there; `releaser update` of this site alone does not wait."),
     "activation": (
         "it was backed out: {reason}",
         "Find out why it was backed out; `releaser update --force` includes it again.",

@@ -28,7 +28,7 @@ from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
 from releaser.site.start import look_at_start
-from releaser.system.files import sync_file_system
+from releaser.system.files import read_text, sync_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ class Candidate:
     def output(self) -> str:
         """What its tests have printed so far; empty when there is none."""
         try:
-            return (self.directory / OUTPUT).read_text(encoding="utf-8", errors="replace")
+            return read_text(self.directory / OUTPUT, errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -173,7 +173,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                 work.log.note(Finding(message, advice=advice))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # what its tests have left is not what an installer writes
             message = f"the candidate could not be sealed: {error}"
             raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
 
@@ -191,9 +191,9 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         lock_sha256=candidate.resolution.lock.sha256,
         dependencies_key=site.pyproject.dependencies_key(),
         code_key=candidate.key.code_key,
-        commit=staged.commit if staged else None,
+        commit=(staged.commit or None) if staged else None,
         subject=staged.subject if staged else "",
-        staging_copied=staged.copied if staged else (),
+        staging_copied=staged.copied if staged and staged.commit else (),  # without git, that is everything
         staging_linked=staged.linked if staged else (),
         previous=work.live.id if work.live else None,
         tests=tests,

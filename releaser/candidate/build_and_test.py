@@ -84,7 +84,7 @@ class Builder(Workspace):
         versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
-        if self.site.settings.culprits != "hold" or not failed:
+        if self.site.settings.culprits != "hold" or self.site.settings.follows or not failed:
             return None
         locks = partial_locks(self, resolution)
         try:
@@ -101,7 +101,7 @@ class Builder(Workspace):
         if self.would_be_live(lesser):
             return None
         write_anew(self.site.project.lock, lesser.data)
-        return replace(resolution, lock=lesser, diff=diff_to(self.live, lesser))
+        return replace(resolution, lock=lesser, diff=diff_to(self.live, lesser, python=self.facts.choice.version))
 
     def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:
         """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
@@ -203,13 +203,14 @@ def _test(builder: Builder, candidate: Candidate, failed: TrialResult | None) ->
     if failed is None:
         return candidate
     blame = find_blame(builder, failed)
-    searches = blame == "update" and site.settings.culprits != "off" and bool(candidate.resolution.diff)
+    may_search = blame == "update" and not site.settings.follows  # else all of it goes live, or nothing
+    searches = may_search and site.settings.culprits != "off" and bool(candidate.resolution.diff)
     if searches:
         failed = steady_failure(builder, candidate, failed)
         if failed is None:
             return candidate
     failure = note_failure(builder, candidate, failed, blame, unfinished=searches)
-    if blame != "update" or not (searches or site.pulled):
+    if not may_search or not (searches or site.pulled):
         return failure
     builder.budget.begin()
     builder.budget.spent = max(builder.budget.spent, 1)  # the run that was repeated
@@ -329,7 +330,7 @@ class _Descent:
 
 
 def _is_known(site: Site, failed: TrialResult) -> bool:
-    """Whether another version has failed so: in the same tests, with the same words but for numbers."""
+    """Whether another version has failed so: in the same tests, with the same words except for numbers."""
     known = {(one.tests, _strip_numbers(one.reason)) for one in read_holds(site.state_dir).entries if one.by == "tests"}
     return (failing_tests(failed.output), _strip_numbers(failed.fault)) in known
 

@@ -16,6 +16,7 @@ from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_bes
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
+from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_anew
 from releaser.system.words import first_few, plural
 
@@ -208,7 +209,7 @@ class CulpritSearch:
         self.budget.spent += 1
         renew_tree(self.site)
         write_anew(self.site.project.lock, lock.data)
-        diff = self.locks.note_draggers(changes_between(self.builder.live_lock.versions, lock.versions), part)
+        diff = self.locks.note_draggers(diff_to(self.builder.live, lock, python=self.full.key.python), part)
         built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):
             raise built.error()

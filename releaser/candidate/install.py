@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.isolated import (
@@ -19,6 +20,7 @@ from releaser.candidate.isolated import (
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
+from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.contents import find_altered
 from releaser.releases.integrity import name_of
 from releaser.releases.journal import note, read_notes
@@ -27,9 +29,9 @@ from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
-from releaser.system.files import clear_name, write_anew
+from releaser.system.files import clear_name, read_file, write_anew
 from releaser.system.words import first_few
-from releaser.tools.uv import (
+from releaser.tools.uv_arguments import (
     COMPILED,
     NOT_LOCAL,
     anew_arguments,
@@ -89,11 +91,11 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     group, without = facts.group, find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     own_first = isolation_of(site, "builds") is not None and isolation_of(site, "own builds") is None
+    words += refresh_arguments(lock := LockFile.read(site.project.lock), site.project.root, store_of(site).live())
     if own_first:
         words.remove(NOT_LOCAL)
-        words += reinstall_arguments(LockFile.read(site.project.lock).local)
-    before = set(site.git.unknown_files())
-    findings = [*sync(site, venv, words, python=facts.python)]
+        words += reinstall_arguments(lock.local)
+    before, findings = set(site.git.unknown_files()), [*sync(site, venv, words, python=facts.python)]
     if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
         if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
             clear_name(venv, of_directory=True)
@@ -214,7 +216,7 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
     lock = LockFile.read(site.project.lock)
     if _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock)):
-        needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
+        needs_keys = fetches_by_ssh(read_file(site.project.lock))  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             run([*others, *compiling], sandbox=sandbox)
     elif compiling:
@@ -280,7 +282,7 @@ def _way_of_version(site: Site, lock: LockFile, name: str) -> str:
 
 
 def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:
-    """Install what needs no build, but for what is `missing`; return that with what needs one. Raises ToolError.
+    """Install what needs no build, except for what is `missing`; return that with what needs one. Raises ToolError.
 
     Of those whose wheels do not fit, uv names one at a time, before it does anything.
     """
@@ -317,14 +319,17 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
     made = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
     if made:
         message = f"building the project's own packages writes files that the checkout lacks: {first_few(made, 3)}"
-        advice = (
-            "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build it once in the"
-            " checkout, by hand."
-        )
-        raise ToolError(message, advice=advice)
+        places = {one["source"].get("editable", ".") for one in LockFile.read(site.project.lock).packages} - {"."}
+        homes = [os.path.normpath(site.project.root / one) for one in places]  # of others than the project itself
+        is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
+        wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
+        raise ToolError(message, advice=f"{wheel if is_other else 'Build'} it once in the checkout, by hand.")
 
 
 def _is_needed(path: str, checkout: Path) -> bool:
+    parents = [parent for parent in PurePosixPath(path).parents if parent.name in _HARMLESS]
+    if any(not os.path.lexists(checkout / parent) for parent in parents):
+        return False
     name = path.rstrip("/").rpartition("/")[2]
     if name in _HARMLESS or name.endswith((".egg-info", ".pyc")) or name.startswith(".releaser-"):
         return False
@@ -334,7 +339,7 @@ def _is_needed(path: str, checkout: Path) -> bool:
 @contextlib.contextmanager
 def other_lock(file: Path, text: bytes) -> Iterator[None]:
     """Let the staging tree have another lock for the time being."""
-    before = file.read_bytes()
+    before = read_file(file)
     if before == text:
         yield
         return

@@ -15,8 +15,15 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
-from releaser.system.files import clear_name, open_up
-from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, passwords_of_user, secrets_of_user
+from releaser.system.files import clear_name, only_files, open_up, read_file
+from releaser.system.isolation import (
+    Bounds,
+    Isolation,
+    Sandbox,
+    find_isolation,
+    passwords_of_user,
+    secrets_of_user,
+)
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -29,9 +36,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
+GIT_BY_HTTP = re.compile(rb'git = "http|git\+http')
 _WORKS = "isolation works for"  # in what a run remembers
-_OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
+OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
 _NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
+_ANYTHING = "anything"  # in what is noted as not isolated, where nothing on this host isolates
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9.]+")
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 _DENIED = re.compile(rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})")
@@ -63,7 +72,7 @@ def isolation_findings(site: Site) -> tuple[Finding, ...]:
     """Say what is wrong with how a site is to be isolated."""
     findings = [
         Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
-        for place in _writable(site)
+        for place in writable_places(site)
         if not place.exists()
     ]
     if site.settings.isolate != "auto":  # which takes what there is, once something is to be isolated
@@ -88,6 +97,24 @@ def isolation_warnings(site: Site) -> tuple[Finding, ...]:
     return (Finding(message, advice="Name what they may write to in `test_writable`; then it is tried again."),)
 
 
+def tell_open(site: Site, log: RunLog) -> None:
+    """Log that nothing on this host isolates tests and builds, where that is not what is set, and tell it once."""
+    found = find_isolation("auto", site.runner) if site.settings.isolate == "auto" else None
+    known = read_notes(site.state_dir).not_isolated
+    if is_open := isinstance(found, str):
+        message = f"tests and builds are not isolated: {found}"
+        logger.warning("%s", message)
+        if _ANYTHING not in known:
+            log.note(Finding(message, advice="Install bubblewrap, or set `isolate`. This is told once."))
+    if is_open != (_ANYTHING in known):
+        note(site.state_dir, not_isolated=known ^ {_ANYTHING})
+
+
+def runs_open(site: Site) -> bool:
+    """Whether the last tests ran without isolation, as there is nothing on this host to isolate by."""
+    return site.settings.isolate == "auto" and _ANYTHING in read_notes(site.state_dir).not_isolated
+
+
 @contextlib.contextmanager
 def sandbox_of(
     site: Site, venv: Path, *others: Path, what: What = "tests", needs_keys: bool = False
@@ -106,19 +133,16 @@ def sandbox_of(
         yield Sandbox()
         return
     tree, project = site.git.layout.top, site.project
-    secrets = isolation.unfit_for_ssh if needs_keys else secrets_of_user(site.runner.environ)
-    if what == "tests" or b'git = "http' not in project.lock.read_bytes():  # else builds fetch with these
-        secrets += passwords_of_user(site.runner.environ, fetches=what != "tests")
-    if named := site.settings.smtp_password_file:
-        secrets += (project.checkout / Path(named).expanduser(),)
+    hides_passwords = what == "tests" or not GIT_BY_HTTP.search(read_file(project.lock))  # else builds fetch with these
+    hidden = hidden_from(site, isolation, needs_keys=needs_keys, passwords=hides_passwords, fetches=what != "tests")
     bounds = Bounds(
-        writable=(*(() if what == "builds" else (tree,)), venv, *others, *_writable(site)),
-        hidden=(project.outbox, project.logs, *secrets),
+        writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
+        hidden=hidden,
         kept=(project.outer, project.state_dir, tree.parent),
         needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv.executable),
     )
-    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in _OF_UV)]
-    before = {path: _look(path) for path in steering}
+    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
+    before = {path: look_at(path) for path in steering}
     links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
         with isolation.sandbox(bounds) as sandbox:
@@ -126,10 +150,19 @@ def sandbox_of(
     finally:
         flaws = [
             *_open_ways(_ways(venv, project.root, tree), links),  # first, as else it is put where they lead
-            *_put_all_back(before),
+            *put_all_back(before),
         ]
         if flaws:
             raise ToolError(flaws[0], returncode=1)
+
+
+def hidden_from(site: Site, by: Isolation, *, needs_keys: bool, passwords: bool, fetches: bool) -> tuple[Path, ...]:
+    """Return what is not read in isolation; what `fetches` packages keeps the passwords of their indexes."""
+    environ, named = site.runner.environ, site.settings.smtp_password_file
+    found = by.unfit_for_ssh if needs_keys else secrets_of_user(environ)
+    found += passwords_of_user(environ, fetches=fetches) if passwords else ()
+    found += (site.project.checkout / Path(named).expanduser(),) if named else ()
+    return (site.project.outbox, site.project.logs, *found)
 
 
 def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
@@ -153,10 +186,10 @@ def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]
             yield f"{place} cannot be looked at: {error.strerror}"
 
 
-def _put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
+def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
     """Put back what has been changed; name what cannot be."""
     for path, seen in before.items():
-        if seen == ("", b"") or _look(path, most=len(seen[1]) + 1 if seen else 1) == seen:
+        if seen == ("", b"") or look_at(path, most=len(seen[1]) + 1 if seen else 1) == seen:
             continue
         logger.warning("%s was changed by isolated code; restored", path)
         try:
@@ -165,13 +198,13 @@ def _put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[s
             yield f"{path} was changed, and cannot be restored: {error.strerror}"
 
 
-def _writable(site: Site) -> list[Path]:
+def writable_places(site: Site) -> list[Path]:
     return [
         Path(os.path.normpath(site.project.checkout / Path(one).expanduser())) for one in site.settings.test_writable
     ]
 
 
-def _look(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
+def look_at(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
     """Return what a symlink or a file holds, of that at `most` so many bytes; no kind of whatever else is there.
 
     None if there is nothing.
@@ -180,7 +213,7 @@ def _look(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
         if path.is_symlink():
             return "link", os.fsencode(os.readlink(path))
         if path.is_file():
-            with path.open("rb") as file:
+            with open(path, "rb", opener=only_files) as file:
                 return "file", file.read(most)
         return ("", b"") if os.path.lexists(path) else None
     except OSError:
@@ -231,7 +264,7 @@ def without_isolation(site: Site, what: What = "tests") -> Iterator[None]:
 
 
 def fails_alike(site: Site, release: str, output: str) -> bool:
-    """Whether the tests of a release have failed just so without isolation as well, but for numbers."""
+    """Whether the tests of a release have failed just so without isolation as well, except for numbers."""
     return read_notes(site.state_dir).fails_alike == _digest(site, release, output)
 
 

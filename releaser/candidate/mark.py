@@ -24,7 +24,7 @@ from releaser.releases.quarantine import (
     read_quarantine,
 )
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of
+from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import code_digest, describe_holds, list_failed
 from releaser.system.words import timestamp, truncate
 
@@ -99,7 +99,7 @@ def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> Reject
 def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
     """Return the versions that came in with a release, or after the release `since`; local packages do not count."""
     lock = lock_of(release)
-    changes = release.manifest.changes if since is None else changes_between(lock_of(since).versions, lock.versions)
+    changes = release.manifest.changes if since is None else changes_between(locked_in(since), locked_in(release))
     return {name: versions for name, versions in brought_in(changes).items() if name not in lock.local}
 
 
@@ -207,7 +207,7 @@ def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withh
 
 
 def standing_holds(site: Site) -> tuple[Withheld, ...]:
-    """Return what is held, by whom and since when, but for versions that something newer has replaced."""
+    """Return what is held, by whom and since when, except for versions that something newer has replaced."""
     try:
         holds = Constraints.read(site.state_dir).holds
     except OSError:  # which is said elsewhere

@@ -8,6 +8,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, error_line
+from releaser.locks.versions import normalize_name
+from releaser.releases.contents import INFO, list_installed
 from releaser.system.words import one_line, strip_control
 
 if TYPE_CHECKING:
@@ -101,19 +103,12 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
 def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
     """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
-    from importlib.metadata import distributions  # which a night without anything new need not import
-
-    places = [str(place) for place in venv.glob("lib/python*/site-packages")]
     found: dict[str, frozenset[str]] = {}
-    for distribution in distributions(path=places):
-        try:
-            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
-            if name in names:
-                tops = {file.parts[0].lower() for file in distribution.files or ()} - {"..", "__pycache__"}
-                named = {top for top in tops if not top.endswith((".dist-info", ".data", ".pth"))}
-                found[name] = frozenset(named | {top.removesuffix(".py") for top in named})
-        except Exception:  # noqa: BLE001, S112 - it is a hint, and metadata may be garbage of any kind
-            continue
+    for path, info in list_installed(str(venv)).items():
+        name = normalize_name(info.removesuffix(INFO).rpartition("-")[0])
+        top = path.partition("/site-packages/")[2].partition("/")[0].lower()
+        if name in names and top not in ("", "__pycache__") and not top.endswith((".dist-info", ".data", ".pth")):
+            found[name] = found.get(name, frozenset()) | {top, top.removesuffix(".py")}
     return found
 
 

@@ -19,7 +19,8 @@ from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
 from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.system.files import clear_name, write_anew
-from releaser.tools.uv import NoSolution, pinned_lock_arguments
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import pinned_lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class TrialInstall:
             output = error.output or error.message
             return Fault(words=f"it cannot be installed{complaint(output)}", output=output)
         finally:
-            with contextlib.suppress(OSError):  # what comes next makes the tree anew
+            with contextlib.suppress(OSError):  # what comes next makes a new tree
                 clear_name(venv, of_directory=True)
         return None
 
@@ -247,7 +248,7 @@ class PartialLocks:
             return None if isinstance(locked, NoSolution) else read_made_lock(self.tree)
         except ToolError as error:
             message = f"a part of the upgrades could not be locked: {error.message}"
-            advice = "Check the network and the index; raise `uv_timeout` if they need longer."
+            advice = error.advice or "Check the network and the index; raise `uv_timeout` if they need longer."
             raise ResolutionError(message, advice=advice, output=error.output) from error
 
 

@@ -111,7 +111,13 @@ def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
         entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
     except OSError:  # which other checks report
         entries = lock = 0
-    tree = Need(what="the staging tree", place=project.outer, bytes=_LOCKS * lock, inodes=entries + _LOCKS)
+    copies = site.git.weigh().values()
+    tree = Need(
+        what="the staging tree",
+        place=project.outer,
+        bytes=_LOCKS * lock + sum(one.bytes for one in copies),
+        inodes=entries + _LOCKS + sum(one.files for one in copies),
+    )
     return release, tree
 
 

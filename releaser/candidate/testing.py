@@ -16,6 +16,7 @@ from releaser.candidate.isolated import (
     isolation_of,
     note_fails_alike,
     note_that_it_works,
+    tell_open,
     without_isolation,
 )
 from releaser.candidate.output import ADVICE, count_tests, failing_tests
@@ -81,6 +82,7 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; what they print is kept."""
+    tell_open(work.site, work.log)
     due = list_trials(work.site, work.facts)
     if after is not None:
         due = due[due.index(after) + 1 :]

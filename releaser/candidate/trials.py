@@ -22,11 +22,11 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
-from releaser.system.environment import inside
-from releaser.system.files import clear_name, remove_tree
+from releaser.system.files import clear_name, read_file, remove_tree
+from releaser.system.inside import inside
 from releaser.system.process import describe_status
 from releaser.system.words import truncate
-from releaser.tools.uv import only_groups_arguments
+from releaser.tools.uv_arguments import only_groups_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,7 +178,7 @@ def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> N
     for file in directory.iterdir():
         if file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST_SCRIPT:
             continue
-        before = file.read_bytes()
+        before = read_file(file)
         text = named.sub(os.fsencode(venv).replace(b"\\", rb"\\"), before)
         if text != before and b"\0" not in before:
             file.write_bytes(text)
@@ -201,7 +201,7 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
     try:
         try:
             place = Path(tempfile.mkdtemp(*TEST_PACKAGES, scratch or site.state_dir))
-            found = _sync_test_packages(site, venv, place / "venv", lock.read_bytes())
+            found = _sync_test_packages(site, venv, place / "venv", read_file(lock))
         except (ReleaserError, InvalidLockError, OSError) as error:
             named = ", ".join(site.settings.test_groups)
             known = error if isinstance(error, ReleaserError) else ReleaserError(str(error))

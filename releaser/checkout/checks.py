@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import own_commits
-from releaser.checkout.staging import matches
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
@@ -18,6 +17,7 @@ from releaser.system.files import link_text, read_if_there
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
+from releaser.tools.plain import CONFIGURES, PlainDirectory, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +31,9 @@ def check_checkout(
     site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str], state: CheckoutState | None = None
 ) -> Checkout | None:
     """Check the checkout as `git status` shows it, now or a moment ago in `state`; None where git does not work."""
+    if not site.project.has_git:
+        findings.extend((*lock_findings(site), *weight_findings(site)))
+        return Checkout(layout=site.git.layout, state=site.git.state(), remote=None)
     try:
         layout = site.git.layout
         state = state or site.git.state()
@@ -55,7 +58,26 @@ def check_checkout(
                 advice="Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
             )
         )
+    for name in ("git_push", "git_pull"):  # else nothing is proposed, or comes back once it is merged
+        if site.settings.publish == "branch" and not getattr(site.settings, name):
+            message = f'`publish` is "branch", which needs `{name}`, and that is off'
+            findings.append(Finding(message, advice=f"Switch `{name}` on, or remove `publish`."))
     return Checkout(layout=layout, state=state, remote=remote)
+
+
+def weight_findings(site: Site) -> Iterator[Finding]:
+    """Check that a project without git can be copied for each run: one with masses of data takes its time and room."""
+    weights = site.git.weigh()
+    files, size = (sum(getattr(one, name) for one in weights.values()) for name in ("files", "bytes"))
+    if files <= _MOST_FILES and size <= _MOST_BYTES:
+        return
+    shares = {name: max(one.files / _MOST_FILES, one.bytes / _MOST_BYTES) for name, one in weights.items()}
+    heaviest, *others = sorted(shares, key=shares.__getitem__, reverse=True)[:3]
+    heavy = [heaviest, *(one for one in others if shares[one] > _WORTH_NAMING)]
+    named = ", ".join(f"{one} ({weights[one].files} of {weights[one].bytes / 1e6:.0f} MB)" for one in heavy)
+    message = f"{site.project.root} is not under git, and each run would copy its {files} files of {size / 1e6:.0f} MB"
+    advice = f"Name what holds data and no code in `staging_link`, such as staging_link = {[heaviest]}."
+    yield Finding(f"{message}, most of them in {named}", advice=advice)
 
 
 def _hidden_findings(site: Site) -> Iterator[Finding]:
@@ -90,8 +112,9 @@ def lock_findings(site: Site) -> Iterator[Finding]:
     link, lock = site.project.root / "uv.lock", site.project.lock
     with contextlib.suppress(ToolError):
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
-            message = f"{link} is a symlink to {lock}, which is outside the repository"
-            yield Finding(message, advice="Make it a file, or a symlink to a file in the repository.")
+            place = "repository" if site.project.has_git else "project"
+            message = f"{link} is a symlink to {lock}, which is outside the {place}"
+            yield Finding(message, advice=f"Make it a file, or a symlink to a file in the {place}.")
 
 
 def _not_a_repository(site: Site, error: ToolError) -> Finding:
@@ -203,7 +226,10 @@ def diverged(remote: str, branch: str) -> Finding:
     )
 
 
-_CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
+# What is copied for each run of a project without git.
+_MOST_FILES = 20_000
+_MOST_BYTES = 1_000_000_000
+_WORTH_NAMING = 0.05  # of that
 _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
@@ -215,7 +241,8 @@ class CheckoutSnapshot:
     state: CheckoutState | None
     #: The lock, pyproject.toml, and what gives settings and variables, by what a person calls them.
     files: Mapping[str, bytes | None]
-    #: Configuration that git does not track: files of the checkout by name, relative to the top.
+    #: Configuration that git does not track: files of the checkout by name, relative to the top. Without git: digests
+    #: of all code.
     untracked: Mapping[str, bytes | None]
     #: The text of the symlink `.venv`.
     link: str | None
@@ -290,8 +317,12 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
     if edited := sorted(now.dirty - before.dirty - told):
         yield Finding(f"somebody edited {first_few(edited)}, which was not tested", advice=_NEXT)
     names = sorted({*now.untracked, *before.untracked})
+    names = names if project.has_git else [one for one in names if one not in told]
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
-        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
+        what = (
+            f"{changed[0]}, which git does not track, and which" if project.has_git else f"{first_few(changed)}, which"
+        )
+        message = f"somebody changed {what} was not tested"
         yield Finding(message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is not a symlink"
@@ -304,8 +335,10 @@ def _read_untracked(site: Site) -> dict[str, bytes | None]:
     What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
     """
     omit = site.settings.staging_omit
+    if isinstance(site.git, PlainDirectory):
+        return {name: digest.encode() for name, digest in site.git.read_code().items()}
     try:
-        names = [name for name in site.git.unknown_files() if name.endswith(_CONFIGURES)]
+        names = [name for name in site.git.unknown_files() if name.endswith(CONFIGURES)]
     except ToolError:
         return {}
     places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}

@@ -23,7 +23,7 @@ def mark_tried(site: Site) -> None:
 
 
 def renew_tree(site: Site) -> None:
-    """Make the staging tree anew if code of a candidate has run in it. Raises BuildError.
+    """Make a new staging tree if code of a candidate has run in it. Raises BuildError.
 
     What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
     `pyproject.toml` and the lock, stays as it is: isolation has put that back already.
@@ -40,7 +40,7 @@ def renew_tree(site: Site) -> None:
                 write_anew(path, data)
     except (ToolError, OSError) as error:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
-        advice = "Make room, or delete it if it is still there; the next run makes it anew."
+        advice = "Make room, or delete it if it is still there; the next run makes a new one."
         raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
     prepare_again(site)
     del site.runner.remembered[_tried(site)]

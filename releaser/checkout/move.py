@@ -149,7 +149,7 @@ def _restore_files(site: Site, entry: Entry) -> None:
     for path, name in _files(site, creates_pyproject=entry.creates_pyproject).items():
         kept = site.state_dir / name
         if kept.exists():
-            _write(site, path, kept.read_bytes())
+            _write(site, path, read_file(kept))
         elif entry.creates_pyproject and path.exists():
             path.unlink()
             sync_directory(path.parent)
@@ -162,9 +162,9 @@ def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None
     """
     if not _is_committed_by_somebody(site, log, entry):
         keep_edits(site, log, entry)
-        _write(site, site.project.lock, release.lock.read_bytes())
+        _write(site, site.project.lock, read_file(release.lock))
     if entry.creates_pyproject:
-        _write(site, site.project.pyproject, release.pyproject.read_bytes())
+        _write(site, site.project.pyproject, read_file(release.pyproject))
 
 
 def place_lock_unless_edited(site: Site, release: Release, *, before: str | None) -> None:
@@ -175,7 +175,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
     lock, store = site.project.lock, store_of(site)
     known = _Known(_copies_in(site, lock, [store.get(before) if before else None, release]))
     if not lock.exists() or not _is_edited(site, lock, known):
-        _write(site, lock, release.lock.read_bytes())
+        _write(site, lock, read_file(release.lock))
 
 
 def _write(site: Site, path: Path, data: bytes) -> None:
@@ -230,6 +230,7 @@ class _Known:
 
 def _copies_in(site: Site, path: Path, releases: Iterable[Release | None]) -> list[Path]:
     is_lock = path == site.project.lock
+    releases = releases if site.project.has_git else store_of(site).all()  # no commit has the lock of an earlier one
     return [one.lock if is_lock else one.pyproject for one in releases if one is not None]
 
 
@@ -239,7 +240,7 @@ def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
     data = read_file(path)
     place = site.state_dir / f"{path.name}-{log.run_id}"
     copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
-    kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
+    kept = next(one for one in copies if not one.exists() or read_file(one) == data)
     if kept.exists():
         return
     replace_file(kept, data, private=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from releaser.checkout.export import export_lock
 from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, reason_of
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
-from releaser.site.conventions import choose_export_group, find_left_out
 from releaser.system.files import load_state, read_file, read_if_there, replace_file, write_state
-from releaser.tools.uv import requirements_arguments
+from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 PENDING = "pending.json"
+BY_HAND = "Start it by hand, or run `releaser update`."  # a service that is stopped
 _AGAIN = "releaser tries again at the next run."
 
 
@@ -37,6 +38,8 @@ class FailedSteps:
 
     release: str
     steps: tuple[str, ...]
+    #: Since when, as ISO 8601, the service is stopped, as `start` has failed; empty if it is not.
+    stopped: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,26 +77,26 @@ def pending(state_dir: Path) -> Pending:
 
 def note_due(site: Site, **due: Any) -> None:
     """Note what is due; a disk that is full must not keep a good release from being published."""
-    state_dir = site.state_dir
-    before = pending(state_dir)
+    before = pending(site.state_dir)
     after = replace(before, **due)
     if after != before:
         with contextlib.suppress(OSError):
-            write_state(state_dir / PENDING, after)
+            write_state(site.state_dir / PENDING, after)
 
 
 def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> None:
     """Note which steps after the flip to a release have failed, so that the next update does them again."""
-    failed = tuple(sorted(names))
-    note_due(site, pending_steps=FailedSteps(release=release.id, steps=failed) if failed else None)
+    failed, known = tuple(sorted(names)), pending(site.state_dir).pending_steps
+    since = (known.stopped if known else "") or timestamp()
+    stopped = since if site.settings.start and "restart" in failed else ""
+    due = FailedSteps(release=release.id, steps=failed, stopped=stopped) if failed else None
+    note_due(site, pending_steps=due)
 
 
 def pending_steps(state_dir: Path, release: Release | None) -> frozenset[str]:
     """Return the steps after the flip to a release that are still to be done."""
     found = pending(state_dir).pending_steps
-    if release is None or found is None or found.release != release.id:
-        return frozenset()
-    return frozenset(found.steps)
+    return frozenset(found.steps if found and release and found.release == release.id else ())
 
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
@@ -148,10 +151,7 @@ def commit_message(command: str, release: Release) -> str:
 
 
 def _waiting(site: Site) -> list[str]:
-    """List the commits of ours that wait to be pushed, oldest first, as far as it is known what the remote has.
-
-    Those of a run that died before it could note them are among them.
-    """
+    """List the commits of ours, also not noted ones, that wait to be pushed, oldest first, as far as that is known."""
     git, seen = site.git, site.git.reference(SEEN)
     if seen is None:
         here = git.newest("HEAD", _LOOKED_AT)
@@ -170,13 +170,23 @@ def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
     `command` is the one that made the release live; without `pushes` the push stays due. `state` is the checkout's as
-    it was just now, if somebody has looked. Returns the commit that was made, None if none was. Failures are reported.
+    it was just now. Returns the commit that was made, None if none was, such as where the site follows the lock of git,
+    except for its first one. Failures are reported.
     """
+    if not site.project.has_git:
+        if not site.lacks_git:
+            note_due(site, commit=False, push=False)  # of a time with git
+        if site.settings.requirements_export and read_if_there(site.project.lock) == read_file(release.lock):
+            attempt(log, "export", lambda step: export_lock(site, step))
+        return None
+    if site.settings.follows and command != "init":
+        note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
+        return None
     note_due(site, commit=True)
     if not _may_commit(site, log, state) or not _is_ours(site, log, release):
         return None
     if site.settings.requirements_export:
-        attempt(log, "export", lambda step: _export(site, step))
+        attempt(log, "export", lambda step: export_lock(site, step))
     made: str | None = None
 
     def commit(step: Step) -> None:
@@ -190,13 +200,13 @@ def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the
 
 def restore_lock(site: Site, log: RunLog, live: Release) -> None:
     """Restore the lock of the live release in the checkout, and publish that. Failures are reported. Raises OSError."""
-    replace_file(site.project.lock, live.lock.read_bytes(), staging=site.state_dir)
+    replace_file(site.project.lock, read_file(live.lock), staging=site.state_dir)
     publish_lock(site, log, live, command=log.command)
 
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
-    if site.settings.git_push:
+    if site.settings.git_push and site.settings.upgrade != "none":
         attempt(log, "push", lambda step: _push(site, step))
 
 
@@ -220,7 +230,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     """Whether uv.lock of the checkout is that of the release; another one is somebody's, and this is told."""
     lock = site.project.lock
     try:
-        if read_file(lock) == release.lock.read_bytes():
+        if read_file(lock) == read_file(release.lock):
             return True
         reason = "somebody has changed it since"
     except OSError as error:
@@ -229,19 +239,6 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     log.failed(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
     note_due(site, commit=False)
     return False
-
-
-def _export(site: Site, step: Step) -> None:
-    """Write the export. It depends on the commit alone, as several hosts may write it in turn."""
-    root, settings = site.project.root, site.settings
-    path = root / str(settings.requirements_export)
-    group = choose_export_group(settings, site.pyproject)
-    hashes = settings.requirements_export_hashes
-    without = find_left_out(site, site.project.lock)
-    text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
-    if not path.exists() or read_file(path) != text:
-        replace_file(path, text, staging=site.state_dir)
-    step.says(path.name)
 
 
 def _commit(site: Site, step: Step, release: Release, message: str) -> str | None:
@@ -314,7 +311,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """
     project, export = site.project, site.settings.requirements_export
     try:
-        if live is None or live.lock.read_bytes() != read_file(project.lock):
+        if live is None or read_file(live.lock) != read_file(project.lock):
             return frozenset()
         top = site.git.layout.top
     except (OSError, ToolError):
@@ -332,6 +329,6 @@ def _came_along(project: Project, live: Release, *, waits: bool) -> bool:
         brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
         text = read_file(project.pyproject)
-        return any(one.read_bytes() == text for one in brought if one.is_file())
+        return any(read_file(one) == text for one in brought if one.is_file())
     except OSError:
         return False

@@ -22,6 +22,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
+from releaser.system.files import read_file
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 
@@ -62,7 +63,8 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
 class Target:
     """The commit that is to go live."""
 
-    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
+    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled. Empty without
+    #: git.
     head: str
     commit: str
     #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
@@ -87,7 +89,7 @@ class Target:
 
 def as_checked_out(facts: SiteFacts) -> Target:
     """Return the commit that is checked out already."""
-    head = facts.checkout.state.head or "HEAD"
+    head = facts.checkout.state.head or ""
     return Target(head=head, commit=head)
 
 
@@ -135,7 +137,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
     The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
     `force` asks for it. Raises PreflightError.
     """
-    head, git = snapshot.head or facts.checkout.state.head or "HEAD", site.git
+    head, git = snapshot.head or facts.checkout.state.head or "", site.git
     stay = Target(head=head, commit=head)
     if theirs is None or theirs == head:
         return stay
@@ -207,6 +209,9 @@ def _refuse_filters(site: Site, commit: str) -> None:
 def has_other_code(site: Site, release: Release) -> bool:
     """Whether a release was tested with other code than what is checked out, as far as is known. Raises ToolError."""
     manifest = release.manifest
+    if not site.project.has_git:  # with a key of git, or of another pyproject.toml, there is nothing to compare
+        is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
+        return is_known and manifest.code_key != site.code_key("")
     if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
         return False
     return not _has_code_of(site, release, "HEAD")
@@ -222,7 +227,7 @@ def _has_code_of(site: Site, release: Release, commit: str) -> bool:
     if not release.pyproject.is_file():
         return git.code_key(own, commit=commit) == manifest.code_key
     pyproject = os.path.relpath(site.project.pyproject, git.layout.top)
-    if git.data(commit, pyproject) != release.pyproject.read_bytes() or not git.has(str(manifest.commit)):
+    if git.data(commit, pyproject) != read_file(release.pyproject) or not git.has(str(manifest.commit)):
         return False
     own = (*own, pyproject)
     return git.code_key(own, commit=commit) == git.code_key(own, commit=str(manifest.commit))
@@ -275,7 +280,7 @@ def _known_of_remote(site: Site) -> list[str]:
 def _with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
     git = site.git
-    lock, wanted = os.path.relpath(site.project.lock, git.layout.top), release.lock.read_bytes()
+    lock, wanted = os.path.relpath(site.project.lock, git.layout.top), read_file(release.lock)
     for line in ("HEAD", *_known_of_remote(site)):
         found = ""
         for one in git.following(commit, line)[:_MOST_FOLLOWING]:

@@ -6,7 +6,6 @@ Packages are resolved, built and tested there. The checkout itself stays as it i
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 import re
 import shutil
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
-from releaser.system.files import put_aside, remove_tree
+from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_anew
 from releaser.system.words import plural
+from releaser.tools.plain import CACHES, SMALL, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 
 
 _UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # on the way out of the project, in paths
-SMALL = 1024 * 1024  # bytes; an untracked file that is larger is linked, and not copied
-# Never of any use to the tests of another commit, and some would be written to.
-_CACHES = (
-    "__pycache__", "*.pyc", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox", ".nox", ".hypothesis",
-    ".coverage", ".coverage.*", ".git",
-)  # fmt: skip
-
-
 Stage = Literal["stage", "stage live", "stage beside"]
 
 
@@ -115,7 +107,7 @@ class _Tree:
 def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     """Check out a commit, and return the site as it is there.
 
-    The tree gets what the checkout has and git does not track, but for virtual environments and caches: files of up to
+    The tree gets what the checkout has and git does not track, except virtual environments and caches: files of up to
     1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
     `staging_link` and `staging_omit` correct that.
     """
@@ -135,8 +127,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             advice = f"Give this user write access to {place.parent}, and check its free space."
             raise BuildError(message, advice=advice) from error
         untracked = {"copied": staged.copied, "linked": staged.linked}
-        counts = (f"{plural(len(names), 'untracked path')} {what}" for what, names in untracked.items() if names)
-        step.says(", ".join([commit[:12], *counts]))
+        what = "untracked path" if commit else "path"
+        counts = (f"{plural(len(names), what)} {done}" for done, names in untracked.items() if names)
+        step.says(", ".join([*filter(None, [commit[:12]]), *counts]))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     there = there if commit == head else there.reread()
@@ -162,16 +155,16 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
     if tree.shadow is not None:
         _surround(place, git.layout.top, levels=_levels_above(root, place))
-        _keep_lock_inside(root, place)
     else:
         git.clone_submodules(tree.commit, place)
+    _keep_files_inside(root, place)
     return replace(staged, pulled=tree.pulled)
 
 
 def _levels_above(root: Path, top: Path) -> int:
     """Tell how many directories above the tree are named in the files that uv reads; the first, with `.env`, always."""
     files = (root / name for name in ("pyproject.toml", "uv.toml", "uv.lock"))
-    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
+    texts = [read_text(file, errors="replace") for file in files if file.is_file()]
     steps = max((len(found.group().split("..")) - 1 for text in texts for found in _UPWARDS.finditer(text)), default=0)
     return max(1, steps - len(root.relative_to(top).parts))
 
@@ -186,13 +179,14 @@ def _surround(place: Path, top: Path, *, levels: int) -> None:
         place, top = place.parent, top.parent
 
 
-def _keep_lock_inside(root: Path, place: Path) -> None:
-    """Replace a uv.lock that is a symlink out of the tree by what it leads to: uv is going to write it."""
-    lock = root / "uv.lock"
-    if lock.is_symlink() and not lock.resolve().is_relative_to(place.resolve()):
-        data = lock.read_bytes()
-        lock.unlink()
-        lock.write_bytes(data)
+def _keep_files_inside(root: Path, place: Path) -> None:
+    """Replace the files of uv that are symlinks out of the tree by what they lead to, as they are going to be written.
+
+    Raises OSError.
+    """
+    for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
+        if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
+            write_anew(file, read_file(file))
 
 
 def link_venv(site: Site, venv: Path) -> None:
@@ -261,12 +255,11 @@ def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> St
     `known` is the repository that has the commit.
     """
     top, project = site.git.layout.top, site.project
-    carrier = _Carrier(
-        settings=site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir})
-    )
-    for name in site.git.unknown_files():
+    kept_out, has_git = frozenset({project.venv, project.state_dir}), project.has_git
+    carrier = _Carrier(settings=site.settings, top=top, place=place, kept_out=kept_out, divides=not has_git)
+    for name in site.git.unknown_files() if has_git else sorted(os.listdir(top)):
         carrier.carry(name.rstrip("/"))
-    for file in (project.lock, project.pyproject):
+    for file in (project.lock, project.pyproject) if has_git else ():
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
         if blob is not None and file.is_file() and known.blob(commit, path) == blob:
@@ -287,6 +280,8 @@ class _Carrier:
     top: Path
     place: Path
     kept_out: frozenset[Path]
+    #: Whether what is in a directory is brought one by one, as there is no commit that has it.
+    divides: bool = False
     copied: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
 
@@ -301,7 +296,7 @@ class _Carrier:
         both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
         if os.path.lexists(target) and not both:
             return
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._bring(name, source, target, divides=both)
 
     def _bring(self, name: str, source: Path, target: Path, *, divides: bool) -> None:
@@ -315,6 +310,7 @@ class _Carrier:
         rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
         has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
         divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
+        divides = divides or (self.divides and not (copy or link) and os.access(source, os.R_OK | os.X_OK))
         if source.is_dir() and (divides or (has_rules and not (copy or link))):
             target.mkdir(exist_ok=True)
             for entry in sorted(os.listdir(source)):
@@ -332,10 +328,4 @@ class _Carrier:
             return True
         if matches(name, (*settings.staging_copy, *settings.staging_link)):
             return False
-        return matches(name, _CACHES) or (source / "pyvenv.cfg").is_file()
-
-
-def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether one of these patterns is for a path: for all of it if the pattern has a slash, else for its last part."""
-    last = name.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
+        return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()

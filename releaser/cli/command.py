@@ -35,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _FROM_ZERO = click.FloatRange(min=0)
-_WAIT = "Wait up to so long for another run to end, in place of ending with code 8."
+_WAIT = "Wait up to SECONDS for another run to end instead of exiting with code 8."
 
 
 class NonEmptyPath(click.Path):
@@ -188,7 +188,8 @@ def command(
                 json=as_json,
                 verbose=verbose,
                 quiet=quiet,
-                changes=changes and not options.get("dry_run"),
+                # Those that take the lock of the project may also finish what a killed run has begun.
+                changes=changes and (waits or section == "Keep") and not options.get("dry_run"),
                 plugin=options.get("nagios", False),
             )
             with _exit_codes(output):
@@ -204,7 +205,7 @@ def command(
                     project=project,
                     output=output,
                     dry_run=options.pop("dry_run", False),
-                    wait=options.pop("wait", 0.0),
+                    wait=options.pop("wait") if waits else 0.0,
                     mails=mails,
                 )
                 function(ctx, **options)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -60,11 +61,13 @@ def many_options(function: F, *, has_all: bool) -> F:
         click.option(
             "--sites",
             type=click.Path(path_type=Path, dir_okay=False),
+            is_flag=False,
+            flag_value=str(DEFAULT),
             metavar="FILE",
-            help="Do this for every site that this file names.",
+            help=f"Do this for every site that this file names; without one, {DEFAULT}.",
         ),
         click.option("--group", metavar="NAME", help="Of these, only the sites of this group."),
-        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="So many of them at once."),
+        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Run N sites at once."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -78,7 +81,11 @@ def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
     from releaser.site.sites_file import read_sites
 
     file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
+    if makes_page := words[0] == "report":
+        words = ["status"]
     is_update = words[0] == "update"
+    if is_update and "--" in words:
+        words.insert(1, "--if-locked")
     listed = read_sites(file)
     for warning in listed.warnings:
         output.note(f"warning: {file}: {warning}")
@@ -92,13 +99,15 @@ def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
     answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))
     order = {str(one.path): number for number, one in enumerate(sites)}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
-    if acts:
+    if makes_page:
+        _write_page(answers if not interrupt else [], output)
+    elif acts:
         _tell_of_update(answers, listed, output)
-    if output.json:
+    elif output.json:
         output.print_json(answers)
-    elif shown and not acts:
+    elif shown:
         output.print_table(COLUMNS, rows(words[0], answers))
-    elif not acts:
+    else:
         _print_blocks(answers, output)
     if interrupt:
         output.note(f"interrupted: {plural(len(sites) - len(answers), 'site')} came to no end")
@@ -120,7 +129,7 @@ def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
 
 
 def _words(ctx: click.Context) -> Iterator[str]:
-    """Yield the command and what the command line says for it, but for what is about many sites."""
+    """Yield the command and what the command line says for it, except for what is about many sites."""
     yield ctx.command.name or ""
     arguments: list[str] = []
     for one in ctx.command.params:
@@ -156,8 +165,9 @@ def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Ou
         if problem:
             output.note(f"warning: the summary was not mailed: {problem}")
     if output.json:
+        output.print_json(answers)
         return
-    shown: Sequence[SiteAnswer] = () if mailed else news
+    shown: Sequence[SiteAnswer] = [one for one in answers if one in news or one.waits] if news and not mailed else ()
     if output.quiet:
         shown = [one for one in shown if one.exit_code]
     elif output.verbose or sys.stderr.isatty():
@@ -165,6 +175,13 @@ def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Ou
     if shown:
         output.print_table(COLUMNS, rows("update", shown))
         output.note(summary(answers))
+
+
+def _write_page(answers: Sequence[SiteAnswer], output: Output) -> None:
+    from releaser.reporting.sites_page import page_of_sites
+
+    if answers:
+        output.write_page(click.get_current_context().params["html"], page_of_sites(answers, datetime.now(UTC)))
 
 
 def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from dataclasses import replace
@@ -16,9 +15,19 @@ from releaser.cli import completion
 from releaser.cli.command import NonEmptyPath, command, refuse_both
 from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
+from releaser.system.durations import how_often, seconds_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from releaser.cli.command import CommandContext
+
+
+def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else read(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @command(section="Set up", example="releaser init --dry-run", changes=True, waits=True)
@@ -90,23 +99,43 @@ def init(
 )
 @click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one began.")
 @click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
-def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str, ...], if_due: bool, now: bool) -> None:
-    """Bring the site to the newest packages that pass its tests. This is the command for cron."""
-    from releaser.pipelines import dry_run
+@click.option("--if-locked", is_flag=True, help="Pass over a NAME that this site does not have.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
+def update(
+    ctx: CommandContext,
+    force: bool,
+    follow: bool,
+    overrides: tuple[str, ...],
+    if_due: bool,
+    now: bool,
+    if_locked: bool,
+    names: tuple[str, ...],
+) -> None:
+    """Bring the site to the newest packages that pass its tests. This is the command for cron.
+
+    With NAME, bring only these packages, and what they need.
+    """
+    from releaser.pipelines import dry_run, named
     from releaser.pipelines import update as pipeline
     from releaser.pipelines.due import Timing
 
-    if if_due and now:
-        refuse_both("--if-due", "--now")
+    if if_due and (now or names):
+        refuse_both("--if-due", "--now" if now else "NAME")
+    if if_locked and not names:
+        message = "--if-locked is for an update of single packages"
+        raise UsageError(message, advice="Name them, or leave it out.")
+    if overrides:
+        given = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
+        if refused := next((name for name, on in given.items() if on), None):
+            refuse_both(refused, "--override")
+        wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
+        ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
+        ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
+    only = named.find_named(ctx.project, os.environ, names, if_locked=if_locked)
+    if names and not only:
+        ctx.end(ctx.run(named.plan_leave_alone, named.leave_alone, names))
     timing = Timing(if_due=if_due, now=now)
-    if not overrides:
-        ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow))
-    given = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now}
-    if refused := next((name for name, on in given.items() if on), None):
-        refuse_both(refused, "--override")
-    wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
-    ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
-    ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
+    ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
 
 
 @command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)
@@ -227,23 +256,52 @@ def accept(ctx: CommandContext, name: str) -> None:
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
-    from releaser.releases import leases
-    from releaser.releases.store import store_of
-    from releaser.system.environment import inside
+    _become(ctx, words, None)
 
-    site = ctx.site()
-    live = store_of(site).live()
+
+@command(
+    "exec",
+    section="Everyday",
+    example="releaser exec --refresh daily -- python manage.py check",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option(
+    "--refresh",
+    metavar="INTERVAL",
+    callback=partial(_read_time, how_often),
+    help="Update first, if nobody has looked for updates for so long: daily, weekly, or a time such as 12h.",
+)
+@click.option(
+    "--wait",
+    "most",
+    metavar="TIME",
+    default="5s",
+    show_default=True,
+    callback=partial(_read_time, seconds_of),
+    help="How long the update may keep COMMAND from starting; it then goes on in the background.",
+)
+@click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(ctx: CommandContext, refresh: float | None, most: float, words: tuple[str, ...]) -> None:
+    """Become COMMAND in the live release, as `run` does; with --refresh, updated before if that is due."""
+    _become(ctx, words, (refresh, most) if refresh else None)
+
+
+def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, float] | None) -> None:
+    from releaser import launch
+
+    place = launch.Place.of(ctx.site())
+    if refresh:
+        launch.look(place, *refresh)
+    live = place.live
     if live is None:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
-    if why := site.runner.distrust(str(live.venv)):
-        message = f"nothing is started in {live.id}, as {why}"
+    name = os.path.basename(live)
+    if why := place.distrust(live):
+        message = f"nothing is started in {name}, as {why}"
         refuse(message, "`releaser rebuild` replaces it. Find out who changed it.")
-    with contextlib.suppress(OSError):  # a user who may not write here can still use the release
-        os.set_inheritable(leases.take(str(live.directory)), True)
-    env = inside(live.venv, {**os.environ, **site.runner.site_variables})
     try:
-        os.execvpe(words[0], list(words), env)  # noqa: S606 - this process is to become the program
+        launch.become(place, live, words)
     except OSError as error:
-        message = f"{words[0]} cannot be started in {live.id}: {error.strerror}"
+        message = f"{words[0]} cannot be started in {name}: {error.strerror}"
         raise UsageError(message, advice="Check the name; programs of the release come first on PATH.") from error

@@ -7,13 +7,15 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from releaser.errors import PreflightError, ReleaserError
+from releaser.errors import PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain
+from releaser.system.named_file import write_named
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from releaser.locks.lock import Change
     from releaser.report import RunReport
@@ -124,6 +126,14 @@ class Output:
         else:
             self.print_lines(found.lines)
 
+    def write_page(self, file: Path, text: str) -> None:
+        """Write a page to a file, as a whole. Raises PreflightError."""
+        try:
+            write_named(file, self.redactor.clean(text).encode(errors="replace"))
+        except OSError as error:
+            refuse(f"the page cannot be written: {os_reason(error)}", "Check --html.")
+        self.note(f"wrote {file}")
+
     def note(self, line: str) -> None:
         """Print words for people, which are not data."""
         if not self.quiet:
@@ -145,6 +155,8 @@ class Output:
     def print_error(self, error: ReleaserError) -> int:
         """Print what failed, what to do next, the end of what a program said about it, and that live is unchanged.
 
+        Of words that were wrong, it need not be said.
+
         Returns the exit code.
         """
         if self.plugin:
@@ -161,6 +173,6 @@ class Output:
             lines.append(f"{'problem' if several else 'releaser'}: {self.redactor.line(finding.message)}")
             if finding.advice:
                 lines.append(f"  what to do: {self.redactor.line(finding.advice)}")
-        unchanged = ["live: unchanged"] if self.changes else []
+        unchanged = ["live: unchanged"] if self.changes and not isinstance(error, UsageError) else []
         self._write([*lines, *output_lines(self.redactor.clean(error.output)), *unchanged])
         return error.exit_code

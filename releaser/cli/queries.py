@@ -174,7 +174,9 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 
 
 @command(section="Look", example="releaser verify --all", many="sites")
-@click.option("--all", "every", is_flag=True, help="Verify every release that is kept.")
+@click.option(
+    "--all", "every", is_flag=True, help="Verify every release that is kept; those of all sites with --sites."
+)
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
 @click.argument("release", required=False, shell_complete=completion.releases)
@@ -206,10 +208,12 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
 @command(section="Look", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
     """Show newer versions than the locked ones, and what keeps them out."""
+    from releaser.candidate.lock_builds import lock_builds
     from releaser.reporting.text import outdated_text
     from releaser.resolution.outdated import find_outdated
 
-    found = find_outdated(ctx.site())
+    site = ctx.site()
+    found = find_outdated(site, lock_builds(site))
     if ctx.output.verbose and found.elsewhere:
         ctx.output.note(f"not checked, because no index has them: {', '.join(found.elsewhere)}")
     if found.unknown:
@@ -276,7 +280,7 @@ def status(
             refuse(f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
 
 
-@command(section="Look", example="releaser report --html shop.html")
+@command(section="Look", example="releaser report --html shop.html", many="all")
 @click.option(
     "--html",
     type=NonEmptyPath(path_type=Path, dir_okay=False),
@@ -286,16 +290,14 @@ def status(
 )
 @click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
-    """Write a page about the site: what is live, the runs, and what is outdated, held back or vulnerable."""
+    """Write a page about the site: what is live, the runs, and what is outdated, held back or vulnerable.
+
+    With --all, it is about all sites, the worst first, and no index is asked.
+    """
     from releaser.pipelines.overview import overview
     from releaser.reporting.page import page_of
 
-    text = ctx.output.redactor.clean(page_of(overview(ctx.site(), offline=offline)))
-    try:
-        replace_file(html, text.encode(errors="replace"))
-    except OSError as error:
-        refuse(f"the page cannot be written: {os_reason(error)}", "Check --html.")
-    ctx.output.note(f"wrote {html}")
+    ctx.output.write_page(html, page_of(overview(ctx.site(), offline=offline)))
 
 
 @command(section="Look", example="releaser history -n 5")

@@ -6,11 +6,12 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.command import command, refuse_both
+from releaser.cli.command import NonEmptyPath, command, refuse_both
 from releaser.errors import PreflightError, UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def setup(
         return
     if not ctx.output.json:
         ctx.output.print_lines(line for one in plan.edits for line in one.diff)
+        sys.stdout.flush()  # into a pipe, it would come last
     if asks and not confirmed(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
         ctx.output.note("nothing was changed")
         return
@@ -90,6 +92,7 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
     """Do what is planned, check the site, and tell of all that; raise what failed last, in the order of weight."""
     from releaser.cli.queries import run_check
     from releaser.pipelines.setup import set_up
+    from releaser.releases.store import store_of
 
     done, failures = set_up(ctx.project, os.environ, plan)
     if ctx.output.json:
@@ -107,7 +110,8 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
         ctx.output.print_error(failure)
     if failures:
         raise failures[-1]
-    ctx.output.note("next: `releaser init` adopts the site, `releaser update` updates it")
+    adopted = store_of(ctx.site()).live() is not None
+    ctx.output.note(f"next: {'' if adopted else '`releaser init` adopts the site, '}`releaser update` updates it")
 
 
 @command(section="Set up", example="releaser schedule cron --install", changes=True, admits=False)
@@ -145,6 +149,56 @@ def schedule(
         ctx.output.print_lines("\n".join(texts).splitlines())
     for one in shown.advice if not remove and not ctx.output.json else ():
         ctx.output.note(one)
+
+
+@command(section="Set up", example="releaser bootstrap -o shop.py --requirement shop", changes=True, admits=False)
+@click.option("-o", "--output", "path", type=NonEmptyPath(path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "-r",
+    "--requirement",
+    "requirements",
+    multiple=True,
+    metavar="PACKAGE",
+    help="What to install. May be repeated. Default: the name of the file.",
+)
+@click.option("--run", metavar="COMMAND", help="What to start, such as '-m shop'. Default: the first package.")
+@click.option("--index", metavar="URL", help="The package index, if it is not PyPI; `none` for no index.")
+@click.option(
+    "--find-links",
+    multiple=True,
+    metavar="DIRECTORY",
+    help="A directory of packages, from that of the file. May be repeated.",
+)
+@click.option(
+    "--state",
+    metavar="DIRECTORY",
+    help="Where the environment lies, from the directory of the file. Default: below ~/.local/share.",
+)
+@click.option("--refresh", metavar="INTERVAL", help="How often releaser, if it is there, looks for updates.")
+@click.option("--limit", metavar="TIME", help="How long a start may wait for that. Default: 5s.")
+@click.option("--test", metavar="COMMAND", help="What an update must pass. Default: the first package is there.")
+@click.option("--force", is_flag=True, help="Overwrite a file that somebody has edited.")
+def bootstrap(
+    ctx: CommandContext,
+    path: Path,
+    requirements: tuple[str, ...],
+    find_links: tuple[str, ...],
+    force: bool,
+    **given: str | None,
+) -> None:
+    """Write a file that makes the environment of an application at its first start, and starts the application."""
+    from releaser.answers import Plan, WrittenStarter
+    from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
+
+    wanted = {name: value for name, value in given.items() if value is not None}
+    starter = Starter(name=path.stem, requirements=requirements or (path.stem,), find_links=find_links, **wanted)
+    text = starter.text()
+    refuse_edited(path, force=force)
+    if ctx.dry_run:
+        ctx.output.answer(Plan(would=(f"write {path}",)), lambda _: text.splitlines())
+        return
+    write_starter(path, text)
+    ctx.output.answer(WrittenStarter(path=str(path.absolute())), lambda found: (f"wrote {found.path}",))
 
 
 @command(section="Set up", example="releaser uninstall --dry-run", changes=True, waits=True)
@@ -216,7 +270,7 @@ def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
         try:
             return read(text)
         except (ValueError, UsageError) as error:
-            raise click.BadParameter(str(error)) from error
+            raise click.BadParameter(str(error).removeprefix("--admin ")) from error
 
     shown = f"{question} [{default or 'none'}]"
     try:

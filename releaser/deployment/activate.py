@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.move import keep_edits, move_checkout, place_files, restore_checkout, save_files
-from releaser.checkout.publish import note_failed_steps
-from releaser.deployment.health_check import RestartCheck, in_use
+from releaser.checkout.publish import BY_HAND, note_failed_steps
+from releaser.deployment import outage
+from releaser.deployment.health_check import RestartCheck, in_use, moment
 from releaser.deployment.post_flip import STEPS, collectstatic, run_post_flip_steps
 from releaser.errors import (
     ActivationError,
@@ -32,9 +33,11 @@ from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.release import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import tell_return
-from releaser.system.files import link_text, replace_symlink, sync_directory
+from releaser.system.files import UnreadableStateError, link_text, replace_symlink, sync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from releaser.checkout.pull import Target
     from releaser.releases.release import Release
     from releaser.report import RunLog
@@ -69,6 +72,8 @@ class Deployment:
     stays: bool = False
     #: Its static files are in place already.
     collected: bool = False
+    #: Looks once more whether anybody is at work, where the site takes time to stop. Raises PreflightError.
+    look_again: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 def activate(site: Site, log: RunLog, deployment: Deployment) -> Entry:
@@ -104,6 +109,8 @@ def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
             site = site.reread()
         return run_post_flip_steps(site, log, entry, release)
     except ActivationError as error:
+        with contextlib.suppress(UnreadableStateError, OSError):
+            entry = journal_of(site).read() or entry  # which tells whether the service runs again
         raise _take_back_for(site, log, entry, error) from error
     except OSError as error:
         failure = ActivationError(f"uv.lock: {error}", not_the_release=True)
@@ -118,12 +125,15 @@ def advice_for(failure: ActivationError, command: str) -> str:
 def _take_back_for(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
     """Take a release back for a failure, and return the error that says so. Raises IncompleteReturnError."""
     not_the_release = failure.not_the_release
-    entry = entry.moved("reverting", done=(), reason=failure.message, not_the_release=not_the_release)
+    began = {} if entry.start else {"start": site.settings.start or (), "flipped_at": leases.now()}
+    entry = entry.moved("reverting", done=(), reason=failure.message, not_the_release=not_the_release, **began)
     try:
         journal_of(site).write_on_full_disk(entry)
     except OSError as error:
         # A crash then finds the earlier entry: with the link still at the new release, all is tried once more.
         logger.warning("nor can it be with the room that was kept for that: %s", error)
+        if began:  # the service runs, and would stay stopped if the link cannot be moved either
+            entry = replace(entry, start=())
     try:
         fails_before = take_back(site, log, entry)
     except OSError as error:
@@ -166,8 +176,14 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
             stays=deployment.stays,
             done=("collectstatic",) if deployment.collected else (),
             collected=building is not None and building.collected,  # also if that failed half-way
+            start=(site.settings.start or ()) if site.settings.stop else (),
         )
     )
+    if entry.start:
+        # What keeps a person from leaving a bad release, or a repair from going live, would only prolong that.
+        goes_on = deployment.stays or log.command == "rollback" or (live is not None and cannot_run(live))
+        outage.stop(site, log, live.venv if live else None, goes_on=goes_on)
+        deployment.look_again()
     try:
         move_checkout(site, log, target)
     except ToolError as error:
@@ -215,6 +231,8 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     origin, left = store_of(site).get(entry.origin), store_of(site).get(entry.target)
     flipped_at, was_used = leases.now(), entry.was_used or in_use(left)
     unfinished: OSError | None = None
+    if entry.start and site.settings.stop is not None:
+        outage.stop(site, log, left.venv if left else None, goes_on=True, name="stop again")
     with log.step("flip back") as step:
         try:
             _restore_link(site, entry)
@@ -234,8 +252,19 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     if entry.moves_code:
         site = site.reread()
     if origin is not None:
-        check = RestartCheck(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
+        check = RestartCheck(
+            target=origin,
+            origin=left,
+            flipped_at=flipped_at,
+            was_used=was_used,
+            goes_back=True,
+            start=entry.start,
+            since=moment(entry.flipped_at, entry.boot),
+        )
         fails_before = _run_steps_again(site, log, check)
+        outage.note_running(site, entry)
+    else:
+        outage.start_again(site, log, entry)
     if unfinished is not None:
         raise unfinished
     tell_return(site, log, origin.venv if origin else None, entry.reason)
@@ -268,7 +297,12 @@ def _run_steps_again(site: Site, log: RunLog, check: RestartCheck) -> bool:
             except (ToolError, OSError) as error:
                 reason = reason_of(error)
                 step.warns(reason)
-                log.failed(ActivationError(f"{name} on the earlier release failed: {reason}"))
+                is_down = name == "restart" and bool(check.start)
+                down = "the service is stopped: " if is_down else ""
+                advice = BY_HAND if is_down else ""
+                log.failed(ActivationError(f"{down}{name} on the earlier release failed: {reason}", advice=advice))
+                if is_down:
+                    note_failed_steps(site, check.target, {name})
                 # A disk that fails now says nothing of the earlier release.
                 fails |= not isinstance(error, OSError) and not isinstance(error.__cause__, OSError)
     return fails

@@ -23,10 +23,11 @@ from releaser.releases.venv import ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.site.project import PYPROJECT, read_pyproject
+from releaser.site.place import PYPROJECT
+from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
 from releaser.site.start import look_at_start
-from releaser.system.files import read_text, replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -194,7 +195,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         log.note(Finding(message=message, advice=_UNPINNED))
     lock = directory / "uv.lock"
     if not lock.exists():
-        replace_file(lock, site.project.lock.read_bytes(), private=True)
+        replace_file(lock, read_file(site.project.lock), private=True)
     usage, brought, commit = measure(directory), directory / PYPROJECT, None
     pyproject = read_pyproject(brought) if brought.is_file() else site.pyproject
     with contextlib.suppress(ToolError):
@@ -208,8 +209,8 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         group=group,
         lock_sha256=LockFile.read(lock).sha256,
         dependencies_key=pyproject.dependencies_key(),
-        code_key=site.code_key(commit) if commit else "",
-        commit=commit,
+        code_key=site.code_key(commit) if commit is not None else "",
+        commit=commit or None,
         subject=site.git.subject(commit) if commit else "",
         previous=next(reversed(store_of(site).ledger().activations), None),
         tests="not run",
@@ -258,6 +259,8 @@ def exclude(site: Site, facts: SiteFacts) -> None:
 
     `.venv/` in .gitignore does not match a symlink. Raises BuildError.
     """
+    if not site.project.has_git:
+        return
     project, top, restart_file = site.project, facts.checkout.layout.top, facts.restart_file
     places = [project.venv, project.state_dir]
     if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
@@ -265,7 +268,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
     wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
     path = facts.checkout.layout.common_directory / "info" / "exclude"
     try:
-        present = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        present = read_text(path, errors="surrogateescape") if path.exists() else ""
         missing = [line for line in wanted if line not in present.splitlines()]
         if missing:
             path.parent.mkdir(exist_ok=True)

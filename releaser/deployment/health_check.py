@@ -45,9 +45,8 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         step.skipped("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
-    restarts = settings.restart != ("none",) and (
-        settings.restart != ("auto",) or serving.restart_file(site) is not None
-    )
+    is_told = settings.restart != ("auto",) or serving.restart_file(site) is not None
+    restarts = bool(settings.start or check.start) or (settings.restart != ("none",) and is_told)
     watches = restarts and check.can_be_seen
     try:
         said = _ask(ask, settings, check, watches=watches)
@@ -162,7 +161,8 @@ class RestartCheck:
 
     `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
     or started before its release had the start-up module. One that `goes_back` takes back a release that did not work
-    out. `users` tells which processes use the release in a directory, `is_used` whether any does at all.
+    out. `start` starts a service that was stopped `since` then (0: nobody knows). `users` tells which processes use the
+    release in a directory, `is_used` whether any does at all.
     """
 
     target: Release
@@ -170,6 +170,8 @@ class RestartCheck:
     flipped_at: float
     was_used: bool
     goes_back: bool = False
+    start: tuple[str, ...] = ()
+    since: float = 0.0
     users: Callable[[str], list[Process]] = leases.users
     is_used: Callable[[str], bool] = leases.is_used
 

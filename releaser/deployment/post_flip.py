@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import attempt, note_failed_steps, pending_steps
+from releaser.deployment import outage
 from releaser.deployment.health_check import RestartCheck, health_check, in_use, moment
 from releaser.errors import ActivationError, PreflightError, ToolError, error_line
 from releaser.releases import leases
@@ -21,7 +22,7 @@ from releaser.reporting.hooks import run_hook
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.site.settings import HOOKS
-from releaser.system.environment import inside
+from releaser.system.inside import inside
 from releaser.tools import web
 from releaser.tools.django import is_django, outdate_since
 
@@ -104,7 +105,14 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
     """
     origin, journal = store_of(site).get(entry.origin), journal_of(site)
     flipped_at = moment(entry.flipped_at, entry.boot)
-    check = RestartCheck(target=release, origin=origin, flipped_at=flipped_at, was_used=entry.was_used)
+    check = RestartCheck(
+        target=release,
+        origin=origin,
+        flipped_at=flipped_at,
+        was_used=entry.was_used,
+        start=entry.start,
+        since=flipped_at,
+    )
     failed = {*pending_steps(site.state_dir, release)}.intersection(entry.done)
     for name, act in _steps(site, entry.command).items():
         if name in entry.done:
@@ -124,7 +132,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
             log.failed(ActivationError(message, advice=failure.advice, output=failure.output), follow_up=is_due)
             failed |= {name} if is_due else set()
             note_failed_steps(site, release, failed)
-        entry = entry.moved(entry.phase, done=(*entry.done, name))
+        entry = entry.moved(entry.phase, done=(*entry.done, name), start=() if name == "restart" else entry.start)
         try:
             journal.write_on_full_disk(entry)
         except OSError as error:  # after a crash the step would be done once more
@@ -217,9 +225,16 @@ def start_python(site: Site, release: Release, step: Step) -> None:
     step.says(str(link / "bin" / "python"))
 
 
-def restart(site: Site, venv: Path, step: Step) -> None:
-    """Tell the web server to reload the site, in the way that is set. Raises ToolError."""
+def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck | None = None) -> None:
+    """Start the site again, if it is stopped for a flip, and tell the web server to reload it, as is set.
+
+    Raises ToolError.
+    """
     root = site.project.root
+    began = outage.start(site, log, venv, check)
+    if began and site.settings.restart == ("auto",):
+        step.says(began)
+        return
     match site.settings.restart:
         case ("none",):
             step.skipped("switched off")
@@ -252,6 +267,6 @@ def _start(site: Site, words: list[str], venv: Path) -> str:
 STEPS: Mapping[str, _Act] = {
     "python start": lambda site, _, check, step: start_python(site, check.target, step),
     "collectstatic": lambda site, log, check, step: collectstatic(site, log, check.target.venv, step),
-    "restart": lambda site, _, check, step: restart(site, check.target.venv, step),
+    "restart": lambda site, log, check, step: restart(site, log, check.target.venv, step, check),
     "health check": lambda site, log, check, step: health_check(site, log, check, step),
 }

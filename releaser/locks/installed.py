@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from releaser.locks.lock import is_local
+from releaser.locks.lock import is_local, version_shown
 from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ def list_installed(
     found = _reach(lock, group=group, default_groups=default_groups, python=python)
     third_party = (one for one in found if not is_local(one) and "version" in one)
     return tuple(sorted({Pin(one["name"], one["version"]) for one in third_party}))
+
+
+def versions_for(lock: LockFile, python: str) -> Mapping[str, str]:
+    """Return the versions in a lock by name, and of what is locked in several only those for this Python, if any."""
+    if not any(", " in version for version in lock.versions.values()):
+        return lock.versions
+    found: dict[str, set[str]] = {}
+    for one in _reach(lock, group=None, default_groups=None, python=python):
+        found.setdefault(one["name"], set()).add(version_shown(one))
+    return {name: ", ".join(sorted(found.get(name, [version]))) for name, version in lock.versions.items()}
 
 
 def index_files(
@@ -112,7 +122,7 @@ def groups_in(lock: LockFile) -> frozenset[str]:
 
 
 def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str) -> list[Package]:
-    """Return the packages of a lock that are installed, but for the project itself; all where that is not known."""
+    """Return the packages of a lock that are installed, except for the project itself; all where that is not known."""
     root = lock.root
     if root is None:
         return list(lock.packages)

@@ -22,10 +22,15 @@ def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
 def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
     """Say, as `Rules.specifiers` does, which versions uv may look at in the first question; empty for all.
 
-    Bounds are for packages that stay and have no wheels, and for those that `upgrade` lets go only so far.
+    Bounds are for packages that stay and have no wheels, for those that nobody has asked for, and for those that
+    `upgrade` or a constraint lets go only so far.
     """
-    staying = _staying(rules, uploads) & rules.sources
-    bounded = staying | {name for name in rules.locked.keys() - rules.local if rules.upgrade.of(name) != "all"}
+    staying = (_staying(rules, uploads) & rules.sources) | rules.unasked
+    bounded = (
+        staying
+        | rules.limits.keys()
+        | {name for name in rules.locked.keys() - rules.local if rules.upgrade.of(name) != "all"}
+    )
     if not bounded:
         return {}
     bounds = rules.specifiers({}, uploads, strictness="exclude_only")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import itertools
@@ -9,7 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
-from releaser.locks.versions import files_of, parse_version
+from releaser.errors import UsageError
+from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ class LockFile:
             raise InvalidLockError(str(error)) from error
         versions: dict[str, list[str]] = {}
         for package in packages:
-            versions.setdefault(package["name"], []).append(_version(package))
+            versions.setdefault(package["name"], []).append(version_shown(package))
         return cls(
             data=data,
             versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
@@ -148,11 +150,26 @@ def is_local(package: Package) -> bool:
     return any(kind in package.get("source", {}) for kind in _LOCAL)
 
 
-def _version(package: Package) -> str:
+def version_shown(package: Package) -> str:
+    """Return the version of a package as people see it: with its commit, or `local` where a directory has none."""
     if is_local(package):
         return package.get("version", "local")
     version, source = package.get("version", "unknown"), package.get("source", {})
     return f"{version} ({str(source['git']).rpartition('#')[2][:9]})" if "git" in source else version
+
+
+def find_locked(lock: LockFile, name: str) -> str:
+    """Return the name of a package as this lock writes it. Raises UsageError if it is not there, or is code."""
+    found = normalize_name(name)
+    if found in lock.local:
+        message = f"{found} is part of the checkout; the code decides its version"
+        raise UsageError(message, advice="Name packages that come from elsewhere.")
+    if found not in lock.names:
+        close = difflib.get_close_matches(found, sorted(lock.names - lock.local), n=3)
+        advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
+        message = f"{found or 'a package without a name'} is not in uv.lock"
+        raise UsageError(message, advice=advice)
+    return found
 
 
 # Who asks for which package
@@ -214,6 +231,23 @@ def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> d
         for name in edges[asker] - {asker}:  # by an extra, a package may ask for itself
             askers.setdefault(name, []).append(asker)
     return {name: tuple(found) for name, found in askers.items()}
+
+
+def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
+    """Return where the project asks for packages: in its dependencies, as `project`, in an `extra x` or a `group x`."""
+    manifest: _Manifest = lock.content.get("manifest", {})
+    asked: dict[str, list[str]] = {}
+    lists = [(f"group {name}", entries) for name, entries in manifest.get("dependency-groups", {}).items()]
+    own = Graph.of(lock).own
+    for one in lock.packages:
+        if one["name"] in own:
+            lists.append(("project", one.get("dependencies", [])))
+            lists += [(f"extra {name}", entries) for name, entries in one.get("optional-dependencies", {}).items()]
+            lists += [(f"group {name}", entries) for name, entries in one.get("dev-dependencies", {}).items()]
+    for place, entries in lists:
+        for name in dict.fromkeys(entry["name"] for entry in entries):
+            asked.setdefault(name, []).append(place)
+    return {name: tuple(dict.fromkeys(found)) for name, found in asked.items()}
 
 
 # The difference of two, and what uv says that it would change in one

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from packaging.version import Version
 
 
-#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew.
-By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "downgrade"]
+#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew;
+#: `first`: a site that goes first has failed with it.
+By = Literal[
+    "person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade", "first"
+]
 # How a package is kept from rejected versions: at what is live; not below it; only away from these versions.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
-_REJECTED = ("activation", "tests")
+REJECTED = ("activation", "tests", "first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,18 @@ class Withheld:
     together: tuple[str, ...] = ()
     #: The end of what the tests printed with it.
     output: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a file of constraints says of a package, and in which line."""
+
+    specifier: str
+    source: str
+
+    def also(self, other: Limit) -> Limit:
+        """Return what both say together."""
+        return Limit(specifier=f"{self.specifier},{other.specifier}", source=f"{self.source}, {other.source}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +96,29 @@ class Rules:
     stay: Mapping[str, str] = field(default_factory=dict)
     #: Packages of which a version that is just older than one that failed is no worse than others.
     near: frozenset[str] = frozenset()
+    #: The packages that an update is to bring, with what these need; empty for all.
+    only: frozenset[str] = frozenset()
+    #: What a file of constraints says. All else but a hold gives way to it, and so does what is locked.
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+
+    @property
+    def unasked(self) -> frozenset[str]:
+        """The locked packages that stay, unless one that is to come needs another version."""
+        return frozenset(self.locked) - self.only - self.local if self.only else frozenset()
 
     def base(self, name: str) -> str | None:
         """Return the version that a package goes up from, None for one that is new."""
-        return self.demanded.get(name, self.locked.get(name))
+        base = self.demanded.get(name, self.locked.get(name))
+        return None if base is not None and self.beyond(name, base) else base
+
+    def beyond(self, name: str, version: str) -> str:
+        """Say which constraint keeps a version out; empty if none does."""
+        from packaging.specifiers import SpecifierSet
+
+        limit = self.limits.get(name) if name not in self.local else None
+        if limit is None or all(one in SpecifierSet(limit.specifier, prereleases=True) for one in versions_in(version)):
+            return ""
+        return f"constrained by {limit.source}: {name}{limit.specifier}"
 
     def held_at(self, name: str) -> str | None:
         """Return the version that a person holds a package at; None for one that nobody holds."""
@@ -114,7 +148,8 @@ class Rules:
 
     def _withhold(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
         held_at, has_failed = self.held_at(name), bool(self.rejected_versions(name))
-        if name in self.local or version == held_at or (has_failed and version == self.live.get(name)):
+        stays = has_failed and version == self.live.get(name) and not self.beyond(name, version)
+        if name in self.local or version == held_at or stays:
             return None  # it is where it has to stay, be that newer or older than what is locked
         if held_at is not None:
             return replace(next(one for one in self.held if one.name == name), version=version)
@@ -136,7 +171,8 @@ class Rules:
         failed = [one for one in rejected if one.version in several]
         if failed:
             return replace(failed[-1], version=version)
-        if not rejected or version == self.demanded.get(name):
+        # What is live has to go itself where a constraint keeps it out: then no other version is judged by its series.
+        if not rejected or version == self.demanded.get(name) or self.beyond(name, self.live.get(name, "")):
             return None
         others = sorted(set(several).difference(self.live.get(name, "").split(", ")))
         found = (self._reject_like(rejected, other) for other in others)
@@ -173,8 +209,10 @@ class Rules:
 
     def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
         """Withhold a version for what the settings say of it."""
-        base, is_fix = self.base(name), self._is_fix(name, version)
-        if version == self.locked.get(name):
+        base, is_fix, locked = self.base(name), self._is_fix(name, version), self.locked.get(name)
+        if (beyond := self.beyond(name, version)) and not (version == locked and name in self.unasked):
+            return Withheld(name=name, version=version, by="constraint", reason=beyond)
+        if version == locked:
             return None
         if base is not None and version != base:
             if self.ignores(name):
@@ -209,13 +247,15 @@ class Rules:
     def _specifier(
         self, name: str, found: str | None, withheld: Withheld | None, uploads: Uploads, strictness: Strictness
     ) -> str | None:
-        is_pinned = withheld is not None and withheld.by in _REJECTED and strictness == "pinned"
+        is_pinned = withheld is not None and withheld.by in REJECTED and strictness == "pinned"
         below = self.below(withheld) if is_pinned and withheld else None
         fixed = self._fixed_version(name, falls_back=is_pinned and below is None)
         if fixed is not None:
             return f"=={fixed}" if parse_version(fixed) and (found is None or parse_version(found)) else None
         if below is not None:
             return ",".join(dict.fromkeys([*below.split(","), *self._range(name, None, uploads, strictness)]))
+        if name in self.unasked:
+            return None
         base = self.base(name)
         if base is not None and not versions_in(base):
             return None if withheld else ""
@@ -229,8 +269,9 @@ class Rules:
             return held
         if name in self.stay:
             return self.stay[name]
-        if falls_back and len(versions_in(self.live.get(name, ""))) < 2:  # of several, others may go up
-            return self.live.get(name)
+        live = self.live.get(name, "")
+        if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # of several, others may go up
+            return live or None
         return self.base(name) if self.ignores(name) else None
 
     def below(self, withheld: Withheld) -> str | None:
@@ -253,6 +294,8 @@ class Rules:
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.rejected_versions(name) if parse_version(version)]
         base = versions_in(self.base(name) or "")
+        if name in self.limits:
+            yield self.limits[name].specifier
         if name in self.fixes:
             yield f"=={self.fixes[name]}"
         elif base:
@@ -296,5 +339,6 @@ def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator
             "ignore": {"ignored": ()},
             "policy": {"upgrade": Upgrade()},
             "age": {"age": Age()},
+            "constraint": {"limits": {}},
         }
         rules = replace(rules, **settings.get(found.by, lifted))

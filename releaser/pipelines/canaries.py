@@ -2,79 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from releaser.errors import ExitCode
+from releaser.locks.doubts import Doubt, Version, is_version
 from releaser.reporting.many_sites import SiteAnswer, part
 
 # A release that is live while a follow-up failed may be one that does not come up, where nothing could run before.
 _FAILED = (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP)
 _WELL = (ExitCode.OK, ExitCode.FOLLOW_UP)
 _LONGEST = 7 * 86400.0  # seconds that a run may have taken
-Version = tuple[str, str]  # name and version
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doubt:
-    """What a site that goes first has trouble with: these versions, or with a `reason` nobody knows which."""
-
-    site: str
-    versions: frozenset[Version] = frozenset()
-    reason: str = ""
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return bool(self.versions or self.reason)
+_NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 def doubt_of(answer: SiteAnswer, ask: Callable[..., object]) -> Doubt:
     """Find out what is in doubt after the update of a site that goes first; `ask` returns what a command says of it.
 
-    That is what has just failed, what updates leave out there, and what is in candidates that have failed since the
-    site last changed. A site that came to no end says nothing of any version.
+    That is what has just failed, what updates leave out there, and what is in candidates that have failed since an
+    update last went live. A site that came to no end says nothing of any version. One that waits for its own time says
+    what it has said before.
     """
     failed = versions_of(answer.answer) if answer.exit_code in _FAILED else frozenset[Version]()
     if answer.exit_code not in _WELL and not failed:
         return Doubt(site=answer.site, reason=f"its update ended with exit code {answer.exit_code}")
-    if part(answer.answer, "due_at", str):
-        return Doubt(site=answer.site, reason="it waits itself")
     status = ask("status")
     if not isinstance(status, dict):
         return Doubt(site=answer.site, reason="its state cannot be read")
     held = {
-        (part(one, "name", str), part(one, "version", str))
+        (part(one, "name", str), version)
         for one in part(status, "held_back", list)
-        if part(one, "by", str) != "person" and part(one, "version", str)
+        for version in part(one, "version", str).split(", ")
+        if part(one, "by", str) != "person" and version
     }
-    change = part(status, "last_change", dict)
-    changed = _time(change, "started_at") + timedelta(seconds=min(part(change, "seconds", float), _LONGEST))
-    later = [one for one in part(status, "quarantined", list) if _time(one, "at") > changed]
-    tried = [versions_of(ask("show", part(one, "release", str))) for one in later]
-    if not all(tried):
+    quarantined = part(status, "quarantined", list)
+    changed = _last_updated(ask("history", "-n", "200")) if quarantined else _NEVER
+    tried = [versions_of(ask("show", part(one, "release", str))) for one in quarantined if _time(one, "at") > changed]
+    versions = frozenset({*failed, *held}).union(*tried)
+    if not all(tried) or not all(is_version(*one) for one in versions):
         return Doubt(site=answer.site, reason="what fails there is not known")
-    return Doubt(site=answer.site, versions=frozenset({*failed, *held}).union(*tried))
+    return Doubt(site=answer.site, versions=versions)
 
 
-def find_reason_to_wait(plan: SiteAnswer, doubts: Iterable[Doubt]) -> str:
-    """Say why a site with this plan waits; empty if it does not."""
-    return next(_reasons(versions_of(plan.answer), doubts), "")
-
-
-def _reasons(versions: frozenset[Version], doubts: Iterable[Doubt]) -> Iterator[str]:
-    for doubt in doubts if versions else ():
-        if doubt.reason:
-            yield f"it waits for {doubt.site}, which goes first: {doubt.reason}"
-        for name, version in sorted(versions & doubt.versions):
-            yield f"it waits, as {doubt.site}, which goes first, has failed with {name} {version}"
+def _last_updated(runs: object) -> datetime:
+    """Return when the last update ended that went live; a rollback or a rebuild tells nothing of what failed."""
+    for run in runs if isinstance(runs, list) else ():
+        if (part(run, "command", str), part(run, "result", str)) == ("update", "activated"):
+            return _time(run, "started_at") + timedelta(seconds=min(part(run, "seconds", float), _LONGEST))
+    return _NEVER
 
 
 def _time(found: object, name: str) -> datetime:
     try:
         return datetime.fromisoformat(part(found, name, str)).astimezone(UTC)
     except (ValueError, OverflowError):
-        return datetime(1970, 1, 2, tzinfo=UTC)
+        return _NEVER
 
 
 def versions_of(answer: object) -> frozenset[Version]:

@@ -48,7 +48,7 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
             return one
     import difflib  # which takes long to import
 
-    close = difflib.get_close_matches(wanted, [one.name for one in found], n=1)
+    close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
     message = f"{name} is not a setting of releaser"
     raise UsageError(message, advice=f"Did you mean {close[0]}?" if close else "`releaser config` lists all of them.")
 
@@ -98,6 +98,8 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
         found["uv"] = (str(executable), "PATH, or the uv beside releaser")
     if file := serving.restart_file(site):
         found["restart_file"] = (str(file), "is there to be touched")
+    if not project.has_git:
+        found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))
     if not settings.unix_group:
         with contextlib.suppress(KeyError, OSError):
             name = grp.getgrgid(find_commonest_group(project.root)).gr_name

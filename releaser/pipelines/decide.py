@@ -5,14 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
-from releaser.locks.installed import find_unbuildable
-from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.errors import ResolutionError, refuse
+from releaser.locks import doubts
+from releaser.locks.installed import find_unbuildable, versions_for
+from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import read_holds, read_quarantine
+from releaser.resolution.followed import committed_lock, refuse_unfit_lock
 from releaser.resolution.resolve import (
     ResolveAgain,
     candidate_key,
@@ -23,10 +27,14 @@ from releaser.resolution.resolve import (
 )
 from releaser.resolution.rules import Lower
 from releaser.site.conventions import default_groups
+from releaser.site.settings import DOUBTS_VARIABLE
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
+    from releaser.locks.doubts import Doubt
+    from releaser.locks.lock import Change
+    from releaser.locks.rules import Rules
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.quarantine import FailedCandidate
@@ -35,7 +43,7 @@ if TYPE_CHECKING:
     from releaser.run import Workspace
     from releaser.site.site import Site
 
-    Outcome = Literal["nothing", "failed", "unsure", "build"]
+    Outcome = Literal["nothing", "failed", "unsure", "waits", "build"]
     Following = Literal["stays", "moves", "restores"]
 
 
@@ -50,6 +58,8 @@ class Goal:
     force: bool
     outcome: Outcome
     resolution: Resolution
+    #: What waits here for sites that go first, and for which ones; empty for nothing.
+    waits: str
     #: How this very candidate failed before, if it did.
     failed: FailedCandidate | None
     #: Resolves once more, with what is held by then; None where the lock was given.
@@ -64,8 +74,11 @@ class Goal:
 
 
 def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
-    """Resolve in the staging tree, and decide whether a release is built from that. Raises ResolutionError."""
-    site = work.site
+    """Resolve in the staging tree, and decide whether a release is built from that.
+
+    Raises ResolutionError; and PreflightError if what is to wait cannot be read.
+    """
+    site, doubted = work.site, _read_doubts(work.site)
 
     @functools.cache
     def audit() -> Audit | None:
@@ -73,13 +86,22 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
 
     def fixes() -> dict[str, str]:
         found = audit() if site.settings.security_fixes == "early" else None
-        return found.fixes() if found else {}
+        every = found.fixes() if found else {}
+        return {name: fix for name, fix in every.items() if name in (work.only or every)}
 
     def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
-        return resolve(work, force=force, fixes=fixes, failed=failed, lower=lower)
+        def adjust(rules: Rules) -> Rules:
+            return doubts.keep_out(doubted, lower.apply(rules) if lower is not None else rules)
 
-    as_locked = due is not None and _stays_as_locked(work)
-    resolution = resolve_as_locked(work, work.facts.lock) if as_locked else _resolved(work, again, force=force)
+        return resolve(work, force=force, fixes=fixes, failed=failed, adjust=adjust)
+
+    follows = site.settings.follows
+    as_locked = follows or (due is not None and _stays_as_locked(work))
+    if as_locked:
+        resolution = resolve_as_locked(work, committed_lock(work) if follows else work.facts.lock)
+    else:
+        plain = partial(resolve, work, force=force, fixes=fixes)
+        resolution = _resolved(work, again, plain if any(one.versions for one in doubted) else None, force=force)
     is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
     failed = None
@@ -90,16 +112,41 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         outcome = "nothing"
     elif failed is not None and not force:
         outcome = _outcome_again(work, failed)
+    waits = doubts.why_all_waits(doubted, changes_of(work, resolution)) if outcome in ("build", "unsure") else ""
+    if waits:
+        outcome, failed = "waits", None
+    _refuse_unfit(work, resolution, outcome, force=force)
     return Goal(
         work=work,
         due=due,
         force=force,
         outcome=outcome,
         resolution=resolution,
+        waits=waits or doubts.what_waits(doubted, resolution.held_back),
         failed=failed,
         again=None if as_locked else again,
         audit=audit,
     )
+
+
+def _refuse_unfit(work: Workspace, resolution: Resolution, outcome: Outcome, *, force: bool) -> None:
+    if work.site.settings.follows and outcome in ("build", "unsure"):
+        refuse_unfit_lock(work, resolution.lock, force=force)
+
+
+def _read_doubts(site: Site) -> tuple[Doubt, ...]:
+    try:
+        return doubts.read_doubts(site.runner.environ.get(DOUBTS_VARIABLE, ""))
+    except ValueError as error:
+        return refuse(f"{DOUBTS_VARIABLE} cannot be read: {error}", "Unset it: only `update --all` sets it.")
+
+
+def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
+    """Return what a lock changes; where nothing is live, in uv.lock."""
+    if work.live:
+        return resolution.diff
+    python = work.facts.choice.version
+    return changes_between(versions_for(work.facts.lock, python), versions_for(resolution.lock, python))
 
 
 def _stays_as_locked(work: Workspace) -> bool:
@@ -121,12 +168,20 @@ def _stays_as_locked(work: Workspace) -> bool:
     )
 
 
-def _resolved(work: Workspace, again: ResolveAgain, *, force: bool) -> Resolution:
+def _resolved(
+    work: Workspace, again: ResolveAgain, plain: Callable[[], Resolution] | None, *, force: bool
+) -> Resolution:
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.
 
-    A package that would stay where it is comes in just older than what failed, if nobody has tried that.
+    A package that would stay where it is comes in just older than what failed, if nobody has tried that. Where nothing
+    does without versions in doubt, `plain` resolves with them: then all waits.
     """
-    resolution = again("rest", None)
+    try:
+        resolution = again("rest", None)
+    except ResolutionError:
+        if plain is None:
+            raise
+        return plain()
     if force:
         return resolution
     holds, before = read_holds(work.site.state_dir), lock_of(work.live).versions
@@ -135,7 +190,9 @@ def _resolved(work: Workspace, again: ResolveAgain, *, force: bool) -> Resolutio
     stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
     ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
     near = frozenset(
-        name for name in ahead if found.get(name) == before[name] and holds.may_come_near(name, before[name])
+        name
+        for name in ahead & (work.only or ahead)
+        if found.get(name) == before[name] and holds.may_come_near(name, before[name])
     )
     return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
 

@@ -13,16 +13,17 @@ from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import shadow_of, stage_aside
 from releaser.deployment.adopt import venv_kind
-from releaser.locks.lock import changes_between
-from releaser.pipelines.decide import choose_following, why_not_again
+from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
+from releaser.pipelines.propose import foresee_proposal
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target, require_live
 from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
+from releaser.resolution.sources import mirror_sources
 from releaser.run import Workspace, silent_log
 from releaser.site import disk
 from releaser.site.pythons import version_in
@@ -44,14 +45,16 @@ if TYPE_CHECKING:
 NOTHING = "nothing would change"  # of an update that builds nothing
 
 
-def plan_update(site: Site, timing: Timing, *, force: bool = False, follow: bool = False) -> Plan:
+def plan_update(
+    site: Site, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
+) -> Plan:
     """Say what an update would bring, and whether it would wait; what it brings is as in `_plan_update`."""
     due = None if timing.now else find_due(site, if_due=timing.if_due)
-    plan = _plan_update(site, force=force, follow=follow)
+    plan = _plan_update(site, force=force, follow=follow, only=only)
     return replace(plan, would=(due.reason, *plan.would)) if due and due.reason else plan
 
 
-def _plan_update(site: Site, *, force: bool, follow: bool) -> Plan:
+def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
     """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
@@ -74,8 +77,9 @@ def _plan_update(site: Site, *, force: bool, follow: bool) -> Plan:
         theirs = fetch(seen, log, facts, follow=follow)
         target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
         staged = stage_aside(site, log, shadow, place, target)
+        mirror_sources(staged, log, aside=True)
         live = store.live() or _as_adopted(site, log, facts, base)
-        work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live)
+        work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live, only=only)
         try:
             goal = choose_goal(work, target, force=force)
             if goal.outcome == "build":
@@ -91,8 +95,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     commits = note_target(work.log, target)
     if builds and target.pulled is None:
         ask_django(work.site, work.log)
-    # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is still reported.
-    diff = resolution.diff if work.live else changes_between(work.facts.lock.versions, resolution.lock.versions)
+    diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)
     lines = [
         *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and goal.outcome != "failed" else ()),
@@ -104,7 +107,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not builds and goal.outcome != "unsure":
-        lines.append(NOTHING)
+        lines += foresee_proposal(goal) or (NOTHING,)
     return Plan(would=tuple(lines), changes=diff if builds or goal.outcome == "unsure" else ())
 
 
@@ -159,6 +162,8 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
     failed = goal.failed
+    if goal.outcome == "waits":
+        yield goal.waits
     if goal.outcome == "unsure" and failed is not None:
         yield f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
     elif goal.outcome == "failed" and failed is not None:

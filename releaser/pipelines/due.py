@@ -63,7 +63,8 @@ def _due_by_interval(site: Site, now: datetime) -> datetime | None:
     One that did not get as far as the tests, as the network was down, say, does not count: it is tried again soon, and
     then less and less often.
     """
-    runs = [run for run in read_history(site.state_dir) if run.get("command") == "update" and not run.get("due_at")]
+    updates = (run for run in read_history(site.state_dir) if run.get("command") == "update" and not run.get("only"))
+    runs = [run for run in updates if not run.get("due_at")]
     begun = [(at, run.get("exit_code") in _COUNTED) for run in runs if (at := _begun(run)) and at <= now]
     failed = list(itertools.takewhile(lambda one: not one[1], begun))
     every = timedelta(seconds=site.settings.every or _EVERY)

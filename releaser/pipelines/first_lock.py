@@ -51,6 +51,7 @@ from releaser.resolution.unlocked import FirstLockRequest, installed_versions, r
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
+from releaser.system.files import read_file
 from releaser.system.words import plural, secrets_in_urls
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     snapshot, target = take_snapshot(site), as_checked_out(facts)
     with staged(site, log, facts, target) as work:
         lock = _lock(work, wanted, found)
-        files = FirstLock(lock=lock.data, pyproject=work.site.project.pyproject.read_bytes())
+        files = FirstLock(lock=lock.data, pyproject=read_file(work.site.project.pyproject))
         pyproject = read_pyproject(work.site.project.pyproject)
         work = replace(work, site=replace(work.site, pyproject=pyproject))
         site = replace(site, pyproject=replace(pyproject, path=site.project.pyproject))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.errors import FollowUpError, UsageError, refuse
-from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.errors import FollowUpError, PreflightError, UsageError, refuse
+from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.acceptance import change_acceptance, read_acceptance
@@ -42,7 +41,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
     decided: list[Verdict] = []
 
     def pipeline(run: Run) -> PipelineResult:
-        refuse_moved(run.store)
+        _refuse_unclear(run.site)
         with run.log.step("prune") as step:
             try:
                 decided.extend(prune_by_settings(run.site, run.log))
@@ -63,8 +62,15 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
 
 def plan_prune(site: Site) -> tuple[Verdict, ...]:
     """Return the verdict on every release. Raises PreflightError."""
-    refuse_moved(store_of(site))
+    _refuse_unclear(site)
     return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
+
+
+def _refuse_unclear(site: Site) -> None:
+    """See that nothing is deleted by a default in the place of a setting that is wrong. Raises PreflightError."""
+    if site.findings:
+        raise PreflightError(*site.findings)
+    refuse_moved(store_of(site))
 
 
 # Pins and holds
@@ -131,16 +137,8 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
         lock = LockFile.read(site.project.lock)
     except (OSError, InvalidLockError) as error:
         refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
-    name, holds = normalize_name(name), Constraints.read(site.state_dir).holds
+    name, holds = find_locked(lock, name), Constraints.read(site.state_dir).holds
     live = lock_of(store_of(site).live())
-    if name not in lock.names:
-        message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
-        close = difflib.get_close_matches(name, sorted(lock.names - lock.local), n=3)
-        advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
-        raise UsageError(message, advice=advice)
-    if name in lock.local:
-        message = f"{name} is part of the checkout; the code decides its version"
-        raise UsageError(message, advice="Hold packages that come from elsewhere.")
     state = f"is held at {live.versions.get(name, lock.versions[name])}"
     before = next((one for one in holds.entries if (one.name, one.by) == (name, "person")), None)
     if before is not None and reason in ("", before.reason):
@@ -177,7 +175,7 @@ def decide_unhold(site: Site, name: str) -> Change:
         packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
         known = [*sorted(packages), *(one.commit[:12] for one in quarantine.commits)]
         known += (one.release for one in quarantine.candidates)
-        advice = f"Held back: {', '.join(known)}." if known else "Nothing is held back."
+        advice = f"Held back: {', '.join(known)}." if known else "Leave it: nothing is held back."
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
     shown = commits[0].commit[:12] if commits else name if name in releases else package

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Condition
 
+from releaser.candidate.space import free_space
 from releaser.errors import ExitCode, ReleaserError
-from releaser.pipelines.canaries import Doubt, doubt_of, find_reason_to_wait
-from releaser.reporting.many_sites import SiteAnswer
+from releaser.locks.doubts import Doubt, write_doubts
+from releaser.pipelines.canaries import doubt_of
+from releaser.reporting.many_sites import SiteAnswer, part
+from releaser.site.settings import DOUBTS_VARIABLE, PROJECT_VARIABLE
 from releaser.site.sites_file import ListedSite
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
@@ -22,6 +27,7 @@ from releaser.system.process import Runner
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
 _MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
 _SOON = 30.0  # seconds in which a site may not yet use that
+_DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
 _AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
 #: Exit codes, the worst first: a bug, what visitors may notice, what failed and changed nothing, what only waits.
 _WORST = (
@@ -36,28 +42,33 @@ def badness(exit_code: int) -> int:
 
 
 class ManySites:
-    """Runs releaser for each of some sites, `jobs` at once where there is memory for that."""
+    """Runs releaser for each of some sites, `jobs` at once where there is memory for that, and disk for updates."""
 
     def __init__(self, sites: Iterable[ListedSite], *, jobs: int, environ: Mapping[str, str]) -> None:
         self.sites = tuple(sites)
         self.jobs = jobs
-        self._environ = {name: value for name, value in environ.items() if name != "RELEASER_PROJECT"}
+        self._environ = {
+            name: value for name, value in environ.items() if name not in (DOUBTS_VARIABLE, PROJECT_VARIABLE)
+        }
         self._runner = Runner(environ=environ)
         self._running, self._begun, self._changed = 0, list[float](), Condition()
 
     def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
         """Run a command for each, and yield what it says, in the order in which they end."""
-        yield from self._each(self.sites, partial(self._run, words, as_json=as_json))
+        yield from self._each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
-        """Update each: first those that go first. While one of these is in trouble, others wait for its versions."""
+        """Update each: first those that go first. What one of these is in trouble with does not come to the others."""
         doubts: list[Doubt] = []
         first = {str(one.path): one for one in self.sites if one.goes_first}
         for answer in self._each([*first.values()], partial(self._run, words, as_json=True)):
             yield answer
             doubts.append(self._doubt_of(answer, first[answer.site]))
         others = [one for one in self.sites if not one.goes_first]
-        yield from self._each(others, partial(self._update_unless, [one for one in doubts if one], words))
+        found = [one for one in doubts if one]
+        doubted = {DOUBTS_VARIABLE: write_doubts(found)} if found else {}
+        for answer in self._each(others, partial(self._run, words, as_json=True, more=doubted)):
+            yield replace(answer, waits=part(answer.answer, "waits", str))
 
     def _doubt_of(self, answer: SiteAnswer, site: ListedSite) -> Doubt:
         try:
@@ -65,25 +76,18 @@ class ManySites:
         except (ReleaserError, ArithmeticError, ValueError, TypeError) as error:  # whatever it has said
             return Doubt(site=answer.site, reason=f"its state cannot be read: {error}")
 
-    def _update_unless(self, doubts: Sequence[Doubt], words: Sequence[str], site: ListedSite) -> SiteAnswer:
-        if doubts:
-            plan = self._run([*words, "--dry-run"], site, as_json=True)
-            if plan.exit_code or not isinstance(plan.answer, dict):
-                return plan
-            if reason := find_reason_to_wait(plan, doubts):
-                return SiteAnswer(site=plan.site, exit_code=0, waits=reason)
-        return self._run(words, site, as_json=True)
-
     def _ask(self, site: ListedSite, *words: str) -> object:
         """Return what a command prints as JSON; None if it fails."""
         found = self._run(words, site, as_json=True)
         return None if found.exit_code else found.answer
 
-    def _each(self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer]) -> Iterator[SiteAnswer]:
+    def _each(
+        self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
+    ) -> Iterator[SiteAnswer]:
         tasks: list[Future[SiteAnswer]] = []
         with ThreadPoolExecutor(max_workers=self.jobs) as pool:
             try:
-                tasks += [pool.submit(self._when_there_is_memory, work, site) for site in sites]
+                tasks += [pool.submit(self._when_there_is_room, work, site, disk) for site in sites]
                 yield from (task.result() for task in as_completed(tasks))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -92,9 +96,12 @@ class ManySites:
                     time.sleep(0.1)
                 raise
 
-    def _when_there_is_memory(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite) -> SiteAnswer:
+    def _when_there_is_room(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite, disk: int) -> SiteAnswer:
         with self._changed:
-            while self._running and _available_memory() < _MEMORY * (1 + self._newest()):
+            while self._running and (
+                _available_memory() < _MEMORY * (1 + self._newest())
+                or _free_disk(site.path) < disk * (1 + self._running)
+            ):
                 self._changed.wait(1)
             self._running += 1
             self._begun.append(time.monotonic())
@@ -112,12 +119,19 @@ class ManySites:
         self._begun = [at for at in self._begun if time.monotonic() - at < _SOON]
         return min(len(self._begun), self._running)
 
-    def _run(self, words: Sequence[str], site: ListedSite, *, as_json: bool) -> SiteAnswer:
+    def _run(
+        self, words: Sequence[str], site: ListedSite, *, as_json: bool, more: Mapping[str, str] | None = None
+    ) -> SiteAnswer:
         """Run a command for a site, in a process that ends when this one does. Raises ToolError."""
         command, *options = words
         own = ["--project", str(site.path), *(["--json"] if as_json else [])]
         argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
-        env = {**self._environ, **site.settings, "RELEASER_JITTER": "0"}  # they do not begin at once anyway
+        env = {
+            **self._environ,
+            **site.settings,
+            "RELEASER_JITTER": "0",
+            **(more or {}),
+        }  # they do not begin at once anyway
         done = self._runner.run(
             argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, death_signal=signal.SIGTERM
         )
@@ -126,10 +140,18 @@ class ManySites:
         if not as_json:
             return SiteAnswer(site=str(site.path), exit_code=code, answer=done.stdout, errors=told)
         try:
-            answer = json.loads(done.stdout)
+            answer = json.loads(done.stdout, parse_constant=_finite, parse_float=_finite)
         except (ValueError, RecursionError):
             answer = None
         return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told if code else ())
+
+
+def _finite(text: str) -> float:
+    """Read a number. Raises ValueError for one that JSON does not have, or that is too large."""
+    if math.isfinite(number := float(text)):
+        return number
+    message = f"{text} is not a finite number"
+    raise ValueError(message)
 
 
 def _available_memory() -> float:
@@ -138,3 +160,11 @@ def _available_memory() -> float:
         if line.startswith(b"MemAvailable:"):
             return int(line.split()[1]) / 1024
     return float("inf")
+
+
+def _free_disk(place: Path) -> float:
+    """Return how much is free where a site lies, in MiB; what cannot be found out keeps nothing back."""
+    try:
+        return free_space(place).bytes / 2**20
+    except OSError:
+        return float("inf")

@@ -25,6 +25,7 @@ def overview(site: Site, *, offline: bool) -> Overview:
     now, store = datetime.now(UTC), store_of(site)
     runs = read_history(site.state_dir)
     deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
+    audit = next((run for run in runs if run.get("audit")), {})
     outdated, reason = (None, "it was not asked") if offline else _ask_for_newer(site)
     return Overview(
         at=now,
@@ -35,14 +36,16 @@ def overview(site: Site, *, offline: bool) -> Overview:
         outdated=outdated,
         outdated_reason=reason,
         vulnerabilities=known_vulnerabilities(runs) or (),
+        unanswered=str(audit.get("audit_reason") or "no reason is known") if audit.get("audit") == "unknown" else "",
         uploaded=tuple(sorted(filter(None, uploads_in(lock_of(store.live()), now).times.values()))),
     )
 
 
 def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]:
+    from releaser.candidate.lock_builds import lock_builds
     from releaser.resolution.outdated import find_outdated
 
     try:
-        return find_outdated(site).packages, ""
+        return find_outdated(site, lock_builds(site)).packages, ""
     except ReleaserError as error:
         return None, error.message

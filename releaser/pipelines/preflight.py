@@ -21,6 +21,8 @@ from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.reporting import notices
 from releaser.reporting.way import admin_findings, sendmail_findings
+from releaser.resolution.constraints_file import read_limits
+from releaser.resolution.sources import source_findings
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
@@ -29,7 +31,7 @@ from releaser.site.serving import asks_django, check_static_files, settings_with
 from releaser.site.site import Checkout, SiteFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from releaser.candidate.space import Need
@@ -98,6 +100,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
     lock = scope.lock or findings.attempt(_lock, site)
+    findings.attempt(read_limits, site)
     uv = findings.attempt(_working_uv, site, scope.python)
     chosen_group = command = None
     if site.pyproject.content:
@@ -112,9 +115,14 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(settings_without_django(site))
     litter = known_untracked_files(site.state_dir)
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
+    findings.extend(ignored_findings(site, checkout))
+    if live is not None and live.manifest.commit and site.lacks_git:
+        message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
+        findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
     findings.extend(isolation_findings(site))
     if scope.attests:
         findings.extend(attestation_findings(site))
+        findings.extend(source_findings(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
@@ -157,6 +165,19 @@ def say_refusals(site: Site, command: str = "update", *, venv: Path | None = Non
     return [f"it would be refused: {one.message}" for one in serving.live_findings(site, command, venv=venv)]
 
 
+def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]:
+    """Check that a repository above the project has its code: else the tests would be run on what visitors see."""
+    path = site.project.pyproject
+    is_staged = site.project.staged_from is not None
+    if checkout is None or is_staged or not site.project.has_git or checkout.layout.top == site.project.root:
+        return
+    top, head = checkout.layout.top, checkout.state.head
+    if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
+        message = f"{site.project.root} is in the repository {top}, which ignores it, so that no commit has its code"
+        advice = f"Set git to false, to go on without git; or `git init` there; or let {top} track it."
+        yield Finding(message, advice=advice)
+
+
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
@@ -195,7 +216,8 @@ def _lock(site: Site) -> LockFile:
         refuse(message, advice)
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
-        refuse(message, "Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.")
+        how = ": `git checkout uv.lock`" if site.project.has_git else " from a backup"
+        refuse(message, f"Restore it{how}, or make a new one: `uv lock`.")
 
 
 def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:

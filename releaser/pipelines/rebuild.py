@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.build import build, seal
+from releaser.candidate.lock_builds import lock_builds
 from releaser.candidate.migrations import look_at_migrations, still_unapplied, tell_migrations
 from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import find_changes, refuse_changes, take_snapshot
@@ -22,7 +23,6 @@ from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, refuse
 from releaser.locks.installed import find_unbuildable, installed_key
-from releaser.locks.lock import changes_between
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
 from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_on_failure, undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -34,7 +34,8 @@ from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.reporting.hooks import ask_before_live
-from releaser.resolution.resolve import lock_of, resolve_as_locked
+from releaser.resolution.resolve import diff_to, lock_of, resolve_as_locked
+from releaser.resolution.sources import mirror_sources
 from releaser.run import Workspace, close_journal
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
@@ -59,6 +60,8 @@ def staged(site: Site, log: RunLog, facts: SiteFacts, target: Target) -> Iterato
     """Yield what candidates are built with, in a staging tree of a commit; a failure undoes what the run began."""
     tree = staging_tree(site, log, target.commit, pulled=target.pulled)
     with undo_on_failure(site, log), tree as inside:
+        mirror_sources(inside, log)
+        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(inside)))
         yield Workspace(site=inside, log=log, facts=facts, before=facts, live=store_of(site).live())
 
 
@@ -115,7 +118,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     try:
         if snapshot is not None:
             refuse_changes(site, snapshot)
-            deployment = replace(deployment, link=snapshot.link)
+            deployment = replace(deployment, link=snapshot.link, look_again=partial(refuse_changes, site, snapshot))
         with note_return_on_failure(site, log):
             entry = activate(site, log, deployment)
     except (BuildError, PreflightError) as error:
@@ -308,4 +311,4 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
     if not force and not is_repair(live):
         lines += say_refusals(site, "rebuild")
-    return Plan(would=tuple(lines), changes=changes_between(lock_of(live).versions, lock.versions) if live else ())
+    return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))

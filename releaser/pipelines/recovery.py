@@ -18,19 +18,20 @@ from releaser.candidate.trials import LIVE_COPY, TEST_PACKAGES
 from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
-from releaser.deployment import activate
+from releaser.deployment import activate, outage
 from releaser.deployment.adopt import complete_adoption
 from releaser.deployment.post_flip import STEPS, attempt_steps
-from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
+from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
+from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.outbox import Outbox
-from releaser.resolution.resolve import lock_of
+from releaser.resolution.resolve import locked_in
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.temporary import sweep_temporary
@@ -67,6 +68,7 @@ def recover(run: Run) -> None:
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
+        _refuse_without_git(run.site, entry)
         # What it has not told, this one does; if its mail is in the outbox, it has.
         is_untold = entry.run_id != run.log.run_id and bool(entry.unreported)
         if is_untold and not Outbox(run.site.project.outbox).tells_of(entry.run_id):
@@ -88,6 +90,14 @@ def recover(run: Run) -> None:
     sweep(run.site, run.log)
     if entry is not None or run.log.unreported:
         close_journal(run.site, run.log)
+
+
+def _refuse_without_git(site: Site, entry: Entry) -> None:
+    """Leave alone what only git can finish or undo, where it is gone and nobody has said so. Raises PreflightError."""
+    if entry.phase != "reporting" and entry.head_before and entry.moves_code and site.lacks_git:
+        who, root = named(entry.command, entry.run_id), site.project.root
+        message = f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with"
+        refuse(message, "Restore it, and run this again; or set git to false, to go on with the code that is there.")
 
 
 def _continue(site: Site, log: RunLog, entry: Entry) -> str:
@@ -149,7 +159,7 @@ def conclude(site: Site, entry: Entry, release: Release) -> str:
     if origin is not None and entry.command == "rollback" and release.manifest.sequence < origin.manifest.sequence:
         _mark_left(site, entry, origin, release)
     mark_good(site, release)
-    changes = changes_between(lock_of(origin).versions, lock_of(release).versions) if origin is not None else ()
+    changes = changes_between(locked_in(origin), locked_in(release)) if origin is not None else ()
     brought = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
     return f": {brought}" if brought else ""
 
@@ -218,8 +228,9 @@ def undo(site: Site, log: RunLog, entry: Entry) -> None:
         restore_commit(site, log, entry)
     if entry.collected:
         activate.restore_static_files(site.reread() if entry.moves_code else site, log)
-    target = store_of(site).get(entry.target)
-    if entry.command != "rollback" and target is not None and target.state == "candidate":
+    outage.start_again(site.reread() if entry.moves_code and entry.start else site, log, entry)
+    target, proposed = store_of(site).get(entry.target), read_proposal(site.state_dir).release
+    if entry.command != "rollback" and target is not None and target.state == "candidate" and target.id != proposed:
         remove_unless_used(site, log, target.id)
     sweep(site, log)
 

@@ -9,19 +9,23 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser.answers import RedTests
 from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.mark import brought_by, key_of, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
-from releaser.checkout.publish import PENDING, Pending, pending_steps
+from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending, pending_steps
+from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
+from releaser.releases import leases
 from releaser.releases import release as links
 from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
+from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Journal, Notes, journal_of, make_entry
+from releaser.releases.proposal import PROPOSAL, Proposal
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import (
     EMPTY_LEDGER,
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
 
 
 PAUSE = 1.0  # seconds between two looks at a link: somebody may be replacing it just now
-#: Every state file, with what it holds, but for the manifests and the journal.
+#: Every state file, with what it holds, except for the manifests and the journal.
 STATE_FILES: Mapping[str, type] = {
     LEDGER: Ledger,
     QUARANTINE: Quarantine,
@@ -57,6 +61,7 @@ STATE_FILES: Mapping[str, type] = {
     PENDING: Pending,
     LIVE_TESTS: RedTests,
     NOTES: Notes,
+    PROPOSAL: Proposal,
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 _REPAIRS = "The next `releaser update` repairs it."
@@ -143,7 +148,10 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
         yield Finding(message=message, advice=_REBUILDS)
         return
-    if failed := pending_steps(store.state_dir, live):
+    due = pending(store.state_dir).pending_steps
+    if (failed := pending_steps(store.state_dir, live)) and due is not None and due.stopped:
+        yield Finding(message=f"the service is stopped since {due.stopped}, as it could not be started", advice=BY_HAND)
+    elif failed:
         message = (
             f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
             f" {', '.join(sorted(failed))}"
@@ -151,6 +159,17 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         yield Finding(message=message, advice="The next `releaser update` tries again.")
     if reason := why_rebuild(live, find_live_damage(live)):
         yield Finding(message=f"the live release {live.id} is not what was sealed: {reason}", advice=_REBUILDS)
+
+
+def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
+    """Say that a run was cut off while the service was stopped."""
+    with contextlib.suppress(UnreadableStateError, OSError):
+        entry = Journal(state_dir=store.state_dir).read()
+        if entry is not None and entry.start and run_lock.running(store.state_dir) is None:
+            since = moment(entry.flipped_at, entry.boot)
+            at = datetime.now(UTC) - timedelta(seconds=leases.now() - since)
+            when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
+            yield Finding(message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND)
 
 
 def _list_lost(store: ReleaseStore) -> list[str]:
@@ -284,6 +303,7 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
 FINDERS = (
     lambda store: filter(None, [moved_by_hand(store)]),
     _find_lost_link,
+    _find_stopped,
     _find_live_damage,
     _find_lost_releases,
     _find_half_deleted,

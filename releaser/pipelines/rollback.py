@@ -25,7 +25,7 @@ from releaser.pipelines.status import without_python
 from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
 from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of
+from releaser.resolution.resolve import locked_in
 from releaser.site import disk, serving
 from releaser.system.files import link_text
 from releaser.tools.django import is_django
@@ -80,7 +80,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
             raise PreflightError(*problems)
     else:
         check_before_flip(run.site, target.venv)
-    run.log.learn(changes=changes_between(lock_of(live).versions, lock_of(target).versions))
+    run.log.learn(changes=changes_between(locked_in(live), locked_in(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
@@ -94,20 +94,28 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
 def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:
     """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
     try:
-        if not keep_code:
+        if not keep_code and site.project.has_git:
             code = code_of_release(site, target)
             if code.moves:
                 _refuse_edits(site, code)
                 site.git.keep(code.head)  # nothing that was committed is lost
             return code
         head = site.git.commit("HEAD")
-        if has_other_code(site, target):
-            message = f"the code stays at {head[:12]}: it was never tested with the packages of {target.id}"
+        if target.manifest.commit and not site.project.has_git:
+            log.note(Finding(message=_lost_code(target), advice="Look at the site; bring its code back by hand."))
+        elif has_other_code(site, target):
+            stays = f"stays at {head[:12]}" if head else "stays as it is"
+            message = f"the code {stays}: it was never tested with the packages of {target.id}"
             log.note(Finding(message=message, advice="Look at the site; `releaser update` tests it."))
         return Target(head=head, commit=head)
     except ToolError as error:
         log.failed(error)
         return Target(head="", commit="")
+
+
+def _lost_code(target: Release) -> str:
+    tested = f"commit {str(target.manifest.commit)[:12]}, with which {target.id} was tested"
+    return f"the code stays as it is: {tested}, cannot be brought back without .git"
 
 
 def _refuse_edits(site: Site, code: Target) -> None:
@@ -221,12 +229,11 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
     except ToolError as error:
         problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
-        problems.append(
-            Finding(
-                f"{target.id} was built for other dependencies than {site.pyproject.path} has now",
-                advice="Omit --keep-code, so that the code goes back too; or use --force to go there anyway.",
-            )
+        message = f"{target.id} was built for other dependencies than {site.pyproject.path} has now"
+        how = (
+            "Omit --keep-code, so that the code goes back too" if site.project.has_git else "Bring back its code first"
         )
+        problems.append(Finding(message, advice=f"{how}; or use --force to go there anyway."))
     if problems:
         raise PreflightError(*problems)
     return [one for one in site.findings if one not in decisive]
@@ -254,12 +261,14 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id and moved_by_hand(store) is None:
         return Plan(would=(f"{target.id} is already live",))
-    code = None if keep_code else code_of_release(site, target)
+    code = None if keep_code or not site.project.has_git else code_of_release(site, target)
     goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)
-    changes = changes_between(lock_of(live).versions, lock_of(target).versions)
+    changes = changes_between(locked_in(live), locked_in(target))
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
+    if target.manifest.commit and not site.project.has_git:
+        lines.append(_lost_code(target))
     lines += (one.message for one in describe_other_python(target))
     return Plan(would=tuple(lines), changes=changes)

@@ -17,6 +17,7 @@ from releaser.candidate.mark import standing_holds
 from releaser.candidate.trials import TEST
 from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind
+from releaser.deployment.outage import never_left_stopped
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -252,13 +253,15 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             run.log.told += filter(None, [claim(run.site.project)])
             with contextlib.suppress(ToolError):  # preflight says what is wrong with git
-                run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
+                if run.site.project.has_git:
+                    run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             notices.ping(run.site, run.log.command)
             keep_reserve(run.site.state_dir)
-            recover(run)
-            if run.log.recovered:  # it may have moved the checkout, and with it the settings
-                run.site = run.site.reread()
-            ending = pipeline(run)
+            with never_left_stopped(run):
+                recover(run)
+                if run.log.recovered:  # it may have moved the checkout, and with it the settings
+                    run.site = run.site.reread()
+                ending = pipeline(run)
         except ReleaserError as error:
             return _failed(run, error)
         except (KeyboardInterrupt, Interrupted) as error:
@@ -286,7 +289,7 @@ def _look_again(run: Run) -> None:
         live = run.store.live()
         if live is not None and (damage := find_damage(live)) is not None:
             message = f"the live release {live.id} is not what was sealed: {damage}"
-            found.append(Finding(message, advice="Find out who changed it. The next update builds it anew."))
+            found.append(Finding(message, advice="Find out who changed it. The next update rebuilds it."))
         if run.find_changes is not None:
             found += run.find_changes()
     except OSError as error:
@@ -325,10 +328,10 @@ def _disk_failed(run: Run, error: OSError) -> RunReport:
 def _interrupted(run: Run, error: BaseException) -> RunReport:
     """Say goodbye: what an interrupt leaves is what a crash leaves, so recovery deals with it at once."""
     number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
-    name = signal.Signals(number).name
-    headline = f"{run.log.command} was interrupted by {name}"
+    headline = f"{run.log.command} was interrupted by {signal.Signals(number).name}"
     try:
-        recover(run)
+        with never_left_stopped(run, BaseException):
+            recover(run)
     except ReleaserError as failure:
         run.log.note(failure.finding)
     except OSError as failure:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import ValidationError, convert
 
-from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, ReleaseDetails, RunBrief, Status
+from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.candidate.build import describe_changes
+from releaser.candidate.isolated import runs_open
 from releaser.candidate.live_tests import red_tests
 from releaser.candidate.space import free_space
 from releaser.checkout.publish import pending
@@ -23,14 +24,15 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
-from releaser.releases.journal import Journal, read_history
-from releaser.releases.listing import users_of
+from releaser.releases.journal import Journal, last_wait, read_history
+from releaser.releases.listing import DriftAnswer, users_of
+from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import notices
 from releaser.reporting.way import mail_transport
-from releaser.resolution.resolve import lock_of
+from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from releaser.errors import ReleaserError
     from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
     from releaser.site.site import Site
 
 T = TypeVar("T")
@@ -147,15 +150,21 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
     return VulnerableError(message, advice=advice)
 
 
-def audit(site: Site, release: str | None) -> AuditAnswer:
-    """Ask what is known to be wrong with a release, or the live one. Raises NoSuchReleaseError, or PreflightError."""
-    from releaser.candidate.audit import audit_release
-
+def find_release(site: Site, release: str | None) -> Release:
+    """Return a release, or the live one. Raises NoSuchReleaseError."""
     store = store_of(site)
     found = store.find(release) if release else store.live()
     if found is None:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
+    return found
+
+
+def audit(site: Site, release: str | None) -> AuditAnswer:
+    """Ask what is known to be wrong with a release, or the live one. Raises NoSuchReleaseError, or PreflightError."""
+    from releaser.candidate.audit import audit_release
+
+    found = find_release(site, release)
     known = audit_release(site, site.uv.executable, found)
     return AuditAnswer(release=found.id, live=found.live, **plain(known))
 
@@ -168,7 +177,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
     lock = lock_of(to)
-    return describe_changes(changes_between(lock_of(store.find(first)).versions, lock.versions), lock, to.venv)
+    return describe_changes(changes_between(locked_in(store.find(first)), locked_in(to)), lock, to.venv)
 
 
 def status(site: Site) -> Status:
@@ -176,7 +185,7 @@ def status(site: Site) -> Status:
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
     space, constraints = free_space(project.state_dir), Constraints.read(project.state_dir)
-    quarantine = _still_out(constraints.quarantine, live)
+    quarantine = _still_out(constraints.quarantine, live, store)
     holds = constraints.holds.without_older(lock_of(live).versions)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += damaged(site)
@@ -191,12 +200,13 @@ def status(site: Site) -> Status:
     return Status(
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
+        left_out=last_wait(runs, lock_of(live).versions).why,
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
         live_age_seconds=(datetime.now(UTC) - live.manifest.created_at).total_seconds() if live else None,
         live_python=live.manifest.python if live else None,
-        newer_python=_newer_python(site, live),
+        newer_python=None if live and live.distrust else _newer_python(site, live),  # uv would start it
         releases_bytes=total_bytes(one.manifest for one in store.all()),
         free_bytes=space.bytes,
         free_inodes=space.inodes,
@@ -209,17 +219,23 @@ def status(site: Site) -> Status:
         running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=pending(project.state_dir).push,
+        proposal=read_proposal(project.state_dir).said if site.settings.proposes else "",
         mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         asked=read_acceptance(project.state_dir).asked,
         red_tests=red_tests(project.state_dir, live),
+        not_isolated=runs_open(site),
         problems=tuple(problems),
         held_back=tuple(_told(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
         quarantined=tuple(_told(Quarantined, one) for one in quarantine.candidates if not one.migrations),
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
     )
+
+
+def _contents(release: Release) -> tuple[str, str]:
+    return release.manifest.lock_sha256, release.manifest.code_key
 
 
 DEPLOYING = ("update", "rebuild", "rollback", "init")
@@ -231,7 +247,10 @@ def _is_deployment(run: Mapping[str, Any]) -> bool:
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    return _is_deployment(run) and run.get("command") == "update" and run.get("exit_code") == 0
+    is_whole = run.get("command") == "update" and not run.get("only")
+    waits = str(run.get("waits") or "")  # for a site that goes first: with some versions, or with everything
+    has_waited = waits and str(run.get("headline")).startswith(waits)
+    return _is_deployment(run) and is_whole and run.get("exit_code") == 0 and not has_waited
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:
@@ -267,10 +286,11 @@ def _interrupted(state_dir: Path) -> bool:
         return True
 
 
-def _still_out(found: Quarantine, live: Release | None) -> Quarantine:
-    """Return what is still kept out; what a newer version or a newer release has replaced is of interest no more."""
+def _still_out(found: Quarantine, live: Release | None, store: ReleaseStore) -> Quarantine:
+    """Return what is still kept out; what newer versions or newer code have replaced is of interest no more."""
     waiting = {(one.name, one.version) for one in list_failed(found.versions, lock_of(live))}
-    since = live.manifest.created_at.isoformat(timespec="seconds") if live else ""
+    same = [one for one in store.all() if live and _contents(one) == _contents(live)]  # which a rebuild makes again
+    since = min((one.manifest.created_at.isoformat(timespec="seconds") for one in same), default="")
     return replace(
         found,
         versions=tuple(one for one in found.versions if (one.name, one.version) in waiting),

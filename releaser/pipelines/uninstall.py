@@ -39,6 +39,7 @@ from releaser.releases.venv import relocate, start_through
 from releaser.reporting.lock_alert import SEEN
 from releaser.run import begun_at
 from releaser.site import run_lock
+from releaser.site.place import LOOKED
 from releaser.site.site import find_site
 from releaser.site.state_dir import OWNER, release_work_tree
 from releaser.system.files import (
@@ -50,6 +51,7 @@ from releaser.system.files import (
     sync_file_system,
 )
 from releaser.system.words import first_few, plural
+from releaser.tools.plain import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.site.site import Site
 
-_FILES = frozenset({*STATE_FILES, HISTORY, JOURNAL, LOCK_BEFORE, RESERVE, SEEN, *run_lock.EARLIER})
+_FILES = frozenset({*STATE_FILES, HISTORY, JOURNAL, LOCK_BEFORE, RESERVE, SEEN, *run_lock.EARLIER, *NOTES})
 _PATIENCE = 10.0  # seconds for processes to end that were told to restart
 _AGAIN = "Restart what still runs there; then give `releaser uninstall` again, which deletes the rest."
 _RESTART = "Restart what the site runs besides, such as workers: they are still on the release until then."
@@ -179,7 +181,7 @@ def _copy(site: Site, venv: Path, place: Path) -> None:
 def _restart(site: Site, log: RunLog) -> None:
     with log.step("restart") as step:
         try:
-            restart(site, site.project.venv, step)
+            restart(site, log, site.project.venv, step)
         except ToolError as error:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"
@@ -240,7 +242,7 @@ def _remove_files(site: Site) -> list[str]:
             log.unlink()
     if not any(file for place in ("new", "cur") for file in outbox.glob(f"{place}/*")):  # a mail that nobody has read
         remove_tree(outbox)
-    for name in (run_lock.HOLDER, run_lock.WAITING, run_lock.LOCK):
+    for name in (LOOKED, run_lock.HOLDER, run_lock.WAITING, run_lock.LOCK):
         (state_dir / name).unlink(missing_ok=True)
     for place in (site.project.releases, site.project.logs, state_dir / run_lock.DIRECTORY):
         with contextlib.suppress(OSError):  # what is not releaser's stays

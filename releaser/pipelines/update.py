@@ -28,6 +28,7 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, preflight
+from releaser.pipelines.propose import find_proposed, follow_and_propose, with_proposal
 from releaser.pipelines.rebuild import (
     deploy,
     describe_damage,
@@ -44,7 +45,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
-from releaser.reporting.hooks import ask_before_live
+from releaser.reporting.hooks import ask_before_live, prepare_tree
 from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
@@ -70,20 +71,25 @@ _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
 
 
-def update(request: Request, timing: Timing, *, force: bool = False, follow: bool = False) -> RunReport:
+def update(
+    request: Request, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
+) -> RunReport:
     """Bring the site to the newest code and packages that pass its tests, if it is the time for it.
 
     `force` tries quarantined ones again; `follow` takes a remote branch that was moved back or rewritten as it is.
+    `only` these packages come in, with what they need; all if it is empty.
     """
-    return update_when_due(request, timing, partial(update_site, force=force, follow=follow))
+    pipeline = partial(update_site, force=force, follow=follow, only=only)
+    return update_when_due(request, timing, partial(follow_and_propose, update=pipeline))
 
 
-def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
+def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) -> PipelineResult:
     """Do what docs/how-it-works.md lists, in that order.
 
-    A new release goes live in `deploy`. Nothing else moves the symlink, but for the adoption of a venv that is no
-    release yet, and nothing else moves the checkout, but for commits that bring neither code nor packages.
+    A new release goes live in `deploy`. Nothing else moves the symlink, except for the adoption of a venv that is no
+    release yet, and nothing else moves the checkout, except for commits that bring neither code nor packages.
     """
+    run.log.learn(only=tuple(sorted(only)))
     refuse_moved(run.store)
     refuse_unreadable_live(run.store.live())
     retry_post_flip_steps(run.site, run.log)  # restarts and the like that an earlier run could not do
@@ -98,15 +104,17 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
     with asking(run.site.state_dir, run.log.failures), staged(run.site, run.log, facts, target) as work:
-        goal = choose_goal(work, target, force=force)
-        reason = reason_not_to_build(goal)
+        goal = choose_goal(replace(work, only=only), target, force=force)
+        reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
             unchanged = look_after_live(goal, reason, adopted=adopted)
+            unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
         else:
             release = make_release(goal)
             check_before_flip(work.site, release.venv)
             ask_before_live(work.site, run.log, release.venv)
-            collected = target.moves and collectstatic_before_flip(work.site, run.log, release)
+            ahead = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
+            collected = ahead and collectstatic_before_flip(work.site, run.log, release)
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
         return unchanged
@@ -144,15 +152,21 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
 def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
+    if gone := work.only - work.facts.lock.names:
+        message = f"{', '.join(sorted(gone))} is not in uv.lock any more, by the commits that come in"
+        work.log.note(Finding(message, advice="Nothing has been upgraded in its place."))
     goal = decide(work, find_rebuild_reason(work.site, work.facts.choice, work.live), force=force)
-    work.log.learn(held_back=goal.resolution.held_back)
+    work.log.learn(held_back=goal.resolution.held_back, waits=goal.waits)
     return goal
 
 
 def reason_not_to_build(goal: Goal) -> str:
     """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
     if goal.outcome == "nothing":
-        return "everything is up to date"
+        only = ", ".join(sorted(goal.work.only))
+        return f"there is nothing newer of {only} that may come in" if only else "everything is up to date"
+    if goal.outcome == "waits":
+        return goal.waits
     if goal.failed is None or goal.outcome == "build":
         return ""
     if goal.outcome == "unsure" and live_passes_again(goal.work):
@@ -174,8 +188,8 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
         note_unfixed(work, held, goal.audit())  # no night without anything held asks
     note_stale_processes(work.site, work.log)
-    if failed is not None:
-        _report_unusable_live(goal, failed.reason)
+    if failed is not None or goal.outcome == "waits":
+        _report_unusable_live(goal, failed.reason if failed is not None else reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
@@ -197,6 +211,10 @@ def make_release(goal: Goal) -> Release:
         check_space(work, resolution)
         audit = goal.audit()
         work.log.learn(changes=resolution.diff)
+        if (proposed := find_proposed(work, resolution.lock)) is not None:
+            prepare_tree(work.site, work.log)  # what it makes, static files are collected from
+            work.log.learn(migrations=proposed.manifest.migrations)
+            return proposed
         candidate = build_and_test(work, resolution, goal.again)
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")
@@ -257,7 +275,8 @@ def _report_unusable_live(goal: Goal, reason: str) -> None:
     if due is None or not cannot_run(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-    advice = f"Its replacement has failed ({reason}); fix that, or run `releaser rebuild`."
+    what = "waits" if goal.outcome == "waits" else "has failed"
+    advice = f"Its replacement {what} ({reason}); fix that, or run `releaser rebuild`."
     goal.work.log.note(Finding(message=message, advice=advice))
 
 

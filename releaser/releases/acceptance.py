@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.locks.lock import LockFile
+    from releaser.releases.release import Release
 
 ACCEPTANCE = "acceptance.json"
 
@@ -110,6 +111,17 @@ def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[De
     if refused := tuple(one for one in found if one not in accepted):
         raise DeviationError(refused)
     return found
+
+
+def refresh_arguments(lock: LockFile, root: Path, live: Release | None) -> list[str]:
+    """Arguments with which a `uv sync` reads files of directories again that were replaced since they went live.
+
+    Else it would install what it has cached of a file of that name (0.13, seen).
+    """
+    known = live.manifest.files if live is not None else {}
+    found = hash_files(lock, root, known)
+    other = {key.partition(" ")[0] for key, one in found.items() if known.get(key, one).split()[0] != one.split()[0]}
+    return [word for name in sorted(other) for word in ("--refresh-package", name)]
 
 
 def hash_files(lock: LockFile, root: Path, known: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.system.files import encode_state, state_mode
+from releaser.locks.versions import normalize_name
+from releaser.system.files import encode_state, only_files, state_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -229,7 +230,7 @@ def list_installed(venv: str) -> dict[str, str]:
 
 
 def list_below(venv: str, *places: str) -> dict[str, os.stat_result]:
-    """Return all that lies below some directories of a venv, but for directories: with what it is, links not followed.
+    """Return all that lies below some directories of a venv, except directories: with what it is, links not followed.
 
     What goes meanwhile, or may not be looked into, is left out.
     """
@@ -271,10 +272,24 @@ def read_records(venv: str) -> dict[str, str]:
     }
 
 
+def sizes_of_packages(venv: str) -> dict[str, int]:
+    """Return how many bytes the files of each package take on disk, in whole blocks, by normalized name."""
+    sizes: dict[str, int] = {}
+    for place in list_site_packages(venv):
+        for info in _names_in(f"{venv}/{place}"):
+            if info.endswith(INFO):
+                name = normalize_name(info.removesuffix(INFO).partition("-")[0])
+                for path, _ in _read_record(venv, place, info):
+                    with contextlib.suppress(OSError):
+                        sizes[name] = sizes.get(name, 0) + os.lstat(f"{venv}/{path}").st_blocks * _BLOCK
+    return sizes
+
+
 def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
     """Yield the files that a RECORD names, with their hashes; what lies outside is not of this venv."""
     try:
-        with open(f"{venv}/{place}/{info}/RECORD", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        record = f"{venv}/{place}/{info}/RECORD"
+        with open(record, encoding="utf-8", errors="surrogateescape", newline="", opener=only_files) as file:
             for row in csv.reader(file):
                 name = row[0] if row else ""
                 path = f"{place}/{name}"
@@ -320,8 +335,8 @@ def matches(path: str, hashed: str) -> bool:
 def hash_of(path: str, algorithm: str = "sha256") -> str:
     """Return the hash of a file's contents, in the form of RECORD. Raises OSError."""
     found = hashlib.new(algorithm)
-    # Opening a named pipe would wait for ever. Most files are small: hashlib.file_digest takes half as long again.
-    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    # Most files are small: hashlib.file_digest takes half as long again.
+    with open(path, "rb", buffering=0, opener=only_files) as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode('ascii')}"

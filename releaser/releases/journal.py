@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.errors import ExitCode
+from releaser.locks.rules import Withheld
 from releaser.system.files import (
     IrregularFileError,
     load_state,
@@ -26,7 +28,7 @@ from releaser.system.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from releaser.report import RunLog, RunReport
@@ -76,6 +78,8 @@ class Entry:
     stays: bool = False
     #: Whether its static files are there before the flip.
     collected: bool = False
+    #: What starts the service that `stop` has stopped, or is about to, at `flipped_at`; empty once it runs again.
+    start: tuple[str, ...] = ()
     #: Sentences of this run that nobody has been told yet.
     unreported: tuple[str, ...] = ()
 
@@ -185,6 +189,8 @@ class Notes:
     not_isolated: frozenset[str] = frozenset()
     #: A failure in isolation, as a digest, that was the same without.
     fails_alike: str = ""
+    #: Of a site without git: digests of the requirements file as releaser has written it, or was about to.
+    exported: tuple[str, ...] = ()
 
 
 def read_notes(state_dir: Path) -> Notes:
@@ -263,3 +269,45 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
         if isinstance(content, dict):
             found.append(content)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """What the last update has left out for sites that go first; `why` is empty if nothing waits."""
+
+    why: str = ""
+    #: These versions; none where `all` waits.
+    versions: tuple[Withheld, ...] = ()
+    all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Update:
+    """What the history tells of a run that came as far as choosing versions."""
+
+    waits: str = ""
+    headline: str = ""
+    held_back: tuple[Withheld, ...] = ()
+
+
+def last_wait(runs: Iterable[Mapping[str, Any]], live: Mapping[str, str]) -> Wait:
+    """Return what still waits by the history, newest first, and the versions that are live.
+
+    An update of only some packages, or that came to no versions, says nothing of it.
+    """
+    from msgspec import ValidationError, convert
+
+    ends = (ExitCode.LOCKED, ExitCode.PREFLIGHT, ExitCode.USAGE, ExitCode.BUG)
+    for run in runs:
+        if run.get("command") != "update" or run.get("only") or run.get("due_at") or run.get("exit_code") in ends:
+            continue
+        try:
+            found = convert(run, _Update)
+        except ValidationError:
+            break
+        if found.waits and found.headline.startswith(found.waits):
+            return Wait(why=found.waits, all=True)
+        first = [one for one in found.held_back if one.by == "first"]
+        versions = tuple(one for one in first if one.version not in live.get(one.name, "").split(", "))
+        return Wait(why=found.waits, versions=versions) if versions else Wait()
+    return Wait()

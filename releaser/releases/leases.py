@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from releaser.releases.lease import LEASE, open_lease, open_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,53 +109,13 @@ def maps(pid: int, inode: int, name: str) -> bool:
         return False
 
 
-LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
 Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
-
-
-def take(directory: str) -> int:
-    """Hold a shared lease on the release in `directory`; return the descriptor, which a program may inherit."""
-    descriptor = _open(directory)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _open(directory: str) -> int:
-    """Open the lease file, making one for the whole group to use if there is none.
-
-    A release that has lost its venv is locked as a directory: nobody runs on it, but another releaser may be about to
-    delete it.
-    """
-    path = os.path.join(directory, LEASE)
-    try:
-        return _open_there(path)
-    except FileNotFoundError:
-        if not os.path.isdir(os.path.dirname(path)):
-            return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        mode = 0o644 | (os.stat(os.path.dirname(path)).st_mode & stat.S_IWGRP)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
-        os.chmod(path, mode)
-        return descriptor
-
-
-def _open_there(path: str) -> int:
-    """Open a lease file, for writing if possible: NFS gives the exclusive lock to nobody else, see flock(2)."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise
-    except OSError:  # it belongs to somebody else, or the file system is read-only
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def claim(directory: str) -> int | None:
     """Take the exclusive lock that a deletion needs; return the descriptor, or None while anybody uses the release."""
     try:
-        descriptor = _open(directory)
+        descriptor = open_lease(directory)
     except OSError:
         return None
     try:
@@ -176,7 +137,7 @@ def is_used(directory: str) -> bool:
 def _probe(directory: str) -> bool | None:
     """Tell whether the release is in use; None where that cannot be tried."""
     try:
-        descriptor = _open_there(os.path.join(directory, LEASE))
+        descriptor = open_there(os.path.join(directory, LEASE))
     except FileNotFoundError:
         return False
     except OSError:

@@ -1,4 +1,4 @@
-"""The rows of `releaser list`, from the store."""
+"""The rows of `releaser list`, from the store, and what those of `releaser packages` are made from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.lock import Change
 from releaser.releases import leases
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from releaser.releases.integrity import Drift
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
 
@@ -146,3 +147,63 @@ def as_text(found: Sequence[Row], now: float | None = None) -> str:
 def as_json(found: Iterable[Row]) -> str:
     """Return the rows as `list --json` prints them."""
     return json.dumps(list(found), indent=2, default=plain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledPackage:
+    """A package that is installed in a release."""
+
+    name: str
+    version: str
+    #: Who asks for it: the dependencies of the `project`, its `extra NAME` or `group NAME`, and other packages.
+    asked_by: tuple[str, ...]
+    #: Since it was uploaded; None if its index does not tell.
+    age_seconds: float | None
+    #: The newest version; empty if this is it, None if that is not known.
+    newer: str | None
+    #: The ids of those that are known; None if nobody knows.
+    vulnerabilities: tuple[str, ...] | None
+    #: What its files take on disk; None if they are not listed.
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The lock of a release for other tools."""
+
+    release: str
+    format: Literal["requirements", "constraints", "pylock"]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageDrift:
+    """A package that was added, removed or replaced."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDrift:
+    """A file that differs for another reason; `path` is relative to the venv."""
+
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftAnswer:
+    """How the files of a release differ from what was sealed."""
+
+    packages: tuple[PackageDrift, ...]
+    files: tuple[FileDrift, ...]
+
+    @classmethod
+    def of(cls, drift: Drift) -> DriftAnswer:
+        """Leave out what only `verify` tells."""
+        return cls(
+            packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
+            files=tuple(FileDrift(path=one.path or "", kind=one.verb) for one in drift.files),
+        )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError
 from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
-from releaser.releases.venv import Interpreter
-from releaser.site.start import look_at_start
+from releaser.releases.venv import Interpreter, executable_of
+from releaser.site.start import changed_by_others, look_at_start
 from releaser.system.files import (
     clear_name,
     exchange,
@@ -153,9 +153,14 @@ class Release:
         return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
 
     @property
-    def is_led_elsewhere(self) -> bool:
-        """Whether somebody has exchanged what starts as its Python."""
-        return self.manifest.start != "" and look_at_start(self.venv) != self.manifest.start
+    def distrust(self) -> str:
+        """Why its Python is not started: somebody has exchanged that, or may have; empty if nothing is wrong."""
+        was = self.manifest.interpreter
+        if self.manifest.start and look_at_start(self.venv) != self.manifest.start:
+            return "somebody has exchanged its bin/python or pyvenv.cfg"
+        if was and (path := changed_by_others(executable_of(self.venv), was.seen, self.directory.parent)):
+            return f"{path} has changed since, and others than root and the owner of the site may write it"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
+from releaser.releases.proposal import BRANCH, read_proposal
 from releaser.releases.store import DOOMED, store_of
 from releaser.system.words import duration, first_few
 
@@ -176,9 +177,14 @@ def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple
         settings,
         now=now,
         rollback_target=target.id if target else None,
-        in_use=_in_use(store, [one.id for one in snapshot.releases]),
+        in_use=_in_use(store, [one.id for one in snapshot.releases]) | _proposed(store),
     )
     return (*decided, *(Verdict(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
+
+
+def _proposed(store: ReleaseStore) -> dict[str, str]:
+    known = read_proposal(store.state_dir)
+    return {} if known.done or known.declined or not known.release else {known.release: f"proposed on {BRANCH}"}
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:

@@ -170,7 +170,7 @@ class ReleaseStore:
         return next(reversed(self.ledger().activations), None)
 
     def unsealed(self) -> tuple[Path, ...]:
-        """Return the directories without a manifest, but for what a deletion has left half-way."""
+        """Return the directories without a manifest, except for what a deletion has left half-way."""
         return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.errors import ToolError
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import hash_of, look_at
+from releaser.system.files import read_file, read_text, write_anew
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
@@ -172,21 +173,24 @@ class Installed:
 
 def _read_metadata(venv: Path, name: str | None = None) -> Iterator[RawMetadata]:
     """Yield the metadata of the packages of a venv, or of one by its `name`; what cannot be read is left out."""
-    from importlib.metadata import distributions  # both take long to import, for `releaser list`
+    from packaging.metadata import parse_email  # which takes long to import, for `releaser list`
 
-    from packaging.metadata import parse_email
+    for info in sorted(venv.glob("lib/*/site-packages/*.*-info")):  # .dist-info, and the older .egg-info
+        if name and not normalize_name(info.name).startswith(normalize_name(name)):
+            continue
+        for file in (info / "METADATA", info / "PKG-INFO", info):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: it is not UTF-8
+                if text := read_text(file):
+                    said = parse_email(text)[0]
+                    if not name or normalize_name(said.get("name", "")) == normalize_name(name):
+                        yield said
+                    break
 
-    places = [str(place) for place in sorted(venv.glob("lib/*/site-packages"))]
-    for found in distributions(path=places, name=name) if name else distributions(path=places):
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is not UTF-8
-            if text := next(filter(None, map(found.read_text, ("METADATA", "PKG-INFO", ""))), None):
-                yield parse_email(text)[0]
 
-
-def versions_in(venv: Path) -> dict[str, str]:
-    """Return the versions of what is installed, by normalized name."""
-    found = ((said.get("name"), said.get("version")) for said in _read_metadata(venv))
-    return {normalize_name(name): version for name, version in found if name and version}
+def versions_in(venv: Path, name: str | None = None) -> dict[str, str]:
+    """Return the versions of what is installed, by normalized name; of one package if it has a `name`."""
+    found = ((said.get("name"), said.get("version")) for said in _read_metadata(venv, name))
+    return {normalize_name(one): version for one, version in found if one and version}
 
 
 def link_of(venv: Path, name: str) -> str | None:
@@ -239,7 +243,7 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
                 file.unlink()
                 file.symlink_to(new / Path(target).relative_to(old))
         elif file.is_file() and file.stat().st_size <= _LARGEST:
-            before = file.read_bytes()
+            before = read_file(file)
             if (after := _replaced(before, old, new)) != before:
                 file.write_bytes(_started_by_shell(after))
 
@@ -263,7 +267,7 @@ def leads_into(venv: Path, place: Path) -> bool:
 def sources_below(venv: Path, place: Path) -> list[Path]:
     """Return the directories below `place` that are searched for modules, relative to it. Raises OSError."""
     files = venv.glob("lib/python*/site-packages/*.pth")
-    lines = (Path(line) for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    lines = (Path(line) for file in files for line in read_text(file, errors="replace").splitlines())
     return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
 
 
@@ -277,7 +281,7 @@ def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, A
     from urllib.parse import unquote, urlsplit  # which takes long to import, for `releaser list`
 
     for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
-        content = json.loads(note.read_text(encoding="utf-8"))
+        content = json.loads(read_file(note))
         source = Path(unquote(urlsplit(content.get("url", "")).path))  # which uv quotes in its own way
         if source.is_relative_to(place):
             yield note, content, source
@@ -289,15 +293,17 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
     These are all, or those `outside` of site-packages. In a compiled file paths are notes for debuggers, which must
     keep their length.
     """
-    record = dist_info / "RECORD"
-    rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+    record, venv = dist_info / "RECORD", os.path.realpath(dist_info.parents[3])
+    rows = list(csv.reader(read_text(record).splitlines()))
     was = [row[:] for row in rows]
     for row in rows:
         file = dist_info.parent / row[0]
         is_due = file != record and (not outside or row[0].startswith("../"))
         if not is_due or not file.is_file() or file.stat().st_size > _LARGEST:
             continue
-        before = file.read_bytes()
+        if file.is_symlink() or not os.path.realpath(file).startswith(f"{venv}/"):  # tests may have put it there
+            continue
+        before = read_file(file)
         after = changed.get(file) or _replaced(before, old, new)
         if after != before:
             after = _started_by_shell(after) if outside else after
@@ -309,7 +315,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    record.write_text(text.getvalue(), encoding="utf-8")
+    write_anew(record, text.getvalue().encode())
 
 
 def _replaced(data: bytes, old: Path, new: Path) -> bytes:

@@ -118,7 +118,7 @@ def _verify_one(
     findings, to_read = list(_check_start(site, release)), {}
     if os.path.isdir(release.venv):
         recorded = read_records(str(release.venv))
-        # What has a hash, but for what Python makes again.
+        # What has a hash, except for what Python makes again.
         to_read = {path: one for path, one in recorded.items() if is_checkable(one) and "__pycache__/" not in path}
         sealed, there = read_sealed(release), list_below(str(release.venv), "")
         drift = compare(release, sealed, to_read=to_read, track=lambda paths: track(paths, release.id))

@@ -7,13 +7,14 @@ from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
-from releaser.system.words import duration, first_few, one_line, one_lines, table, web_link
+from releaser.system.words import age, duration, first_few, one_line, one_lines, size, table, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.locks.lock import Change
     from releaser.locks.vulnerabilities import Vulnerability
+    from releaser.releases.listing import InstalledPackage
     from releaser.report import RunReport
 
 
@@ -124,6 +125,23 @@ def age_of(change: Change, now: datetime) -> str:
         return duration((now - datetime.fromisoformat(change.released or "")).total_seconds())
     except (TypeError, ValueError):
         return ""
+
+
+def package_lines(packages: Sequence[InstalledPackage]) -> list[str]:
+    """Return what `packages` prints for people; `?` stands for what is not known."""
+    rows = [
+        (
+            one.name,
+            one.version,
+            "?" if one.age_seconds is None else age(one.age_seconds),
+            "?" if one.newer is None else one.newer or "-",
+            "?" if one.vulnerabilities is None else first_few(one.vulnerabilities, _SHOWN) or "-",
+            "?" if one.size_bytes is None else size(one.size_bytes),
+            first_few(one.asked_by, _SHOWN) or "-",
+        )
+        for one in packages
+    ]
+    return Table.of("", ("PACKAGE", "VERSION", "AGE", "NEWER", "VULNERABLE", "SIZE", "ASKED FOR BY"), rows).lines
 
 
 COLUMNS = ("PACKAGE", "VERSION", "FIXED IN", "VULNERABILITY", "ABOUT")

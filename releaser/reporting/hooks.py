@@ -20,7 +20,7 @@ from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
 from releaser.run import Run
 from releaser.site.settings import HOOK_VARIABLES
-from releaser.system.environment import inside, neutral
+from releaser.system.inside import inside, neutral
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,27 +33,36 @@ _RELEASES = ("update", "init", "rebuild", "rollback")  # commands that are to ma
 _ENDED_WELL = (0, 7)  # exit codes
 
 
-def run_hook(site: Site, log: RunLog, hook: Hook, venv: Path | None = None, report: RunReport | None = None) -> str:
-    """Run what is set for a hook, in the site's directory; return a line on it, empty where nothing is set.
+def run_hook(  # noqa: PLR0913 - a hook, what it is about, and what stands in for what is not known
+    site: Site,
+    log: RunLog,
+    hook: Hook,
+    venv: Path | None = None,
+    report: RunReport | None = None,
+    *,
+    command: tuple[str, ...] = (),
+) -> str:
+    """Run what is set for a hook, or else `command`, in the site's directory; return a line on it, empty without any.
 
     It is about the release with that `venv`, whose programs it finds first, and gets the `report`, or the one so far.
     Raises ToolError.
     """
-    if getattr(site.settings, hook) is None:
+    words: tuple[str, ...] = getattr(site.settings, hook) or command
+    if not words:
         return ""
     told = report or _report_so_far(site, log, hook, venv.parent.name if venv else None)
-    return _run(site, hook, venv, report_json(told, site.redactor))
+    return _run(site, hook, words, venv, report_json(told, site.redactor))
 
 
-def _run(site: Site, hook: Hook, venv: Path | None, content: bytes) -> str:
-    command: tuple[str, ...] = getattr(site.settings, hook)
+def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, content: bytes) -> str:
     runner, release = site.runner, venv.parent if venv else None
     environ = runner.site_environ if hook == "before_build" else runner.live_environ
     facts = (hook, str(release or ""), str(site.project.checkout))
     env = (inside(venv, environ) if venv else neutral(environ)) | dict(zip(HOOK_VARIABLES, facts, strict=True))
     limit = site.settings.hook_timeout
     try:
-        finished = runner.run(command, cwd=site.project.root, env=env, timeout=limit, input=content)
+        stays = hook == "start"  # what it starts is the service
+        finished = runner.run(command, cwd=site.project.root, env=env, timeout=limit, input=content, stays=stays)
     except ToolError as error:
         message = f"{hook}: {error.message}"
         raise ToolError(
@@ -85,10 +94,11 @@ def prepare_tree(site: Site, log: RunLog) -> None:
 
 
 def prepare_again(site: Site) -> str:
-    """Run `before_build` in a staging tree that was made anew, if it had run there. Raises BuildError."""
+    """Run `before_build` in a new staging tree, if it had run there. Raises BuildError."""
     content = site.runner.remembered.get(_prepared(site.git.layout.top))
+    command = site.settings.before_build
     try:
-        return _run(site, "before_build", None, content.encode()) if content is not None else ""
+        return _run(site, "before_build", command, None, content.encode()) if command and content is not None else ""
     except ToolError as error:
         raise BuildError(error.reason, advice=error.advice, output=error.output) from error
 

@@ -49,7 +49,7 @@ def linked(text: str) -> Markup:
 def fold(text: str, *, whole: str = "") -> str:
     """Wrap the lines of a text that are too long; words are not cut, nor is the line `whole`.
 
-    What is wrapped goes on two columns further right, but for the two sentences that a mail begins with.
+    What is wrapped goes on two columns further right, except for the two sentences that a mail begins with.
     """
     lines = text.split("\n")
     return "\n".join(

@@ -19,7 +19,7 @@ from releaser.reporting.changes import Table, age_of, changes_table, first_commi
 from releaser.reporting.lock_diff import NAME
 from releaser.reporting.look import BUMPS, DAY, NIGHT, WIDEST, fold, linked
 from releaser.reporting.subject import SOLVED, header_text, subject, verdict
-from releaser.reporting.text import held_back_passages, summarize
+from releaser.reporting.text import held_back_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.settings import this_host
@@ -126,7 +126,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "where": one_line(f"{report.project or report.path} on {report.host}"),
         "subject": subject(report),
         "headline": one_line(told.headline, limit=1000),
-        "live": one_line(_live(report)),
+        "live": one_line(" ".join(filter(None, (_live(report), outage_sentence(report))))),
         "recovered": _passage(report.recovered),
         "noted": _passage(report.noted),
         "solved": [SOLVED[one] for one in report.solved],
@@ -253,7 +253,7 @@ def _facts(report: RunReport) -> Table:
         ("Host", report.host),
         ("Project", report.project),
         ("Path", report.path),
-        ("Command", report.command),
+        ("Command", report.request),
         ("Run", report.run_id),
         ("Started", report.started_at.isoformat(sep=" ", timespec="seconds")),
         ("Took", elapsed(report.seconds)),

@@ -31,9 +31,9 @@ class SiteAnswer:
     #: The path of the project.
     site: str
     exit_code: int
-    #: What it prints with `--json`; null if that is no JSON, or the site waits.
+    #: What it prints with `--json`; null if that is no JSON.
     answer: Any = None
-    #: Why it waits, as a site that goes first has failed; else empty.
+    #: What waits there, or why all does, as a site that goes first has failed; else empty.
     waits: str = ""
     #: What it has printed for people, beside the answer.
     errors: tuple[str, ...] = ()
@@ -51,7 +51,14 @@ def part(answer: object, name: str, kind: type[T]) -> T:
 def rows(command: str, answers: Sequence[SiteAnswer]) -> list[tuple[str, str, str]]:
     """Return a row of a table for each site: on one line each, whatever a site has said."""
     line = Redactor().line
-    return [(line(one.site), str(one.exit_code), line(_headline(command, one))) for one in answers]
+    return [(line(one.site), str(one.exit_code), line(_read_headline(command, one))) for one in answers]
+
+
+def _read_headline(command: str, one: SiteAnswer) -> str:
+    try:
+        return _headline(command, one)
+    except (ValueError, TypeError, OverflowError) as error:
+        return f"its answer cannot be read: {error}"
 
 
 def problems_of(one: SiteAnswer) -> Sequence[str]:
@@ -62,17 +69,18 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 def is_news(one: SiteAnswer) -> bool:
     """Whether an update has done something, failed to, or found something to tell."""
     told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
-    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "unchanged"
+    waits = one.waits and part(one.answer, "headline", str).startswith(one.waits)  # as a whole, and not for one version
+    return bool(one.exit_code or waits or told) or part(one.answer, "result", str) != "unchanged"
 
 
 def _headline(command: str, one: SiteAnswer) -> str:
     answer, problems = one.answer, problems_of(one)
-    if one.waits or not isinstance(answer, dict):
-        return one.waits or _said(one.errors)
+    if not isinstance(answer, dict):
+        return said(one.errors)
     if answer.get("dry_run"):
         return "; ".join(map(str, part(answer, "would", list)))
     if command == "check":
-        return first_few(problems) if problems else _said(one.errors) or "everything is ready for an update"
+        return first_few(problems) if problems else said(one.errors) or "everything is ready for an update"
     if command == "status":
         live, last = part(answer, "live", str), part(answer, "last_deployment", dict)
         old = age(part(answer, "live_age_seconds", float))
@@ -81,11 +89,11 @@ def _headline(command: str, one: SiteAnswer) -> str:
     headline = part(answer, "headline", str)
     if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
         return f"{headline}: {first_few(problems)}"
-    return headline
+    return headline if one.waits in headline else f"{headline}; {one.waits}"
 
 
-def _said(errors: Sequence[str]) -> str:
-    """Return the line with the error."""
+def said(errors: Sequence[str]) -> str:
+    """Return the line with the error; empty if there is none."""
     lines = [line for line in errors if line.strip() and not line.startswith("warning:")]
     named = [line for line in lines if line.startswith("releaser: ")]
     return next(iter([*named, *lines]), "").removeprefix("releaser: ")
@@ -98,7 +106,8 @@ def summary(answers: Sequence[SiteAnswer]) -> str:
     counts = {
         "failed": sum(one.exit_code not in fair for one in answers),
         "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),
-        "waiting": sum(bool(one.waits) for one in answers),
+        "waiting": sum(bool(one.waits) and part(one.answer, "result", str) == "unchanged" for one in answers),
+        "proposed": sum(bool(part(one.answer, "proposed", str)) for one in answers),
         "updated": sum(one.exit_code in fair and part(one.answer, "result", str) in changed for one in answers),
     }
     return ", ".join([plural(len(answers), "site"), *(f"{number} {what}" for what, number in counts.items() if number)])

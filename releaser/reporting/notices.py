@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from releaser.answers import TestNotice
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import report_json
+from releaser.system.files import only_files
 from releaser.system.words import one_line
 from releaser.tools.web import post
 
@@ -138,7 +139,7 @@ def findings(site: Site) -> Iterator[Finding]:
     """Say what keeps notices from being sent."""
     if site.settings.notify and importlib.util.find_spec(_LIBRARY) is None:
         message = "`notify`: what sends notices is not installed beside releaser"
-        yield Finding(message, advice="Install it: `pip install 'releaser[notify]'`; or remove `notify`.")
+        yield Finding(message, advice=f"In {sys.prefix}: `pip install 'releaser[notify]'`; or remove `notify`.")
     if site.settings.webhook_secret and not site.settings.webhook:
         yield Finding("webhook_secret is set, but webhook is not", advice="Set `webhook`, or remove the secret.")
 
@@ -237,7 +238,7 @@ def _pinged(site: Site) -> str:
 def _end_of_log(report: RunReport) -> bytes:
     """Return the end of the log, in which there are no secrets, or else the headline."""
     try:
-        with open(report.log_file, "rb") as file:
+        with open(report.log_file, "rb", opener=only_files) as file:
             file.seek(max(0, file.seek(0, 2) - _LOG_END))
             return file.read()
     except OSError:

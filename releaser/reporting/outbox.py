@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import MailError
 from releaser.site.addresses import parse_address
-from releaser.system.files import replace_file, sync_directory
+from releaser.system.files import read_file, replace_file, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,7 +227,7 @@ def _read(file: Path) -> QueuedMail | None:
     try:
         if not file.is_file():
             return None  # opening a named pipe would wait for ever
-        message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(file.read_bytes())
+        message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(read_file(file))
         queue, is_mail = str(message.get(_QUEUE)), message.get(_QUEUE) == FOR_SMTP
         if not is_mail and not _NOTICES.fullmatch(queue):
             return None

@@ -26,12 +26,13 @@ _AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 #: By the result of a run: its word and its colour, in the order in which they are stacked.
 _RESULTS = {
     "activated": ("updated", "green"),
+    "proposed": ("proposed", "green"),
     "unchanged": ("nothing to do", "muted"),
     "rolled_back": ("taken back", "blue"),
     "refused": ("refused", "amber"),
     "failed": ("failed", "red"),
 }
-_STATES = {
+STATES = {
     Service.OK: ("well", "green"),
     Service.WARNING: ("needs a look", "amber"),
     Service.CRITICAL: ("broken", "red"),
@@ -61,6 +62,8 @@ class Overview:
     outdated: tuple[OutdatedPackage, ...] | None
     outdated_reason: str
     vulnerabilities: tuple[Vulnerability, ...]
+    #: Why nobody has answered the last run that asked for them, if so.
+    unanswered: str = ""
     #: When the locked versions of the live release were uploaded, as far as the lock says so.
     uploaded: tuple[datetime, ...]
 
@@ -80,27 +83,35 @@ class Bar:
 
 def page_of(found: Overview) -> str:
     """Return the page as HTML. It fetches nothing, runs nothing, and obeys the reader's choice of light and dark."""
-    environment = Environment(
-        loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(linked=linked, age=age, size=size, elapsed=elapsed)
-    alarms = sorted(find_alarms(found.status, _AGES, found.at), key=lambda one: -one[0])
-    state = max((level for level, _ in alarms), default=Service.OK)
+    state, alarms = judge(found.status, found.at)
     runs = [run for run in found.runs if run.result in _RESULTS]
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         found=found,
         status=found.status,
-        word=_STATES[state][0],
-        colour=_STATES[state][1],
-        alarms=[(_STATES[level][1], text) for level, text in alarms],
+        word=STATES[state][0],
+        colour=STATES[state][1],
+        alarms=alarms,
         runs=[(run, *_RESULTS[run.result]) for run in runs[:_RUNS]],
         weeks=runs_by_week(runs, found.at),
         ages=packages_by_age(found.uploaded, found.at),
         results=_RESULTS.values(),
-        plural=plural,
-        day=DAY,
-        night=NIGHT,
     )
+
+
+def judge(status: Status, at: datetime) -> tuple[Service, list[tuple[str, str]]]:
+    """Return how a site stands, and why: a colour and a sentence each, the worst first. Raises ValueError."""
+    alarms = sorted(find_alarms(status, _AGES, at), key=lambda one: -one[0])
+    return max((level for level, _ in alarms), default=Service.OK), [(STATES[level][1], text) for level, text in alarms]
+
+
+def render(template: str, **facts: object) -> str:
+    """Fill in the template of a page."""
+    environment = Environment(
+        loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(linked=linked, age=age, size=size, elapsed=elapsed)
+    return environment.get_template(template).render(plural=plural, day=DAY, night=NIGHT, **facts)
 
 
 def runs_by_week(runs: Iterable[RunBrief], now: datetime) -> Sequence[Bar]:

@@ -22,6 +22,8 @@ SOLVED = {
     "preflight": "updates are not refused any more",
     "build": "releases can be built again",
     "tests": "the tests pass with a newer release",
+    "before_live": "before_live admits a newer release",
+    "migrations": "no migrations keep a newer release out",
     "live tests": "the tests of the site pass again",
     "activation": "a newer release works",
     "follow-up": "all follow-ups are done",
@@ -74,6 +76,8 @@ def verdict(report: RunReport) -> Verdict:
             return Verdict.fair("Follow-up" if report.exit_code else "Problem")
         case "activated":
             return _judge_release(report)
+        case "proposed":
+            return Verdict.good("Proposed")
         case _:
             return _judge_silence(report)
 
@@ -125,6 +129,8 @@ def _result(report: RunReport) -> str:
             return _unchanged(report)
         case "activated":
             return _activated(report)
+        case "proposed":
+            return f"proposed, {plural(len(report.changes), 'package')} to review"
         case "rolled_back" if report.live_changed:
             return f"{command} failed, STILL LIVE{_because(report)}"
         case "rolled_back":

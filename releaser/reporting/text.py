@@ -84,7 +84,7 @@ def report_text(report: RunReport) -> list[str]:
 def closing_lines(report: RunReport) -> list[str]:
     """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
     told = summarize(report)
-    lines = [f"releaser {report.command}: {one_line(report.project)}: {told.headline}"]
+    lines = [f"releaser {report.request}: {one_line(report.project)}: {told.headline}"]
     if told.advice:
         lines.append(f"{ADVICE}{told.advice}")
     for problem in told.others:
@@ -96,7 +96,7 @@ def closing_lines(report: RunReport) -> list[str]:
         lines.append(f"answer with {answer.release}: {'good' if answer.good else 'BAD'}: {answer.text}")
         if answer.body and answer.body != report.output:
             lines += [f"  {line}" for line in truncate(answer.body, head_lines=5, tail_lines=5).splitlines()]
-    lines += filter(None, (report.recovered, report.noted))
+    lines += filter(None, (outage_sentence(report), report.recovered, report.noted))
     if report.exit_code:
         lines.append(live_line(report))
     if report.mail:
@@ -104,6 +104,12 @@ def closing_lines(report: RunReport) -> list[str]:
     if report.exit_code and report.log_file:
         lines.append(f"log: {report.log_file}")
     return lines
+
+
+def outage_sentence(report: RunReport) -> str:
+    """Say for how long visitors found nobody; empty if the service was not stopped."""
+    seconds = report.outage_seconds
+    return f"The service was stopped for {elapsed(seconds)}." if seconds is not None else ""
 
 
 def live_line(report: RunReport) -> str:
@@ -215,7 +221,8 @@ def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [
         [
             str(run.get("started_at", ""))[:19].replace("T", " "),
-            *(str(run.get(key, "")) for key in ("command", "result", "exit_code")),
+            " ".join([str(run.get("command", "")), *map(str, run.get("only") or ())]),
+            *(str(run.get(key, "")) for key in ("result", "exit_code")),
             elapsed(float(run.get("seconds") or 0)),
             str(run.get("headline", "")),
         ]
@@ -242,6 +249,7 @@ def status_text(status: Status) -> list[str]:
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
             for red in filter(None, [status.red_tests])
         ),
+        *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
         *_pending(status),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
         *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
@@ -268,9 +276,8 @@ def _runs(status: Status) -> Iterator[str]:
         if run:
             when = run.started_at[:19].replace("T", " ")
             bad = f" {run.result.replace('_', ' ')} (code {run.exit_code})" if run.exit_code else ""
-            yield f"{title}: {when} UTC, {run.command}{bad}: {run.headline}"
-    if status.waits:
-        yield status.waits
+            yield f"{title}: {when} UTC, {' '.join([run.command, *run.only])}{bad}: {run.headline}"
+    yield from filter(None, (status.waits, status.left_out))
     if holder := status.running:
         yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
 
@@ -286,6 +293,8 @@ def _asked(asked: Sequence[Deviation]) -> Iterator[str]:
 def _pending(status: Status) -> Iterator[str]:
     if status.interrupted:
         yield "pending: an earlier run was cut off; the next one repairs what it left"
+    if status.proposal:
+        yield f"proposal: {status.proposal}"
     if status.push_pending:
         yield "pending: a commit is not pushed yet"
     if status.mails_pending:

@@ -24,6 +24,8 @@ _PROBLEMS: dict[int, str] = {
     ExitCode.ROLLED_BACK: "activation",
     ExitCode.FOLLOW_UP: "follow-up",
 }
+#: Steps that refuse a candidate of which the tests pass.
+_OTHERS = ("before_live", "migrations")
 _REJECTS = ("tests", "activation", "undecided")
 
 
@@ -32,7 +34,11 @@ def problem_of(report: RunReport) -> str:
     if report.command != "update":
         return ""
     problem = _PROBLEMS.get(report.exit_code, "")
-    return "live tests" if problem == "tests" and report.blame == "before" else problem
+    if problem == "tests":
+        failed = [one.step for one in report.steps if one.status == "failed"]
+        asked = next((one for one in _OTHERS if one in failed), problem)
+        return "live tests" if report.blame == "before" else asked
+    return problem
 
 
 def find_solved(
@@ -41,9 +47,9 @@ def find_solved(
     """Name the problems people have been told of that are solved for sure, as this update shows.
 
     `failed_at` says, as ISO 8601, when candidates failed that are not tried again. `is_kept_out`: a version or a commit
-    is, as it failed. `is_due`: a follow-up is not done yet.
+    is, as it failed. `is_due`: a follow-up is not done yet. An update of some packages shows nothing of others.
     """
-    if report.command != "update" or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at:
+    if report.command != "update" or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
         return ()
     is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *report.holds))
     is_new = report.result == "activated" and report.live_changed

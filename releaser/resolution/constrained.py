@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
-from releaser.locks.rules import Withheld
+from releaser.locks.rules import REJECTED, Withheld
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from releaser.locks.rules import Rules, Strictness
-    from releaser.tools.uv import ExcludeNewer, Specifiers
+    from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
     Versions = Mapping[str, str]
 
@@ -264,7 +264,7 @@ class _Search:
 
 def _counts(withheld: Withheld, rules: Rules, strictness: Strictness) -> bool:
     """Whether a version may not come in even so: else, a step back may, and one to what has never been live."""
-    if strictness != "pinned" and withheld.by in ("activation", "tests"):
+    if strictness != "pinned" and withheld.by in REJECTED:
         return any(bad in withheld.version.split(", ") for bad in rules.rejected_versions(withheld.name))
     return strictness != "exclude_only" or withheld.by != "downgrade"
 
@@ -274,7 +274,7 @@ def _exclude(withheld: Withheld, specifier: str | None, rules: Rules) -> str | N
 
     One that failed may come in as something of a lower series.
     """
-    has_failed = withheld.by in ("activation", "tests")
+    has_failed = withheld.by in REJECTED
     if has_failed and (below := rules.below(withheld)) is not None:
         return ",".join(filter(None, [specifier, below]))
     base = (rules.live.get(withheld.name) if has_failed else None) or rules.base(withheld.name)

@@ -22,7 +22,9 @@ from releaser.resolution.requirements_file import bounds, exact_version, index_s
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
 from releaser.site.pythons import minor
-from releaser.tools.uv import NoSolution, pinned_lock_arguments
+from releaser.system.files import read_text, write_anew
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import pinned_lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,7 +76,7 @@ def loosen(text: str) -> str:
 
 
 def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, found: UnlockedEnvironment) -> None:
-    """Write what the project asks for, but for what only `lock_versions` finds out."""
+    """Write what the project asks for, except for what only `lock_versions` finds out."""
     checkout, path = site.project.checkout, site.project.pyproject
     name = canonicalize_name(re.sub(r"[^A-Za-z0-9]+", "-", checkout.name).strip("-")) or "site"
     settings = index_settings(found.indexes, checkout)
@@ -84,7 +86,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
     is_ours = site.settings.group == NO_GROUP and "group" not in site.sources  # as the environment wants a group
     python = site.pyproject.table("project")["requires-python"]
     text = complete(
-        path.read_text(encoding="utf-8") if path.exists() else "",
+        read_text(path) if path.exists() else "",
         {
             "name": f"{name}-site" if name in found.versions else name,
             "version": "0",
@@ -94,7 +96,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
         uv=settings,
         releaser={"group": NO_GROUP} if is_ours else {},
     )
-    path.write_text(text, encoding="utf-8")
+    write_anew(path, text.encode())
     if wanted.requirements is not None:
         _add(site, facts, "-r", _in_tree(wanted.requirements, site))
     for one in wanted.given:
@@ -102,7 +104,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
         place = near_path(unquote(url.path), checkout) if url.scheme == "file" else ""
         asked = (replace(one, url=place) if place and not place.startswith("/") else one).requirement
         _add(site, facts, *(["--editable"] if one.name in found.editable and place else []), asked)
-    project: Any = tomlkit.parse(path.read_text(encoding="utf-8"))["project"]
+    project: Any = tomlkit.parse(read_text(path))["project"]
     if left_out := wanted.without & {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}:
         facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(left_out)], tree=site.project.root)
 
@@ -110,7 +112,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
 def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:
     path = site.project.pyproject
     facts.uv.run(["add", "--frozen", "--python", facts.python, *words], tree=site.project.root)
-    path.write_text(loosen(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_anew(path, loosen(read_text(path)).encode())
 
 
 def _in_tree(file: Path, site: Site) -> Path:
@@ -131,14 +133,14 @@ def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> t
     path, version = site.project.pyproject, found.python_version
     lock = _lock_all(site, facts, found)
     if isinstance(lock, NoSolution) and site.pyproject.table("project")["requires-python"] == ANY_PYTHON:
-        document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+        document: Any = tomlkit.parse(read_text(path))
         document["project"]["requires-python"] = f">={version}"
         lock = _lock_again(site, facts, found, tomlkit.dumps(document))
     if not isinstance(lock, NoSolution):
         return lock, False
     here = f"python_version == '{minor(version)}' and python_full_version >= '{version}'"
     environment = f"sys_platform == '{sys.platform}' and {here}"
-    narrowed = complete(path.read_text(encoding="utf-8"), {}, uv={"environments": [environment]})
+    narrowed = complete(read_text(path), {}, uv={"environments": [environment]})
     lock = _lock_again(site, facts, found, narrowed)
     if not isinstance(lock, NoSolution):
         return lock, True
@@ -148,7 +150,7 @@ def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> t
 
 
 def _lock_again(site: Site, facts: SiteFacts, found: UnlockedEnvironment, pyproject: str) -> LockFile | NoSolution:
-    site.project.pyproject.write_text(pyproject, encoding="utf-8")
+    write_anew(site.project.pyproject, pyproject.encode())
     site.project.lock.unlink(missing_ok=True)
     return _lock_all(site, facts, found)
 

@@ -19,7 +19,8 @@ from releaser.locks.versions import newest, parse_version, times_of
 from releaser.releases.venv import requirements_in
 from releaser.system.files import read_text
 from releaser.system.temporary import temporary_directory
-from releaser.tools.uv import NoSolution, newest_arguments
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import newest_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -142,7 +143,7 @@ def ask_newest(
         if len(missing) == len(locked):
             return {}
         try:
-            return _read_answer(answer.read_text(encoding="utf-8"), python=choice.version)
+            return _read_answer(read_text(answer), python=choice.version)
         except (OSError, ValueError) as error:
             message = f"uv left no list of versions that can be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error

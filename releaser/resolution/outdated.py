@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import ToolError, refuse
+from releaser.locks.installed import versions_for
 from releaser.locks.limits import exclude_newer
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
 from releaser.locks.rules import explain
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
+from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
 from releaser.releases.store import store_of
 from releaser.resolution.newest import ask_newest, excluding, requirements_for, settings_of_uv, unanswered
@@ -27,7 +29,8 @@ from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.words import why_held
-from releaser.tools.uv import NoSolution, lock_arguments
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Rules
     from releaser.resolution.newest import AvailableVersions
     from releaser.site.site import Site
+    from releaser.tools.uv import LockBuilds, Uv
 
     Versions = Mapping[str, str]
 
@@ -54,8 +58,10 @@ class OutdatedReport:
     newer_python: str | None
 
 
-def find_outdated(site: Site) -> OutdatedReport:
+def find_outdated(site: Site, builds: LockBuilds | None) -> OutdatedReport:
     """Ask the index for what is newer than the lock of the live release, or of the checkout if there is none.
+
+    `builds` is how packages are built that have to be, to learn what they need.
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
@@ -69,14 +75,17 @@ def find_outdated(site: Site) -> OutdatedReport:
         message = f"{site.project.lock} is not a lock that can be read"
         refuse(message, "Make one: `uv lock`; `releaser check` tells more.")
     graph = Graph.of(lock)
-    uv = site.uv
+    uv = replace(site.uv, lock_builds=builds)
     choice = choose(site, uv)
-    locked = {name: newest(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
+    versions = versions_for(lock, live.manifest.python if running.data and live else choice.version)
+    locked = {name: newest(versions[name].split(", ")) for name in sorted(graph.from_index)}
     available = ask_newest(site, uv, locked, choice)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
     constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
     holds = select_holds(site, constraints.holds, python=choice.version, now=now)
-    rules = rules_for(site, checkout, running, replace(constraints, holds=holds), now=now)
+    rules = rules_for(site, checkout, running, replace(constraints, holds=holds), python=choice.version, now=now)
+    wait = last_wait(read_history(site.state_dir), running.versions)
+    rules = replace(rules, rejected=(*wait.versions, *rules.rejected))
     times = {key: time for name in behind for key, time in available[name].times.items()}
     uploads = Uploads(times=times).merge(uploads_in(checkout, now))
     fitting = {name: available[name].fitting or locked[name] for name in behind}
@@ -86,17 +95,20 @@ def find_outdated(site: Site) -> OutdatedReport:
         python=choice.version,
         locked=locked,
         available=available,
-        reachable=_resolve(site, rules, uploads, fitting, choice.python) if behind else None,
+        reachable=_resolve(site, uv, (rules, uploads), fitting, choice.python) if behind else None,
         requirements=tuple(requirements_for(site, live, graph, choice.version)) if behind else (),
         undecided={(one.name, one.version): one.reason for one in constraints.holds.entries if one.by == "undecided"},
     )
+    said = '`upgrade = "none"` takes what git has locked'
+    follows: tuple[Blocker, ...] = (Blocker(by="policy", reason=said),) if site.settings.upgrade == "none" else ()
+    follows += (Blocker(by="first", reason=wait.why),) if wait.all else ()
     return OutdatedReport(
         packages=tuple(
             OutdatedPackage(
                 name=name,
-                locked=lock.versions[name],
+                locked=versions[name],
                 latest=available[name].newest,
-                kept_by=tuple(known.blockers(name)),
+                kept_by=(*follows, *known.blockers(name)),
             )
             for name in behind
         ),
@@ -109,16 +121,17 @@ def find_outdated(site: Site) -> OutdatedReport:
 # What blocks them
 
 
-def _resolve(site: Site, rules: Rules, uploads: Uploads, latest: Versions, python: Path) -> Versions | None:
+def _resolve(site: Site, uv: Uv, within: tuple[Rules, Uploads], latest: Versions, python: Path) -> Versions | None:
     """Return what uv would lock within the rules; None if there is no solution. Raises ResolutionError.
 
     `latest` is what there is for the Python of the site. What is kept out is not built for that.
     """
+    rules, uploads = within
     bounds = rules.specifiers(latest, uploads) if rules.find_withheld(latest, uploads) else {}
     limits = exclude_newer(rules, latest, uploads)
     words = lock_arguments(specifiers=bounds, packages=rules.locked, exclude_newer=limits)
     try:
-        done = site.uv.lock(site.project.root, [*words, "--dry-run"], python=python)
+        done = uv.lock(site.project.root, [*words, "--dry-run"], python=python)
     except ToolError as error:
         what = "could not determine what an update would bring"
         raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
@@ -171,7 +184,7 @@ class _Known:
         reached = newest(self.reachable[name].split(", "))
         if not is_newer(wanted, reached):
             return []
-        if is_kept_out:  # what is reached does not tell then, but for who asks for something else even so
+        if is_kept_out:  # what is reached does not tell then, except for who asks for something else even so
             stay = {f"{one} {version}" for one, version in self.reachable.items()}
             return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
         return against or [f"what the project and its packages ask for, taken together, admits {reached} at most"]

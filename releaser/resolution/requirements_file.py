@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.resolution.newest import unanswered
+from releaser.system.files import read_file, read_text
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import NoSolution
 
@@ -79,7 +80,7 @@ def read_lines(
     """
     if (place := os.path.realpath(file)) in within:
         return
-    content = file.read_text(encoding="utf-8-sig")
+    content = read_text(file, encoding="utf-8-sig")
     for found in _LOGICAL_LINE.finditer(content):
         text = re.sub(r"\\\r?\n", " ", _COMMENT.sub("", found[0])).strip()
         text = _VARIABLE.sub(lambda name: environ.get(name[1], name[0]), text)
@@ -169,7 +170,7 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
 
 def _name_line(file: Path, position: int) -> str:
     """Name the line at a position; uv counts bytes."""
-    number = file.read_bytes()[:position].count(b"\n") + 1 if file.is_file() else "?"
+    number = read_file(file)[:position].count(b"\n") + 1 if file.is_file() else "?"
     return f"{file}, line {number}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.installed import installed_key
+from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, changes_between
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
@@ -21,8 +22,10 @@ from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
+from releaser.system.files import read_text, write_anew
 from releaser.system.words import plural
-from releaser.tools.uv import NoSolution, lock_arguments
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import lock_arguments
 from releaser.tools.uv_output import failed_builds
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from releaser.report import Step
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.uv import ExcludeNewer, Specifiers
+    from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
 
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
@@ -61,12 +64,12 @@ def resolve(
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
     failed: FailedVersions = "rest",
-    lower: Lower | None = None,
+    adjust: Callable[[Rules], Rules] = lambda rules: rules,
 ) -> Resolution:
     """Resolve the newest versions in the staging tree; `force` takes what failed before too.
 
     `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
-    vulnerability: exactly those come in anyway. Raises ResolutionError.
+    vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     constraints, before = Constraints.read(site.state_dir), lock_of(work.live)
@@ -76,11 +79,11 @@ def resolve(
         trying = "in" if force and failed == "rest" else failed
         holds = select_holds(site, constraints.holds, trying, python=facts.choice.version, now=now)
         counting = Constraints(holds=holds, quarantine=quarantine)
-        rules = rules_for(site, facts.lock, before, counting, now=now)
-        return lower.apply(rules) if lower is not None else rules
+        rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
+        return adjust(replace(rules, only=work.only))
 
     with work.log.step("resolve") as step:
-        resolver = _TreeResolver(site=site, facts=facts, now=now, live=work.live)
+        resolver = _TreeResolver(site=site, facts=facts, now=now, live=work.live, only=work.only)
         locked, versions = facts.lock.versions, before.versions
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
@@ -90,9 +93,10 @@ def resolve(
             advice = advice if error.timed_out else error.advice or _CHECK_NETWORK
             raise ResolutionError(message, advice=advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
+            _refuse_constraints(resolver, read_rules())
             raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
         found = read_made_lock(site.project.root)
-        _refuse_rejected_versions(found, quarantine)
+        refuse_rejected_versions(found, quarantine)
         withheld = all_withheld(resolved.withheld, quarantine, constraints.holds, found)
         return _resolution(work, step, found, withheld)
 
@@ -111,16 +115,20 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[W
     """Describe what came out. Raises ResolutionError where it is from elsewhere than the lock of the commit says."""
     site, files = work.site, work.live.manifest.files if work.live else {}
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
-    diff = diff_to(work.live, found)
+    diff = diff_to(work.live, found, python=work.facts.choice.version)
     count = plural(len(diff), "package change") if diff else "no package changes"
     step.says("; accepted: ".join([count, *map(str, accepted)]))
     return Resolution(lock=found, diff=diff, held_back=held_back)
 
 
-def diff_to(live: Release | None, lock: LockFile) -> tuple[Change, ...]:
-    """Return what a lock changes against what is live; nothing if the lock of that is not known."""
-    before = lock_of(live)
-    return changes_between(before.versions, lock.versions) if before.data else ()
+def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
+    """Return what a lock changes for a Python against what is live; nothing if the lock of that is not known."""
+    return changes_between(locked_in(live), versions_for(lock, python)) if lock_of(live).data else ()
+
+
+def locked_in(release: Release | None) -> Mapping[str, str]:
+    """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
+    return versions_for(release.locked, release.manifest.python) if release is not None else {}
 
 
 def lock_of(release: Release | None) -> LockFile:
@@ -137,6 +145,8 @@ class _TreeResolver:
     #: When the run began.
     now: datetime
     live: Release | None
+    #: The packages that are to come; empty for all.
+    only: frozenset[str]
     #: The names and versions of files that uv has passed over for want of a time.
     untold: set[tuple[str, str]] = field(default_factory=set)
 
@@ -159,7 +169,8 @@ class _TreeResolver:
         """Ask uv's cache, which has been filled just now; the index only where there is no cache."""
         site, facts, locked = self.site, self.facts, self.facts.lock
         graph = Graph.of(locked)
-        names = {name: newest(locked.versions[name].split(", ")) for name in sorted(graph.from_index)}
+        wanted = sorted(graph.from_index & (self.only or graph.from_index))
+        names = {name: newest(locked.versions[name].split(", ")) for name in wanted}
         try:
             found = ask_newest(site, facts.uv, names, facts.choice, offline=True)
         except ResolutionError:
@@ -202,6 +213,19 @@ def _name_and_version(file: str) -> tuple[str, str] | None:
     return name, str(version)
 
 
+def _refuse_constraints(resolver: _TreeResolver, rules: Rules) -> None:
+    """Raise ResolutionError if there is a solution, except for what a file of constraints says."""
+    if not rules.limits:
+        return
+    with contextlib.suppress(ToolError):
+        least = resolver.resolve(dict.fromkeys(rules.locked), {})
+        if not isinstance(least, NoSolution) and (
+            broken := list(filter(None, (rules.beyond(name, version) for name, version in least.items())))
+        ):
+            message = f"what the project asks for does not go together with `constraints`: {'; '.join(broken)}"
+            raise ResolutionError(message, advice="Change that line, or the dependencies in pyproject.toml.")
+
+
 def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
     """Say what to do where uv finds no solution; its message tells which version of what is in the way."""
     if unbuilt := failed_builds(output):
@@ -228,7 +252,8 @@ def read_made_lock(tree: Path) -> LockFile:
         raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
 
-def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
+def refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
+    """See that a lock has no version that was backed out. Raises ResolutionError."""
     for entry in quarantine.versions:
         if entry.is_in(lock.versions):
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
@@ -260,13 +285,13 @@ def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
             project.lock.write_bytes(before.data)
         lock = _lock(work.facts, project.root, overrides)
         step.says(", ".join(map(str, overrides)))
-    return Resolution(lock=lock, diff=diff_to(work.live, lock), held_back=())
+    return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())
 
 
 def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
     pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
     completed = with_extras(overrides, read_made_lock(tree))
-    pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
+    write_anew(pyproject, overridden(read_text(pyproject), completed).encode())
     message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
     try:
         locked = facts.uv.lock(tree, ["lock"], python=facts.python)

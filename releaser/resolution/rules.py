@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import ToolError
 from releaser.locks.rules import Rules, Withheld
 from releaser.locks.versions import Age, Upgrade
+from releaser.resolution.constraints_file import read_limits
 from releaser.site.pythons import minor
 from releaser.system.words import truncate
 
@@ -46,12 +47,15 @@ class Lower:
         return replace(rules, upgrade=upgrade, stay=self.stay, near=self.near)
 
 
-def rules_for(site: Site, lock: LockFile, live: LockFile, constraints: Constraints, *, now: datetime) -> Rules:
+def rules_for(  # noqa: PLR0913 - all that rules go by
+    site: Site, lock: LockFile, live: LockFile, constraints: Constraints, *, python: str, now: datetime
+) -> Rules:
     """Put together what keeps versions out. `lock` is the checkout's, `live` that of the live release.
 
-    The holds in `constraints` are those that count, see `select_holds`.
+    The holds in `constraints` are those that count, see `select_holds`. Raises PreflightError.
     """
     settings, holds = site.settings, constraints.holds
+    limits = read_limits(site, python=python)
     rests = {one.name: holds.rests_until(one.name) for one in holds.entries}
     return Rules(
         locked=lock.versions,
@@ -66,13 +70,16 @@ def rules_for(site: Site, lock: LockFile, live: LockFile, constraints: Constrain
             if one.by == "person"
         ),
         ignored=settings.ignore,
+        limits=limits,
         rejected=tuple(
             Withheld(name=one.name, version=version, reason=one.reason, by=one.by, since=one.at)
             for one in constraints.failed
             for version in _failed_versions(one, live)
         ),
         next_try={name: rest.isoformat() for name, rest in rests.items() if rest is not None and now < rest},
-        upgrade=Upgrade(level=settings.upgrade, packages=settings.upgrade_packages),
+        upgrade=Upgrade(
+            level="all" if settings.upgrade == "none" else settings.upgrade, packages=settings.upgrade_packages
+        ),
         age=Age(
             least=settings.min_age,
             packages=settings.min_age_packages,

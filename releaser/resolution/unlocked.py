@@ -34,6 +34,7 @@ _TO_HIDE = (
     " from the environment; git asks a credential helper, or uses ssh."
 )
 _QUOTED = re.compile(r"`([\w.-]+)")
+_INSTALLERS = {"pip", "setuptools", "wheel"}  # which a venv may have although nothing asks for them
 _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Python slow
 # A venv may see packages of the operating system, which uv neither lists nor installs.
 _VISIBLE = """\
@@ -246,10 +247,12 @@ class _Look:
                 problems.extend([Finding(f"{file} asks for the project itself: {line}", advice=advice)])
             elif " @ " in line:
                 elsewhere.add(canonicalize_name(line.partition(" @ ")[0]))
+        asked = {str(canonicalize_name(re.split(r"==| @ ", line, maxsplit=1)[0])) for line in compiled}
+        left_out = _INSTALLERS & found.direct - asked
         says_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
         return replace(
             found,
-            versions=versions,
+            versions={name: version for name, version in versions.items() if name not in left_out},
             elsewhere=frozenset(elsewhere),
             lines=lines,
             indexes=() if says_indexes else tuple(index_options(lines)),

@@ -1,4 +1,4 @@
-"""What preflight looks at on disk, but for free space."""
+"""What preflight looks at on disk, except for free space."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
-from releaser.site.project import find_project
+from releaser.site.place import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ class Ownership:
     def of(cls, root: str | Path) -> Ownership:
         """Look at a project. Raises OSError."""
         status = os.stat(root)
-        is_open = status.st_mode & stat.S_IWGRP and not _is_unknown(status.st_gid, "gid")
+        is_open = status.st_mode & stat.S_IWGRP and not is_unknown(status.st_gid, "gid")
         return cls(root=str(root), owner=status.st_uid, group=status.st_gid if is_open else None)
 
     @classmethod
@@ -47,11 +47,11 @@ class Ownership:
     @property
     def is_mine(self) -> bool:
         """Whether this user is the owner."""
-        return os.geteuid() == self.owner and not _is_unknown(self.owner, "uid")
+        return os.geteuid() == self.owner and not is_unknown(self.owner, "uid")
 
     def stranger(self, command: str = "...") -> Finding | None:
         """Say that this user is neither the owner nor in the group that the owner lets in."""
-        if _is_unknown(self.owner, "uid"):
+        if is_unknown(self.owner, "uid"):
             message = f"{self.root} belongs to a user whom this container (user namespace) does not know"
             return Finding(message, advice="Run releaser where its owner is known, such as outside of the container.")
         if self.is_mine or (os.geteuid() and self.group in {os.getegid(), *os.getgroups()}):
@@ -117,7 +117,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
     root = find_project(start) or start
     project = Ownership.of(root)
     found = project.stranger(command)
-    if found and not os.geteuid() and project.owner and not _is_unknown(project.owner, "uid"):
+    if found and not os.geteuid() and project.owner and not is_unknown(project.owner, "uid"):
         from releaser.system.users import run_again_as  # which hardly anybody needs
 
         try:
@@ -134,7 +134,7 @@ def _led_by_another(path: str, root: str) -> Finding | None:
     """Say that another user owns part of the way to a project of root's, and could lead root elsewhere."""
     for place in way_to(path):
         owner = os.lstat(place).st_uid
-        if owner and not _is_unknown(owner, "uid"):
+        if owner and not is_unknown(owner, "uid"):
             message = f"{root} belongs to root, and {place}, which leads there, to {_id(owner)}, who can exchange it"
             advice = (
                 "Name the project by a path that is root's throughout, or give the project to that user: `chown -R`."
@@ -257,7 +257,7 @@ def _is_member(user: int, group: int) -> bool:
         return False
 
 
-def _is_unknown(number: int, kind: str) -> bool:
+def is_unknown(number: int, kind: str) -> bool:
     """Whether an id may stand for any that this user namespace does not know."""
     if number != _UNMAPPED:
         return False

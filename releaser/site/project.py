@@ -1,4 +1,4 @@
-"""The project: one checkout with its pyproject.toml and uv.lock, and the paths that follow from it."""
+"""The project: one checkout, or plain directory, with its pyproject.toml and uv.lock, and the paths that follow."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import refuse
+from releaser.site.place import DEFAULT_VENV, PYPROJECT, default_state_dir
 from releaser.system.files import read_text
 
 Table = Mapping[str, Any]
-PYPROJECT = "pyproject.toml"
-LOCK = "uv.lock"
-DEFAULT_VENV = ".venv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +93,11 @@ class Project:
     state_dir: Path
     #: The checkout that visitors see, if `root` is a staging tree of it; None if `root` is that checkout.
     staged_from: Path | None = None
+    #: Whether a `.git` counts, as the setting `git` says.
+    uses_git: bool = True
 
     @classmethod
-    def at(cls, root: Path, *, state_dir: str | None, venv: str) -> Project:
+    def at(cls, root: Path, *, state_dir: str | None, venv: str, uses_git: bool = True) -> Project:
         """Lay out the project at `root`; relative settings are relative to it.
 
         A directory on the way to the symlink may be a link itself: what is relative in the symlink starts behind it.
@@ -105,7 +105,8 @@ class Project:
         state = state_dir or default_state_dir(str(root))
         link = _tidy(root / venv)
         parent = Path(os.path.realpath(link.parent))  # of a loop of links, too, Path.resolve() raises RuntimeError
-        return cls(root=root, venv=parent / link.name, state_dir=_tidy(root / Path(state).expanduser()))
+        place = _tidy(root / Path(state).expanduser())
+        return cls(root=root, venv=parent / link.name, state_dir=place, uses_git=uses_git)
 
     @functools.cached_property
     def name(self) -> str:
@@ -116,6 +117,13 @@ class Project:
     def checkout(self) -> Path:
         """The checkout that visitors see, also where `root` is a staging tree of it."""
         return self.staged_from or self.root
+
+    @functools.cached_property
+    def has_git(self) -> bool:
+        """Whether the project is under git: there is a `.git` in it or above that counts, whether that works or not."""
+        return self.uses_git and any(
+            os.path.lexists(place / ".git") for place in (self.checkout, *self.checkout.parents)
+        )
 
     def of_checkout(self, path: Path) -> Path:
         """Return the path in the checkout that visitors see for one in the staging tree."""
@@ -165,40 +173,6 @@ def declared_dependencies(content: Table) -> Iterator[str]:
     project = content.get("project")
     if isinstance(project, Mapping) and "dependencies" in (project.get("dynamic") or ()):
         yield '[project] dynamic = ["dependencies"]'
-
-
-def default_state_dir(project: str) -> str:
-    """Return `../.releaser/<project directory name>`."""
-    return os.path.join(os.path.dirname(project), ".releaser", os.path.basename(project))
-
-
-def find_project(start: str) -> str | None:
-    """Return the project that the directory `start` is in, itself or the nearest above; None outside of any.
-
-    A project has pyproject.toml and uv.lock, or releaser keeps state for it. So a member of a workspace, which has no
-    lock of its own, is none. Where nothing above is one either, a directory with one of the two files is taken, for
-    preflight to name the other. What this user may not look into counts as a project, for the same reason.
-    """
-    here, second_best = start, None
-    while True:
-        try:
-            found = _is_there(here, PYPROJECT) + _is_there(here, LOCK)
-        except PermissionError:
-            return here
-        if found == 2 or os.path.isdir(os.path.join(default_state_dir(here), "releases")):
-            return here
-        second_best = second_best or (here if found else None)
-        if os.path.dirname(here) == here:
-            return second_best
-        here = os.path.dirname(here)
-
-
-def _is_there(directory: str, name: str) -> bool:
-    try:
-        os.lstat(os.path.join(directory, name))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:

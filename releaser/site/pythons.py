@@ -103,7 +103,8 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
 
 
 def _reason(error: ToolError) -> str:
-    return error_line(error.output) or error.message
+    said = error.output.partition("error: ")[2].partition("\n\n")[0]  # uv breaks its sentences into lines
+    return " ".join(said.split()).replace(" cause: ", ": ") or error_line(error.output) or error.message
 
 
 def find_request(site: Site) -> PythonRequest | None:
@@ -238,14 +239,20 @@ def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
 
 def _installed(site: Site, uv: Uv) -> Sequence[Installed]:
     """Return the interpreters that requires-python admits."""
-    try:
-        return [one for one in uv.installed_pythons() if admits(site, one.version)]
-    except ToolError:
-        return ()
+    with contextlib.suppress(ToolError):
+        return _ask_installed(site, uv)
+    return ()
+
+
+def _ask_installed(site: Site, uv: Uv) -> Sequence[Installed]:
+    return [one for one in uv.installed_pythons() if admits(site, one.version)]
 
 
 def _name_installed(site: Site, uv: Uv) -> str:
-    versions = sorted({one.version for one in _installed(site, uv)}, key=Version)
+    try:
+        versions = sorted({one.version for one in _ask_installed(site, uv)}, key=Version)
+    except ToolError as error:
+        return f"uv could not tell which there are: {error.reason}. {error.advice}".strip()
     if not versions:
         return "uv finds none here that requires-python admits."
     return f"There is Python {', '.join(versions[-_MOST_NAMED:])}."

@@ -69,6 +69,7 @@ _SCHEMAS: dict[Parser, Schema] = {
     values.names: _list(_NAMES, "[^,]*"),
     values.paths: _list(_NAMES, "[^,]*"),
     values.services: _list(r"[A-Za-z][\w+.-]*://\S+", r"[A-Za-z][\w+.-]*://[^\s,]+"),
+    values.s3_prefixes: _list(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/*", r"s3://[a-z0-9][^\s,]+"),
     values.ids: _list(r"[^\s,]*", r"[^\s,]*"),
     values.patterns: _list(rf"(?!/|\.\./|.*/\.\./){_NAMES}", r"(?!/|\.\./|[^,]*/\.\./)[^,]*"),
     values.statuses: _list(rf"\s*{_STATUS}\s*", _STATUS, least=1),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import HOOKS, Settings
-from releaser.system.environment import inside
+from releaser.system.inside import inside
 from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
@@ -29,6 +29,7 @@ _FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting
 _OWN_WORDS = frozenset({"auto", "none", "passenger"})
 _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
+_OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 _OTHERWISE = "or set `collectstatic` to off"
 
 
@@ -101,7 +102,7 @@ def findings(site: Site) -> Iterator[Finding]:
 def restart_file(site: Site) -> Path | None:
     """Find what to touch for `restart = "auto"`; None when there is nothing, or another way to restart is set."""
     settings, root = site.settings, site.project.checkout
-    if settings.restart != ("auto",):
+    if settings.restart != ("auto",) or settings.start:
         return None
     return root / settings.restart_file if settings.restart_file else web.restart_file_in(root)
 
@@ -113,6 +114,11 @@ def app_root(site: Site) -> Path:
 
 def restart_findings(site: Site) -> Iterator[Finding]:
     """Find what would keep the web server from being told to restart."""
+    settings = site.settings
+    if (settings.stop is None) != (settings.start is None):
+        there, missing = ("stop", "start") if settings.stop else ("start", "stop")
+        message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
+        yield Finding(message, advice=f"Set `{missing}` too, or remove `{there}`.")
     if site.settings.restart == ("passenger",):
         yield from _passenger_findings(site)
     file = restart_file(site)

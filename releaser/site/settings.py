@@ -18,10 +18,13 @@ PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
 NO_SENDMAIL = "none"  # the value of `sendmail` with which there is none
 PROJECT_VARIABLE = "RELEASER_PROJECT"
-Hook = Literal["before_build", "before_live", "after_static", "after_live", "on_failure", "on_rollback"]
+Hook = Literal[
+    "before_build", "before_live", "stop", "start", "after_static", "after_live", "on_failure", "on_rollback"
+]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 #: What hooks find in their environment, and releaser itself takes no setting from.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
+DOUBTS_VARIABLE = "RELEASER_DOUBTS"  # by which `update --all` says what is to wait, see locks/doubts.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +65,18 @@ class Settings:
     uv_timeout: float = _setting(1800.0, values.limit)
     #: The Python that releases are made with, as `uv --python` takes it; it must be installed already.
     python: str | None = _setting(None, values.interpreter)
-    #: How far a version may go from the locked one.
-    upgrade: Literal["all", "minor", "patch"] = _setting("all", values.choice(*LEVELS))
+    #: How far a version may go from the locked one; `none` builds what git has locked, and upgrades nothing.
+    upgrade: Literal["all", "minor", "patch", "none"] = _setting("all", values.choice(*LEVELS, "none"))
     #: The same as `upgrade`, for single packages.
     upgrade_packages: tuple[tuple[str, Level], ...] = _setting((), values.by_package(values.choice(*LEVELS)))
     #: The packages that are left as they are locked.
     ignore: tuple[str, ...] = _setting((), values.package_patterns)
+    #: A file of constraints, as pip takes one, that says which versions may come in.
+    constraints: str | None = _setting(None, values.path)
+    #: Where in S3 packages come from, beside indexes and directories.
+    sources: tuple[str, ...] = _setting((), values.s3_prefixes)
+    #: The time limit of all downloads from there in one run.
+    sources_timeout: float = _setting(300.0, values.limit)
     #: How long ago a version must have been uploaded to come in; 0 switches that off.
     min_age: float = _setting(3 * 86400.0, values.duration)
     #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
@@ -130,6 +139,10 @@ class Settings:
     restart_leaves_service: bool = _setting(True, values.flag)
     #: The time limit of a restart command.
     restart_timeout: float = _setting(120.0, values.limit)
+    #: A command that stops a service which cannot be restarted in place, right before the flip.
+    stop: tuple[str, ...] | None = _setting(None, values.command)
+    #: The command that starts it again, in place of `restart = "auto"`.
+    start: tuple[str, ...] | None = _setting(None, values.command)
     #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
     health_check: str | None = _setting(None, values.url_or_command)
     #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
@@ -162,10 +175,14 @@ class Settings:
     on_rollback: tuple[str, ...] | None = _setting(None, values.command)
     #: The time limit of each hook.
     hook_timeout: float = _setting(300.0, values.limit)
+    #: Whether the project is under git where there is a `.git` in it or above.
+    git: bool = _setting(True, values.flag)
     #: Whether an update fetches the branch and brings in its new commits, fast-forward only.
     git_pull: bool = _setting(True, values.flag)
     #: Whether the commit of `uv.lock` is pushed; never by force.
     git_push: bool = _setting(True, values.flag)
+    #: What becomes of an upgraded lock that is tested: a commit, or a branch to review, which goes live once merged.
+    publish: Literal["commit", "branch"] = _setting("commit", values.choice("commit", "branch"))
     #: Whether git may start, for releaser, the hooks, filters and other commands that configuration names.
     git_hooks: bool = _setting(False, values.flag)
     #: The time limit of each call of git.
@@ -218,7 +235,7 @@ class Settings:
     smtp_password: str | None = _setting(None, values.text, secret=True)
     #: A file that holds this password and nothing else.
     smtp_password_file: str | None = _setting(None, values.path)
-    #: How the connection to the mail server is encrypted; but for `none`, its certificate is checked.
+    #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
     smtp_security: Literal["none", "starttls", "tls"] | None = _setting(None, values.choice("none", "starttls", "tls"))
     #: The program that takes mails without an `smtp_host`: a path, a name on PATH, or `none` for no program.
     sendmail: str | None = _setting(None, values.path)
@@ -240,6 +257,16 @@ class Settings:
     notify: tuple[str, ...] = _setting((), values.services, secret=True)
     #: How long somebody may hold the lock of the project before a mail tells of it; 0 is off.
     lock_alert: float = _setting(7200.0, values.duration)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the lock is that of git, which other hosts upgrade, or people who merge what is proposed."""
+        return self.upgrade == "none" or self.publish == "branch"
+
+    @property
+    def proposes(self) -> bool:
+        """Whether upgrades are proposed on a branch of their own."""
+        return self.publish == "branch" and self.upgrade != "none"
 
 
 SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}

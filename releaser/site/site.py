@@ -14,7 +14,8 @@ from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
 from releaser.site.loading import Variables, load, read_variables
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all
-from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
+from releaser.site.place import find_project
+from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.settings import Settings
 from releaser.site.start import distrust
 from releaser.system.files import read_text
@@ -27,10 +28,11 @@ from releaser.system.words import (
     secrets_in_variables,
 )
 from releaser.tools.git import Git
+from releaser.tools.plain import PlainDirectory
 from releaser.tools.uv import Uv, find_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
@@ -93,10 +95,25 @@ class Site:
 
     @functools.cached_property
     def git(self) -> Git:
-        """The checkout; one object, as it remembers where the repository lies."""
+        """The checkout; one object, as it remembers where the repository lies. Without git, the directory."""
         settings, variables = self.settings, self.git_variables
         root, limit, hooks = self.project.root, settings.git_timeout, settings.git_hooks
-        return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
+        if self.project.has_git:
+            return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
+        return PlainDirectory(
+            runner=self.runner,
+            root=root,
+            timeout=limit,
+            state_dir=self.state_dir,
+            left_out=(*settings.staging_link, *settings.staging_omit),
+            copied=settings.staging_copy,
+            own=frozenset({self.project.venv, self.state_dir}),
+        )
+
+    @property
+    def lacks_git(self) -> bool:
+        """Whether there is no `.git`, and nobody has said that this is meant."""
+        return self.settings.git and not self.project.has_git
 
     def checkout_state(self) -> CheckoutState | None:
         """Return what `git status` says of the checkout; None where git does not work."""
@@ -187,8 +204,11 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         ownership.refuse(project.unsafe(place))
         given = read_variables(place, setting="environment_file")
         secrets[place] = secrets_in_variables(given.values)
-    paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv)
+    paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv, uses_git=settings.git)
     ownership.refuse(foreign_state(root, paths.state_dir, group_writable=settings.group_writable))
+    if not paths.has_git:
+        findings += tuple(_needing_git(settings, loaded.sources))
+        settings = replace(settings, git_pull=False, git_push=False)
     return Site(
         project=paths,
         settings=settings,
@@ -204,6 +224,15 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         exposed=(*loaded.exposed, *filter(None, (readable_by_all(file) for file in secrets if secrets[file]))),
         sources=loaded.sources,
     )
+
+
+def _needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterator[Finding]:
+    """Find what somebody has set for a project without git that only git can do."""
+    for name in ("git_pull", "git_push", "branch", "publish"):
+        if name in sources and getattr(settings, name):
+            without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
+            message = f"{sources[name]} needs git, and the project is not under git: {without}"
+            yield Finding(message, advice=f"Remove {name}, or put the project under git.")
 
 
 def existing_directory(path: Path) -> Path:

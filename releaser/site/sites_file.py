@@ -15,7 +15,8 @@ from releaser.errors import Finding, PreflightError, os_reason, refuse
 from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
 from releaser.site.ownership import way_to
-from releaser.site.project import DEFAULT_VENV, Project
+from releaser.site.place import DEFAULT_VENV
+from releaser.site.project import Project
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text

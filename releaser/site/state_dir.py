@@ -209,7 +209,7 @@ def foreign(project: Project) -> Finding | None:
 
 
 def _names_in(directory: Path) -> list[str]:
-    """Return what is in a state directory, but for what a first run leaves that was cut off at once."""
+    """Return what is in a state directory, except for what a first run leaves that was cut off at once."""
     return [name for name in os.listdir(directory) if name != f".{OWNER}.new"]
 
 

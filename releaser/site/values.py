@@ -15,15 +15,16 @@ from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
 from releaser.site.windows import Window
+from releaser.system.durations import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
 _STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
 _PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
+S3 = "s3://"  # begins a source in S3
+_S3 = re.compile(S3 + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 
 
 def refuse(what: str) -> NoReturn:
@@ -73,12 +74,7 @@ def flag(value: Any) -> bool:
 
 def duration(value: Any, *, days: int = 3650) -> float:
     """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0. Clocks of systems cannot count for ever."""
-    if value in ("0", 0) and not isinstance(value, bool):
-        return 0.0
-    said = "must be a length of time such as 90s, 30m, 2h or 7d"
-    found = _DURATION.fullmatch(value if isinstance(value, str) else "") or refuse(said)
-    seconds = float(found[1]) * _UNITS[found[2]]
-    return seconds if seconds <= days * 86400 else refuse(f"must be at most {days}d")
+    return seconds_of(value, days=days)
 
 
 def limit(value: Any) -> float:
@@ -237,6 +233,13 @@ def services(value: Any) -> tuple[str, ...]:
     """URLs of services, as names are written; a comma in one is written `%2C`."""
     known = all(re.fullmatch(r"[A-Za-z][\w+.-]*://\S+", one) for one in names(value))
     return names(value) if known else refuse("must be URLs of services, such as ntfy://ntfy.example.org/topic")
+
+
+def s3_prefixes(value: Any) -> tuple[str, ...]:
+    """Buckets in S3, with the prefix of what is meant there, as names are written."""
+    found = tuple(one.rstrip("/") for one in names(value))
+    known = all(_S3.fullmatch(one) and ".." not in one for one in found) and len({*found}) == len(found)
+    return found if known else refuse("must be places in S3 such as s3://bucket/prefix, each of them once")
 
 
 def patterns(value: Any) -> tuple[str, ...]:

@@ -13,20 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 from releaser.system.files import read_if_there, read_text
+from releaser.system.inside import neutral
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-
-# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
-# it is verified, as a site's crontab or a shell may carry any of them.
-_PASSING = re.compile(
-    r"UV_(CACHE_DIR|CREDENTIALS_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS"
-    r"|SYSTEM_CERTS|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
-)
-_PYTHON_MISLEADERS = ("PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX")
-_GIT_MISLEADERS = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
 
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
@@ -40,7 +31,10 @@ _KINDS: Mapping[Kind, re.Pattern[str]] = {
     "agent": re.compile(
         r"SSH_(AUTH_SOCK|AGENT_PID|ASKPASS)|GIT_(ASKPASS|SSH|SSH_COMMAND|CONFIG_(COUNT|PARAMETERS|KEY_\d+|VALUE_\d+))"
     ),
-    "token": re.compile(r"(\w*_)?(TOKEN|SECRET|CREDENTIALS)(_FILE)?|AWS_(\w*ACCESS_KEY\w*|CONTAINER_\w+)|TWINE_\w+"),
+    "token": re.compile(
+        r"(\w*_)?(TOKEN|SECRET|CREDENTIALS)(_FILE)?"
+        r"|AWS_(\w*ACCESS_KEY\w*|SECRET_KEY|CREDENTIAL_FILE|CONTAINER_\w+)|TWINE_\w+"
+    ),
 }
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
 # With one of these in its files, uv starts git, or asks a program for passwords, and either may need any of them.
@@ -50,7 +44,7 @@ _BY_SSH = re.compile(rb"\bgit(\+| *= *[\"'](git\+)?)ssh:")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:
-    """Drop the secrets of these kinds, but for those that `passes` names."""
+    """Drop the secrets of these kinds, except for those that `passes` names."""
     return {name: value for name, value in environ.items() if name in passes or kind_of(name, value) not in kinds}
 
 
@@ -137,6 +131,16 @@ def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[
     return env
 
 
+def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
+    """Whether uv is set to build some packages in an environment that is there, and makes none for them."""
+    names = ("no-build-isolation", "no-build-isolation-package")
+    return bool(environ.get("UV_NO_BUILD_ISOLATION")) or any(
+        settings.get(name) or settings.get("pip", {}).get(name)
+        for settings in all_settings_of_uv(tree, environ)
+        for name in names
+    )
+
+
 def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
     """Return what each file says that uv may go by in `tree`, be it of the project, the user or the host.
 
@@ -152,32 +156,3 @@ def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[
             content = tomllib.loads(read_text(file))
             found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})
     return tuple(found)
-
-
-def neutral(environ: Mapping[str, str]) -> dict[str, str]:
-    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not (name.startswith("UV_") and not _PASSING.fullmatch(name))
-        and name not in _PYTHON_MISLEADERS
-        and not _GIT_MISLEADERS.fullmatch(name)
-    }
-
-
-def inside(venv: Path, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
-    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
-
-    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
-    them, and behind the programs of their own.
-    """
-    env = neutral(environ)
-    programs = [str(one / "bin") for one in (venv, beside) if one is not None]
-    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
-    if beside is not None:
-        packages = map(str, beside.glob("lib/python*/site-packages"))
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
-    env["VIRTUAL_ENV"] = str(venv)
-    env["UV_PROJECT_ENVIRONMENT"] = str(venv)
-    env["UV_NO_SYNC"] = "1"
-    return env

@@ -8,16 +8,15 @@ import json
 import os
 import stat
 import sys
-from dataclasses import fields, is_dataclass
-from datetime import UTC
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+TYPE_CHECKING = False  # what takes long to import, starting a program does without
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 #: The form of every state file; nothing else is read.
 VERSION = 2
@@ -59,33 +58,33 @@ def sync_file_system(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_file(path: Path) -> bytes:
-    """Return what is in a regular file, at once: a named pipe would keep a reader waiting, a device might never end.
+def only_files(path: Path | str, flags: int) -> int:
+    """Open a regular file alone, at once, as the `opener` of `open`: a named pipe waits, and a device may not end.
 
     Raises OSError: IsADirectoryError, and IrregularFileError for what is no file either.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
-            raise IrregularFileError(errno.EINVAL, _IRREGULAR, str(path))
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise IrregularFileError(errno.EINVAL, _IRREGULAR, str(path))
+
+
+def read_file(path: Path | str) -> bytes:
+    """Return what is in a regular file. Raises OSError, as `only_files` does."""
+    with open(path, "rb", buffering=0, opener=only_files) as file:
+        return file.read()
 
 
 def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """Return what is in a regular file as text, with `\\n` at the end of each line, whatever stands there.
-
-    Raises OSError, as `read_file` does, and UnicodeDecodeError.
-    """
+    """Return the text in a regular file, with `\\n` at line ends. Raises OSError as `read_file`, UnicodeDecodeError."""
     return read_file(path).decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_if_there(path: Path) -> bytes | None:
+def read_if_there(path: Path | str) -> bytes | None:
     """Return what is in a file; None if it is not there, or cannot be read."""
     try:
         return read_file(path)
@@ -109,8 +108,10 @@ def state_mode(directory: str | Path) -> int:
     return 0o640 | (os.stat(directory).st_mode & stat.S_IWGRP)
 
 
-def replace_file(target: Path, data: bytes, *, staging: Path | None = None, private: bool = False) -> None:
-    """Put `data` at `target` by a rename, keeping the mode and group that `target` has.
+def replace_file(
+    target: Path, data: bytes, *, staging: Path | None = None, private: bool = False, mode: int | None = None
+) -> None:
+    """Put `data` at `target` by a rename, keeping the mode and group that `target` has, unless `mode` is given.
 
     One that is `private` is a file of the state, whose mode follows from its directory. The temporary file lies in
     `staging` (default: beside `target`), which must be on the same file system; a checkout
@@ -123,12 +124,12 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None, priv
             try:
                 earlier = target.stat()
             except FileNotFoundError:
-                mode = NEW_FILE  # whatever the umask is: other members of the group go on from here
+                found = NEW_FILE  # whatever the umask is: other members of the group go on from here
             else:
-                mode = stat.S_IMODE(earlier.st_mode)
+                found = stat.S_IMODE(earlier.st_mode)
                 with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
                     os.fchown(descriptor, -1, earlier.st_gid)
-            os.fchmod(descriptor, state_mode(target.parent) if private else mode)
+            os.fchmod(descriptor, state_mode(target.parent) if private else found if mode is None else mode)
             file.flush()
             os.fsync(descriptor)
 
@@ -184,7 +185,7 @@ def write_state(path: Path, content: object) -> None:
 
 def encode_state(content: object) -> bytes:
     """Return the bytes of a state file."""
-    written = {"version": VERSION, **(plain(content) if is_dataclass(content) else cast("Mapping[str, Any]", content))}
+    written = {"version": VERSION, **(content if isinstance(content, dict) else plain(content))}
     text = json.dumps(written, indent=1, ensure_ascii=False, default=plain)
     # Bytes of a path that are not UTF-8 become escapes that JSON knows.
     return text.encode(errors="backslashreplace") + b"\n"
@@ -192,6 +193,9 @@ def encode_state(content: object) -> bytes:
 
 def plain(value: Any) -> Any:
     """Turn what JSON lacks into what it has: dataclasses, sets and times, which are told in UTC."""
+    from dataclasses import fields, is_dataclass
+    from datetime import UTC
+
     if is_dataclass(value):
         return {one.name: getattr(value, one.name) for one in fields(value)}
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
@@ -203,6 +207,8 @@ def read_state(path: Path, kind: type[T]) -> T | None:
     Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
     what this user may not read.
     """
+    from dataclasses import fields
+
     try:
         content = json.loads(read_file(path))
     except (FileNotFoundError, NotADirectoryError):

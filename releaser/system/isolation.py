@@ -50,6 +50,8 @@ class Sandbox:
 
     prefix: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+    #: Whether uv has a cache of its own in it.
+    own_cache: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,17 @@ class Isolation:
                 yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),))
 
 
+def without_symlinks() -> Sandbox | None:
+    """Return what lets a program make no symlink, so that uv builds nothing; None where the kernel cannot do that.
+
+    uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
+    """
+    if landlock.abi() < landlock.SINCE_REFER:
+        return None
+    words = (sys.executable, "-I", "-S", landlock.__file__, landlock.WITHOUT_SYMLINKS)
+    return Sandbox(prefix=words, own_cache=False)
+
+
 def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
     """Return what isolates here, of the kind that is `wanted` (`auto` takes any), or why there is none.
 
@@ -131,7 +144,7 @@ def _flaw_of(program: str, runner: Runner) -> str:
 def _bubblewrap(
     private: str | None = None, kept: Sequence[str] = (), hidden: Sequence[str] = (), writable: Sequence[str] = ()
 ) -> list[str]:
-    """Return the arguments of bubblewrap: all is as it is, but for reading alone, and with a `private` /tmp."""
+    """Return the arguments of bubblewrap: all is as it is, for reading alone, with a `private` /tmp."""
     words = ["--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     words += ["--bind-try", "/dev/log", "/dev/log"]
     if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted

@@ -19,6 +19,9 @@ WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 RIGHTS = ((1 << 15) - 1) & ~1 & ~READ_DIR
 OF_FILES = WRITE_FILE | READ_FILE | TRUNCATE
 SCOPE_SIGNAL = 1 << 1
+MAKE_SYM, REFER = 1 << 12, 1 << 13
+WITHOUT_SYMLINKS = "--without-symlinks"  # in place of PATHS
+SINCE_REFER = 2  # the ABI since which files can be moved between directories at all
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts")
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, on every architecture
 _CAPBSET_DROP, _NO_NEW_PRIVS = 24, 38  # prctl(2)
@@ -83,6 +86,17 @@ def restrict(writable: list[str], hidden: list[str]) -> None:
     os.close(ruleset)
 
 
+def forbid_symlinks() -> None:
+    """Let this process, and all that it starts, make no symlink; nothing else changes for it. Raises OSError."""
+    attributes = struct.pack("=Q", MAKE_SYM | REFER)
+    ruleset = _check(_libc.syscall(_CREATE, ctypes.create_string_buffer(attributes), len(attributes), 0))
+    place = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", REFER, place))
+    _check(_libc.syscall(_ADD, ruleset, 1, rule, 0))
+    _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _check(_libc.syscall(_RESTRICT, ruleset, 0))
+
+
 def _take_paths(words: list[str]) -> list[str]:
     """Take a number, and so many words, from the front of a list."""
     end = 1 + int(words[0])
@@ -93,9 +107,13 @@ def _take_paths(words: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     command = sys.argv[1:]
-    allowed, kept_away = _take_paths(command), _take_paths(command)
     try:
-        restrict(allowed, kept_away)
+        if command[0] == WITHOUT_SYMLINKS:
+            del command[0]
+            forbid_symlinks()
+        else:
+            allowed, kept_away = _take_paths(command), _take_paths(command)
+            restrict(allowed, kept_away)
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.exit(f"{command[0]} cannot be started in isolation: {error}")

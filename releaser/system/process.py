@@ -20,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
 from releaser.system import signals
-from releaser.system.environment import SECRETS, kind_of, neutral, without
+from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
+from releaser.system.inside import neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
@@ -117,11 +118,10 @@ class Runner:
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
         program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
-        leaves is ended, and noted in `ended`, but for its `daemons`, processes that have left its group, if it may
-        leave such. If releaser itself dies, the program gets `death_signal`; with None, for
-        a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
-        input it finds `input`. With `whole`, all that it prints is kept, however much; `umask` is its own, -1 for ours.
-        `prefix` is a command that starts it, such as one that isolates it; messages do not name that.
+        leaves is ended, and noted in `ended`; with `daemons`, only what is in its group. If releaser itself dies, the
+        program gets `death_signal`; with None, for a question that only reads and is answered at once, it takes a fifth
+        of the time to start. On its standard input it finds `input`. With `whole`, all that it prints is kept; `umask`
+        is its own, -1 for ours. `prefix`, which messages do not name, is what starts it.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.

@@ -99,7 +99,7 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
             os.setsid()
             _become(user, group)
             prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))  # after the change of user, which takes it back
-            _close_all_but(writing)
+            close_all_but(writing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             if os.getppid() == parent:
                 os.execve(sys.executable, words, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
@@ -146,8 +146,9 @@ def _become(user: int, group: int) -> None:
     os.setresuid(user, user, user)
 
 
-def _close_all_but(kept: int) -> None:
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor but the standard ones and these."""
     for name in os.listdir("/proc/self/fd"):
-        if (number := int(name)) > 2 and number != kept:
+        if (number := int(name)) > 2 and number not in kept:
             with contextlib.suppress(OSError):
                 os.close(number)

@@ -175,7 +175,7 @@ class _Judge:
 
     @functools.cached_property
     def _lacks(self) -> str:
-        """Let all verifications share a verifier, as each would fetch the trust root anew; return why there is none."""
+        """Let all verifications share a verifier, as each would fetch the trust root; return why there is none."""
         from sigstore.models import ClientTrustConfig, TrustedRoot
         from sigstore.verify import Verifier
 

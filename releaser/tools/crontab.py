@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
 _TIMEOUT = 30.0  # seconds
+_IF_DUE = "--if-due"  # which people add to the line, with a time of their own
 _BY_HAND = "Change it by `crontab -e`."
 
 
@@ -60,16 +61,17 @@ def _is_same(word: str, project: Path) -> bool:
 
 
 def _is_own(job: Job) -> bool:
-    """Whether it is the line that releaser writes, and nothing more."""
-    *program, update, option, _ = job.words
-    is_releaser = program[-1:] == ["releaser"] if len(program) == 3 else program[0].endswith("/releaser")
-    return len(program) in (1, 3) and is_releaser and (update, option) == ("update", "--project")
+    """Whether it is the line that releaser writes, and nothing more, except `--if-due`."""
+    *program, update, option, _ = [word for word in job.words if word != _IF_DUE]
+    is_releaser = program[-1:] == ["releaser"] if len(program) == 3 else "".join(program).endswith("/releaser")
+    is_once = job.words.count(_IF_DUE) <= 1 and _IF_DUE not in job.words[: len(program)]
+    return len(program) in (1, 3) and is_releaser and is_once and (update, option) == ("update", "--project")
 
 
 def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None, otherwise: str) -> str:
     """Return the crontab with one line that updates the project: at its time before, or `otherwise`, without `when`.
 
-    Raises PreflightError if somebody's own line does so.
+    What it says of `--if-due` stays. Raises PreflightError if somebody's own line does so.
     """
     jobs = find_jobs(crontab, project)
     if len(jobs) > 1 or not all(map(_is_own, jobs)):
@@ -83,8 +85,9 @@ def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None
             f"{crontab}{'' if not crontab or crontab.endswith(chr(10)) else chr(10)}{format_line(otherwise, words)}\n"
         )
     job, lines = jobs[0], crontab.split("\n")
-    if (when or job.when, tuple(words)) != (job.when, job.words):
-        lines[job.number] = format_line(when or job.when, words)
+    known = [word for word in job.words if word != _IF_DUE]
+    if (when or job.when, list(words)) != (job.when, known):
+        lines[job.number] = format_line(when or job.when, [*words, *([_IF_DUE] if known != list(job.words) else [])])
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
-from releaser.system.environment import inside
+from releaser.system.inside import inside
 from releaser.system.process import describe_status, write_out
 from releaser.tools.django_probe import MARK
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.files import read_text
 from releaser.system.process import write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from releaser.system.process import Finished
 
@@ -29,6 +30,14 @@ _PATHS_AT_ONCE = 200  # a command line has a limit
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """What is copied into a staging tree of a project, or of one entry of it."""
+
+    files: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class Git(GitReader):
         self._change("update-ref", f"{OURS}{name}", commit)
 
     def drop_references(self) -> None:
-        """Delete the references of ours, but for those that keep what somebody may look for."""
+        """Delete the references of ours, except for those that keep what somebody may look for."""
         for name in self._run("for-each-ref", "--format=%(refname)", OURS).stdout.split():
             self._change("update-ref", "-d", name)
 
@@ -96,7 +105,7 @@ class Git(GitReader):
         whole = self.content(commit, path)
         if whole is None or place.is_symlink():
             return False
-        return whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
+        return whole.startswith(read_text(place, errors="replace").rstrip("\0\ufffd"))
 
     def _move(self, *words: str, to: str) -> None:
         """Run what moves the checkout to a commit; git syncs its own files alone, so those of the checkout are here."""
@@ -215,6 +224,10 @@ class Git(GitReader):
         self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
+    def weigh(self) -> Mapping[str, Weight]:
+        """Tell what is copied into a staging tree besides what git checks out, by the entry of the project."""
+        return {}
+
     def unstage(self, paths: Sequence[str]) -> None:
         """Let the index have these paths, relative to the top, as HEAD has them; a commit that failed staged them."""
         if paths:
@@ -223,6 +236,11 @@ class Git(GitReader):
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
         self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
+
+    def push_over(self, remote: str, branch: str, commit: str, before: str) -> None:
+        """Push `commit` in the place of `before`, empty for none; ToolError when the remote has anything else there."""
+        place = f"refs/heads/{branch}"
+        self._change("push", "--quiet", f"--force-with-lease={place}:{before}", remote, f"{commit}:{place}")
 
     def forget_work_tree(self, place: Path) -> None:
         """Delete what the repository knows of a work tree that was at `place`, and of no other. Raises OSError.
@@ -245,7 +263,7 @@ class Git(GitReader):
     def _records_of(self, place: Path) -> Iterator[Path]:
         for file in self.layout.common_directory.glob("worktrees/*/gitdir"):
             with contextlib.suppress(FileNotFoundError):
-                text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
+                text = read_text(file, errors="surrogateescape").strip("\n")
                 # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot,
                 # and with a number if there is one of that name.
                 named = re.fullmatch(rf"-?{re.escape(place.name.lstrip('.'))}\d*", file.parent.name)
@@ -301,7 +319,7 @@ class Git(GitReader):
             found.add(common.parent)
         for file in common.glob("worktrees/*/gitdir"):
             with contextlib.suppress(OSError):
-                found.add((file.parent / file.read_text(encoding="utf-8").strip()).parent.resolve())
+                found.add((file.parent / read_text(file).strip()).parent.resolve())
         return found
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +15,18 @@ from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from releaser.system.isolation import Sandbox
     from releaser.system.process import Finished, Runner
 
-    Specifiers = Mapping[str, str | None]
-    #: By package, `*` for those that are not named; None is no limit.
-    ExcludeNewer = Mapping[str, datetime | None]
-
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
+_NO_SYMLINK = "Permission denied (os error 13)"  # what it says where it may make none
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
+_CACHE_ADVICE = (
+    "Let uv write its cache: give this user a home that can be written, or set `UV_CACHE_DIR` to a directory of it."
+)
 # With this, uv 0.12 and 0.13 but warn that they go on without `[tool.uv]`. Files above it they name by the whole path.
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
 
@@ -53,6 +53,14 @@ def _refuse_ignored_settings(output: str) -> None:
         raise ToolError(message, advice=advice, output=output.replace("warning: ", "error: ", 1))
 
 
+def _is_about_cache(output: str, env: Mapping[str, str]) -> bool:
+    """Whether uv failed as it may not write what it keeps from one run to the next."""
+    above = env.get("XDG_CACHE_HOME") or os.path.join(env.get("HOME") or "/nowhere", ".cache")
+    cache = env.get("UV_CACHE_DIR") or os.path.join(above, "uv")
+    denied = (line for line in output.splitlines() if "Permission denied" in line)
+    return "Failed to initialize cache" in output or any(f"{cache}/" in line for line in denied)
+
+
 def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -> Path | None:
     """Find uv: the setting, then PATH, then the uv package beside releaser; None when there is none.
 
@@ -71,129 +79,6 @@ def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -
     return Path(found).absolute() if found else None
 
 
-def lock_arguments(
-    *, specifiers: Specifiers, packages: Iterable[str], exclude_newer: ExcludeNewer, no_build: Iterable[str] = ()
-) -> list[str]:
-    """Arguments of the `uv lock` that upgrades everything, and takes no source releases of the packages in `no_build`.
-
-    `specifiers` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the
-    lock; None leaves a package as it is locked. With any, all of `packages`, those of the lock, are named one by one:
-    `--upgrade` beside `--upgrade-package` lets uv 0.10 forget them (seen), and naming them all means the same.
-
-    `exclude_newer` maps a package to the time before which its versions must have been uploaded. uv writes it into the
-    lock; a plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
-    Directories pass it, and what comes from an index that tells no times does not (seen).
-    """
-    words = ["lock"]
-    if not specifiers:
-        words.append("--upgrade")
-    else:
-        for name in sorted({*packages, *specifiers}):
-            specifier = specifiers.get(name, "")
-            if specifier is not None:
-                words += ["--upgrade-package", f"{name}{specifier}"]
-    for name, limit in sorted(exclude_newer.items()):
-        time = f"{limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if limit is not None else "false"
-        words += ["--exclude-newer", time] if name == "*" else ["--exclude-newer-package", f"{name}={time}"]
-    return [*words, *(word for name in sorted(no_build) for word in ("--no-build-package", name))]
-
-
-def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[str]:
-    """Arguments of the `uv pip compile` that finds the newest versions for a Python, whatever goes together."""
-    return [
-        "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python), "--python-version",
-        python_version, "--output-file", answer, "pyproject.toml",
-    ]  # fmt: skip
-
-
-def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
-    """Arguments of the `uv lock` that moves some packages to exact versions, and others only as far as these need it.
-
-    A pin leaves no trace in the lock. An empty one stands for the newest version, as a commit cannot be asked for.
-    Without pins, what is locked stays, as far as pyproject.toml admits it.
-    """
-    wanted = [f"{name}=={pins[name]}" if pins[name] else name for name in sorted(pins)]
-    return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
-
-
-COMPILED, NOT_LOCAL = "--compile-bytecode", "--no-install-local"
-
-
-def sync_arguments(
-    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = ()
-) -> list[str]:
-    """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
-
-    `without` are default groups that are left out; uv refuses one that the lock does not have.
-    """
-    more = [COMPILED] if compiled else []
-    return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
-
-
-def anew_arguments(names: Collection[str]) -> list[str]:
-    """Arguments with which a `uv sync` installs packages again, without anything of uv's cache."""
-    return ["--no-cache", *reinstall_arguments(names)] if names else []
-
-
-def reinstall_arguments(names: Iterable[str]) -> list[str]:
-    """Arguments with which a `uv sync` installs packages again; it builds those that are local again."""
-    return [word for name in sorted(names) for word in ("--reinstall-package", name)]
-
-
-def left_out_arguments(names: Iterable[str]) -> list[str]:
-    """Arguments with which a `uv sync` leaves out packages; uv takes names that the lock does not have."""
-    return [word for name in sorted(names) for word in ("--no-install-package", name)]
-
-
-def only_groups_arguments(
-    groups: Iterable[str], *, present: Iterable[str], local: Iterable[str], link_mode: str
-) -> list[str]:
-    """Arguments of the `uv sync` that installs what these groups need, but for the packages that are `present`.
-
-    The `local` packages of the lock are built again, for the reason that `local_install_arguments` tells, and none is
-    editable: what is found by way of PYTHONPATH may not need `.pth` files.
-    """
-    return [
-        "sync", "--frozen", "--no-editable", "--link-mode", link_mode,
-        *(word for name in groups for word in ("--only-group", name)),
-        *left_out_arguments(present),
-        *reinstall_arguments(local),
-    ]  # fmt: skip
-
-
-def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
-    """Arguments of the `uv pip install` that puts local packages, and nothing else, into an environment.
-
-    `--reinstall` makes uv build them again: its cache does not see that a source file changed.
-    """
-    return [
-        "pip", "install", "--python", str(python), "--no-deps", "--reinstall",
-        *([COMPILED] if compiled else []), "--link-mode", link_mode, "--requirements", str(requirements),
-    ]  # fmt: skip
-
-
-def local_export_arguments(*, group: str | None, without: Iterable[str] = ()) -> list[str]:
-    """Arguments of the `uv export` that lists the local packages of the lock that this group needs."""
-    return [
-        "export", "--frozen", "--only-emit-local", "--no-hashes", "--no-header", "--no-annotate",
-        *_group(group, without),
-    ]  # fmt: skip
-
-
-def requirements_arguments(*, group: str | None, hashes: bool = True, without: Iterable[str] = ()) -> list[str]:
-    """Arguments of the `uv export` that writes a requirements file for people and tools without uv.
-
-    pip takes one with hashes for a constraints file only where all that is installed has one.
-    """
-    words = ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group, without)]
-    return words if hashes else [*words, "--no-hashes"]
-
-
-def _group(group: str | None, without: Iterable[str]) -> list[str]:
-    left_out = [word for name in without if name != group for word in ("--no-group", name)]
-    return [*left_out, *(["--group", group] if group else [])]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Installed:
     """An interpreter that is there: its version, and where it lies."""
@@ -210,6 +95,19 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LockBuilds:
+    """What becomes of packages that have to be built before it is known what they need.
+
+    `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, which keeps
+    the lock that it writes; `is_known` says, by uv's output, whether code that has failed so runs on this host anyway.
+    """
+
+    nothing: Sandbox | None
+    isolated: Callable[[Path], AbstractContextManager[Sandbox]]
+    is_known: Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Uv:
     """One uv executable and how it is to be called; `timeout` bounds each call, in seconds.
 
@@ -220,6 +118,8 @@ class Uv:
     executable: Path
     timeout: float
     locking: Spent = field(default_factory=Spent)
+    #: None where nothing isolates builds.
+    lock_builds: LockBuilds | None = None
 
     def version(self) -> str:
         """Return uv's version; ToolError when this is not uv or it does not work."""
@@ -234,7 +134,7 @@ class Uv:
         began = time.monotonic()
         left = max(self.timeout - self.locking.seconds, 0.0)
         try:
-            done = self._resolve([*words, "--python", str(python)], cwd=tree, timeout=left)
+            done = self._lock([*words, "--python", str(python)], tree, timeout=left)
             return done if isinstance(done, NoSolution) else Locked(output=done.stderr)
         except ToolError as error:
             if not error.timed_out:
@@ -244,9 +144,29 @@ class Uv:
         finally:
             self.locking.seconds += time.monotonic() - began
 
+    def _lock(self, words: Sequence[str], tree: Path, *, timeout: float) -> Finished | NoSolution:
+        """Lock without building anything; where that does not do, in isolation, without what uv's cache has."""
+        builds = self.lock_builds
+        if builds is None:
+            return self._resolve(words, cwd=tree, timeout=timeout)
+        if builds.nothing is not None:
+            try:
+                done = self._resolve(words, cwd=tree, timeout=timeout, sandbox=builds.nothing)
+            except ToolError as error:
+                if _NO_SYMLINK not in error.output:
+                    raise
+            else:
+                if not isinstance(done, NoSolution) or _NO_SYMLINK not in done.output:
+                    return done
+        with builds.isolated(tree) as sandbox:
+            done = self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
+        if isinstance(done, NoSolution) and builds.is_known(done.output):
+            return self._resolve(words, cwd=tree, timeout=timeout)
+        return done
+
     def compile(self, tree: Path, *words: str | Path) -> Finished | NoSolution:
         """Run a `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
-        return self._resolve(["pip", "compile", *map(str, words)], cwd=tree)
+        return self._lock(["pip", "compile", *map(str, words)], tree, timeout=self.timeout)
 
     def sync(
         self, tree: Path, venv: Path, words: Sequence[str], *, python: Path, sandbox: Sandbox | None = None
@@ -313,9 +233,11 @@ class Uv:
             remembered[question] = version
         return remembered[question]
 
-    def _resolve(self, words: Sequence[str], *, cwd: Path, timeout: float | None = None) -> Finished | NoSolution:
+    def _resolve(
+        self, words: Sequence[str], *, cwd: Path, timeout: float | None = None, sandbox: Sandbox | None = None
+    ) -> Finished | NoSolution:
         try:
-            done = self._run(words, cwd=cwd, timeout=timeout)
+            done = self._run(words, cwd=cwd, timeout=timeout, sandbox=sandbox)
         except ToolError as error:
             _refuse_ignored_settings(error.output)
             if error.returncode != _NO_SOLUTION or error.timed_out:
@@ -338,11 +260,22 @@ class Uv:
             outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
         env |= variables or {}
-        if sandbox is not None and sandbox.prefix:  # no build may write what others install from
+        if sandbox is not None and sandbox.prefix and sandbox.own_cache:  # no build may write what others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit, prefix = self.timeout if timeout is None else timeout, sandbox.prefix if sandbox is not None else ()
-        return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix)
+        try:
+            return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix)
+        except ToolError as error:
+            if not _is_about_cache(error.output, env):
+                raise
+            raise ToolError(
+                error.message,
+                returncode=error.returncode,
+                timed_out=error.timed_out,
+                advice=_CACHE_ADVICE,
+                output=error.output,
+            ) from error
 
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never

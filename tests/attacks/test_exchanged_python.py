@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.test_interpreters import site_on
+from tests.support.pythons import real_pythons
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -114,3 +117,24 @@ def test_a_rollback_does_not_go_to_it(make_site: SiteFactory, tmp_path: Path) ->
     finished = site.releaser("rollback", first, check=9)
     assert "somebody has exchanged its bin/python or pyvenv.cfg" in finished.stderr
     assert (mark.read_text(encoding="utf-8"), site.live_id()) == ("", live)
+
+
+def test_an_interpreter_that_others_may_write_is_not_started_once_it_has_changed(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site, installation = site_on(make_site, tmp_path, real_pythons()[0])
+    live, mark, python = site.live_id(), tmp_path / "mark", installation.executable
+    mark.touch()
+    saved = python.rename(python.with_name("saved"))
+    python.write_text(f'#!/bin/sh\necho $0 $@ >> {mark}\nexec {saved} "$@"\n', encoding="utf-8")
+    python.chmod(0o777)
+    for words in (["list"], ["status"], ["history"], ["show", live], ["verify"], ["run", "--", "python", "-c", ""]):
+        finished = site.releaser(*words, timeout=SECONDS)
+        assert mark.read_text(encoding="utf-8") == "", words
+        if words[0] in ("status", "verify", "run"):
+            said = " ".join((finished.stdout + finished.stderr).split())
+            assert "others than root and the owner of the site may write it" in said, finished
+        assert finished.returncode == 3 or words[0] != "run"
+    python.chmod(0o755)  # as an upgrade leaves it
+    site.releaser("run", "--", "python", "-c", "", check=0)
+    assert mark.read_text(encoding="utf-8")

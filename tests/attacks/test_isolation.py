@@ -248,11 +248,15 @@ def said(scene: Scene) -> list[str]:
     return [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
 
 
-def publish_source(scene: Scene, code: str) -> None:
-    """Offer a source release of alpha 1.1.0, whose build runs `reached(TARGETS)` of the code."""
+def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
+    """Offer a source release of alpha 1.1.0, whose build runs `reached(TARGETS)` of the code.
+
+    Before metadata 2.2 (PEP 643), and where pyproject.toml does not tell either, uv builds it to learn what it needs.
+    """
+    project = '[project]\nname = "alpha"\nversion = "1.1.0"\n' if metadata == "2.2" else ""
     files = {
-        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
-        "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
+        "PKG-INFO": f"Metadata-Version: {metadata}\nName: alpha\nVersion: 1.1.0\n",
+        "pyproject.toml": f"{project}{SOURCE}",
         "backend.py": code + BACKEND,
     }
     with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
@@ -262,20 +266,31 @@ def publish_source(scene: Scene, code: str) -> None:
             archive.addfile(entry, io.BytesIO(text.encode()))
 
 
-@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off", "bwrap with no-binary-package"])
+@pytest.mark.parametrize(
+    "isolate", ["bwrap", "landlock", "off", "bwrap with no-binary-package", "auto of 2.1", "landlock of 2.1"]
+)
 def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
+    isolate, _, metadata = isolate.partition(" of ")
     isolate, _, setting = isolate.partition(" with ")
     if setting:  # which `--no-build` does not overrule
         scene.site.publish("alpha", "1.1.0")
         text = edit_pyproject(scene.site, "no-index = true", f'no-index = true\n{setting} = ["alpha"]')
         scene.site.commit("Build it", {"pyproject.toml": text})
-    publish_source(scene, scene.aim(builds=True))
+    publish_source(scene, scene.aim(builds=True), metadata=metadata or "2.2")
     scene.releaser("update", isolate=isolate, check=None if isolate == "off" else 0)
     newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
     code = next(newest.glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
     assert ("REACHED = ''" in code) == (isolate != "off")
     assert ("staging" in code) == (isolate == "off")
     assert (scene.harm() == []) == (isolate != "off")
+
+
+@pytest.mark.parametrize("isolate", ["bwrap", "landlock"])
+def test_what_asks_for_newer_versions_builds_in_isolation(scene: Scene, isolate: str) -> None:
+    publish_source(scene, scene.aim(builds=True), metadata="2.1")
+    found = scene.releaser("outdated", isolate=isolate).stdout
+    assert "1.1.0" in found
+    assert scene.harm() == []
 
 
 @pytest.mark.parametrize("isolate", ["bwrap", "landlock"])

@@ -141,6 +141,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     assert site.json(command, "--dry-run")["would"][1].startswith("Find out why. If it is meant to be so: `releaser a")
     kept.replace(wheel)
     site.releaser(command, check=0)
+    assert "EVIL" not in site.python("import alpha; print(dir(alpha))")
     finished = site.releaser("accept", "alpha", check=2)
     assert "no update was refused because of alpha" in finished.stderr
     assert "There is nothing to be accepted." in finished.stderr

@@ -44,14 +44,17 @@ REFUSED = {"pyproject.toml": "cannot be read", "uv.lock": "uv.lock", ".env": "ca
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])
-@pytest.mark.parametrize("name", [*REFUSED, ".python-version", "manifest.json", "mail", *STATE])
+@pytest.mark.parametrize(
+    "name", [*REFUSED, ".python-version", "manifest.json", "lock of the release", "test output", "mail", *STATE]
+)
 def test_no_command_waits_for_it(site: SampleSite, name: str, kind: str) -> None:
     path, live = place_of(site, name), site.live_id()
-    path.unlink(missing_ok=True)
-    if kind == "a pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/zero")
+    for place in [path, *(path.parent.rglob("alpha-*/RECORD") if name == "test output" else ())]:
+        place.unlink(missing_ok=True)
+        if kind == "a pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to("/dev/zero")
     for words in (["list"], ["status"], ["show", live], ["history"], ["check"], ["update", "--dry-run"], ["update"]):
         finished = site.releaser(*words, timeout=SECONDS)
         assert "Traceback" not in finished.stderr, words
@@ -59,3 +62,27 @@ def test_no_command_waits_for_it(site: SampleSite, name: str, kind: str) -> None
             assert finished.returncode == 3
             assert REFUSED[name] in finished.stderr
     assert site.link.is_symlink()
+
+
+CODE = """
+import os, sys
+from pathlib import Path
+if "test" in sys.argv:
+    for place in Path(sys.prefix).glob("lib/python*/site-packages/alpha-*"):
+        for name in {names}:
+            (place / name).unlink(missing_ok=True)
+            os.mkfifo(place / name)
+"""
+
+
+@pytest.mark.parametrize(("names", "code"), [(["RECORD"], 0), (["direct_url.json"], 4)])
+def test_nor_does_an_update_wait_for_what_the_tests_of_a_candidate_put_there(
+    site: SampleSite, names: list[str], code: int
+) -> None:
+    module = f'__version__ = "1.2.0"\n{CODE.format(names=names)}'
+    site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": module})
+    finished = site.releaser("update", timeout=2 * SECONDS, check=code)
+    assert "Traceback" not in finished.stderr
+    if code:
+        assert "the candidate could not be sealed" in finished.stderr
+        assert "direct_url.json" in finished.stderr

@@ -14,6 +14,7 @@ from releaser.candidate.output import (
     NONE_RUN,
     complaint,
     count_tests,
+    failing_tests,
     fewer_tests,
     flaw_of,
     names_runner,
@@ -98,21 +99,52 @@ def test_a_fall_is_told(now: int | None, before: int, *, told: bool) -> None:
     assert fewer_tests(a_manifest(2, tests_run=now), None) is None
 
 
-@pytest.mark.spawns
-@pytest.mark.parametrize(
-    "options", ["-m unittest", "-m pytest -p no:cacheprovider", "-m pytest -q -p no:cacheprovider"]
-)
-@pytest.mark.parametrize(("body", "count"), [("pass", 1), ("self.skipTest('no')", 0), ("assert False", 1)])
-def test_real_runners_end_as_expected(tmp_path: Path, options: str, body: str, count: int) -> None:
-    text = f"import unittest\nclass Shop(unittest.TestCase):\n    def test_it(self):\n        {body}\n"
-    (tmp_path / "test_shop.py").write_text(text, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, *options.split()],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # which take two seconds to load
-    )  # fmt: skip
-    assert count_tests(done.stdout) == count, done.stdout
+SHOP = """\
+import unittest
+
+class Shop(unittest.TestCase):
+    def test_all(self):
+        pass
+
+    def test_milk(self):
+        {}["milk"]
+
+    def test_skipped(self):
+        self.skipTest("no")
+
+    def test_tea(self):
+        self.assertEqual(2, 3)
+"""
+ITS_OWN = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # plugins take two seconds to load
+
+
+@pytest.mark.parametrize("options", ["-m unittest", "-m pytest", "-m pytest -q --tb=line"])
+def test_real_runners_say_how_many_ran_and_which_failed(tmp_path: Path, options: str) -> None:
+    (tmp_path / "test_shop.py").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider\n", encoding="utf-8")
+    words, both = [sys.executable, *options.split()], subprocess.STDOUT
+    printed = subprocess.run(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=both, text=True, check=False, env=ITS_OWN
+    ).stdout
+    assert count_tests(printed) == 3, printed
+    milk, tea = failing_tests(printed)
+    assert ("test_milk" in milk, "test_tea" in tea) == (True, True), printed
+
+
+OTHER_LINES = """\
+ERROR: could not connect to the database
+FAIL: test_tea (shop.test_shop.Shop.test_tea) (kind='green')
+FAILED shop/test_shop.py::test_tea[two words] - AssertionError: no
+FAILED shop/test_shop.py::test_milk
+"""
+
+
+def test_lines_of_a_log_are_no_tests_and_names_stay_whole() -> None:
+    assert failing_tests(OTHER_LINES) == (
+        "shop/test_shop.py::test_milk",
+        "shop/test_shop.py::test_tea[two words]",
+        "test_tea (shop.test_shop.Shop.test_tea) (kind='green')",
+    )
 
 
 # What a failing test says
@@ -190,7 +222,4 @@ def test_garbage_for_metadata_is_no_hint(venv: Path) -> None:
 )
 def test_what_a_test_complains_of(output: str, said: str) -> None:
     assert complaint(output) == said
-
-
-def test_a_long_complaint_is_cut() -> None:
     assert len(complaint("ValueError: " + "x" * 1000)) < 210

@@ -33,7 +33,7 @@ def lock_text(versions: Mapping[str, str], index: Index) -> bytes:
 
 @dataclass
 class FakeUv:
-    """Locks what `index` has: what is committed, but for the pins and for what these need."""
+    """Locks what `index` has: what is committed, except for the pins and for what these need."""
 
     index: Index
     committed: dict[str, str]
@@ -82,15 +82,13 @@ A_NEEDS_EXTRA: Index = {**PLAIN, "a": {"1.0": {}, "1.1": {"extra": "1.0"}}, "ext
 def test_each_upgrade_comes_in_its_full_version_and_the_others_stay(tmp_path: Path) -> None:
     locks = make_locks(tmp_path, PLAIN)
     assert locks.upgrades() == ("a", "b", "c")
+    assert make_locks(tmp_path, PLAIN, live={"b": "1.1"}).upgrades() == ("a", "c")  # b leads back to what is live
     assert locks.with_upgrades(("a", "c"), without=()).versions == {"a": "1.1", "b": "1.0", "c": "1.1"}
     assert locks.with_upgrades((), without=()).versions == locks.base.versions == dict.fromkeys("abc", "1.0")
 
 
-def test_what_others_need_stands_before_these(tmp_path: Path) -> None:
+def test_what_others_need_stands_before_these_also_if_they_need_each_other(tmp_path: Path) -> None:
     assert make_locks(tmp_path, A_NEEDS_B).upgrades() == ("b", "c", "a")
-
-
-def test_packages_that_need_each_other_are_put_in_order_too(tmp_path: Path) -> None:
     index = {**A_NEEDS_B, "b": {"1.0": {}, "1.1": {"a": "1.1"}}}
     assert make_locks(tmp_path, index).upgrades() == ("c", "a", "b")
 
@@ -127,10 +125,6 @@ def test_what_failed_before_does_not_come_in_by_a_lock_that_somebody_commits(tmp
     locks = make_locks(tmp_path, PLAIN, bad={"b": frozenset({"1.0"})})
     assert locks.base.versions == {"a": "1.0", "b": "1.1", "c": "1.0"}
     assert locks.upgrades() == ("a", "c")
-
-
-def test_what_leads_back_to_what_is_live_is_no_upgrade(tmp_path: Path) -> None:
-    assert make_locks(tmp_path, PLAIN, live={"b": "1.1"}).upgrades() == ("a", "c")
 
 
 def test_an_index_that_does_not_answer_is_an_error_and_no_verdict(tmp_path: Path) -> None:

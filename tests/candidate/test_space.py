@@ -74,9 +74,8 @@ def site(tmp_path: Path) -> Site:
     (root / "manage.py").touch()
     project = Project.at(root, state_dir=None, venv=".venv")
     settings, pyproject = SimpleNamespace(test_groups=()), SimpleNamespace(table=lambda *_: {})
-    return cast(
-        "Site", SimpleNamespace(project=project, state_dir=project.state_dir, settings=settings, pyproject=pyproject)
-    )
+    found = {"project": project, "state_dir": project.state_dir, "settings": settings, "pyproject": pyproject}
+    return cast("Site", SimpleNamespace(**found, git=SimpleNamespace(weigh=dict)))
 
 
 def a_release(size_bytes: int = SIZE, inodes: int = FILES) -> Release:

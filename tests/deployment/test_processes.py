@@ -96,13 +96,8 @@ def test_processes_that_are_left_are_named() -> None:
     many = doubt(turnover([process(pid, FLIP - 60) for pid in range(7, 17)]))
     assert many.startswith(f"10 processes still run on release {OLD}")
     assert many.endswith(" and 5 more")
-
-
-def test_a_process_that_an_old_one_has_forked_since_is_left_too() -> None:
-    assert not turnover([process(9, FLIP + 5)], [process(8, FLIP + 1)]).look().is_settled
-
-
-def test_no_process_at_all_is_no_effect() -> None:
+    forked_since = turnover([process(9, FLIP + 5)], [process(8, FLIP + 1)])
+    assert not forked_since.look().is_settled
     assert "no new process uses release" in doubt(turnover())
 
 

@@ -296,6 +296,8 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
         failed,
     ):
         assert words in text
+    site.releaser("rebuild", check=7)  # which brings nothing newer
+    assert failed in [one["release"] for one in site.json("status")["quarantined"]]
 
 
 def test_questions_about_a_project_that_is_not_adopted(make_site: SiteFactory) -> None:

@@ -282,7 +282,9 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
     fill(site, base, "alpha==1.0.0")
     python = ".".join(map(str, sys.version_info[:3]))  # no earlier patch version will do, on any platform
     site.publish("zeta", "1.0.0", requires_python=f">={python}")
-    fill(site, site.link, "gamma==1.0.0", "zeta")
+    for name in ("setuptools", "wheel"):
+        site.publish(name, "1.0.0")
+    fill(site, site.link, "gamma==1.0.0", "zeta", "setuptools", "wheel")
     (place,) = site.link.glob("lib/python*/site-packages")
     (below,) = base.glob("lib/python*/site-packages")
     (place / "below.pth").write_text(f"{below}\n", encoding="utf-8")
@@ -291,12 +293,12 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
         refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
         assert "sees packages that are not installed in it, which may be needed: alpha" in refused
     (place / "loud.pth").unlink()
-    site.edit("requirements.txt", "alpha\ngamma\nzeta\n")
+    site.edit("requirements.txt", "alpha\ngamma\nzeta\nwheel\n")
     site.commit("Require packages")
     site.push()
     report = site.json("init", "--from-venv", site.link, "--from-requirements", site.path / "requirements.txt")
     assert report["result"] == "activated"
-    assert locked(site) == ["alpha==1.0.0", "beta==2.0.0", "gamma==1.0.0", "zeta==1.0.0"]
+    assert locked(site) == ["alpha==1.0.0", "beta==2.0.0", "gamma==1.0.0", "wheel==1.0.0", "zeta==1.0.0"]
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     assert f'requires-python = ">={python}"' in text
     assert "environments" not in text

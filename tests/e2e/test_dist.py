@@ -123,6 +123,7 @@ FILES = [
     "constraints.txt",
     "constraints-attestations.txt",
     "constraints-notify.txt",
+    "constraints-s3.txt",
     "requirements-dev.txt",
     "requirements-lowest.txt",
 ]

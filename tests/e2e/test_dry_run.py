@@ -86,7 +86,7 @@ def test_a_rollback_that_is_not_possible_is_described(make_site: SiteFactory) ->
 
 def test_pruning_is_described(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
-    site.releaser("update", check=0)  # prunes as well, but for the target of a rollback
+    site.releaser("update", check=0)  # prunes as well, except for the target of a rollback
     site.publish("alpha", "2.0.0", broken=True)
     site.releaser("update", check=5)
     found = site.json("prune", "--dry-run", env={"RELEASER_KEEP_FAILED": "0"})
@@ -106,4 +106,4 @@ def test_a_damaged_file_of_what_is_kept_out_does_not_end_a_rehearsal(make_site: 
     for name in ("holds.json", "quarantine.json"):
         (site.state_dir / name).write_text("[]", encoding="utf-8")
     assert "1 package would change" in rehearse(site, "update")
-    assert "Nothing is held" in rehearse(site, "unhold", "alpha", check=2)
+    assert "nothing is held back" in rehearse(site, "unhold", "alpha", check=2)

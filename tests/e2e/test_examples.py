@@ -60,7 +60,7 @@ BEFORE = {
     r"^releaser init$": r"releaser uninstall --yes",
     r"^\. (\S+)": r"touch \1",
 }
-# Programs that this machine may lack, or with which a test would change it. They do nothing, but for crontab, which
+# Programs that this machine may lack, or with which a test would change it. They do nothing, except for crontab, which
 # keeps what it is given.
 STAND_INS = ("apt", "apt-get", "celery", "docker", "loginctl", "mutt", "sendmail", "ssh", "sudo", "systemctl")
 NOTHING = "#!/bin/sh\ncat > /dev/null\n"
@@ -128,7 +128,7 @@ def translated(text: str, site: SampleSite, page: Page) -> str:
 
 
 def make_places(text: str, base: Path) -> None:
-    """Make the directories that a command reads or writes below `base`, but for what it makes itself."""
+    """Make the directories that a command reads or writes below `base`, except for what it makes itself."""
     for word in shlex.split(text.replace("$", ""), comments=True):
         if word.startswith(f"{base}/") and "*" not in word:
             Path(word if word.endswith("/") else Path(word).parent).mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def test_each_shell_example_runs(
 
 @pytest.mark.network
 def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, uv_cache: Path, tmp_path: Path) -> None:
-    """All of its blocks in one shell, but for the installation; tests/e2e/test_packaging.py has that."""
+    """All of its blocks in one shell, except for the installation; tests/e2e/test_packaging.py has that."""
     home = tmp_path / "home"
     env = {**os.environ, **clean_environment(home, uv_cache)}
     (home / "releaser-env" / "bin").mkdir(parents=True)

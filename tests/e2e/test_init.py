@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases import release as flip
 from tests.e2e.scenes import changed_files, silent, steps, under_umask
 from tests.live.pair import interpreter
 from tests.support import snapshots
@@ -75,7 +74,10 @@ class TestRealDirectory:
         assert steps(report) == ["preflight", "adopt"]
         assert (release_of(site, site.live_id()) / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
 
-    def test_the_start_up_module_can_be_read_by_all_whatever_the_umask_is(self, make_site: SiteFactory) -> None:
+    def test_the_start_up_module_can_be_read_by_all_and_is_compiled_for_its_python(
+        self, make_site: SiteFactory
+    ) -> None:
+        """Whatever the umask is, and which Python the venv has."""
         site = make_site(venv=True)
         (place,) = site.link.glob("lib/python*/site-packages")
         shutil.rmtree(place / "__pycache__", ignore_errors=True)
@@ -87,16 +89,11 @@ class TestRealDirectory:
         modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (*found, byte_code, *others)}
         assert set(modes.values()) == {"0o644"}
         assert byte_code.parent.stat().st_mode & 0o777 == 0o755
-
-    @pytest.mark.parametrize("version", [f"{sys.version_info[0]}.{sys.version_info[1]}", "3.12"])
-    def test_the_start_up_module_is_compiled_for_the_python_of_the_venv(
-        self, make_site: SiteFactory, version: str
-    ) -> None:
-        site = make_site(settings={"python": str(interpreter(version))})
-        site.releaser("init", check=0)
-        for options in ([], ["-O"], ["-OO"]):
-            words: list[str | Path] = [site.link / "bin" / "python", "-v", *options, "-c", "pass"]
-            said = run(words, cwd=site.path, env={**site.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
+        built = make_site(outer="another", settings={"python": str(interpreter("3.12"))})
+        built.releaser("init", check=0)
+        for one, options in itertools.product((site, built), ([], ["-O"], ["-OO"])):
+            words: list[str | Path] = [one.link / "bin" / "python", "-v", *options, "-c", "pass"]
+            said = run(words, cwd=one.path, env={**one.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
             (line,) = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
             assert "/__pycache__/_releaser_pin." in line
 
@@ -110,14 +107,6 @@ class TestRealDirectory:
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert site.live_version("alpha") == "1.0.0"
 
-    def test_one_without_a_place_for_packages_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True)
-        shutil.rmtree(site.link / "lib")
-        told, problem = site.json("init", "--force")["problems"]
-        assert "does not match uv.lock" in told
-        assert "its processes are neither pinned nor counted" in problem
-        assert "no site-packages" in problem
-
     def test_without_pins_nothing_is_added(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True, settings={"pin": False})
         before = snapshots.tree(site.link)
@@ -127,15 +116,6 @@ class TestRealDirectory:
         site.releaser("update", check=0)
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert not (site.link / "releaser.lease").exists()
-
-    @pytest.mark.story
-    def test_directory_and_symlink_are_exchanged_at_one_stroke(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True)
-        place = site.outer / "venvs" / "first"
-        place.parent.mkdir()
-        assert flip.adopt_directory(site.link, place), "this file system should be able to"
-        assert site.link.resolve() == place
-        assert site.live_version("alpha") == "1.0.0"
 
     def test_there_is_an_environment_at_every_moment(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
@@ -205,8 +185,7 @@ class TestSymlink:
         assert by_hand.is_dir()
         return site
 
-    @pytest.mark.story
-    def test_what_it_leads_to_becomes_the_first_release(self, site: SampleSite) -> None:
+    def test_what_it_leads_to_becomes_the_first_release_and_stays_as_it_is(self, site: SampleSite) -> None:
         place = site.link.resolve()
         before = snapshots.tree(place)
         report = site.json("init")
@@ -214,23 +193,15 @@ class TestSymlink:
         assert (row["id"], row["state"]) == (report["release"], "live")
         assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
         assert site.link.resolve() == place
-        after = snapshots.tree(place)
-        assert {name for name in after if after[name] != before.get(name)} == set(startup_files(place))
-        assert {name: after[name] for name in before} == before
-        assert site.live_version("alpha") == "1.0.0"
-
-    def test_updates_and_rollbacks_leave_the_old_place_alone(self, site: SampleSite) -> None:
-        place = site.link.resolve()
-        site.releaser("init", check=0)
-        before = snapshots.tree(place)
+        adopted = snapshots.tree(place)
+        assert {name for name in adopted if adopted[name] != before.get(name)} == set(startup_files(place))
+        assert {name: adopted[name] for name in before} == before
         site.publish("alpha", "1.1.0")
         report = site.json("update")
-        assert site.live_id() == report["release"]
-        assert site.live_version("alpha") == "1.1.0"
+        assert (site.live_id(), site.live_version("alpha")) == (report["release"], "1.1.0")
         site.releaser("rollback", check=0)
-        assert site.link.resolve() == place
-        assert site.live_version("alpha") == "1.0.0"
-        assert snapshots.tree(place) == before
+        assert (site.link.resolve(), site.live_version("alpha")) == (place, "1.0.0")
+        assert snapshots.tree(place) == adopted
 
     def test_one_that_leads_nowhere_is_replaced_if_the_tests_pass(self, site: SampleSite) -> None:
         shutil.rmtree(site.link.resolve())
@@ -245,43 +216,30 @@ class TestSymlink:
         assert not (site.outer / "venvs" / "2026-01").exists()
 
 
-class TestAgain:
-    """`init` may be repeated, in cron or by a careful administrator."""
-
-    @pytest.mark.parametrize("venv", [True, False], ids=["made", "missing"])
-    def test_it_changes_nothing_and_says_nothing(self, make_site: SiteFactory, venv: bool) -> None:
-        site = make_site(venv=venv)
-        site.releaser("init", check=0)
-        before, releases = site.snapshot(), site.json("list")
-        silent(site.releaser("init", "-q"))
-        assert site.snapshot() == before
-        assert [row["id"] for row in site.json("list")] == [row["id"] for row in releases]
-        assert site.json("init")["result"] == "unchanged"
-        site.publish("alpha", "1.1.0")
-        site.releaser("update", check=0)
-        before = site.snapshot()
-        silent(site.releaser("init", "-q"))
-        assert site.snapshot() == before
+@pytest.mark.parametrize("venv", [True, False], ids=["made", "missing"])
+def test_again_it_changes_nothing_and_says_nothing(make_site: SiteFactory, venv: bool) -> None:
+    """As in cron, or by a careful administrator."""
+    site = make_site(venv=venv)
+    site.releaser("init", check=0)
+    before, releases = site.snapshot(), site.json("list")
+    silent(site.releaser("init", "-q"))
+    assert site.snapshot() == before
+    assert [row["id"] for row in site.json("list")] == [row["id"] for row in releases]
+    assert site.json("init")["result"] == "unchanged"
 
 
 class TestExclusion:
     """`.venv/` in .gitignore does not match a symlink."""
 
-    def test_the_symlink_does_not_show_up_in_git(self, make_site: SiteFactory) -> None:
+    def test_the_symlink_is_excluded_once_and_below_what_was_there(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         site.commit("Ignore", {".gitignore": "__pycache__/\nstatic_out/\n.venv/\n"})
         site.push()
-        site.releaser("init", check=0)
-        assert site.link.is_symlink()
-        assert is_clean(site)
-        assert "/.venv" in exclusions(site.path / ".git")
-
-    def test_it_is_excluded_once_and_below_what_was_there(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True)
         (site.path / ".git/info/exclude").write_text("*.swp\n/drafts", encoding="utf-8")  # no line end
         for _ in range(2):
             site.releaser("init", check=0)
-        site.releaser("update", check=0)
+        assert site.link.is_symlink()
+        assert is_clean(site)
         lines = exclusions(site.path / ".git")
         assert lines[:2] == ["*.swp", "/drafts"]
         assert lines.count("/.venv") == 1
@@ -305,64 +263,49 @@ class TestExclusion:
         assert is_clean(site)
 
 
-class TestSubdirectory:
-    """The project is one directory of a bigger repository, whose top is its outer directory."""
+def test_a_project_that_is_one_directory_of_a_bigger_repository(make_site: SiteFactory) -> None:
+    """The top of the repository is its outer directory."""
+    site = make_site(outer="mono", venv=True)
+    top, env = site.outer, site.environment()
+    (site.path / ".git").rename(top / ".git")
+    (top / ".gitignore").write_text("/.env\n/index/\n/remote.git/\n", encoding="utf-8")
+    (top / "README").write_text("Two things.\n", encoding="utf-8")
+    for words in (
+        ["remote", "set-url", "origin", site.remote],
+        ["add", "--all"],
+        ["commit", "--quiet", "--message", "Move the site into a directory of its own"],
+        ["push", "--quiet"],
+    ):
+        run([git_executable(), *words], cwd=top, env=env, check=0)
+    assert is_clean(site)
+    report = site.json("init")
+    assert site.live_id() == report["release"]
+    assert is_clean(site)
+    assert {"/site/.venv", "/.releaser/site"} <= {*exclusions(top / ".git")}
 
-    @pytest.fixture
-    def site(self, make_site: SiteFactory) -> SampleSite:
-        """A site at `mono/site` of the repository `mono`, with a virtual environment."""
-        site = make_site(outer="mono", venv=True)
-        top = site.outer
-        (site.path / ".git").rename(top / ".git")
-        (top / ".gitignore").write_text("/.env\n/index/\n/remote.git/\n", encoding="utf-8")
-        (top / "README").write_text("Two things.\n", encoding="utf-8")
-        env = site.environment()
-        for words in (
-            ["remote", "set-url", "origin", site.remote],
-            ["add", "--all"],
-            ["commit", "--quiet", "--message", "Move the site into a directory of its own"],
-            ["push", "--quiet"],
-        ):
-            run([git_executable(), *words], cwd=top, env=env, check=0)
-        assert is_clean(site)
-        return site
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert (report["result"], report["problems"]) == ("activated", []), report
+    assert site.live_version("alpha") == "1.1.0"
+    assert changed_files(site) == {"site/uv.lock"}
+    assert site.remote_head() == site.head()
+    assert is_clean(site)
+    silent(site.releaser("update"))
+    silent(site.releaser("init", "-q"))
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    assert changed_files(site) == {"site/uv.lock"}
+    assert is_clean(site)
 
-    def test_it_is_adopted_and_nothing_shows_up_in_git(self, site: SampleSite) -> None:
-        report = site.json("init")
-        assert site.live_id() == report["release"]
-        assert is_clean(site)
-        assert "/site/.venv" in exclusions(site.outer / ".git")
-        assert "/.releaser/site" in exclusions(site.outer / ".git")
+    elsewhere, tests = top.parent / "elsewhere", len(site.manage_runs("test"))
+    run([git_executable(), "clone", "--quiet", site.remote, elsewhere], cwd=top.parent, env=env, check=0)
+    (elsewhere / "README").write_text("Three things.\n", encoding="utf-8")
+    commit = ["-c", "user.name=Edsger", "-c", "user.email=e@example.org", "commit", "--quiet", "-am", "Count"]
+    for words in (commit, ["push", "--quiet"]):
+        run([git_executable(), *words], cwd=elsewhere, env=env, check=0)
+    assert site.json("update")["result"] == "activated"  # a change elsewhere in the repository is tested, too
+    assert (top / "README").read_text(encoding="utf-8") == "Three things.\n"
+    assert len(site.manage_runs("test")) == tests + 1
 
-    def test_it_goes_there_and_back(self, site: SampleSite) -> None:
-        site.publish("alpha", "1.1.0")
-        report = site.json("update")
-        assert (report["result"], report["problems"]) == ("activated", []), report
-        assert site.live_version("alpha") == "1.1.0"
-        assert changed_files(site) == {"site/uv.lock"}
-        assert site.remote_head() == site.head()
-        assert is_clean(site)
-        silent(site.releaser("update"))
-        site.releaser("rollback", check=0)
-        assert site.live_version("alpha") == "1.0.0"
-        assert changed_files(site) == {"site/uv.lock"}
-        assert is_clean(site)
-
-    def test_a_change_elsewhere_in_the_repository_is_pulled_and_tested(self, site: SampleSite) -> None:
-        site.releaser("init", check=0)
-        elsewhere = site.outer.parent / "elsewhere"
-        env = site.environment()
-        run([git_executable(), "clone", "--quiet", site.remote, elsewhere], cwd=site.outer.parent, env=env, check=0)
-        (elsewhere / "README").write_text("Three things.\n", encoding="utf-8")
-        commit = ["-c", "user.name=Edsger", "-c", "user.email=e@example.org", "commit", "--quiet", "-am", "Count"]
-        for words in (commit, ["push", "--quiet"]):
-            run([git_executable(), *words], cwd=elsewhere, env=env, check=0)
-        report = site.json("update")
-        assert report["result"] == "activated"
-        assert (site.outer / "README").read_text(encoding="utf-8") == "Three things.\n"
-        assert len(site.manage_runs("test")) == 1
-
-    def test_uncommitted_work_elsewhere_in_the_repository_is_refused(self, site: SampleSite) -> None:
-        (site.outer / "README").write_text("Unsure.\n", encoding="utf-8")
-        finished = site.releaser("update", check=3)
-        assert "not clean: README" in finished.stderr
+    (top / "README").write_text("Unsure.\n", encoding="utf-8")
+    assert "not clean: README" in site.releaser("update", check=3).stderr

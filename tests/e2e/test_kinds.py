@@ -25,13 +25,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "packaged": {"kind": "packaged"},
     "workspace": {"kind": "workspace"},
     "editable path": {"kind": "path", "editable": True},
-    "copied path": {"kind": "path", "editable": False},
 }
-LOCAL_MODULES = {
-    "packaged": ("sample_site",),
-    "workspace": ("one", "two"),
-    "editable path": ("common_lib",),
-    "copied path": ("common_lib",),
+# The modules that are imported as they lie in the live checkout.
+EDITABLE = {
+    "packaged": {"sample_site": "site/src/sample_site"},
+    "workspace": {"one": "site/packages/one/src/one", "two": "site/packages/two/src/two"},
+    "editable path": {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"},
 }
 # The site's packages come from an index of flat files instead of a find-links directory.
 FLAT_INDEX = """\
@@ -88,64 +87,7 @@ def there_and_back(site: SampleSite) -> None:
     assert set(states(site).values()) == {"live", "bad"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
-    site = make_site(**KINDS[kind])
-    there_and_back(site)
-    for module in LOCAL_MODULES[kind]:
-        assert file_of(site, module).is_file()
-    assert files_that_mention(SCRATCH, site.state_dir / "releases") == []
-    assert not list(site.outer.glob(f"*{SCRATCH}*"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [
-        ("packaged", {"sample_site": "site/src/sample_site"}),
-        ("workspace", {"one": "site/packages/one/src/one", "two": "site/packages/two/src/two"}),
-        ("editable path", {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"}),
-    ],
-)
-def test_an_editable_package_is_the_code_in_the_live_checkout(
-    make_site: SiteFactory, kind: str, code: dict[str, str]
-) -> None:
-    site = make_site(venv=True, **KINDS[kind])
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    for module, place in code.items():
-        source = site.outer / place / "__init__.py"
-        assert file_of(site, module) == source
-        source.write_text("__version__ = 'edited'\n", encoding="utf-8")
-        assert site.python(f"import {module}; print({module}.__version__)") == "edited"
-
-
-def test_changed_code_of_a_copied_path_dependency_is_in_the_next_release(make_site: SiteFactory) -> None:
-    site = make_site(**KINDS["copied path"])
-    site.releaser("update", check=0)
-    first = site.live_id()
-    module = site.common_library / "src" / "common_lib" / "__init__.py"
-    module.write_text("MARK = 'changed, under the same version'\n", encoding="utf-8")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert site.python("import common_lib; print(common_lib.MARK)") == "changed, under the same version"
-    site.releaser("rollback", check=0)
-    assert site.live_id() == first
-    assert site.python("import common_lib; print(hasattr(common_lib, 'MARK'))") == "False"
-
-
-def test_a_new_version_of_a_path_dependency_is_an_update(make_site: SiteFactory) -> None:
-    site = make_site.adopted(**KINDS["copied path"])
-    for name, text in common_library("1.2.0").items():
-        (site.common_library / name).write_text(text, encoding="utf-8")
-    report = site.json("update")
-    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("common-lib", "1.0.0", "1.2.0")]
-    assert site.live_version("common-lib") == "1.2.0"
-
-
-@pytest.mark.story
-def test_a_workspace_member_takes_its_dependencies_from_the_index(make_site: SiteFactory) -> None:
-    site = make_site(kind="workspace", venv=True)
-    site.releaser("init", check=0)
+def see_that_a_member_gets_what_it_needs(site: SampleSite) -> None:
     site.publish("gamma", "1.0.0")
     member = site.path / "packages/two/pyproject.toml"
     text = member.read_text(encoding="utf-8").replace('dependencies = ["one"]', 'dependencies = ["one", "gamma"]')
@@ -153,10 +95,45 @@ def test_a_workspace_member_takes_its_dependencies_from_the_index(make_site: Sit
     site.uv("lock", "--quiet")
     site.commit("Need gamma")
     site.push()
-    report = site.json("update")
-    assert report["result"] == "activated", report
+    site.releaser("update", check=0)
     assert site.live_version("gamma") == "1.0.0"
     assert site.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
+    site = make_site(**KINDS[kind])
+    there_and_back(site)
+    assert files_that_mention(SCRATCH, site.state_dir / "releases") == []
+    assert not list(site.outer.glob(f"*{SCRATCH}*"))
+    if kind == "workspace":
+        see_that_a_member_gets_what_it_needs(site)
+    for module, place in EDITABLE[kind].items():
+        source = site.outer / place / "__init__.py"
+        assert file_of(site, module) == source
+        source.write_text("__version__ = 'edited'\n", encoding="utf-8")
+        assert site.python(f"import {module}; print({module}.__version__)") == "edited"
+
+
+def test_a_copied_path_dependency_is_in_the_next_release_as_it_is_then(make_site: SiteFactory) -> None:
+    site = make_site(kind="path", editable=False)
+    site.releaser("update", check=0)
+    first = site.live_id()
+    module = site.common_library / "src" / "common_lib" / "__init__.py"
+    module.write_text("MARK = 'changed, under the same version'\n", encoding="utf-8")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert file_of(site, "common_lib").is_relative_to(site.link.resolve())
+    assert files_that_mention(SCRATCH, site.state_dir / "releases") == []
+    assert site.python("import common_lib; print(common_lib.MARK)") == "changed, under the same version"
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+    assert site.python("import common_lib; print(hasattr(common_lib, 'MARK'))") == "False"
+    for name, text in common_library("1.2.0").items():
+        (site.common_library / name).write_text(text, encoding="utf-8")
+    report = site.json("update")  # a new version is reason enough
+    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("common-lib", "1.0.0", "1.2.0")]
+    assert site.live_version("common-lib") == "1.2.0"
 
 
 @pytest.mark.parametrize(("ignored", "flat_index"), [(True, False), (False, True)])
@@ -168,14 +145,11 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(
         site.commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
         site.push()
         assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
-    site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     assert report["result"] == "activated", report
     assert site.live_version("alpha") == "1.1.0"
     assert changed_files(site) == {"uv.lock"}
-    site.releaser("rollback", check=0)
-    assert site.live_version("alpha") == "1.0.0"
 
 
 def test_the_live_environment_may_lie_elsewhere(make_site: SiteFactory) -> None:
@@ -191,7 +165,10 @@ def test_a_live_environment_that_git_does_not_ignore_is_no_uncommitted_work(make
     site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
     (site.link / ".gitignore").unlink()  # uv puts it there, but not every program that makes environments
     assert site.git("status", "--porcelain") == "?? env/"
-    there_and_back(site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
 
 
 # Releases on a file system on which copies can share blocks: uv clones what it installs, unless it is told to copy

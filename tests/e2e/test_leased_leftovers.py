@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.e2e.scenes import eventually
 
@@ -17,11 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.sites import SampleSite, SiteFactory
-
-
-@pytest.fixture
-def site(make_site: SiteFactory) -> SampleSite:
-    return make_site.adopted("1.1.0")
 
 
 @contextmanager
@@ -67,15 +60,20 @@ def leave_half_deleted(site: SampleSite) -> Path:
     return copy_of_live(site, ".doomed-20250103T000000Z")
 
 
-@pytest.mark.parametrize("leave", [leave_unsealed, leave_candidate, leave_half_deleted])
-def test_it_stays_until_nobody_uses_it(site: SampleSite, leave: object) -> None:
-    assert callable(leave)
-    place = leave(site)
-    with running_on(place):
+def test_it_stays_until_nobody_uses_it(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    places = [leave(site) for leave in (leave_unsealed, leave_candidate, leave_half_deleted)]
+    with ExitStack() as running:
+        for place in places:
+            running.enter_context(running_on(place))
         site.releaser("pin", site.live_id(), check=0)
         site.releaser("update", check=0)
-        assert (place / "venv" / "bin" / "python").exists()
-        assert (place / "uv.lock").exists()
-    if leave is leave_candidate:  # it is a release like any other by now, that went nowhere
-        return
-    eventually(lambda: site.releaser("pin", site.live_id(), check=0) and not place.exists(), "the deletion")
+        for place in places:
+            assert (place / "venv" / "bin" / "python").exists(), place
+            assert (place / "uv.lock").exists(), place
+    unsealed, _, half_deleted = places  # the candidate is a release like any other by now, that went nowhere
+    left = (unsealed, half_deleted)
+    eventually(
+        lambda: site.releaser("pin", site.live_id(), check=0) and not any(place.exists() for place in left),
+        "the deletion",
+    )

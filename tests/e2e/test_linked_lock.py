@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import changed_files, silent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -21,24 +20,24 @@ def link_lock(site: SampleSite, target: Path) -> None:
 
 def test_an_update_and_a_rollback_write_to_what_it_leads_to(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
-    target = site.path / "locks" / "site.lock"
+    target, link = site.path / "locks" / "site.lock", site.path / "uv.lock"
     link_lock(site, target)
-    (site.path / "uv.lock").unlink()
-    (site.path / "uv.lock").symlink_to("locks/site.lock")
-    site.commit("Keep the lock elsewhere")
-    site.push()
-    before = site.lock_text()
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert (site.path / "uv.lock").is_symlink()
-    assert 'version = "1.1.0"' in target.read_text(encoding="utf-8")
-    assert changed_files(site) == {"locks/site.lock"}
-    assert (site.git("status", "--porcelain"), site.head()) == ("", site.remote_head())
+    for number, way in enumerate((Path("locks/site.lock"), target), 1):
+        link.unlink()
+        link.symlink_to(way)
+        site.commit(f"Keep the lock elsewhere, {number}")
+        site.push()
+        version = f"1.{number}.0"
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        assert link.is_symlink()
+        assert f'version = "{version}"' in target.read_text(encoding="utf-8")
+        assert changed_files(site) == {"locks/site.lock"}
+        assert (site.git("status", "--porcelain"), site.head()) == ("", site.remote_head())
     silent(site.releaser("update"))
-    site.releaser("rollback", check=0)
-    assert (site.path / "uv.lock").is_symlink()
-    assert target.read_text(encoding="utf-8") == before
+    site.releaser("rollback", "--keep-code", check=0)
+    assert link.is_symlink()
+    assert 'version = "1.1.0"' in target.read_text(encoding="utf-8")
     assert site.git("status", "--porcelain") == ""
 
 

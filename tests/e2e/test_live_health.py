@@ -30,6 +30,7 @@ def asks(url: str, **settings: str) -> dict[str, str]:
 def test_a_site_that_is_down_is_told_before_anything_is_built(make_site: SiteFactory, dead_port: int) -> None:
     site = due(make_site)
     before, releases = site.snapshot(), states(site)
+    site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update", check=3, env=asks(f"http://127.0.0.1:{dead_port}/"))
     assert report["result"] == "refused"
     assert report["headline"].startswith(
@@ -37,37 +38,31 @@ def test_a_site_that_is_down_is_told_before_anything_is_built(make_site: SiteFac
     )
     assert "--force" in report["problems"][0]
     assert "build" not in steps(report)
-    assert (site.snapshot(), states(site)) == (before, releases)
+    assert (site.snapshot(), states(site)) == (before, releases), "commits of a refused update are not in the checkout"
     assert len(site.outbox_mails()) == 1
 
 
-def test_a_check_that_is_wrong_is_told_before_anything_is_built(make_site: SiteFactory) -> None:
-    site = due(make_site)
-    head = site.head()
-    site.push_from_elsewhere({"notes.txt": "news"})
-    with web_site(answers(200)) as web:
-        for settings, said in (
-            ({"health_text": "welcome"}, "answered 200, but 'welcome' is not in the page"),
-            ({"health_status": "204"}, "answered 200 OK, where 204 was expected"),
-        ):
-            report = site.json("update", check=3, env=asks(web.url, **settings))
-            assert f"{web.url} {said}" in report["headline"]
-            assert "health_check" in report["problems"][0]
-    assert site.live_version("alpha") == "1.0.0"
-    assert site.head() == head, "commits of a refused update are not in the checkout"
-    assert not (site.path / "notes.txt").exists()
-
-
 def test_with_force_it_goes_on_and_may_be_the_cure(make_site: SiteFactory) -> None:
-    """What is live may be the very reason why the site is down."""
+    """What is live may be the very reason why the site is down; or the check is wrong."""
     site = due(make_site)
+    with web_site(answers(200)) as web:
+        wrong = asks(web.url, health_text="welcome")
+        report = site.json("update", check=3, env=wrong)
+        assert f"{web.url} answered 200, but 'welcome' is not in the page" in report["headline"]
+        assert "health_check" in report["problems"][0]
     code = "import alpha, sys; sys.exit('ill' if alpha.__version__ == '1.0.0' else 0)"
     check = asks(f'python -c "{code}"')
-    assert "ill" in site.json("update", check=3, env=check)["problems"][0]
+    for force in (False, True):
+        told = site.releaser("update", "--dry-run", *(["--force"] if force else []), check=0, env=check)
+        said = "it would be refused: the live site fails its health check" in told.stdout + told.stderr
+        assert said is not force
     report = site.json("update", "--force", check=0, env=check)
     assert step(report, "live health check")["status"] == "warning"
     assert any("the live site fails its health check" in problem for problem in report["problems"])
     assert site.live_version("alpha") == "1.1.0"
+    with web_site(answers(500)) as web:
+        silent(site.releaser("update", env=asks(web.url)))
+        assert web.asked == 0, "on a quiet night nothing is asked"
 
 
 def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
@@ -90,19 +85,13 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
     assert step(report, "live health check")["status"] == "warning"
 
 
-def test_on_a_quiet_night_nothing_is_asked(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("update", check=0)
-    with web_site(answers(500)) as web:
-        silent(site.releaser("update", env=asks(web.url)))
-        assert web.asked == 0
-
-
 def test_a_damaged_release_is_repaired_and_the_illness_is_told(make_site: SiteFactory) -> None:
     """Also if nothing at all can run on it."""
-    site = due(make_site)
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", settings=IMPATIENT)
+    live = site.live_id()
     (site.link.resolve() / "bin" / "python").unlink()
+    site.releaser("prune", check=0)
+    assert site.live_id() == live, "nothing goes to an earlier release for that"
     site.releaser("update", check=0, env=asks('python -c "import alpha"'))
     assert site.live_version("alpha") == "1.1.0"
     (site_packages,) = site.link.resolve().glob("lib/python*/site-packages")
@@ -134,11 +123,3 @@ def test_a_site_without_a_venv_need_not_run_yet(make_site: SiteFactory) -> None:
         site.releaser("check", check=0, env=asks("false"))
         site.releaser("init", check=0, env=asks(web.url))
         assert web.asked == 1  # after the flip
-
-
-def test_a_dry_run_says_that_it_would_be_refused(make_site: SiteFactory) -> None:
-    site = due(make_site)
-    told = site.releaser("update", "--dry-run", check=0, env=asks("false"))
-    assert "it would be refused: the live site fails its health check" in told.stdout + told.stderr
-    told = site.releaser("update", "--dry-run", "--force", check=0, env=asks("false"))
-    assert "refused" not in told.stdout + told.stderr

@@ -18,11 +18,7 @@ from tests.support.sites import SampleSite, SiteFactory
 
 @pytest.fixture
 def three(make_site: SiteFactory) -> list[SampleSite]:
-    sites = [make_site("one", outer="a", venv=True), make_site("two", outer="b", venv=True)]
-    sites.append(make_site("three", outer="c", venv=True))
-    for site in sites:
-        site.releaser("init", check=0)
-    return sites
+    return [make_site.adopted(name=name, outer=outer) for name, outer in (("one", "a"), ("two", "b"), ("three", "c"))]
 
 
 def sites_file(sites: Sequence[SampleSite], *, first: Sequence[SampleSite] = (), more: str = "") -> Path:
@@ -68,6 +64,9 @@ def test_one_site_that_fails_stops_no_other_and_the_worst_comes_first(three: lis
     assert [*shown] == ["two", "one", "three"]
     assert shown["one"]["answer"]["live"] == one.live_id()
     assert "pyproject.toml" in " ".join(shown["two"]["answer"]["problems"])
+    page = one.outer.parent / "sites.html"
+    releaser(one, "report", "--sites", file, "--html", page, check=0)
+    assert page.read_text().index(str(two.path)) < page.read_text().index(str(one.path))
     told = releaser(one, "list", "--sites", file, check=0).stdout
     assert told.startswith(f"{one.path}:")
     assert one.live_id() in told
@@ -77,24 +76,49 @@ def test_what_fails_on_a_site_that_goes_first_waits_on_the_others(three: list[Sa
     one, two, last = three
     file = sites_file(three, first=[one])
     one.publish("alpha", "1.1.0", broken="import")
-    two.publish("alpha", "1.1.0")
-    last.publish("beta", "1.1.0")
+    for site in (two, last):
+        site.publish("alpha", "1.1.0")
+        site.publish("beta", "1.1.0")
+    pyproject = (last.path / "pyproject.toml").read_text()
+    last.commit("Need the newest alpha", {"pyproject.toml": pyproject.replace('["alpha"', '["alpha>=1.1"')})
     found = answers(one, "update", "--sites", file, check=5)
-    said = f"it waits, as {one.path}, which goes first, has failed with alpha 1.1.0"
-    assert (found["two"]["waits"], found["two"]["exit_code"]) == (said, 0)
-    assert found["three"]["answer"]["result"] == "activated"
+    assert found["two"]["waits"] == f"alpha 1.1.0 waits for {one.path}, which failed first"
+    assert [(held["name"], held["by"]) for held in found["two"]["answer"]["held_back"]] == [("alpha", "first")]
+    whole = f"it waits, as {one.path}, which goes first, has failed with alpha 1.1.0"  # for nothing goes without it
+    assert (found["three"]["waits"], found["three"]["answer"]["result"]) == (whole, "unchanged")
+    assert [(site.live_version("alpha"), site.live_version("beta")) for site in (two, last)] == [
+        ("1.0.0", "1.1.0"),
+        ("1.0.0", "1.0.0"),
+    ]
     again = answers(one, "update", "--sites", file, "--group", "nobody's", check=0)
     assert [*again] == ["one"]
     again = answers(one, "update", "--sites", file, check=0)  # nothing is tried again there, and nothing is forgotten
-    assert (again["one"]["answer"]["result"], again["two"]["waits"]) == ("unchanged", said)
-    assert (two.live_version("alpha"), last.live_version("beta")) == ("1.0.0", "1.1.0")
+    assert (again["one"]["answer"]["result"], again["three"]["waits"]) == ("unchanged", whole)
+    assert (last.json("status")["last_success"], two.json("status")["last_success"] is None) == (None, False)
+    assert again["two"]["answer"]["headline"] == "everything is up to date"
+    assert again["two"]["waits"] == found["two"]["waits"]
+    assert [site.json("status")["left_out"] for site in (two, last)] == [found["two"]["waits"], whole]
+    kept = [{one["name"]: one["kept_by"] for one in site.json("outdated")}["alpha"] for site in (two, last)]
+    assert [({one["by"] for one in every}, str(one.path) in str(every)) for every in kept] == [({"first"}, True)] * 2
+    last.push()
+    last.releaser("update", check=0)  # by itself, it waits for nobody
+    assert last.json("status")["left_out"] == ""
+    assert last.live_version("alpha") == "1.1.0"
+
+
+def test_what_no_update_of_many_sites_has_said_is_refused(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    before = site.live_id()
+    site.publish("alpha", "1.2.0")
+    for given in ("x", '[{"site": "/srv", "versions": [["alpha", "1; rm"]]}]'):
+        assert "RELEASER_DOUBTS" in site.releaser("update", env={"RELEASER_DOUBTS": given}, check=3).stderr
+    assert site.live_id() == before
 
 
 def test_an_interrupt_ends_every_run_and_says_what_came_of_the_others(make_site: SiteFactory) -> None:
-    one = make_site("one", outer="a", venv=True)
-    two = make_site("two", outer="b", venv=True, settings={"test_command": ["sleep", "60"], "culprits": "off"})
+    one = make_site.adopted(name="one", outer="a")
+    two = make_site.adopted(name="two", outer="b", settings={"test_command": ["sleep", "60"], "culprits": "off"})
     for site in (one, two):
-        site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
     words = [str(console_script()), "update", "--sites", str(sites_file([one, two])), "--json"]
     with subprocess.Popen(words, cwd="/", env=one.environment(), stdout=subprocess.PIPE, text=True) as process:

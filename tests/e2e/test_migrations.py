@@ -74,9 +74,8 @@ def refused(site: SampleSite) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.story
-def test_what_is_not_applied_is_reported_and_the_release_goes_live(reporting: Migrating) -> None:
-    site = reporting.site
+def test_what_is_not_applied_is_reported_once_and_a_rollback_names_what_it_leaves(reporting: Migrating) -> None:
+    site, first = reporting.site, reporting.site.live_id()
     reporting.publish()
     report = site.json("update")
     assert report["result"] == "activated"
@@ -90,6 +89,25 @@ def test_what_is_not_applied_is_reported_and_the_release_goes_live(reporting: Mi
     assert NEW in body(site)
     assert reporting.database.read_text(encoding="utf-8") == ""
 
+    site.publish("beta", "1.1.0")
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "refuse"})
+    assert (report["problems"], report["migrations"]) == ([], [])
+    assert step(report, "migrations")["detail"] == f"not applied before this update either: {NEW}"
+    before = site.live_id()
+    reporting.migrate(NEW)
+    site.publish("beta", "1.2.0")
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "refuse"})
+    assert (report["problems"], report["migrations"]) == ([], [])
+    assert step(report, "migrations")["detail"] == "all are applied"
+    site.publish("beta", "1.3.0")
+    assert "migrations" not in steps(site.json("update", env={"RELEASER_MIGRATIONS": "off"}))
+
+    reporting.migrate("removed.0001_long_ago")
+    assert rolled_back(site) == "this release has all that are applied"
+    assert rolled_back(site, first) == f"applied, and not in this release: {NEW}"
+    reporting.database.unlink()
+    assert rolled_back(site, before).startswith("unknown, because a database does not answer: default: ")
+
 
 def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(reporting: Migrating) -> None:
     site = reporting.site
@@ -100,23 +118,6 @@ def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(report
     assert site.live_version("alpha") == "1.1.0"
     assert any(f"migrations of this release are not applied: {NEW}" in problem for problem in report["problems"])
     assert reporting.database.read_text(encoding="utf-8") == ""
-
-
-def test_what_was_not_applied_before_or_is_applied_is_not_this_updates_doing(reporting: Migrating) -> None:
-    site = reporting.site
-    reporting.publish()
-    site.json("update")
-    site.publish("beta", "1.1.0")
-    report = site.json("update", env={"RELEASER_MIGRATIONS": "refuse"})
-    assert (report["problems"], report["migrations"]) == ([], [])
-    assert step(report, "migrations")["detail"] == f"not applied before this update either: {NEW}"
-    reporting.migrate(NEW)
-    site.publish("beta", "1.2.0")
-    report = site.json("update", env={"RELEASER_MIGRATIONS": "refuse"})
-    assert (report["problems"], report["migrations"]) == ([], [])
-    assert step(report, "migrations")["detail"] == "all are applied"
-    site.publish("beta", "1.3.0")
-    assert "migrations" not in steps(site.json("update", env={"RELEASER_MIGRATIONS": "off"}))
 
 
 def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
@@ -132,8 +133,9 @@ def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
     assert site.head() == commit  # where it is again, after the live release was asked
 
 
-@pytest.mark.story
-def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(refusing: Migrating) -> None:
+def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_on_by_itself(
+    refusing: Migrating,
+) -> None:
     site = refusing.site
     refusing.publish()
     report = refused(site)
@@ -147,27 +149,29 @@ def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(ref
     assert NEW in body(site)
     before, releases = site.snapshot(), states(site)
     assert releases[report["release"]] == "failed"
-    for _ in range(2):
-        silent(site.releaser("update"))
+    silent(site.releaser("update"))
     assert (site.snapshot(), states(site), len(site.outbox_mails())) == (before, releases, 1)
-
-
-def test_a_release_that_waits_is_not_quarantined_and_goes_on_by_itself(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    release = refused(site)["release"]
     status = site.json("status")
     assert status["quarantined"] == []
     (entry,) = status["waiting"]
-    assert (entry["release"], entry["migrations"]) == (release, [NEW])
-    assert f"waiting: candidate {release}: migrations are not applied: {NEW}" in site.releaser("status").stdout
+    assert (entry["release"], entry["migrations"]) == (report["release"], [NEW])
+    assert f"waiting: candidate {entry['release']}: migrations are not applied: {NEW}" in site.releaser("status").stdout
+
+    refusing.publish("1.2.0", "0002_price", "0003_tax")  # another candidate is told of again
+    assert refused(site)["migrations"] == [NEW, "alpha.0003_tax"]
+    assert len(site.outbox_mails()) == 2
     refusing.database.unlink()
     silent(site.releaser("update"))  # while the database is away it goes on waiting
-    refusing.database.write_text(f"{NEW}\n", encoding="utf-8")
+    refusing.database.write_text(f"{NEW}\nalpha.0003_tax\n", encoding="utf-8")
     assert site.json("update")["result"] == "activated"
-    assert site.live_version("alpha") == "1.1.0"
+    assert site.live_version("alpha") == "1.2.0"
     assert site.json("status")["waiting"] == []
     silent(site.releaser("update"))
+
+    refusing.publish("1.3.0", "0002_price", "0003_tax", "0004_name")
+    refused(site)
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})  # nobody refuses any more
+    assert (report["result"], report["migrations"]) == ("activated", ["alpha.0004_name"])
 
 
 def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
@@ -227,17 +231,6 @@ def test_commits_whose_migrations_are_applied_after_a_pull_by_hand_go_live(refus
     silent(site.releaser("update"))
 
 
-def test_another_candidate_is_told_of_again(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    refused(site)
-    refusing.publish("1.2.0", "0002_price", "0003_tax")
-    assert refused(site)["migrations"] == [NEW, "alpha.0003_tax"]
-    assert len(site.outbox_mails()) == 2
-    report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})  # nobody refuses any more
-    assert (report["result"], report["migrations"]) == ("activated", [NEW, "alpha.0003_tax"])
-
-
 def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, tmp_path: Path) -> None:
     (tmp_path / "database").touch()
     settings = SETTINGS.format(database=str(tmp_path / "database"), migrations=("0001_first",))
@@ -248,29 +241,13 @@ def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, t
     assert report["migrations"] == ["site.0001_first"]
 
 
-def rolled_back(site: SampleSite) -> str:
+def rolled_back(site: SampleSite, *words: str) -> str:
     """Roll back, and return what is said of migrations."""
-    report = site.json("rollback")
+    report = site.json("rollback", *words)
     assert report["result"] == "activated"
     detail = str(step(report, "migrations")["detail"])
     assert ("were not undone" in str(report["problems"])) is ("not in this release" in detail)
     return detail
-
-
-def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrating) -> None:
-    site = reporting.site
-    site.publish("beta", "1.1.0")
-    site.json("update")
-    reporting.migrate("removed.0001_long_ago")
-    assert rolled_back(site) == "this release has all that are applied"
-
-
-def test_a_rollback_names_what_is_applied_of_an_app_that_only_the_left_release_has(reporting: Migrating) -> None:
-    site = reporting.site
-    reporting.publish()
-    site.json("update")
-    reporting.migrate(NEW, "removed.0001_long_ago")
-    assert rolled_back(site) == f"applied, and not in this release: {NEW}"
 
 
 def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
@@ -282,14 +259,6 @@ def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier
     reporting.migrate("site.0001_begin")
     sick.touch()
     assert rolled_back(site) == "applied, and not in this release: site.0001_begin"
-
-
-def test_a_rollback_says_that_a_database_cannot_be_asked(reporting: Migrating) -> None:
-    site = reporting.site
-    reporting.publish()
-    site.json("update")
-    reporting.database.unlink()
-    assert rolled_back(site).startswith("unknown, because a database does not answer: default: ")
 
 
 # `manage.py check --deploy` as a part of the gate, on a site that stands in for Django
@@ -319,19 +288,12 @@ def test_it_is_run_before_the_tests_and_passes(make_site: SiteFactory) -> None:
     assert shown.rstrip().endswith("OK")
 
 
-def test_nobody_asks_for_it_by_default(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    site.write_dotenv()
-    site.publish("alpha", "1.1.0", broken="check")
-    assert site.json("update")["result"] == "activated"
-    assert site.manage_runs("check") == []
-
-
 def test_a_site_that_failed_before_is_tried_again_once_it_passes(make_site: SiteFactory) -> None:
     site = adopted(make_site, packages={"alpha": "1.0.0", "beta": "1.0.0"})
     site.write_dotenv()
     site.publish("beta", "1.1.0", broken="check")
     site.json("update")
+    assert site.manage_runs("check") == [], "nobody asks for it by default"
     site.write_dotenv(ON)
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=5)

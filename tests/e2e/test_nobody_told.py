@@ -42,7 +42,7 @@ def sent(site: SampleSite) -> tuple[str, str]:
 
 @pytest.mark.story
 def test_without_a_mail_server_the_local_sendmail_is_used(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, dotenv=BY_SENDMAIL)
+    site = make_site.adopted(dotenv=BY_SENDMAIL)
     env = sendmail(site)
     site.publish("alpha", "1.1.0")
     report = site.json("update", env=env)
@@ -55,8 +55,10 @@ def test_without_a_mail_server_the_local_sendmail_is_used(make_site: SiteFactory
 
 
 def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, dotenv=BY_SENDMAIL)
+    site = make_site.adopted(dotenv=BY_SENDMAIL)
     env = sendmail(site, status=75)
+    answer = json.loads(site.releaser("test-mail", "--json", env=env, check=7).stdout)
+    assert (answer["sent"], "did not take" in answer["problem"]) == (False, True)
     site.publish("alpha", "1.1.0")
     report = site.json("update", env=env, check=7)
     (problem,) = report["problems"]
@@ -91,33 +93,16 @@ def test_a_sendmail_elsewhere_and_none_at_all(make_site: SiteFactory) -> None:
     site.releaser("test-mail", check=3)
 
 
-class TestTestMail:
-    """`releaser test-mail` shows whether a mail gets through."""
-
-    @pytest.mark.story
-    def test_it_says_where_it_went(self, make_site: SiteFactory) -> None:
-        site = make_site(dotenv={**BY_SENDMAIL, "RELEASER_UPDATER_ADMINS": '["team@example.org"]'})
-        finished = site.releaser("test-mail", env=sendmail(site), check=0)
-        words, mail = sent(site)
-        assert words.split()[4:] == ["ada@example.org", "team@example.org"]
-        assert f"sent to ada@example.org, team@example.org by {site.outer / 'bin' / 'sendmail'}" in finished.stderr
-        assert str(site.path) in mail.replace("=\n", "")
-
-    def test_a_mail_that_is_not_taken_is_a_failure(self, make_site: SiteFactory) -> None:
-        site = make_site(dotenv=BY_SENDMAIL)
-        env = sendmail(site, status=1)
-        finished = site.releaser("test-mail", env=env, check=7)
-        assert "did not take the mail" in finished.stderr
-        answer = json.loads(site.releaser("test-mail", "--json", env=env, check=7).stdout)
-        assert (answer["sent"], "did not take" in answer["problem"]) == (False, True)
-
-    @pytest.mark.usefixtures("no_sendmail")
-    def test_without_any_way_to_send_it(self, make_site: SiteFactory) -> None:
-        site = make_site(dotenv=BY_SENDMAIL)
-        assert "smtp_host" in site.releaser("test-mail", check=3).stderr
-
-
 @pytest.mark.story
+def test_a_mail_to_try_it_says_where_it_went(make_site: SiteFactory) -> None:
+    site = make_site(dotenv={**BY_SENDMAIL, "RELEASER_UPDATER_ADMINS": '["team@example.org"]'})
+    finished = site.releaser("test-mail", env=sendmail(site), check=0)
+    words, mail = sent(site)
+    assert words.split()[4:] == ["ada@example.org", "team@example.org"]
+    assert f"sent to ada@example.org, team@example.org by {site.outer / 'bin' / 'sendmail'}" in finished.stderr
+    assert str(site.path) in mail.replace("=\n", "")
+
+
 def test_a_run_goes_to_webhook_service_and_ping_and_fails_with_none_of_them(make_site: SiteFactory) -> None:
     pytest.importorskip("apprise")
     got: list[tuple[str, bytes]] = []
@@ -163,33 +148,34 @@ def no_sendmail() -> None:
     require(not any(map(os.path.exists, ("/usr/sbin/sendmail", "/usr/lib/sendmail"))), "a host without sendmail")
 
 
-class TestWarning:
-    """`check` and `init` say it; neither fails for it."""
+# `check` and `init` say it; neither fails for it
 
-    @pytest.mark.usefixtures("no_sendmail")
-    @pytest.mark.parametrize("command", ["check", "init"])
-    def test_no_way_to_send_a_mail(self, make_site: SiteFactory, command: str) -> None:
-        site = make_site(venv=True, dotenv=BY_SENDMAIL)
+
+@pytest.mark.usefixtures("no_sendmail")
+def test_no_way_to_send_a_mail_is_said(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, dotenv=BY_SENDMAIL)
+    assert "smtp_host" in site.releaser("test-mail", check=3).stderr
+    for command in ("check", "init"):
         finished = site.releaser(command, check=0)
         assert "smtp_host is not set, and this host has no sendmail" in finished.stderr
         assert "releaser test-mail" in finished.stderr
 
-    def test_nobody_is_set(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True, dotenv={**BY_SENDMAIL, "ADMINS_JSON": None})
-        env = sendmail(site)
-        assert "ADMINS_JSON" in site.releaser("test-mail", env=env, check=3).stderr
-        finished = site.releaser("check", "--json", env=env, check=0)
-        assert "nobody is told if an update fails" in finished.stderr
-        (warning,) = json.loads(finished.stdout)["warnings"]
-        assert "ADMINS_JSON" in warning
-        assert any("ADMINS_JSON" in one for one in site.json("init", env=env)["problems"])
 
-    def test_where_all_is_well_nothing_is_said(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True, dotenv=BY_SENDMAIL)
-        env = sendmail(site)
-        assert "nobody" not in site.releaser("check", env=env, check=0).stderr
-        assert site.json("check", env=env)["warnings"] == []
-        assert site.json("init", env=env)["problems"] == []
+@pytest.mark.parametrize("somebody", [True, False])
+def test_it_is_said_if_nobody_is_set(make_site: SiteFactory, *, somebody: bool) -> None:
+    site = make_site(venv=True, dotenv=BY_SENDMAIL if somebody else {**BY_SENDMAIL, "ADMINS_JSON": None})
+    env = sendmail(site)
+    finished = site.releaser("check", "--json", env=env, check=0)
+    warnings = json.loads(finished.stdout)["warnings"]
+    problems = site.json("init", env=env)["problems"]
+    if somebody:
+        assert ("nobody" in finished.stderr, warnings, problems) == (False, [], [])
+    else:
+        assert "ADMINS_JSON" in site.releaser("test-mail", env=env, check=3).stderr
+        assert "nobody is told if an update fails" in finished.stderr
+        (warning,) = warnings
+        assert "ADMINS_JSON" in warning
+        assert any("ADMINS_JSON" in one for one in problems)
 
 
 # A run that is ended while its mail is being sent: the mail is kept, and the next run sends the very same one
@@ -222,28 +208,25 @@ def see_them_sent(site: SampleSite, server: MailServer, *, count: int) -> None:
     assert site.outbox_mails() == []
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_a_mail_survives_the_end_of_its_run(
-    make_site: SiteFactory, smtp_server: MailServer, by: signal.Signals
-) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    status, said = end_while_mailing(site, by)
-    assert site.live_version("alpha") == "1.1.0"
-    if by != signal.SIGKILL:
-        assert status == 7, said
-        assert "interrupted while mails were being sent" in said
-        run = site.json("history")[0]
-        assert (run["command"], run["result"], run["exit_code"]) == ("update", "activated", 7)
-    see_them_sent(site, smtp_server, count=1)
-
-
-def test_mails_that_wait_are_not_lost_by_the_end_of_a_run(
+def test_a_mail_survives_the_end_of_its_run_and_so_do_those_that_wait(
     make_site: SiteFactory, dead_port: int, smtp_server: MailServer
 ) -> None:
     site = make_site.adopted(dotenv=mail_settings(dead_port))
-    for version in ("1.1.0", "1.2.0"):
-        site.publish("alpha", version)
-        site.releaser("update", check=7)
-    end_while_mailing(site, signal.SIGTERM)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    site.publish("alpha", "1.2.0")
+    status, said = end_while_mailing(site, signal.SIGTERM)
+    assert site.live_version("alpha") == "1.2.0"
+    assert status == 7, said
+    assert "interrupted while mails were being sent" in said
+    run = site.json("history")[0]
+    assert (run["command"], run["result"], run["exit_code"]) == ("update", "activated", 7)
     see_them_sent(site, smtp_server, count=2)
+
+
+def test_a_mail_survives_a_kill_of_its_run(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    end_while_mailing(site, signal.SIGKILL)
+    assert site.live_version("alpha") == "1.1.0"
+    see_them_sent(site, smtp_server, count=1)

@@ -28,12 +28,11 @@ def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
     return [(keeper["by"], keeper["reason"]) for keeper in asked(site)[name]["kept_by"]]
 
 
-@pytest.mark.parametrize("venv", [True, False])
 @pytest.mark.story
 def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_that_is_said(
-    make_site: SiteFactory, venv: bool
+    make_site: SiteFactory,
 ) -> None:
-    site = make_site(venv=venv)
+    site = make_site()
     site.publish("alpha", "1.1.0")
     assert asked(site) == {"alpha": {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
@@ -44,82 +43,51 @@ def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_t
     assert (said.stdout, said.stderr) == ("", "everything is at its newest version\n")
 
 
-# Constraints
-
-
-TWO = {"alpha": "1.0.0", "beta": "1.0.0"}
-BY_BETA = [("constraint", "beta 1.0.0 asks for alpha<1.1")]
-CONSTRAINTS: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {  # options of the site, what keeps alpha 1.1.0
-    "of the project": (
-        {"dependencies": ["alpha<1.1,>=1", "beta"]},
-        [("constraint", "the project asks for alpha<1.1,>=1")],
-    ),
-    "of another package": ({"packages": TWO, "requires": {"beta": ["alpha<1.1; python_version>'3'"]}}, BY_BETA),
-    "for another machine, or an extra that nobody wants": (
-        {
-            "packages": TWO,
-            "requires": {
-                "beta": ["alpha<1.1; sys_platform=='win32' and python_version<'3'", "alpha<1.1; extra=='old'"]
-            },
-        },
-        [],
-    ),
-    "of an extra that somebody wants": (
-        {
-            "packages": TWO,
-            "dependencies": ["alpha", "beta[old]"],
-            "requires": {"beta": ["alpha<1.1; extra=='old'"]},
-        },
-        BY_BETA,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CONSTRAINTS)
-def test_a_constraint_is_named_with_whose_it_is(make_site: SiteFactory, name: str) -> None:
-    options, keepers = CONSTRAINTS[name]
-    site = make_site(venv=True, **options)
-    site.publish("alpha", "1.1.0")
-    assert kept_by(site, "alpha") == keepers
-    said = site.releaser("outdated", check=0).stdout
-    assert all(f"constraint\n    {reason}\n" in said for _, reason in keepers)
-    if keepers == BY_BETA:  # until the next update lifts it
-        site.publish("beta", "1.1.0", requires=["alpha<2"])
-        assert kept_by(site, "alpha") == []
-
-
-def test_what_the_project_tells_uv_is_a_constraint_and_hides_nothing(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]", '[tool.uv]\nconstraint-dependencies = ["alpha<1.1"]'))
-    site.uv("lock", "--quiet")
-    site.publish("alpha", "1.1.0")
-    assert kept_by(site, "alpha") == [("constraint", "the project (constraint-dependencies) asks for alpha<1.1")]
-
-
-def test_a_constraint_of_what_is_not_installed_is_told_without_a_name(make_site: SiteFactory) -> None:
+def test_a_constraint_is_named_with_whose_it_is(make_site: SiteFactory) -> None:
+    """Those for another machine, or an extra that nobody wants, keep nothing."""
+    names = ("alpha", "boss", "carl", "dora", "emil", "finn", "gina", "high")
+    other_machine = "dora<1.1; sys_platform=='win32' and python_version<'3'"
     site = make_site(
-        packages={"alpha": "1.0.0", "beta": "1.0.0"},
-        dependencies=["alpha"],
-        requires={"beta": ["alpha<1.1"]},
-        groups={"local": [], "prod": ["beta"]},
         venv=True,
+        packages=dict.fromkeys(names, "1.0.0"),
+        dependencies=["alpha<1.1,>=1", "boss[old]", "carl", "dora", "emil", "finn", "gina"],
+        requires={
+            "boss": ["carl<1.1; python_version>'3'", other_machine, "dora<1.1; extra=='new'", "emil<1.1; extra=='old'"],
+            "high": ["gina<1.1"],
+        },
+        groups={"local": [], "prod": ["high"]},
     )
-    site.publish("alpha", "1.1.0")
-    ((by, reason),) = kept_by(site, "alpha")
-    assert (by, "1.0.0" in reason) == ("constraint", True)
+    site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]", '[tool.uv]\nconstraint-dependencies = ["finn<1.1"]'))
+    site.uv("lock", "--quiet")
+    for name in ("alpha", "carl", "dora", "emil", "finn", "gina"):
+        site.publish(name, "1.1.0")
+    found = {name: [(keeper["by"], keeper["reason"]) for keeper in one["kept_by"]] for name, one in asked(site).items()}
+    ((by, reason),) = found.pop("gina")
+    assert (by, "1.0.0" in reason) == ("constraint", True), "of what is not installed, it is told without a name"
+    assert found == {
+        "alpha": [("constraint", "the project asks for alpha<1.1,>=1")],
+        "carl": [("constraint", "boss 1.0.0 asks for carl<1.1")],
+        "dora": [],
+        "emil": [("constraint", "boss 1.0.0 asks for emil<1.1")],
+        "finn": [("constraint", "the project (constraint-dependencies) asks for finn<1.1")],
+    }
+    assert "constraint\n    boss 1.0.0 asks for emil<1.1\n" in site.releaser("outdated", check=0).stdout
+    site.publish("boss", "1.1.0", requires=["carl<2"])
+    assert kept_by(site, "carl") == [], "the next update lifts it"
 
 
-# Python
-
-
-def test_a_version_for_a_newer_python_is_told_and_the_newest_for_this_one(make_site: SiteFactory) -> None:
-    site = make_site(dependencies=["alpha", "beta<1.2"], venv=True)
-    site.publish("alpha", "1.1.0")
-    site.publish("alpha", "2.0.0", requires_python=">=3.98")
-    site.publish("beta", "1.2.0")
-    site.publish("beta", "2.0.0", requires_python=">=3.98")
-    python = site.python("import platform; print(platform.python_version())")
+def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory) -> None:
+    packages = dict.fromkeys(("alpha", "beta", "old", "young"), "1.0.0")
+    dependencies = ["alpha", "beta<1.2", "old", "young"]
+    site = make_site(packages=packages, dependencies=dependencies, settings={"min_age": "7d"}, venv=True)
+    for name, version in (("alpha", "1.1.0"), ("beta", "1.2.0"), ("old", "1.1.0"), ("young", "1.1.0")):
+        site.publish(name, version)
+    for name in ("alpha", "beta"):
+        site.publish(name, "2.0.0", requires_python=">=3.98")
+    python, now = site.python("import platform; print(platform.python_version())"), datetime.now(UTC)
     with serving(site.index.path) as index:
+        index.uploaded["young", "1.1.0"] = now - timedelta(days=2, hours=1)
+        index.uploaded["old", "1.1.0"] = now - timedelta(days=8)
         from_server(site, index.url)
         found = asked(site)
     assert found["alpha"]["latest"] == found["beta"]["latest"] == "2.0.0"
@@ -130,6 +98,26 @@ def test_a_version_for_a_newer_python_is_told_and_the_newest_for_this_one(make_s
         {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.2.0 is the newest for it"},
         {"by": "constraint", "reason": "the project asks for beta<1.2"},
     ]
+    assert found["old"]["kept_by"] == []
+    ((by, reason),) = [(one["by"], one["reason"]) for one in found["young"]["kept_by"]]
+    assert by == "age"
+    assert "2 days" in reason
+    assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason
+
+
+def test_of_a_package_that_is_locked_twice_the_version_for_the_python_of_the_site_is_told(
+    make_site: SiteFactory,
+) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    site.publish("alpha", "2.0.0", requires_python=">=3.98")
+    (change,) = site.json("update")["changes"]
+    assert (change["old"], change["new"], change["bump"]) == ("1.0.0", "1.1.0", "minor")
+    assert site.lock_text().count('name = "alpha"\nversion') == 2
+    with serving(site.index.path) as index:
+        from_server(site, index.url)
+        found = asked(site)["alpha"]
+    assert (found["locked"], found["latest"], [one["by"] for one in found["kept_by"]]) == ("1.1.0", "2.0.0", ["python"])
 
 
 # What releaser itself keeps out
@@ -139,41 +127,31 @@ def by_whom(site: SampleSite, name: str = "alpha") -> list[str]:
     return [by for by, _ in kept_by(site, name)]
 
 
-def test_what_is_too_young_is_told_with_the_day_it_may_come_in(make_site: SiteFactory) -> None:
-    site = make_site(settings={"min_age": "7d"}, venv=True)
-    site.publish("alpha", "1.1.0")
-    site.publish("beta", "1.1.0")
-    with serving(site.index.path) as index:
-        now = datetime.now(UTC)
-        index.uploaded["alpha", "1.1.0"] = now - timedelta(days=2, hours=1)
-        index.uploaded["beta", "1.1.0"] = now - timedelta(days=8)
-        from_server(site, index.url)
-        found = asked(site)
-    assert found["beta"]["kept_by"] == []
-    ((by, reason),) = [(one["by"], one["reason"]) for one in found["alpha"]["kept_by"]]
-    assert by == "age"
-    assert "2 days" in reason
-    assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason
-
-
-@pytest.mark.story
-def test_what_somebody_holds_or_ignores_is_told(make_site: SiteFactory) -> None:
-    site = make_site(settings={"ignore": ["bet*"]}, venv=True)
+def test_everything_that_keeps_a_version_out_is_told(make_site: SiteFactory) -> None:
+    packages = {"alpha": "1.0.0", "beta": "1.0.0", "gamma": "1.0.0"}
+    settings = {"ignore": ["alpha", "bet*"], "upgrade": "patch"}
+    site = make_site(settings=settings, packages=packages, dependencies=["alpha<2", "beta", "gamma"], venv=True)
     site.releaser("init", check=0)
     site.releaser("hold", "alpha", "ask Ada first", check=0)
-    site.publish("alpha", "1.1.0")
-    site.publish("beta", "1.1.0")
-    ((by, reason),) = kept_by(site, "alpha")
-    assert by == "person"
-    assert reason.startswith("ask Ada first (held by hand since 20")
-    assert by_whom(site, "beta") == ["ignore"]
+    site.publish("alpha", "2.0.0")
+    site.publish("beta", "1.0.1")
+    site.publish("gamma", "1.0.9")
+    found = asked(site)
+    assert [one["by"] for one in found["alpha"]["kept_by"]] == ["constraint", "person", "ignore", "policy"]
+    assert found["alpha"]["kept_by"][1]["reason"].startswith("ask Ada first (held by hand since 20")
+    assert '`upgrade = "patch"`' in found["alpha"]["kept_by"][3]["reason"]
+    assert [one["by"] for one in found["beta"]["kept_by"]] == ["ignore"]
+    assert found["gamma"]["kept_by"] == []
     site.releaser("unhold", "alpha", check=0)
+    assert by_whom(site) == ["constraint", "ignore", "policy"]
+
+
+def test_what_was_backed_out_or_breaks_the_tests_is_told_until_something_else_is_there(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    site.releaser("rollback", check=0)
+    assert by_whom(site) == ["activation"]
+    site.publish("alpha", "1.2.0", broken=True)
     assert by_whom(site) == []
-
-
-def test_what_breaks_the_tests_is_told_until_the_code_that_they_touch_is_another(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0", broken=True)
     site.publish("beta", "1.1.0")
     site.releaser("update")
     assert by_whom(site) == ["tests"]
@@ -185,52 +163,22 @@ def test_what_breaks_the_tests_is_told_until_the_code_that_they_touch_is_another
     assert by_whom(site) == []
 
 
-def test_what_was_backed_out_is_told_until_something_newer_appears(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    site.releaser("rollback", check=0)
-    assert by_whom(site) == ["activation"]
-    site.publish("alpha", "1.2.0")
-    assert by_whom(site) == []
-
-
-def test_everything_that_keeps_a_version_out_is_told(make_site: SiteFactory) -> None:
-    site = make_site(settings={"ignore": ["alpha"], "upgrade": "patch"}, dependencies=["alpha<2", "beta"], venv=True)
-    site.releaser("init", check=0)
-    site.releaser("hold", "alpha", check=0)
-    site.publish("alpha", "2.0.0")
-    site.publish("beta", "1.0.9")
-    found = asked(site)
-    assert [one["by"] for one in found["alpha"]["kept_by"]] == ["constraint", "person", "ignore", "policy"]
-    assert '`upgrade = "patch"`' in found["alpha"]["kept_by"][3]["reason"]
-    assert found["beta"]["kept_by"] == []
-
-
 # What is asked, and of whom
 
 
-def test_a_pre_release_counts_only_for_what_is_locked_at_one(make_site: SiteFactory) -> None:
-    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0rc1"}, dependencies=["alpha", "beta>=1.0rc1"], venv=True)
+def test_what_no_index_has_is_named_and_hides_no_other(make_site: SiteFactory) -> None:
+    """A pre-release counts only for what is locked at one."""
+    packages = {"alpha": "1.0.0", "beta": "1.0rc1", "gamma": "1.0.0"}
+    site = make_site(kind="path", packages=packages, dependencies=["alpha", "beta>=1.0rc1", "gamma"], venv=True)
     site.publish("alpha", "2.0rc1")
     site.publish("beta", "1.0rc2")
+    site.publish("common-lib", "9.0.0")  # which comes from a directory
+    site.withdraw("gamma", "1.0.0")
     assert {name: one["latest"] for name, one in asked(site).items()} == {"beta": "1.0rc2"}
-
-
-def test_what_comes_from_a_directory_is_not_asked_about(make_site: SiteFactory) -> None:
-    site = make_site(kind="path", venv=True)
-    site.index.publish("common-lib", "9.0.0")
-    assert asked(site) == {}
+    said = site.releaser("outdated", check=0).stderr
+    assert "the index has no version of: gamma\n" in said
+    assert "common-lib" not in said
     assert "not checked, because no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr
-    assert "common-lib" not in site.releaser("outdated", check=0).stderr
-
-
-def test_a_package_that_the_index_has_lost_is_named_and_hides_no_other(make_site: SiteFactory) -> None:
-    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
-    site.publish("alpha", "1.1.0")
-    site.withdraw("beta", "1.0.0")
-    assert set(asked(site)) == {"alpha"}
-    assert "the index has no version of: beta\n" in site.releaser("outdated", check=0).stderr
 
 
 def test_each_package_is_asked_of_the_index_that_the_project_takes_it_from(make_site: SiteFactory) -> None:
@@ -259,14 +207,8 @@ def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory) -> 
     assert "live: " not in said.stderr
 
 
-def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    (site.path / "uv.lock").unlink()
-    assert "uv.lock" in site.releaser("outdated", check=3).stderr
-
-
-def test_settings_of_uv_that_cannot_be_read_are_named(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
+def test_what_uv_cannot_read_is_named_and_not_blamed_on_the_index(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
     for text, words in (
         ("index = [\n", f"{site.path / 'uv.toml'} cannot be read: "),
         ("index = [3]\n", "uv cannot read"),
@@ -274,18 +216,19 @@ def test_settings_of_uv_that_cannot_be_read_are_named(make_site: SiteFactory) ->
         site.edit("uv.toml", text)
         assert site.releaser("outdated", check=3).stderr.startswith(f"releaser: {words}")
     (site.path / "uv.toml").unlink()
-    for index in ("[{}]", "[3]"):
-        site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]\n", f"[tool.uv]\nindex = {index}\n"))
-        said = site.releaser("outdated", check=4).stderr
-        assert "during settings discovery" in said.splitlines()[0]
-        assert "Correct [tool.uv]" in said
-        site.git("checkout", "pyproject.toml")
-
-
-def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
+    site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]\n", "[tool.uv]\nindex = [{}]\n"))
+    said = site.releaser("outdated", check=4).stderr
+    assert "during settings discovery" in said.splitlines()[0]
+    assert "Correct [tool.uv]" in said
+    site.git("checkout", "pyproject.toml")
     site.publish("alpha", "1.1.0")
     site.edit("uv.lock", "no lock")
     said = site.releaser("outdated", check=4).stderr
     assert said.startswith("releaser: could not determine what an update would bring: ")
     assert "uv.lock" in said
+
+
+def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
+    site = make_site()
+    (site.path / "uv.lock").unlink()
+    assert "uv.lock" in site.releaser("outdated", check=3).stderr

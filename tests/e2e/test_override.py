@@ -21,7 +21,7 @@ from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -46,12 +46,12 @@ def a_wheel(site: SampleSite, name: str = "alpha", version: str = DEV, **options
     return build_wheel(place, name, version, **options)
 
 
-def a_directory(site: SampleSite, name: str = "alpha", version: str = DEV) -> Path:
+def a_directory(site: SampleSite, name: str = "alpha", *, requires: str = "") -> Path:
     place = site.outer.parent / "work" / name
-    pyproject = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+    pyproject = f'[project]\nname = "{name}"\nversion = "{DEV}"\ndependencies = [{requires}]\n'
     backend = f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
     module = f"src/{name.replace('-', '_')}/__init__.py"
-    write_files(place, {"pyproject.toml": pyproject + backend, module: f'__version__ = "{version}"\n'})
+    write_files(place, {"pyproject.toml": pyproject + backend, module: f'__version__ = "{DEV}"\n'})
     return place
 
 
@@ -85,10 +85,10 @@ def files_at(directory: Path) -> Iterator[str]:
         yield f"127.0.0.1:{server.server_port}"
 
 
-def tried(site: SampleSite, override: str | Path, *, name: str = "alpha", check: int = 0) -> Any:
-    """Try one override, and see that live, lock, repository and records are what they were."""
+def tried(site: SampleSite, override: str | Path, *more: str, name: str = "alpha", check: int = 0) -> Any:
+    """Try an override, and see that live, lock, repository and records are what they were."""
     before, records = site.snapshot(), kept_records(site)
-    report = site.json("update", "--override", f"{name} @ {override}", check=check)
+    report = site.json("update", "--override", f"{name} @ {override}", *more, check=check)
     assert site.snapshot() == before
     assert kept_records(site) == records
     assert not report["live_changed"]
@@ -97,7 +97,7 @@ def tried(site: SampleSite, override: str | Path, *, name: str = "alpha", check:
 
 
 def kept_records(site: SampleSite) -> dict[str, Any]:
-    """Return what the state directory says of anything but the candidate: ledger (but for its number), quarantine."""
+    """Return what the state directory says of anything but the candidate: ledger (except its number), quarantine."""
     found = {name: site.state_dir / name for name in ("ledger.json", "quarantine.json", "holds.json", "pending.json")}
     content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     del content["ledger.json"]["last_sequence"]
@@ -134,33 +134,39 @@ def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
     assert report["headline"].endswith(str(site.state_dir / "releases" / report["release"] / "venv"))
 
 
-@pytest.mark.parametrize("make", [a_directory, lambda site: a_repository(site, "fix/cart")], ids=["directory", "git"])
-def test_source_is_built_and_is_no_editable_install(site: SampleSite, make: Callable[[SampleSite], str | Path]) -> None:
-    source = make(site)
-    if isinstance(source, Path):  # which starts at the current directory
-        source = os.path.relpath(source, site.outer.parent / "somewhere")
-    report = tried(site, source)
-    assert version_in(site, report["release"]) == DEV
+def test_source_is_built_whatever_the_project_says_of_the_package(site: SampleSite) -> None:
+    lines = 'no-index = true\nconstraint-dependencies = ["alpha<2"]\noverride-dependencies = ["alpha==1.0.0"]'
+    site.commit("Hold alpha", {"pyproject.toml": edit_pyproject(site, "no-index = true", lines)})
+    site.uv("lock")
+    site.commit("Lock")
+    site.push()
+    somewhere = site.outer.parent / "somewhere"  # the current directory
+    place = os.path.relpath(a_directory(site, "beta", requires='"alpha"'), somewhere)
+    report = tried(site, a_repository(site, "fix/cart"), "--override", f"beta @ {place}")
+    for name in ("alpha", "beta"):
+        assert version_in(site, report["release"], name) == DEV, "a copy, and no editable install"
 
 
-def test_several_are_tried_together(site: SampleSite) -> None:
-    words = ["--override", f"alpha @ {a_wheel(site)}", "--override", "beta==1.1.0"]
-    report = site.json("update", *words)
-    assert {one["name"]: one["new"] for one in report["changes"]} == {"alpha": DEV, "beta": "1.1.0"}
-
-
-def test_a_person_is_told_without_a_terminal_too(site: SampleSite) -> None:
-    finished = site.releaser("update", "--override", f"alpha @ {a_wheel(site)}", check=0)
-    assert "passed, and is not live: the candidate is" in finished.stderr
+def test_a_person_is_told_without_a_terminal_too_and_a_password_in_a_url_is_kept_nowhere(site: SampleSite) -> None:
+    wheel = a_wheel(site)
+    with files_at(wheel.parent) as host:
+        url = f"http://ada:s3cret-token@{host}/{wheel.name}"
+        words = ["--override", f"alpha @ {url}", "--override", "beta==1.1.0"]
+        finished = site.releaser("update", *words, check=0)
+    masked = f"alpha @ http://***@{host}/{wheel.name}"
+    assert f"{masked}, beta==1.1.0 passed, and is not live: the candidate is" in finished.stderr
     assert finished.stdout == ""
     (candidate,) = (name for name, state in states(site).items() if state == "candidate")
+    assert (version_in(site, candidate), version_in(site, candidate, "beta")) == (DEV, "1.1.0")
     shown = site.releaser("show", candidate, check=0).stdout
     assert "origin:       override\n" in shown
-    assert f"alpha @ file://{site.outer.parent}/wheels/" in shown
+    assert masked in shown
     assert "seal" in shown
+    kept = [path for path in site.state_dir.rglob("*") if path.is_file() and b"s3cret-token" in path.read_bytes()]
+    assert kept == []
 
 
-def test_a_package_that_breaks_the_tests_is_told_and_keeps_nothing_out(site: SampleSite) -> None:
+def test_a_package_that_breaks_the_tests_is_told_keeps_nothing_out_and_never_goes_live(site: SampleSite) -> None:
     broken = {"alpha/__init__.py": f'__version__ = "{DEV}"\nBROKEN = "test"\n'}
     report = tried(site, a_wheel(site, modules=broken), check=5)
     assert (report["result"], report["blame"]) == ("failed", "update")
@@ -172,8 +178,15 @@ def test_a_package_that_breaks_the_tests_is_told_and_keeps_nothing_out(site: Sam
     assert states(site)[report["release"]] == "failed"
     status = site.json("status")
     assert (status["quarantined"], status["held_back"], status["problems"]) == ([], [], [])
+    refused = site.releaser("rollback", report["release"], "--force", check=9)
+    assert "was built to try alpha @" in refused.stderr
+    assert "never goes live" in refused.stderr
+    assert "no earlier good release" in site.releaser("rollback", check=9).stderr
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.0"
+    assert report["release"] in states(site)
+    site.releaser("prune", check=0, env={"RELEASER_KEEP_FAILED": "0"})
+    assert sorted(states(site).values()) == ["good", "live"]
 
 
 def test_a_site_that_fails_anyway_is_told_from_a_package_that_breaks_it(site: SampleSite) -> None:
@@ -181,19 +194,6 @@ def test_a_site_that_fails_anyway_is_told_from_a_package_that_breaks_it(site: Sa
     report = tried(site, a_wheel(site), check=5)
     assert report["blame"] == "before"
     assert "it was failing without an override" in report["headline"]
-
-
-def test_no_rollback_goes_there_and_it_is_pruned_by_and_by(site: SampleSite) -> None:
-    site.publish("beta", "1.2.0", requires=["alpha<2"])
-    report = tried(site, a_wheel(site, modules={"alpha/__init__.py": "BROKEN = 'test'\n"}), check=5)
-    refused = site.releaser("rollback", report["release"], "--force", check=9)
-    assert "was built to try alpha @" in refused.stderr
-    assert "never goes live" in refused.stderr
-    assert "no earlier good release" in site.releaser("rollback", check=9).stderr
-    site.releaser("update", check=0)
-    assert report["release"] in states(site)
-    site.releaser("prune", check=0, env={"RELEASER_KEEP_FAILED": "0"})
-    assert sorted(states(site).values()) == ["good", "live"]
 
 
 def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> None:
@@ -219,51 +219,6 @@ def test_what_a_kill_leaves_is_removed(site: SampleSite) -> None:
     assert site.snapshot() == before
     assert states(site) == {live: "live"}
     assert not list(site.outer.glob("*staging*"))
-
-
-# What pyproject.toml says of the package itself
-
-
-def test_a_source_of_the_project_gives_way(make_site: SiteFactory) -> None:
-    site = make_site.adopted(kind="path")
-    report = tried(site, a_directory(site, "common-lib", DEV), name="common-lib")
-    assert version_in(site, report["release"], "common_lib") == DEV
-    assert site.live_version("common-lib") == "1.0.0"
-
-
-def test_constraints_and_overrides_of_the_project_give_way(site: SampleSite) -> None:
-    lines = 'no-index = true\nconstraint-dependencies = ["alpha<2"]\noverride-dependencies = ["alpha==1.0.0"]'
-    site.commit("Hold alpha", {"pyproject.toml": edit_pyproject(site, "no-index = true", lines)})
-    site.uv("lock")
-    site.commit("Lock")
-    site.push()
-    assert version_in(site, tried(site, a_wheel(site))["release"]) == DEV
-
-
-def test_the_extras_in_use_stay(make_site: SiteFactory) -> None:
-    optional = ["alpha; extra == 'fast'"]
-    site = make_site.adopted(dependencies=["beta[fast]"], requires={"beta": optional})
-    assert site.live_version("alpha") == "1.0.0"
-    report = tried(site, a_wheel(site, "beta", requires=optional), name="beta")
-    assert [one["name"] for one in report["changes"]] == ["beta"]
-    assert version_in(site, report["release"]) == "1.0.0"
-
-
-def test_a_password_in_a_url_is_kept_nowhere(site: SampleSite) -> None:
-    wheel = a_wheel(site)
-    with files_at(wheel.parent) as host:
-        url = f"http://ada:s3cret-token@{host}/{wheel.name}"
-        finished = site.releaser("update", "--override", f"alpha @ {url}", check=0)
-    assert f"alpha @ http://***@{host}/{wheel.name} passed" in finished.stderr
-    kept = [path for path in site.state_dir.rglob("*") if path.is_file() and b"s3cret-token" in path.read_bytes()]
-    assert kept == []
-
-
-def test_a_workspace_member_is_refused(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, kind="workspace")
-    finished = site.releaser("update", "--override", f"one @ {a_wheel(site, 'one')}", check=2)
-    assert "one is a part of the project" in finished.stderr
-    assert not site.state_dir.exists()
 
 
 def test_what_is_not_installed_is_not_said_to_have_passed(site: SampleSite) -> None:

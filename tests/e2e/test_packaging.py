@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser import __version__
+from tests.support.commands import uv_executable
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
@@ -31,9 +32,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (source / name).parent.mkdir(exist_ok=True)
             shutil.copy2(origin, source / name)
     place = tmp_path_factory.mktemp("installed") / "venv"
-    venv.create(place, with_pip=True)
-    python = place / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", source], check=True, timeout=300, cwd=place)
+    venv.create(place)
+    words: list[str | Path] = [uv_executable(), "pip", "install", "--quiet", "--python", place, source]
+    subprocess.run(words, check=True, timeout=300, cwd=place)
     shutil.rmtree(source)
     return place / "bin" / "releaser"
 

@@ -10,7 +10,6 @@ import itertools
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,20 +19,22 @@ from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, sto
 from tests.e2e.scenes import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from tests.support.sites import SampleSite, SiteFactory
 
     # What somebody does; it returns what sees that it is still there.
     Act = Callable[[SampleSite], Callable[[], None]]
 
-# Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
+# Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it. In this order, a
+# spread meets what was found once.
 BEFORE_THE_MOVE = {
     "chosen": Point(place="releaser.pipelines.rollback:choose"),
-    "about to go": Point(place="releaser.pipelines.rollback:deploy", when="before"),
     "about to move": Point(place="releaser.deployment.activate:move_checkout", when="before"),
+    "about to go": Point(place="releaser.pipelines.rollback:deploy", when="before"),
 }
 AFTER_THE_MOVE = {name: AFTER_THE_GUARD[name] for name in ("checkout moved", "flipped", "about to commit")}
+DURING_A_ROLLBACK = {**BEFORE_THE_MOVE, **AFTER_THE_MOVE}
 
 
 def _commits(site: SampleSite) -> Callable[[], None]:
@@ -122,55 +123,7 @@ ACTS: dict[str, Act] = {
 
 MAKES_A_COMMIT = ("commits", "commits uv.lock")
 MOVES_HEAD = (*MAKES_A_COMMIT, "switches the branch")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """What somebody does, and where releaser stands still meanwhile; `found` is where something was found once."""
-
-    points: Mapping[str, Point]
-    found: Sequence[tuple[str, str]] = ()
-
-    def spread(self) -> list[tuple[str, str]]:
-        """Choose each act at one of the points in turn, and what was found."""
-        chosen = zip(ACTS, itertools.cycle(self.points), strict=False)
-        return list(dict.fromkeys([*chosen, *self.found]))
-
-    def everything(self) -> list[tuple[str, str]]:
-        """Return each act at each point."""
-        return list(itertools.product(ACTS, self.points))
-
-
-TABLES = {  # by the test that goes through it
-    "test_nothing_goes_live_if_somebody_was_at_work": Table(points=BEFORE_THE_GUARD),
-    "test_what_somebody_does_after_the_guard_stays": Table(
-        points=AFTER_THE_GUARD, found=[("moves the symlink", "checkout moved"), ("moves the symlink", "flipped")]
-    ),
-    "test_what_somebody_does_during_a_rollback_stays": Table(
-        points={**BEFORE_THE_MOVE, **AFTER_THE_MOVE},
-        found=[
-            ("edits uv.lock", "about to go"),
-            ("moves the symlink", "chosen"),
-            ("moves the symlink", "about to move"),
-        ],
-    ),
-}
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose what is tried."""
-    table = TABLES.get(metafunc.function.__name__)
-    if table is not None:
-        chosen = table.everything() if metafunc.config.getoption("--all-points") else table.spread()
-        metafunc.parametrize(("act", "at"), chosen)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_the_spread_leaves_out_no_act_and_no_point(name: str) -> None:
-    chosen = TABLES[name].spread()
-    assert {act for act, _ in chosen} == {*ACTS}
-    assert {point for _, point in chosen} == {*TABLES[name].points}
-    assert {*chosen} < {*TABLES[name].everything()}
+OTHER_ACTS = [act for act in ACTS if act != "moves the symlink"]
 
 
 def _continue_after(
@@ -207,6 +160,8 @@ def site_to_roll_back(make_site: SiteFactory) -> SampleSite:
     return make_site.adopted(prepare=gone_forward)
 
 
+@pytest.mark.spread(8)
+@pytest.mark.parametrize(("act", "at"), [*itertools.product(ACTS, BEFORE_THE_GUARD)])
 def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, at: str) -> None:
     before, live = site.head(), site.live_id()
     code, error, still_there = _continue_after(site, BEFORE_THE_GUARD[at], ACTS[act])
@@ -221,30 +176,35 @@ def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, a
         assert site.head() == before
 
 
+@pytest.mark.spread(6)
+@pytest.mark.parametrize(("act", "at"), [*itertools.product(OTHER_ACTS, AFTER_THE_GUARD)])
 def test_what_somebody_does_after_the_guard_stays(site: SampleSite, act: str, at: str) -> None:
     live = site.live_id()
     code, error, still_there = _continue_after(site, AFTER_THE_GUARD[at], ACTS[act])
     still_there()
-    if act == "moves the symlink":
-        _see_that_the_symlink_stays(site)
-        assert "quarantined" not in site.releaser("status").stdout  # no release is to blame for that
-        still_there()
-        return
     _see_what_was_said(code, error)
     assert site.live_id() != live
 
 
+@pytest.mark.spread(2)
+@pytest.mark.parametrize("at", [*(at for at in AFTER_THE_GUARD if at != "flipped"), "flipped"])
+def test_the_symlink_stays_where_somebody_moves_it_after_the_guard(site: SampleSite, at: str) -> None:
+    _, _, still_there = _continue_after(site, AFTER_THE_GUARD[at], _moves_the_link)
+    still_there()
+    _see_that_the_symlink_stays(site)
+    assert "quarantined" not in site.releaser("status").stdout  # no release is to blame for that
+    still_there()
+
+
+@pytest.mark.spread(6)
+@pytest.mark.parametrize(("act", "at"), [*itertools.product(OTHER_ACTS, DURING_A_ROLLBACK)])
 def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSite, act: str, at: str) -> None:
     site = site_to_roll_back
     live, head, remote = site.live_id(), site.head(), site.remote_head()
-    point = {**BEFORE_THE_MOVE, **AFTER_THE_MOVE}[at]
-    code, error, still_there = _continue_after(site, point, ACTS[act], command="rollback")
+    code, error, still_there = _continue_after(site, DURING_A_ROLLBACK[at], ACTS[act], command="rollback")
     still_there()
     assert site.remote_head() == remote
-    if act == "moves the symlink":
-        _see_that_the_symlink_stays(site)
-        still_there()
-    elif at in BEFORE_THE_MOVE and act in MOVES_HEAD:
+    if at in BEFORE_THE_MOVE and act in MOVES_HEAD:
         assert code == 3, error
         assert any(one in error for one in ("somebody", "only in this checkout", "is checked out")), error
         assert site.live_id() == live
@@ -252,6 +212,17 @@ def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSit
     else:
         _see_what_was_said(code, error)
         assert site.live_id() != live
+
+
+@pytest.mark.spread(2)
+@pytest.mark.parametrize("at", [*(at for at in DURING_A_ROLLBACK if at != "about to move"), "about to move"])
+def test_the_symlink_stays_where_somebody_moves_it_during_a_rollback(site_to_roll_back: SampleSite, at: str) -> None:
+    site, remote = site_to_roll_back, site_to_roll_back.remote_head()
+    _, _, still_there = _continue_after(site, DURING_A_ROLLBACK[at], _moves_the_link, command="rollback")
+    still_there()
+    assert site.remote_head() == remote
+    _see_that_the_symlink_stays(site)
+    still_there()
 
 
 def _see_what_was_said(code: int, error: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import changed_files, make_hook, silent, step, steps
 from tests.support.commands import run
@@ -97,7 +95,8 @@ def refusing_push(site: SampleSite) -> Path:
     return make_hook(site.remote, "pre-receive")
 
 
-def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) -> None:
+def test_what_is_due_is_pushed_when_pushing_is_on_and_nothing_else_is(make_site: SiteFactory) -> None:
+    """A commit is ours by its message and the lock of a release, also where a full disk kept it from being noted."""
     site = make_site.adopted()
     hook, before = refusing_push(site), site.remote_head()
     site.publish("alpha", "1.1.0")
@@ -105,8 +104,13 @@ def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) 
     hook.unlink()
     silent(site.releaser("update", env={"RELEASER_GIT_PUSH": "false"}))
     assert site.remote_head() == before
+    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
     silent(site.releaser("update"))
     assert site.remote_head() == site.head() != before
+    mine = site.commit("Update 1 package\n\nalpha: 1.0.0 -> 1.1.0", {"uv.lock": site.lock_text() + "# mine\n"})
+    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
+    site.releaser("update", check=7)
+    assert site.remote_head() != mine
 
 
 def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: SiteFactory) -> None:
@@ -122,22 +126,16 @@ def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: Si
 # What
 
 
-@pytest.mark.story
-def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory) -> None:
-    settings = {"requirements_export": "requirements.txt"}
+def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Without hashes, it is one that pip takes for constraints."""
+    settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
     site = make_site.adopted(settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     assert step(report, "commit")["status"] == "ok"
-    assert "alpha==1.1.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
     assert changed_files(site) == {"uv.lock"}
     assert site.remote_head() == site.head()
     silent(site.releaser("update"))
-
-
-def test_an_export_without_hashes_is_one_that_pip_takes_for_constraints(make_site: SiteFactory, tmp_path: Path) -> None:
-    settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
-    site = make_site.adopted("1.1.0", settings=settings)
     export, target = site.path / "requirements.txt", tmp_path / "target"
     assert "alpha==1.1.0" in export.read_text(encoding="utf-8")
     assert "--hash" not in export.read_text(encoding="utf-8")
@@ -179,19 +177,3 @@ def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory)
     assert "stage" in steps(report)
     assert site.live_id() == live
     assert site.live_version("alpha") == "1.0.0"
-
-
-def test_a_commit_that_a_full_disk_kept_from_being_noted_is_still_ours(make_site: SiteFactory) -> None:
-    """It has the message that releaser writes, and the lock of a release; a person's own commit has not."""
-    site = make_site.adopted()
-    hook = refusing_push(site)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=7)
-    hook.unlink()
-    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
-    site.releaser("update", check=0)
-    assert site.remote_head() == site.head()
-    mine = site.commit("Update 1 package\n\nalpha: 1.0.0 -> 1.1.0", {"uv.lock": site.lock_text() + "# mine\n"})
-    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
-    site.releaser("update", check=7)
-    assert site.remote_head() != mine

@@ -8,25 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, in_background, meeting
-from tests.support.commands import git_executable, uv_executable
+from tests.support.commands import git_executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.support.sites import SampleSite, SiteFactory
 
-KILLED = -signal.SIGKILL
 SETTINGS = {"health_check": "python manage.py check", "requirements_export": "requirements.txt"}
 
 JOURNAL = "releaser.releases.journal:Journal.write"
-COMPLETE = "releaser.releases.store:ReleaseStore.complete"
 LINK = "releaser.releases.release:replace_symlink"
 PLACE_LOCK = "releaser.deployment.activate:place_files"
 COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"
@@ -98,27 +93,16 @@ def up_to_date(site: SampleSite) -> None:
     assert [row["state"] for row in site.json("list")] == ["live", "good"]
 
 
-def points(*found: tuple[Point, str]) -> pytest.MarkDecorator:
-    """Give each point its name."""
-    return pytest.mark.parametrize(("at", "said"), found, ids=[str(point) for point, _ in found])
-
-
 # An update
 
 
-@points(
-    (Point(place=COMPLETE), UNTOUCHED),
-    (Point(place=FAST_FORWARD), UNTOUCHED),
-)
-def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(
-    site: SampleSite, at: Point, said: str
-) -> None:
+def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(site: SampleSite) -> None:
+    """Also a lock of git goes that a power cut has left, in which nobody cleans up."""
     before, releases = site.snapshot(), site.json("list")
-    assert interrupted(site, "update", at=at).returncode == KILLED
+    interrupted(site, "update", at=Point(place=FAST_FORWARD))
     assert site.snapshot()["(link)"] == before["(link)"]
-    report = site.json("init")  # changes nothing by itself
-    assert said in report["recovered"]
-    assert bool(report["recovered"]) == bool(said)
+    (site.path / ".git" / "index.lock").touch()
+    assert UNTOUCHED in site.json("init")["recovered"]  # which changes nothing by itself
     assert (site.snapshot(), site.json("list"), left_over(site)) == (before, releases, [])
     report = site.json("update")
     assert (report["result"], report["recovered"]) == ("activated", "")
@@ -136,34 +120,28 @@ def test_a_move_to_a_commit_that_brings_nothing_to_build_is_undone_and_made_agai
     assert site.head() == pushed
 
 
-@points(
-    (Point(place=COLLECTSTATIC), FINISHED),
-    (Point(place="releaser.reporting.notify:_Post.keep", when="before"), TOLD_LATER),
-    (Point(place="releaser.releases.journal:Journal.drop"), ""),
-)
-def test_an_update_that_is_cut_off_after_the_flip_is_finished(site: SampleSite, at: Point, said: str) -> None:
+@pytest.mark.story
+def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: SampleSite) -> None:
     before = site.live_id()
-    assert interrupted(site, "update", at=at).returncode == KILLED
-    new = site.live_id()
-    assert new != before
+    interrupted(site, "update", at=Point(place=LINK))
+    new, found = site.live_id(), site.snapshot()
+    assert site.json("status")["interrupted"] is True
+    assert (site.snapshot(), (site.state_dir / "journal.json").exists()) == (found, True)
     report = site.json("update")
-    assert (report["result"], report["problems"]) == ("unchanged", [])
-    assert said in report["recovered"]
-    assert bool(report["recovered"]) == bool(said)
-    assert site.live_id() == new
+    assert FINISHED in report["recovered"]
+    assert (report["result"], report["problems"], report["noted"]) == ("unchanged", [], "")
+    assert (site.live_id(), before != new) == (new, True)
+    assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")
+    assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in body(site)
+    assert "Since the last run" not in body(site)
     up_to_date(site)
     nothing_is_left_to_do(site)
 
 
-@pytest.mark.story
-def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=LINK))
-    report = site.json("update")
-    assert (report["result"], report["noted"]) == ("unchanged", "")
-    assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")
-    text = body(site)
-    assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in text
-    assert "Since the last run" not in text
+def test_one_that_had_only_to_tell_of_it_is_told_later(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place="releaser.reporting.notify:_Post.keep", when="before"))
+    assert TOLD_LATER in site.json("update")["recovered"]
+    up_to_date(site)
 
 
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
@@ -176,7 +154,27 @@ def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     assert next(step["step"] for step in report["steps"]) == "health check"
 
 
-@pytest.mark.story
+def test_static_files_that_a_crash_may_have_emptied_are_collected_again(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place=COLLECTSTATIC))
+    torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"
+    torn.touch()
+    old.touch()
+    os.utime(old, (1000, 1000))
+    site.releaser("prune", check=0)
+    assert (torn.stat().st_mtime, old.stat().st_mtime) == (0, 1000)
+    assert len(site.manage_runs("collectstatic")) == 2
+    up_to_date(site)  # without any update, which would commit and push, too
+
+
+def test_a_rollback_finishes_first_what_was_left(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place=LINK))
+    new = site.live_id()
+    assert FINISHED in site.releaser("rollback", "-v", check=0).stderr
+    assert site.live_id() != new
+    whole(site)
+    assert site.json("status")["interrupted"] is False
+
+
 def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleSite) -> None:
     site.push_from_elsewhere({"site_settings.py": (site.path / "site_settings.py").read_text() + "# pulled\n"})
     interrupted(site, "update", at=Point(place=FAST_FORWARD, when="before"))
@@ -193,45 +191,6 @@ def test_a_lock_that_somebody_changed_after_a_crash_is_kept(site: SampleSite) ->
     (kept,) = site.state_dir.glob("uv.lock-*")
     assert kept.read_text(encoding="utf-8") == edited
     assert str(kept) in body(site)
-
-
-def test_a_lock_of_a_git_that_died_with_the_run_is_taken_away(site: SampleSite) -> None:
-    """As a power cut leaves it, in which nobody is left to clean up."""
-    interrupted(site, "update", at=Point(place=FAST_FORWARD, when="before"))
-    (site.path / ".git" / "index.lock").touch()
-    site.releaser("update", check=0)
-    up_to_date(site)
-
-
-def test_static_files_that_a_crash_may_have_emptied_are_collected_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=COLLECTSTATIC))
-    torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"
-    torn.touch()
-    old.touch()
-    os.utime(old, (1000, 1000))
-    site.releaser("prune", check=0)
-    assert (torn.stat().st_mtime, old.stat().st_mtime) == (0, 1000)
-    assert len(site.manage_runs("collectstatic")) == 2
-    up_to_date(site)  # without any update, which would commit and push, too
-
-
-@pytest.mark.parametrize("command", ["rollback", "status"])
-def test_every_command_deals_with_what_was_left(site: SampleSite, command: str) -> None:
-    """Those that change something finish it first, the others change nothing."""
-    interrupted(site, "update", at=Point(place=LINK))
-    new = site.live_id()
-    before = site.snapshot()
-    assert site.json("status")["interrupted"] is True
-    finished = site.releaser(command, "-v")
-    if command == "status":
-        assert site.snapshot() == before
-        assert (site.state_dir / "journal.json").exists()
-        return
-    assert finished.returncode == 0, finished
-    assert FINISHED in finished.stderr
-    assert site.live_id() != new
-    whole(site)
-    assert site.json("status")["interrupted"] is False
 
 
 # An update that the site does not stand
@@ -252,23 +211,13 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
 # A rollback
 
 
-@points(
-    (Point(place=LINK), FINISHED),
-    (Point(place=COLLECTSTATIC), UNTOUCHED),  # ahead of the flip, as code goes back too
-)
-def test_a_rollback_that_is_cut_off_is_made_whole(make_site: SiteFactory, at: Point, said: str) -> None:
+def test_a_rollback_that_is_cut_off_is_finished(make_site: SiteFactory) -> None:
     site = make_site.adopted(prepare=updated, settings=SETTINGS)
     new = site.live_id()
-    assert interrupted(site, "rollback", at=at).returncode == KILLED
-    finished = site.releaser("prune", "-v", check=0)
-    assert said in finished.stderr
+    interrupted(site, "rollback", at=Point(place=LINK))
+    assert FINISHED in site.releaser("prune", "-v", check=0).stderr
     whole(site)
-    if said == UNTOUCHED:
-        assert site.live_id() == new
-        assert [row["state"] for row in site.json("list")] == ["live", "good"]
-        return
-    assert site.live_id() != new
-    assert site.live_version("alpha") == "1.0.0"
+    assert (site.live_id() != new, site.live_version("alpha")) == (True, "1.0.0")
     assert (site.static_versions() or {}).get("alpha") == "1.0.0"
     assert [row["state"] for row in site.json("list")] == ["bad", "live"]
     assert not (site.path / "notes.txt").exists()
@@ -282,13 +231,12 @@ ADOPTED = "was adopting the project; that is finished or undone now"
 
 
 def adopted_for_good(site: SampleSite) -> None:
-    """See that the first release is one that an update leaves and a rollback finds."""
+    """See that the first release is one that a rollback finds."""
     whole(site)
     (row,) = site.json("list")
     assert row["state"] == "live"
     site.publish("alpha", "1.1.0")
     assert site.json("update")["result"] == "activated"
-    assert [found["state"] for found in site.json("list")] == ["live", "good"]
     assert site.json("rollback")["release"] == row["id"]
     whole(site)
 
@@ -299,7 +247,8 @@ def test_the_adoption_of_a_real_venv_that_is_cut_off_between_its_two_steps_loses
     """Where the file system cannot exchange directory and link, there is nothing at .venv for a moment."""
     site, at = make_site(venv=True), Point(place="pathlib:Path.rename")
     version, inode = site.python("import sys; print(sys.version)"), site.link.stat().st_ino
-    assert interrupted(site, "init", at=at, exchange=False).returncode == KILLED
+    interrupted(site, "init", at=at, exchange=False)
+    assert not site.link.exists()
     assert ADOPTED in site.json("init")["recovered"]
     assert site.link.stat().st_ino == inode
     assert site.python("import sys; print(sys.version)") == version
@@ -313,11 +262,10 @@ def test_the_adoption_of_a_venv_behind_a_link_that_is_cut_off_loses_nothing(make
     site.link.rename(elsewhere)
     site.link.symlink_to(elsewhere)
     at = Point(place="releaser.deployment.adopt:replace_symlink")
-    assert interrupted(site, "init", at=at).returncode == KILLED
+    interrupted(site, "init", at=at)
     assert ADOPTED in site.json("init")["recovered"]
     assert site.link.resolve() == elsewhere
-    adopted_for_good(site)
-    assert elsewhere.exists()
+    whole(site)
 
 
 # What somebody or something else has damaged
@@ -344,93 +292,51 @@ def test_a_journal_that_cannot_be_read_is_kept_and_the_link_believed(site: Sampl
 MEET = """\
 import os, socket, sys
 __version__ = "1.2.0"
-if {command!r} in sys.argv:
+if "collectstatic" in sys.argv:
     with socket.create_connection(("127.0.0.1", int(os.environ["MEETING_PORT"]))) as meeting:
         meeting.sendall(b"here")
         meeting.recv(1)
 """
-UV = """\
-#!{python}
-import os, socket, sys
-if "sync" in sys.argv:
-    with socket.create_connection(("127.0.0.1", int(os.environ["MEETING_PORT"]))) as meeting:
-        meeting.sendall(b"here")
-        meeting.recv(1)
-os.execv({uv!r}, [{uv!r}, *sys.argv[1:]])
-"""
 
 
-def waits_in_build(site: SampleSite) -> dict[str, str]:
-    """Let uv wait for the test before it builds."""
-    program = site.outer / "waiting-uv"
-    program.write_text(UV.format(python=sys.executable, uv=str(uv_executable())), encoding="utf-8")
-    program.chmod(0o755)
-    return {"RELEASER_UV": str(program)}
-
-
-def waits_in(command: str) -> Callable[[SampleSite], dict[str, str]]:
-    """Let a command of manage.py wait for the test."""
-
-    def prepare(site: SampleSite) -> dict[str, str]:
-        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": MEET.format(command=command)})
-        return {}
-
-    return prepare
-
-
-@pytest.mark.parametrize(
-    ("prepare", "changed", "by"),
-    [
-        pytest.param(waits_in_build, False, signal.SIGTERM, id="build-term"),
-        pytest.param(waits_in("collectstatic"), True, signal.SIGINT, id="collectstatic-int"),
-    ],
-)
-def test_an_interrupt_leaves_a_whole_site_and_says_so(
-    site: SampleSite, prepare: Callable[[SampleSite], dict[str, str]], changed: bool, by: signal.Signals
-) -> None:
-    before, head = site.live_id(), site.head()
-    env = prepare(site)
-    with meeting() as met, in_background(site, "update", env={**env, **met.env}) as update, met.kept_waiting():
-        update.send_signal(by)
-        if changed:
-            # The command was ended; recovery starts it again, and this time it may go on.
-            with met.kept_waiting():
-                pass
-        _, words = update.communicate(timeout=60)
-    assert update.returncode == 128 + by
-    assert f"update was interrupted by {by.name}" in words
-    assert (site.live_id() != before) is changed
+def test_an_interrupt_of_the_build_changes_nothing_and_says_so(site: SampleSite) -> None:
+    before = site.snapshot()
+    finished = interrupted(site, "update", at=Point(place="releaser.candidate.install:install"), by="SIGTERM")
+    assert finished.returncode == 128 + signal.SIGTERM
+    for words in ("update was interrupted by SIGTERM", UNTOUCHED, "live: unchanged"):
+        assert words in finished.stderr
     whole(site)
-    if changed:
-        assert FINISHED in words
-        assert (site.static_versions() or {})["alpha"] == "1.2.0"
-    else:
-        assert UNTOUCHED in words
-        assert "live: unchanged" in words
-        assert (site.head(), site.live_version("alpha")) == (head, "1.0.0")
-        assert len(site.json("list")) == 1
+    assert (site.snapshot(), len(site.json("list"))) == (before, 1)
 
 
-@pytest.mark.parametrize("name", ["refs/remotes/origin/main.lock", "index.lock"])
-def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: SampleSite, name: str) -> None:
-    lock = site.path / ".git" / name
-    lock.touch()
-    assert "main.lock" not in name or ".lock': File exists" in site.releaser("update", check=4).stderr
-    (site.state_dir / "run" / "lock.holder").touch()  # the note of a run that did not come to its end
-    lock.touch()
-    report = site.json("update")
-    assert [one["name"] for one in report["changes"]] == ["alpha"]
-    assert not lock.exists()
+def test_an_interrupt_behind_the_flip_leaves_a_whole_site_and_says_so(site: SampleSite) -> None:
+    before = site.live_id()
+    site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": MEET})
+    with meeting() as met, in_background(site, "update", env=met.env) as update, met.kept_waiting():
+        update.send_signal(signal.SIGINT)
+        with met.kept_waiting():  # the command was ended; recovery starts it again, and this time it may go on
+            pass
+        _, words = update.communicate(timeout=60)
+    assert update.returncode == 128 + signal.SIGINT
+    assert "update was interrupted by SIGINT" in words
+    assert FINISHED in words
+    assert site.live_id() != before
+    whole(site)
+    assert (site.static_versions() or {})["alpha"] == "1.2.0"
 
 
-def test_a_git_at_work_keeps_such_a_lock_until_the_next_run(site: SampleSite) -> None:
+def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work(site: SampleSite) -> None:
+    """Also before anything was journaled; but then there is the note of a run that did not come to its end."""
     lock = site.path / ".git" / "refs/remotes/origin/main.lock"
+    lock.touch()
+    assert ".lock': File exists" in site.releaser("update", check=4).stderr
     (site.state_dir / "run" / "lock.holder").touch()
+    (site.path / ".git" / "index.lock").touch()
     lock.touch()
     words = [str(git_executable()), "stripspace"]
     with subprocess.Popen(words, cwd=site.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
         assert ".lock': File exists" in site.releaser("update", check=4).stderr
         somebody.kill()
     assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
-    assert not lock.exists()
+    assert not list((site.path / ".git").rglob("*.lock"))
     assert not (site.state_dir / "run" / "lock.holder").exists()

@@ -133,23 +133,14 @@ def running(site: SampleSite, notes: Path) -> Iterator[Servers]:
             first.wait(SECONDS)
 
 
-def test_a_restart_with_an_effect_is_told_and_not_waited_for(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path) as servers:
-        report = servers.update("now", health_pause="60s")
-        found = step(report, "health check")
-    url = servers.env["RELEASER_HEALTH_CHECK"]
-    assert found["detail"] == f"{url} answered 200; 1 process has begun since the flip"
-    assert (found["status"], report["problems"]) == ("ok", [])
-    assert found["seconds"] < 30
-
-
 def test_a_restart_that_takes_a_while_is_waited_for(make_site: SiteFactory, tmp_path: Path) -> None:
     with served(make_site, tmp_path) as servers:
         report = servers.update("later", health_pause="60s")
         found = step(report, "health check")
     # The one that started the server may just be there still.
+    assert found["detail"].startswith(servers.env["RELEASER_HEALTH_CHECK"])
     assert re.search("200; (1 process has|2 processes have) begun since the flip$", found["detail"])
-    assert report["problems"] == []
+    assert (found["status"], report["problems"]) == ("ok", [])
     assert 0.3 < found["seconds"] < 30  # as long as it takes, not a whole pause
 
 
@@ -170,13 +161,6 @@ def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFac
     assert f"1 process still runs on release {earlier}" in " ".join(body(servers.site).split())
 
 
-def test_where_nothing_is_restarted_nothing_is_awaited(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path) as servers:
-        report = servers.update("not", restart="none")
-    assert report["problems"] == []
-    assert "since the flip" not in step(report, "health check")["detail"]
-
-
 def test_releases_without_the_start_up_module_are_not_watched(make_site: SiteFactory, tmp_path: Path) -> None:
     with served(make_site, tmp_path, settings={"pin": False}) as servers:
         report = servers.update("not")
@@ -194,8 +178,6 @@ def test_a_site_of_which_no_process_could_be_seen_before_is_not_waited_for(
         assert report["problems"] == []
         assert (found["status"], found["detail"]) == ("ok", "true says yes; no process was seen that uses the release")
         assert found["seconds"] < 30
-        found = step(servers.update("beside", "1.2.0", "--force", health_seconds="0"), "health check")
-    assert found["detail"].endswith("answered 200; 1 process has begun since the flip")
 
 
 def test_a_new_process_that_does_not_come_up_fails_though_the_old_one_had_answered(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, go_on, interrupted, stopped
+from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, go_on, interrupted, stopped
+from tests.e2e.refusals import refused
+from tests.e2e.scenes import edit_pyproject
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
+ASKING_FOR_THE_LOCK = Point(place="releaser.site.run_lock:acquire", when="before")
 
-@pytest.fixture
-def site(make_site: SiteFactory) -> SampleSite:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+
+def due(make_site: SiteFactory) -> SampleSite:
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     return site
 
@@ -25,8 +25,9 @@ def push_setting(site: SampleSite, line: str, **files: str) -> None:
     site.push_from_elsewhere({"pyproject.toml": f"{text}\n[tool.releaser]\n{line}\n", **files})
 
 
-def test_a_mail_goes_by_the_settings_that_the_run_began_with(site: SampleSite) -> None:
+def test_a_mail_goes_by_the_settings_that_the_run_began_with(make_site: SiteFactory) -> None:
     """Somebody edits .env during the tests: the update is refused, and those who administered the site are told."""
+    site = due(make_site)
     with stopped(site, "update", at=BEFORE_THE_GUARD["at the guard"]) as process:
         (site.outer / ".env").write_text("")
         go_on(process, 3)
@@ -34,15 +35,16 @@ def test_a_mail_goes_by_the_settings_that_the_run_began_with(site: SampleSite) -
     assert (mail["To"], "changed" in str(mail.get_body())) == ("Ada <ada@example.org>", True)
 
 
-def test_recovery_in_the_same_run_follows_the_settings_of_the_commit_that_went_live(site: SampleSite) -> None:
+def test_recovery_in_the_same_run_follows_the_settings_of_the_commit_that_went_live(make_site: SiteFactory) -> None:
+    site = due(make_site)
     push_setting(site, 'requirements_export = "requirements.txt"')
     interrupted(site, "update", at=AFTER_THE_GUARD["lock placed"], by="SIGTERM")
     assert site.live_version("alpha") == "1.1.0"
     assert "alpha==1.1.0" in site.git("show", "HEAD:requirements.txt")
 
 
-def test_the_static_files_of_what_stays_live_are_collected_with_its_own_settings(site: SampleSite) -> None:
-    site.releaser("update", check=0)
+def test_the_static_files_of_what_stays_live_are_collected_with_its_own_settings(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
     site.publish("alpha", "1.2.0")
     push_setting(site, 'environment_file = "site.env"', **{"site.env": "SITE_MARK=new-commit\n"})
     interrupted(site, "update", at=AFTER_THE_GUARD["checkout moved"], by="SIGKILL")
@@ -52,12 +54,42 @@ def test_the_static_files_of_what_stays_live_are_collected_with_its_own_settings
     assert [(run.versions["alpha"], run.env.get("SITE_MARK")) for run in again] == [("1.1.0", None)]
 
 
-@pytest.mark.parametrize("key", ["state_dir", "venv"])
-def test_a_commit_that_moves_what_is_live_elsewhere_is_not_pulled(make_site: SiteFactory, key: str) -> None:
+def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    live, head = site.live_id(), site.head()
-    push_setting(site, f'{key} = "../elsewhere"')
-    report = site.json("update", check=3)
-    assert f"changes tool.releaser.{key} from None to '../elsewhere'" in report["headline"]
-    assert (site.live_id(), site.head()) == (live, head)
+    first = site.live_id()
+    site.publish("gamma", "1.0.0")
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha", "gamma"')}, lock=True)
+    with stopped(site, "rollback", "--keep-code", at=ASKING_FOR_THE_LOCK) as rollback:
+        site.releaser("update", check=0)
+        assert f"{first} was built for other dependencies" in go_on(rollback, 3)
+    assert site.live_version("gamma") == "1.0.0"
+
+
+def test_a_rollback_behind_a_killed_pull_sees_the_code_from_before(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    first, before = site.releases()[0], site.head()
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.0"')}, lock=True)
+    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward"))
+    assert site.head() == site.remote_head() != before
+    finished = site.releaser("rollback")
+    assert finished.returncode in (0, 7), str(finished)  # the push of the lock has to wait for a pull
+    assert (site.live_id(), site.git("log", "-1", "--format=%P")) == (first, before)
+    assert '"alpha>=1.0"' not in (site.path / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_a_commit_that_moves_releases_elsewhere_is_refused(make_site: SiteFactory) -> None:
+    """One that says where they lie already is not."""
+    old = 'state_dir = "../.releaser/site"'
+    site = make_site.adopted(settings={"state_dir": "../.releaser/site"})
+    moves = {
+        "state_dir": ("../elsewhere", edit_pyproject(site, old, 'state_dir = "../elsewhere"')),
+        "venv": ("env", edit_pyproject(site, old, f'{old}\nvenv = "env"')),
+    }
+    for key, (value, text) in moves.items():
+        theirs = site.push_from_elsewhere({"pyproject.toml": text, "untested.py": ""})
+        refused(site).says_only(theirs[:12], f"tool.releaser.{key}", value)
     assert not (site.outer / "elsewhere").exists()
+    assert not (site.path / "env").exists()
+    theirs = site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, old, f"{old}\nkeep = 7")})
+    site.releaser("update", check=0)
+    assert site.head() == theirs

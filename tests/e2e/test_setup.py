@@ -68,7 +68,9 @@ def test_all_is_done_by_options_and_a_second_time_nothing_is(
     before = outer_snapshot(site) | {"crontab": crontab.read_text()}
     assert site.json("setup", *words)["written"] == {}
     assert outer_snapshot(site) | {"crontab": crontab.read_text()} == before
+    assert "next: `releaser init` adopts the site" in site.releaser("setup", *words, "--no-mail", check=0).stderr
     site.releaser("init", check=0)
+    assert "next: `releaser update`" in site.releaser("setup", *words, "--no-mail", check=0).stderr
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
 
@@ -106,32 +108,27 @@ def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite
     assert new in (site.outer / ".env").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "why"),
-    [
-        (("--yes", "--admin", "nobody"), 2, "has no @"),
-        (("--yes", "--set", "keep=many"), 2, "keep must be"),
-        (("--yes", "--set", "kep=1"), 2, "not a setting"),
-        (("--yes", "--set", "keep"), 2, "NAME=VALUE"),
-        (("--yes", "--group", "nothing"), 3, "has no group"),
-        (("--yes", "--at", "25:00"), 2, "no time of day"),
-        (("--yes", "--set", "sendmail=/x"), 3, "is set in the environment"),
-        ((), 2, "--yes"),
-    ],
-)
-def test_what_is_wrong_changes_nothing(
-    site: SampleSite, crontab: Path, words: tuple[str, ...], code: int, why: str
-) -> None:
-    before = outer_snapshot(site)
-    assert why in site.releaser("setup", "--admin", "ada@example.org", *words, check=code).stderr
-    assert (outer_snapshot(site), crontab.read_text()) == (before, "# mine\n")
+WRONG: dict[tuple[str, ...], tuple[int, str]] = {
+    ("--yes", "--admin", "nobody"): (2, "has no @"),
+    ("--yes", "--set", "keep=many"): (2, "keep must be"),
+    ("--yes", "--set", "kep=1"): (2, "not a setting"),
+    ("--yes", "--set", "keep"): (2, "NAME=VALUE"),
+    ("--yes", "--group", "nothing"): (3, "has no group"),
+    ("--yes", "--at", "25:00"): (2, "no time of day"),
+    ("--yes", "--set", "sendmail=/x"): (3, "is set in the environment"),
+    (): (2, "--yes"),
+}
 
 
-@pytest.mark.parametrize("typed", ["local\n\n\n\nnone\nada@example.org\nnone\nnone\nn\n", "local\n\x04"])
-def test_who_does_not_agree_gets_nothing(site: SampleSite, crontab: Path, typed: str) -> None:
+def test_what_is_wrong_changes_nothing_and_who_does_not_agree_gets_nothing(site: SampleSite, crontab: Path) -> None:
     before = outer_snapshot(site)
-    status, said = on_terminal(site, "setup", typed=typed)
-    assert status == (0 if typed.endswith("n\n") else 130), said
+    for words, (code, why) in WRONG.items():
+        said = site.releaser("setup", "--admin", "ada@example.org", *words, check=code).stderr
+        assert why in said
+        assert "live: " not in said  # which nothing of this could have changed
+    for typed, code in (("local\n\n\n\nnone\nada@example.org\nnone\nnone\nn\n", 0), ("local\n\x04", 130)):
+        status, said = on_terminal(site, "setup", typed=typed)
+        assert status == code, said
     assert (outer_snapshot(site), crontab.read_text()) == (before, "# mine\n")
 
 

@@ -26,10 +26,10 @@ COMMANDS = ("update", "prune", "init")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose which command comes at which point: one at every third, in turn, or every one at each."""
+    """Choose which command comes at which point: one at every fourth, in turn, or every one at each."""
     if "at" in metafunc.fixturenames:
         everything = list(itertools.product(POINTS, COMMANDS))
-        in_turn = list(zip(POINTS, itertools.cycle(COMMANDS), strict=False))[::3]
+        in_turn = list(zip(POINTS, itertools.cycle(COMMANDS), strict=False))[::4]
         metafunc.parametrize(("at", "command"), everything if metafunc.config.getoption("--all-points") else in_turn)
 
 

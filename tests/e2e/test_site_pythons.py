@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,7 @@ def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
     assert not any(line.startswith(f"home = {site.link}") for line in config.splitlines())
 
 
-@pytest.mark.parametrize(("which", "maker"), [("3.8", "uv"), ("3.10", "uv"), ("3.13", "uv"), (SYSTEM, "venv")])
+@pytest.mark.parametrize(("which", "maker"), [("3.8", "uv"), ("3.10", "uv"), (SYSTEM, "venv")])
 def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
     python = interpreter(which)
     site = site_on(make_site, python, maker)
@@ -81,14 +82,13 @@ def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: st
     see_that_it_runs(site, python, "1.1.0")
 
 
-@pytest.mark.parametrize("which", ["3.6", "3.7"])
-def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory, which: str) -> None:
+def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory) -> None:
     site = make_site(**SMALL | {"requires_python": ">=3.6"})
-    run([interpreter(which), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    run([interpreter("3.7"), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
     before = site.snapshot()
     for command in ("check", "init", "update"):
         said = site.releaser(command, check=3).stderr
-        assert f"{site.link}: Python {which}." in said
+        assert f"{site.link}: Python 3.7." in said
         assert "too old for releaser, which needs 3.8 or newer" in said
         assert "`python`" in said
     assert site.snapshot() == before
@@ -126,13 +126,14 @@ def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
     assert site.json("outdated") == []
 
 
-@pytest.mark.parametrize("which", ["3.8", "3.10"])
-def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(
-    make_site: SiteFactory, which: str
-) -> None:
+def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(make_site: SiteFactory) -> None:
     """Else the release would not start without that venv, or, where that stands at .venv, at all."""
-    python = interpreter(which)
-    site = make_lockless(make_site, pyproject=NO_DJANGO)
+    site, python = make_lockless(make_site, pyproject=NO_DJANGO), interpreter("3.10")
+    run([interpreter("3.7"), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    said = site.releaser("init", "--from-venv", site.link, check=3).stderr
+    assert f"{site.link}/bin/python3: Python 3.7." in said
+    assert "too old for releaser, which needs 3.8 or newer" in said
+    shutil.rmtree(site.link)
     run([uv_executable(), "venv", "--quiet", "--python", python, site.link], cwd=site.path, env=site.env, check=0)
     fill(site, site.link, "alpha==1.0.0")
     site.releaser("init", "--from-venv", site.link, check=0)
@@ -141,19 +142,10 @@ def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(
     see_that_it_runs(site, python, "1.1.0")
 
 
-def test_the_venv_that_a_first_lock_comes_from_may_not_be_of_an_older_one(make_site: SiteFactory) -> None:
-    site = make_lockless(make_site, pyproject=NO_DJANGO)
-    run([interpreter("3.7"), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
-    said = site.releaser("init", "--from-venv", site.link, check=3).stderr
-    assert f"{site.link}/bin/python3: Python 3.7." in said
-    assert "too old for releaser, which needs 3.8 or newer" in said
-
-
 def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_site: SiteFactory) -> None:
     """Its own Python is lost with that; what stands in for it is told."""
     python = interpreter("3.10")
     site = site_on(make_site, python, "uv")
-    site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")

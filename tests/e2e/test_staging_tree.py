@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import re
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.checkout.staging import staging_tree
+from releaser.listener import Silence
+from releaser.report import RunLog
+from releaser.site.site import open_site
+from tests.e2e.scenes import body, steps
 from tests.support.commands import console_script, run
 from tests.support.sites import RED_TESTS, TESTS
 
@@ -17,9 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.sites import SampleSite, SiteFactory
-
-_READS_KEY = "def test_key(packages):\n    assert open('data/key.txt').read() == 'secret'\n"
-_LITTERING = "import pathlib\npathlib.Path('litter.txt').write_text('')\npathlib.Path('seen.txt').unlink()\n"
 
 
 def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, str, str]]:
@@ -51,68 +54,93 @@ def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: Si
 
 
 @pytest.mark.story
-def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> None:
+def test_an_accepted_update_moves_the_checkout_once_and_names_the_commit(make_site: SiteFactory) -> None:
+    """The staging tree that a killed run has left is in nobody's way."""
     site = make_site.adopted()
+    tree = site.outer / f".{site.path.name}.releaser-staging"
+    site.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+    (tree / "stray").mkdir(mode=0o500)
     before = site.head()
     settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
-    theirs = site.push_from_elsewhere({"site_settings.py": settings + "# tested\n"})
+    changed = {"site_settings.py": settings + "# tested\n"}
+    theirs = site.push_from_elsewhere(changed, message="Write the notes")
     seen = _seen_during(site, lambda: site.releaser("update", check=0))
     assert {head for head, _, _ in seen} <= {before, theirs}
     assert site.head() == theirs
     report = site.json("history")[0]
-    names = [one["step"] for one in report["steps"]]
+    names = steps(report)
     assert names.index("test") < names.index("move checkout") < names.index("flip") < names.index("restart")
-
-
-def test_what_the_tests_leave_is_gone_with_the_staging_tree(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0", files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
-    assert site.git("status", "--porcelain", "--ignored", "--untracked-files=all").count("litter") == 0
-    assert (site.path / "seen.txt").exists()
-    assert not list(site.outer.glob(".*staging*"))
+    assert not tree.exists()
     assert "staging" not in site.git("worktree", "list")
+    assert (report["commit"], report["subject"]) == (theirs, "Write the notes")
+    assert report["commits"] == [{"id": theirs, "subject": "Write the notes", "author": "Edsger"}]
+    assert report["pulled"]["old"] == before
+    shown = site.json("show", report["release"])
+    assert (shown["commit"], shown["subject"]) == (theirs, "Write the notes")
+    assert f"{theirs[:7]} Write the notes" in site.releaser("list", check=0).stdout
+    assert f"{theirs[:12]} Write the notes (Edsger)" in body(site)
 
 
-def test_untracked_files_are_there_for_the_tests(make_site: SiteFactory) -> None:
-    """Small ones are copies, so that no test changes them; directories and large ones are links; caches stay away."""
-    code = (
-        "import pathlib\nroot = pathlib.Path.cwd()\nassert (root / 'local.ini').read_text() == 'secret'\n"
-        "assert not (root / 'local.ini').is_symlink()\nassert (root / 'media').is_symlink()\n"
-        "assert (root / 'big.bin').is_symlink()\nassert not (root / '.pytest_cache').exists()\n"
-        "assert (root / 'fixtures').is_dir() and not (root / 'fixtures').is_symlink()\n"
-        "assert not (root / 'dump.sql').exists()\n(root / 'local.ini').write_text('spoilt')\n"
-    )
-    ignored = "local.ini\nmedia\nbig.bin\n.pytest_cache\nfixtures\ndump.sql\n"
+# Looks for what lies beside the code untracked, and litters.
+_LOOKING = """\
+import pathlib
+root = pathlib.Path.cwd()
+assert (root / "local.ini").read_text() == "secret"
+assert not (root / "local.ini").is_symlink()
+assert (root / "media").is_symlink()
+assert (root / "big.bin").is_symlink()
+assert not (root / ".pytest_cache").exists()
+assert (root / "fixtures").is_dir() and not (root / "fixtures").is_symlink()
+assert not (root / "dump.sql").exists()
+assert (root / "data" / "key.txt").read_text() == "secret"
+assert (root / "server.pid").is_symlink()
+(root / "local.ini").write_text("spoilt")
+(root / "litter.txt").write_text("")
+(root / "seen.txt").unlink()
+"""
+
+
+def test_untracked_files_are_there_for_the_tests_and_what_these_leave_is_gone(make_site: SiteFactory) -> None:
+    """Small ones are copies, so that no test changes them; what is large, or cannot be read, is a link.
+
+    So are directories, but for those that the commit adds; caches stay away.
+    """
     site = make_site.adopted(
-        files={"run_tests.py": code, "config/.gitignore": ""},
+        files={"run_tests.py": _LOOKING, "config/.gitignore": "", "seen.txt": "tracked"},
         settings={"staging_copy": ["fixtures"], "staging_omit": ["*.sql"]},
     )
     exclude = site.path / ".git" / "info" / "exclude"
+    ignored = "local.ini\nmedia\nbig.bin\n.pytest_cache\nfixtures\ndump.sql\n/data/\nserver.pid\n"
     exclude.write_text(exclude.read_text(encoding="utf-8") + ignored, encoding="utf-8")
-    for name in ("media", ".pytest_cache", "fixtures"):
-        (site.path / name).mkdir()
-        (site.path / name / "file").write_text(name, encoding="utf-8")
-    (site.path / "local.ini").write_text("secret", encoding="utf-8")
-    (site.path / "dump.sql").write_text("", encoding="utf-8")
+    for name in ("media/file", ".pytest_cache/file", "fixtures/file", "local.ini", "data/key.txt", "server.pid"):
+        site.edit(name, "secret")
+    (site.path / "dump.sql").touch()
     (site.path / "big.bin").write_bytes(b"x" * (1024 * 1024 + 1))
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
+    (site.path / "server.pid").chmod(0)  # as a pid file of root's
+    site.push_from_elsewhere({"data/.gitkeep": ""})
+    # Without capabilities, root is refused as well.
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    words: list[str | Path] = [*without, console_script(), "update", "--project", site.path]
+    run(words, cwd=site.outer, env=site.environment(), check=0)
     assert (site.path / "local.ini").read_text(encoding="utf-8") == "secret"
-    shown = site.json("show", report["release"])
-    assert shown["staging_copied"] == ["fixtures", "local.ini"]
-    assert {"big.bin", "media"} <= set(shown["staging_linked"])
-    assert "local.ini (copied)" in site.releaser("show", report["release"], check=0).stdout
+    assert (site.path / "data" / ".gitkeep").exists()
+    shown = site.json("show", site.live_id())
+    assert {"fixtures", "local.ini"} <= set(shown["staging_copied"])
+    assert {"big.bin", "media", "server.pid"} <= set(shown["staging_linked"])
+    assert "local.ini (copied)" in site.releaser("show", site.live_id(), check=0).stdout
+    assert not (site.path / "litter.txt").exists()
+    assert (site.path / "seen.txt").exists()
+    assert not list(site.outer.glob(".*staging*"))
 
 
 def test_local_packages_lead_into_the_checkout_once_they_are_live(make_site: SiteFactory) -> None:
     """While they are tested they lead into the staging tree, where the new code is."""
-    for number, kind in enumerate(("packaged", "workspace")):
-        site = make_site(outer=f"outer{number}", kind=kind, venv=True)
-        site.releaser("init", check=0)
-        site.publish("alpha", "1.1.0")
-        site.releaser("update", check=0)
-        assert not _files_with(site.link.resolve(), ".releaser-staging")
-        assert _files_with(site.link.resolve(), str(site.path))
-        assert site.json("verify", check=0)
+    site = make_site(kind="workspace", venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert not _files_with(site.link.resolve(), ".releaser-staging")
+    assert _files_with(site.link.resolve(), str(site.path))
+    assert site.json("verify", check=0)
 
 
 def _files_with(directory: Path, text: str) -> list[Path]:
@@ -126,36 +154,9 @@ def test_new_code_of_a_local_package_is_what_is_tested(make_site: SiteFactory) -
     (module,) = (one for one in site.git("ls-files", "src").splitlines() if one.endswith("__init__.py"))
     site.push_from_elsewhere({module: 'raise ImportError("not finished")\n'})
     package = module.split("/")[1]
-    site.edit(TESTS, (site.path / TESTS).read_text(encoding="utf-8"))
     site.push_from_elsewhere({TESTS: f"def test_import(packages):\n    import {package}\n"})
     assert "not finished" in site.releaser("update", check=5).stderr
     assert "not finished" not in (site.path / module).read_text(encoding="utf-8")
-
-
-def test_a_release_names_the_commit_that_it_was_tested_with(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    theirs = site.push_from_elsewhere({"notes.txt": "news"}, message="Write the notes")
-    report = site.json("update")
-    assert (report["commit"], report["subject"]) == (theirs, "Write the notes")
-    assert report["commits"] == [{"id": theirs, "subject": "Write the notes", "author": "Edsger"}]
-    shown, first = site.json("show", report["release"]), site.json("list")[-1]
-    assert (shown["commit"], shown["subject"]) == (theirs, "Write the notes")
-    assert first["commit"] == report["pulled"]["old"]
-    assert f"{theirs[:7]} Write the notes" in site.releaser("list", check=0).stdout
-    (mail,) = site.outbox_mails()
-    text = mail.get_body(preferencelist=("plain",))
-    assert text is not None
-    assert f"{theirs[:12]} Write the notes (Edsger)" in text.get_content()
-
-
-def test_a_killed_run_leaves_a_staging_tree_that_the_next_one_removes(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    tree = site.outer / f".{site.path.name}.releaser-staging"
-    site.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
-    (tree / "stray").mkdir(mode=0o500)
-    site.releaser("update", check=0)
-    assert not tree.exists()
-    assert "staging" not in site.git("worktree", "list")
 
 
 def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
@@ -204,30 +205,6 @@ def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(
     assert (site.head(), site.git("status", "--porcelain")) == (site.remote_head(), "")
 
 
-def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    (site.path / ".git" / "info" / "exclude").write_text("/data/\n", encoding="utf-8")
-    site.edit("data/key.txt", "secret")
-    site.push_from_elsewhere({"data/.gitkeep": "", TESTS: _READS_KEY})
-    site.releaser("update", check=0)
-    assert (site.path / "data" / ".gitkeep").exists()
-
-
-def test_a_small_file_that_cannot_be_read_is_linked(make_site: SiteFactory) -> None:
-    """As a pid file of root's."""
-    site = make_site.adopted()
-    (site.path / ".git" / "info" / "exclude").write_text("/server.pid\n", encoding="utf-8")
-    site.edit("server.pid", "1")
-    (site.path / "server.pid").chmod(0)
-    site.publish("alpha", "1.1.0")
-    # Without capabilities, root is refused as well.
-    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    words: list[str | Path] = [*without, console_script(), "update", "--project", site.path]
-    finished = run(words, cwd=site.outer, env=site.environment())
-    assert finished.returncode == 0, finished
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def test_a_tree_that_cannot_be_made_is_told_by_the_step(make_site: SiteFactory) -> None:
     """As on a disk that has no room for one of its files."""
     site = make_site.adopted()
@@ -266,3 +243,24 @@ def _run_git(site: SampleSite, directory: Path, *words: str) -> str:
     from tests.support.commands import git_executable
 
     return run([git_executable(), *words], cwd=directory, env=site.env, check=0).stdout.strip()
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_file(
+    tmp_path: Path, is_absolute: bool
+) -> None:
+    root, shared = tmp_path.resolve() / "site", tmp_path.resolve() / "shared"
+    root.mkdir()
+    shared.mkdir()
+    names = {"pyproject.toml": '[project]\nname = "a"\n', "uv.lock": "version = 1\n", "uv.toml": "offline = true\n"}
+    for name, text in names.items():
+        (shared / name).write_text(text, encoding="utf-8")
+        (root / name).symlink_to(shared / name if is_absolute else os.path.relpath(shared / name, root))
+    site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
+    site.state_dir.mkdir(parents=True)
+    log = RunLog(Silence(), command="update", run_id="20260101T000000Z", started_at=datetime.now(UTC))
+    with staging_tree(site, log, "") as there:
+        for name, text in names.items():
+            assert (there.project.root / name).read_text(encoding="utf-8") == text
+            (there.project.root / name).write_text("other", encoding="utf-8")
+    assert {name: (root / name).read_text(encoding="utf-8") for name in names} == names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, go_on, interrupted, stopped
-from tests.e2e.scenes import silent, step, steps
+from tests.e2e.scenes import step, steps
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -37,7 +37,6 @@ def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: Sample
     ]  # fmt: skip
     assert found.count("collectstatic") == 1
     assert static(site) == "1.2.0"
-    silent(site.releaser("update"))
 
 
 def test_the_first_time_they_wait_for_the_flip(make_site: SiteFactory) -> None:
@@ -56,7 +55,6 @@ def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make
     version = 'repr({"code": __import__("sample_site").__version__})'
     site.commit("Collect from the package", {"manage.py": text.replace("repr(versions())", version)})
     site.push()
-    site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert site.static_versions() == {"code": "0.1.0"}
@@ -83,8 +81,6 @@ def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha"), site.head()) == ("1.1.0", "1.1.0", before)
-    site.releaser("update", check=0)
-    assert static(site) == "1.2.0"
 
 
 def test_they_are_put_back_with_a_release_that_is_taken_back(site: SampleSite) -> None:

@@ -76,8 +76,6 @@ def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None
     site.releaser("prune", check=0)
     see_nothing_has_changed(site)
     assert site.head() == head
-    site.releaser("rollback", check=0)
-    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
 def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site: SampleSite) -> None:
@@ -115,9 +113,11 @@ ILL = {"RELEASER_HEALTH_CHECK": "test -e notes.txt", "RELEASER_HEALTH_RETRIES": 
 
 
 def test_they_are_put_back_with_a_rollback_that_is_taken_back(site: SampleSite) -> None:
+    before = site.snapshot()
     report = site.json("rollback", check=6, env=ILL)
     assert step(report, "collectstatic again")["status"] == "ok"
     see_nothing_has_changed(site)
+    assert site.snapshot() | {"(restarted at)": ""} == before | {"(restarted at)": ""}
 
 
 def test_with_force_they_stay(site: SampleSite) -> None:
@@ -138,6 +138,3 @@ def test_what_fails_ahead_is_tried_with_the_earlier_release_live(make_site: Site
     report = earlier.json("rollback", check=6)
     assert step(report, "collectstatic again")["status"] == "ok"
     see_nothing_has_changed(earlier)
-    report = earlier.json("rollback", "--force", check=7)
-    assert (earlier.live_version("alpha"), report["live_changed"]) == (EARLIER, True)
-    assert any("as --force says" in problem for problem in report["problems"])

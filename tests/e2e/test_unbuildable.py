@@ -53,8 +53,6 @@ def test_what_cannot_be_built_is_held_back_and_the_others_go_live(make_site: Sit
     assert list(states(site).values()) == ["live", "failed", "good"]
     assert len(list((site.state_dir / "releases").iterdir())) == 3
     silent(site.releaser("update"))
-    publish(site, "b", version="1.1.1")
-    assert [one["new"] for one in site.json("update")["changes"]] == ["1.1.1"]
 
 
 def test_if_there_is_nothing_else_the_failure_is_told_once(make_site: SiteFactory) -> None:
@@ -65,8 +63,6 @@ def test_if_there_is_nothing_else_the_failure_is_told_once(make_site: SiteFactor
     assert site.snapshot() == before
     assert len(list((site.state_dir / "releases").iterdir())) == 1
     silent(site.releaser("update"))
-    site.releaser("unhold", "b", check=0)
-    site.releaser("update", check=4)
 
 
 def test_without_a_release_to_compare_with_nothing_counts_as_changed(make_site: SiteFactory) -> None:
@@ -88,14 +84,14 @@ def test_if_nothing_is_to_be_held_the_failure_is_told(make_site: SiteFactory) ->
 # With `test_jobs = 2`, a search for what breaks the tests runs them twice at once
 
 
-NAMES = tuple("abcdefghij")
+NAMES = tuple("abcdefg")
 # Notes when and where it runs; with some of the upgrades, it takes a while.
 TESTS = """\
 import json, os, pathlib, time
 def test_shop(packages):
     began = time.time()
-    versions = {{one.__version__ for name, one in packages.items() if len(name) == 1}}
-    time.sleep({seconds} if len(versions) > 1 else 0)
+    versions = {one.__version__ for name, one in packages.items() if len(name) == 1}
+    time.sleep(float(pathlib.Path("../../seconds").read_text()) if len(versions) > 1 else 0)
     with pathlib.Path("../../notes.jsonl").open("a") as notes:
         notes.write(json.dumps([began, time.time(), os.getcwd()]) + "\\n")
     assert not any(getattr(one, "BROKEN", None) for one in packages.values())
@@ -109,13 +105,14 @@ def noted(site: SampleSite) -> list[tuple[float, float, str]]:
 
 
 def searching(make_site: SiteFactory, seconds: float, **settings: object) -> SampleSite:
-    site = adopted(make_site, *NAMES, files={"site_tests.py": TESTS.format(seconds=seconds)}, settings=settings)
+    site = adopted(make_site, *NAMES, files={"site_tests.py": TESTS}, settings=settings)
+    (site.outer.parent / "seconds").write_text(str(seconds), encoding="utf-8")
     publish(site, *NAMES, broken=("g",))
     return site
 
 
 def test_two_parts_are_tried_at_once_in_trees_of_their_own(make_site: SiteFactory) -> None:
-    site = searching(make_site, 1.5, test_jobs=2)
+    site = searching(make_site, 0.7, test_jobs=2)
     report = site.json("update")
     assert held(report) == {"g": "1.1.0"}
     assert live_versions(site, NAMES) == dict.fromkeys(NAMES, "1.1.0") | {"g": "1.0.0"}

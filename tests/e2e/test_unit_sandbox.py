@@ -170,8 +170,3 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
     assert output.count("denied:") == len(targets), output
     said = sandbox.run([*releaser, "check", "--project", site.path], env, *beside)
     assert "are not isolated" not in said.stdout + said.stderr, said
-
-
-def test_an_option_that_nothing_here_does_is_noticed() -> None:
-    with pytest.raises(pytest.fail.Exception, match="MemoryDenyWriteExecute=yes"):
-        Sandbox().take("MemoryDenyWriteExecute", "yes", {})

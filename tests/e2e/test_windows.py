@@ -20,11 +20,10 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
     site = make_site.adopted(settings={"window": _in_hours(2, 4), "jitter": "1s"})
     site.publish("alpha", "1.1.0")
     live, before = site.live_id(), site.snapshot()
-    for words in (["update"], ["update", "--if-due"]):
-        silent(site.releaser(*words))
-        said = site.releaser(*words, "-v", check=0).stderr
-        assert "an update waits for the window, which opens " in said
-        assert "`releaser update --now` does not wait" in said
+    silent(site.releaser("update"))
+    said = site.releaser("update", "--if-due", "-v", check=0).stderr
+    assert "an update waits for the window, which opens " in said
+    assert "`releaser update --now` does not wait" in said
     answer = site.json("update", "--if-due")
     assert (answer["result"], answer["exit_code"], bool(answer["due_at"])) == ("unchanged", 0, True)
     assert "dry run: an update waits for the window" in site.releaser("update", "--dry-run", check=0).stdout
@@ -34,7 +33,6 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
     assert (site.live_id(), site.snapshot()) == (live, before)
     assert "updated to" in site.releaser("update", "--now", "-v", check=0).stderr
     site.publish("alpha", "1.2.0")
-    assert "the next update is due" in site.releaser("update", "--if-due", "-v", check=0).stderr
     site.releaser("update", "--if-due", "--now", check=2)
     env = {"RELEASER_WINDOW": _in_hours(-1, 1)}
     assert "the next update is due" in site.releaser("update", "--if-due", "-v", env=env, check=0).stderr

@@ -152,7 +152,7 @@ class Witness:
 
 
 def as_adopted(venv: Path) -> str:
-    """Describe the whole of a venv, but for what an adoption adds to it."""
+    """Describe the whole of a venv, except for what an adoption adds to it."""
     found = snapshots.tree(venv).items()
     return repr(sorted((name, entry) for name, entry in found if name.rpartition("/")[2] not in _ADDED))
 
@@ -230,13 +230,15 @@ def _other_lock(site: SampleSite) -> list[str]:
 
 
 def _changed(site: SampleSite) -> list[str]:
+    if not (site.path / ".git").exists():
+        return []
     names = {line[2:].strip() for line in site.git("status", "--porcelain").splitlines()}
     return [f"I3: git shows {name} as changed" for name in sorted(names - _MAY_BE_CHANGED)]
 
 
 def _unsound_objects(site: SampleSite) -> list[str]:
     broken = []
-    for place in (site.path, site.remote):
+    for place in (site.path, site.remote) if (site.path / ".git").exists() else ():
         words: list[str | Path] = [git_executable(), "fsck", "--no-progress", "--no-dangling"]
         finished = run(words, cwd=place, env=site.env)
         if finished.returncode != 0:

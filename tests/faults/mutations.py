@@ -6,6 +6,7 @@ Applied by the script that starts releaser; releaser itself has no such switch.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
@@ -46,9 +47,17 @@ def named(name: str) -> Mutation:
 
 
 def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> None:
-    """Replace a function of releaser in every module that has imported it."""
+    """Replace a function of releaser in every module that has imported it.
+
+    Raises TypeError if the other one takes other arguments: it would end the run, and what is left out tell nothing.
+    """
     import releaser
 
+    ours, theirs = inspect.signature(instead).parameters, inspect.signature(function).parameters
+    takes_any = any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in ours.values())
+    if not takes_any and [name.lstrip("_") for name in ours] != [*theirs]:
+        message = f"{function.__qualname__} takes {[*theirs]}, and what is put in its place {[*ours]}"
+        raise TypeError(message)
     for module in pkgutil.walk_packages(releaser.__path__, "releaser."):
         if module.name != "releaser.__main__":
             importlib.import_module(module.name)
@@ -76,7 +85,9 @@ def _without_journal(phase: str) -> Callable[[], None]:
     return patch
 
 
-def _over_what_is_there(target: Path, data: bytes, *, staging: Path | None = None) -> None:
+def _over_what_is_there(
+    target: Path, data: bytes, *, staging: Path | None = None, private: bool = False, mode: int | None = None
+) -> None:
     """Write a file in its place."""
     from releaser.system import files as durable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,14 @@ def _prunable(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+def _without_git(make_site: SiteFactory) -> SampleSite:
+    site = _fresh(make_site)
+    for place in (site.path / ".git", site.remote):
+        shutil.rmtree(place)
+    site.releaser("init", check=0)
+    return site
+
+
 def _red(make_site: SiteFactory) -> SampleSite:
     site = _adopted(make_site, culprits="off")
     site.publish("alpha", "1.2.0", broken=True)
@@ -102,6 +111,7 @@ SCENES: Mapping[str, Scene] = {
     "init": Scene(make=_fresh, command="init"),
     "init without a venv": Scene(make=_bare, command="init"),
     "update": Scene(make=_adopted, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
+    "update without git": Scene(make=_without_git, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
     "update, tests fail": Scene(
         make=_red, command="update", code=5, told=r"failed its tests|tests fail", versions=ORIGINAL
     ),

@@ -28,7 +28,9 @@ MEMORY = Path("/dev/shm")
 TRIES = 8  # a busy machine begins and ends processes all the time
 FAILED = frozenset({3, 4, 6})
 # Scenes that have most of their calls in common with others: of these, every so manyth will do.
-AKIN = frozenset({"init without a venv", "update, tests fail", "update, one held back", "update, taken back"})
+AKIN = frozenset(
+    {"init without a venv", "update without git", "update, tests fail", "update, one held back", "update, taken back"}
+)
 SHARE_OF_AKIN = 3
 SHARE_OF_ALIKE = 3  # of the calls about the log, or about one file after the other of a whole tree
 FOLLOW_UP_FAILED = 7

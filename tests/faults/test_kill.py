@@ -26,6 +26,7 @@ OWN = {
     "init": 5,
     "init without a venv": 3,
     "update": 10,
+    "update without git": 2,
     "update, tests fail": 2,
     "update, one held back": 2,
     "update, taken back": 4,

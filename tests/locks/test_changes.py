@@ -11,46 +11,33 @@ BUMPS = [
     ("1.0.0", "2.0.0", "major"),
     ("1.0.0", "1.1.0", "minor"),
     ("1.0.0", "1.0.1", "patch"),
-    ("4.2", "5.0.1", "major"),
-    ("1.9", "1.10", "minor"),
     ("1", "1.0.1", "patch"),
     # the same under another spelling, and what lies behind the third part
     ("1.0", "1.0.0", "other"),
     ("1.0.0.1", "1.0.0.2", "other"),
     ("1.2.3.4", "1.2.4", "patch"),
-    ("1.2.3", "1.2.3.1", "other"),
     ("1.0.post1", "1.0.post2", "other"),
-    ("1.0", "1.0.post1", "other"),
     ("1.0+local.1", "1.0+local.2", "other"),
     # before the release
-    ("2.0a1", "2.0b1", "other"),
     ("2.0rc1", "2.0", "other"),
     ("1.0", "2.0rc1", "major"),
     ("1.0", "1.1.dev5", "minor"),
     # calendar versions
     ("2025.11.12", "2026.1.4", "major"),
-    ("2026.1.4", "2026.2.25", "minor"),
     ("20251112", "20260104", "major"),
     # epochs
     ("2026.1", "1!1.0", "other"),
     ("1!1.0", "1!2.0", "major"),
-    ("0!1.0", "1.1", "minor"),
     # steps back
     ("2.0", "1.0", "major"),
-    ("2.0", "1.9.1", "major"),
     ("1.1.0", "1.0.9", "minor"),
-    ("1.0.1", "1.0", "patch"),
     ("1.0", "1.0rc1", "other"),
-    ("1!1.0", "2.0", "other"),
     # no versions
     ("1.0, 2.0", "1.0, 3.0", "other"),
-    ("local", "1.0", "other"),
     ("1.0 (0123abcde)", "1.1 (123abcdef)", "other"),
-    ("unknown", "unknown", "other"),
     # coming and going
     (None, "1.0", "added"),
     ("1.0", None, "removed"),
-    (None, "local", "added"),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.locks.lock import EMPTY, Graph, LockFile
+from releaser.locks.lock import EMPTY, Graph, LockFile, asked_by_project
 
 HEAD = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n'
 REGISTRY = 'source = { registry = "https://index.example.org/simple" }'
@@ -25,7 +25,7 @@ def graph(*packages: str, head: str = HEAD) -> Graph:
 ROOT = 'source = { virtual = "." }'
 
 
-@pytest.mark.parametrize("kind", ["virtual", "editable", "directory"])
+@pytest.mark.parametrize("kind", ["virtual", "editable"])
 def test_what_the_project_asks_for_is_direct_by_groups_and_extras_too(kind: str) -> None:
     asked = asking("alpha") + (
         '\n[package.optional-dependencies]\npdf = [{ name = "beta" }]\n'
@@ -35,6 +35,8 @@ def test_what_the_project_asks_for_is_direct_by_groups_and_extras_too(kind: str)
     found = graph(root, package("alpha", more=asking("delta")), *(package(one) for one in ("beta", "gamma", "delta")))
     assert found.direct == {"alpha", "beta", "gamma"}
     assert found.askers == {"delta": ("alpha",)}
+    lock = LockFile.parse((HEAD + root).encode())
+    assert asked_by_project(lock) == {"alpha": ("project",), "beta": ("extra pdf",), "gamma": ("group prod",)}
 
 
 def test_members_of_a_workspace_are_the_project_and_a_path_dependency_is_not() -> None:
@@ -88,9 +90,6 @@ def test_only_what_comes_from_an_index_is_said_to() -> None:
         package("library", source='source = { editable = "../library" }'),
     )
     assert found.from_index == {"alpha", "local"}
-
-
-def test_no_lock_has_nobody_who_asks() -> None:
     assert Graph.of(EMPTY).direct == frozenset()
 
 

@@ -84,16 +84,9 @@ def test_the_project_and_its_groups_lead_to_what_is_installed(lock: LockFile) ->
     assert names(lock, None, None) - names(lock) == {"server", "circle", "debugger", "profiler"}
 
 
-def test_the_python_and_the_platform_decide(lock: LockFile) -> None:
+def test_the_python_and_the_platform_decide_and_local_packages_are_not_third_party(lock: LockFile) -> None:
     assert names(lock, python="3.13.1") == ALWAYS | {"new"}
-    assert "winonly" not in names(lock, None, None)
-
-
-def test_local_packages_are_not_third_party(lock: LockFile) -> None:
-    assert not {"shop", "member", "library"} & names(lock, None, None)
-
-
-def test_each_has_its_version(lock: LockFile) -> None:
+    assert not {"winonly", "shop", "member", "library"} & names(lock, None, None)
     pins = dict(list_installed(lock, group=None, default_groups=(), python="3.12.1"))
     assert (pins["alpha"], pins["quick"]) == ("1.0", "1.0")
 
@@ -110,7 +103,4 @@ def test_the_groups_of_a_project_are_those_with_packages_and_the_empty_ones(lock
     assert text != lock.data
     assert groups_in(LockFile.parse(text)) == {"dev", "prod", "staging", "no-thing"}
     assert groups_in(EMPTY) == frozenset()
-
-
-def test_an_empty_lock_installs_nothing() -> None:
     assert list_installed(EMPTY, group="prod", default_groups=None, python="3.12.1") == ()

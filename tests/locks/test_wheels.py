@@ -73,12 +73,8 @@ def test_what_is_installed_and_has_none_is_named() -> None:
         return find_unbuildable(lock, group=None, default_groups=(), python=python)
 
     assert unbuildable("3.12.1") == ("pkg 1.0",)
-    assert unbuildable("unknown") == ()
+    assert (unbuildable("unknown"), tags_of("unknown")) == ((), frozenset())
     assert unbuildable("3.12.1", source={"editable": "."}) == ()  # it is the project itself
-
-
-def test_of_an_unknown_python_no_tags_are_known() -> None:
-    assert tags_of("unknown") == frozenset()
 
 
 def test_uv_says_what_cannot_be_built() -> None:

@@ -48,6 +48,13 @@ def with_runs(site: Site, *runs: tuple[float, int], **settings: Any) -> Site:
     return replace(site, settings=replace(site.settings, **settings))
 
 
+def test_an_update_of_some_packages_puts_off_none(site: Site) -> None:
+    site = with_runs(site, (1, 0))
+    history = site.state_dir / HISTORY
+    history.write_text(history.read_text(encoding="utf-8").replace("{", '{"only": ["alpha"], '), encoding="utf-8")
+    assert not due.find_due(site, if_due=True).reason
+
+
 def in_hours(found: due.Due) -> float:
     return round((found.at - NOW) / timedelta(hours=1), 2)
 

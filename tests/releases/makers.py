@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOCK = b"version = 1\n"
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
-_HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
+_HOLD = "import sys; from releaser.releases import lease; lease.take(sys.argv[1]); print('held', flush=True); input()"
 
 
 def a_manifest(number: int = 1, **changes: Any) -> Manifest:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases import leases
+from releaser.releases import lease, leases
 from tests.releases.makers import user
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_a_claimed_release_gives_no_lease(release: Path) -> None:
     assert claimed is not None
     before = sorted(os.listdir("/proc/self/fd"))
     with contextlib.closing(os.fdopen(claimed)), pytest.raises(BlockingIOError):
-        leases.take(str(release))
+        lease.take(str(release))
     assert len(os.listdir("/proc/self/fd")) < len(before)
 
 

@@ -40,6 +40,7 @@ def leads_to(place: Path) -> str:
 
 
 def test_a_flip_makes_the_link_and_moves_it(outer: Path) -> None:
+    (staging(outer) / "..venv.new").symlink_to("nowhere")  # left by a crash
     for name in ("A", "B", "B", "A"):
         flip.flip(link(outer), venv(outer, name), staging=staging(outer))
         assert leads_to(link(outer)) == name
@@ -52,13 +53,6 @@ def test_the_link_is_relative_so_that_everything_can_be_moved(outer: Path) -> No
     assert os.readlink(link(outer)) == "../.releaser/site/releases/A/venv"
     outer.rename(outer.with_name("elsewhere"))
     assert leads_to(outer.with_name("elsewhere") / "site" / ".venv") == "A"
-
-
-def test_a_temporary_link_that_a_crash_left_is_in_nobodys_way(outer: Path) -> None:
-    (staging(outer) / "..venv.new").symlink_to("nowhere")
-    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
-    assert leads_to(link(outer)) == "A"
-    assert os.listdir(staging(outer)) == ["releases"]
 
 
 def test_there_is_a_link_at_every_moment(outer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,21 +109,15 @@ def real_venv(outer: Path) -> Path:
     return venv(outer, "C")
 
 
-def test_a_real_directory_is_exchanged_for_a_link_at_once(outer: Path) -> None:
-    new = real_venv(outer)
-    inode = link(outer).stat().st_ino
-    assert flip.adopt_directory(link(outer), new) is True
-    assert os.readlink(link(outer)) == "../.releaser/site/releases/C/venv"
-    assert (new.is_symlink(), new.stat().st_ino, leads_to(link(outer))) == (False, inode, "real")
-
-
-def test_where_nothing_can_be_exchanged_the_directory_is_moved_and_linked(
-    outer: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_real_directory_is_exchanged_for_a_link_or_moved_and_linked_where_that_cannot_be(
+    outer: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    monkeypatch.setattr(flip, "exchange", lambda *_: False)
+    if not at_once:
+        monkeypatch.setattr(flip, "exchange", lambda *_: False)
     new = real_venv(outer)
     inode = link(outer).stat().st_ino
-    assert flip.adopt_directory(link(outer), new) is False
+    assert flip.adopt_directory(link(outer), new) is at_once
     assert os.readlink(link(outer)) == "../.releaser/site/releases/C/venv"
     assert (new.is_symlink(), new.stat().st_ino, leads_to(link(outer))) == (False, inode, "real")
 

@@ -47,11 +47,8 @@ def _change(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**content, **changes}), encoding="utf-8")
 
 
-def test_an_empty_store_has_no_rows(store: ReleaseStore) -> None:
-    assert rows(store) == []
-
-
 def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
+    assert rows(store) == []
     release = live(store, 1, commit="c" * 40, subject="Add a page")
     assert json.loads(listing.as_json(listing.rows(store))) == [
         {
@@ -94,9 +91,7 @@ def test_without_a_ledger_the_list_guesses_as_the_store_does(store: ReleaseStore
     assert states(store) == [release.state for release in store.all()] == ["failed", "live"]
 
 
-@pytest.mark.parametrize(
-    "change", [{"version": 3}, {"changes": None}, {"python": 3}, {"interpreter": {"executable": "/x", "seen": 3}}]
-)
+@pytest.mark.parametrize("change", [{"version": 3}, {"interpreter": {"executable": "/x", "seen": 3}}])
 def test_a_release_with_a_damaged_manifest_is_left_out(store: ReleaseStore, change: dict[str, Any]) -> None:
     every_state(store)
     before = [row["id"] for row in rows(store)]
@@ -106,6 +101,7 @@ def test_a_release_with_a_damaged_manifest_is_left_out(store: ReleaseStore, chan
 
 def test_what_is_no_release_is_no_row(store: ReleaseStore) -> None:
     every_state(store)
+    assert states(store) == ["candidate", "failed", "good", "live", "bad", "good"]
     (store.directory / "notes").touch()
     (store.directory / "empty").mkdir()
     store.path(a_manifest(1).id).rename(store.directory / ".doomed-x")
@@ -122,11 +118,6 @@ def test_nothing_is_live_where_the_link_leads_to_no_release(store: ReleaseStore,
     else:
         store.link.mkdir()
     assert "live" not in states(store)
-
-
-def test_all_states_occur(store: ReleaseStore) -> None:
-    every_state(store)
-    assert states(store) == ["candidate", "failed", "good", "live", "bad", "good"]
 
 
 @pytest.mark.parametrize("with_ledger", [True, False])

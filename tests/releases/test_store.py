@@ -8,7 +8,6 @@ import os
 from datetime import timedelta
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,18 +17,13 @@ from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree
 from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
 
-if TYPE_CHECKING:
-    from pyfakefs.fake_filesystem import FakeFilesystem
-
-NOBODY = 65534
-
 
 @pytest.fixture
-def store(fs: FakeFilesystem) -> ReleaseStore:
-    """Make an empty store on a file system that exists in memory only."""
-    for name in ("/srv/site", "/srv/.releaser/site"):
-        fs.create_dir(name)
-    return ReleaseStore(state_dir=Path("/srv/.releaser/site"), link=Path("/srv/site/.venv"))
+def store(tmp_path: Path) -> ReleaseStore:
+    """Make an empty store."""
+    for name in ("site", ".releaser/site"):
+        (tmp_path / name).mkdir(parents=True)
+    return ReleaseStore(state_dir=tmp_path / ".releaser" / "site", link=tmp_path / "site" / ".venv")
 
 
 def ids(*numbers: int) -> list[str]:
@@ -74,15 +68,10 @@ def test_the_order_is_that_of_the_record_even_if_the_clock_was_set_back(store: R
     [
         "",
         "{",
-        "[]",
-        "\0\0\0",
         '{"version": 3}',
         '{"version": 2}',
         json.dumps({**as_stored(a_manifest(1)), "created_at": "yesterday"}),
-        json.dumps({**as_stored(a_manifest(1)), "created_at": 5}),
-        json.dumps({**as_stored(a_manifest(1)), "changes": 5}),
         json.dumps({**as_stored(a_manifest(1)), "changes": [{"name": "alpha"}]}),
-        json.dumps({**as_stored(a_manifest(1)), "changes": ["alpha"]}),
         json.dumps(as_stored(a_manifest(2))),
         json.dumps({key: value for key, value in as_stored(a_manifest(1)).items() if key != "python"}),
     ],
@@ -111,6 +100,7 @@ def test_stray_things_beside_the_releases_are_passed_over(store: ReleaseStore) -
     (store.directory / "lost+found").mkdir()
     (store.directory / "20200101T000000Z").symlink_to(store.path(ids(1)[0]))
     assert listed(store) == ids(1)
+    assert store.incomplete() == ()
 
 
 @pytest.mark.parametrize(
@@ -133,17 +123,11 @@ def test_the_state_is_what_the_record_says(store: ReleaseStore, mark: str | None
 
 def test_live_is_what_the_link_says_whatever_the_record_does(store: ReleaseStore) -> None:
     first, second = live(store, 1), live(store, 2)
-    store.record(lambda ledger: ledger.marked(first.id, "bad"))
+    store.record(lambda ledger: ledger.marked(first.id, "bad").pinned(second.id, on=True))
     store.link.unlink()
     store.link.symlink_to(first.venv)
     assert [(release.id, release.state) for release in store.all()] == [(second.id, "good"), (first.id, "live")]
-    assert [release.live for release in store.all()] == [False, True]
-
-
-def test_a_pin_shows(store: ReleaseStore) -> None:
-    name = built(store, 1).id
-    store.record(lambda ledger: ledger.pinned(name, on=True))
-    assert [release.pinned for release in store.all()] == [True]
+    assert [(release.live, release.pinned) for release in store.all()] == [(False, True), (True, False)]
 
 
 # Finding one
@@ -156,13 +140,10 @@ def test_a_release_is_found_by_an_unmistakable_beginning(store: ReleaseStore, st
         built(store, 2, id=start)
     else:
         built(store, 2)
-    assert store.find(start).id == (start if start.endswith("-2") else "20261121T061200Z")
-
-
-def test_the_whole_id_wins_over_a_beginning(store: ReleaseStore) -> None:
-    name = built(store, 1).id
-    built(store, 2, id=f"{name}-2")
-    assert store.find(name).id == name
+    found = start if start.endswith("-2") else "20261121T061200Z"
+    assert store.find(start).id == store.find(found).id == found  # a whole id wins over a beginning
+    assert store.get(found) is not None
+    assert (store.get(found[:-1]), store.get(None)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +152,8 @@ def test_the_whole_id_wins_over_a_beginning(store: ReleaseStore) -> None:
 def test_what_is_not_one_release_is_refused(store: ReleaseStore, start: str, words: str) -> None:
     for number in (1, 2):
         built(store, number)
-    with pytest.raises(NoSuchReleaseError, match=f"there is {words} '{start}' in /srv/.releaser/site/releases"):
+    with pytest.raises(NoSuchReleaseError, match=f"there is {words} '{start}' in {store.directory}"):
         store.find(start)
-
-
-def test_only_a_whole_id_is_got(store: ReleaseStore) -> None:
-    name = built(store, 1).id
-    assert store.get(name) is not None
-    assert store.get(name[:-1]) is None
-    assert store.get(None) is None
 
 
 # The link
@@ -189,7 +163,7 @@ def test_only_a_whole_id_is_got(store: ReleaseStore) -> None:
     ("text", "expected"),
     [
         ("../.releaser/site/releases/A/venv", "A"),
-        ("/srv/.releaser/site/releases/A/venv", "A"),
+        ("{}/A/venv", "A"),
         ("../site/../.releaser/site/releases/A/venv/", "A"),
         ("../.releaser/site/releases/A/venv2", None),
         ("../.releaser/site/releases/A", None),
@@ -198,15 +172,13 @@ def test_only_a_whole_id_is_got(store: ReleaseStore) -> None:
         ("/opt/venv", None),
     ],
 )
-def test_the_link_names_a_release_only_if_it_leads_into_the_store(
+def test_the_link_names_a_release_only_if_it_leads_into_the_store_and_a_directory_names_none(
     store: ReleaseStore, text: str, expected: str | None
 ) -> None:
-    store.link.symlink_to(text)
+    store.link.symlink_to(text.format(store.directory))
     assert store.live_id() == expected
     assert store.live() is None  # it is not there
-
-
-def test_a_real_directory_in_the_place_of_the_link_is_no_release(store: ReleaseStore) -> None:
+    store.link.unlink()
     store.link.mkdir()
     assert store.live_id() is None
 
@@ -290,12 +262,6 @@ def test_numbers_only_go_up(store: ReleaseStore) -> None:
     assert store.next_sequence() == 4  # of those that are still there
 
 
-def test_a_failed_release_is_recorded_as_failed(store: ReleaseStore) -> None:
-    name = built(store, 1, tests="failed").id
-    assert store.ledger().marks == {name: "failed"}
-    assert store.ledger().last_sequence == 1
-
-
 def test_the_very_first_release_is_a_candidate_until_it_went_live(
     store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,13 +319,6 @@ def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
     assert store.incomplete() == ()
 
 
-def test_links_and_files_are_not_rubbish(store: ReleaseStore) -> None:
-    store.directory.mkdir()
-    (store.directory / "somewhere").symlink_to("/srv/site")
-    (store.directory / "notes").touch()
-    assert store.incomplete() == ()
-
-
 # Removing
 
 
@@ -382,15 +341,16 @@ def test_the_live_release_is_not_removed(store: ReleaseStore) -> None:
     assert store.get(release.id) is not None
 
 
-def test_a_venv_adopted_from_elsewhere_stays_where_it_is(store: ReleaseStore, fs: FakeFilesystem) -> None:
-    fs.create_file("/opt/venv/pyvenv.cfg")
+def test_a_venv_adopted_from_elsewhere_stays_where_it_is(store: ReleaseStore, tmp_path: Path) -> None:
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt" / "pyvenv.cfg").touch()
     live(store, 2)
     store.path("A").mkdir()
-    (store.path("A") / "venv").symlink_to("/opt/venv")
+    (store.path("A") / "venv").symlink_to(tmp_path / "opt")
     store.complete(a_manifest(1, id="A"))
     store.remove("A")
     assert listed(store) == ids(2)
-    assert Path("/opt/venv/pyvenv.cfg").exists()
+    assert (tmp_path / "opt" / "pyvenv.cfg").exists()
 
 
 def test_a_deletion_that_was_cut_off_leaves_no_release(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,9 +373,7 @@ def test_a_deletion_that_was_cut_off_leaves_no_release(store: ReleaseStore, monk
 # The ledger lost
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", "garbage", "[]", '{"version": 2}', '{"version": 7, "marks": {}}', "\xff\xfe"]
-)
+@pytest.mark.parametrize("text", [None, "garbage", '{"version": 2}', '{"version": 7, "marks": {}}', "\xff\xfe"])
 def test_without_a_readable_ledger_the_manifests_tell(store: ReleaseStore, text: str | None) -> None:
     for number in (1, 2, 3):
         live(store, number)
@@ -430,6 +388,7 @@ def test_without_a_readable_ledger_the_manifests_tell(store: ReleaseStore, text:
     )
     assert store.snapshot().rollback_target() == store.get(ids(2)[0])
     assert store.ledger().last_sequence == store.next_sequence() - 1 == 4
+    assert store.ledger().marks[ids(4)[0]] == "failed"
 
 
 def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> None:

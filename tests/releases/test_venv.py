@@ -18,6 +18,7 @@ import pytest
 
 from releaser.releases.integrity import find_damage, find_live_damage, find_rollback_damage
 from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
+from releaser.releases.startup import put_into
 from releaser.releases.venv import (
     Interpreter,
     ask,
@@ -236,13 +237,10 @@ def urls(*labels: str) -> str:
     ("said", "link"),
     [
         (urls("Homepage", "Changelog"), "https://example.org/1"),
-        (urls("Source", "Release Notes", "Homepage"), "https://example.org/1"),
         (urls("Source", "What's New?"), "https://example.org/1"),
         (urls("change_log", "HISTORY"), "https://example.org/0"),
-        (urls("Release notes", "Changes"), "https://example.org/1"),
         (urls("Source Code", "Home-Page"), "https://example.org/1"),
         (urls("Issues", "GitHub"), "https://example.org/1"),
-        (urls("Docs"), "https://example.org/0"),
         (urls("Funding", "Issues"), None),
         ("Home-page: https://example.org/home\n", "https://example.org/home"),
         ("Home-page: https://example.org/home\n" + urls("Changelog"), "https://example.org/0"),
@@ -282,9 +280,6 @@ def test_what_is_not_there_says_nothing(tmp_path: Path) -> None:
     (place / "METADATA").mkdir()
     assert link_of(tmp_path, "alpha") is None
     assert versions_in(tmp_path) == {}
-
-
-def test_a_package_is_found_however_its_name_is_spelled(tmp_path: Path) -> None:
     install_metadata(tmp_path, "Zope_Interface", urls("Changelog"))
     assert link_of(tmp_path, "zope-interface") == "https://example.org/0"
 
@@ -319,6 +314,25 @@ def test_paths_in_texts_are_replaced_and_recorded(tmp_path: Path) -> None:
     assert said == {"url": (new / "app").as_uri(), "dir_info": {"editable": True}}
 
 
+def test_nothing_outside_of_the_venv_is_written_though_a_candidate_s_tests_lead_there(tmp_path: Path) -> None:
+    old, new = tmp_path / "staging", tmp_path / "shop"
+    text = f"{old}/app/src\n".encode()
+    packages = _installed(tmp_path, old / "app", {"shop.pth": text})
+    outside = [tmp_path / name for name in ("linked", "named", "record")]
+    for file in outside[:2]:
+        file.write_bytes(text)
+    (packages / "shop.pth").unlink()
+    (packages / "shop.pth").symlink_to(outside[0])
+    record = packages / "shop-1.0.dist-info" / "RECORD"
+    outside[2].write_text(f"{record.read_text(encoding='utf-8')}../../../../named,,\n", encoding="utf-8")
+    before = outside[2].read_bytes()
+    record.unlink()
+    record.symlink_to(outside[2])
+    repoint_editables(tmp_path / "venv", old, new)
+    assert [file.read_bytes() for file in outside] == [text, text, before]
+    assert not record.is_symlink()
+
+
 def test_compiled_files_and_longer_names_stay_as_they_are(tmp_path: Path) -> None:
     old, new = tmp_path / "staging", tmp_path / "shop"
     compiled, longer = f"\0ELF {old}/src/x.c\0".encode(), f"{old}-2/src\n".encode()
@@ -335,20 +349,16 @@ def test_packages_from_elsewhere_are_not_touched(tmp_path: Path) -> None:
     assert (packages / "shop.pth").read_bytes() == text
 
 
-def test_a_venv_leads_into_the_places_of_its_editable_packages(tmp_path: Path) -> None:
-    _installed(tmp_path, tmp_path / "shop" / "app", {})
-    assert leads_into(tmp_path / "venv", tmp_path / "shop")
-    assert not leads_into(tmp_path / "venv", tmp_path / "other")
-
-
 def test_the_places_that_are_searched_for_modules_are_known(tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     _installed(tmp_path, shop, {"a.pth": f"{shop}/b/src\nimport sys\n".encode(), "b.pth": f"{shop}\n/srv\n".encode()})
     assert [str(one) for one in sources_below(tmp_path / "venv", shop)] == [".", "b/src"]
+    assert leads_into(tmp_path / "venv", shop)
+    assert not leads_into(tmp_path / "venv", tmp_path / "other")
 
 
 @pytest.mark.spawns
-@pytest.mark.parametrize("name", ["plain", "with a space", "it's", "long" * 40])
+@pytest.mark.parametrize("name", ["plain", "it's with a space", "long" * 40])
 def test_programs_of_a_venv_that_moves_start_its_python_there(tmp_path: Path, name: str) -> None:
     old, new = Path("/srv/releases/1/venv"), tmp_path / name / ".venv"
     info, programs = new / "lib/python3.11/site-packages/tool-1.0.dist-info", new / "bin"
@@ -372,3 +382,8 @@ def test_programs_of_a_venv_that_moves_start_its_python_there(tmp_path: Path, na
     text = (programs / "tool").read_bytes()
     digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).decode().rstrip("=")
     assert (info / "RECORD").read_text().splitlines()[0] == f"../../../bin/tool,sha256={digest},{len(text)}"
+
+
+def test_one_without_a_place_for_packages_cannot_be_pinned(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no site-packages"):
+        put_into(tmp_path)

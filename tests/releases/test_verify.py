@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from releaser.errors import NoSuchReleaseError
 from releaser.locks.installed import Pin
 from releaser.releases import verify as module
 from releaser.releases.contents import FILES, hash_of, matches, seal_files
@@ -40,7 +42,7 @@ def release(tmp_path: Path) -> Release:
         put(venv / name)
     lines = []
     for name in ("alpha/__init__.py", "alpha/other.py", "alpha/bare.pyc"):
-        put(venv / SITE / name, name * 100_000)  # more than is read at once
+        put(venv / SITE / name, name * 20_000)  # more than is read at once
         lines.append(f"{name},{hash_of(str(venv / SITE / name))},1")
     put(venv / SITE / "alpha/__pycache__/__init__.cpython-311.pyc")
     lines += ["alpha/__pycache__/__init__.cpython-311.pyc,,", "../../../bin/alpha,,", "alpha-1.0.dist-info/RECORD,,"]
@@ -58,10 +60,13 @@ def files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, lambda *_: ())
 
 
-def found(release: Release) -> set[tuple[str, str]]:
+def site_of(release: Release) -> Site:
     state_dir = release.directory.parents[1]
     project = SimpleNamespace(state_dir=state_dir, venv=state_dir / "none")
-    site = cast("Site", SimpleNamespace(project=project, state_dir=state_dir))
+    return cast("Site", SimpleNamespace(project=project, state_dir=state_dir))
+
+
+def found(release: Release) -> set[tuple[str, str]]:
     looked: list[str] = []
 
     def track(paths: list[str], name: str) -> Iterator[str]:
@@ -70,7 +75,7 @@ def found(release: Release) -> set[tuple[str, str]]:
             looked.append(path)
             yield path
 
-    (verified,) = verify(site, release.id, track=track)
+    (verified,) = verify(site_of(release), release.id, track=track)
     said = [(one.kind, str(one.path).removeprefix(f"{SITE}/")) for one in verified.problems]
     assert len(said) == len(set(said))
     assert len(set(looked)) == len(looked) >= verified.files
@@ -79,6 +84,16 @@ def found(release: Release) -> set[tuple[str, str]]:
 
 def test_all_is_well_once_it_is_sealed(release: Release) -> None:
     assert found(release) == set()
+
+
+def test_one_that_is_deleted_meanwhile_is_said_to_be(release: Release) -> None:
+    def track(paths: list[str], name: str) -> list[str]:
+        assert paths
+        shutil.rmtree(release.directory)
+        return paths
+
+    with pytest.raises(NoSuchReleaseError, match=f"release {release.id} was deleted while it was being verified"):
+        verify(site_of(release), release.id, track=track)
 
 
 def rewrite(path: Path) -> None:

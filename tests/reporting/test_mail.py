@@ -20,11 +20,12 @@ from releaser.errors import Finding
 from releaser.locks.lock import Change
 from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.report import Answer, Blame, LeftBehind, Outcome, RunReport
+from releaser.report import Answer, LeftBehind, Outcome, RunReport
 from releaser.reporting.look import DAY, NIGHT, WIDEST
 from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.reporting.page import page_of
+from releaser.reporting.subject import subject
 from releaser.reporting.threads import message_id
 from releaser.site.addresses import Address
 from releaser.site.site import Pulled
@@ -93,10 +94,6 @@ def arrived(
     return message
 
 
-def subject_of(report: RunReport) -> str:
-    return str(arrived(report)["Subject"])
-
-
 def text_of(report: RunReport) -> str:
     return content(arrived(report), "plain")
 
@@ -142,10 +139,9 @@ def both(report: RunReport) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("report", "subject"),
+    ("report", "said"),
     [
         (QUIET, "✓ mysite: all clear"),
-        (replace(QUIET, command="heartbeat"), "✓ mysite: all clear"),
         (replace(QUIET, recovered="a flip was undone", noted="b"), "! mysite: recovered from an interrupted run"),
         (replace(QUIET, noted="The tests of r1 pass again."), "! mysite: The tests of r1 pass again"),
         (replace(QUIET, solved=("build",)), "✓ mysite: solved, releases can be built again"),
@@ -168,8 +164,6 @@ def both(report: RunReport) -> tuple[str, str]:
         ),
         (replace(UPDATED, live_changed=False, changes=()), "✓ mysite: adopted"),
         (replace(UPDATED, rebuilt="Python 3.11.7 is 3.11.9", changes=()), "✓ mysite: rebuilt, Python 3.11.7 is 3.11.9"),
-        (replace(UPDATED, command="rebuild", rebuilt="x", live_changed=False, changes=()), "✓ mysite: rebuilt, x"),
-        (replace(BROKEN, command="rebuild"), "✗ mysite: rebuild failed, tests fail"),
         (replace(BROKEN, command="rebuild", blame="before"), "✗ mysite: rebuild failed, tests fail without it too"),
         (replace(UPDATED, command="adopt", changes=()), "✓ mysite: adopt done"),
         (BROKEN, "✗ mysite: update refused, tests fail with 3 packages"),
@@ -179,9 +173,7 @@ def both(report: RunReport) -> tuple[str, str]:
             replace(BROKEN, changes=(), pulled=Pulled(old="a", new="b", count=2)),
             "✗ mysite: update refused, tests fail with 2 new commits",
         ),
-        (replace(BROKEN, changes=()), "✗ mysite: update refused, tests fail"),
         (replace(BROKEN, blame="before"), "✗ mysite: update failed, tests fail without it too"),
-        (replace(BROKEN, blame="unknown"), "✗ mysite: update failed, tests fail"),
         (
             replace(BROKEN, blame="", steps=(Outcome(step="migrations", status="failed"),)),
             "✗ mysite: update failed, migrations not applied",
@@ -198,18 +190,14 @@ def both(report: RunReport) -> tuple[str, str]:
             replace(BROKEN, exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
             "✗ mysite: update failed at resolve",
         ),
-        (replace(BROKEN, exit_code=4), "✗ mysite: update failed at build"),
         (replace(BROKEN, exit_code=1), "✗ mysite: update failed, a bug in releaser"),
-        (replace(BROKEN, exit_code=-1), "✗ mysite: update failed"),
         (
             replace(BROKEN, exit_code=130, steps=(Outcome(step="test", status="failed"),)),
             "✗ mysite: update interrupted",
         ),
-        (replace(BROKEN, exit_code=129, command="rollback"), "✗ mysite: rollback interrupted"),
         (TAKEN_BACK, "↩ mysite: update rolled back, health check failed"),
         (replace(TAKEN_BACK, answers=(FAILS_TOO,)), "✗ mysite: update rolled back, RELEASE BEFORE FAILS TOO"),
         (replace(TAKEN_BACK, command="rollback"), "↩ mysite: rollback failed, health check failed"),
-        (replace(TAKEN_BACK, steps=()), "↩ mysite: update rolled back"),
         (STILL_LIVE, "✗ mysite: update failed, STILL LIVE, health check failed"),
         (WENT_BACK, "↩ mysite: rolled back to r1"),
         (replace(WENT_BACK, release=None), "↩ mysite: rolled back"),
@@ -217,7 +205,6 @@ def both(report: RunReport) -> tuple[str, str]:
         (replace(WENT_BACK, exit_code=7, problems=(Finding(message="no"),)), "! mysite: rolled back to r1, problem"),
         (replace(WENT_BACK, result="failed", exit_code=4), "✗ mysite: rollback failed at build"),
         (replace(REFUSED, headline="b is checked out", problems=()), "✗ mysite: update refused, b is checked out"),
-        (REFUSED, "✗ mysite: update refused, the tree is not clean: x"),
         (replace(REFUSED, headline="/srv/mysite/uv.lock is bad"), "✗ mysite: update refused, uv.lock is bad"),
         (
             replace(REFUSED, problems=(*REFUSED.problems, Finding(message="a"))),
@@ -229,25 +216,27 @@ def both(report: RunReport) -> tuple[str, str]:
         ),
     ],
 )
-def test_the_subject_begins_with_the_outcome(report: RunReport, subject: str) -> None:
-    assert subject_of(replace(report, host="a-long-name-of-a-host-for-which-there-is-no-room")) == subject
+def test_the_subject_begins_with_the_outcome(report: RunReport, said: str) -> None:
+    assert subject(replace(report, host="a-long-name-of-a-host-for-which-there-is-no-room")) == said
 
 
 def test_the_subject_names_the_host_where_there_is_room() -> None:
-    assert subject_of(QUIET) == "✓ mysite: all clear [web1]"
-    assert subject_of(replace(QUIET, host="h" * 38)) == f"✓ mysite: all clear [{'h' * 38}]"
-    assert subject_of(replace(QUIET, host="h" * 39)) == "✓ mysite: all clear"
+    assert subject(QUIET) == "✓ mysite: all clear [web1]"
+    assert subject(replace(QUIET, host="h" * 38)) == f"✓ mysite: all clear [{'h' * 38}]"
+    assert subject(replace(QUIET, host="h" * 39)) == "✓ mysite: all clear"
 
 
 def test_a_project_without_a_name_goes_by_its_path() -> None:
-    assert subject_of(replace(QUIET, project="")) == "✓ /srv/mysite: all clear [web1]"
+    assert subject(replace(QUIET, project="")) == "✓ /srv/mysite: all clear [web1]"
 
 
 def test_the_outcome_survives_long_names_and_reasons() -> None:
-    subject = subject_of(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
-    assert subject == f"✗ {'p' * 23}…: update failed, tests fail"
+    assert (
+        subject(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
+        == f"✗ {'p' * 23}…: update failed, tests fail"
+    )
     for long in (replace(REFUSED, headline="r" * 500, problems=()), replace(UPDATED, rebuilt="r" * 500)):
-        assert len(subject_of(long)) == 60
+        assert len(subject(long)) == 60
 
 
 # --- threads ---
@@ -270,31 +259,25 @@ def test_the_headers() -> None:
     assert message["Date"].datetime == STARTED + timedelta(seconds=75)
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["X-Releaser-Run"] == "20260102-030405"
+    assert message.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+    assert "To" not in arrived(QUIET, recipients=())
+    with pytest.raises(ValueError, match="has no @"):
+        compose(QUIET, sender="releaser", recipients=[ANN])
 
 
 def test_the_same_run_has_the_same_message_id() -> None:
     later = replace(QUIET, headline="told again", seconds=90.0)
     assert arrived(QUIET)["Message-ID"] == arrived(later)["Message-ID"]
+    others = [{"host": "web2"}, {"run_id": "20260102-030406"}, {"path": "/srv/other"}]
+    assert len({message_id(replace(QUIET, **cast("Any", other))) for other in [{}, *others]}) == 4
 
 
-def test_the_same_report_makes_the_same_mail() -> None:
-    mails = {compose(everything_is("x"), sender="r@example.org", recipients=[ANN]).as_bytes() for _ in range(2)}
-    assert len(mails) == 1
-
-
-@pytest.mark.parametrize("other", [{"host": "web2"}, {"run_id": "20260102-030406"}, {"path": "/srv/other"}])
-def test_another_run_has_another_message_id(other: dict[str, str]) -> None:
-    assert message_id(QUIET) != message_id(replace(QUIET, **cast("Any", other)))
-
-
-@pytest.mark.parametrize(
-    "odd",
-    ["", "a b\n<c>@d", "ü", "x" * 500, "..", "-", "a_b", "\udcff", "web1.example.org", "=?utf-8?q?=0A?="],
-)
-def test_every_message_id_is_well_formed(odd: str) -> None:
-    message = arrived(replace(QUIET, host=odd, run_id=odd, path=odd))
+def test_every_message_id_is_well_formed() -> None:
     atoms = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
-    assert re.fullmatch(rf"<{atoms}@{atoms}>", str(message["Message-ID"]))
+    for odd in ("", "a b\n<c>@d", "ü", "x" * 500, "..", "-", "a_b", "\udcff", "web1.example.org", "=?utf-8?q?=0A?="):
+        found = message_id(replace(QUIET, host=odd, run_id=odd, path=odd))
+        assert re.fullmatch(rf"<{atoms}@{atoms}>", found), odd
 
 
 def test_names_outside_of_ascii_and_with_commas_arrive() -> None:
@@ -303,17 +286,11 @@ def test_names_outside_of_ascii_and_with_commas_arrive() -> None:
         Address(name="Doe, Jane", address="jd@example.org"),
         Address(name='Bob "the" <builder>', address="bob@example.org"),
     ]
-    found = arrived(QUIET, recipients=people)["To"].addresses
-    assert [(one.display_name, one.addr_spec) for one in found] == [(one.name, one.address) for one in people]
-
-
-def test_many_long_names_keep_their_addresses() -> None:
-    people = [
-        Address(name=f"Jürgen Müller-Lüdenscheidt, der {number}. seines Namens", address=f"j{number}@example.org")
-        for number in range(40)
-    ]
-    found = arrived(QUIET, recipients=people)["To"].addresses
-    assert [one.addr_spec for one in found] == [one.address for one in people]
+    long = "Jürgen Müller-Lüdenscheidt, der {}. seines Namens"
+    many = [Address(name=long.format(number), address=f"j{number}@example.org") for number in range(40)]
+    found = arrived(QUIET, recipients=people + many)["To"].addresses
+    assert [one.addr_spec for one in found] == [one.address for one in people + many]
+    assert [one.display_name for one in found][:3] == [one.name for one in people]
 
 
 def test_names_and_subject_are_whole_for_readers_of_rfc_2047() -> None:
@@ -340,15 +317,6 @@ def test_a_mail_goes_through_a_real_server_and_the_outbox(smtp_server: MailServe
         assert received.recipients == tuple(one.address for one in people)
         assert received.raw.strip() == message.as_bytes().strip()
         assert content(received.message, "plain").startswith("Größe\n")
-
-
-def test_without_recipients_there_is_no_to() -> None:
-    assert "To" not in arrived(QUIET, recipients=())
-
-
-def test_a_sender_that_is_no_address() -> None:
-    with pytest.raises(ValueError, match="has no @"):
-        compose(QUIET, sender="releaser", recipients=[ANN])
 
 
 @pytest.mark.parametrize("output", ["", "ü" * 5000 + "\n.\nFrom me\n", "x" * 5000])
@@ -386,32 +354,20 @@ def assert_not_injected(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("evil", INJECTIONS)
-@pytest.mark.parametrize("where", ["project", "host", "run_id", "command", "path"])
-def test_no_header_comes_in_with_the_report(where: str, evil: str) -> None:
-    report = replace(BROKEN, **cast("Any", {where: evil}))
-    message = compose(report, sender="r@example.org", recipients=[ANN])
-    assert_not_injected(message.as_bytes())
-    # A reader that decodes the subject must not meet a line break either.
-    assert len(str(arrived(report)["Subject"]).splitlines()) == 1
-
-
-@pytest.mark.parametrize("evil", INJECTIONS)
-def test_no_header_comes_in_with_the_failed_step(evil: str) -> None:
-    report = replace(BROKEN, exit_code=4, steps=(Outcome(step=evil, status="failed"),))
-    assert_not_injected(compose(report, sender="r@example.org", recipients=[ANN]).as_bytes())
-
-
-@pytest.mark.parametrize("evil", INJECTIONS)
-def test_no_header_comes_in_with_the_name_of_a_recipient(evil: str) -> None:
-    evil_ann = Address(name=evil, address="ann@example.org")
-    message = compose(QUIET, sender="r@example.org", recipients=[evil_ann, ANN])
-    assert_not_injected(message.as_bytes())
-    received = arrived(QUIET, recipients=[evil_ann, ANN])
-    assert [one.addr_spec for one in received["To"].addresses] == ["ann@example.org", "ann@example.org"]
+def test_no_header_comes_in_with_a_report_or_a_recipient(evil: str) -> None:
+    recipients = [Address(name=evil, address="ann@example.org"), ANN]
+    fails_at = replace(BROKEN, exit_code=4, steps=(Outcome(step=evil, status="failed"),))
+    for report in (everything_is(evil), fails_at, replace(BROKEN, project=evil), replace(BROKEN, command=evil)):
+        message = compose(report, sender="r@example.org", recipients=recipients)
+        assert_not_injected(message.as_bytes())
+        received = arrived(report, recipients=recipients)
+        # A reader that decodes the subject must not meet a line break either.
+        assert len(str(received["Subject"]).splitlines()) == 1
+        assert [one.addr_spec for one in received["To"].addresses] == ["ann@example.org", "ann@example.org"]
 
 
 def test_control_characters_in_a_name_become_one_space() -> None:
-    assert subject_of(replace(QUIET, project="my\r\n\0 site")) == "✓ my site: all clear [web1]"
+    assert subject(replace(QUIET, project="my\r\n\0 site")) == "✓ my site: all clear [web1]"
 
 
 @pytest.mark.parametrize("evil", INJECTIONS[:5])
@@ -421,18 +377,9 @@ def test_a_package_name_stays_in_its_row(evil: str) -> None:
     assert re.search(r"^x.*X-Evil.* +1 +2 +major$", text, re.MULTILINE)
     assert not re.search(r"^X-Evil", text, re.MULTILINE)
     assert not re.search(r"^X-Evil", shown, re.MULTILINE)
-    assert_not_injected(compose(report, sender="r@example.org", recipients=[ANN]).as_bytes())
 
 
 # --- the body ---
-
-
-def test_there_is_a_text_and_an_html_part() -> None:
-    message = arrived(UPDATED)
-    assert message.get_content_type() == "multipart/alternative"
-    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
-    assert text_of(UPDATED).startswith("Updated to release r2.\n")
-    assert "<h1" in html_of(UPDATED)
 
 
 DJANGO = replace(
@@ -585,11 +532,9 @@ def test_the_text_has_no_line_that_is_too_long() -> None:
 
 def test_the_difference_of_the_locks_is_attached() -> None:
     difference = "--- a/uv.lock\n+++ b/uv.lock\n-größer\n+\x1b[31mx" + "y" * 2000 + "\n"
-    made = [
-        compose(UPDATED, sender="r@example.org", recipients=[ANN], lock_diff=difference).as_bytes() for _ in range(2)
-    ]
-    assert made[0] == made[1]
-    message = message_from_bytes(made[0], policy=SMTP)
+    made = [compose(UPDATED, sender="r@example.org", recipients=[ANN], lock_diff=difference) for _ in range(2)]
+    assert made[0].as_bytes() == made[1].as_bytes()
+    message = message_from_bytes(made[0].as_bytes(), policy=SMTP)
     assert isinstance(message, EmailMessage)
     (attached,) = message.iter_attachments()
     assert (attached.get_content_type(), attached.get_filename()) == ("text/x-diff", "uv.lock.diff")
@@ -655,7 +600,7 @@ def test_what_is_no_link_to_a_page_is_in_no_mail(link: str) -> None:
 @pytest.mark.parametrize("report", [REFUSED, replace(TAKEN_BACK, advice="Commit it.")])
 def test_the_only_problem_and_its_advice_are_told_once(report: RunReport) -> None:
     for body in both(report):
-        shown = body.replace(subject_of(report), "", 1)  # the title of the HTML
+        shown = body.replace(subject(report), "", 1)  # the title of the HTML
         assert shown.count(report.headline) == 1
         assert shown.count("Commit it.") == 1
         assert "Problems" not in shown
@@ -722,7 +667,7 @@ def test_it_is_said_whether_the_commits_came_in(report: RunReport, title: str) -
     assert f"\n{title}:\n" in text_of(replace(report, commits=COMMITS[:1]))
 
 
-@pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1), (250, 230)])
+@pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1)])
 def test_of_many_commits_it_is_said_how_many_more_there_are(count: int, rest: int) -> None:
     report = replace(UPDATED, pulled=Pulled(old="a", new="b", count=count), commits=COMMITS[:count])
     for body in both(report):
@@ -748,11 +693,6 @@ LATE = "2026-11-19T03:00:00+00:00"
 def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: By, since: str, reason: str, line: str) -> None:
     held = Withheld(name="alpha", version="2.0", reason=reason, by=by, since=since)
     assert f"\n{line}\n" in text_of(replace(UPDATED, held_back=(held,)))
-
-
-@pytest.mark.parametrize("blame", ["", "update", "before", "unknown"])
-def test_the_blame_is_left_to_the_headline_and_the_subject(blame: Blame) -> None:
-    assert text_of(replace(BROKEN, blame=blame)) == text_of(BROKEN)
 
 
 def test_the_steps_with_their_times() -> None:
@@ -821,36 +761,28 @@ def everything_is(evil: str) -> RunReport:
     )  # fmt: skip
 
 
-def test_markup_is_escaped_in_html_everywhere() -> None:
-    reader = seen_in_html(everything_is(EVERYWHERE))
+def test_markup_is_escaped_in_html_and_left_as_it_is_in_text_and_is_no_template() -> None:
+    reader, text = seen_in_html(everything_is(EVERYWHERE)), text_of(everything_is(EVERYWHERE))
     assert "script" not in reader.elements
     assert "".join(reader.shown).count(EVERYWHERE) >= 20
-
-
-def test_markup_is_left_as_it_is_in_text() -> None:
-    text = text_of(everything_is(EVERYWHERE))
     assert text.count(EVERYWHERE) >= 20
     assert "&lt;" not in text
-
-
-def test_templates_in_the_data_are_not_run() -> None:
     for body in both(everything_is("{{ 7 * 7 }}{% raw %}")):
         assert "{{ 7 * 7 }}" in body
         assert "49" not in body
 
 
-@pytest.mark.parametrize("dirt", ["a\0b", "\x1b[31mred\x1b[0m", "\udcff\ud800", "a\u2028b\x85c", "\x1b]0;t\x07"])
-def test_no_dirt_gets_through_anywhere(dirt: str) -> None:
-    message = arrived(everything_is(dirt))
+def test_no_dirt_gets_through_anywhere() -> None:
+    message = arrived(everything_is("a\0b\x1b[31mred\x1b[0m\udcff\ud800a\u2028b\x85c\x1b]0;t\x07"))
     for kind in ("plain", "html"):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", content(message, kind))
 
 
 def test_enormous_facts_make_no_enormous_mail() -> None:
     huge = replace(
-        everything_is("x" * 1_000_000),
+        everything_is("x" * 100_000),
         path="/srv/mysite",
         changes=CHANGES,
-        problems=(Finding(message="m\n" * 100_000, advice="a" * 10**6),),
+        problems=(Finding(message="m\n" * 100_000, advice="a" * 10**5),),
     )
     assert len(compose(huge, sender="r@example.org", recipients=[ANN]).as_bytes()) < 400_000

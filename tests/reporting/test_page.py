@@ -12,7 +12,10 @@ from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.listing import Row
 from releaser.report import Outcome, Result
+from releaser.reporting.many_sites import SiteAnswer
 from releaser.reporting.page import LastRun, Overview, packages_by_age, page_of, runs_by_week
+from releaser.reporting.sites_page import page_of_sites
+from releaser.system.files import plain
 from tests.reporting.test_answers import STATUS
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
@@ -87,6 +90,9 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
     assert 'badge-red">broken</span>' in empty
     for said in ("no release is live", "It is not known what is newer: it was not asked.", "There has been none."):
         assert said in empty
+    assert "The last run that asked got no answer: a proxy." in page_of(replace(NOTHING, unanswered="a proxy"))
+    assert "th, .entry { white-space: nowrap }" in page
+    assert re.search(r'<span class="entry"><span class="key [\w-]+"></span> failed</span>', page)
 
 
 def test_runs_are_counted_by_the_week_that_began_on_monday() -> None:
@@ -106,3 +112,21 @@ def test_versions_are_counted_by_their_age() -> None:
     assert [(bar.label, bar.total) for bar in bars] == [
         ("new", 2), ("1 mo +", 1), ("3 mo +", 1), ("6 mo +", 1), ("1 y +", 1), ("2 y +", 1),
     ]  # fmt: skip
+
+
+def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> None:
+    forged = [{**plain(FULL.status), "last_success": {**plain(LAST), "started_at": "never"}}, 5, None, {}]
+    answers = [
+        SiteAnswer(
+            site="/srv/well", exit_code=0, answer=plain(replace(FULL.status, vulnerable=0, last_deployment=None))
+        ),
+        SiteAnswer(site="/srv/full", exit_code=0, answer=plain(FULL.status)),
+        *(SiteAnswer(site=f"/srv/{BAD}", exit_code=3, answer=one, errors=(f"releaser: {BAD}",)) for one in forged),
+    ]
+    page = page_of_sites(answers, NOW)
+    assert re.findall(r"<(script|link|img|iframe|object|form)\b|\bsrc=|@import|url\(|\son\w+=", page) == []
+    assert re.findall(r'href="([^"]+)"', page) == [f"#site-{number}" for number in range(1, 7)]
+    words = re.findall(r'<tr class="site"><td><span class="badge badge-\w+">([^<]+)<', page)
+    assert words == ["broken"] * 4 + ["needs a look", "well"]
+    assert "<td>1 package held back, 1 package vulnerable</td>" in page
+    assert BAD not in page

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "follow-up")
+REFUSED = tuple(Outcome(step=one, status="failed") for one in ("before_live", "migrations"))
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
 UPDATED = replace(QUIET, result="activated", live_changed=True)
 HELD = (Withheld(name="alpha", version="2.0", reason="red", by="tests"),)
@@ -41,6 +42,7 @@ LATER = (STARTED + timedelta(days=1)).isoformat()
         *((replace(QUIET, exit_code=code), name) for code, name in [(1, "bug"), (3, "preflight"), (7, "follow-up")]),
         (RED_BEFORE, "live tests"),
         (replace(RED_BEFORE, blame="update"), "tests"),
+        *((replace(QUIET, result="failed", exit_code=5, steps=(one,)), one.step) for one in REFUSED),
         *((replace(QUIET, exit_code=code), "") for code in (0, 8, 9, 143)),
         (replace(QUIET, command="rollback", exit_code=7), ""),
     ],
@@ -68,6 +70,7 @@ def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
         ),
         (RED_BEFORE, {}, PROBLEMS),
         (replace(UPDATED, command="rollback"), {}, PROBLEMS),
+        (replace(UPDATED, only=("alpha",)), {}, PROBLEMS),
     ],
 )
 def test_only_what_is_known_to_be_well_again_is_solved(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.rules import Rules, Withheld
+from releaser.locks.rules import By, Limit, Rules, Withheld
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads
 from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.tools.uv import NoSolution
@@ -20,7 +20,7 @@ from releaser.tools.uv import NoSolution
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from releaser.tools.uv import ExcludeNewer, Specifiers
+    from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 DAY = 86400.0
@@ -123,11 +123,9 @@ def failed(**versions: str) -> tuple[Withheld, ...]:
         ("1.0 2.0 2.1", "2.0", "1.0", "2.1"),
         ("1.0 1.5 2.0", "2.0", "1.0", "1.0"),  # nobody has ever seen 1.5 at work
         ("1.0 1.5", "2.0", "1.0", "1.0"),  # 2.0 was withdrawn
-        ("1.0 1.5 2.0 2.1", "2.0, 2.1", "1.0", "1.0"),
         ("1.0 2.0 2.1 3.0", "2.0, 2.1", "1.0", "3.0"),
         ("1.5 2.0", "2.0", "1.0", "1.5"),  # the project has no use for 1.0 any more
         ("0.9", "2.0", "1.0", "0.9"),  # the project asks for the step back
-        ("1.0", "2.0", "1.0", "1.0"),
     ],
 )
 def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str, live: str, expected: str) -> None:
@@ -151,6 +149,64 @@ def test_what_failed_gives_way(
 ) -> None:
     table = Table(offered=offered, locked=locked)
     assert within(table, live=live, rejected=failed(alpha="2.0")).versions == versions
+
+
+@pytest.mark.parametrize(
+    ("rules", "versions"),
+    [
+        ({}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),  # alpha 2.0 needs beta 1.1
+        ({"held": (Withheld(name="beta", reason="waits", by="person"),)}, {**BOTH, "gamma": "1.0"}),
+        ({"upgrade": Upgrade(packages=(("beta", "patch"),))}, {**BOTH, "gamma": "1.0"}),
+        ({"rejected": failed(beta="1.1")}, {**BOTH, "gamma": "1.0"}),
+        ({"fixes": {"gamma": "1.1"}, "age": Age(least=DAY, now=NOW)}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),
+    ],
+)
+def test_only_what_is_asked_for_comes_in_with_what_it_needs(rules: dict[str, Any], versions: dict[str, str]) -> None:
+    needs = {"alpha 2.0": {"beta": ">=1.1"}}
+    locked = BOTH | {"gamma": "1.0"}
+    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 1.1", "gamma": "1.0 1.1"}, locked=locked, needs=needs)
+    assert within(table, only=frozenset({"alpha"}), **rules).versions == versions
+
+
+@pytest.mark.parametrize(
+    ("limit", "rules", "versions", "withheld"),
+    [
+        ("<2", {}, {"alpha": "1.5", "beta": "1.1"}, {"alpha": "2.0"}),
+        ("<1.5", {"fixes": {"alpha": "1.5"}}, {"alpha": "1.0", "beta": "1.1"}, {"alpha": "2.0"}),
+        ("==0.9", {}, {"alpha": "0.9", "beta": "1.1"}, {"alpha": "2.0"}),  # what is locked goes down
+        ("==0.9", {"ignored": ("alpha",)}, {"alpha": "0.9", "beta": "1.1"}, {"alpha": "2.0"}),
+        ("==0.9", {"only": frozenset({"beta"})}, {"alpha": "1.0", "beta": "1.1"}, {"alpha": "2.0"}),
+        (
+            "<2",
+            {"held": (Withheld(name="alpha", reason="", by="person"),)},
+            {"alpha": "1.0", "beta": "1.1"},
+            {"alpha": "2.0"},
+        ),
+        (">=1", {"upgrade": Upgrade(level="patch")}, BOTH, {"alpha": "2.0", "beta": "1.1"}),
+    ],
+)
+def test_what_a_file_of_constraints_says_bounds_what_comes_in(
+    limit: str, rules: dict[str, Any], versions: dict[str, str], withheld: dict[str, str]
+) -> None:
+    table = Table(offered={"alpha": "0.9 1.0 1.5 2.0", "beta": "1.0 1.1"}, locked=BOTH)
+    found = within(table, limits={"alpha": Limit(specifier=limit, source="c.txt:3")}, **rules)
+    assert found.versions == versions
+    assert {one.name: one.version for one in found.withheld} == withheld
+    if limit == "<2" and not rules:
+        assert [one.reason for one in found.withheld] == ["constrained by c.txt:3: alpha<2"]
+
+
+@pytest.mark.parametrize("by", ["tests", "activation"])
+@pytest.mark.parametrize(
+    ("limit", "bad", "expected"), [("<2.0", "2.1", "1.5"), ("<2.0", "3.0", "1.5"), ("!=2.0", "2.1", "1.5")]
+)
+def test_a_constraint_bounds_a_package_of_which_a_version_has_failed(
+    limit: str, bad: str, expected: str, by: By
+) -> None:
+    table = Table(offered={"alpha": "1.0 1.5 2.0 2.1 3.0"}, locked={"alpha": "2.0"}, project={"alpha": "<3"})
+    rejected = tuple(replace(one, by=by) for one in failed(alpha=bad))
+    limits = {"alpha": Limit(specifier=limit, source="c.txt:3")}
+    assert within(table, rejected=rejected, limits=limits).versions == {"alpha": expected}
 
 
 def test_if_all_passes_nothing_is_asked_twice() -> None:
@@ -314,11 +370,11 @@ def test_a_fix_comes_in(
     assert [(one.name, one.version) for one in found.withheld] == withheld
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_nothing_younger_than_the_fix_comes_in_with_it(level: Level) -> None:
-    found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes={"alpha": "2.0"})
-    assert found.versions["alpha"] == "2.0"
-    assert ("alpha", "2.1") in [(one.name, one.version) for one in found.withheld]
+def test_nothing_younger_than_the_fix_comes_in_with_it() -> None:
+    for level in LEVELS:
+        found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes={"alpha": "2.0"})
+        assert found.versions["alpha"] == "2.0"
+        assert ("alpha", "2.1") in [(one.name, one.version) for one in found.withheld]
 
 
 def test_a_fix_comes_in_as_exactly_that_version() -> None:
@@ -347,6 +403,20 @@ def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None
     found = within(table, upgrade=Upgrade(level="patch"), fixes={"alpha": "1.1"})
     assert found.versions == table.locked
     assert len(table.asked) == 3, "within bounds, for the fix, and within bounds as that is what to keep"
+
+
+@pytest.mark.parametrize(("fixes", "version"), [({"alpha": "2.2"}, "2.2"), ({}, "1.0")])
+def test_a_fix_need_not_wait_for_its_turn_behind_versions_that_failed(fixes: Mapping[str, str], version: str) -> None:
+    table = Table(offered={"alpha": "1.0 2.0 2.1 2.2"}, locked={"alpha": "1.0"})
+    made = Rules(
+        locked=table.locked,
+        live=table.locked,
+        rejected=tuple(replace(one, by="tests") for one in failed(alpha="2.0, 2.1")),
+        next_try={"alpha": "2026-11-27T06:00:00+00:00"},
+    )
+    found = resolve_within_rules(table, lambda: made, locked=table.locked, live=table.locked, find_fixes=lambda: fixes)
+    assert isinstance(found, Resolved)
+    assert found.versions == {"alpha": version}
 
 
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:

@@ -169,16 +169,10 @@ def test_links_are_not_followed_to_count_files(tmp_path: Path) -> None:
     assert conventions.find_commonest_group(tmp_path / "site") == 1234
 
 
-def test_a_project_without_files_has_the_group_of_its_directory(tmp_path: Path) -> None:
-    assert conventions.find_commonest_group(tmp_path) == tmp_path.stat().st_gid
-
-
-def test_the_group_may_be_set(tmp_path: Path) -> None:
+def test_the_group_may_be_set_and_must_exist(tmp_path: Path) -> None:
+    assert conventions.find_commonest_group(tmp_path) == tmp_path.stat().st_gid  # without any files
     name = grp.getgrgid(os.getegid()).gr_name
     assert conventions.choose_unix_group(Settings(unix_group=name), tmp_path) == os.getegid()
-
-
-def test_a_group_that_does_not_exist_is_unfit(tmp_path: Path) -> None:
     with pytest.raises(PreflightError, match="there is no group 'nobodys-group' on this host"):
         conventions.choose_unix_group(Settings(unix_group="nobodys-group"), tmp_path)
 

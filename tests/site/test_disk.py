@@ -97,15 +97,12 @@ def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monke
 # What stands at the place of the symlink
 
 
-def test_nothing_and_any_symlink_may_be_replaced(root: Path) -> None:
+def test_nothing_and_any_symlink_and_a_real_venv_may_be_replaced(root: Path) -> None:
     link = root / ".venv"
     assert messages(disk.venv_findings(link)) == []
     link.symlink_to("nowhere")
     assert messages(disk.venv_findings(link)) == []
-
-
-def test_a_real_venv_may_be_replaced(root: Path) -> None:
-    link = root / ".venv"
+    link.unlink()
     link.mkdir()
     (link / "pyvenv.cfg").touch()
     assert messages(disk.venv_findings(link)) == []
@@ -252,8 +249,12 @@ def test_what_an_earlier_version_has_opened_to_the_group_is_closed_unless_that_m
 
 
 @pytest.mark.usefixtures("umask")
-def test_missing_parents_are_made_too(tmp_path: Path) -> None:
+def test_missing_parents_are_made_too_whatever_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
     found = a_project(tmp_path, 0o755, state_dir="../a/b/c")
+    monkeypatch.setattr(os, "chown", refuse)
     prepare(found)
     assert modes(*(found.outer / name for name in ("a", "a/b", "a/b/c"))) == ["0755", "0755", "2751"]
 
@@ -277,20 +278,3 @@ def test_the_state_belongs_to_the_group_of_the_project(tmp_path: Path) -> None:
     assert [place.stat().st_gid for place in (found.state_dir, found.releases, found.logs)] == [54321] * 3
     (found.releases / "A").mkdir()
     assert (found.releases / "A").stat().st_gid == 54321  # the directory hands it on
-
-
-def test_a_group_of_others_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "chown", refuse)
-    found = a_project(tmp_path, 0o755)
-    prepare(found)
-    assert modes(found.state_dir) == ["2751"]
-
-
-def test_a_file_in_the_way_is_an_error_of_the_system(tmp_path: Path) -> None:
-    found = a_project(tmp_path, 0o755)
-    (found.outer / ".releaser").touch()
-    with pytest.raises(NotADirectoryError):
-        prepare(found)

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished
 
 PYPROJECT = '[project]\nname = "site"\nrequires-python = ">=3.11,<3.15"\n'
-NONE_FOUND = ToolError("uv failed", returncode=2, output="error: No interpreter found for Python 3.11")
+NONE_FOUND = ToolError(
+    "uv failed", returncode=2, output="error: No interpreter found for Python 3.11 in managed\n  installations"
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,13 +40,16 @@ class Uv(FakeRunner):
 
     there: dict[str | None, str] = dataclasses.field(default_factory=dict)
     listed: Sequence[str] = ()
+    broken: ToolError | None = None
 
     def run(self, argv: Sequence[str | Path], *, check: bool = True, env: Any = None, **options: Any) -> Finished:
         """Answer as uv does: the version of what it finds is what a later question about its path tells."""
         words = [str(word) for word in argv]
         options_only = [word for word in words if word.startswith("--")]
         asked = [word for word in words[6:] if not word.startswith("--")]
-        if "list" in words:
+        if self.broken:
+            self.answers = {"uv python": self.broken}
+        elif "list" in words:
             listed = [_listed(version) for version in self.listed]
             self.answers = {"uv python list": json.dumps(listed)}
         elif "--show-version" in options_only:
@@ -145,16 +150,37 @@ def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: li
     assert "uv finds none here that requires-python admits." in said
 
 
+@pytest.mark.parametrize(
+    ("said", "is_cache"),
+    [
+        ("error: Failed to initialize cache at `/none`\n  cause: failed to create directory: Permission denied", True),
+        ("error: failed to write `/home/ada/.cache/uv/archive-v0/x`: Permission denied (os error 13)", True),
+        ("error: failed to read `/srv/x`: Permission denied (os error 13)", False),
+    ],
+)
+def test_why_uv_cannot_look_for_any_is_said(root: Path, said: str, is_cache: bool) -> None:
+    broken, site = ToolError("uv failed", returncode=2, output=said), site_of(root)
+    environ = {**site.runner.environ, "HOME": "/home/ada"}
+    told = refused(dataclasses.replace(site, runner=Uv(environ=environ, broken=broken)))
+    assert "finds none here" not in told
+    assert "uv could not tell which there are: uv failed: failed to" in told.replace(
+        "Failed to initialize", "failed to"
+    )
+    assert ("UV_CACHE_DIR" in told) is is_cache
+
+
 def test_what_somebody_asks_for_is_looked_at(root: Path) -> None:
     site = site_of(root, _3_12="3.12.1", _3_10="3.10.4", listed=["3.12.1", "3.13.0"])
     assert chosen(site, "3.12") == ("3.12.1", "", None)
-    assert "--python 3.14: uv finds no such Python: No interpreter found" in refused(site, "3.14")
+    said = refused(site, "3.14")
+    assert "--python 3.14: uv finds no such Python: No interpreter found" in said
+    assert "in managed installations. " in said
     said = refused(site, "3.10")
     assert f"{root}/pyproject.toml: requires-python is '>=3.11,<3.15', which does not admit Python 3.10.4" in said
     assert "There is Python 3.12.1, 3.13.0." in said
 
 
-@pytest.mark.parametrize("pin", ["3", "3.12", "3.12.1", ">=3.11", "cpython@3.12", "cpython-3.12", "python3.12"])
+@pytest.mark.parametrize("pin", ["3", "3.12.1", ">=3.11", "cpython@3.12", "python3.12"])
 def test_a_pin_that_admits_it_does_not_matter(root: Path, pin: str) -> None:
     assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", None)
 
@@ -195,18 +221,11 @@ def test_a_range_that_cannot_be_read_admits_all(root: Path) -> None:
     assert admits(site_of(root), "2.7")
 
 
-@pytest.mark.parametrize(
-    ("text", "version"),
-    [
-        ("version_info = 3.11.7.final.0\n", "3.11.7"),
-        ("version = 3.12.1\n", "3.12.1"),
-        ("home = /usr\n", ""),
-        ("", ""),
-    ],
-)
-def test_pyvenv_cfg_names_the_version(tmp_path: Path, text: str, version: str) -> None:
-    (tmp_path / "pyvenv.cfg").write_text(text, encoding="utf-8")
-    assert version_in(tmp_path) == version
+def test_pyvenv_cfg_names_the_version(tmp_path: Path) -> None:
+    texts = {"version_info = 3.11.7.final.0\n": "3.11.7", "version = 3.12.1\n": "3.12.1", "home = /usr\n": "", "": ""}
+    for text, version in texts.items():
+        (tmp_path / "pyvenv.cfg").write_text(text, encoding="utf-8")
+        assert version_in(tmp_path) == version
     assert version_in(tmp_path / "none") == ""
 
 

@@ -81,17 +81,12 @@ def taken(state: Path, *, wait: float = 0.0) -> bool:
         return False
 
 
-def test_the_lock_can_be_taken_again_and_again(tmp_path: Path) -> None:
+def test_the_lock_can_be_taken_again_and_again_by_the_group_too(tmp_path: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     assert [taken(tmp_path) for _ in range(3)] == [True] * 3
     assert sorted(os.listdir("/proc/self/fd")) == before
-    assert os.listdir(tmp_path / run_lock.DIRECTORY) == [
-        "lock"
-    ]  # it stays: two runs could hold locks on two files of that name
-
-
-def test_the_group_may_use_the_lock_too(tmp_path: Path) -> None:
-    taken(tmp_path)
+    # It stays: two runs could hold locks on two files of that name.
+    assert os.listdir(tmp_path / run_lock.DIRECTORY) == ["lock"]
     assert stat.S_IMODE((tmp_path / run_lock.LOCK).stat().st_mode) == 0o660
 
 
@@ -114,7 +109,7 @@ def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
     assert taken(tmp_path)
 
 
-def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
+def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wait_for_it(tmp_path: Path) -> None:
     with other_run(tmp_path) as other:
         assert said(other) == "held\n"
         found = run_lock.running(tmp_path)
@@ -126,31 +121,31 @@ def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
         assert caught.value.message == expected
         assert caught.value.exit_code == 8
         assert run_lock.holder(tmp_path) == found  # its note is still there
-    assert taken(tmp_path)
-
-
-@pytest.mark.parametrize("note", [None, "", "{", "[]", "{}", '{"pid": "x", "command": "c", "since": "s"}', "\0"])
-def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, note: str | None) -> None:
-    with other_run(tmp_path) as other:
-        said(other)
-        (tmp_path / run_lock.HOLDER).unlink()
-        if note is not None:
-            (tmp_path / run_lock.HOLDER).write_text(note, encoding="utf-8")
-        assert run_lock.holder(tmp_path) is None
-        assert run_lock.running(tmp_path) == Holder(pid=0, command="?", since="?")
+        assert not taken(tmp_path, wait=0.1)
+        for note in (None, "", "{", "[]", "{}", '{"pid": "x", "command": "c", "since": "s"}', "\0"):
+            (tmp_path / run_lock.HOLDER).unlink(missing_ok=True)
+            if note is not None:
+                (tmp_path / run_lock.HOLDER).write_text(note, encoding="utf-8")
+            assert run_lock.holder(tmp_path) is None
+            assert run_lock.running(tmp_path) == Holder(pid=0, command="?", since="?")
         with pytest.raises(LockedError, match="another run holds the lock of this project"):
             run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
+        other.terminate()  # it may take a moment
+        assert taken(tmp_path, wait=SECONDS)
 
 
 def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
     note, noted = tmp_path / run_lock.HOLDER, []
-    for _ in range(3):
+    for _ in range(2):
         with other_run(tmp_path) as other:
             said(other)
             noted.append(note.stat().st_mtime)
             other.kill()
+        assert run_lock.holder(tmp_path) is not None
+        assert run_lock.running(tmp_path) is None  # its note means nothing
     with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]  # and what it may have left cannot be looked for
+        assert json.loads(note.read_text(encoding="utf-8"))["pid"] == os.getpid()
     with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]
         held.killed_since = None
@@ -159,25 +154,6 @@ def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
     note.touch()  # as a power cut leaves it
     with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since is not None
-
-
-def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
-    with other_run(tmp_path) as other:
-        said(other)
-        other.kill()
-    assert run_lock.holder(tmp_path) is not None
-    assert run_lock.running(tmp_path) is None
-    with run_lock.acquire(tmp_path, command="init", now=NOW):
-        note = json.loads((tmp_path / run_lock.HOLDER).read_text(encoding="utf-8"))
-        assert note["pid"] == os.getpid()
-
-
-def test_one_may_wait_for_the_other_run_to_end(tmp_path: Path) -> None:
-    with other_run(tmp_path) as other:
-        said(other)
-        assert not taken(tmp_path, wait=0.1)
-        other.terminate()  # it may take a moment
-        assert taken(tmp_path, wait=SECONDS)
 
 
 def test_no_run_is_beside_one_of_an_earlier_version(tmp_path: Path) -> None:
@@ -247,9 +223,12 @@ SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 
 @pytest.mark.parametrize("option", ["daemons", "stays"])
-def test_no_child_has_the_lock(tmp_path: Path, go: Fifo, done: Fifo, option: str) -> None:
+def test_no_child_has_the_lock_and_a_service_that_stays_is_not_ended(
+    tmp_path: Path, go: Fifo, done: Fifo, option: str
+) -> None:
     """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
-    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'" if option == "daemons" else SERVICE, option=option) as other:
+    script = f"setsid sh -c '{SERVICE}'" if option == "daemons" else SERVICE
+    with other_run(tmp_path, script, option=option, marked=option == "stays") as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         assert not taken(tmp_path)
@@ -274,17 +253,6 @@ def test_what_a_killed_run_has_left_is_ended(
             assert not signals.is_alive(left)
 
 
-def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
-    with other_run(tmp_path, SERVICE, option="stays", marked=True) as other:
-        assert said(other) == "held\n"
-        assert done.hear() == "here"
-        other.kill()
-        other.wait()
-        assert taken(tmp_path, wait=SECONDS)
-    go.say("still there")
-    assert done.hear() == "still there"
-
-
 def test_daemons_that_may_stay_are_not_ended_where_the_run_went_well(tmp_path: Path, go: Fifo, done: Fifo) -> None:
     with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", option="daemons", marked=True) as other:
         assert said(other) == "held\n"
@@ -295,7 +263,7 @@ def test_daemons_that_may_stay_are_not_ended_where_the_run_went_well(tmp_path: P
     assert done.hear() == "still there"
 
 
-def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
+def test_a_run_that_has_just_begun_is_named_and_one_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
     """It holds the lock a moment before it has noted who it is; what a killed one has noted means nothing."""
     killed = Holder(pid=gone(), command="prune", since=NOW.isoformat())
     with other_run(tmp_path) as other:
@@ -307,13 +275,7 @@ def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
         with pytest.raises(LockedError, match=rf"`releaser update` \(pid {other.pid}\) has held"):
             run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
         writer.join()
-
-
-def test_a_run_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
-    """It has taken its note away, so that nobody could be named."""
-    with other_run(tmp_path) as other:
-        said(other)
-        (tmp_path / run_lock.HOLDER).unlink()
+        (tmp_path / run_lock.HOLDER).unlink()  # as of one that is about to end, so that nobody could be named
         ender = threading.Timer(0.1, other.kill)
         ender.start()
         assert taken(tmp_path)

@@ -37,6 +37,15 @@ def messages(site: Site) -> list[str]:
     return [finding.message for finding in serving.findings(site)]
 
 
+@pytest.mark.parametrize(("there", "missing"), [("stop", "start"), ("start", "stop")])
+def test_what_stops_a_service_and_what_starts_it_go_together(tmp_path: Path, there: str, missing: str) -> None:
+    both: dict[str, Any] = {"stop": ("true",), "start": ("true",)}
+    assert messages(site(tmp_path, **both)) == []
+    only: dict[str, Any] = {there: ("true",)}
+    (message,) = messages(site(tmp_path, **only))
+    assert message.startswith(f"`{there}` is set without `{missing}`")
+
+
 @pytest.fixture
 def public() -> Iterator[Path]:
     """A directory that everybody may enter, which pytest's own are not."""
@@ -152,24 +161,20 @@ def test_the_root_of_the_application_is_the_project_unless_it_is_set(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("health_status", (range(200, 201),)),
-        ("health_text", "well"),
-        ("health_socket", "/run/shop.sock"),
-        ("health_host", "shop.example.org"),
-    ],
-)
-@pytest.mark.parametrize(
     ("check", "why"),
     [(None, "health_check is not set"), ("curl http://x", "health_check is a command"), (URL, None)],
 )
-def test_what_is_for_urls_needs_one(tmp_path: Path, name: str, value: Any, check: str | None, why: str | None) -> None:
-    found = messages(site(tmp_path, health_check=check, **{name: value}))
-    assert found == ([f"{name} is set, but {why}; it is for a URL"] if why else [])
+def test_what_is_for_urls_needs_one(tmp_path: Path, check: str | None, why: str | None) -> None:
+    host = {"health_socket": "/run/shop.sock", "health_host": "shop.example.org"}
+    settings: dict[str, Any] = {"health_status": (range(200, 201),), "health_text": "well", **host}
+    for name, value in settings.items():
+        found = messages(site(tmp_path, health_check=check, **{name: value}))
+        assert found == ([f"{name} is set, but {why}; it is for a URL"] if why else [])
 
 
-def test_a_unix_socket_needs_plain_http(tmp_path: Path) -> None:
+def test_a_unix_socket_needs_plain_http_and_the_usual_settings_go_together(tmp_path: Path) -> None:
+    assert list(serving.health_findings(Settings())) == []
+    assert messages(site(tmp_path, health_check="python manage.py check")) == []
     found = messages(site(tmp_path, health_check="https://shop.example.org/", health_socket="/run/shop.sock"))
     assert found == ["health_socket is set, but health_check begins with https://"]
 
@@ -193,8 +198,3 @@ def test_a_socket_that_this_user_may_not_use_is_found(public: Path) -> None:
         path.chmod(0o660)
         found = messages_for_another_user(site(public, health_check=URL, health_socket=str(path)))
     assert found == [f"health_socket {path}: this user may not connect to it"]
-
-
-def test_the_usual_settings_go_together(tmp_path: Path) -> None:
-    assert list(serving.health_findings(Settings())) == []
-    assert messages(site(tmp_path, health_check="python manage.py check")) == []

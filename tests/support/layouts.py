@@ -64,7 +64,7 @@ class SiteOptions:
 
 
 def checkout_files(options: SiteOptions) -> dict[str, str]:
-    """Return the tracked files of the checkout, but for uv.lock."""
+    """Return the tracked files of the checkout, except for uv.lock."""
     files = {path.name: path.read_text(encoding="utf-8") for path in sorted(_SAMPLE.glob("*.py"))}
     if not options.staticfiles:
         files["site_settings.py"] = files["site_settings.py"].replace('"django.contrib.staticfiles"', "")

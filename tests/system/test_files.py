@@ -49,14 +49,9 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
         replace_file(path, data)
         assert path.read_bytes() == data
     assert os.listdir(tmp_path) == ["file"]
-
-
-def test_readers_of_the_old_file_are_not_disturbed(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    replace_file(path, b"old")
     with path.open("rb") as reader:
         replace_file(path, b"new")
-        assert reader.read() == b"old"
+        assert reader.read() == b"two\n" * 100_000, "readers of the old file are not disturbed"
 
 
 def test_a_new_file_is_open_to_the_group_whatever_the_umask_is(tmp_path: Path) -> None:
@@ -68,7 +63,7 @@ def test_a_new_file_is_open_to_the_group_whatever_the_umask_is(tmp_path: Path) -
     assert mode(tmp_path / "file") == 0o664
 
 
-@pytest.mark.parametrize("permissions", [0o600, 0o640, 0o644, 0o666, 0o755])
+@pytest.mark.parametrize("permissions", [0o600, 0o666, 0o755])
 def test_a_replaced_file_keeps_its_mode(tmp_path: Path, permissions: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -204,7 +199,7 @@ def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"{", b"[]", b"null", b"5", b"\xff\xfe{", b"{}", b'{"version": "2"}', b'{"version": 1, "name": "a"}',
+        b"", b"[]", b"\xff\xfe{", b"{}", b'{"version": "2"}', b'{"version": 1, "name": "a"}',
         b"\0" * 512, b"[" * 200_000, b'{"version": 2}', b'{"version": 2, "name": 5}',
         b'{"version": 2, "name": "a", "parts": [{}]}', b'{"version": 2, "name": "a", "parts": [{"number": "1"}]}',
         b'{"version": 2, "name": "a", "names": null}', b'{"version": 2, "name": "a", "at": "yesterday"}',
@@ -282,13 +277,9 @@ def test_a_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytes
 def test_a_file_system_may_not_know_how_to_exchange(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(durable, "_libc", lambda: Libc(number))
-    assert exchange(tmp_path / "one", tmp_path / "two") is False
-
-
-def test_a_c_library_may_be_too_old_to_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable, "_libc", object)
-    assert exchange(tmp_path / "one", tmp_path / "two") is False
+    for library in (lambda: Libc(number), object):  # a C library may be too old for it as well
+        monkeypatch.setattr(durable, "_libc", library)
+        assert exchange(tmp_path / "one", tmp_path / "two") is False
 
 
 def test_below_a_file_there_is_no_state(tmp_path: Path) -> None:

@@ -140,11 +140,11 @@ def test_control_characters_are_taken_out(dirty: str, clean: str) -> None:
     assert truncate(dirty) == clean.strip("\n")
 
 
-@pytest.mark.parametrize("unit", ["\x1b", "\x1b[", "\x1b]", "\x1b[0", "\x1bP", "\r", "\x1b "])
-def test_hostile_output_is_cleaned_in_linear_time(unit: str) -> None:
-    begin = time.monotonic()
-    truncate(unit * 500_000)
-    assert time.monotonic() - begin < 5
+def test_hostile_output_is_cleaned_in_linear_time() -> None:
+    begin = time.process_time()
+    for unit in ("\x1b", "\x1b[", "\x1b]", "\x1b[0", "\x1bP", "\r", "\x1b "):
+        truncate(unit * 100_000)
+    assert time.process_time() - begin < 3
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,6 @@ def test_hostile_output_is_cleaned_in_linear_time(unit: str) -> None:
 )
 def test_one_line(text: str, line: str) -> None:
     assert one_line(text) == line
-
-
-def test_one_line_has_a_limit() -> None:
     assert one_line("x" * 100, limit=10) == "x" * 9 + "…"
     assert one_line("x" * 10, limit=10) == "x" * 10
 
@@ -199,9 +196,9 @@ def test_a_length_of_time_is_said_roughly(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(90 * 86400, "90 days"), (36 * 3600, "36 hours"), (90, "90 seconds")])
-def test_a_length_of_time_that_somebody_has_set_is_said_exactly(seconds: float, words: str) -> None:
-    assert duration(seconds, exact=True) == words
+def test_a_length_of_time_that_somebody_has_set_is_said_exactly() -> None:
+    exact = [duration(seconds, exact=True) for seconds in (90 * 86400, 36 * 3600, 90)]
+    assert exact == ["90 days", "36 hours", "90 seconds"]
 
 
 def test_times_and_sizes_in_columns() -> None:
@@ -297,14 +294,11 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), TEXTS)
-def test_secrets_are_masked_and_nothing_else(text: str, expected: str) -> None:
+def test_secrets_are_masked_and_nothing_else() -> None:
     redactor = Redactor(["hunter22", "hunter222", "a.b*c", "grün", "123", ""])
-    assert redactor.clean(text) == expected
-    assert redactor.clean(expected) == expected
-
-
-def test_without_secrets_there_are_still_urls() -> None:
+    for text, expected in TEXTS:
+        assert redactor.clean(text) == expected
+        assert redactor.clean(expected) == expected
     assert Redactor().clean("https://ann:secret@example.org or hunter22") == "https://***@example.org or hunter22"
 
 
@@ -329,12 +323,8 @@ URLS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), URLS)
-def test_passwords_and_tokens_are_found_in_urls(text: str, expected: set[str]) -> None:
-    assert secrets_in_urls(text) == expected
-
-
-def test_what_was_found_in_a_url_is_masked_where_it_stands_alone() -> None:
+def test_passwords_and_tokens_are_found_in_urls_and_masked_where_they_stand_alone() -> None:
+    assert [(text, secrets_in_urls(text)) for text, _ in URLS] == URLS
     redactor = Redactor(secrets_in_urls("https://ghp_0123456789:@example.org"))
     assert redactor.clean("fatal: bad token ghp_0123456789") == "fatal: bad token ***"
 
@@ -435,9 +425,9 @@ def test_what_programs_look_up_is_masked_in_urls_alone() -> None:
 
 def test_many_secrets_are_looked_for_in_little_time() -> None:
     redactor = Redactor([f's3cret-{number}-&"' for number in range(100)])
-    begin = time.monotonic()
-    redactor.clean("a line of a log, as any other\n" * 100_000)
-    assert time.monotonic() - begin < 5
+    begin = time.process_time()
+    redactor.clean("a line of a log, as any other\n" * 20_000)
+    assert time.process_time() - begin < 1
 
 
 AUDIT = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,22 +13,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """Make a checkout with one commit, which is pushed."""
-    found = Repository(tmp_path.resolve())
+@pytest.fixture(scope="session")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a checkout with one commit, its remote, and another clone of that."""
+    base = tmp_path_factory.mktemp("repositories").resolve()
+    found = Repository(base)
     found.path.mkdir()
     found.call("init", "--quiet", "--bare", "--template=", "../remote.git")
     found.call("init", "--quiet", "--template=")
     found.commit({"uv.lock": "one", "code.py": "one", ".gitignore": "*.log\n"}, "Begin")
     found.call("remote", "add", "origin", "../remote.git")
     found.call("push", "--quiet", "--set-upstream", "origin", "main")
-    return found
+    found.call("clone", "--quiet", "../remote.git", "../elsewhere")
+    Repository(base, "elsewhere").call("remote", "set-url", "origin", "../remote.git")
+    return base
 
 
 @pytest.fixture
-def elsewhere(repository: Repository) -> Repository:
-    """Make another clone."""
-    found = Repository(repository.path.parent, "elsewhere")
-    repository.call("clone", "--quiet", "../remote.git", "../elsewhere")
-    return found
+def repository(repositories: Path, tmp_path: Path) -> Repository:
+    """Copy the checkout and its remote."""
+    for name in ("site", "remote.git"):
+        shutil.copytree(repositories / name, tmp_path.resolve() / name)
+    return Repository(tmp_path.resolve())
+
+
+@pytest.fixture
+def elsewhere(repositories: Path, repository: Repository) -> Repository:
+    """Copy the other clone."""
+    shutil.copytree(repositories / "elsewhere", repository.path.parent / "elsewhere")
+    return Repository(repository.path.parent, "elsewhere")

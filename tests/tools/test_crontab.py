@@ -38,9 +38,20 @@ def test_another_program_takes_the_place_of_the_one_before_at_its_time() -> None
     assert with_job(crontab, SITE, WORDS, None, "1 1 * * *") == f"# a\n@daily {LINE[11:]}\n# b\n"
 
 
+@pytest.mark.parametrize("line", [f"{LINE} --if-due", LINE.replace("update", "update --if-due")])
+def test_a_line_may_update_only_what_is_due(line: str) -> None:
+    assert with_job(f"{line}\n", SITE, WORDS, None, "1 1 * * *") == f"{line}\n"
+    assert with_job(f"{line}\n", SITE, WORDS, "7 4 * * *", "1 1 * * *") == f"7 4{LINE[4:]} --if-due\n"
+    assert without_job(f"# a\n{line}\n", SITE) == "# a\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        f"{LINE} --if-due --if-due",
+        f"0 5 * * * releaser update --if-due --project={SITE}",
+        f"0 5 * * * /usr/bin/releaser update {SITE}",
+        f"{LINE} --if-due --force",
         f"{LINE} >> /var/log/releaser.log",
         f"{LINE} --wait 60",
         f"0 5 * * * cd {SITE} && releaser update",
@@ -55,7 +66,7 @@ def test_a_line_of_somebodys_own_is_left_alone(line: str) -> None:
         assert without_job(f"{line}\n", SITE) == f"{line}\n"
 
 
-@pytest.mark.parametrize("name", ["sh op", "100%", "it's", 'a"b', "$HOME", "a\\%b"])
+@pytest.mark.parametrize("name", ["sh op", "it's 100%", 'a"b$HOME', "a\\%b"])
 def test_any_path_is_one_word_for_cron_and_the_shell(name: str) -> None:
     words = ("/opt/releaser/bin/releaser", "update", "--project", f"/srv/{name}")
     line = format_line("12 3 * * *", words)

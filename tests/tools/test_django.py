@@ -66,23 +66,15 @@ def manage(venv: Path, settings: str, *, timeout: float = 60) -> Manage:
     return Manage(runner=Runner(environ=ENV), project=project, venv=venv, timeout=timeout)
 
 
-def test_a_project_with_manage_py_is_one_of_django(tmp_path: Path) -> None:
-    assert not is_django(tmp_path)
-    (tmp_path / "manage.py").touch()
-    assert is_django(tmp_path)
-
-
 STATIC = "django.contrib.staticfiles"
 
 
 @pytest.mark.parametrize(
     ("settings", "place", "meant"),
     [
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'static'; PLACE = STATIC_ROOT", "static", True),
         (f"import pathlib; INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'x'; PLACE = pathlib.Path('y')", "y", True),
         (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; PLACE = 'of the storage'", "of the storage", True),
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; REASON = 'it is not set'", None, False),
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], ''", None, False),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; REASON = 'it is\\n not set'", None, False),
         (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'static'", None, True),
         ("INSTALLED_APPS, STATIC_ROOT = [], 'static'; PLACE = STATIC_ROOT", None, False),
     ],
@@ -94,13 +86,8 @@ def test_it_is_asked_whether_there_is_anything_to_collect(
     found = asked.static_files()
     assert found.place == (asked.project / place if place else None)
     assert found.has_a_place is meant
-
-
-def test_why_no_place_is_known_is_told_in_one_line(venv: Path) -> None:
-    found = manage(
-        venv, f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; REASON = 'it is\\n not set'"
-    ).static_files()
-    assert (found.local, found.reason) == (True, "it is not set")
+    if "REASON" in settings:
+        assert (found.local, found.reason) == (True, "it is not set")
 
 
 @pytest.mark.parametrize("settings", ["raise SystemExit('settings are broken')", "import sys; sys.exit(3)"])
@@ -113,14 +100,9 @@ def test_a_site_that_does_not_answer_says_why(venv: Path, settings: str) -> None
 def test_static_files_are_collected_by_the_release_in_the_project(venv: Path) -> None:
     finished = manage(venv, "").collectstatic(None)
     project = venv.parent / "site"
+    assert (is_django(project), is_django(venv)) == (True, False)
     assert finished.stdout == f"['collectstatic', '--noinput'] {project} {venv} 1\n"
     assert finished.argv[:2] == (str(venv / "bin" / "python"), "manage.py")
-
-
-def test_a_failure_is_one_with_its_words(venv: Path) -> None:
-    with pytest.raises(ToolError) as caught:
-        manage(venv, "raise SystemExit('settings are broken')").collectstatic(None)
-    assert caught.value.output == "settings are broken"
 
 
 def test_an_interpreter_that_is_gone_is_a_failure(tmp_path: Path) -> None:

@@ -22,18 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_killed_git_leaves_no_lock_behind(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-commit"
-    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
-    hook.chmod(0o755)
-    with pytest.raises(ToolError, match="SIGKILL"):
-        repository.git.commit_only(["uv.lock"], "Update")
-    hook.unlink()
-    assert not list((repository.path / ".git").rglob("*.lock"))
-    assert repository.git.commit_only(["uv.lock"], "Update")
-
-
-def test_the_lock_of_another_git_stays(repository: Repository) -> None:
+def test_a_killed_git_leaves_no_lock_behind_and_that_of_another_git_stays(repository: Repository) -> None:
     hook = repository.path / ".git" / "hooks" / "pre-commit"
     write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
     hook.chmod(0o755)
@@ -42,7 +31,9 @@ def test_the_lock_of_another_git_stays(repository: Repository) -> None:
     os.utime(other, (other.stat().st_mtime - 60,) * 2)
     with pytest.raises(ToolError, match="SIGKILL"):
         repository.git.commit_only(["uv.lock"], "Update")
+    hook.unlink()
     assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
+    assert repository.git.commit_only(["uv.lock"], "Update")
 
 
 def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Repository) -> None:
@@ -91,25 +82,21 @@ def lock(repository: Repository) -> Path:
     return found
 
 
-@pytest.mark.parametrize("place", [".", ".git", "../linked", "../linked/deeper"])
-def test_locks_stay_while_a_git_is_at_work_there(repository: Repository, lock: Path, place: str) -> None:
+def test_locks_stay_while_a_git_is_at_work_there(repository: Repository, lock: Path, tmp_path: Path) -> None:
     lock.unlink()
     repository.call("worktree", "add", "--quiet", "--detach", "../linked")
     (repository.path.parent / "linked" / "deeper").mkdir()
     lock.touch()
-    with at_work(repository.path / place):
-        assert not repository.git.remove_dead_locks(0)
-        assert lock.exists()
-    assert repository.git.remove_dead_locks(0)
-    assert not lock.exists()
-
-
-def test_they_stay_while_somebody_pushes_to_it(repository: Repository, lock: Path, tmp_path: Path) -> None:
-    program = tmp_path / "git-receive-pack"  # of which the kernel keeps 15 characters
-    shutil.copy("/bin/cat", program)
-    with at_work(repository.path / ".git", program=program):
+    for place in (".", ".git", "../linked", "../linked/deeper"):
+        with at_work(repository.path / place):
+            assert not repository.git.remove_dead_locks(0), place
+    pushing = tmp_path / "git-receive-pack"  # of which the kernel keeps 15 characters
+    shutil.copy("/bin/cat", pushing)
+    with at_work(repository.path / ".git", program=pushing):
         assert not repository.git.remove_dead_locks(0)
     assert lock.exists()
+    assert repository.git.remove_dead_locks(0)
+    assert not lock.exists()
 
 
 def test_a_git_elsewhere_keeps_nothing(repository: Repository, elsewhere: Repository, lock: Path) -> None:

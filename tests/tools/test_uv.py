@@ -9,11 +9,8 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.system.process import Runner
-from releaser.tools.uv import (
-    Locked,
-    NoSolution,
-    Uv,
-    find_uv,
+from releaser.tools.uv import Locked, NoSolution, Uv, find_uv
+from releaser.tools.uv_arguments import (
     local_export_arguments,
     local_install_arguments,
     lock_arguments,
@@ -194,26 +191,15 @@ def asking(answers: dict[str, str | ToolError], environ: dict[str, str] | None =
     return Uv(runner=runner, executable=UV, timeout=60), runner
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("uv 0.11.3\n", "0.11.3"),
-        ("uv 0.10.0 (abc 2026-01-01)\n", "0.10.0"),
-        ("uv 1.0\n", "1.0"),
-        ("uv 0.12.0rc1\n", "0.12.0rc1"),
-    ],
-)
-def test_the_version_is_understood(answer: str, expected: str) -> None:
-    assert asking({"uv --version": answer})[0].version() == expected
-
-
-@pytest.mark.parametrize("answer", ["", "pip 26.0\n", "uv\n", "uv next\n", "\0\0", "x" * 5000])
-def test_what_is_not_uvs_answer_is_refused(answer: str) -> None:
-    with pytest.raises(ToolError) as caught:
-        asking({"uv --version": answer})[0].version()
-    assert caught.value.message.startswith("/opt/uv/bin/uv --version printed ")
-    assert len(caught.value.message) < 300
-    assert caught.value.advice
+def test_the_version_is_understood_and_what_is_not_uvs_answer_is_refused() -> None:
+    for answer, expected in {"uv 0.10.0 (abc 2026-01-01)\n": "0.10.0", "uv 0.12.0rc1\n": "0.12.0rc1"}.items():
+        assert asking({"uv --version": answer})[0].version() == expected
+    for answer in ("", "pip 26.0\n", "uv\n", "uv next\n", "\0\0", "x" * 5000):
+        with pytest.raises(ToolError) as caught:
+            asking({"uv --version": answer})[0].version()
+        assert caught.value.message.startswith("/opt/uv/bin/uv --version printed ")
+        assert len(caught.value.message) < 300
+        assert caught.value.advice
 
 
 def test_locking_happens_in_the_scratch_tree_with_the_python_that_was_found() -> None:
@@ -272,22 +258,14 @@ def test_the_live_venv_is_offered_as_the_python_to_stay_on(tmp_path: Path) -> No
     assert [env.get("VIRTUAL_ENV") for env in runner.environments] == [None, str(tmp_path / "venv")]
 
 
-@pytest.mark.parametrize("answer", ["", "python3\n", "/no/such/python\n", "3.12\n", "\n\n"])
-def test_a_python_that_is_not_there_is_nonsense(tmp_path: Path, answer: str) -> None:
-    with pytest.raises(ToolError, match="python find"):
-        asking({"uv python find": answer})[0].find_python(tmp_path, tmp_path / "venv", request=None)
-
-
-@pytest.mark.parametrize(
-    ("answer", "good"), [("3.11.7\n", True), ("", False), ("python 3.11\n", False), ("x\n", False)]
-)
-def test_the_version_of_a_python_is_a_version(answer: str, good: bool) -> None:
-    driver, _ = asking({"uv python find": answer})
-    if good:
-        assert driver.python_version(Path(sys.executable)) == answer.strip()
-        return
-    with pytest.raises(ToolError, match="is not uv's answer"):
-        driver.python_version(Path(sys.executable))
+def test_a_python_that_is_not_there_or_has_no_version_is_nonsense(tmp_path: Path) -> None:
+    for answer in ("", "python3\n", "/no/such/python\n", "3.12\n", "\n\n"):
+        with pytest.raises(ToolError, match="python find"):
+            asking({"uv python find": answer})[0].find_python(tmp_path, tmp_path / "venv", request=None)
+    for answer in ("", "python 3.11\n", "x\n"):
+        with pytest.raises(ToolError, match="is not uv's answer"):
+            asking({"uv python find": answer})[0].python_version(Path(sys.executable))
+    assert asking({"uv python find": "3.11.7\n"})[0].python_version(Path(sys.executable)) == "3.11.7"
 
 
 def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:

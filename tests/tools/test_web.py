@@ -117,14 +117,11 @@ WELL, GREETING = {"text": "all is well"}, {"text": "Grüße"}
 GOOD: dict[str, tuple[Serve | bytes, dict[str, Any], str]] = {  # what it answers, what is expected, what is said
     "200": (OK, {}, "200"),
     **{status: (page(b"", status=f"{status} x", headers="Location: /login\r\n"), {}, status)
-       for status in ("204", "301", "302", "304")},
+       for status in ("204", "302")},
     "a page that trickles in": (trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"), {}, "200"),
-    "this status": (OK, {"statuses": (range(200, 201),)}, "200"),
     "one of these": (page(b"", status="401 x"), {"statuses": (range(200, 201), range(401, 402))}, "401"),
     "a failure that is meant": (page(b"", status="404 x"), {"statuses": (range(400, 500),)}, "404"),
-    "text": (page(b"<p>all is well</p>"), WELL, "200"),
     "text among bytes": (page(b"\xff\xfe\x00 all is well \xff"), WELL, "200"),
-    "text in a long page": (page(b"x" * 70_000 + b"all is well"), WELL, "200"),
     "text at the end of what is read": (page(b"x" * (SEARCHED_BODY - 11) + b"all is well"), WELL, "200"),
     "text of no such charset": (page(b"all is well", headers="Content-Type: text/html; charset=none\r\n"), WELL, "200"),
     **{f"text in {charset}": (
@@ -150,21 +147,19 @@ UNREACHED, LATE = "cannot be reached: ", "gave no answer within 0.5 s"
 # What it answers, what is expected, what is said; and the beginning of the page, where that is told.
 BAD: dict[str, tuple[Serve | bytes, dict[str, Any], str, str]] = {
     **{status: (page(TRACE, status=status), {}, f"answered {status}", "ImportError: caf\ufffdxxx")
-       for status in ("404 Not Found", "500 Internal Server Error", "503 Service Unavailable")},
+       for status in ("404 Not Found", "503 Service Unavailable")},
     "101": (page(TRACE, status="101 Switch"), {}, "answered 101 Switch", ""),
     "a page that is cut off": (b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf", {}, "answered 500 Oops", ""),
     "another status": (
         page(b"", status="204 No Content"), {"statuses": (range(200, 201),)},
         "answered 204 No Content, where 200 was expected", "",
     ),
-    "none of a range": (OK, {"statuses": (range(400, 500),)}, "answered 200 OK, where 400-499 was expected", ""),
     "none of these": (
         OK, {"statuses": (range(204, 205), range(300, 400))}, "answered 200 OK, where 204 or 300-399 was expected", ""
     ),
     **{repr(answer[:9]): (answer, {}, UNREACHED, "")
        for answer in (b"", b"SSH-2.0-OpenSSH\r\n", b"\x00\xff\xfe" * 50, b"HTTP/1.1 OK fine\r\n\r\n")},
     "no text": (page(b"maintenance"), WELL, "answered 200, but 'all is well' is not in the page", "maintenance"),
-    "nothing": (page(b""), WELL, "answered 200, but 'all is well' is not in the page", ""),
     "text that comes late": (
         page(b"x" * SEARCHED_BODY + b"all is well"), WELL,
         f"answered 200, but 'all is well' is not in the first {SEARCHED_BODY} bytes of the page", "xxx",
@@ -175,7 +170,6 @@ BAD: dict[str, tuple[Serve | bytes, dict[str, Any], str, str]] = {
 SLOW: dict[str, tuple[Serve, dict[str, Any], str, str]] = {
     "hangs": (lambda connection: connection.recv(1), {}, LATE, ""),
     "status": (trickle(b"H"), {}, LATE, ""),
-    "header": (trickle(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"), {}, LATE, ""),
     "headers": (trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), {}, LATE, ""),
     "continue": (trickle(b"HTTP/1.1 100 Continue\r\n\r\n"), {}, LATE, ""),
     "an error page": (trickle(b"HTTP/1.1 500 Oops\r\n\r\n", b"x"), {}, "answered 500 Oops", ""),
@@ -223,15 +217,12 @@ def test_letters_beyond_ascii_and_spaces_are_sent_as_they_should_be() -> None:
     assert site.requests[0].split("\r\n")[0] == "GET /gr%C3%B6%C3%9Fe%201/%C3%BC?wort=%C3%BC&x=a%20b HTTP/1.1"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_what_is_no_url_of_a_site_is_a_failure_like_any_other() -> None:
+    for url in (
         "http://", "http:///path", "http://[::1", "http://127.0.0.1:http/", "http://127.0.0.1:99999/",
         "http://ann@127.0.0.1:1/", "http://" + "x" * 70 + ".example/", "http://a..b/", "http://127.0.0.1:1\r\nX: y/",
-    ],
-)  # fmt: skip
-def test_what_is_no_url_of_a_site_is_a_failure_like_any_other(url: str) -> None:
-    assert " cannot be reached: " in failure(url).message
+    ):  # fmt: skip
+        assert " cannot be reached: " in failure(url).message
 
 
 def test_https_is_spoken_where_the_url_says_so() -> None:
@@ -276,13 +267,6 @@ def test_a_unix_socket_without_a_server_is_a_failure_like_any_other(tmp_path: Pa
     assert failure("http://localhost/", socket=str(path)).message == (
         f"{name} cannot be reached: [Errno 111] Connection refused"
     )
-
-
-def test_a_unix_socket_that_hangs_is_given_no_more_than_the_limit(tmp_path: Path) -> None:
-    path = str(tmp_path / "site.sock")
-    with contextlib.closing(Server(trickle(b"H"), path=path)):
-        error = failure("http://localhost/", timeout=0.5, socket=path)
-    assert (error.message, error.timed_out) == (f"http://localhost/ through {path} gave no answer within 0.5 s", True)
 
 
 @pytest.fixture
@@ -381,12 +365,8 @@ def test_one_bad_answer_is_enough_where_all_must_be_good() -> None:
     with pytest.raises(ToolError, match=r"^ill, 2\.0 s after a good answer$") as caught:
         answers.stay(10)
     assert (answers.asked, caught.value.output) == (2, "page")
-
-
-def test_a_site_that_need_not_stay_good_is_not_asked_again() -> None:
-    answers = Answers()
-    answers.stay(0)
-    assert answers.asked == 0
+    answers.stay(0)  # it need not stay good
+    assert answers.asked == 2
 
 
 class Processes:
@@ -434,30 +414,19 @@ def test_what_never_settles_is_as_good_as_its_last_answer() -> None:
         unsettled(answers, float("inf"), tries=3, pause=1)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("http://x", True), ("https://x", True), ("curl http://x", False), ("ftp://x", False), ("httpcheck", False)],
-)
-def test_urls_are_told_from_commands(text: str, expected: bool) -> None:
-    assert is_url(text) is expected
+def test_urls_are_told_from_commands() -> None:
+    texts = ("http://x", "https://x", "curl http://x", "ftp://x", "httpcheck")
+    assert [is_url(text) for text in texts] == [True, True, False, False, False]
 
 
 # Telling it to reload
 
 
-def test_a_touch_makes_the_file_and_its_time_new(tmp_path: Path) -> None:
-    path = tmp_path / "restart.txt"
-    touch(path)
-    os.utime(path, (1, 1))
-    touch(path)
-    assert abs(path.stat().st_mtime - time.time()) < 3600
-    assert path.read_bytes() == b""
-
-
-def test_a_restart_file_that_is_made_is_for_the_group_too(tmp_path: Path) -> None:
+def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Path) -> None:
     made, theirs = tmp_path / "restart.txt", tmp_path / "theirs.txt"
     theirs.touch()
     theirs.chmod(0o600)
+    os.utime(theirs, (1, 1))
     before = os.umask(0o077)
     try:
         touch(made)
@@ -465,6 +434,8 @@ def test_a_restart_file_that_is_made_is_for_the_group_too(tmp_path: Path) -> Non
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (made, theirs)] == [0o664, 0o600]
+    assert abs(theirs.stat().st_mtime - time.time()) < 3600
+    assert made.read_bytes() == b""
 
 
 def test_a_file_that_cannot_be_touched_is_named(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import inside
-from releaser.system.files import write_anew
+from releaser.system.files import read_file, write_anew
+from releaser.system.inside import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def is_in(venv: Path) -> bool:
 def _write(path: Path, text: str) -> None:
     """Write a file unless it is so already: whoever may read the directory may read it, whatever the umask is."""
     try:
-        if not path.is_symlink() and path.read_bytes() == text.encode():
+        if not path.is_symlink() and read_file(path) == text.encode():
             return
     except IsADirectoryError:  # which is nothing of releaser's
         raise

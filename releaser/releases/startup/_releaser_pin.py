@@ -150,7 +150,7 @@ def _lease(path: str) -> "mmap | None":
 
     untracked = {"trackfd": False} if sys.version_info >= (3, 13) else {}
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
     try:

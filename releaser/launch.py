@@ -1,0 +1,338 @@
+"""Starts programs in the live release, after a look for updates if one is due. It imports little: many starts wait."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+
+from releaser.releases import lease
+from releaser.site.place import DEFAULT_VENV, LOOKED, default_state_dir, find_project
+from releaser.site.start import distrust
+from releaser.system.durations import how_often, seconds_of
+from releaser.system.files import read_file
+from releaser.system.inside import inside
+
+TYPE_CHECKING = False  # importing `typing` would take a while
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from releaser.site.site import Site
+
+#: The process that has looked for updates at its start: what it becomes does not look again.
+GUARD = "_RELEASER_LOOKED"
+WAIT = "5s"
+_OPTIONS = ("--", "--project", "--json", "--verbose", "--quiet", "--help")
+_RETRY = 3600.0  # seconds after which a look that failed, as the network was down, say, is tried again
+_COUNTED = (0, 5, 6, 7)  # exit codes of an update that got as far as the tests, or found nothing
+_UNMAPPED = 65534  # what the kernel tells of a user whom a user namespace does not know
+
+
+class Place:
+    """Where a site lies, by absolute paths, and the variables that its programs get."""
+
+    def __init__(self, root: str, state_dir: str, link: str, variables: Mapping[str, str]) -> None:
+        self.root = root
+        self.state_dir = state_dir
+        self.link = link
+        self.variables = variables
+
+    @classmethod
+    def of(cls, site: Site) -> Place:
+        """Return where a site lies, by its settings."""
+        project = site.project
+        return cls(str(project.root), str(project.state_dir), str(project.venv), site.runner.site_variables)
+
+    @property
+    def live(self) -> str | None:
+        """The directory of the release that the symlink leads to; None if it leads to none that is there."""
+        try:
+            target = os.path.normpath(os.path.join(os.path.dirname(self.link), os.readlink(self.link)))
+        except OSError:
+            return None
+        release = os.path.dirname(target)
+        is_one = target == f"{self.state_dir}/releases/{os.path.basename(release)}/venv" and os.path.isdir(target)
+        return release if is_one else None
+
+    def distrust(self, release: str) -> str:
+        """Say why nothing of a release is started; empty if nothing is wrong."""
+        return distrust(f"{self.state_dir}/releases", f"{release}/venv")
+
+
+def quickly(words: Sequence[str]) -> bool:
+    """Become what `run` or `exec` are to start; False if the whole command line has more to say, or to find out."""
+    place = None
+    if read := _read(words):
+        options, command = read
+        place = place_at(options.get("--project", ""))
+    if place is None:
+        return False
+    try:
+        if "--refresh" in options:
+            look(place, how_often(options["--refresh"]), seconds_of(options.get("--wait", WAIT)))
+        release = place.live
+        if release and not place.distrust(release):
+            become(place, release, command)
+    except (OSError, ValueError):
+        pass
+    except KeyboardInterrupt:
+        sys.exit(128 + 2)
+    return False
+
+
+def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
+    """Return the options and the command; None if that is not quite plain."""
+    known = ("--project", "--refresh", "--wait") if words[0] == "exec" else ("--project",)
+    rest, options = list(words[1:]), dict[str, str]()
+    while rest and rest[0] in known and any(rest[1:2]):
+        options[rest[0]] = rest[1]
+        del rest[:2]
+    if rest[:1] == ["--"]:
+        del rest[0]
+    elif (rest[:1] and rest[0].startswith("-")) or (words[0] == "run" and any(map(_may_be_an_option, rest))):
+        return None
+    return (options, rest) if rest and ("--refresh" in options or "--wait" not in options) else None
+
+
+def _may_be_an_option(word: str) -> bool:
+    """Whether the command line may take a word for an option of its own: `run` does so wherever it stands."""
+    name = word.partition("=")[0]
+    return name in _OPTIONS or (word.startswith("-") and not word.startswith("--") and bool({*word} & {*"hqv"}))
+
+
+def place_at(project: str) -> Place | None:
+    """Find the site of a command; None if it is not plainly this user's own, or if settings tell where it lies."""
+    start = os.path.abspath(project or os.environ.get("RELEASER_PROJECT") or ".")
+    root = os.path.realpath(start)
+    found = find_project(root) if os.path.isdir(root) and "~" not in start else None
+    if found is None:
+        return None
+    state_dir, link = default_state_dir(found), os.path.join(found, DEFAULT_VENV)
+    place = Place(found, state_dir, link, {})
+    read = [f"{found}/{name}" for name in ("", "..", "../.env", "pyproject.toml", "uv.lock", "uv.toml", ".git")]
+    read += [f"{state_dir}/{name}" for name in ("..", "", "releases", "run", LOOKED)]
+    if release := place.live:
+        read += [release, f"{release}/manifest.json"]
+    if not os.geteuid():  # nobody else is to lead root
+        read += [start[:end] for end, letter in enumerate(start) if letter == "/" and end]
+    try:
+        is_own = os.stat(found).st_uid == os.geteuid() != _UNMAPPED and (os.geteuid() or start == root)
+        if is_own and all(map(_is_own, read)) and is_plain(found, "state_dir", "venv", "environment_file"):
+            return place
+    except OSError:
+        pass
+    return None
+
+
+def _is_own(path: str) -> bool:
+    """Whether nobody but this user and root can have made a file, or can change it; one that is not there is none."""
+    for ask in (os.lstat, os.stat):
+        try:
+            status = ask(path)
+        except FileNotFoundError:
+            return True
+        is_open = (
+            status.st_mode & stat.S_IWOTH and not stat.S_ISLNK(status.st_mode) and not status.st_mode & stat.S_ISVTX
+        )
+        if status.st_uid not in (0, os.geteuid()) or is_open:
+            return False
+    return True
+
+
+def is_plain(root: str, *names: str) -> bool:
+    """Whether none of these settings is set for a project; pyproject.toml is parsed only if it may set one.
+
+    Raises OSError.
+    """
+    variables = [f"RELEASER_{name.upper()}" for name in names]
+    env_file = f"{os.path.dirname(root)}/.env"
+    lines = read_file(env_file).splitlines() if os.path.exists(env_file) else []
+    given = b"\n".join(line.partition(b"=")[0].partition(b"#")[0] for line in lines)  # which has no escapes
+    if any(one in os.environ or one.encode() in given for one in variables):
+        return False
+    text = read_file(f"{root}/pyproject.toml")
+    is_named = b"releaser" in text and any(name.encode() in text for name in names)
+    if not is_named and not any(escape in text for escape in (b"\\u", b"\\U", b"\\x")):  # by which TOML spells letters
+        return True
+    import tomllib
+
+    try:
+        table = tomllib.loads(text.decode()).get("tool", {}).get("releaser", {})
+        return not any(name in table for name in names)
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return False  # the whole command line says what is wrong
+
+
+def become(place: Place, release: str, words: Sequence[str]) -> NoReturn:
+    """Become a program in a release, which it keeps even if another one goes live meanwhile. Raises OSError."""
+    import signal
+
+    _fill_standard()
+    with contextlib.suppress(OSError):  # a user who may not write here can still use the release
+        os.set_inheritable(lease.take(release), True)  # noqa: FBT003 - it takes no keyword
+    environ = inside(f"{release}/venv", {**os.environ, **place.variables})
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and the program would go on to ignore
+        signal.signal(number, signal.SIG_DFL)
+    os.execvpe(words[0], list(words), environ)  # noqa: S606 - this process is to become the program
+
+
+def _fill_standard() -> None:
+    """Where standard streams are closed, keep their numbers from what is opened next; the program has them closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
+    """Look for updates, if nobody has for so many seconds, and wait for that for at most so many.
+
+    Whatever goes wrong is no more than a line on stderr: the program is to start. Returns that line. Without `say`,
+    nothing is printed, and a look of somebody else is waited for.
+    """
+    if os.environ.get(GUARD) == str(os.getpid()):
+        return "this start has looked already"
+    try:
+        _fill_standard()
+        problem = _look(place, every, wait, is_patient=not say)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it keeps no program from starting
+        problem = f"updates were not looked for: {error}"
+    if problem and say and sys.stderr is not None:
+        sys.stderr.write(f"releaser: {''.join(one if one.isprintable() else '?' for one in problem)}\n")
+    return problem
+
+
+def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
+    path, deadline = f"{place.state_dir}/{LOOKED}", time.monotonic() + wait
+    try:
+        if not _is_due(read_file(path), every):
+            return ""
+    except FileNotFoundError:
+        pass
+    import select
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+    if os.fstat(descriptor).st_uid == os.geteuid():  # the others of a site's group look, too, whatever the umask is
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, 0o600 | (os.stat(place.state_dir).st_mode & 0o060))
+    while not _lock(descriptor):  # somebody looks
+        if not is_patient or time.monotonic() > deadline:
+            os.close(descriptor)
+            return f"the look of another program goes on after {wait:g} s" if is_patient else ""
+        time.sleep(0.1)
+    if not _is_due(os.pread(descriptor, 100, 0), every):
+        os.close(descriptor)
+        return ""
+    _note(descriptor, min(every, _RETRY))  # so that it is tried again, but not at once, if it is killed
+    os.environ[GUARD] = str(os.getpid())
+    reading = _start_update(place, every, descriptor)
+    os.close(descriptor)
+    with open(reading, "rb") as pipe:
+        if not select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
+            is_shown = sys.stderr is not None and sys.stderr.isatty()
+            return "the update goes on in the background, for the next start" if is_shown else ""
+        return pipe.read().decode(errors="replace")
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock of those who look, if nobody has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_due(said: bytes, every: float) -> bool:
+    """Tell from the note of the last look whether to look again; what cannot be read, or lies ahead, is none."""
+    try:
+        at, again = map(float, said.split())
+    except ValueError:
+        return True
+    return not at <= time.time() < min(again, at + every)
+
+
+def _note(descriptor: int, seconds: float, due_at: str | None = None) -> None:
+    """Note that somebody looks now, and is to look again in so many seconds, or when it is due. Raises OSError."""
+    now = time.time()
+    again = now + seconds
+    if due_at:
+        from datetime import datetime
+
+        again = datetime.fromisoformat(due_at).timestamp()
+    said = f"{int(now)} {int(again)}\n".encode()  # rounded up, it would lie ahead
+    os.pwrite(descriptor, said, 0)
+    os.ftruncate(descriptor, len(said))
+
+
+def _start_update(place: Place, every: float, lock: int) -> int:
+    """Start an update in a session of its own, whose parent is not this process; it goes on when this one has ended.
+
+    Returns the reading end of a pipe, on which it says what has gone wrong, and which it closes in the end.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setsid()
+            if not os.fork():
+                _update(place, every, lock, writing)
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with contextlib.suppress(ChildProcessError):  # whoever started this process ignores the end of children
+        os.waitpid(child, 0)
+    return reading
+
+
+def _update(place: Place, every: float, lock: int, pipe: int) -> None:
+    """Update the site, note when to look again, and say what has gone wrong; the lock is held until then."""
+    import json
+    import signal
+
+    from releaser.system.users import close_all_but
+
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    os.chdir("/")
+    close_all_but(lock, pipe)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    environ = {**os.environ, "RELEASER_EVERY": f"{every}s", "RELEASER_JITTER": "0"}
+    status, said, _ = run_releaser(["update", "--if-due", "--json", "--project", place.root], environ)
+    told = json.loads(said) if said else {}
+    _note(lock, every if status in _COUNTED else min(every, _RETRY), told.get("due_at"))
+    if status:
+        what = told.get("headline") or f"the update ended with status {status}"
+        os.write(pipe, f"{what}; `releaser history` tells more".encode(errors="replace"))
+
+
+def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command of this releaser to its end; return its exit status, and what it said on either stream."""
+    import signal
+
+    python = sys.executable or ""
+    if not os.path.basename(python).startswith("python"):  # a server that embeds Python
+        python = f"{sys.prefix}/bin/python"
+    streams = [os.memfd_create(name) for name in ("stdout", "stderr")]
+    try:
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            *((os.POSIX_SPAWN_DUP2, one, number) for number, one in enumerate(streams, 1)),
+        ]
+        argv = [python, "-P", "-m", "releaser", *words]
+        environ = {name: value for name, value in environ.items() if name != GUARD}
+        child = os.posix_spawn(python, argv, environ, file_actions=actions, setsigdef=[signal.SIGCHLD])
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        except ChildProcessError:  # this program ignores how its children end; what they say must do
+            status = 0
+        said, complaint = (os.pread(one, os.fstat(one).st_size, 0).decode(errors="replace") for one in streams)
+    finally:
+        for one in streams:
+            os.close(one)
+    return status, said, complaint

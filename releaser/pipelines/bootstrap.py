@@ -1,0 +1,131 @@
+"""`bootstrap`: a file that starts an application where neither it nor releaser is installed yet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from packaging.requirements import Requirement
+
+from releaser.errors import UsageError
+from releaser.site import values
+from releaser.system.files import read_if_there
+from releaser.system.words import secrets_in_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_TEMPLATE = Path(__file__).parent.parent / "tools" / "starter.py"
+_IS_THERE = "python -c \"import importlib.metadata as m; m.version('{}')\""
+T = TypeVar("T")
+_MADE = "# Made by `releaser bootstrap`. SHA-256 of what follows: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starter:
+    """What a starter is to start, and from what its environment is made, as the options say."""
+
+    name: str
+    requirements: Sequence[str]
+    find_links: Sequence[str] = ()
+    run: str = ""
+    index: str = ""
+    state: str = ""
+    refresh: str = "daily"
+    limit: str = "5s"
+    test: str = ""
+
+    def text(self) -> str:
+        """Return the file. Raises UsageError."""
+        first, *_ = [_checked("--requirement", one, Requirement).name for one in self.requirements]
+        if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
+            message = f"{self.name!r} is no name for an application and its directory"
+            raise UsageError(message, advice="Name the file by letters and digits, such as shop.py.")
+        if self.name in sys.stdlib_module_names:
+            message = f"{self.name!r} is a module of Python, which programs beside the file would import in its place"
+            raise UsageError(message, advice="Name the file otherwise, such as start_it.py.")
+        if "://" in self.index and secrets_in_urls(self.index):
+            message = "--index has a password, which everybody could read in the file"
+            raise UsageError(message, advice="Leave it out; ~/.netrc gives it to uv and pip.")
+        if remote := [one for one in self.find_links if "://" in one]:
+            message = f"--find-links {remote[0]}: the first start takes packages from directories or an index"
+            raise UsageError(message, advice="Name a directory; or an index, by --index.")
+        if self.refresh not in ("daily", "weekly"):
+            _checked("--refresh", self.refresh, values.interval)
+        _checked("--limit", self.limit, values.duration)
+        settings = {
+            "NAME": self.name,
+            "REQUIREMENTS": [*self.requirements],
+            "COMMAND": [*_checked("--run", self.run or first, values.command)],
+            "INDEX": self.index,
+            "FIND_LINKS": [*self.find_links],
+            "STATE": self.state,
+            "REFRESH": self.refresh,
+            "WAIT": self.limit,
+            "TEST": [*_checked("--test", self.test or _IS_THERE.format(first), values.command)],
+        }
+        body = ""
+        for line in (
+            _TEMPLATE.read_text(encoding="utf-8").replace("NAME", self.name, 2).splitlines()
+        ):  # in the docstring
+            before, is_set, _ = line.partition(" = ")
+            name = before.partition(":")[0]
+            body += f"{before} = {settings[name]!r}\n" if is_set and name in settings else f"{line}\n"
+        return f"#!/usr/bin/env python3\n{_MADE}{_digest(body)}\n{body}"
+
+
+def _checked(option: str, text: str, read: Callable[[str], T]) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        message = f"{option} {text}: {error}"
+        raise UsageError(message, advice="See `releaser bootstrap --help`.") from error
+
+
+def is_unchanged(text: str) -> bool:
+    """Whether somebody has left a starter as it was made."""
+    first, _, rest = text.partition("\n")
+    made, _, body = rest.partition("\n")
+    return first.startswith("#!") and made == f"{_MADE}{_digest(body)}"
+
+
+def write_starter(path: Path, text: str) -> None:
+    """Write the file, which is there as a whole or not at all. Raises UsageError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(message, advice="Name a file in a directory that is there and may be written.") from error
+
+
+def refuse_edited(path: Path, *, force: bool) -> None:
+    """Refuse to overwrite what is not a starter as releaser has made it. Raises UsageError."""
+    if force and not path.is_dir():
+        return
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        message = f"{path} is no file"
+        raise UsageError(message, advice="Name another file.")
+    try:
+        there = read_if_there(path)
+    except OSError as error:
+        message = f"{path} cannot be read: {error}"
+        raise UsageError(message, advice="Name another file.") from error
+    if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
+        message = f"{path} is there, and somebody has edited it, or it is no starter"
+        raise UsageError(message, advice="Name another file, or overwrite it: --force.")
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""`upgrade = "none"` and `publish = "branch"`: the lock that git has is built as it is, or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError, ToolError, refuse
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.quarantine import Constraints
+from releaser.resolution.resolve import candidate_key, lock_of
+from releaser.system.words import first_few
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import LOCK_CHECK
+
+if TYPE_CHECKING:
+    from releaser.releases.quarantine import Quarantine
+    from releaser.run import Workspace
+
+
+def committed_lock(work: Workspace) -> LockFile:
+    """Return the lock of the commit that is staged, whatever lies in the checkout after a rollback.
+
+    Raises PreflightError and ToolError.
+    """
+    site = work.site
+    if not site.project.has_git:
+        return work.facts.lock
+    commit = site.staged.commit if site.staged is not None else "HEAD"
+    path = os.path.relpath(site.project.lock, site.git.layout.top)
+    try:
+        return LockFile.parse(site.git.data(commit, path) or b"")
+    except InvalidLockError as error:
+        refuse(f"{path} of commit {commit[:12]} is not a lock: {error}", "Commit one where you develop: `uv lock`.")
+
+
+def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
+    """See that a lock, which lies in the staging tree, may go live as it is. Raises ResolutionError.
+
+    It has to fit pyproject.toml, and may change no package that a person holds; nor be one that was backed out, unless
+    `force` takes that again. Another lock may have some versions of that: whoever locked it knows which are well.
+    """
+    site, constraints, before = work.site, Constraints.read(work.site.state_dir), lock_of(work.live).versions
+    if not force:
+        _refuse_backed_out(work, lock, constraints.quarantine)
+    for one in constraints.holds.entries:
+        wanted, live = lock.versions.get(one.name), before.get(one.name)
+        if one.by == "person" and wanted != live and live is not None:
+            message = f"uv.lock has {one.name} {wanted or 'no more'}, and a person holds {live}"
+            advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
+            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
+    try:
+        done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
+    except ToolError as error:
+        message = f"whether uv.lock fits pyproject.toml could not be found out: {error.message}"
+        raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
+    if isinstance(done, NoSolution):
+        key = 'upgrade = "none"' if site.settings.upgrade == "none" else 'publish = "branch"'
+        message = f"uv.lock does not fit pyproject.toml, and `{key}` takes it as it is"
+        raise ResolutionError(message, advice="Make it where you develop, and push it: `uv lock`.", output=done.output)
+
+
+def _refuse_backed_out(work: Workspace, lock: LockFile, quarantine: Quarantine) -> None:
+    key, out = (
+        candidate_key(work.site, work.facts, lock),
+        [one for one in quarantine.versions if one.is_in(lock.versions)],
+    )
+    for one in quarantine.candidates if out else ():
+        if one.key.lock_sha256 == key.lock_sha256:
+            names = first_few([f"{it.name} {it.version}" for it in out])
+            message = f"{names} was backed out ({one.reason}), and uv.lock is the one of {one.release} still"
+            advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
+            raise ResolutionError(message, advice=advice)

@@ -1,0 +1,163 @@
+"""Packages from S3: brought into a directory of the project, which uv takes them from as from any other directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.site.project import local_sources
+from releaser.site.values import S3
+from releaser.system.environment import all_settings_of_uv, without
+from releaser.system.files import clear_name, read_file, write_anew
+from releaser.system.inside import neutral
+from releaser.system.words import duration, first_few, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+MIRRORS = ".s3"  # in the project
+_OLD = 3 * 86400.0  # seconds, after which people hear of a mirror that cannot be brought up to date
+_GRACE = 15.0  # seconds, for the process to end by itself when its time is up
+_INSTALL = f"In {sys.prefix}: `pip install 'releaser[s3]'`; or remove `sources`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirrored:
+    """What became of the mirror of one source."""
+
+    #: How many files have come, and have gone.
+    fetched: int = 0
+    removed: int = 0
+    #: Why files have not come, by their names.
+    failed: Mapping[str, str] = field(default_factory=dict)
+    #: Why nothing is known of what there is now.
+    error: str = ""
+    #: When everything there was had come, as ISO 8601; None if it never had.
+    synced: datetime | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why it may not be as it is in S3, in a line; empty if it is."""
+        files = plural(len(self.failed), "file") + " could not be downloaded"
+        reasons = first_few((f"{name}: {reason}" for name, reason in self.failed.items()), most=2)
+        return self.error or (f"{files} ({reasons})" if self.failed else "")
+
+
+def mirror_of(source: str) -> str:
+    """Return the directory of a source, relative to the project."""
+    return f"{MIRRORS}/{source.removeprefix(S3)}"
+
+
+def source_findings(site: Site) -> Iterator[Finding]:
+    """Say what keeps packages from coming from S3."""
+    sources, root = site.settings.sources, site.project.root
+    if sources and importlib.util.find_spec("boto3") is None:
+        yield Finding("`sources` names S3, and boto3 is not installed beside releaser", advice=_INSTALL)
+    known = {*local_sources(site.pyproject)}
+    for settings in all_settings_of_uv(root, site.runner.environ) if sources else ():
+        links = settings.get("find-links")
+        known.update(os.path.normpath(one) for one in (links if isinstance(links, list) else ()))
+    for source in sources:
+        if (place := mirror_of(source)) not in known:
+            message = f"`sources`: {source} is mirrored in {place}, and uv is not told to look there"
+            yield Finding(message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
+
+
+def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
+    """Bring the mirrors of all sources up to date, and let the staging tree have them.
+
+    If S3 is away, what has been mirrored before stays, and counts. With `aside`, the mirrors of the checkout stay as
+    they are, and the tree gets mirrors of its own. Raises ResolutionError where a source was never mirrored as a whole.
+    """
+    sources, place, tree = site.settings.sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
+    if not sources:
+        return
+    if findings := tuple(source_findings(site)):
+        raise PreflightError(*findings)
+    with log.step("sources") as step:
+        try:
+            if place != tree:  # a copy of it in a staging tree would stay as it is
+                clear_name(tree, of_directory=True)
+            if aside and place.is_dir():
+                shutil.copytree(place, tree, copy_function=os.symlink)
+            place = tree if aside else place
+            place.mkdir(mode=0o770 if site.settings.group_writable else 0o700, exist_ok=True)
+            if not os.path.lexists(place / ".gitignore"):
+                write_anew(place / ".gitignore", b"*\n")
+            if not os.path.lexists(tree):
+                tree.symlink_to(place)
+        except OSError as error:
+            message = f"{place} cannot be used: {error}"
+            raise ResolutionError(message, advice="Let the user who runs releaser write there.") from error
+        said, problems = list[str](), list[str]()
+        for source, one in zip(sources, _ask(site, place), strict=True):
+            said.append(f"{source}: {_say(source, one, log)}")
+            problems += [one.problem] if one.problem else []
+        (step.warns if problems else step.says)("; ".join(said))
+
+
+def _say(source: str, one: Mirrored, log: RunLog) -> str:
+    """Say how a source is mirrored, and tell people of one that has not been for long. Raises ResolutionError."""
+    if not one.problem:
+        changes = [f"{one.fetched} new" if one.fetched else "", f"{one.removed} gone" if one.removed else ""]
+        return ", ".join(filter(None, changes)) or "nothing new"
+    advice = f"Check the network, AWS_ENDPOINT_URL and the credentials: `aws s3 ls {source}/`."
+    if one.synced is None:
+        message = f"{source} has not been mirrored as a whole yet: {one.problem}"
+        raise ResolutionError(message, advice=f"{advice} The next run goes on with what is missing.")
+    age = (datetime.now(UTC) - one.synced).total_seconds()
+    line = f"{one.problem}; its mirror of {duration(age)} ago is used"
+    if age > _OLD:
+        log.note(Finding(f"{source}: {line}", advice=advice))
+    return line
+
+
+def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
+    """Let a process of its own do it, within its time. Raises ResolutionError."""
+    from msgspec import ValidationError, convert
+
+    from releaser.tools import s3_mirror
+
+    settings, names = site.settings, [one.removeprefix(S3) for one in site.settings.sources]
+    asked = [
+        {"bucket": one.partition("/")[0], "prefix": one.partition("/")[2], "directory": str(place / one)}
+        for one in names
+    ]
+    try:
+        found = site.runner.run(
+            [sys.executable, "-P", s3_mirror.__file__],
+            cwd=Path("/"),
+            timeout=settings.sources_timeout + _GRACE,
+            env=neutral(without(site.runner.environ, "own", "index", "agent")),
+            input=json.dumps({"seconds": settings.sources_timeout, "sources": asked}).encode(),
+            whole=True,
+            umask=0o007 if settings.group_writable else 0o077,
+        )
+        return convert(json.loads(found.stdout), tuple[Mirrored, ...])
+    except (ToolError, ValueError, ValidationError) as error:
+        reason = error_line(error.output) if isinstance(error, ToolError) else ""
+        known = [_known(Path(one["directory"], s3_mirror.INDEX)) for one in asked]
+        reason = reason or getattr(error, "message", str(error))
+        return tuple(Mirrored(error=reason, synced=one) for one in known)
+
+
+def _known(index: Path) -> datetime | None:
+    """Return when a mirror was complete, as far as it tells."""
+    from releaser.tools import s3_mirror
+
+    try:
+        return s3_mirror.read_time(json.loads(read_file(index))["synced"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

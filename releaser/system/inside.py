@@ -1,0 +1,53 @@
+"""What a program finds in its environment so that it uses one venv and nothing else leads it elsewhere."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # importing `typing` would take a while, and starting a program needs this
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
+# it is verified, as a site's crontab or a shell may carry any of them.
+_PASSING = (
+    r"UV_(CACHE_DIR|CREDENTIALS_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS"
+    r"|SYSTEM_CERTS|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
+)
+_PYTHON_MISLEADERS = ("PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX")
+_OF_REPOSITORY = ("DIR", "WORK_TREE", "INDEX_FILE", "OBJECT_DIRECTORY", "COMMON_DIR", "NAMESPACE", "PREFIX")
+_MISLEADERS = {*_PYTHON_MISLEADERS, *(f"GIT_{name}" for name in _OF_REPOSITORY)}
+
+
+def neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in _MISLEADERS and (not name.startswith("UV_") or _passes(name))
+    }
+
+
+def _passes(name: str) -> bool:
+    import re  # which takes long to import
+
+    return re.fullmatch(_PASSING, name) is not None
+
+
+def inside(venv: Path | str, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
+    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
+
+    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
+    them, and behind the programs of their own.
+    """
+    env = neutral(environ)
+    programs = [f"{one}/bin" for one in (venv, beside) if one is not None]
+    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
+    if beside is not None:
+        packages = map(str, beside.glob("lib/python*/site-packages"))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
+    env["VIRTUAL_ENV"] = str(venv)
+    env["UV_PROJECT_ENVIRONMENT"] = str(venv)
+    env["UV_NO_SYNC"] = "1"
+    return env

@@ -1,0 +1,262 @@
+"""Brings directories up to date with what lies under prefixes in S3. A process of its own runs this text.
+
+It finds `{"seconds": LIMIT, "sources": [{"bucket": ..., "prefix": ..., "directory": ...}, ...]}` on its standard input,
+and prints a list of answers in the same order: what `Mirrored` of `releaser/resolution/sources.py` says. boto3 asks the
+network in its own time, and a server may answer byte by byte: hence the process, which ends when the time is up with
+what it has.
+
+A file is there as a whole or not at all. Beside the files, `.mirror.json` has their ETags and hashes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+
+from releaser.system.files import only_files, read_file
+
+INDEX = ".mirror.json"
+_PART = ".part-"  # begins the name of a file that is not whole yet
+_AT_ONCE = 8  # downloads
+_LARGEST = 4 * 1024**3  # bytes of a file
+_MOST = 20_000  # files of a source
+_SPARE = 64 * 1024**2  # bytes that stay free on the file system
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*", re.ASCII)
+# What an older generation of tools calls these, by the name that boto3 knows.
+_OLDER = {
+    "AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY",
+    "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_KEY",
+    "AWS_DEFAULT_REGION": "EC2_REGION",
+}
+Entry = dict[str, Any]
+
+
+class Mirror:
+    """One source and its directory."""
+
+    def __init__(self, client: Any, source: dict[str, str], error: str) -> None:
+        self.client, self.bucket = client, source["bucket"]
+        self.prefix = f"{source['prefix']}/" if source["prefix"] else ""
+        self.place, umask = Path(source["directory"]), os.umask(0o077)
+        self.mode = 0o666 & ~umask
+        os.umask(umask)
+        self.index: dict[str, Any] = {"synced": None, "files": {}}
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # what cannot be read is downloaded again
+            found = json.loads(read_file(self.place / INDEX))
+            self.index["files"] = {name: one for name, one in dict(found["files"]).items() if _is_entry(name, one)}
+            self.index["synced"] = found["synced"] if read_time(found["synced"]) else None
+        self.answer: dict[str, Any] = {"fetched": 0, "removed": 0, "failed": {}, "error": error}
+        self.answer["synced"] = self.index["synced"]
+        self.listed: dict[str, Entry] = {}
+
+    def list(self) -> dict[str, Entry]:
+        """Return what is to be downloaded. Raises OSError, ValueError and what boto3 raises."""
+        found = self.listed
+        pages = self.client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"):
+            for one in page.get("Contents", ()):
+                name = one["Key"][len(self.prefix) :]
+                if is_distribution(name) and one["Size"] <= _LARGEST:
+                    found[name] = {"etag": one["ETag"], "size": one["Size"]}
+            if len(found) > _MOST:
+                message = f"there are more than {_MOST} packages"
+                raise ValueError(message)
+        if not found:
+            message = "there are no wheels or source archives"
+            raise ValueError(message)
+        self.place.mkdir(parents=True, exist_ok=True)
+        for part in self.place.glob(f"{_PART}*"):  # of a process that was killed
+            part.unlink()
+        wanted = {name: one for name, one in found.items() if not self._has(name, one)}
+        free, needed = shutil.disk_usage(self.place).free, sum(one["size"] for one in wanted.values())
+        if needed + _SPARE > free:
+            message = f"{needed} bytes would have to be downloaded, and {self.place} has room for {free}"
+            raise OSError(message)
+        return wanted
+
+    def _has(self, name: str, one: Entry) -> bool:
+        """Whether a file is there as it was downloaded, and is still the one in S3."""
+        known, path = self.index["files"].get(name), self.place / name
+        try:
+            seen = os.stat(path)
+            if known is None or known["etag"] != one["etag"] or seen.st_size != one["size"]:
+                return False
+            if known["mtime_ns"] != seen.st_mtime_ns:
+                with open(path, "rb", opener=only_files) as file:
+                    known["mtime_ns"] = seen.st_mtime_ns
+                    return bool(known["sha256"] == hashlib.file_digest(file, "sha256").hexdigest())
+        except (OSError, KeyError, TypeError):
+            return False
+        return True
+
+    def fetch(self, name: str, one: Entry) -> Entry:
+        """Download a file. Raises OSError and what boto3 raises; then what was there stays."""
+        answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, IfMatch=one["etag"])
+        handle, part = tempfile.mkstemp(prefix=_PART, dir=self.place)
+        try:
+            with open(handle, "wb") as file:
+                digest, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+                for chunk in answer["Body"].iter_chunks(64 * 1024):
+                    size += len(chunk)
+                    if size > one["size"]:
+                        break
+                    digest.update(chunk)
+                    md5.update(chunk)
+                    file.write(chunk)
+                if size != one["size"]:
+                    message = f"it has not {one['size']} bytes, as the listing says"
+                    raise OSError(message)
+                if _has_md5(one["etag"], answer) and one["etag"].strip('"') != md5.hexdigest():
+                    message = "its MD5 is not the one that S3 tells, its ETag"
+                    raise OSError(message)
+                file.flush()
+                os.fchmod(handle, self.mode)
+                os.fsync(handle)
+            os.replace(part, self.place / name)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+        return {**one, "sha256": digest.hexdigest(), "mtime_ns": os.stat(self.place / name).st_mtime_ns}
+
+    def save(self) -> None:
+        """Write down what is there now; what is gone from S3 goes once all else has come."""
+        if self.answer["error"]:
+            return
+        if not self.answer["failed"]:
+            for name in self.index["files"].keys() - self.listed.keys():
+                with contextlib.suppress(OSError):  # what cannot be deleted now stays known, and is tried again
+                    (self.place / name).unlink(missing_ok=True)
+                    del self.index["files"][name]
+                    self.answer["removed"] += 1
+            self.index["synced"] = self.answer["synced"] = datetime.now(UTC).isoformat(timespec="seconds")
+        handle, part = tempfile.mkstemp(prefix=_PART, dir=self.place)
+        with open(handle, "w", encoding="utf-8") as file:
+            json.dump(self.index, file, indent=1, sort_keys=True)
+            os.fchmod(handle, self.mode)
+            file.flush()
+            os.fsync(handle)
+        os.replace(part, self.place / INDEX)
+        directory = os.open(self.place, os.O_RDONLY)
+        os.fsync(directory)
+
+
+def is_distribution(name: str) -> bool:
+    """Whether this is the name of a wheel or a source archive, and nothing else."""
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        return False
+    try:
+        parse_wheel_filename(name) if name.endswith(".whl") else parse_sdist_filename(name)
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return False
+    return True
+
+
+def _has_md5(etag: str, answer: Any) -> bool:
+    """Whether an ETag is the MD5 of the file: not if it came in parts, or S3 encrypts it with a key of one's own."""
+    is_other = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+    return bool(re.fullmatch(r'"?[0-9a-f]{32}"?', etag)) and not is_other
+
+
+def _is_entry(name: str, one: Any) -> bool:
+    """Whether the index, which anybody may have edited, tells of a file of the mirror here."""
+    kinds = {"etag": str, "size": int, "sha256": str, "mtime_ns": int}
+    return is_distribution(name) and isinstance(one, dict) and all(type(one.get(key)) is kinds[key] for key in kinds)
+
+
+def read_time(text: Any) -> datetime | None:
+    """Read when a mirror was complete; None if this is no time with its zone."""
+    found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    return found if found and found.tzinfo else None
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _connect() -> Any:
+    """Return what asks S3, as boto3 finds its credentials."""
+    for name, older in _OLDER.items():
+        if not os.environ.get(name) and os.environ.get(older):
+            os.environ[name] = os.environ[older]
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=5, read_timeout=15, retries={"mode": "standard", "max_attempts": 3},
+        max_pool_connections=_AT_ONCE, user_agent_extra="releaser",
+    )  # fmt: skip
+    return boto3.client("s3", config=config)
+
+
+def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
+    """List, then download some at once; what becomes of it goes to `done`, which alone changes answers."""
+    jobs: queue.SimpleQueue[tuple[Mirror, str, Entry] | None] = queue.SimpleQueue()
+
+    def download() -> None:
+        while (job := jobs.get()) is not None:
+            mirror, name, one = job
+            for is_last in (False, True):  # boto3 tries again, but not once an answer has begun
+                try:
+                    done.put((mirror, name, mirror.fetch(name, one)))
+                    break
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+                    if is_last:
+                        done.put((mirror, name, error))
+        done.put(None)
+
+    for mirror in mirrors:
+        try:
+            for name, one in sorted(mirror.list().items()):
+                jobs.put((mirror, name, one))
+                mirror.answer["failed"][name] = "there was no time left for it"
+            mirror.answer["error"] = ""
+        except Exception as error:  # noqa: BLE001 - as above
+            mirror.answer["error"] = _reason(error)
+    for _ in range(_AT_ONCE):
+        jobs.put(None)
+        threading.Thread(target=download, daemon=True).start()
+
+
+def main() -> None:
+    """Answer for all sources; end with a message and exit status 1 if this does not work here."""
+    asked, done = json.load(sys.stdin), queue.Queue[Any]()
+    deadline, client = time.monotonic() + asked["seconds"], _connect()
+    mirrors = [Mirror(client, one, f"no answer within {asked['seconds']:g} s") for one in asked["sources"]]
+    threading.Thread(target=_work, args=(mirrors, done), daemon=True).start()
+    ended = 0
+    while ended < _AT_ONCE:
+        try:
+            found = done.get(timeout=max(deadline - time.monotonic(), 0.01))
+        except queue.Empty:
+            break
+        if found is None:
+            ended += 1
+        elif isinstance(found[2], Exception):
+            found[0].answer["failed"][found[1]] = _reason(found[2])
+        else:
+            mirror, name, entry = found
+            mirror.index["files"][name] = entry
+            del mirror.answer["failed"][name]
+            mirror.answer["fetched"] += 1
+    for one in mirrors:
+        one.save()
+    print(json.dumps([one.answer for one in mirrors]), flush=True)  # noqa: T201 - the answer
+    os._exit(0)  # without waiting for what is under way
+
+
+if __name__ == "__main__":
+    main()

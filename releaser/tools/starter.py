@@ -1,0 +1,345 @@
+"""Starts NAME: the first start makes an environment for it, and from then on this file becomes NAME at once.
+
+`releaser bootstrap` wrote this file. It needs nothing but Python 3.8 or newer. Edit the functions `starting`,
+`succeeded`, `failed` and `main` as you like.
+"""
+
+import sys
+
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+    del sys.path[0]  # what lies beside this file may be anybody's, and is not what is imported here
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from typing import Iterator, List, NoReturn
+
+# What `releaser bootstrap` was told
+NAME = "app"
+REQUIREMENTS = ["app"]
+COMMAND = ["app"]
+INDEX = ""
+FIND_LINKS: List[str] = []
+STATE = ""
+REFRESH = "daily"
+WAIT = "5s"
+TEST = ["python", "-c", "pass"]
+FIRST_LIMIT = 900.0  # seconds, for the first start to make the environment
+ADOPTION_LIMIT = 30.0  # seconds, for releaser to take it over
+RELEASER_LIMIT = 5.0  # seconds, for releaser to show that it can start programs
+
+
+# What you may edit
+
+
+def starting() -> None:
+    """Tell that the environment is going to be made, before anything is downloaded; not once it is there."""
+    print(f"{NAME}: making its environment; this is done once.", file=sys.stderr)
+
+
+def succeeded() -> None:
+    """Do something once the environment is there, in the start that has made it."""
+
+
+def failed(reason: str) -> int:
+    """Tell that there is no environment, and return the exit status; the next start tries again."""
+    print(f"{NAME}: its environment could not be made.\n{reason}", file=sys.stderr)
+    return 1
+
+
+def main(venv: str, arguments: List[str]) -> int:
+    """Become the application, with these arguments; return an exit status if it is something else."""
+    become(venv, arguments)
+
+
+# How it is done
+
+
+class _FailedError(Exception):
+    """The environment could not be made."""
+
+
+_GUARD = "_RELEASER_STARTER"  # the process that has become the application already
+_MADE = ".releaser-starter"  # in each directory that a start makes
+_SECRET = re.compile("PASSWORD|PASSPHRASE|SECRET|TOKEN|KEY|SSH_AUTH_SOCK")  # in names of variables
+_CONTROL = re.compile("\x1b(?:\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\\[[0-?]*[ -/]*[@-~]|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def state() -> str:
+    """Return the directory for all that is made here."""
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return os.path.realpath(_from_here(STATE or os.path.join(data, "releaser-environments", NAME)))
+
+
+def _from_here(path: str) -> str:
+    """Return where a path leads from the directory of this file, wherever it is started."""
+    return os.path.join(os.path.dirname(os.path.realpath(__file__)), os.path.expanduser(path))
+
+
+def project() -> str:
+    """Return the directory of the project that describes the environment, which releaser can look after."""
+    return os.path.join(state(), NAME)
+
+
+def become(venv: str, arguments: List[str]) -> NoReturn:
+    """Replace this process by the application: by way of releaser, which looks for updates, where it is installed."""
+    programs = os.path.join(venv, "bin")
+    words = [*(["python"] if COMMAND[0] == "-m" else []), *COMMAND, *arguments]
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    env.update({_GUARD: str(os.getpid())})
+    releaser = _find_releaser(venv)
+    if releaser and _is_adopted() and _works(releaser, env):
+        where = ["--project", project(), "--refresh", REFRESH, "--wait", WAIT]
+        with contextlib.suppress(OSError):
+            os.execve(releaser, [releaser, "exec", *where, "--", *words], env)
+    path = [one for one in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(one)]
+    env.update({"VIRTUAL_ENV": venv, "PATH": os.pathsep.join([programs, *path])})
+    program = os.path.join(programs, words[0])
+    if not os.path.exists(program):
+        sys.exit(f"{NAME}: {program} does not exist; correct COMMAND in {os.path.abspath(__file__)}.")
+    os.execve(program, [program, *words[1:]], env)
+
+
+def _find_releaser(venv: str) -> "str | None":
+    path = [one for one in os.environ.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(one)]
+    return shutil.which("releaser", path=os.pathsep.join([*path, os.path.join(venv, "bin")]))
+
+
+def _works(releaser: str, env: "dict[str, str]") -> bool:
+    """Whether releaser starts programs here, or has its reasons to refuse that, which it will tell."""
+    words = [releaser, "exec", "--project", project(), "--", "/bin/sh", "-c", ":"]
+    none = subprocess.DEVNULL
+    try:
+        status = subprocess.call(words, env=env, stdin=none, stdout=none, stderr=none, timeout=RELEASER_LIMIT)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return status == 0 or 2 < status < 64  # 1 is for what Python could not import, 2 for an older one without `exec`
+
+
+def _is_adopted() -> bool:
+    """Whether the environment is a release, which releaser keeps up to date."""
+    try:
+        link = os.path.normpath(os.path.join(project(), os.readlink(os.path.join(project(), ".venv"))))
+    except OSError:
+        return False
+    return os.path.dirname(os.path.dirname(link)) == os.path.join(state(), ".releaser", NAME, "releases")
+
+
+def _adopt(venv: str) -> None:
+    """Let releaser take the environment over, where it is installed; if that fails, it is tried again in a day."""
+    releaser, tried = _find_releaser(venv), os.path.join(state(), ".adopted")
+    with contextlib.suppress(OSError):
+        if not releaser or _is_adopted() or time.time() - os.stat(tried).st_mtime < 86400:
+            return
+    if releaser and os.path.exists(os.path.join(project(), "uv.lock")):
+        with contextlib.suppress(OSError, _FailedError):
+            with open(tried, "w", encoding="utf-8"):
+                os.utime(tried)
+            _run([releaser, "init", "--quiet", "--project", project()], state(), time.monotonic() + ADOPTION_LIMIT, {})
+
+
+def find_venv() -> str:
+    """Return the environment, without symlinks, so that it stays the same for this process; empty without any."""
+    venv = os.path.realpath(os.path.join(project(), ".venv"))
+    return venv if os.path.exists(os.path.join(venv, "bin", "python")) else ""
+
+
+@contextlib.contextmanager
+def _locked(deadline: float) -> Iterator[None]:
+    """Let one process at a time make the environment; the kernel unlocks it when that one ends, in whatever way."""
+    with open(os.path.join(state(), ".starting"), "w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise _FailedError(f"Another start has been making it for {FIRST_LIMIT:g} s.") from None
+                time.sleep(0.1)
+        yield
+
+
+def _make_first(deadline: float) -> None:
+    """Make the environment; it is there when the symlink leads to it, and not a moment before."""
+    top = state()
+    releases = glob.escape(os.path.join(top, ".releaser", NAME, "releases"))
+    links = [os.path.join(project(), ".venv"), *glob.glob(os.path.join(releases, "*", "venv"))]
+    kept = {os.path.dirname(os.path.realpath(one)) for one in links}
+    for name in os.listdir(top):
+        if name.startswith("first-") and os.path.join(top, name) not in kept:
+            _delete_own(os.path.join(top, name))  # of a start that was killed
+    place = tempfile.mkdtemp(prefix="first-", dir=top)
+    try:
+        with open(os.path.join(place, _MADE), "w", encoding="utf-8"):
+            pass
+        for name in ("pyproject.toml", "uv.lock"):  # of an environment that does not work any more
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(os.path.join(project(), name), os.path.join(place, name))
+        if not os.path.exists(os.path.join(place, "pyproject.toml")):
+            with open(os.path.join(place, "pyproject.toml"), "w", encoding="utf-8") as file:
+                file.write(_pyproject())
+        uv = shutil.which("uv")
+        if uv:
+            _install_by_uv(uv, place, deadline)
+        else:
+            _install_by_pip(place, deadline)
+        os.sync()
+        os.makedirs(project(), exist_ok=True)
+        for name in ("pyproject.toml", "uv.lock"):
+            if os.path.exists(os.path.join(place, name)):
+                os.replace(os.path.join(place, name), os.path.join(project(), name))
+        os.symlink(os.path.join(place, "venv"), os.path.join(place, "link"))
+        os.replace(os.path.join(place, "link"), os.path.join(project(), ".venv"))
+    except BaseException:
+        if os.path.realpath(links[0]) != os.path.realpath(os.path.join(place, "venv")):  # a signal may come that late
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+def _delete_own(directory: str) -> None:
+    """Delete a directory that a start has made, and tell that; one of somebody else stays."""
+    if os.path.islink(directory) or os.lstat(directory).st_uid != os.geteuid():
+        return
+    with contextlib.suppress(OSError):
+        if os.path.lexists(os.path.join(directory, _MADE)):
+            print(f"{NAME}: deleting {directory}, which an earlier start has left.", file=sys.stderr)
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            os.rmdir(directory)  # by a start that came to nothing; else it is not empty
+
+
+def _pyproject() -> str:
+    """Describe the environment as a project that uv locks, and that releaser can look after."""
+    lines = [
+        "[project]",
+        f"name = {json.dumps(re.sub('[^A-Za-z0-9]+', '-', NAME).strip('-') + '-environment')}",
+        'version = "0"',
+        f'requires-python = ">={sys.version_info[0]}.{sys.version_info[1]}"',
+        f"dependencies = {json.dumps(REQUIREMENTS)}",
+        "[tool.uv]",
+        "package = false",
+        f"find-links = {json.dumps([os.path.normpath(_from_here(one)) for one in FIND_LINKS])}",
+        *(["no-index = true"] if INDEX == "none" else [f"index-url = {json.dumps(INDEX)}"] if INDEX else []),
+        "[tool.releaser]",
+        f"test_command = {json.dumps(TEST)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _install_by_uv(uv: str, place: str, deadline: float) -> None:
+    env = {"UV_PROJECT_ENVIRONMENT": os.path.join(place, "venv"), "UV_LINK_MODE": "copy"}
+    words = ["--no-progress", "--color", "never", "--project", place, "--python", sys.executable]
+    if not os.path.exists(os.path.join(place, "uv.lock")):
+        _run([uv, "lock", *words], place, deadline, env)
+    _run([uv, "sync", "--frozen", *words], place, deadline, env)
+
+
+def _install_by_pip(place: str, deadline: float) -> None:
+    venv = os.path.join(place, "venv")
+    _run([sys.executable, "-m", "venv", venv], place, deadline, {})
+    words = ["--no-input", "--disable-pip-version-check", "--quiet"]
+    words += ["--no-index"] if INDEX == "none" else ["--index-url", INDEX] if INDEX else []
+    for one in FIND_LINKS:
+        words += ["--find-links", os.path.normpath(_from_here(one))]
+    _run([os.path.join(venv, "bin", "python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
+
+
+def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") -> None:
+    """Run a program to its end, or to the end of the time; with it goes whatever it has started."""
+    own = ("UV_", "PIP_", "RELEASER_") if os.path.basename(words[0]) == "releaser" else ("UV_", "PIP_")
+    keys = any("git+ssh" in one for one in REQUIREMENTS)
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")
+        and (name.startswith(own) or (keys and name == "SSH_AUTH_SOCK") or not _SECRET.search(name))
+    }
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until it is known what to end
+    try:
+        process = subprocess.Popen(
+            words, cwd=place, env={**env, **more}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+        )  # fmt: skip
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            said = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))[0]
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise _FailedError(f"{words[0]} was still running after {FIRST_LIMIT:g} s in all, and was ended.") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if process.returncode:
+        told = _CONTROL.sub("", said.decode("utf-8", "replace"))
+        raise _FailedError(told[-4000:].strip() or f"{words[0]} failed.")
+
+
+@contextlib.contextmanager
+def _clearing_up() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP leave as little behind as SIGINT does, unless they are ignored, as by nohup."""
+    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+    try:
+        for one in ours:
+            signal.signal(one, lambda number, _: sys.exit(128 + number))
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _refuse_others() -> None:
+    """Start and make nothing where somebody else than this user and root could have put what is started."""
+    link = os.path.join(project(), ".venv")
+    for path in (state(), project(), link, os.path.realpath(link)):
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not os.path.islink(path)):
+                message = f"{path} belongs to another user, or everybody may change it: start it as that user, or set"
+                raise _FailedError(f"{message} STATE in {os.path.abspath(__file__)} to a directory of your own.")
+
+
+def start(arguments: List[str]) -> int:
+    """Make the environment if there is none yet, and become the application."""
+    if os.environ.get(_GUARD) == str(os.getpid()):
+        print(f"{NAME}: COMMAND leads back to {os.path.abspath(__file__)}, and so to nowhere.", file=sys.stderr)
+        return 70
+    try:
+        _refuse_others()
+        venv = find_venv()
+        if not venv:
+            deadline = time.monotonic() + FIRST_LIMIT
+            os.makedirs(state(), mode=0o700, exist_ok=True)
+            with _locked(deadline):
+                if not find_venv():
+                    starting()
+                    with _clearing_up():
+                        _make_first(deadline)
+                    succeeded()
+            venv = find_venv()
+    except (_FailedError, OSError) as error:
+        return failed(str(error))
+    if not venv:
+        return failed(f"What is in {state()} does not work; delete it, and start again.")
+    _adopt(venv)
+    return main(find_venv() or venv, arguments)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(start(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

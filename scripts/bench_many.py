@@ -1,0 +1,78 @@
+"""What fifty small sites on one host cost in a night: one `releaser update --sites` beside a run for each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.commands import console_script
+from tests.support.crowds import OPTIONS, crowd_environment, make_crowd, without_django, write_sites
+from tests.support.sites import SiteFactory
+from tests.support.templates import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.support.sites import SampleSite
+
+COUNT = 50
+
+
+def compare_many_sites(place: Path) -> None:
+    """Measure a night in which nothing is new, and one in which one package is, for all sites."""
+    cache = place / "uv-cache"
+    cache.mkdir()
+    model = SiteFactory(place, Templates(place / "templates", cache)).adopted(prepare=without_django, **OPTIONS)
+    crowds = {jobs: make_crowd(model, place / f"crowd{jobs}", COUNT) for jobs in (0, 1, 2)}
+    print(f"{f'{COUNT} sites':<34}{'wall':>11}{'CPU':>11}{'a site':>9}{'CPU':>10}")
+    for new in ("nothing new", "one new package"):
+        if new != "nothing new":
+            model.publish("alpha", "1.1.0")
+        for jobs, sites in crowds.items():
+            report(f"{f'--jobs {jobs}' if jobs else 'a run for each'}, {new}", run_night(sites, jobs))
+        if new == "nothing new":
+            print(f"{'at most, as aimed at':<34}{'':>31}{0.6:>8.2f} s")
+
+
+def run_night(sites: Sequence[SampleSite], jobs: int) -> tuple[float, float]:
+    """Update all in one run with so many `jobs`, or, with none, each by itself; return the seconds of wall and CPU."""
+    releaser = str(console_script())
+    commands = [[releaser, "update", "--quiet", "--project", str(one.path)] for one in sites]
+    if jobs:
+        file = write_sites(sites[0].outer.parent.parent / "sites.toml", sites)
+        commands = [[releaser, "update", "--quiet", "--sites", str(file), "--jobs", str(jobs)]]
+    began, before = time.perf_counter(), os.times()
+    for command in commands:
+        done = subprocess.run(
+            command, cwd="/", env=crowd_environment(sites[0]), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(f"{command} ended with status {done.returncode}: {done.stdout} {done.stderr}")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - began, cpu
+
+
+def report(name: str, cost: tuple[float, float]) -> None:
+    """Print a row."""
+    wall, cpu = cost
+    print(f"{name:<34}{wall:>9.1f} s{cpu:>9.1f} s{wall / COUNT:>7.2f} s{cpu / COUNT:>8.2f} s", flush=True)
+
+
+def main() -> None:
+    """Measure this alone."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
+        compare_many_sites(Path(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`upgrade = "none"`: production builds what staging has tested and pushed, as git has it, and upgrades nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scenes import outer_snapshot, silent
+from tests.e2e.test_several_hosts import second_host
+from tests.support.sites import SampleSite, SiteFactory
+
+
+def follow(site: SampleSite, base: Path) -> SampleSite:
+    """Return another host of the same remote that follows it."""
+    other = second_host(site, base, "local")
+    site.make_venv()
+    other.write_dotenv({"RELEASER_UPGRADE": "none", "RELEASER_GROUP": "local"})
+    for host in (site, other):
+        host.releaser("init", check=0)
+    return other
+
+
+def share(staging: SampleSite, production: SampleSite) -> None:
+    shutil.copytree(staging.index.path, production.index.path, dirs_exist_ok=True)
+
+
+@pytest.mark.story
+def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFactory, tmp_path: Path) -> None:
+    staging = make_site()
+    production = follow(staging, tmp_path / "production")
+    staging.publish("alpha", "1.1.0")
+    share(staging, production)
+    silent(production.releaser("update"))  # nothing in git, whatever the index has
+    assert production.live_version("alpha") == "1.0.0"
+    (found,) = production.json("outdated")
+    assert (found["latest"], found["kept_by"][0]["by"]) == ("1.1.0", "policy")
+    refused = production.releaser("update", "alpha", check=2).stderr
+    assert "upgrades no package" in refused
+    assert "uv lock --upgrade-package" in refused
+    staging.releaser("update", check=0)
+    staging.publish("beta", "2.0.0")
+    share(staging, production)
+    plan = production.json("update", "--dry-run")
+    assert [(one["name"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0")]
+    report = production.json("update")
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.1.0")]
+    assert production.lock_text() == staging.lock_text()
+    assert production.head() == staging.remote_head() == staging.head()
+    assert production.git("status", "--porcelain") == ""
+    assert not {"commit", "push"} & {one["step"] for one in report["steps"]}
+    silent(production.releaser("update"))
+
+
+def test_a_rollback_is_not_undone_by_following_and_nothing_of_it_is_pushed(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    staging = make_site()
+    production = follow(staging, tmp_path / "production")
+    staging.publish("alpha", "1.1.0")
+    share(staging, production)
+    for site in (staging, production):
+        site.releaser("update", check=0)
+    remote = staging.remote_head()
+    production.releaser("rollback", check=0)
+    assert (production.live_version("alpha"), staging.remote_head()) == ("1.0.0", remote)
+    silent(production.releaser("update"))
+    assert production.live_version("alpha") == "1.0.0"
+    staging.push_from_elsewhere({"notes.txt": "new code with the same lock"})
+    assert "alpha 1.1.0 was backed out" in production.releaser("update", check=4).stderr
+    assert production.live_version("alpha") == "1.0.0"
+    production.releaser("update", "--force", check=0)
+    assert (production.live_version("alpha"), production.git("status", "--porcelain")) == ("1.1.0", "")
+    assert production.head() == staging.remote_head()
+    production.releaser("rollback", check=0)
+    staging.push_from_elsewhere({"notes.txt": "code with which alpha is well"})
+    staging.publish("beta", "1.1.0")
+    share(staging, production)
+    staging.releaser("update", check=0)
+    production.releaser("update", check=0)
+    assert (production.live_version("alpha"), production.live_version("beta")) == ("1.1.0", "1.1.0")
+
+
+def test_what_does_not_fit_or_is_held_or_fails_here_leaves_live_as_it_was(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    staging = make_site()
+    production = follow(staging, tmp_path / "production")
+    staging.publish("alpha", "1.1.0")
+    staging.publish("beta", "1.1.0")
+    share(staging, production)
+    staging.releaser("update", check=0)
+    production.releaser("hold", "alpha", "prints upside down", check=0)
+    said = production.releaser("update", check=4).stderr
+    assert "uv.lock has alpha 1.1.0, and a person holds 1.0.0 (prints upside down)" in said
+    production.releaser("unhold", "alpha", check=0)
+    text = (staging.path / "pyproject.toml").read_text(encoding="utf-8")
+    staging.push_from_elsewhere({"pyproject.toml": text.replace('"alpha', '"alpha<1.1,', 1)})
+    before = outer_snapshot(production)
+    assert "uv.lock does not fit pyproject.toml" in production.releaser("update", "--dry-run", check=4).stderr
+    assert outer_snapshot(production) == before
+    staging.push_from_elsewhere({"pyproject.toml": text, "run_tests.py": "raise SystemExit('not here')\n"})
+    assert production.json("update", check=5)["culprits"] == []  # nothing but the whole may go live: no search
+    assert (production.live_version("alpha"), production.live_version("beta")) == ("1.0.0", "1.0.0")
+    assert production.json("status")["held_back"] == []

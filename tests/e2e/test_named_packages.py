@@ -1,0 +1,75 @@
+"""`update NAME...` brings these packages and what they need, and leaves all others as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import outer_snapshot
+from tests.e2e.test_many_sites import answers, sites_file
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+
+def test_only_what_is_named_comes_in_with_what_it_needs(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0", "gamma": "1.0.0"}, venv=True)
+    site.releaser("init", check=0)
+    site.publish("gamma", "1.1.0")
+    site.publish("gamma", "1.2.0")
+    site.publish("beta", "2.0.0")
+    site.publish("alpha", "1.1.0", requires=["gamma>=1.1"])
+    before = outer_snapshot(site)
+    for words, said in (
+        (["alpah"], "alpah is not in uv.lock"),
+        (["alpha", "alpha[old]"], "'alpha[old]' is not the name of a package"),
+        (["alpha==1.1.0"], "'alpha==1.1.0' is not the name of a package"),
+        (["sample-site"], "is part of the checkout"),
+        ([""], "'' is not the name"),
+        (["alpha", "--if-due"], "--if-due cannot be combined with NAME"),
+        (["alpha", "--override", "beta==1.0.0"], "NAME cannot be combined with --override"),
+        (["--if-locked"], "Name them"),
+    ):
+        assert said in site.releaser("update", *words, check=2).stderr
+    plan = site.json("update", "Alpha", "--dry-run")
+    assert {one["name"] for one in plan["changes"]} == {"alpha", "gamma"}
+    assert outer_snapshot(site) == before
+    report = site.json("update", "Alpha")
+    assert report["only"] == ["alpha"]
+    assert {one["name"] for one in report["changes"]} == {"alpha", "gamma"}
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
+    assert "update alpha" in site.releaser("history", check=0).stdout
+    status = site.json("status")
+    assert (status["last_change"]["only"], status["last_success"]) == (["alpha"], None)
+    assert ", update alpha: updated to" in site.releaser("status", check=0).stdout
+    site.releaser("hold", "beta", check=0)
+    held = site.json("update", "beta")
+    assert (held["result"], [one["by"] for one in held["held_back"]]) == ("unchanged", ["person"])
+    site.releaser("unhold", "beta", check=0)
+    assert {one["name"] for one in site.json("update")["changes"]} >= {"beta"}
+    assert site.json("status")["last_success"]["only"] == []
+
+
+def test_only_what_is_named_is_blamed_and_kept_out(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0", broken="import")
+    site.publish("beta", "2.0.0", broken="import")
+    report = site.json("update", "alpha", check=5)
+    assert [one["name"] for one in site.json("status")["held_back"]] == ["alpha"]
+    assert report["culprits"] == ["alpha 1.1.0"]
+    assert site.json("update", "alpha")["result"] == "unchanged"
+    site.json("update", "alpha", "--force", check=5)
+
+
+def test_of_many_sites_those_without_the_package_are_left_alone(make_site: SiteFactory) -> None:
+    sites = [
+        make_site.adopted(name="one", outer="a"),
+        make_site.adopted(name="two", outer="b", packages={"beta": "1.0.0"}),
+    ]
+    for site in sites:
+        site.publish("beta", "1.1.0")
+    one, two = sites
+    one.publish("alpha", "1.1.0")
+    found = answers(one, "update", "alpha", "--sites", sites_file(sites, first=[two]), check=0)
+    assert found["one"]["answer"]["result"] == "activated"
+    assert found["two"]["answer"]["headline"] == "left alone, as alpha is not in uv.lock"
+    assert (one.live_version("beta"), two.live_version("beta")) == ("1.0.0", "1.0.0")

@@ -1,0 +1,222 @@
+"""`publish = "branch"`: an upgrade is tested and proposed on a branch, and goes live when people have merged it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.releases.proposal import BRANCH
+from tests.e2e.interrupting import Point, interrupted
+from tests.e2e.scenes import body, silent, step, steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+PLACE = f"origin/{BRANCH}"
+
+
+class Reviewed:
+    """A site that proposes, and a clone of somebody who reviews that."""
+
+    def __init__(self, make_site: SiteFactory, place: Path) -> None:
+        self.place = place
+        self.site: SampleSite = make_site.adopted(dotenv={"RELEASER_PUBLISH": "branch"})
+
+    def git(self, *words: str) -> str:
+        """Run git in a clone of the remote as it is now; pushes go there."""
+        clone = self.place / "review"
+        shutil.rmtree(clone, ignore_errors=True)
+        self.site.git("clone", "--quiet", str(self.site.remote), str(clone))
+        for name in ("user.name", "user.email"):
+            self.site.git("-C", str(clone), "config", name, "ada@example.org")
+        for one in " ".join(words).split(" ; "):
+            said = self.site.git("-C", str(clone), *one.split())
+        return said
+
+    def tip(self) -> str:
+        """Return the commit that is proposed; empty for none."""
+        return self.site.git("ls-remote", str(self.site.remote), f"refs/heads/{BRANCH}").partition("\t")[0]
+
+
+@pytest.fixture
+def reviewed(make_site: SiteFactory, tmp_path: Path) -> Reviewed:
+    return Reviewed(make_site, tmp_path)
+
+
+def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_merged(reviewed: Reviewed) -> None:
+    site, before, head = reviewed.site, reviewed.site.snapshot(), reviewed.site.remote_head()
+    site.publish("alpha", "1.1.0")
+    assert f"1 package change would be tested and proposed on {BRANCH}" in site.releaser("update", "--dry-run").stdout
+    report = site.json("update")
+    assert (report["result"], report["exit_code"], report["proposed"]) == ("proposed", 0, PLACE)
+    assert (report["live_changed"], site.snapshot(), site.remote_head()) == (False, before, head)
+    tip = reviewed.tip()
+    said = site.git("log", "-1", "--format=%P%n%B", tip)
+    assert said.splitlines()[0] == head
+    assert "Update 1 package" in said
+    assert "alpha: 1.0.0 -> 1.1.0" in said
+    assert site.git("diff", "--name-only", head, tip) == "uv.lock"
+    assert PLACE in body(site)
+    assert f"proposed on {PLACE}" in site.json("status")["proposal"]
+    assert PLACE in site.releaser("status").stdout
+    assert site.json("history")[0]["result"] == "proposed"
+    kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
+    assert f"proposed on {BRANCH}" in kept[report["release"]]
+    silent(site.releaser("update"))
+    quiet = site.json("update")
+    assert (quiet["result"], reviewed.tip()) == ("unchanged", tip)
+    assert not {"build", "test", "push"} & {*steps(quiet)}
+    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    merged = site.json("update")
+    assert (merged["result"], merged["release"]) == ("activated", report["release"])
+    assert not {"build", "test"} & {*steps(merged)}
+    assert (site.live_version("alpha"), site.head(), site.git("status", "--porcelain")) == (
+        "1.1.0", site.remote_head(), ""
+    )  # fmt: skip
+    assert site.json("status")["proposal"] == ""
+    silent(site.releaser("update"))
+
+
+def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replace_the_branch(
+    reviewed: Reviewed,
+) -> None:
+    site = reviewed.site
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    first = reviewed.tip()
+    site.publish("beta", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "news"})
+    report = site.json("update")  # the code goes live with the lock that the branch has
+    assert (report["result"], report["live_changed"], report["proposed"]) == ("activated", True, PLACE)
+    assert (site.path / "notes.txt").exists()
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.0.0")
+    assert [one["name"] for one in report["changes"]] == []
+    second = reviewed.tip()
+    assert site.git("log", "-1", "--format=%P", second) == site.remote_head()
+    assert second != first
+    reviewed.git(f"merge --quiet --squash {PLACE} ; commit --quiet -m Squashed ; push --quiet origin HEAD:main")
+    report = site.json("update")
+    assert not {"build", "test"} & {*steps(report)}
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
+    site.push_from_elsewhere({"notes.txt": "other code"})  # with which it was not tested
+    report = site.json("update")
+    assert {"build", "test"} <= {*steps(report)}
+    assert site.live_version("alpha") == "1.2.0"
+
+
+def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    reviewed.git(f"push --quiet origin --delete {BRANCH}")
+    silent(site.releaser("update"))
+    site.releaser("update", "beta", check=0)  # of which there is nothing newer
+    silent(site.releaser("update"))
+    assert (reviewed.tip(), "declined" in site.json("status")["proposal"]) == ("", True)
+    assert site.json("update", "--force")["result"] == "proposed"
+    reviewed.git(f"checkout --quiet {BRANCH} ; commit --quiet --allow-empty -m Mine ; push --quiet origin {BRANCH}")
+    theirs = reviewed.tip()
+    report = site.json("update")
+    assert any(theirs[:12] in one and "--delete" in one for one in report["problems"])
+    assert (report["exit_code"], reviewed.tip()) == (0, theirs)
+    assert "build" not in steps(report)
+    silent(site.releaser("update"))  # told once
+    assert theirs[:12] in site.json("status")["proposal"]
+    assert site.json("update", "--force")["result"] == "unchanged"
+    reviewed.git(f"push --quiet origin --delete {BRANCH}")
+    assert site.json("update")["result"] == "proposed"
+
+
+def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_proposed(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    report = site.json("update")
+    assert any("nothing is proposed" in one for one in report["problems"])
+    silent(site.releaser("update"))
+    assert "nothing is proposed" in site.json("status")["proposal"]
+    site.releaser("update", "--force", check=0)
+    silent(site.releaser("update"))
+    assert site.json("status")["proposal"] == ""
+
+
+def test_what_comes_in_meanwhile_goes_live_by_the_next_update(
+    reviewed: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import releaser.pipelines.update as module
+    from releaser.pipelines.due import Timing
+    from releaser.pipelines.rebuild import deploy
+    from releaser.pipelines.session import Request
+
+    site = reviewed.site
+
+    def and_another(*words: Any) -> None:
+        deploy(*words)
+        site.push_from_elsewhere({"notes.txt": "later"})
+
+    site.push_from_elsewhere({"notes.txt": "news"})
+    monkeypatch.setattr(module, "deploy", and_another)
+    report = module.update(Request(path=site.path, environ=site.environment(), command="update"), Timing())
+    assert (report.result, report.exit_code) == ("activated", 0)
+    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "news"
+    site.releaser("update", check=0)
+    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "later"
+
+
+def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "1.1.0")
+    reviewed.git("push --quiet origin HEAD:refs/heads/releaser")
+    assert any("a branch `releaser`" in one for one in site.json("update", check=4)["problems"])
+    reviewed.git("push --quiet origin :releaser")
+    site.releaser("update", check=0)
+    site.git("-C", str(site.remote), "config", "receive.denyNonFastForwards", "true")
+    site.publish("beta", "1.1.0")
+    assert any("lets no branch be replaced" in one for one in site.json("update", check=4)["problems"])
+    reviewed.git(f"push --quiet origin --delete {BRANCH}")
+    assert site.json("update")["result"] == "proposed"
+
+
+def test_tests_that_fail_let_nothing_be_proposed(reviewed: Reviewed) -> None:
+    site, before = reviewed.site, reviewed.site.snapshot()
+    site.publish("alpha", "1.1.0", broken=True)
+    report = site.json("update", check=5)
+    assert (report["blame"], reviewed.tip(), site.snapshot()) == ("update", "", before)
+
+
+@pytest.mark.spread(2)
+@pytest.mark.parametrize(
+    "at",
+    [
+        Point(place="releaser.releases.store:ReleaseStore.complete"),
+        Point(place="releaser.tools.git:Git.commit_only"),
+        Point(place="releaser.tools.git:Git.push_over", when="before"),
+        Point(place="releaser.tools.git:Git.push_over"),
+    ],
+    ids=str,
+)
+def test_a_kill_leaves_live_alone_and_the_next_update_proposes(reviewed: Reviewed, at: Point) -> None:
+    site, before = reviewed.site, reviewed.site.snapshot()
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=at)
+    assert site.snapshot()["(link)"] == before["(link)"]
+    report = site.json("update")
+    assert (report["result"], site.snapshot()) == ("proposed", before)
+    assert ("build" in steps(report)) == ("push" not in at.place)
+    assert step(report, "push")["detail"] == PLACE
+    silent(site.releaser("update"))
+
+
+def test_it_needs_git_to_push(reviewed: Reviewed) -> None:
+    report = reviewed.site.json("update", check=3, env={"RELEASER_GIT_PUSH": "false"})
+    assert any("`publish`" in one and "`git_push`" in one for one in report["problems"])

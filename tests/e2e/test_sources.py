@@ -1,0 +1,64 @@
+"""Packages from S3: updates take them, do without S3 when it is away, and refuse a file that has been replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.s3 import SECRET, s3_server
+from tests.support.wheels import LocalIndex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SiteFactory
+
+MIRROR = ".s3/wheels/python"
+
+
+def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site.adopted()
+    offered = LocalIndex(tmp_path / "offered")
+    with s3_server(tmp_path) as s3:
+        site.env |= s3.env
+
+        def offer(version: str, text: str = "") -> None:
+            modules = {"alpha/__init__.py": f'__version__ = "{version}"\n{text}'}
+            wheel = offered.publish("alpha", version, modules=modules)
+            s3.put(f"wheels/python/{wheel.name}", wheel.read_bytes())
+
+        s3.put("wheels")
+        offer("1.1.0")
+        text = (site.path / "pyproject.toml").read_text().replace('["../index"]', f'["../index", "{MIRROR}"]')
+        settings = '\n[tool.releaser]\nsources = ["s3://wheels/python"]\n'
+        site.commit("Take packages from S3", {"pyproject.toml": text + settings})
+        site.push()
+
+        other = f"alpha 1.1.0 comes from {MIRROR}, and came from ../index"
+        assert other in str(site.json("update", "--dry-run")["would"])
+        assert not (site.path / ".s3").exists()
+        refused = site.releaser("update", check=4)
+        assert other in refused.stderr + refused.stdout
+        site.releaser("accept", "alpha", check=0)
+
+        report = site.releaser("update", check=0)
+        assert site.live_version("alpha") == "1.1.0"
+        assert SECRET not in report.stdout + report.stderr
+        assert f'registry = "{MIRROR}"' in site.lock_text()
+        site.uv("lock", "--check")  # as anybody does in the checkout
+        assert site.git("status", "--porcelain") == ""
+
+        s3.mood = "fails"
+        steps = site.json("update", "--force")["steps"]
+        (told,) = [one["detail"] for one in steps if one["step"] == "sources"]
+        assert "InternalError" in told
+        assert "its mirror of " in told
+
+        s3.mood = "is well"
+        offer("1.1.0", "HARMLESS = False\n")
+        live = site.live_id()
+        refused = site.releaser("update", check=4)
+        assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now" in refused.stderr + refused.stdout
+        assert site.live_id() == live
+        site.releaser("accept", "alpha", check=0)
+        site.releaser("rebuild", check=0)
+        assert site.python("import alpha; print(alpha.HARMLESS)") == "False"

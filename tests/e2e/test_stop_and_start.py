@@ -1,0 +1,260 @@
+"""A service that cannot be restarted in place: what `stop` and `start` do, what their failure means, and kills."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from releaser.deployment import activate as module
+from releaser.pipelines.due import Timing
+from releaser.pipelines.session import Request
+from releaser.pipelines.update import update
+from releaser.releases.journal import Journal
+from releaser.site.run_lock import LOCK
+from tests.e2e.interrupting import Point, interrupted
+from tests.e2e.scenes import body, silent, step, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.errors import ActivationError
+    from releaser.releases.journal import Entry
+    from releaser.report import RunLog, RunReport
+    from releaser.site.site import Site
+    from tests.support.sites import SampleSite, SiteFactory
+
+# A daemon that answers with the version of alpha it runs on; `stop` and `start` note that they ran, and fail on demand.
+CONTROL = """\
+import contextlib, os, pathlib, signal, socket, subprocess, sys, time
+place, what, port = pathlib.Path(__file__).parent, sys.argv[1], int(sys.argv[2])
+pid = place / "pid"
+with (place / "calls").open("a") as file:
+    print(what, file=file)
+if (place / f"fails-{what}").exists():
+    sys.exit(f"{what} has its reasons")
+if what == "stop":
+    if pid.exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+        while not socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.01)
+        pid.unlink()
+elif socket.socket().connect_ex(("127.0.0.1", port)):
+    words, quiet = ["python", place / "server.py", sys.argv[2]], subprocess.DEVNULL
+    pid.write_text(str(subprocess.Popen(words, start_new_session=True, stdout=quiet, stderr=quiet).pid))
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        time.sleep(0.01)
+"""
+SERVER = """\
+import sys
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer
+import alpha
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(500 if alpha.__version__ == "1.5.0" else 200)
+        self.end_headers()
+        self.wfile.write(alpha.__version__.encode())
+
+TCPServer.allow_reuse_address = True
+TCPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Service:
+    """A site that is a daemon of its own, which owns its port and cannot be restarted in place."""
+
+    def __init__(self, make_site: SiteFactory, place: Path) -> None:
+        self.place = place
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        self.url = f"http://127.0.0.1:{port}/"
+        (place / "control.py").write_text(CONTROL, encoding="utf-8")
+        (place / "server.py").write_text(SERVER, encoding="utf-8")
+        command = [sys.executable, str(place / "control.py")]
+        self.site: SampleSite = make_site.adopted(
+            dotenv={
+                "RELEASER_STOP": shlex.join([*command, "stop", port]),
+                "RELEASER_START": shlex.join([*command, "start", port]),
+                "RELEASER_HEALTH_CHECK": self.url,
+                "RELEASER_HEALTH_RETRIES": "1",
+                "RELEASER_HEALTH_SECONDS": "0",
+            }
+        )
+        self.site.releaser("run", "--", *command, "start", port, check=0)
+        self.calls()
+
+    @property
+    def pid(self) -> int:
+        return int((self.place / "pid").read_text(encoding="utf-8"))
+
+    def answer(self) -> str:
+        """Ask the daemon on which version of alpha it runs; empty if nobody answers."""
+        with contextlib.suppress(OSError), urlopen(self.url, timeout=5) as reply:
+            return str(reply.read().decode())
+        return ""
+
+    def fail(self, what: str, *, really: bool = True) -> None:
+        file = self.place / f"fails-{what}"
+        file.touch() if really else file.unlink()
+
+    def updated_here(self) -> RunReport:
+        """Update the site in this process."""
+        request = Request(path=self.site.path, environ=self.site.environment(), command="update")
+        return update(request, Timing())
+
+    def calls(self) -> list[str]:
+        """Return which of the commands have run since this was asked last."""
+        file = self.place / "calls"
+        found = file.read_text(encoding="utf-8").split() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture
+def service(make_site: SiteFactory, tmp_path: Path) -> Iterator[Service]:
+    made = Service(make_site, tmp_path)
+    yield made
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(made.pid, signal.SIGKILL)
+
+
+@pytest.mark.story
+def test_the_flip_lies_between_and_the_outage_is_measured_and_told(service: Service) -> None:
+    site, first = service.site, service.pid
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    found = steps(report)
+    assert found.index("stop") + 1 == found.index("flip") < found.index("restart")
+    assert service.calls() == ["stop", "start"]
+    assert (service.answer(), service.pid != first) == ("1.1.0", True)
+    took = sum(step(report, name)["seconds"] for name in ("stop", "restart"))
+    assert took <= report["outage_seconds"] <= report["seconds"]
+    assert "it was stopped for" in step(report, "restart")["detail"]
+    assert "The service was stopped for" in body(site)
+    assert site.json("history")[0]["outage_seconds"] == report["outage_seconds"]
+    assert not any(os.readlink(one).endswith(LOCK) for one in Path(f"/proc/{service.pid}/fd").iterdir())
+    silent(site.releaser("update"))  # it does not hold the lock
+    assert service.calls() == []
+    finished = site.releaser("rollback", check=0)
+    assert "The service was stopped for" in finished.stderr + finished.stdout
+    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+
+
+def test_nothing_goes_live_if_the_service_cannot_be_stopped(service: Service) -> None:
+    site, before = service.site, service.site.snapshot()
+    site.publish("alpha", "1.1.0")
+    service.fail("stop")
+    report = site.json("update", check=3)
+    assert "stop has its reasons" in report["headline"]
+    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+    assert (report["live_changed"], site.snapshot()) == (False, before)
+    service.fail("stop", really=False)
+    site.releaser("update", check=0)
+    assert service.answer() == "1.1.0"
+    service.fail("stop")
+    report = site.json("rollback", check=7)  # which somebody needs in an emergency
+    assert any("stop has its reasons" in one for one in report["problems"])
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_a_disk_that_turns_read_only_leaves_it_running(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    take_back = module._take_back_for
+
+    def broken(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
+        for place, name in ((Journal, "write_on_full_disk"), (module, "_restore_link")):
+            monkeypatch.setattr(place, name, full)
+        return take_back(site, log, entry, failure)
+
+    service.site.publish("alpha", "1.5.0")
+    monkeypatch.setattr(module, "_take_back_for", broken)
+    report = service.updated_here()
+    assert "the rollback is incomplete" in report.headline
+    assert service.calls() == ["stop", "start"]
+
+
+def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> None:
+    site = service.site
+    site.publish("alpha", "1.5.0")
+    report = site.json("update", check=6)
+    assert (service.calls(), service.answer()) == (["stop", "start", "stop", "start"], "1.0.0")
+    names = steps(report)
+    took = sum(step(report, name)["seconds"] for name in names[names.index("stop") :])
+    assert 0 < report["outage_seconds"] < took + 0.3  # it ran between the two
+    site.publish("alpha", "1.6.0")
+    service.fail("start")
+    report = site.json("update", check=6)
+    assert "start has its reasons" in report["headline"]
+    assert service.calls() == ["stop", "start", "stop", "start"]
+    stopped = [one for one in report["problems"] if "restart on the earlier release failed" in one]
+    assert "the service is stopped" in stopped[0]
+    assert "by hand" in stopped[0]
+    assert any("the service is stopped since" in one for one in site.json("status")["problems"])
+    assert site.live_version("alpha") == "1.0.0"
+    service.fail("start", really=False)
+    site.releaser("update")  # which starts it first of all
+    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+
+
+STOPPED = Point(place="releaser.deployment.outage:run_hook")
+
+
+@pytest.mark.parametrize(
+    ("at", "version"), [(STOPPED, "1.0.0"), (Point(place="releaser.releases.release:flip"), "1.1.0")], ids=str
+)
+def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service, at: Point, version: str) -> None:
+    service.site.publish("alpha", "1.1.0")
+    if at == STOPPED:  # an interrupted run starts it itself
+        interrupted(service.site, "update", at=at, by="SIGTERM")
+        assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+    assert interrupted(service.site, "update", at=at).returncode == -signal.SIGKILL
+    assert any("the service is stopped since" in one for one in service.site.json("status")["problems"])
+    report = service.site.json("init")  # changes nothing by itself
+    assert service.calls()[-1] == "start"
+    assert service.answer() == version == service.site.live_version("alpha")
+    assert report["outage_seconds"] > 0
+    assert service.site.json("init")["outage_seconds"] is None
+    assert service.calls() == []
+
+
+def test_a_fault_of_releaser_itself_while_it_is_stopped_starts_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    service.site.publish("alpha", "1.1.0")
+    monkeypatch.setattr(module, "move_checkout", broken)
+    report = service.updated_here()
+    assert report.exit_code == 1
+    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+
+
+def test_settings_that_come_with_code_find_it_running(service: Service) -> None:
+    """The code that goes live has no `stop` any more, and later gets it again."""
+    site = service.site
+    dotenv = (site.outer / ".env").read_text(encoding="utf-8")
+    stop, start = (next(one for one in dotenv.splitlines() if f"RELEASER_{name}=" in one) for name in ("STOP", "START"))
+    (site.outer / ".env").write_text(dotenv.replace(stop, "").replace(start, ""), encoding="utf-8")
+    plain = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    values = [one.split("=", 1)[1].strip("'") for one in (stop, start)]
+    table = f'\n[tool.releaser]\nstop = "{values[0]}"\nstart = "{values[1]}"\n'
+    for text, calls in ((plain + table, ["stop", "start"]), (plain, ["stop", "start"]), (plain + "# news\n", [])):
+        site.push_from_elsewhere({"pyproject.toml": text})
+        site.releaser("update", check=0)
+        assert (service.calls(), service.answer()) == (calls, "1.0.0")

@@ -1,0 +1,67 @@
+"""How many sites run side by side."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import pytest
+
+from releaser.cli.many import DEFAULT
+from releaser.cli.queries import verify
+from releaser.pipelines import many_sites
+from releaser.pipelines.many_sites import ManySites
+from releaser.reporting.many_sites import SiteAnswer
+from releaser.site.sites_file import ListedSite
+from releaser.system.process import Finished, Runner
+
+SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
+
+
+def most_at_once(jobs: int, *, disk: int = 1024) -> int:
+    running, counts, lock = [0], [0], Lock()
+
+    def work(site: ListedSite) -> SiteAnswer:
+        with lock:
+            running[0] += 1
+            counts.append(running[0])
+        time.sleep(0.03)
+        with lock:
+            running[0] -= 1
+        return SiteAnswer(site=str(site.path), exit_code=0)
+
+    found = list(ManySites(SITES, jobs=jobs, environ={})._each(SITES, work, disk=disk))
+    assert sorted(one.site for one in found) == [str(site.path) for site in SITES]
+    return max(counts)
+
+
+@pytest.mark.parametrize(
+    ("memory", "free", "most"), [(9000, 9000, 4), (9000, 0, 1), (0, 9000, 1), (9000, 2100, 2), (1100, 9000, 2)]
+)
+def test_no_more_run_at_once_than_there_is_memory_and_disk_for(
+    monkeypatch: pytest.MonkeyPatch, memory: int, free: int, most: int
+) -> None:
+    monkeypatch.setattr(many_sites, "_available_memory", lambda: memory)
+    monkeypatch.setattr(many_sites, "_free_disk", lambda _: free)
+    assert most_at_once(4) == most
+    if not free:
+        assert most_at_once(3, disk=0) == 3  # a question needs none
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
+def test_an_answer_with_a_number_that_is_none_is_no_answer(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    done = Finished(argv=(), returncode=0, stdout=f'{{"a": {number}}}', stderr="", output="", seconds=0)
+    monkeypatch.setattr(Runner, "run", lambda *_, **__: done)
+    assert ManySites(SITES, jobs=1, environ={})._run(("status",), SITES[0], as_json=True).answer is None
+    done = replace(done, stdout='{"a": 1.5}')
+    assert ManySites(SITES, jobs=1, environ={})._run(("status",), SITES[0], as_json=True).answer == {"a": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [(["--sites"], DEFAULT), (["--sites", "--all"], DEFAULT), (["--sites", "x"], Path("x")), ([], None)],
+)
+def test_all_sites_are_verified_by_the_usual_file_where_none_is_named(words: list[str], file: Path | None) -> None:
+    assert verify.make_context("verify", words).params["sites"] == file

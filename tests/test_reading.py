@@ -1,0 +1,48 @@
+"""Every module reads files by what does not wait for a named pipe, and does not read a device without end."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import releaser
+
+ROOT = Path(releaser.__file__).parent
+READS = ("read_text", "read_bytes")
+WRITES = set("wax+")
+AT_ONCE = ("O_NONBLOCK", "O_DIRECTORY", "O_PATH", "O_WRONLY", "O_RDWR")  # a pipe is opened for both at once (fifo(7))
+# What is read in another way, by module, and why nobody can have put a pipe there.
+EXCEPTIONS = {
+    "launch.py: open(reading, 'rb')": "a pipe of its own",
+    "system/users.py: open(reading, 'rb')": "a pipe of its own",
+    "system/files.py: os.open(path, os.O_RDONLY)": "a directory that releaser has just made, or a venv",
+    "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",
+    "pipelines/bootstrap.py: _TEMPLATE.read_text(encoding='utf-8')": "comes with releaser",
+    "releases/startup/__init__.py: Path(__file__).with_name(MODULE).read_text(encoding='utf-8')": "comes with it, too",
+}
+
+
+def waits(call: ast.Call) -> bool:
+    """Whether a call reads, or opens for reading, what may be a pipe; those of /proc are the kernel's."""
+    called, text = call.func, ast.unparse(call)
+    if "'/proc/" in text or any(one.arg == "opener" for one in call.keywords):
+        return False
+    if text.startswith("os.open("):
+        return "O_" in text and not any(flag in text for flag in AT_ONCE)
+    if isinstance(called, ast.Attribute) and called.attr in READS:
+        return not text.startswith("files.")
+    is_method = isinstance(called, ast.Attribute) and called.attr == "open"
+    if not is_method and not (isinstance(called, ast.Name) and called.id == "open"):
+        return False
+    given = [*call.args[0 if is_method else 1 :], *(one.value for one in call.keywords if one.arg == "mode")]
+    mode = given[0] if given else ast.Constant("r")
+    return isinstance(mode, ast.Constant) and not WRITES & set(str(mode.value))
+
+
+def found_in(module: Path) -> list[str]:
+    calls = [one for one in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(one, ast.Call)]
+    return [f"{module.relative_to(ROOT)}: {ast.unparse(call)}" for call in calls if waits(call)]
+
+
+def test_no_module_reads_what_it_might_wait_for() -> None:
+    assert sorted({one for module in ROOT.rglob("*.py") for one in found_in(module)}) == sorted(EXCEPTIONS)
