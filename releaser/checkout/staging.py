@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -310,15 +311,17 @@ class _Carrier:
         rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
         has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
         divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
-        divides = divides or (self.divides and not (copy or link) and os.access(source, os.R_OK | os.X_OK))
-        if source.is_dir() and (divides or (has_rules and not (copy or link))):
+        status = source.stat()  # once: a directory of uploads may go and come back at any moment
+        is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
+        divides = divides or (self.divides and is_directory and not (copy or link) and _may_enter(source))
+        if is_directory and (divides or (has_rules and not (copy or link))):
             target.mkdir(exist_ok=True)
             for entry in sorted(os.listdir(source)):
                 self.carry(f"{name}/{entry}")
-        elif copy or (not link and source.is_file() and source.stat().st_size <= SMALL and os.access(source, os.R_OK)):
-            shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy2(source, target)
+        elif copy or (not link and is_file and status.st_size <= SMALL and os.access(source, os.R_OK)):
+            shutil.copytree(source, target, symlinks=True) if is_directory else shutil.copy2(source, target)
             self.copied.append(name)
-        elif source.is_dir() or source.is_file():  # and not a socket or a pipe
+        elif is_directory or is_file:  # and not a socket or a pipe
             target.symlink_to(source)
             self.linked.append(name)
 
@@ -329,3 +332,16 @@ class _Carrier:
         if matches(name, (*settings.staging_copy, *settings.staging_link)):
             return False
         return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
+
+
+def _may_enter(directory: Path) -> bool:
+    """Tell whether this user may list a directory and reach what is in it.
+
+    Raises FileNotFoundError if it is gone, which `os.access` would not tell from a refusal.
+    """
+    try:
+        os.stat(f"{directory}/.")
+        os.listdir(directory)
+    except PermissionError:
+        return False
+    return True

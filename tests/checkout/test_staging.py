@@ -1,0 +1,24 @@
+"""What a staging tree gets while visitors of a site upload files."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from releaser.checkout import staging
+from releaser.site.settings import Settings
+
+
+def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be asked twice about a directory: it was gone when its rights were asked, and there again after."""
+    uploads = tmp_path / "top" / "uploads"
+    uploads.mkdir(parents=True)
+    monkeypatch.setattr(staging.os, "access", lambda path, _: Path(path) != uploads and os.path.exists(path))
+    place = tmp_path / "place"
+    carrier = staging._Carrier(settings=Settings(), top=uploads.parent, place=place, kept_out=frozenset(), divides=True)
+    carrier.carry("uploads")
+    assert stat.S_ISDIR((place / "uploads").lstat().st_mode)
+    assert carrier.linked == []
