@@ -71,7 +71,7 @@ imports: $(READY) ## The direction of imports
 architecture: $(READY) ## Write the tables in docs/architecture.md, and that of the attacks in docs/security.md
 	$(BIN)/python scripts/architecture.py
 
-reference: $(READY) ## Write what docs/reference has from the code: commands, settings, JSON schemas
+reference: $(READY) ## Write from the code what docs/reference has (commands, settings, JSON), man page and completions
 	$(BIN)/python scripts/reference.py
 
 docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wrong with a link or the list of pages is an error

@@ -34,7 +34,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="releaser-dist-") as place:
         tree = Path(place) / "tree"
         _check_out(commit, tree)
-        _run(sys.executable, "scripts/share.py", "share", seconds, cwd=tree, variables={"PYTHONPATH": str(tree)})
         words = (sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
         _run(*words, cwd=tree, variables={"SOURCE_DATE_EPOCH": seconds})
         for name in COPIED:

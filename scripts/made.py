@@ -33,5 +33,6 @@ def keep(page: Path, text: str) -> bool:
     """Write a page, or with `--check` nothing; return whether it was like that already."""
     is_right = page.exists() and page.read_text(encoding="utf-8") == text
     if not is_right and "--check" not in sys.argv[1:]:
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
     return is_right

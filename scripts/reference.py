@@ -1,4 +1,4 @@
-"""What `make reference` does: writes what docs/reference has from the code, which are commands, settings and JSON."""
+"""What `make reference` does: writes commands, settings and JSON in docs/reference, and `share/`, from the code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from releaser.site import values
 from releaser.site.addresses import addresses, sender
 from releaser.site.schema import comments, spell, spell_in_line
 from releaser.site.settings import PREFIX, Settings
+from share import shared_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / "docs" / "reference"
 _COMMON = {"--project", "--json", "--verbose", "--quiet", "--help"}
 _FOUND_OUT = {*LATER, "state_dir", "environment", "group", "test_command", "uv", "restart_file", "passenger_app_root"}
 _FOUND_OUT |= {"mail_from", "unix_group"}
@@ -57,13 +59,14 @@ there, except that `history` leaves out `output`.
 
 
 def main() -> int:
-    """Write the pages, or with `--check` tell whether they are up to date."""
+    """Write the files, or with `--check` tell whether they are up to date."""
     answers, schemas = _answers()
     is_right = [
         fill(REFERENCE / "commands.md", dict(_commands())),
         fill(REFERENCE / "settings.md", dict(_settings())),
         fill(REFERENCE / "exit-codes-and-json.md", {"answers": answers}),
         keep(REFERENCE / "json-schemas.md", schemas),
+        *[keep(ROOT / "share" / name, text) for name, text in shared_files()],
     ]
     return int("--check" in sys.argv[1:] and not all(is_right))
 

@@ -1,15 +1,8 @@
-"""Writes what `make dist` puts into the wheel beside the package: a man page, and completions for bash, zsh and fish.
-
-    share.py DIRECTORY SECONDS
-
-All of it is made from the commands as click knows them; SECONDS (since 1970) is the time that the man page bears.
-"""
+"""What the wheel has beside the package, in `share/`: a man page, and completions for bash, zsh and fish, by click."""
 
 from __future__ import annotations
 
 import re
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +16,7 @@ from releaser.cli.command import SECTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-EXIT_CODES = Path("docs") / "reference" / "exit-codes-and-json.md"
+EXIT_CODES = Path(__file__).resolve().parents[1] / "docs" / "reference" / "exit-codes-and-json.md"
 COMPLETIONS = {
     "bash": "bash-completion/completions/releaser",
     "zsh": "zsh/site-functions/_releaser",
@@ -31,29 +24,22 @@ COMPLETIONS = {
 }
 
 
-def main() -> None:
-    """Write all files."""
-    place, at = Path(sys.argv[1]), datetime.fromtimestamp(int(sys.argv[2]), UTC)
-    table = (Path(__file__).resolve().parents[1] / EXIT_CODES).read_text(encoding="utf-8")
-    codes = re.findall(r"(?m)^\| (\d+) \| (.+?) \|", table)
-    files = {"man/man1/releaser.1": "\n".join(man_page(f"{at:%Y-%m-%d}", codes)) + "\n"}
+def shared_files() -> Iterator[tuple[str, str]]:
+    """Yield each file, by its path below `share/`, with its text."""
+    codes = re.findall(r"(?m)^\| (\d+) \| (.+?) \|", EXIT_CODES.read_text(encoding="utf-8"))
+    yield "man/man1/releaser.1", "\n".join(man_page(codes)) + "\n"
     for shell, name in COMPLETIONS.items():
         kind = get_completion_class(shell)
-        if kind is None:
-            sys.exit(f"share: click knows no completion for {shell}")
+        assert kind is not None, f"click knows no completion for {shell}"  # noqa: S101
         complete = kind(cli, {}, "releaser", "_RELEASER_COMPLETE")
-        files[name] = complete.source_template % complete.source_vars()
-    for name, text in files.items():
-        file = place / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        yield name, complete.source_template % complete.source_vars()
 
 
-def man_page(date: str, codes: Iterable[tuple[str, str]]) -> Iterator[str]:
+def man_page(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the lines of the man page, for `man` and `man -l`; `codes` are the exit codes with their meanings."""
     context = click.Context(cli, info_name="releaser", **cli.context_settings)
     first, *others = (cli.help or "").split("\n\n")
-    yield f'.TH RELEASER 1 "{date}" "releaser {__version__}" "User Commands"'
+    yield f'.TH RELEASER 1 "" "releaser {__version__}" "User Commands"'
     yield from (".SH NAME", roff(f"releaser - {first[:1].lower()}{first[1:].rstrip('.')}"))
     yield from (".SH SYNOPSIS", r"\fBreleaser\fR \fICOMMAND\fR [\fIOPTIONS\fR] [\fIARGUMENTS\fR]")
     yield from (".SH DESCRIPTION", *(line for text in others for line in (".PP", roff(text))))
@@ -93,7 +79,3 @@ def roff(text: str) -> str:
     """Make text fit for a man page, on one line that is no request."""
     text = " ".join(text.replace("\b", "").split()).replace("\\", r"\e").replace("-", r"\-")
     return rf"\&{text}" if text.startswith((".", "'")) else text
-
-
-if __name__ == "__main__":
-    main()

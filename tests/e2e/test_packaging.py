@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHIPPED = ("releaser", "README.md", "LICENSE", "CHANGELOG.md", "docs", "pyproject.toml", "scripts/hatch_build.py")
+SHIPPED = ("releaser", "README.md", "LICENSE", "CHANGELOG.md", "docs", "pyproject.toml", "share")
 
 
 @pytest.fixture(scope="module")
