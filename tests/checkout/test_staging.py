@@ -16,7 +16,7 @@ def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
     """Nothing may be asked twice about a directory: it was gone when its rights were asked, and there again after."""
     uploads = tmp_path / "top" / "uploads"
     uploads.mkdir(parents=True)
-    monkeypatch.setattr(staging.os, "access", lambda path, _: Path(path) != uploads and os.path.exists(path))
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != uploads and os.path.exists(path))
     place = tmp_path / "place"
     carrier = staging._Carrier(settings=Settings(), top=uploads.parent, place=place, kept_out=frozenset(), divides=True)
     carrier.carry("uploads")
