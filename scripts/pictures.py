@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -27,9 +28,12 @@ from releaser.locks.rules import Withheld  # noqa: E402
 from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import Answer, Outcome, Result, RunReport  # noqa: E402
+from releaser.reporting import sites_page  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
+from releaser.reporting.many_sites import SiteAnswer  # noqa: E402
 from releaser.reporting.page import LastRun, Overview, page_of  # noqa: E402
 from releaser.site.site import Pulled  # noqa: E402
+from releaser.system.files import plain  # noqa: E402
 from releaser.tools.git_state import Commit  # noqa: E402
 from tests.reporting.test_answers import STATUS  # noqa: E402
 from tests.support.chromium import Chromium, chromium  # noqa: E402
@@ -162,31 +166,32 @@ def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     """Show the mail about each kind of outcome."""
     for name, report in MAILS.items():
         _, html = render_bodies(report)
-        for width in (375, 1200):
-            for scheme in ("light", "dark"):
-                browser.show(html, width=width, dark=scheme == "dark")
-                yield f"mail-{name}-{width}-{scheme}.webp", browser.picture("webp")
+        yield from each_way(browser, f"mail-{name}", html)
 
 
 # The page about a site
 
 RESULTS: list[Result] = ["activated", "activated", "failed", "rolled_back", "refused"]
-HEADLINES = {"activated": f"updated to {NEW}: 3 packages changed", "unchanged": "everything is up to date"}
+HEADLINES = {
+    "activated": f"updated to {NEW}: 3 packages changed", "unchanged": "everything is up to date",
+    "rolled_back": "health check failed: https://shop.example.org/health answered 500",
+    "refused": "the working tree has changes that are not committed: shop/views.py",
+}  # fmt: skip
 
 
 def a_run(ago: timedelta, result: Result) -> RunBrief:
     """Make a run that ended so."""
-    code = {"activated": 0, "unchanged": 0, "rolled_back": 6}.get(result, 5)
+    code = {"activated": 0, "unchanged": 0, "refused": 3, "rolled_back": 6}.get(result, 5)
+    seconds = {"unchanged": 4.2, "refused": 1.1}.get(result, 71.0) + ago.days % 7 * 0.7
     said = HEADLINES.get(result, "the tests fail with django 6.0")
     return RunBrief(
-        command="update", run_id="", started_at=(NIGHT - ago).isoformat(), seconds=71.0, result=result, exit_code=code,
-        headline=said,
+        command="update", run_id="", started_at=(NIGHT - ago).isoformat(), seconds=seconds, result=result,
+        exit_code=code, headline=said,
     )  # fmt: skip
 
 
-@picture
-def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
-    """Show the page about a site on which an update has failed."""
+def a_site() -> Overview:
+    """Make a site on which an update has failed."""
     chance = random.Random("page")  # noqa: S311 - the same picture every time
     last = a_run(timedelta(0), "failed")
     runs = (
@@ -197,11 +202,12 @@ def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
         ),
     )
     status = replace(
-        STATUS, live="20261120T061200Z", live_age_seconds=26 * 3600.0, live_python="3.12.3", last_deployment=last,
+        STATUS, live="20261120T061200Z", live_age_seconds=26 * 3600.0, live_python="3.12.3", last_run=last,
+        last_deployment=last,
         vulnerable=1, last_success=next(run for run in runs if not run.exit_code),
         held_back=(HeldBack(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at),),
     )  # fmt: skip
-    found = Overview(
+    return Overview(
         at=NIGHT + timedelta(hours=5), status=status, runs=runs, outdated_reason="",
         releases=tuple(
             Row(
@@ -212,10 +218,7 @@ def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
             for days in range(4)
         ),
         last=LastRun(
-            steps=(
-                Outcome(step="build", status="ok", seconds=4.2),
-                Outcome(step="test", status="failed", seconds=31.0),
-            ),
+            steps=MAILS["refused"].steps,
         ),
         outdated=(
             OutdatedPackage(
@@ -229,10 +232,46 @@ def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
         ),
         uploaded=tuple(sorted(NIGHT - timedelta(days=chance.expovariate(1 / 200)) for _ in range(60))),
     )  # fmt: skip
+
+
+@picture
+def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show the page about a site."""
+    yield from each_way(browser, "page", page_of(a_site()))
+
+
+@picture
+def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show the page about many sites: one that nobody can read, one with a failed update, and others that are well."""
+    found = a_site()
+    quiet = found.status.last_success
+    well = replace(found.status, last_run=quiet, last_deployment=quiet, vulnerable=0, held_back=())
+    stands = {
+        "shop": found.status,
+        "blog": replace(well, vulnerable=2),
+        "wiki": replace(well, push_pending=True),
+        **{
+            name: replace(well, live=f"202611{day}T031201Z", live_age_seconds=(21 - day) * 86400.0)
+            for day, name in ((17, "forum"), (18, "library"))
+        },
+    }
+    answers = [
+        SiteAnswer(site=f"/srv/{name}_stuff/{name}", exit_code=0, answer=plain(replace(one, project=name)))
+        for name, one in stands.items()
+    ]
+    why = "releaser: /srv/museum_stuff/museum does not exist"
+    answers.append(SiteAnswer(site="/srv/museum_stuff/museum", exit_code=3, answer=None, errors=(why,)))
+    with mock.patch.object(sites_page, "this_host", return_value="web1"):
+        html = sites_page.page_of_sites(answers, found.at)
+    yield from each_way(browser, "sites", html)
+
+
+def each_way(browser: Chromium, name: str, html: str) -> Iterator[tuple[str, bytes]]:
+    """Show a page on a phone and on a desk, by day and by night."""
     for width in (375, 1200):
         for scheme in ("light", "dark"):
-            browser.show(page_of(found), width=width, dark=scheme == "dark")
-            yield f"page-{width}-{scheme}.webp", browser.picture("webp")
+            browser.show(html, width=width, dark=scheme == "dark")
+            yield f"{name}-{width}-{scheme}.webp", browser.picture("webp")
 
 
 picture(terminals)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 MISSING = "faketime is needed (scripts/install-debian-packages faketime)"
-BRIEF = ("update", "status", "list", "outdated", "prune-dry-run", "audit", "history")  # what is shown at each width
 ROWS = 300
 GROUND_OF = {80: NIGHT, 160: DAY}  # how wide a terminal is, and its colours, which are those of mails
 PAGE = """<!doctype html><meta charset="utf-8"><style>body {{ margin: 0; background: {page}; color: {text} }}
@@ -263,7 +262,6 @@ def terminals(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     for width, colours in GROUND_OF.items():
         with shop() as found:
             for name, lines in scenes(found, width):
-                if width == min(GROUND_OF) or name in BRIEF:
-                    page = PAGE.format(lines="\n".join(lines), **colours)
-                    browser.show(page, width=math.ceil(7.826 * width) + 32)
-                    yield f"terminal-{name}-{width}.webp", browser.picture("webp")
+                page = PAGE.format(lines="\n".join(lines), **colours)
+                browser.show(page, width=math.ceil(7.826 * width) + 32)
+                yield f"terminal-{name}-{width}.webp", browser.picture("webp")

@@ -57,6 +57,25 @@ SHELLS = {"sh", "crontab", "fish", "ini"}  # languages of blocks in which every 
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
 
 
+def test_nobody_has_to_read_more_than_18000_words() -> None:
+    """If this fails: replace what is there rather than add. What is made, and pictures, do not count."""
+    not_read = re.compile(r"(?ms)^<!-- (?P<name>[^\n]+) -->\n.*?^<!-- end of (?P=name) -->$|!\[[^]]*\]\([^)]*\)")
+    pages = [page.path for page in PAGES if page.path.is_relative_to(DOCS) and page.path.name != "json-schemas.md"]
+    assert sum(len(not_read.sub("", path.read_text(encoding="utf-8")).split()) for path in pages) <= 18_000
+
+
+def test_what_an_older_tool_promised_is_shown_by_tests_that_there_are() -> None:
+    text = (DOCS / "guides" / "self-updating.md").read_text(encoding="utf-8").partition("## Moving from transmute")[2]
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    places = {"tests/e2e/test_exec.py", *re.findall(r"`(tests/[\w/]+|test_\w+\.py)`", text)}
+    files = [file for file in (ROOT / "tests").rglob("test_*.py") if any(place in str(file) for place in places)]
+    there = {name for file in files for name in re.findall(r"(?m)^def (test_\w+)\(", file.read_text(encoding="utf-8"))}
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named, row
+        assert named <= there, named - there
+
+
 # Commands
 
 

@@ -57,6 +57,11 @@ def test_what_is_noted_does_not_lie_ahead(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("[tool.flake8]\nexclude = ['.venv', '\\.git']\n[tool.releaser]\nevery = 'daily'\n", "", True),
         ('name = "releaser \\u0065nv"\n[tool.x]\nvenv = "src\\\\venv.py"\n', "", True),
+        ('[tool.pyright]\nvenv = ".venv"\n[tool.releaser]\nevery = "daily"\n', "", True),
+        ('[tool.releaser]\nstaging_copy = [\n"venv",\n]\n# no venv\n', "", True),
+        ('[tool.releaser]\nevery = """\n[tool.x]\n"""\nvenv = "env"\n', "", False),
+        ("[tool.x]\n  [tool.releaser]\nvenv = 'env'\n", "", False),
+        ("[tool.x]\n[tool]\nreleaser = {groups = [\n'x'], venv = 'env'}\n", "", False),
         ("[tool.releaser]\nvenv = 'env'\n", "", False),
         ("tool.releaser.venv = 'env'\n", "", False),
         ('[tool."r\\u0065leaser"]\n"v\\U00000065nv" = "env"\n', "", False),

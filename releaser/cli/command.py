@@ -127,8 +127,29 @@ class CommandContext:
 SECTIONS: dict[str, list[click.Command]] = {"Everyday": [], "Look": [], "Keep": [], "Set up": []}
 
 
+@contextlib.contextmanager
+def _own_words() -> Iterator[None]:
+    """Say what click refuses as every other error is said."""
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which shows the help
+            raise
+        message, path = error.format_message().strip(), error.ctx.command_path if error.ctx else "releaser"
+        refused = UsageError(message[:1].lower() + message[1:].rstrip("."), advice=f"See `{path} --help`.")
+        sys.exit(Output().print_error(refused))
+
+
 class Commands(click.Group):
     """Lists its commands by what they are for, each with its whole first sentence."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _own_words():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _own_words():
+            return super().invoke(ctx)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
@@ -188,8 +209,7 @@ def command(
                 json=as_json,
                 verbose=verbose,
                 quiet=quiet,
-                # Those that take the lock of the project may also finish what a killed run has begun.
-                changes=changes and (waits or section == "Keep") and not options.get("dry_run"),
+                changes=waits and section != "Keep" and not options.get("dry_run"),
                 plugin=options.get("nagios", False),
             )
             with _exit_codes(output):

@@ -282,7 +282,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(ctx: CommandContext, refresh: float | None, most: float, words: tuple[str, ...]) -> None:
-    """Become COMMAND in the live release, as `run` does; with --refresh, updated before if that is due."""
+    """Run COMMAND in the live release, as `run` does; with --refresh, look for updates first if that is due."""
     _become(ctx, words, (refresh, most) if refresh else None)
 
 

@@ -87,6 +87,7 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
         ctx.output.print_json(found)
     else:
         rows = [(one.name, pipeline.in_line(one) or "-", one.source) for one in found]
+        rows = [(name, of, "not set") if of == pipeline.EACH_RUN else (name, value, of) for name, value, of in rows]
         ctx.output.print_table(("SETTING", "VALUE", "FROM"), rows)
 
 
@@ -181,7 +182,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool) -> None:
-    """Check whether RELEASE (default: the live one) still works and is what was sealed, file by file."""
+    """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
     from releaser.candidate.testing import check_trial, prepare_trials, tests_trial
     from releaser.releases.verify import to_error
     from releaser.releases.verify import verify as ask

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Do not ask what is newer or vulnerable.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
-    """List what is installed in RELEASE (default: the live one): who asks for it, how old, newer, vulnerable, large."""
+    """List what is installed in RELEASE (default: the live one): who needs it, age, newer, vulnerable, size."""
     from releaser.pipelines.packages import list_packages
     from releaser.reporting.changes import package_lines
 

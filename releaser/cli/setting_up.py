@@ -34,7 +34,7 @@ _KINDS = ("cron", "systemd", "none")
 @click.option("--health-check", metavar="URL", help="What must answer once the site is restarted, or a command.")
 @click.option("--admin", "admins", multiple=True, metavar="ADDRESS", help="Who gets mails. May be repeated.")
 @click.option("--smtp-host", metavar="HOST", help="The mail server.")
-@click.option("--mail-from", metavar="ADDRESS", help="Whom mails are from.")
+@click.option("--mail-from", metavar="ADDRESS", help="The sender of mails.")
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting. May be repeated.")
 @click.option(
     "--into",
@@ -45,7 +45,7 @@ _KINDS = ("cron", "systemd", "none")
 @click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates: cron, if it is there.")
 @click.option("--at", metavar="TIME", help="When to update, such as 03:12.")
 @click.option("--no-mail", is_flag=True, help="Send no test mail.")
-@click.option("--yes", is_flag=True, help="Do not ask: take what the options say, and else what is found.")
+@click.option("--yes", is_flag=True, help="Do not ask: take what the options say, otherwise what is found.")
 def setup(
     ctx: CommandContext,
     admins: tuple[str, ...],
@@ -167,12 +167,12 @@ def schedule(
     "--find-links",
     multiple=True,
     metavar="DIRECTORY",
-    help="A directory of packages, from that of the file. May be repeated.",
+    help="A directory of packages, relative to that of the file. May be repeated.",
 )
 @click.option(
     "--state",
     metavar="DIRECTORY",
-    help="Where the environment lies, from the directory of the file. Default: below ~/.local/share.",
+    help="Where the environment lies, relative to the directory of the file. Default: below ~/.local/share.",
 )
 @click.option("--refresh", metavar="INTERVAL", help="How often releaser, if it is there, looks for updates.")
 @click.option("--limit", metavar="TIME", help="How long a start may wait for that. Default: 5s.")
@@ -205,7 +205,7 @@ def bootstrap(
 @click.option("--yes", is_flag=True, help="Do not ask. Needed without a terminal.")
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
-    """Leave the site with a plain .venv directory as it is live, and take away what is releaser's."""
+    """Replace the symlink by a plain .venv directory with what is live, and remove what releaser has made."""
     from releaser.pipelines import uninstall as pipeline
 
     if not (yes or ctx.dry_run):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PROJECT = "project"  # which is not set like the others
 #: What a run finds out if nothing is set, and finding out would take a run.
 LATER = ("python", "vulnerability_service", "link_mode", "smtp_security", "sendmail")
+EACH_RUN = "found by each run"
 _GIVEN = {
     "COMMANDLINE": ("command line", "--project"),
     "ENVIRONMENT": ("environment", "environment: RELEASER_PROJECT"),
@@ -35,7 +36,7 @@ def find_values(site: Site, *, by: str = "") -> list[SettingValue]:
     """Return the project and every setting; `by` names what the project was given by, as click calls it."""
     origin, source = _GIVEN.get(by, ("found out", "the current directory"))
     root = str(site.project.root)
-    found_out = {**dict.fromkeys(LATER, (None, "a run finds out")), **_find_out(site)}
+    found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_find_out(site)}
     found = [SettingValue(name=PROJECT, value=root, origin=origin, source=source)]  # type: ignore[arg-type]
     return found + [_find_value(site, name, found_out) for name in SPECS]
 

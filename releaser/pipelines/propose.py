@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -57,11 +58,17 @@ def follow_and_propose(run: Run, update: Callable[[Run], PipelineResult]) -> Pip
         proposed = run.log.learned.proposed
     except (PreflightError, ResolutionError, BuildError, TestsFailedError, MigrationsError) as error:
         undo_unfinished(run.site, run.log)
-        message = f"nothing is proposed on {BRANCH}: {error.message}"
+        message = f"nothing is proposed on {branch_of(run.site)}: {error.message}"
         run.log.failed(FollowUpError(message, advice=error.advice, output=error.output))
     failed = run.log.learned.follow_up_failed
     run.log.learned = replace(learned, proposed=proposed, follow_up_failed=failed)
     return replace(result, headline=f"{result.headline}; upgrades proposed on {proposed}") if proposed else result
+
+
+def branch_of(site: Site) -> str:
+    """Name the branch that upgrades are proposed on: each project in a directory of a repository has its own."""
+    inside = os.path.relpath(site.outside.project.root.resolve(), site.outside.git.layout.top.resolve())
+    return "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
 
 
 def with_proposal(
@@ -104,7 +111,7 @@ def _why_stuck(goal: Goal, target: Target, known: Proposal) -> str:
     elif goal.failed is not None and goal.outcome in ("failed", "unsure"):
         reason = f"the lock that {work.site.settings.branch} has is not live, as it failed ({goal.failed.reason})"
     if reason != known.stuck:
-        stuck = replace(known, stuck=reason)
+        stuck = replace(known, stuck=reason, branch=branch_of(work.site))
         if reason:
             advice = (
                 "Commit a lock or code with which it passes, or try what there is again: `releaser update --force`."
@@ -133,7 +140,7 @@ def foresee_proposal(goal: Goal) -> tuple[str, ...]:
         return tuple(filter(None, [known.said])) if upgraded.outcome != "nothing" else ()
     changes = upgraded.resolution.diff
     names = first_few([f"{one.name} {one.new}" for one in changes])
-    return (f"{plural(len(changes), 'package change')} would be tested and proposed on {BRANCH}: {names}",)
+    return (f"{plural(len(changes), 'package change')} would be tested and proposed on {branch_of(site)}: {names}",)
 
 
 def _propose(goal: Goal, result: PipelineResult, make: Callable[[Goal], Release]) -> PipelineResult:
@@ -143,16 +150,16 @@ def _propose(goal: Goal, result: PipelineResult, make: Callable[[Goal], Release]
     """
     work = goal.work
     site, log, git = work.site, work.log, work.site.git
-    known, remote = read_proposal(site.state_dir), str(git.remote(site.settings.branch))
+    known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.settings.branch)), branch_of(site)
     key = candidate_key(site, work.facts, goal.resolution.lock)
     with log.step("proposal") as step:
         try:
-            there = git.remote_commit(remote, BRANCH) or ""
+            there = git.remote_commit(remote, branch) or ""
         except ToolError as error:
-            message = f"{remote} cannot be asked for {BRANCH}: {error.message}"
+            message = f"{remote} cannot be asked for {branch}: {error.message}"
             raise BuildError(message, advice=error.advice, output=error.output) from error
-        known = _as_it_stands(known, remote, there)
-        step.says(known.said or f"nothing is on {remote}/{BRANCH}")
+        known = _as_it_stands(replace(known, remote=remote, branch=branch), there)
+        step.says(known.said or f"nothing is on {remote}/{branch}")
     if known.others:
         _leave_to_others(site, known, goal)
         return result
@@ -161,20 +168,21 @@ def _propose(goal: Goal, result: PipelineResult, make: Callable[[Goal], Release]
         note_proposal(site.state_dir, known)
         return replace(result, headline=f"{result.headline}; {known.said}")
     if not (is_same and git.has(known.commit)):
-        known = _commit(work, make(goal), Proposal(remote=remote, at=datetime.now(UTC).isoformat()), there)
+        begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
+        known = _commit(work, make(goal), begun, there)
     _push(work, replace(known, before=there))
     log.about(store_of(site).get(known.release), work.live)
-    log.learn(proposed=f"{remote}/{BRANCH}")
-    headline = f"proposed {known.release} on {remote}/{BRANCH}: {plural(known.changes, 'package')} changed"
+    log.learn(proposed=f"{remote}/{branch}")
+    headline = f"proposed {known.release} on {remote}/{branch}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")
     advice = f"Merge it into {site.settings.branch}: the next update makes it live. To decline it, delete the branch."
     return PipelineResult(result="proposed", headline=headline, advice=advice)
 
 
-def _as_it_stands(known: Proposal, remote: str, there: str) -> Proposal:
+def _as_it_stands(known: Proposal, there: str) -> Proposal:
     """Say what became of a proposal, by the commit that the remote has on the branch; empty for none."""
     if there and there not in (known.commit, known.before):
-        return replace(known, remote=remote, others=there)
+        return replace(known, others=there)
     if known.others:  # they were asked to merge or delete it, which says nothing of what was proposed
         return replace(known, others="", pushed=bool(there) and there == known.commit)
     is_gone = not there and known.pushed and not known.done
@@ -186,7 +194,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
     if read_proposal(site.state_dir).others != known.others:
         advice = (
             f"If another site proposes there, let only one have `publish`. Else merge or delete that branch:"
-            f" `git push {known.remote} --delete {BRANCH}`."
+            f" `git push {known.remote} --delete {known.branch}`."
         )
         goal.work.log.note(Finding(known.said, advice=advice))
         note_proposal(site.state_dir, known)
@@ -225,7 +233,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
         note_proposal(site.state_dir, made)  # before it is pushed, as it would be somebody else's after a crash
         close_journal(site, log)  # the release stays
     except (ToolError, OSError) as error:
-        message = f"the lock could not be committed for {BRANCH}: {error}"
+        message = f"the lock could not be committed for {known.branch}: {error}"
         raise BuildError(message, advice="Check free space and permissions; the next update tries again.") from error
     return made
 
@@ -234,23 +242,25 @@ def _push(work: Workspace, known: Proposal) -> None:
     site = work.site
     with work.log.step("push") as step:
         try:
-            site.git.push_over(known.remote, BRANCH, known.commit, known.before)
+            site.git.push_over(known.remote, known.branch, known.commit, known.before)
         except ToolError as error:
-            message = f"{BRANCH} could not be pushed to {known.remote}: {error.message}"
-            advice = error.advice or _what_helps(error.output, known.remote)
+            message = f"{known.branch} could not be pushed to {known.remote}: {error.message}"
+            advice = error.advice or _what_helps(error.output, known)
             raise BuildError(message, advice=advice, output=error.output) from error
         note_proposal(site.state_dir, replace(known, pushed=True))
-        step.says(f"{known.remote}/{BRANCH}")
+        step.says(f"{known.remote}/{known.branch}")
 
 
-def _what_helps(output: str, remote: str) -> str:
+def _what_helps(output: str, known: Proposal) -> str:
     """Return what to do where a remote takes no proposal, by what git has printed."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
-        return f"The remote has a branch `{name}`, beside which there can be no {BRANCH}: rename it there."
+        return f"The remote has a branch `{name}`, beside which there can be no {known.branch}: rename it there."
     if "non-fast-forward" in output:
-        delete = f"`git push {remote} --delete {BRANCH}`"
-        return f"The remote lets no branch be replaced: allow that for {BRANCH}, or delete it each time: {delete}."
+        delete = f"`git push {known.remote} --delete {known.branch}`"
+        return (
+            f"The remote lets no branch be replaced: allow that for {known.branch}, or delete it each time: {delete}."
+        )
     return "The next update tries again."
 
 

@@ -147,9 +147,11 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         startup.take_out(Path(real))
         return
     clear_name(place, of_directory=True)
+    made = None
     try:
         with log.step("copy"):
             _copy(site, venv, place)
+        made = os.lstat(place)
         yield lambda: leave_directory(link, place, text)
         log.tell(f"{link} is a plain directory with what {live} held.")
     except ToolError as error:
@@ -157,7 +159,8 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         advice = error.advice or "Check free space and permissions, and try again. Nothing else was changed."
         raise BuildError(message, advice=advice, output=error.output) from error
     finally:
-        if not place.is_symlink():
+        # What somebody had put in the place of the symlink is not ours to delete.
+        if made is None or (os.path.lexists(place) and os.path.samestat(made, os.lstat(place))):
             clear_name(place, of_directory=True)
 
 

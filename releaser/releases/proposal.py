@@ -21,6 +21,7 @@ class Proposal:
     """A tested lock that waits on the remote until the branch of the site has it."""
 
     remote: str = ""
+    branch: str = BRANCH
     #: The commit with the lock; empty: none was ever proposed.
     commit: str = ""
     #: The commit that the remote had on that branch before, which was ours too; empty for none.
@@ -55,9 +56,9 @@ class Proposal:
     @property
     def said(self) -> str:
         """How it stands, in a sentence; empty without any."""
-        place = f"{self.remote}/{BRANCH}"
+        place = f"{self.remote}/{self.branch}"
         if self.stuck:
-            return f"nothing is proposed on {BRANCH}: {self.stuck}"
+            return f"nothing is proposed on {self.branch}: {self.stuck}"
         if self.others:
             return f"{place} has commit {self.others[:12]}, which is not of this site: nothing is proposed there"
         if self.done or not self.commit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -283,7 +284,8 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
     """Put a real directory in the place of the symlink that says `text`, durably, by one exchange if there is one.
 
     Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
-    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that.
+    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that,
+    unless the error says where it is now.
     """
     is_exchanged = exchange(link, directory)
     aside = directory if is_exchanged else directory.with_name(f".{link.name}.new")
@@ -296,12 +298,16 @@ def leave_directory(link: Path, directory: Path, text: str) -> None:
             aside.rename(link)
             raise
     if link_text(aside) != text:
-        if is_exchanged:
-            exchange(link, directory)
-        else:
-            link.rename(directory)
-            aside.rename(link)
-        raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(link))
+        is_back = False
+        with contextlib.suppress(OSError):
+            if is_exchanged:
+                is_back = exchange(link, directory)
+            else:
+                link.rename(directory)
+                aside.rename(link)
+                is_back = True
+        where = "" if is_back else f"; what they put there is now {aside}, as it could not be moved back"
+        raise OSError(errno.EBUSY, f"somebody has changed it meanwhile{where}", str(link))
     sync_directory(link.parent)
     aside.unlink()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
-from releaser.releases.proposal import BRANCH, read_proposal
+from releaser.releases.proposal import read_proposal
 from releaser.releases.store import DOOMED, store_of
 from releaser.system.words import duration, first_few
 
@@ -184,7 +184,7 @@ def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple
 
 def _proposed(store: ReleaseStore) -> dict[str, str]:
     known = read_proposal(store.state_dir)
-    return {} if known.done or known.declined or not known.release else {known.release: f"proposed on {BRANCH}"}
+    return {} if known.done or known.declined or not known.release else {known.release: f"proposed on {known.branch}"}
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:

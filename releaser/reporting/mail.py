@@ -126,7 +126,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "where": one_line(f"{report.project or report.path} on {report.host}"),
         "subject": subject(report),
         "headline": one_line(told.headline, limit=1000),
-        "live": one_line(" ".join(filter(None, (_live(report), outage_sentence(report))))),
+        "live": one_line(" ".join(filter(None, (_live(report), outage_sentence(report), _not_restarted(report))))),
         "recovered": _passage(report.recovered),
         "noted": _passage(report.noted),
         "solved": [SOLVED[one] for one in report.solved],
@@ -209,6 +209,14 @@ def _live(report: RunReport) -> str:
     if report.command == "rollback" and release and previous:
         return f"The site was switched to {release} and back to {previous}, which is live again.{also}"
     return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{also}"
+
+
+def _not_restarted(report: RunReport) -> str:
+    """Say that nothing was told to load what is live now; empty if something was, or nothing had to be."""
+    why = [one.detail for one in report.steps if one.step == "restart" and one.status == "skipped"]
+    if not why or not report.live_changed or report.outage_seconds is not None:
+        return ""
+    return f"Nothing was restarted ({why[-1]}): what runs already stays on the earlier release."
 
 
 def _way_back(report: RunReport) -> str:

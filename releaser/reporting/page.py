@@ -84,6 +84,9 @@ class Bar:
 def page_of(found: Overview) -> str:
     """Return the page as HTML. It fetches nothing, runs nothing, and obeys the reader's choice of light and dark."""
     state, alarms = judge(found.status, found.at)
+    if found.unanswered:
+        state = max(state, Service.WARNING)
+        alarms.append((STATES[Service.WARNING][1], "the last look for known vulnerabilities got no answer"))
     runs = [run for run in found.runs if run.result in _RESULTS]
     return render(
         "page.html.j2",

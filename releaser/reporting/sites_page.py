@@ -53,7 +53,10 @@ def page_of_sites(answers: Iterable[SiteAnswer], at: datetime) -> str:
     """Return the page as HTML; each answer is that of `status`, and may be anything."""
     rows = sorted((_row(one, at) for one in answers), key=lambda row: -row.state)
     counts = Counter(row.state for row in rows)
-    shown = [(counts[state], STATES[state][1], STATES[state][0]) for state in sorted(counts, reverse=True)]
+    words = {
+        state: word if counts[state] == 1 else word.replace("needs", "need") for state, (word, _) in STATES.items()
+    }
+    shown = [(counts[state], STATES[state][1], words[state]) for state in sorted(counts, reverse=True)]
     return render("sites.html.j2", rows=rows, counts=shown, at=at, host=this_host())
 
 

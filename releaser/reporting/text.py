@@ -81,6 +81,9 @@ def report_text(report: RunReport) -> list[str]:
     ]
 
 
+_LEAVE_LIVE = ("accept", "hold", "pin", "prune", "unhold", "unpin")  # commands that have nothing to do with it
+
+
 def closing_lines(report: RunReport) -> list[str]:
     """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
     told = summarize(report)
@@ -97,7 +100,7 @@ def closing_lines(report: RunReport) -> list[str]:
         if answer.body and answer.body != report.output:
             lines += [f"  {line}" for line in truncate(answer.body, head_lines=5, tail_lines=5).splitlines()]
     lines += filter(None, (outage_sentence(report), report.recovered, report.noted))
-    if report.exit_code:
+    if report.exit_code and (report.command not in _LEAVE_LIVE or report.live_differs or report.recovered):
         lines.append(live_line(report))
     if report.mail:
         lines.append(f"mail: {report.mail}")

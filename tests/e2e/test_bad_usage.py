@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,7 @@ def test_wrong_usage(site: SampleSite) -> None:
         finished = call(site, *words)
         assert (finished.returncode, finished.stdout) == (2, ""), str(finished)
         assert shown in finished.stderr
+        assert re.match(r"releaser: [^\n]+\n  what to do: [^\n]+\n\Z", finished.stderr)
         assert "s3cret" not in finished.stderr
         seem_no_bug(finished)
     assert not site.state_dir.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from releaser.releases.proposal import BRANCH
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
+from tests.support.commands import console_script, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,3 +222,25 @@ def test_a_kill_leaves_live_alone_and_the_next_update_proposes(reviewed: Reviewe
 def test_it_needs_git_to_push(reviewed: Reviewed) -> None:
     report = reviewed.site.json("update", check=3, env={"RELEASER_GIT_PUSH": "false"})
     assert any("`publish`" in one and "`git_push`" in one for one in report["problems"])
+
+
+def test_projects_of_one_repository_have_a_branch_each(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    names = [file.name for file in site.path.iterdir() if file.is_file() and file.name != ".git"]
+    site.push_from_elsewhere({f"the blog/{name}": (site.path / name).read_text("utf-8") for name in names})
+    other = site.outer.parent / "other"
+    site.git("clone", "--quiet", str(site.remote), str(other))
+    (other / ".git" / "info" / "exclude").write_text("/.env\n/index\n.venv\n/.releaser/\n", encoding="utf-8")
+    (other / "index").symlink_to(site.outer / "index")
+    shutil.copy(site.outer / ".env", other / ".env")
+
+    def update_blog() -> Any:
+        words = [console_script(), "update", "--json", "--project", other / "the blog"]
+        return json.loads(run(words, cwd=other, env=site.environment(), check=0).stdout)
+
+    assert update_blog()["result"] == "activated"
+    site.publish("alpha", "1.1.0")
+    assert update_blog()["proposed"] == f"{PLACE}-the-blog"
+    assert site.json("update")["proposed"] == PLACE  # and live is the code of the blog
+    assert site.json("update")["problems"] == []
+    assert reviewed.git(f"diff --name-only origin/main {PLACE}-the-blog").strip() == "the blog/uv.lock"

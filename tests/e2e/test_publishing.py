@@ -6,8 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import changed_files, make_hook, silent, step, steps
+from tests.e2e.scenes import changed_files, from_server, make_hook, silent, step, steps
 from tests.support.commands import run
+from tests.support.simple_index import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,13 +130,20 @@ def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: Si
 def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory, tmp_path: Path) -> None:
     """Without hashes, it is one that pip takes for constraints."""
     settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
-    site = make_site.adopted(settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
+    site = make_site(venv=True, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
+    with serving(site.index.path) as index:  # as the lock has no hashes of files in a directory
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        silent(site.releaser("update"))
     assert step(report, "commit")["status"] == "ok"
     assert changed_files(site) == {"uv.lock"}
     assert site.remote_head() == site.head()
-    silent(site.releaser("update"))
+    assert 'hash = "sha256:' in (site.path / "uv.lock").read_text(encoding="utf-8")
     export, target = site.path / "requirements.txt", tmp_path / "target"
     assert "alpha==1.1.0" in export.read_text(encoding="utf-8")
     assert "--hash" not in export.read_text(encoding="utf-8")

@@ -263,6 +263,35 @@ def test_a_symlink_that_somebody_changes_meanwhile_stays(
     assert not [*tmp_path.glob(".*.new")]
 
 
+@pytest.mark.parametrize("is_directory", [True, False])
+def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_moved_back(
+    make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch, is_directory: bool
+) -> None:
+    import releaser.pipelines.uninstall as module
+    from releaser.pipelines.session import Request
+
+    site = make_site.adopted()
+    exchange, calls = links.exchange, []
+
+    def only_once(first: Path, second: Path) -> bool:
+        calls.append(first)
+        return len(calls) == 1 and exchange(first, second)
+
+    def at_work(link: Path, place: Path, text: str) -> None:
+        link.unlink()
+        link.mkdir() if is_directory else link.symlink_to("theirs")
+        links.leave_directory(link, place, text)
+
+    monkeypatch.setattr(links, "exchange", only_once)
+    monkeypatch.setattr(module, "leave_directory", at_work)
+    report = module.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
+    theirs = site.state_dir / module.LIVE_COPY
+    assert report.exit_code != 0
+    assert any(f"what they put there is now {theirs}" in str(one) for one in report.problems)
+    assert len(calls) == 2
+    assert theirs.is_dir() if is_directory else os.readlink(theirs) == "theirs"
+
+
 def test_a_timer_that_cannot_be_removed_leaves_all_as_it_was(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     programs = crontab_of(site, "# mine\n").parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from dataclasses import replace
@@ -401,6 +402,7 @@ MANY_HELD = tuple(Withheld(name=f"p{number}", version="2.0", reason="rolled back
 FACTS = ("web1", "mysite", "/srv/mysite", "20260102-030405", "2026-01-02 03:04:05+00:00", "1 min 15 s")
 NOT_SO = ("Package", "Problems", "Steps", "Output", "ommits", "Held back", "Log file", "What to do", "None")
 WAY_BACK = "releaser rollback"
+NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
 
 
 @pytest.mark.parametrize(
@@ -408,6 +410,13 @@ WAY_BACK = "releaser rollback"
     [
         (QUIET, ["Nothing to update."], NOT_SO),
         (UPDATED, FACTS, ["that are not live", "Release (not live)"]),
+        (
+            replace(UPDATED, steps=(NO_RESTART,)),
+            ["Nothing was restarted (switched off): what runs already stays on the earlier release."],
+            [],
+        ),
+        (replace(UPDATED, steps=(NO_RESTART,), outage_seconds=1.0), [], ["Nothing was restarted"]),
+        (replace(UPDATED, steps=(NO_RESTART,), live_changed=False), [], ["Nothing was restarted"]),
         (replace(UPDATED, previous=None), ["The live release changed to r2."], [WAY_BACK]),
         (
             replace(UPDATED, path="/srv/my site's"),
@@ -580,9 +589,11 @@ def test_nothing_is_wider_than_a_phone() -> None:
             browser.show(html_of(report).replace("<details", "<details open"), width=375)
             assert browser.evaluate("document.documentElement.scrollWidth") == 375
             assert browser.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollWidth))") <= 375
-        for found in (NOTHING, FULL):
-            browser.show(page_of(found), width=375)
-            assert browser.evaluate("document.documentElement.scrollWidth") == 375
+        for found, width, dark in itertools.product((NOTHING, FULL), (375, 1200), (False, True)):
+            browser.show(page_of(found), width=width, dark=dark)
+            assert browser.evaluate("document.documentElement.scrollWidth") == width
+            colour = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert colour == "rgb({}, {}, {})".format(*bytes.fromhex((NIGHT if dark else DAY)["page"][1:]))
         browser.show(page_of(FULL).replace("</td></tr>", "</td><td></td></tr>"), width=375)
         assert browser.evaluate(HANGING_DOTS) == [0]
         browser.show(html_of(UPDATED), width=375, dark=True)

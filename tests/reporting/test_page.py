@@ -69,6 +69,8 @@ FULL = replace(
     uploaded=(NOW - timedelta(days=400), NOW - timedelta(days=2)),
 )
 
+WELL = replace(FULL, status=replace(FULL.status, vulnerable=None, last_deployment=None), vulnerabilities=())
+
 
 @pytest.mark.parametrize("found", [NOTHING, FULL], ids=["nothing", "full"])
 def test_the_page_needs_nothing_else_and_runs_nothing(found: Overview) -> None:
@@ -90,7 +92,10 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
     assert 'badge-red">broken</span>' in empty
     for said in ("no release is live", "It is not known what is newer: it was not asked.", "There has been none."):
         assert said in empty
-    assert "The last run that asked got no answer: a proxy." in page_of(replace(NOTHING, unanswered="a proxy"))
+    asked = page_of(replace(WELL, unanswered="a proxy"))
+    assert "The last run that asked got no answer: a proxy." in asked
+    assert 'badge-amber">needs a look</span>' in asked
+    assert 'badge-green">well</span>' in page_of(WELL)
     assert "th, .entry { white-space: nowrap }" in page
     assert re.search(r'<span class="entry"><span class="key [\w-]+"></span> failed</span>', page)
 
