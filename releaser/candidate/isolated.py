@@ -134,7 +134,7 @@ def sandbox_of(
         return
     tree, project = site.git.layout.top, site.project
     hides_passwords = what == "tests" or not GIT_BY_HTTP.search(read_file(project.lock))  # else builds fetch with these
-    hidden = hidden_from(site, isolation, needs_keys=needs_keys, passwords=hides_passwords, fetches=what != "tests")
+    hidden = hidden_from(site, isolation, needs_keys=needs_keys, passwords=hides_passwords)
     bounds = Bounds(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
         hidden=hidden,
@@ -156,11 +156,11 @@ def sandbox_of(
             raise ToolError(flaws[0], returncode=1)
 
 
-def hidden_from(site: Site, by: Isolation, *, needs_keys: bool, passwords: bool, fetches: bool) -> tuple[Path, ...]:
-    """Return what is not read in isolation; what `fetches` packages keeps the passwords of their indexes."""
+def hidden_from(site: Site, by: Isolation, *, needs_keys: bool, passwords: bool) -> tuple[Path, ...]:
+    """Return what is not read in isolation."""
     environ, named = site.runner.environ, site.settings.smtp_password_file
     found = by.unfit_for_ssh if needs_keys else secrets_of_user(environ)
-    found += passwords_of_user(environ, fetches=fetches) if passwords else ()
+    found += passwords_of_user(environ) if passwords else ()
     found += (site.project.checkout / Path(named).expanduser(),) if named else ()
     return (site.project.outbox, site.project.logs, *found)
 

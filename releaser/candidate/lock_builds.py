@@ -45,7 +45,7 @@ def lock_sandbox(site: Site, tree: Path) -> Iterator[Sandbox]:
     passwords, keys = not GIT_BY_HTTP.search(wanted), fetches_by_ssh(wanted)
     bounds = Bounds(
         writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
-        hidden=hidden_from(site, isolation, needs_keys=keys, passwords=passwords, fetches=True),
+        hidden=hidden_from(site, isolation, needs_keys=keys, passwords=passwords),
         kept=(site.project.outer, site.project.state_dir, tree.parent),
         needed=(Path(sys.prefix), site.uv.executable),
     )

@@ -60,9 +60,9 @@ def kind_of(name: str, value: str) -> Kind | None:
 
 
 def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = ()) -> dict[str, str]:
-    """Return what uv gets for the project in `tree`: it alone gets the passwords of indexes.
+    """Return what uv gets for the project in `tree`, with the passwords of indexes, which it hands on to builds.
 
-    It hands its environment on to the build of a source release (uv 0.13.8, measured).
+    See `for_uv_alone`.
     """
     if "UV_KEYRING_PROVIDER" in environ or any(
         _NEEDS_HELP.search(read_if_there(tree / name) or b"") for name in _OF_UV

@@ -50,8 +50,8 @@ class Sandbox:
 
     prefix: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
-    #: Whether uv has a cache of its own in it.
-    own_cache: bool = True
+    #: Where the private temporary directory of what is isolated is for others, where there is one.
+    outside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,11 @@ class Isolation:
                 shared = [] if any(_is_shared(path, _MEMORY) for path in kept) else [_MEMORY]
                 paths = [*writable, private, *shared]
                 words = [str(len(paths)), *paths, str(len(hidden)), *hidden]
-                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", private),))
+                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", private),), outside=private)
             else:
                 binds = [path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)]
                 words = _bubblewrap(private, sorted(binds), hidden, writable)
-                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),))
+                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),), outside=private)
 
 
 def without_symlinks() -> Sandbox | None:
@@ -103,7 +103,7 @@ def without_symlinks() -> Sandbox | None:
     if landlock.abi() < landlock.SINCE_REFER:
         return None
     words = (sys.executable, "-I", "-S", landlock.__file__, landlock.WITHOUT_SYMLINKS)
-    return Sandbox(prefix=words, own_cache=False)
+    return Sandbox(prefix=words)
 
 
 def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
@@ -190,13 +190,12 @@ def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
     return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), Path(f"/run/user/{os.geteuid()}"))
 
 
-def passwords_of_user(environ: Mapping[str, str], *, fetches: bool) -> tuple[Path, ...]:
-    """Return where passwords of git are, and, for what does not fetch packages, those of uv and others."""
-    git = _in_homes(environ, ".git-credentials", ".config/git/credentials")
-    if fetches:
-        return git
+def passwords_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where passwords of git and of uv are."""
+    names = (".git-credentials", ".config/git/credentials", ".netrc", ".local/share/uv/credentials")
     given = environ.get("UV_CREDENTIALS_DIR") or Path(environ.get("XDG_DATA_HOME", ""), "uv/credentials")
-    return (*git, *_in_homes(environ, ".netrc", ".local/share/uv/credentials"), Path("/", given))
+    named = environ.get("NETRC")
+    return (*_in_homes(environ, *names), Path("/", given), *([Path(named)] if named else []))
 
 
 def _in_homes(environ: Mapping[str, str], *names: str) -> tuple[Path, ...]:

@@ -16,13 +16,14 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
 from releaser.system.inside import neutral
+from releaser.system.temporary import file_of
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Runner:
                         (*prefix, *words),
                         cwd=cwd,
                         env=marked,
-                        stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
+                        stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
                         umask=umask,
@@ -212,14 +213,6 @@ class Runner:
         except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
-
-
-def _file_of(content: bytes) -> IO[bytes]:
-    """Return a file to read from: unlike a pipe, it needs nobody who writes while the program runs."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.write(content)
-    file.seek(0)
-    return file
 
 
 def write_out(directory: Path) -> None:

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from releaser.system.files import remove_tree
 
@@ -43,6 +43,22 @@ def temporary_directory(remove: Callable[[Path], object] = _remove) -> Iterator[
         with contextlib.suppress(OSError):  # a file system that cannot: then nobody can lock it, and it is not swept
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield place
+
+
+def file_of(content: bytes) -> IO[bytes]:
+    """Return what to read from: a pipe, which can be read once, unless somebody had to write while it is read."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        if os.write(write, content) == len(content):
+            return open(read, "rb")
+    finally:
+        os.close(write)
+    os.close(read)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def sweep_temporary() -> list[str]:

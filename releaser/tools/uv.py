@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
+from releaser.tools.uv_credentials import for_uv_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,12 +261,13 @@ class Uv:
             outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
         env |= variables or {}
-        if sandbox is not None and sandbox.prefix and sandbox.own_cache:  # no build may write what others install from
+        if sandbox is not None and sandbox.outside:  # no build may write what others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit, prefix = self.timeout if timeout is None else timeout, sandbox.prefix if sandbox is not None else ()
         try:
-            return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix)
+            with for_uv_alone(env, cwd, sandbox) as (env, asked):
+                return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix, input=asked)
         except ToolError as error:
             if not _is_about_cache(error.output, env):
                 raise

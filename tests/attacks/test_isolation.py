@@ -177,7 +177,7 @@ class Scene:
         if builds:  # by which the project's own source could be changed
             places["staging"] = site.path.with_name(f".{site.path.name}.releaser-staging")
         self.manifest = site.link.resolve().parent / "manifest.json"
-        passwords = {name: str(path) for name, path in self.passwords.items() if not (builds and name == "netrc")}
+        passwords = {name: str(path) for name, path in self.passwords.items()}
         known: dict[str, Any] = {
             "write": {name: str(place) for name, place in places.items()},
             "read": {"key": str(self.keys / "id"), "mail": str(mail), **passwords},

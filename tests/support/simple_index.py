@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email
 import hashlib
@@ -52,6 +53,8 @@ class SimpleIndex:
         self.asked: list[str] = []
         self.algorithms = ["sha256"]
         self.provenance: dict[str, Any] = {}
+        #: Who may ask, as `user:password`; empty is everybody.
+        self.login = ""
         self._mood: Mood = "is well"
         self._stopped = threading.Event()
         with socket.create_server(("127.0.0.1", 0)) as finder:
@@ -73,6 +76,10 @@ class SimpleIndex:
                 self._stopped.set()
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        login = base64.b64encode(self.login.encode()).decode()
+        if login and request.headers.get("Authorization") != f"Basic {login}":
+            reply(request, 401, b"no", {"WWW-Authenticate": "Basic"})
+            return
         kind, _, name = request.path.strip("/").partition("/")
         page = kind == "simple"
         if kind == "provenance":

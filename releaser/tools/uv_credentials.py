@@ -1,0 +1,109 @@
+"""Passwords of package indexes for uv alone: it hands its environment on to the build of a source release.
+
+So uv gets them in its configuration, which is a pipe: it reads that once, before it starts anything (0.12 and 0.13,
+measured), and nothing is left in it for what it builds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import netrc
+import os
+import re
+import tomllib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from releaser.system.environment import all_settings_of_uv, without
+from releaser.system.files import read_if_there
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.system.isolation import Sandbox
+
+    Login = tuple[str, str]
+
+_OF_INDEX = re.compile(r"UV_INDEX_(\w+)_PASSWORD")
+_SITE = re.compile(r"https?://[^/?#\s\"'<>@]+")
+
+
+@contextlib.contextmanager
+def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) -> Iterator[tuple[dict[str, str], bytes]]:
+    """Yield the environment of uv without passwords of indexes, and what it is to find on its standard input.
+
+    In isolation, which hides files with passwords from what is built, those in them come the same way.
+    """
+    logins = _of_variables(env, tree)
+    kept = without(env, "index")
+    outside = sandbox.outside if sandbox is not None else ""
+    if outside:
+        logins = {**_of_files(env, tree), **logins}
+        kept |= {"NETRC": os.devnull, "UV_CREDENTIALS_DIR": os.path.join(kept["TMPDIR"], "uv-credentials")}
+    if not logins:
+        yield kept, b""
+        return
+    own = Path(env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config"))
+    with TemporaryDirectory(prefix="uv-config-", dir=outside or None) as place:
+        Path(place, "uv").mkdir()
+        Path(place, "uv", "uv.toml").symlink_to("/proc/self/fd/0")
+        for name in os.listdir(own) if own.is_dir() else ():
+            if name != "uv":  # git and build tools have theirs there
+                Path(place, name).symlink_to(own / name)
+        inside = os.path.join(kept["TMPDIR"], os.path.basename(place)) if outside else place
+        yield kept | {"XDG_CONFIG_HOME": inside}, _configuration(own / "uv" / "uv.toml", logins)
+
+
+def _configuration(own: Path, logins: Mapping[str, Login]) -> bytes:
+    """Return the user's configuration of uv with the logins, as indexes from which nothing comes.
+
+    uv uses the login of an index for whatever comes from the same server.
+    """
+    text = (read_if_there(own) or b"").decode()
+    for number, (url, (user, password)) in enumerate(sorted(logins.items())):
+        with_login = url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
+        text += f'\n[[index]]\nname = "releaser-{number}"\nexplicit = true\nurl = {json.dumps(with_login)}\n'
+    return text.encode()
+
+
+def _of_variables(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
+    """Return the logins in variables, by the URLs of the indexes that are named so in uv's settings."""
+    passwords = {found.group(1): value for name, value in env.items() if (found := _OF_INDEX.fullmatch(name))}
+    if not passwords:
+        return {}
+    urls: dict[str, str] = {}
+    for settings in reversed(all_settings_of_uv(tree, env)):  # the first counts
+        for index in settings.get("index", ()):
+            urls[re.sub(r"[^A-Z0-9]", "_", str(index.get("name", "")).upper())] = str(index.get("url", ""))
+    return {
+        re.sub("//[^/@]*@", "//", urls[name]): (env.get(f"UV_INDEX_{name}_USERNAME", ""), password)
+        for name, password in passwords.items()
+        if "://" in urls.get(name, "")
+    }
+
+
+def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
+    """Return the logins that uv would find in a netrc file, or in its own store, by the URLs that they are for."""
+    found: dict[str, Login] = {}
+    home = env.get("HOME", "/")
+    with contextlib.suppress(OSError, UnicodeError, netrc.NetrcParseError):
+        known = netrc.netrc(env.get("NETRC") or os.path.join(home, ".netrc"))
+        texts = (read_if_there(tree / name) or b"" for name in ("uv.lock", "uv.toml", "pyproject.toml"))
+        sites = {url for text in texts for url in _SITE.findall(text.decode(errors="replace"))}
+        for url in sites | {f"https://{host}" for host in known.hosts}:
+            with contextlib.suppress(ValueError):
+                if (login := known.hosts.get(urlsplit(url).hostname or "")) and login[2]:
+                    found[url] = (login[0], login[2])
+    store = env.get("UV_CREDENTIALS_DIR") or os.path.join(
+        env.get("XDG_DATA_HOME") or os.path.join(home, ".local/share"), "uv/credentials"
+    )
+    with contextlib.suppress(ValueError, AttributeError):
+        content = tomllib.loads((read_if_there(Path(store, "credentials.toml")) or b"").decode())
+        entries: list[dict[str, Any]] = content.get("credential", [])
+        for one in entries:
+            if one.get("password"):
+                found[one["service"]] = (one.get("username") or "", one["password"])
+    return found

@@ -1,0 +1,124 @@
+"""The passwords of package indexes are for uv: what it builds finds none, wherever they are kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject
+from tests.support.simple_index import SimpleIndex, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+PASSWORD = "let/me in"
+_OF_BACKEND = '[build-system]\nrequires = ["helper"]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+#: It looks for the password where it can be, and needs a package of the same index.
+_BACKEND = """
+import glob, json, os, urllib.parse
+from zipfile import ZipFile
+import helper
+
+def look():
+    env = os.environ
+    places = [*glob.glob("/proc/[0-9]*/environ"), *glob.glob("/proc/[0-9]*/fd/*")]
+    home, config = env["HOME"], env.get("XDG_CONFIG_HOME", "/nowhere")
+    places += [f"{{home}}/.netrc", f"{{home}}/.local/share/uv/credentials/credentials.toml", f"{{config}}/uv/uv.toml"]
+    found = []
+    for place in places:
+        try:
+            number = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+            text = os.read(number, 1000000).decode(errors="replace")
+        except OSError:
+            continue
+        if {password!r} in urllib.parse.unquote(text):
+            found.append(place)
+    tool = os.path.lexists(f"{{config}}/tool") or "XDG_CONFIG_HOME" not in env
+    with open({place!r}, "a") as file:
+        file.write(json.dumps([found, tool]) + "\\n")
+
+def build_wheel(directory, settings=None, metadata=None):
+    look()
+    info = "alpha-{version}.dist-info"
+    with ZipFile(os.path.join(directory, "alpha-{version}-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("alpha/__init__.py", "__version__ = '{version}'")
+        wheel.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: alpha\\nVersion: {version}\\n")
+        wheel.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{{info}}/RECORD", "")
+    return "alpha-{version}-py3-none-any.whl"
+"""
+
+
+class Scene:
+    """A site that takes a source release from an index with a password; uv can find the password in some place."""
+
+    def __init__(self, site: SampleSite, index: SimpleIndex, mark: Path) -> None:
+        self.site, self.index, self.mark = site, index, mark
+
+    def offer(self, version: str) -> None:
+        backend = _BACKEND.format(place=str(self.mark), version=version, password=PASSWORD)
+        with tarfile.open(self.site.index.path / f"alpha-{version}.tar.gz", "w:gz") as archive:
+            for name, text in {"pyproject.toml": _OF_BACKEND, "backend.py": backend}.items():
+                member = tarfile.TarInfo(f"alpha-{version}/{name}")
+                member.size = len(text.encode())
+                archive.addfile(member, io.BytesIO(text.encode()))
+
+    def keep(self, place: str) -> dict[str, str]:
+        """Keep the password in a place, and return the variables that are needed for it."""
+        home = Path(self.site.env["HOME"])
+        if place == "variable":
+            return {"UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": PASSWORD, "UV_GITHUB_TOKEN": PASSWORD}
+        if place == "netrc":
+            (home / ".netrc").write_text(f'machine 127.0.0.1 login me password "{PASSWORD}"\n', encoding="utf-8")
+            (home / ".netrc").chmod(0o600)
+        else:
+            self.site.uv("auth", "login", self.index.url, "--username", "me", "--password", PASSWORD)
+        return {}
+
+    def isolated(self, kind: str) -> dict[str, str | None]:
+        """Let what is built write nothing but what it has found."""
+        return {"RELEASER_ISOLATE": kind, "RELEASER_TEST_WRITABLE": str(self.mark.parent), "SAMPLE_SITE_RUNS": None}
+
+    def looked(self) -> list[tuple[list[str], bool]]:
+        return [tuple(json.loads(line)) for line in self.mark.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
+    site = make_site(venv=True, packages={"beta": "1.0"}, dependencies=["beta"])
+    Path(site.env["HOME"], ".config", "tool").mkdir(parents=True)
+    with serving(site.index.path) as index:
+        (tmp_path / "notes").mkdir()
+        scene = Scene(site, index, tmp_path / "notes" / "mark")
+        site.publish("helper", "1.0")
+        scene.offer("1.0")
+        settings = f'[[tool.uv.index]]\nname = "my-own"\nurl = "{index.url}"\ndefault = true'
+        text = edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', settings)
+        site.edit("pyproject.toml", text.replace('"beta"', '"beta", "alpha"'))
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.uv("sync", "--quiet", "--group", "local")
+        site.releaser("init", check=0)
+        scene.mark.unlink()
+        yield scene
+
+
+@pytest.mark.parametrize("isolate", ["landlock", "bwrap"])
+@pytest.mark.parametrize("place", ["variable", "netrc", "store"])
+def test_a_build_does_not_find_the_password_of_its_index(scene: Scene, place: str, isolate: str) -> None:
+    site = scene.site
+    scene.offer("1.1")
+    more = scene.keep(place)
+    scene.index.login = f"me:{PASSWORD}"
+    site.releaser("update", check=0, env={**more, **scene.isolated(isolate)})
+    assert site.live_version("alpha") == "1.1"
+    assert scene.looked()
+    assert all(not found and tool for found, tool in scene.looked()), scene.looked()
