@@ -177,6 +177,8 @@ def schedule(
 @click.option("--refresh", metavar="INTERVAL", help="How often releaser, if it is there, looks for updates.")
 @click.option("--limit", metavar="TIME", help="How long a start may wait for that. Default: 5s.")
 @click.option("--test", metavar="COMMAND", help="What an update must pass. Default: the first package is there.")
+@click.option("--min-age", metavar="TIME", help="How old what the first start takes must be, by uv. Default: 3d.")
+@click.option("--build", is_flag=True, help="Let the first start build packages, too, which runs their code.")
 @click.option("--force", is_flag=True, help="Overwrite a file that somebody has edited.")
 def bootstrap(
     ctx: CommandContext,
@@ -184,6 +186,7 @@ def bootstrap(
     requirements: tuple[str, ...],
     find_links: tuple[str, ...],
     force: bool,
+    build: bool,
     **given: str | None,
 ) -> None:
     """Write a file that makes the environment of an application at its first start, and starts the application."""
@@ -191,8 +194,8 @@ def bootstrap(
     from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
 
     wanted = {name: value for name, value in given.items() if value is not None}
-    starter = Starter(name=path.stem, requirements=requirements or (path.stem,), find_links=find_links, **wanted)
-    text = starter.text()
+    packages = requirements or (path.stem,)
+    text = Starter(name=path.stem, requirements=packages, find_links=find_links, build=build, **wanted).text()
     refuse_edited(path, force=force)
     if ctx.dry_run:
         ctx.output.answer(Plan(would=(f"write {path}",)), lambda _: text.splitlines())

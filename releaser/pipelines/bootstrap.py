@@ -40,10 +40,13 @@ class Starter:
     refresh: str = "daily"
     limit: str = "5s"
     test: str = ""
+    min_age: str = "3d"
+    build: bool = False
 
     def text(self) -> str:
         """Return the file. Raises UsageError."""
-        first, *_ = [_checked("--requirement", one, Requirement).name for one in self.requirements]
+        wanted = [_checked("--requirement", one, Requirement) for one in self.requirements]
+        first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
             message = f"{self.name!r} is no name for an application and its directory"
             raise UsageError(message, advice="Name the file by letters and digits, such as shop.py.")
@@ -69,6 +72,9 @@ class Starter:
             "REFRESH": self.refresh,
             "WAIT": self.limit,
             "TEST": [*_checked("--test", self.test or _IS_THERE.format(first), values.command)],
+            "MIN_AGE": _checked("--min-age", self.min_age, values.duration) / 86400,
+            # What is named by its URL or path may be what has to be built.
+            "BUILD": self.build or any(one.url and not one.url.endswith(".whl") for one in wanted),
         }
         body = ""
         for line in (

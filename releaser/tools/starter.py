@@ -33,6 +33,8 @@ STATE = ""
 REFRESH = "daily"
 WAIT = "5s"
 TEST = ["python", "-c", "pass"]
+MIN_AGE = 3.0  # days that a version must have been there, for the first start: where the index tells that, and by uv
+BUILD = False  # whether the first start may run code of packages, to build them
 FIRST_LIMIT = 900.0  # seconds, for the first start to make the environment
 ADOPTION_LIMIT = 30.0  # seconds, for releaser to take it over
 RELEASER_LIMIT = 5.0  # seconds, for releaser to show that it can start programs
@@ -93,7 +95,6 @@ def project() -> str:
 
 def become(venv: str, arguments: List[str]) -> NoReturn:
     """Replace this process by the application: by way of releaser, which looks for updates, where it is installed."""
-    programs = os.path.join(venv, "bin")
     words = [*(["python"] if COMMAND[0] == "-m" else []), *COMMAND, *arguments]
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
     env.update({_GUARD: str(os.getpid())})
@@ -103,8 +104,8 @@ def become(venv: str, arguments: List[str]) -> NoReturn:
         with contextlib.suppress(OSError):
             os.execve(releaser, [releaser, "exec", *where, "--", *words], env)
     path = [one for one in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(one)]
-    env.update({"VIRTUAL_ENV": venv, "PATH": os.pathsep.join([programs, *path])})
-    program = os.path.join(programs, words[0])
+    env.update({"VIRTUAL_ENV": venv, "PATH": os.pathsep.join([f"{venv}/bin", *path])})
+    program = os.path.join(venv, "bin", words[0])
     if not os.path.exists(program):
         sys.exit(f"{NAME}: {program} does not exist; correct COMMAND in {os.path.abspath(__file__)}.")
     os.execve(program, [program, *words[1:]], env)
@@ -180,8 +181,7 @@ def _make_first(deadline: float) -> None:
             _delete_own(os.path.join(top, name))  # of a start that was killed
     place = tempfile.mkdtemp(prefix="first-", dir=top)
     try:
-        with open(os.path.join(place, _MADE), "w", encoding="utf-8"):
-            pass
+        os.mknod(os.path.join(place, _MADE), 0o600)
         for name in ("pyproject.toml", "uv.lock"):  # of an environment that does not work any more
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(project(), name), os.path.join(place, name))
@@ -220,7 +220,7 @@ def _delete_own(directory: str) -> None:
 
 def _pyproject() -> str:
     """Describe the environment as a project that uv locks, and that releaser can look after."""
-    lines = [
+    return "\n".join([
         "[project]",
         f"name = {json.dumps(re.sub('[^A-Za-z0-9]+', '-', NAME).strip('-') + '-environment')}",
         'version = "0"',
@@ -231,27 +231,32 @@ def _pyproject() -> str:
         f"find-links = {json.dumps([os.path.normpath(_from_here(one)) for one in FIND_LINKS])}",
         *(["no-index = true"] if INDEX == "none" else [f"index-url = {json.dumps(INDEX)}"] if INDEX else []),
         "[tool.releaser]",
-        f"test_command = {json.dumps(TEST)}",
-    ]
-    return "\n".join(lines) + "\n"
+        f"test_command = {json.dumps(TEST)}", ""
+    ])  # fmt: skip
 
 
 def _install_by_uv(uv: str, place: str, deadline: float) -> None:
     env = {"UV_PROJECT_ENVIRONMENT": os.path.join(place, "venv"), "UV_LINK_MODE": "copy"}
     words = ["--no-progress", "--color", "never", "--project", place, "--python", sys.executable]
+    words += [] if BUILD else ["--no-build"]
     if not os.path.exists(os.path.join(place, "uv.lock")):
-        _run([uv, "lock", *words], place, deadline, env)
+        limit = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - MIN_AGE * 86400))
+        try:
+            _run([uv, "lock", *words, "--exclude-newer", limit], place, deadline, env)
+        except _FailedError as error:
+            if "upload date" not in str(error):  # which the index does not tell
+                rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
+                raise _FailedError(f"{error}\n{rules} say what it may take.") from None
+        _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit, and keeps the versions
     _run([uv, "sync", "--frozen", *words], place, deadline, env)
 
 
 def _install_by_pip(place: str, deadline: float) -> None:
-    venv = os.path.join(place, "venv")
-    _run([sys.executable, "-m", "venv", venv], place, deadline, {})
-    words = ["--no-input", "--disable-pip-version-check", "--quiet"]
+    _run([sys.executable, "-m", "venv", os.path.join(place, "venv")], place, deadline, {})
+    words = ["--no-input", "--disable-pip-version-check", "--quiet", *([] if BUILD else ["--only-binary=:all:"])]
     words += ["--no-index"] if INDEX == "none" else ["--index-url", INDEX] if INDEX else []
-    for one in FIND_LINKS:
-        words += ["--find-links", os.path.normpath(_from_here(one))]
-    _run([os.path.join(venv, "bin", "python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
+    words += [f"--find-links={os.path.normpath(_from_here(one))}" for one in FIND_LINKS]
+    _run([os.path.join(place, "venv/bin/python"), "-m", "pip", "install", *words, *REQUIREMENTS], place, deadline, {})
 
 
 def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from releaser.errors import UsageError
 from releaser.pipelines.bootstrap import Starter, is_unchanged, refuse_edited, write_starter
 from tests.support.commands import console_script, uv_executable
 from tests.support.guards import require
+from tests.support.simple_index import serving
+from tests.support.wheels import build_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +54,20 @@ class Shop:
         self.env = {**own, "UV_CACHE_DIR": str(uv_cache), "UV_PYTHON_DOWNLOADS": "never"}
         self.write()
 
-    def write(self, edit: Callable[[str], str] = str, run: str = "", links: str = "") -> None:
-        told = {"find_links": [links or str(self.index)], "index": "none", "state": str(self.state), "run": run}
-        text = Starter(name="shop", requirements=["shop"], **told).text()  # type: ignore[arg-type]
+    def write(
+        self, edit: Callable[[str], str] = str, run: str = "", links: str = "", index: str = "none", build: bool = False
+    ) -> None:
+        places = [] if index != "none" else [links or str(self.index)]
+        starter = Starter(
+            name="shop",
+            requirements=["shop"],
+            find_links=places,
+            index=index,
+            state=str(self.state),
+            run=run,
+            build=build,
+        )
+        text = starter.text()
         write_starter(self.file, edit(text))
 
     def program(self, name: str, script: str) -> None:
@@ -230,7 +245,57 @@ def test_what_uv_says_is_told_at_each_start_without_control_characters_and_secre
     shop.program("uv", r"env | grep s3cret; printf 'no \033]0;title\007such \033[2Jpack\bage\r\n'; exit 1")
     for _ in range(2):
         status, _, said = shop.start()
-        assert (status, said) == (1, f"{MAKING}\nshop: its environment could not be made.\nno such package")
+        assert (status, said.rpartition("\n")[0]) == (
+            1,
+            f"{MAKING}\nshop: its environment could not be made.\nno such package",
+        )
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_first_start_takes_nothing_young_where_the_index_tells_ages(
+    shop: Shop, index: LocalIndex, *, tells: bool
+) -> None:
+    shop.has_uv()
+    index.publish("shop", "2.0", modules={"shop/__init__.py": APP}, scripts=SCRIPTS)
+    with serving(index.path) as server:
+        shop.write(index=server.url)
+        for version, days in (("1.0", 4), ("2.0", 2)) if tells else ():
+            server.uploaded["shop", version] = datetime.now(UTC) - timedelta(days=days)
+        assert shop.start() == (3, "shop venv True", MAKING)
+        lock = (shop.project / "uv.lock").read_text()
+        assert f'version = "{"1.0" if tells else "2.0"}"' in lock
+        assert "exclude-newer" not in lock
+        if tells:
+            shutil.rmtree(shop.state)
+            server.uploaded["shop", "1.0"] = datetime.now(UTC)
+            status, _, stderr = shop.start()
+            assert status == 1
+            assert f"MIN_AGE = 3 (days) and BUILD = False in {shop.file} say what it may take." in stderr
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_the_first_start_builds_nothing_unless_that_is_said(shop: Shop, index: LocalIndex, *, has_uv: bool) -> None:
+    if has_uv:
+        shop.has_uv()
+    mark = shop.bin / "mark"
+    (index.path / "shop-1.0-py3-none-any.whl").unlink()
+    build_sdist(index.path, "shop", "1.0", mark=mark)
+    status, _, stderr = shop.start()
+    assert (status, mark.exists()) == (1, False)
+    if has_uv:
+        assert "building from source is disabled" in stderr
+    shop.write(build=True)
+    shop.start()
+    assert mark.exists()
+
+
+def test_what_is_named_by_its_url_may_have_to_be_built() -> None:
+    for one, builds in (
+        ("shop", False),
+        ("shop @ https://a.b/shop-1-py3-none-any.whl", False),
+        ("s @ git+https://a.b/s", True),
+    ):
+        assert f"\nBUILD = {builds}\n" in Starter(name="shop", requirements=[one]).text()
 
 
 def test_releaser_takes_over_where_it_is_installed_and_updates(shop: Shop, index: LocalIndex) -> None:
@@ -292,6 +357,7 @@ def test_a_starter_that_somebody_has_edited_is_kept(shop: Shop, tmp_path: Path) 
         ("--find-links s3://b", {"find_links": ["s3://b"]}),
         ("--refresh often", {"refresh": "often"}),
         ("--limit long", {"limit": "long"}),
+        ("--min-age old", {"min_age": "old"}),
         ("--run '", {"run": "'"}),
     ],
 )
