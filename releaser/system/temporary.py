@@ -51,7 +51,7 @@ def file_of(content: bytes) -> IO[bytes]:
     os.set_blocking(write, False)
     try:
         if os.write(write, content) == len(content):
-            return open(read, "rb")
+            return os.fdopen(read, "rb")
     finally:
         os.close(write)
     os.close(read)
