@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 # Tests that try a spread of a table, unless they are to try all of it.
 TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py test_proposals.py)
 JOBS ?= 2
+# A worker keeps to its modules for as long as it can, so that what the tests of a module share is made once.
+WORKERS := -n $(JOBS) --dist worksteal
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
@@ -32,28 +34,28 @@ demo-health: ## Show that no answer of an old worker lets a release through that
 	@PYTHON="$(PYTHON)" bash scripts/demo health
 
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
 test-slow: $(READY) ## Run the others: every end-to-end test that is no story, and live servers
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults -m slow $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m slow $(ARGS)
 
 test-all: $(READY) ## Run both
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do
-	$(BIN)/python -m pytest -n $(JOBS) tests/attacks $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) tests/attacks $(ARGS)
 
 coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)
-	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
-	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(TABLES) $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults $(TABLES) $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
-	$(BIN)/python -m pytest -n $(JOBS) tests/faults $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) tests/faults $(ARGS)
 
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
-	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults/test_mutations.py $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults/test_mutations.py $(ARGS)
 
 check: $(READY) lint types imports test ## What must be green before a commit
 
@@ -110,7 +112,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
-	$(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not slow" tests/reporting tests/tools tests/e2e/test_audit.py \
+	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
 dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 RED = {"site_tests.py": 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n'}
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    return make_site.adopted(**options)
-
-
 def diverged(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
     """Make a site whose remote moved during an update, so that its commit of the lock was refused.
 
     Return it with our commit and theirs.
     """
-    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, prepare=_diverge)
+    return site, site.head(), site.remote_head()
+
+
+def _diverge(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
     with meeting() as met, in_background(site, "update", env=met.env) as update:
         with met.kept_waiting():
             theirs = site.push_from_elsewhere({"notes.txt": "news", "run_tests.py": ""})
         assert update.wait(timeout=60) == 7
     assert site.git("show", "--format=", "--name-only", "HEAD") == "uv.lock"
-    return site, site.head(), theirs
+    assert site.remote_head() == theirs
 
 
 def on_top_of(site: SampleSite, commit: str) -> None:
@@ -81,7 +81,7 @@ def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory)
 
 
 def test_a_rollback_whose_commit_gave_way_stays_rolled_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     theirs = site.push_from_elsewhere({"notes.txt": "news"})

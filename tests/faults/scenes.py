@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from typing import TypeVar
 
     from tests.support.templates import Templates
+
+    T = TypeVar("T")
 
 SETTINGS = {"health_check": "python manage.py check"}
 ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}
@@ -140,23 +145,36 @@ SCENES: Mapping[str, Scene] = {
 
 
 class Scenes:
-    """Makes each scene once, and copies it as often as is needed."""
+    """Makes each scene once, and copies it as often as is needed; the workers of pytest-xdist share `directory`."""
 
     def __init__(self, directory: Path, templates: Templates) -> None:
         self._directory = directory
         self._templates = templates
-        self._made: dict[str, SampleSite] = {}
+        self._made: dict[str, Any] = {}
 
     def copy(self, name: str, base: Path) -> SampleSite:
         """Copy the site of a scene below `base`."""
-        if name not in self._made:
-            place = self._directory / str(len(self._made))
-            place.mkdir()
-            self._made[name] = SCENES[name].make(SiteFactory(place, self._templates))
-        return self._made[name].copy(base)
+        return self.once(f"scene {name}", lambda: self._make(name)).copy(base)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` gives to the first worker that asks for it."""
+        if what not in self._made:
+            file = self._directory / what
+            with FileLock(f"{file}.lock"):
+                if not file.exists():
+                    file.write_bytes(pickle.dumps(make()))
+                self._made[what] = pickle.loads(file.read_bytes())  # noqa: S301 - written above
+        made: T = self._made[what]
+        return made
+
+    def _make(self, name: str) -> SampleSite:
+        place = Path(tempfile.mkdtemp(dir=self._directory))
+        return SCENES[name].make(SiteFactory(place, self._templates))
 
 
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Scenes:
+def scenes(uv_cache: Path, templates: Templates) -> Scenes:
     """Give the scenes of this session."""
-    return Scenes(tmp_path_factory.mktemp("scenes"), templates)
+    directory = uv_cache.with_name("scenes")
+    directory.mkdir(exist_ok=True)
+    return Scenes(directory, templates)

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MEMORY = Path("/dev/shm")
+PLACE = "<place>"  # in recorded calls: each stage has its own
 TRIES = 8  # a busy machine begins and ends processes all the time
 FAILED = frozenset({3, 4, 6})
 # Scenes that have most of their calls in common with others: of these, every so manyth will do.
@@ -45,6 +47,7 @@ class Stage:
         self.name = name
         self.scene: Scene = SCENES[name]
         self.command = self.scene.command
+        self._scenes: Scenes | None = scenes
         self._place, self._kept = place / "stage", place / "kept"
         self._place.mkdir()
         self.site = self._equipped(scenes.copy(name, self._place))
@@ -53,7 +56,7 @@ class Stage:
 
     def freeze(self, command: str) -> None:
         """Let the site as it is now be what every point begins with, and `command` what meets the fault."""
-        self.command = command
+        self.command, self._scenes = command, None
         shutil.rmtree(self._kept)
         self._keep()
 
@@ -81,7 +84,7 @@ class Stage:
         for _ in range(TRIES):
             if met.made:
                 break
-            again = own_points(self)[at.position]
+            again = self._record()[at.position]
             met = hit(self.again(), self.command, at=again, fault=fault, lasting=lasting)
         return met
 
@@ -111,15 +114,29 @@ class Stage:
             return Expected(told=told, versions=self.scene.versions)
         return None
 
+    def own_points(self) -> list[Call]:
+        """Return the calls of the command that change something; those of a scene are recorded once a session."""
+        if self._scenes is None:
+            return self._record()
+        found = self._scenes.once(f"calls of {self.name}", lambda: moved(self._record(), str(self._place), PLACE))
+        return moved(found, PLACE, str(self._place))
+
+    def _record(self) -> list[Call]:
+        return recorded(self.again(), self.command, codes={*DONE, self.scene.code})
+
     def count_children(self) -> int:
         """Count what the command's children change, once uv's cache holds all that they need."""
+        assert self._scenes is not None
+        return self._scenes.once(f"children of {self.name}", self._count_children)
+
+    def _count_children(self) -> int:
         followed(self.again(), self.command)
         return followed(self.again(), self.command).counted
 
 
-def own_points(stage: Stage) -> list[Call]:
-    """Record the calls of the stage's command that change something."""
-    return recorded(stage.again(), stage.command, codes={*DONE, stage.scene.code})
+def moved(calls: list[Call], place: str, elsewhere: str) -> list[Call]:
+    """Return the calls as they are in a copy of the stage."""
+    return [replace(call, text=call.text.replace(place, elsewhere)) for call in calls]
 
 
 def thinned(name: str, calls: list[Call]) -> list[Call]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.aftermath import Expected
-from tests.faults.stage import AKIN, Stage, few_alike, own_points, place, thinned
+from tests.faults.stage import AKIN, Stage, few_alike, place, thinned
 from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ NAMES = frozenset(
 # Opening and writing for as long as the command lasts would hit more than the disk: its own modules, its output.
 ONCE_ONLY = frozenset({"open", "openat", "write"})
 DOCUMENTED = frozenset({0, 3, 4, 5, 6, 7, 8, 9})
-# Points of the spread, by scene: eight have each error, once and lasting.
-OWN = {"init": 8, "init without a venv": 3, "update": 16, "update, taken back": 4, "rollback": 8, "prune": 8}
+# Points of the spread, by scene: half of them once, half lasting, with each error in turn.
+OWN = {"init": 4, "init without a venv": 2, "update": 8, "update, taken back": 2, "rollback": 4, "prune": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[
         once = spread(quiet, count - count // 2)
         lasting = spread([call for call in quiet if call.name not in ONCE_ONLY], count // 2)
         return [
-            Ill(call=call, error=ERRORS[number % len(ERRORS)], lasting=lasts)
+            Ill(call=call, error=ERRORS[(number + 2 * lasts) % len(ERRORS)], lasting=lasts)
             for lasts, part in ((False, once), (True, lasting))
             for number, call in enumerate(part)
         ]
@@ -97,7 +97,7 @@ def ended_well(finished: Finished) -> list[str]:
 def test_disk_errors(name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool) -> None:
     stage = Stage(scenes, name, place)
     made: dict[str, Tally] = {}
-    calls = own_points(stage)
+    calls = stage.own_points()
     for number, ill in enumerate(ills(calls, OWN[name], all_points=all_points, name=name)):
         points = made.setdefault(ill.fault, tally(ill.fault))
         points.add(command=stage.command, point=f"{name}: {ill.call}", broken=suffer(stage, number, ill))
@@ -115,7 +115,7 @@ def behind_the_flip(calls: list[Call], name: str, path: str) -> Call:
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
 def test_a_disk_error_behind_the_flip_keeps_no_version_out(error: str, scenes: Scenes, place: Path) -> None:
     stage = Stage(scenes, "update", place)
-    met = stage.strike(behind_the_flip(own_points(stage), "rename", "/site/uv.lock"), f"error={error}")
+    met = stage.strike(behind_the_flip(stage.own_points(), "rename", "/site/uv.lock"), f"error={error}")
     assert met.finished.returncode == 6, str(met.finished)
     assert stage.site.live_version("alpha") == "1.0.0"
     assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
@@ -124,7 +124,7 @@ def test_a_disk_error_behind_the_flip_keeps_no_version_out(error: str, scenes: S
 
 def moves(stage: Stage) -> list[tuple[Call, Call]]:
     """Find the moves of the symlink, each with the sync behind it."""
-    calls = own_points(stage)
+    calls = stage.own_points()
     found = [n for n, call in enumerate(calls) if call.name == "rename" and call.concerns("/site/.venv")]
     return [(calls[n], next(call for call in calls[n:] if call.name == "fsync")) for n in found]
 
@@ -165,7 +165,7 @@ def test_a_move_back_that_cannot_be_synced_is_made_and_so_is_the_rest(scenes: Sc
 
 def test_what_cannot_be_told_is_told_when_the_disk_is_well_again(scenes: Scenes, place: Path) -> None:
     stage = Stage(scenes, "rollback", place)
-    at = behind_the_flip(own_points(stage), "fsync", "/.pending.json.new")
+    at = behind_the_flip(stage.own_points(), "fsync", "/.pending.json.new")
     met = stage.strike(at, "error=EIO", lasting=True)
     assert "cannot be kept" in met.finished.stderr
     assert stage.aftermath(1) == []

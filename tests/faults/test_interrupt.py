@@ -15,7 +15,6 @@ from tests.faults.stage import (
     chosen,
     evenly,
     few_alike,
-    own_points,
     place,
     thinned,
 )
@@ -38,7 +37,7 @@ CODES = {
 LATE = re.compile("interrupted (while mails were being sent|when all was done)")
 MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
 # Points of the spread, by scene.
-OWN = {"init": 4, "init without a venv": 2, "update": 8, "update, taken back": 3, "rollback": 6, "prune": 4}
+OWN = {"init": 2, "init without a venv": 1, "update": 5, "update, taken back": 2, "rollback": 4, "prune": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +73,11 @@ def test_interrupt_at_every_change(
 ) -> None:
     stage = Stage(scenes, name, place)
     made = {by: tally(f"{by.name}") for by in CODES}
-    calls = own_points(stage)
+    calls = stage.own_points()
     begun = under_way(calls)
     wanted = thinned(name, few_alike(calls) if all_points else calls)
-    for number, call in enumerate(chosen(wanted, OWN[name], all_points=all_points)):
+    wanted = chosen(wanted, OWN[name], all_points=all_points)
+    for number, call in enumerate(wanted, start=list(OWN).index(name)):
         turn = list(CODES)[number // 2 % 2]  # with and without another command that comes first
         for by in CODES if all_points and name not in AKIN and not call.is_one_of_many else (turn,):
             made[by].add(
@@ -90,29 +90,31 @@ def test_interrupt_at_every_change(
             points.check()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("by", CODES)
 def test_an_interrupt_while_the_history_is_written_comes_too_late(
     by: signal.Signals, scenes: Scenes, place: Path
 ) -> None:
     stage = Stage(scenes, "rollback", place)
-    at = next(call for call in own_points(stage) if call.concerns("/history.jsonl"))
+    at = next(call for call in stage.own_points() if call.concerns("/history.jsonl"))
     assert interrupt(stage, 0, at, by, begun=True) == []
     assert len(stage.site.json("history")) > len(stage.again().json("history"))
 
 
-@pytest.mark.parametrize("by", CODES)
+@pytest.mark.spread(1)
+@pytest.mark.parametrize("by", list(reversed(CODES)))
 def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_written(
     by: signal.Signals, scenes: Scenes, place: Path
 ) -> None:
     stage = Stage(scenes, "rollback", place)
-    calls = own_points(stage)
+    calls = stage.own_points()
     mail = next(number for number, call in enumerate(calls) if "/outbox/" in call.text)
     at = [call for call in calls[:mail] if "/releaser.lease" in call.text][-1]
     assert interrupt(stage, 0, at, by, begun=True) == []
 
 
 # Points at calls of the children: all, and those of the spread.
-CHILDREN = {"init without a venv": (40, 2), "update": (80, 6), "update, tests fail": (30, 2), "rollback": (30, 3)}
+CHILDREN = {"init without a venv": (40, 1), "update": (80, 5), "update, tests fail": (30, 1), "rollback": (30, 2)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
 FAILED = {5: r"this update broke it|could not be run", 6: r"update rolled back|rollback (rolled back|failed)"}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.faults.tally import Tally
     from tests.support.sites import SampleSite
 
-FEW = 2  # points of a scene in the spread; one of those that have most of their points in common with others
+TWICE = ("update", "rollback")  # scenes of which each kind of power cut comes at two points of the spread
 MOMENTS = 24  # at random, of a scene
 SECONDS = 60.0
 
@@ -41,7 +41,7 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool) -
     """Choose some points of a scene, evenly, for one kind of power cut."""
     if all_of_them:
         return found[KINDS.index(kind) % SHARE_OF_AKIN :: SHARE_OF_AKIN] if name in AKIN else found
-    few = 1 if name in AKIN else FEW
+    few = 2 if name in TWICE else 1
     shift = KINDS.index(kind) - 1.5  # each kind at places of its own
     return [found[int(len(found) * (number + 0.5 + shift / len(KINDS)) / few)] for number in range(few)]
 
@@ -68,12 +68,9 @@ def test_nothing_depends_on_what_was_not_synced(
 
 def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
     """Run the command of a scene once in a session, and return the points that it comes by."""
-    if name not in RECORDED:
-        RECORDED[name] = points(scenes.copy(name, fresh(base / "recording")), SCENES[name].command)
-    return RECORDED[name]
-
-
-RECORDED: dict[str, tuple[Point, ...]] = {}
+    return scenes.once(
+        f"points of {name}", lambda: points(scenes.copy(name, fresh(base / "recording")), SCENES[name].command)
+    )
 
 
 def fresh(directory: Path) -> Path:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from tests.support.commands import run
 from tests.support.guards import require
@@ -25,6 +28,8 @@ DJANGO = "django==5.2.8"
 MANIFEST_STORAGE = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
 PLAIN_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
 BUCKET = "shop.storage.Bucket"
+# Most of the wheel's files, none of which the sites need: each release is copied, compiled and hashed file by file.
+_NEEDLESS = re.compile(r"django/(contrib/(?!staticfiles/).+/|conf/locale/(?!en/).+/)")
 
 _MANAGE = """\
 import os, sys
@@ -190,9 +195,16 @@ class Process:
 
 
 @pytest.fixture(scope="session")
-def django_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the wheels of Django, all that it needs, and the theme."""
-    directory = tmp_path_factory.mktemp("django") / "wheels"
+def django_wheels(uv_cache: Path) -> Path:
+    """Return a directory with the wheels of Django, all that it needs, and the theme; all workers share it."""
+    directory = uv_cache.with_name("django-wheels")
+    with FileLock(f"{directory}.lock"):
+        if not directory.exists():
+            _download(directory)
+    return directory
+
+
+def _download(directory: Path) -> None:
     words: list[str | Path] = [
         sys.executable,
         "-m",
@@ -207,9 +219,22 @@ def django_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     finished = run(words, cwd=directory.parent, env=os.environ, timeout=300)
     require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
+    (wheel,) = directory.glob("django-*.whl")
+    _leave_out_what_is_needless(wheel)
     build_wheel(directory, "tzdata", "2025.2")  # Windows would need it, and a lock is for every system
     build_wheel(directory, "theme", "1.0.0", requires=["django"], modules=theme("1.0.0"))
-    return directory
+
+
+def _leave_out_what_is_needless(wheel: Path) -> None:
+    smaller = wheel.with_suffix(".smaller")
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(smaller, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("/RECORD"):
+                content = b"".join(line for line in content.splitlines(True) if not _NEEDLESS.match(line.decode()))
+            if not _NEEDLESS.match(name):
+                new.writestr(name, content)
+    smaller.replace(wheel)
 
 
 class DjangoFactory:
@@ -228,22 +253,36 @@ class DjangoFactory:
         **options: Any,
     ) -> DjangoSite:
         """Make a site with these settings; its database is `migrated`, unless there shall be none."""
+
+        def make(factory: SiteFactory) -> SampleSite:
+            return self._make(factory, settings_text or settings(), dotenv or {}, migrated, options)
+
+        key = ("django", settings_text or settings(), repr(dotenv), migrated, repr(options))
+        return DjangoSite(self._make_site.copied(key, make))
+
+    def _make(
+        self,
+        factory: SiteFactory,
+        settings_text: str,
+        dotenv: Mapping[str, str | None],
+        migrated: bool,
+        options: Mapping[str, Any],
+    ) -> SampleSite:
         files = {
             "manage.py": _MANAGE,
             "shop/__init__.py": "",
-            "shop/settings.py": settings_text or settings(),
+            "shop/settings.py": settings_text,
             "shop/storage.py": _STORAGE,
             "shop/tests.py": _TESTS,
         }
-        site = self._make_site(
+        site = factory(
             packages={}, dependencies=["django", "theme"], groups={}, wheels=str(self._wheels), files=files,
-            dotenv={"RELEASER_ENVIRONMENT": "local", **(dotenv or {})}, **options,
+            dotenv={"RELEASER_ENVIRONMENT": "local", **dotenv}, **options,
         )  # fmt: skip
         site.releaser("init", check=0)
-        found = DjangoSite(site)
         if migrated:
-            found.manage("migrate")
-        return found
+            DjangoSite(site).manage("migrate")
+        return site
 
 
 @pytest.fixture

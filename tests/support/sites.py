@@ -371,12 +371,17 @@ class SiteFactory:
         if options.get("kind", "plain") != "plain":  # whose venv names the very place of the checkout
             site = self._adopt(versions, prepare, options)
         else:
-            made, key = self._templates.adopted, (versions, prepare, repr(options))
-            if key not in made:
-                made[key] = SiteFactory(self._templates.new_place(), self._templates)._adopt(versions, prepare, options)
-            site = made[key].copy(self._base)
+            key = (versions, prepare, repr(options))
+            site = self.copied(key, lambda factory: factory._adopt(versions, prepare, options))
         site.write_dotenv(dotenv)
         return site
+
+    def copied(self, key: object, make: Callable[[SiteFactory], SampleSite]) -> SampleSite:
+        """Copy a site that is made once a session, and known by `key`."""
+        made = self._templates.made
+        if key not in made:
+            made[key] = make(SiteFactory(self._templates.new_place(), self._templates))
+        return made[key].copy(self._base)
 
     def _adopt(
         self, versions: Sequence[str], prepare: Callable[[SampleSite], object] | None, options: Mapping[str, Any]

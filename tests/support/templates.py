@@ -28,8 +28,8 @@ class Templates:
     def __init__(self, directory: Path, uv_cache: Path) -> None:
         self.uv_cache = uv_cache
         self._directory = directory
-        self.adopted: dict[object, SampleSite] = {}  # by how they were made; see `SiteFactory.adopted`
-        self._made: dict[str, Path] = {}
+        self.made: dict[object, SampleSite] = {}  # by how they were made; see `SiteFactory.copied`
+        self._fresh: dict[str, Path] = {}
         self._numbers = count()
 
     def new_place(self) -> Path:
@@ -45,11 +45,11 @@ class Templates:
 
     def _template(self, options: SiteOptions) -> Path:
         key = repr(options)
-        if key not in self._made:
+        if key not in self._fresh:
             outer = self.new_place()
             self._build(options, outer)
-            self._made[key] = outer
-        return self._made[key]
+            self._fresh[key] = outer
+        return self._fresh[key]
 
     def _build(self, options: SiteOptions, outer: Path) -> None:
         env = clean_environment(self._directory / "home", self.uv_cache)
