@@ -82,18 +82,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("place", type=_directory)
     parser.add_argument("programs", type=_directory)
     parser.add_argument("server", choices=SERVERS)
-    parser.add_argument("--brief", action="store_true", help="without the pin, tell no more than the update")
+    parser.add_argument("--unpinned", type=int, default=len(ACTS), metavar="N", help="without the pin, tell N acts")
     options = parser.parse_args(arguments)
     began = time.monotonic()
     try:
         missing = SERVERS[options.server].missing()
         expect(not missing, f"not installed: {', '.join(missing)} (scripts/install-debian-packages installs them)")
         pinned = tell(options.place / "pinned", options.programs, options.server, pin=True)
-        acts = ACTS[:1] if options.brief else ACTS
-        unpinned = tell(options.place / "unpinned", options.programs, options.server, pin=False, acts=acts)
+        unpinned: list[Row] = []
+        if acts := ACTS[: options.unpinned]:
+            unpinned = tell(options.place / "unpinned", options.programs, options.server, pin=False, acts=acts)
         say(f"\n{'':24}requests  failed  mixed  slowest before the flip, and after")
         show("with the pin", pinned)
-        show("with the pin switched off", unpinned)
+        if unpinned:
+            show("with the pin switched off", unpinned)
         judge(pinned, unpinned)
     except DemoError as error:
         print(f"\nThe demo went wrong: {error}", file=sys.stderr, flush=True)

@@ -30,12 +30,15 @@ ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"],
 
 def with_news(make_site: SiteFactory, **options: Any) -> News:
     """Make a site with the release it began with and one more; give the ids of both."""
-    site = make_site.adopted(**options)
-    first = site.live_id()
+    site = make_site.adopted(prepare=_take_two, **options)
+    first, second = site.releases()
+    return site, first, second
+
+
+def _take_two(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
     site.publish("beta", "2.0.0")
     site.releaser("update", check=0)
-    return site, first, site.live_id()
 
 
 @pytest.fixture(scope="module")
