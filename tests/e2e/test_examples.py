@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 TUTORIAL = Page(path=ROOT / "docs" / "tutorial.md")
-SHELLS = {"sh", "console"}
+SHELLS = {"sh", "console", "crontab", "yaml"}
 PAGES = [
     page
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -43,6 +43,7 @@ NOT_RUN = {
     r"pip install|pipx|uv tool install": "tests/e2e/test_packaging.py and test_dist.py install it without the network",
     r"^make ": "it takes minutes, and CI runs it in its own right",
     r"pytest|strace": "it takes minutes, and `make faults-spread` does it",
+    r"update --all$": "it needs /etc/releaser/sites.toml; tests/e2e/test_many_sites.py names a file of its own",
     r"git verify-tag": "it needs a tag that is signed",
     r"git\+https": "it needs a repository in the network; tests/e2e/test_override.py has one at hand",
     r"--from-(venv|requirements)": "it needs a project without a lock; tests/e2e/test_moving.py has some",
@@ -58,11 +59,11 @@ BEFORE = {
     r"releaser unhold (\S+)": r"releaser hold \1",
     r"releaser unpin (\S+)": r"releaser pin \1",
     r"^releaser init$": r"releaser uninstall --yes",
-    r"^\. (\S+)": r"touch \1",
+    r"(?:^|&& )\. (\S+)": r"touch \1",
 }
 # Programs that this machine may lack, or with which a test would change it. They do nothing, except for crontab, which
 # keeps what it is given.
-STAND_INS = ("apt", "apt-get", "celery", "docker", "loginctl", "mutt", "sendmail", "ssh", "sudo", "systemctl")
+STAND_INS = ("apt", "apt-get", "celery", "loginctl", "mutt", "sendmail", "sudo", "systemctl")
 NOTHING = "#!/bin/sh\ncat > /dev/null\n"
 CRONTAB = """\
 #!/bin/sh
@@ -72,6 +73,8 @@ case "$1" in
 *) cat > "$HOME/crontab" ;;
 esac
 """
+# They run here what would run there.
+ELSEWHERE = {"docker": 'while [ "$1" != shop ]; do shift; done\nshift\nexec "$@"', "ssh": 'shift\nexec sh -c "$*"'}
 # Cron, for the tutorial: once the site is adopted, what the crontab has in that moment is started.
 CRON = r"""
 trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
@@ -83,7 +86,10 @@ trap 'kill $(jobs -p) 2> /dev/null || true' EXIT
 )
 """
 # What stands in the documentation, and what in the sample site.
-NAMES = {r"\bdjango\b": "alpha", r"\bpillow\b": "beta", r"(?<=--python )[\d.]+": "{}.{}".format(*sys.version_info)}
+NAMES = {
+    r"/opt/releaser/bin/releaser\b": "releaser", r"\bdjango\b": "alpha", r"\bpillow\b": "beta",
+    r"(?<=--python )[\d.]+": "{}.{}".format(*sys.version_info),
+}  # fmt: skip
 PLACES = re.compile(r"(?<![\w.~/}])/(?=(?:srv|opt|etc|var|usr/local|usr/share)/)")
 RELEASE = re.compile(r"\b20\d{6}T\d{6}Z(?:-\d+)?\b")
 COMMIT = re.compile(r"\b[0-9a-f]{12}\b")
@@ -100,9 +106,15 @@ class Command:
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """Find what is typed: all of a script; in a console what stands behind `$ `, as far as its output."""
-    if block.language == "sh":
-        yield Command(text=block.text)
+    """Find what is typed: all of a script; in a console what stands behind `$ `, as far as its output.
+
+    Of a crontab, what cron starts; of the configuration of CI, the items of its script.
+    """
+    if block.language in ("sh", "crontab"):
+        yield Command(text=re.sub(r"(?m)^([\d*/]+ ){5}", "", block.text))
+        return
+    if block.language == "yaml":
+        yield Command(text="\n".join(re.findall(r"(?m)^ +- (.+)$", block.text)))
         return
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         found = re.match(r"(?:.*\\\n)*.*\n", part)
@@ -140,7 +152,9 @@ def programs(tmp_path: Path) -> Path:
     place = tmp_path / "programs"
     place.mkdir()
     (place / "releaser").symlink_to(console_script())
-    for name, script in {**dict.fromkeys(STAND_INS, NOTHING), "crontab": CRONTAB}.items():
+    (place / "uv").symlink_to(uv_executable())
+    others = {name: f"#!/bin/sh\n{script}\n" for name, script in ELSEWHERE.items()}
+    for name, script in {**dict.fromkeys(STAND_INS, NOTHING), "crontab": CRONTAB, **others}.items():
         (place / name).write_text(script, encoding="utf-8")
         (place / name).chmod(0o755)
     return place
@@ -165,6 +179,7 @@ def test_each_shell_example_runs(
         site = SiteFactory(base / "srv", templates).adopted("1.1.0", **SHOP)
         site.write_dotenv(asking)
         env = site.environment({"PATH": f"{programs}:{site.env['PATH']}"})
+        env |= {"UV_PROJECT_ENVIRONMENT": str(base / "ci")} if block.language == "yaml" else {}
         for command in commands(block):
             text = translated(command.text, site, page)
             make_places(text, base)

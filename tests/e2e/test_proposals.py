@@ -235,7 +235,7 @@ def test_projects_of_one_repository_have_a_branch_each(reviewed: Reviewed) -> No
     shutil.copy(site.outer / ".env", other / ".env")
 
     def update_blog() -> Any:
-        words = [console_script(), "update", "--json", "--project", other / "the blog"]
+        words: list[str | Path] = [console_script(), "update", "--json", "--project", other / "the blog"]
         return json.loads(run(words, cwd=other, env=site.environment(), check=0).stdout)
 
     assert update_blog()["result"] == "activated"

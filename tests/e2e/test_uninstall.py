@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.candidate.trials import LIVE_COPY
 from releaser.releases import release as links
 from releaser.releases.contents import hash_of
+from releaser.system.files import exchange
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
@@ -271,7 +273,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_mo
     from releaser.pipelines.session import Request
 
     site = make_site.adopted()
-    exchange, calls = links.exchange, []
+    calls: list[Path] = []
 
     def only_once(first: Path, second: Path) -> bool:
         calls.append(first)
@@ -285,7 +287,7 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_mo
     monkeypatch.setattr(links, "exchange", only_once)
     monkeypatch.setattr(module, "leave_directory", at_work)
     report = module.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
-    theirs = site.state_dir / module.LIVE_COPY
+    theirs = site.state_dir / LIVE_COPY
     assert report.exit_code != 0
     assert any(f"what they put there is now {theirs}" in str(one) for one in report.problems)
     assert len(calls) == 2
