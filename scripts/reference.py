@@ -73,7 +73,7 @@ def main() -> int:
 
 def _commands() -> Iterator[tuple[str, str]]:
     rows = [
-        (f"[`{one.name}`](#{one.name})", one.get_short_help_str(limit=10_000), section)
+        (f"[`{one.full_name}`](#{one.full_name.replace(' ', '-')})", one.get_short_help_str(limit=10_000), section)
         for section, commands in SECTIONS.items()
         for one in commands
     ]
@@ -81,13 +81,13 @@ def _commands() -> Iterator[tuple[str, str]]:
     everywhere = click.Context(cli.commands["status"], **cli.context_settings)
     yield "options", _table(("option", "meaning"), _options(everywhere, common=True))
     for command in cli.commands.values():
-        context = click.Context(command, info_name=command.name, **cli.context_settings)
-        usage = " ".join(["releaser", command.name or "", *command.collect_usage_pieces(context)]).strip()
+        context = click.Context(command, info_name=command.full_name, **cli.context_settings)
+        usage = " ".join(["releaser", command.full_name or "", *command.collect_usage_pieces(context)]).strip()
         own = _options(context, common=False)
-        lines = [f"## {command.name}", f"`{usage}`", command.help or ""]
+        lines = [f"## {command.full_name}", f"`{usage}`", command.help or ""]
         lines += [_table(("option", "meaning"), own)] if own else []
         lines += [f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```"]
-        yield f"{command.name}", "\n\n".join(lines)
+        yield f"{command.full_name}", "\n\n".join(lines)
 
 
 def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:

@@ -51,9 +51,9 @@ def man_page(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
     for section, commands in SECTIONS.items():
         yield f".SH COMMANDS: {section.upper()}"
         for command in commands:
-            inside = click.Context(command, info_name=command.name, parent=context)
+            inside = click.Context(command, info_name=command.full_name, parent=context)
             usage = " ".join(command.collect_usage_pieces(inside))
-            yield from (f".SS {command.name} {roff(usage)}", roff(command.help or ""))
+            yield from (f".SS {command.full_name} {roff(usage)}", roff(command.help or ""))
             yield from _options(command, inside, names={one.name or "" for one in command.params} - common)
             yield from (".PP", roff(command.epilog or ""))
     yield ".SH EXIT STATUS"

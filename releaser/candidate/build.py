@@ -21,7 +21,7 @@ from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.release import OUTPUT, Manifest, Release
+from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.reporting.hooks import prepare_tree
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from releaser.bundles.unpacked import UnpackedBundle
     from releaser.locks.attestations import Publisher
     from releaser.locks.lock import Change, LockFile
     from releaser.releases.quarantine import CandidateKey
@@ -210,7 +211,13 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
         publishers=candidate.publishers,
+        bundle=_origin(site.bundle) if site.bundle is not None else None,
     )
+
+
+def _origin(bundle: UnpackedBundle) -> BundleOrigin:
+    made = bundle.manifest
+    return BundleOrigin(release=made.release, sequence=made.sequence, sha256=made.sha256, signer=bundle.signer)
 
 
 # What is known of each change, beside the versions

@@ -17,6 +17,7 @@ from releaser.candidate.isolated import (
     sandbox_of,
     without_isolation,
 )
+from releaser.candidate.tree_lock import lock_to_install
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
@@ -180,8 +181,13 @@ def sync(
     packages come last: none but they may write in the staging tree. What is built without isolation comes before all:
     local packages, if theirs do not work in it, and versions that are live and do not. Returns what is new of the last.
 
-    The packages `anew` are not taken from uv's cache.
+    The packages `anew` are not taken from uv's cache. Of a bundle, all come from its wheels.
     """
+    with lock_to_install(site):
+        return _sync(site, venv, words, python=python, anew=anew)
+
+
+def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: Collection[str]) -> tuple[Finding, ...]:
     run = functools.partial(site.uv.sync, site.project.root, venv, python=python)
     if isolation_of(site, "builds") is None:
         mark_tried(site)
@@ -334,17 +340,3 @@ def _is_needed(path: str, checkout: Path) -> bool:
     if name in _HARMLESS or name.endswith((".egg-info", ".pyc")) or name.startswith(".releaser-"):
         return False
     return name.endswith(".so") or not os.path.lexists(checkout / path)
-
-
-@contextlib.contextmanager
-def other_lock(file: Path, text: bytes) -> Iterator[None]:
-    """Let the staging tree have another lock for the time being."""
-    before = read_file(file)
-    if before == text:
-        yield
-        return
-    try:
-        write_anew(file, text)
-        yield
-    finally:
-        write_anew(file, before)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.install import other_lock, sync
+from releaser.candidate.install import sync
 from releaser.candidate.isolated import sandbox_of
 from releaser.candidate.output import NONE_RUN, complaint, count_tests, flaw_of
+from releaser.candidate.tree_lock import other_lock
 from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
@@ -86,11 +87,12 @@ def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
     """List what has to be passed, the quickest first."""
     tests = Trial(step=TEST, command=facts.test_command, name="the tests")
     settings = site.settings
+    due = (tests,) if site.bundle is None or site.bundle.runs_tests else ()
     if settings.django_check == "off":
-        return (tests,)
+        return due
     words = ("manage.py", "check", f"--{settings.django_check}")
     level = ("--fail-level", settings.django_check_level.upper())
-    return (Trial(step="django check", command=("python", *words, *level), name=f"`{' '.join(words)}`"), tests)
+    return (Trial(step="django check", command=("python", *words, *level), name=f"`{' '.join(words)}`"), *due)
 
 
 def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path | None = None) -> TrialResult:

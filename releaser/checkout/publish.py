@@ -179,7 +179,7 @@ def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the
         if site.settings.requirements_export and read_if_there(site.project.lock) == read_file(release.lock):
             attempt(log, "export", lambda step: export_lock(site, step))
         return None
-    if site.settings.follows and command != "init":
+    if site.settings.follows and command != "init" and site.bundle is None:
         note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
         return None
     note_due(site, commit=True)

@@ -24,12 +24,14 @@ from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
 from releaser.system.files import read_file
 from releaser.system.words import first_few, plural
+from releaser.tools.git_bundle import fetch_bundle
 from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from releaser.bundles.unpacked import UnpackedBundle
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.releases.quarantine import RejectedCommit
     from releaser.releases.release import Release
@@ -100,6 +102,8 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
     reached: before anything has changed, an adoption included.
     """
+    if site.bundle is not None:
+        return _fetch_bundle(site, log, site.bundle, follow=follow)
     if not site.settings.git_pull or facts.checkout.remote is None:
         return None
     with log.step("fetch"):
@@ -120,6 +124,40 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         if seen != theirs:
             git.set_reference(SEEN, theirs)
     return theirs
+
+
+def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str | None:
+    """Take the commit out of a bundle, and return it; None without git. Raises PreflightError."""
+    git, commit, release = site.git, bundle.manifest.commit, bundle.manifest.release
+    if not site.project.has_git or commit is None:
+        if site.project.has_git or commit is not None:
+            refuse(
+                f"of the bundle of {release} and {site.project.root}, only one is under git", "Install it elsewhere."
+            )
+        return None
+    with log.step("fetch") as step:
+        step.says(commit[:12])
+        try:
+            if bundle.code is not None:
+                fetch_bundle(git, bundle.code, commit)
+        except ToolError as error:
+            advice = "Install the full bundle, or the one that this builds on, first."
+            raise PreflightError(
+                Finding(f"the code of the bundle cannot be read: {error.message}", advice=advice, output=error.output)
+            ) from error
+        if not git.has(commit):
+            refuse(f"commit {commit[:12]} is not here, and not in this bundle", "Install the full bundle.")
+    head = git.commit("HEAD")
+    ahead, behind = git.apart(head, commit)
+    own = own_commits(site, ahead)
+    if others := [one for one in ahead if one.id not in own]:
+        what = (
+            f"{site.project.checkout} has {plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
+        )
+        if behind or not follow:
+            advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
+            refuse(what, advice)
+    return commit
 
 
 def choose_target(  # noqa: PLR0913 - what the two sides have, and what was asked for
@@ -251,7 +289,7 @@ def code_of_release(site: Site, release: Release) -> Target:
         refuse(f"the code cannot go back: {what}", _KEEP)
     _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
-    commit = _with_lock(site, release, manifest.commit)
+    commit = commit_with_lock(site, release, manifest.commit)
     return Target(head=head, commit=commit, brings_code=True, forward=False)
 
 
@@ -277,7 +315,7 @@ def _known_of_remote(site: Site) -> list[str]:
     return [one for one in known if one is not None]
 
 
-def _with_lock(site: Site, release: Release, commit: str) -> str:
+def commit_with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
     git = site.git
     lock, wanted = os.path.relpath(site.project.lock, git.layout.top), read_file(release.lock)

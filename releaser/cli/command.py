@@ -123,8 +123,17 @@ class CommandContext:
         sys.exit(report.exit_code)
 
 
+class Command(click.Command):
+    """A command with its whole name, such as `bundle create`."""
+
+    full_name: str = ""
+
+
 #: The groups of commands that the help shows, in this order.
-SECTIONS: dict[str, list[click.Command]] = {"Everyday": [], "Look": [], "Keep": [], "Set up": []}
+SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
+
+
+_GROUPS = {"bundle": "Put a release into one signed file, and install it on hosts without a network."}
 
 
 @contextlib.contextmanager
@@ -154,7 +163,7 @@ class Commands(click.Group):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([(one.name or "", one.get_short_help_str(limit=10_000)) for one in commands])
+                formatter.write_dl([(one.full_name, one.get_short_help_str(limit=10_000)) for one in commands])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -178,7 +187,7 @@ def command(
     admits: bool = True,
     many: Literal["", "all", "sites"] = "",
     **settings: Any,
-) -> Callable[[Callable[..., None]], click.Command]:
+) -> Callable[[Callable[..., None]], Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
     The help lists it in `section`, one of SECTIONS, and ends with the `example`. One that `changes` something can be
@@ -187,7 +196,7 @@ def command(
     by --sites alone.
     """
 
-    def decorate(function: Callable[..., None]) -> click.Command:
+    def decorate(function: Callable[..., None]) -> Command:
         @click.option(
             "--project",
             type=NonEmptyPath(path_type=Path),
@@ -230,11 +239,20 @@ def command(
                 )
                 function(ctx, **options)
 
-        made = cli.command(name, epilog=f"Example: {example}", **settings)(call)
+        full_name = name or function.__name__
+        group, _, last = full_name.rpartition(" ")
+        made = click.command(name=last, cls=Command, epilog=f"Example: {example}", **settings)(call)
+        _group(group).add_command(made)
+        made.full_name = full_name
         SECTIONS[section].append(made)
         return made
 
     return decorate
+
+
+@functools.cache
+def _group(name: str) -> click.Group:
+    return cli.group(name, help=_GROUPS[name])(lambda: None) if name else cli
 
 
 def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:

@@ -122,17 +122,24 @@ def groups_in(lock: LockFile) -> frozenset[str]:
 
 
 def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str) -> list[Package]:
-    """Return the packages of a lock that are installed, except for the project itself; all where that is not known."""
+    known = lock.root.get("dev-dependencies", {}) if lock.root is not None else {}
+    groups = set(known) if default_groups is None else {*default_groups, *([group] if group else [])}
+    return reach(lock, groups, environment_of(python))
+
+
+def reach(lock: LockFile, groups: Collection[str], environment: dict[str, str]) -> list[Package]:
+    """Return the packages of a lock that are installed with some of its groups, except for the project itself.
+
+    `environment` is what markers are evaluated for. All are returned where that is not known.
+    """
     root = lock.root
     if root is None:
         return list(lock.packages)
     known = root.get("dev-dependencies", {})
-    groups = set(known) if default_groups is None else {*default_groups, *([group] if group else [])}
     by_name: dict[str, list[Package]] = {}
     for package in lock.packages:
         by_name.setdefault(package["name"], []).append(package)
-    environment = environment_of(python)
-    waiting = [*root.get("dependencies", ()), *(entry for name in groups & known.keys() for entry in known[name])]
+    waiting = [*root.get("dependencies", ()), *(entry for name in known.keys() & groups for entry in known[name])]
     found: list[Package] = []
     seen: set[tuple[int, str]] = set()
     while waiting:
@@ -245,22 +252,24 @@ def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
 
 def tags_of(python: str, *, platforms: Iterable[str] | None = None) -> frozenset[Tag]:
     """Return the tags of the wheels that CPython in this version takes, on this machine or on `platforms`."""
+    return frozenset(ordered_tags(python, platforms=platforms))
+
+
+def ordered_tags(python: str, *, platforms: Iterable[str] | None = None) -> Mapping[Tag, int]:
+    """Return the same tags with their ranks: of several wheels, the one with the lowest is installed."""
     from packaging.tags import platform_tags
 
     found = re.match(r"(\d+)\.(\d+)", python)
     if found is None:
-        return frozenset()
+        return {}
     return _tags((int(found.group(1)), int(found.group(2))), tuple(platforms or platform_tags()))
 
 
 @cache
-def _tags(version: tuple[int, int], places: tuple[str, ...]) -> frozenset[Tag]:
+def _tags(version: tuple[int, int], places: tuple[str, ...]) -> Mapping[Tag, int]:
     from packaging.tags import compatible_tags, cpython_tags
 
     name = f"cp{version[0]}{version[1]}"
-    return frozenset(
-        [
-            *cpython_tags(python_version=version, abis=[name], platforms=places),
-            *compatible_tags(python_version=version, interpreter=name, platforms=places),
-        ]
-    )
+    own = cpython_tags(python_version=version, abis=[name], platforms=places)
+    others = compatible_tags(python_version=version, interpreter=name, platforms=places)
+    return {tag: rank for rank, tag in reversed([*enumerate((*own, *others))])}

@@ -44,6 +44,16 @@ _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
+class BundleOrigin:
+    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
+
+    release: str
+    sequence: int
+    sha256: str
+    signer: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The facts about a release, written once, when it is sealed."""
 
@@ -92,6 +102,8 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     #: Who published packages, by name, as attestations that were verified say.
     publishers: Mapping[str, Publisher] = field(default_factory=dict)
+    #: None if it was not installed from a bundle.
+    bundle: BundleOrigin | None = None
 
     @property
     def never_live(self) -> bool:

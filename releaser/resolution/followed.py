@@ -24,6 +24,8 @@ def committed_lock(work: Workspace) -> LockFile:
     Raises PreflightError and ToolError.
     """
     site = work.site
+    if site.bundle is not None:
+        return LockFile.parse(site.bundle.lock)
     if not site.project.has_git:
         return work.facts.lock
     commit = site.staged.commit if site.staged is not None else "HEAD"
@@ -49,6 +51,8 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
             message = f"uv.lock has {one.name} {wanted or 'no more'}, and a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
             raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
+    if site.bundle is not None:  # where it was made, and tested
+        return
     try:
         done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:

@@ -89,6 +89,12 @@ class Settings:
     attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
     #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
     attestations_root: str | None = _setting(None, values.path)
+    #: The files beside the code, as paths and patterns in the project, that a bundle brings along.
+    bundle_include: tuple[str, ...] = _setting((), values.paths)
+    #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
+    bundle_signers: str | None = _setting(None, values.path)
+    #: The keys whose signatures count no more, as a key revocation list or one public key a line.
+    bundle_revoked: str | None = _setting(None, values.path)
     #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
     every: float | None = _setting(None, values.interval)
     #: When updates may begin, in the local time of the host.

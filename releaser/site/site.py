@@ -16,7 +16,7 @@ from releaser.site.loading import Variables, load, read_variables
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all
 from releaser.site.place import find_project
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
-from releaser.site.settings import Settings
+from releaser.site.settings import NO_SERVICE, Settings
 from releaser.site.start import distrust
 from releaser.system.files import read_text
 from releaser.system.process import Runner
@@ -34,6 +34,7 @@ from releaser.tools.uv import Uv, find_uv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.bundles.unpacked import UnpackedBundle
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
     from releaser.tools.git_state import CheckoutState, Layout
@@ -82,6 +83,8 @@ class Site:
     #: The staging tree that this is the site in, and the site in the checkout; None in the checkout itself.
     staged: Staged | None = None
     in_checkout: Site | None = None
+    #: What alone is installed, without asking any index or remote; None outside of `bundle install`.
+    bundle: UnpackedBundle | None = None
 
     @property
     def outside(self) -> Site:
@@ -158,14 +161,24 @@ class Site:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"
             refuse(message, "Correct `uv`, or install it: pip install uv.")
-        return Uv(runner=self.runner, executable=executable, timeout=self.settings.uv_timeout)
+        variables = self.bundle.variables if self.bundle is not None else {}
+        return Uv(runner=self.runner, executable=executable, timeout=self.settings.uv_timeout, variables=variables)
 
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
         fresh = open_site(self.project.root, self.runner.environ)
         ours = self.runner
         runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
-        return replace(fresh, project=self.project, runner=runner)
+        found = replace(fresh, project=self.project, runner=runner)
+        return found if self.bundle is None else found.with_bundle(self.bundle)
+
+    def with_bundle(self, bundle: UnpackedBundle) -> Site:
+        """Return the site as it installs a bundle: what that has is built as it is, and nobody else is asked."""
+        settings = replace(
+            self.settings, upgrade="none", git_pull=False, git_push=False, attestations="off", sources=(),
+            vulnerability_service=NO_SERVICE, constraints=None,
+        )  # fmt: skip
+        return replace(self, settings=settings, bundle=bundle)
 
 
 def find_site(path: Path, environ: Mapping[str, str]) -> Site:

@@ -307,7 +307,12 @@ class GitReader:
         return self._run(*words).stdout.splitlines()
 
     def _run(
-        self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
+        self,
+        *words: str,
+        check: bool = True,
+        umask: int = -1,
+        death_signal: signal.Signals | None = None,
+        input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
     ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
         env = self._environ if self.hooks or words[0] == "config" else self._stopping_environ
@@ -325,6 +330,7 @@ class GitReader:
             daemons=True,  # such as one that keeps passwords
             whole=True,
             umask=umask,
+            input=input,
         )
 
 

@@ -118,6 +118,8 @@ class Uv:
     runner: Runner
     executable: Path
     timeout: float
+    #: What each call finds in its environment beside what uv always finds.
+    variables: Mapping[str, str] = field(default_factory=dict)
     locking: Spent = field(default_factory=Spent)
     #: None where nothing isolates builds.
     lock_builds: LockBuilds | None = None
@@ -260,7 +262,7 @@ class Uv:
         if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
             outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
-        env |= variables or {}
+        env |= {**self.variables, **(variables or {})}
         if sandbox is not None and sandbox.outside:  # no build may write what others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]

@@ -91,7 +91,7 @@ class SampleSite:
         """
         project: list[str | Path] = [] if command.startswith("-") else ["--project", self.path]
         return run(
-            [console_script(), command, *project, *args],
+            [console_script(), *command.split(" "), *project, *args],
             cwd=self._somewhere(),
             env=self.environment(env),
             timeout=timeout,

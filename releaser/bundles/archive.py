@@ -1,0 +1,193 @@
+"""The file that a bundle is: a ZIP archive that is written in one way, and read only if it is written so.
+
+Python starts such a file by its `__main__.py`. All is stored as it is: wheels are compressed already, and nothing can
+unpack to more than the file is long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from releaser.bundles.manifest import CODE, LARGEST_MANIFEST, MANIFEST, SIGNATURE, is_path, parse_manifest
+from releaser.errors import os_reason, refuse
+from releaser.system.files import only_files, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from releaser.bundles.manifest import BundledFile, BundleManifest
+
+_MODE, _UNIX = stat.S_IFREG | 0o644, 3  # the system as the format numbers it
+_LOCAL, _CENTRAL, _END = 30, 46, 22  # bytes of the headers of each entry, beside its name, and at the end
+_LARGEST = (1 << 32) - 1  # bytes; beyond that, ZIP archives are of another kind
+_LARGEST_SIGNATURE = 64 << 10  # bytes
+_MOST_ENTRIES = 20_002  # files of a manifest, and that with its signature
+_CHUNK = 1 << 20
+_AGAIN = "Get the bundle again from where it was made."
+
+
+def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None, files: Mapping[str, Path]) -> None:
+    """Write a bundle with `files`, those of the manifest by their paths; the same give the same bytes. Raises OSError.
+
+    Raises PreflightError where a file is not what the manifest says.
+    """
+    size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
+    if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
+        refuse(f"the bundle would have {size} bytes, more than 4 GB", "Leave files out of `bundle_include`.")
+    with open(place, "xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+        archive.writestr(_entry(MANIFEST), manifest.data)
+        if signature is not None:
+            archive.writestr(_entry(SIGNATURE), signature)
+        for one in manifest.files:
+            if one.in_base:
+                continue
+            entry = _entry(one.path)
+            entry.file_size = one.size  # which is in the header, and so has to be known before
+            with open(files[one.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
+                if _copy(source, target) != (one.sha256, one.size):
+                    refuse(f"{files[one.path]} has changed while the bundle was written", "Create it again.")
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system, entry.external_attr = _UNIX, _MODE << 16
+    return entry
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        size += target.write(chunk)
+    return digest.hexdigest(), size
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleArchive:
+    """A bundle whose form is right. Nothing that it holds has been believed yet."""
+
+    place: Path
+    archive: zipfile.ZipFile
+    #: The bytes of the manifest, and its signature, if there is one.
+    data: bytes
+    signature: bytes | None
+
+    def manifest(self) -> BundleManifest:
+        """Read the manifest, and see that it names just what is here. Raises PreflightError."""
+        found = parse_manifest(self.data)
+        there = {one.filename: one.file_size for one in self.archive.infolist()}
+        named = {one.path: one.size for one in found.files if not one.in_base}
+        if extra := sorted(there.keys() - named.keys() - {MANIFEST, SIGNATURE}):
+            refuse(f"{self.place} has {extra[0]}, which its manifest does not name", _AGAIN)
+        for path, size in named.items():
+            if path not in there:
+                refuse(f"{self.place} lacks {path}, which its manifest names", _AGAIN)
+            if there[path] != size:
+                refuse(f"{path} in {self.place} has {there[path]} bytes, and its manifest says {size}", _AGAIN)
+        return found
+
+    def verify(self, manifest: BundleManifest) -> None:
+        """See that each file has the hash that the manifest says, and the code its commit. Raises PreflightError."""
+        with open(os.devnull, "wb") as nowhere:
+            for one in manifest.files:
+                if not one.in_base:
+                    self._take(one, nowhere)
+        if manifest.find(CODE) is not None and manifest.commit is not None:
+            with self.archive.open(CODE) as stream:
+                if manifest.commit.encode() not in stream.read(_CHUNK).partition(b"\n\n")[0]:
+                    refuse(f"the code in {self.place} is not of commit {manifest.commit[:12]}", _AGAIN)
+
+    def extract(self, one: BundledFile, target: Path) -> None:
+        """Write a file of the bundle to `target`, where nothing is. Raises PreflightError and OSError."""
+        with open(target, "xb") as stream:
+            self._take(one, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sync_directory(target.parent)
+
+    def read(self, one: BundledFile) -> bytes:
+        """Return a small file of the bundle. Raises PreflightError."""
+        data = self.archive.read(one.path)
+        if hashlib.sha256(data).hexdigest() != one.sha256:
+            refuse(f"{one.path} in {self.place} is not what its manifest says", _AGAIN)
+        return data
+
+    def _take(self, one: BundledFile, target: IO[bytes]) -> None:
+        try:
+            with self.archive.open(one.path) as source:
+                found = _copy(source, target)
+        except zipfile.BadZipFile as error:
+            refuse(f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
+        if found != (one.sha256, one.size):
+            refuse(f"{one.path} in {self.place} is not what its manifest says", _AGAIN)
+
+
+@contextmanager
+def open_archive(place: Path) -> Iterator[BundleArchive]:
+    """Open a bundle whose form is right. Raises PreflightError."""
+    try:
+        stream = open(place, "rb", opener=only_files)  # noqa: SIM115 - closed below
+    except OSError as error:
+        refuse(f"{place} cannot be read: {os_reason(error)}", "Name a bundle that was made by `bundle create`.")
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            archive = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeDecodeError) as error:
+            refuse(f"{place} is not a bundle: {error}", _AGAIN)
+        with archive:
+            for flaw in _flaws(archive, size):
+                refuse(f"{place} is not a bundle: {flaw}", _AGAIN)
+            try:
+                data = archive.read(MANIFEST)
+                signature = archive.read(SIGNATURE) if SIGNATURE in archive.NameToInfo else None
+            except zipfile.BadZipFile as error:
+                refuse(f"{place} is damaged: {error}", _AGAIN)
+            yield BundleArchive(place=place, archive=archive, data=data, signature=signature)
+
+
+def _flaws(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
+    """Find what `write_archive` would not have written: there is one way to write an archive with these entries."""
+    entries = archive.infolist()
+    if not entries or entries[0].filename != MANIFEST or len(entries) > _MOST_ENTRIES:
+        yield f"it has {len(entries)} entries, and does not begin with {MANIFEST}, or has more than {_MOST_ENTRIES}"
+        return
+    for one, limit in zip(entries[:2], (LARGEST_MANIFEST, _LARGEST_SIGNATURE), strict=False):
+        if one.filename in (MANIFEST, SIGNATURE) and one.file_size > limit:
+            yield f"its {one.filename} has {one.file_size} bytes, more than {limit}"
+    offset, seen = 0, set[str]()
+    for one in entries:
+        name = one.filename
+        if name in seen or (name == SIGNATURE and one is not entries[1]):
+            yield f"{name} is in it twice, or not where it should be"
+        seen.add(name)
+        yield from _flaws_of(one)
+        if one.header_offset != offset:
+            yield f"{name} does not lie where it should"
+        offset += _LOCAL + len(name) + one.file_size
+    if archive.comment or size != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
+        yield "there is more in it than its entries"
+
+
+def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
+    name = one.filename
+    if one.orig_filename != name or not is_path(name):
+        yield f"{one.orig_filename!r} is not the path of a file in a bundle"
+    if one.compress_type != zipfile.ZIP_STORED or one.compress_size != one.file_size:
+        yield f"{name} is compressed"
+    if one.external_attr != _MODE << 16 or one.create_system != _UNIX:
+        yield f"{name} is not a plain file"
+    if one.flag_bits or one.extra or one.comment:
+        yield f"{name} is encrypted, or has fields that no bundle has"

@@ -1,0 +1,69 @@
+"""What `python3 BUNDLE` runs on a host that has Python and nothing else."""
+
+# Runs under any Python 3.8, to say so if it is too old. Who starts it trusts the file already: it compares the hashes
+# of what it starts, so that no damaged file is run, and `releaser bundle install` then verifies the signature.
+INSTALLER_TEXT = '''\
+"""Install releaser from this bundle, unless it is there, and let it install the bundle itself."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+
+def main():
+    if sys.version_info < (3, 11):
+        sys.exit("error: releaser needs Python 3.11 or newer; start this file with one: python3.11 FILE")
+    words, home = sys.argv[1:], os.path.join(os.path.expanduser("~"), ".local", "share", "releaser", "bundled")
+    if words[:1] in (["-h"], ["--help"]):
+        print("usage: python3 FILE --into DIRECTORY (--signers FILE | --unsigned)")
+        return
+    file = os.path.abspath(sys.argv[0])
+    with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
+        tools = [one for one in json.loads(archive.read("manifest.json"))["files"] if one["path"].startswith("tools/")]
+        if any(one["in_base"] for one in tools):
+            sys.exit("error: this is a delta, which only `releaser bundle install` installs; get the full bundle")
+        wanted = hashlib.sha256(json.dumps([one["sha256"] for one in tools]).encode()).hexdigest()[:16]
+        place = os.path.join(home, wanted)
+        if not os.path.exists(os.path.join(place, "bin", "releaser")):
+            for one in tools:
+                data = archive.read(one["path"])
+                if hashlib.sha256(data).hexdigest() != one["sha256"]:
+                    sys.exit("error: %s is damaged; get the bundle again" % one["path"])
+                with open(os.path.join(scratch, one["path"][len("tools/"):]), "wb") as stream:
+                    stream.write(data)
+            install(scratch, place)
+    os.execv(os.path.join(place, "bin", "releaser"), ["releaser", "bundle", "install", file, *words])
+
+
+def install(wheels, place):
+    (wheel,) = [one for one in os.listdir(wheels) if one.startswith("uv-")]
+    uv = os.path.join(wheels, "uv")
+    with zipfile.ZipFile(os.path.join(wheels, wheel)) as archive:
+        (name,) = [one for one in archive.namelist() if one.endswith(".data/scripts/uv")]
+        with archive.open(name) as source, open(uv, "wb") as target:
+            shutil.copyfileobj(source, target)
+    os.chmod(uv, stat.S_IRWXU)
+    fresh = "%s.%d.new" % (place, os.getpid())
+    env = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
+    env["UV_CACHE_DIR"] = os.path.join(wheels, "cache")
+    steps = (
+        ["venv", "--quiet", "--relocatable", "--python", sys.executable, fresh],
+        ["pip", "install", "--quiet", "--offline", "--no-index", "--find-links", wheels, "--link-mode", "copy",
+         "--python", os.path.join(fresh, "bin", "python"), "releaser"],
+    )
+    for words in steps:
+        subprocess.run([uv, "--no-config", *words], env=env, check=True)
+    try:
+        os.rename(fresh, place)
+    except OSError:  # another one was as quick
+        shutil.rmtree(fresh)
+
+
+main()
+'''

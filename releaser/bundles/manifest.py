@@ -1,0 +1,168 @@
+"""The manifest of a bundle: what it is a bundle of, and the size and hash of each file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+from releaser.errors import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT = 1
+MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "__main__.py"
+LOCK, PYPROJECT, REQUIREMENTS, CODE = "uv.lock", "pyproject.toml", "requirements.txt", "code.bundle"
+WHEELS, TOOLS, INCLUDED = "wheels/", "tools/", "include/"
+_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, INSTALLER)
+LARGEST_MANIFEST = 16 << 20  # bytes
+_MOST_FILES = 20_000
+_PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
+_PATH = re.compile(rf"(?:{_PART})(?:/(?:{_PART}))*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundledFile:
+    """A file of a bundle; one that is `in_base` is not in a delta, but in the bundle that this builds on."""
+
+    path: str
+    sha256: str
+    size: int
+    in_base: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The bundle without which a delta is not complete."""
+
+    release: str
+    #: The digest of its manifest.
+    sha256: str
+    commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a bundle has wheels for: a Python such as `3.12`, and a platform as wheels name it."""
+
+    python: str
+    platform: str
+
+    def __str__(self) -> str:
+        return f"{self.python}-{self.platform}"
+
+    @property
+    def abi(self) -> str:
+        """The tag of CPython's own ABI."""
+        return f"cp{self.python.replace('.', '')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleManifest:
+    """What stands in `manifest.json`, which is what is signed."""
+
+    format: int
+    project: str
+    release: str
+    #: When the release was begun, in seconds since 1970: a later bundle of a project has a larger one.
+    sequence: int
+    #: As ISO 8601 in UTC; `expires` is None if it never does.
+    created: str
+    expires: str | None
+    #: The commit that was tested, and the branch it was on; None without git.
+    commit: str | None
+    branch: str | None
+    lock_sha256: str
+    group: str | None
+    #: The version of the Python that it was tested with, and what else it was built on.
+    python: str
+    abi: str
+    platform: str
+    libc: str
+    targets: tuple[Target, ...]
+    files: tuple[BundledFile, ...]
+    base: Base | None = None
+
+    @property
+    def data(self) -> bytes:
+        """Its text, which is the same for the same facts."""
+        return json.dumps(asdict(self), indent=1).encode("ascii") + b"\n"
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its text."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def find(self, path: str) -> BundledFile | None:
+        """Return the file at a path; None if there is none."""
+        return next((one for one in self.files if one.path == path), None)
+
+    def below(self, directory: str) -> tuple[BundledFile, ...]:
+        """Return the files below a directory, which is named with its slash."""
+        return tuple(one for one in self.files if one.path.startswith(directory))
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether it is to be installed no more."""
+        return self.expires is not None and datetime.fromisoformat(self.expires) <= now
+
+
+def parse_manifest(data: bytes) -> BundleManifest:
+    """Read a manifest. Raises PreflightError for anything that releaser would not have written."""
+    from msgspec import ValidationError, convert
+
+    try:
+        content = json.loads(data)
+        if isinstance(content, dict) and content.get("format") not in (None, FORMAT):
+            _refuse(f"it has format {content['format']!r}, and this releaser reads {FORMAT}", "Upgrade releaser.")
+        found = convert(content, BundleManifest)
+    except (ValidationError, ValueError, RecursionError) as error:
+        _refuse(str(error))
+    for flaw in _flaws(found):
+        _refuse(flaw)
+    if found.data != data:
+        _refuse("it is not written as releaser writes one")
+    return found
+
+
+def _refuse(flaw: str, advice: str = "Get the bundle again from where it was made.") -> NoReturn:
+    refuse(f"the manifest of the bundle is not valid: {flaw}", advice)
+
+
+def _flaws(found: BundleManifest) -> Iterator[str]:
+    paths = [one.path for one in found.files]
+    if len(paths) > _MOST_FILES or paths != sorted(set(paths)):
+        yield f"its {len(paths)} files are not in order, one is named twice, or they are more than {_MOST_FILES}"
+    for one in found.files:
+        if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
+            yield f"{one.path!r} is not the path of a file in a bundle"
+        if not _SHA256.fullmatch(one.sha256) or one.size < 0:
+            yield f"hash or size of {one.path} is none"
+        if one.in_base and found.base is None:
+            yield f"{one.path} is said to be in a base, and there is none"
+    lock = found.find(LOCK)
+    if lock is None or lock.sha256 != found.lock_sha256:
+        yield f"{LOCK} is missing, or is not the lock that it names"
+    if found.sequence < 0 or not _ID.fullmatch(found.release):
+        yield "release or sequence is none"
+    if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
+        yield f"{found.commit!r} is no commit, or there is no branch that it is on"
+    yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not _is_time(one))
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).utcoffset() == timedelta()
+    except ValueError:
+        return False
+
+
+def is_path(path: str) -> bool:
+    """Whether a file of a bundle may have this path: relative, plain, and without a part that leads upwards."""
+    return _PATH.fullmatch(path) is not None and len(path) <= 255

@@ -1,0 +1,135 @@
+"""The files of bundles that a site has made or installed, each once, so that deltas need not bring them again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.bundles.manifest import TOOLS, BundleManifest, parse_manifest
+from releaser.errors import PreflightError
+from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.bundles.manifest import BundledFile
+
+KEPT = 4  # manifests, the newest; what none of them names is deleted
+_RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A directory with a file for each hash, and the manifests of the newest bundles."""
+
+    directory: Path
+
+    @classmethod
+    def of(cls, state_dir: Path) -> Pool:
+        """Return that of a site."""
+        return cls(directory=state_dir / "bundles")
+
+    @property
+    def unpacked(self) -> Path:
+        """Where the bundle lies that is being installed."""
+        return self.directory / "unpacked"
+
+    def prepare(self) -> None:
+        """Make the directories, and delete what a killed run has left. Raises OSError."""
+        for one in (self.directory, self.directory / "files", self.directory / "manifests"):
+            one.mkdir(mode=0o700, exist_ok=True)
+        for name in os.listdir(self.directory / "files"):
+            if name.endswith(".new"):
+                (self.directory / "files" / name).unlink()
+        if os.path.lexists(self.unpacked):
+            remove_tree(self.unpacked)
+
+    def find(self, sha256: str) -> Path | None:
+        """Return the file of a hash that is whole; None if there is none."""
+        place = self.directory / "files" / sha256
+        if not sha256 or hash_of_file(place) != sha256:
+            return None
+        return place
+
+    def add(self, place: Path) -> Path:
+        """Take a file over. Raises OSError."""
+        return self._keep(place, hash_of_file(place) or "")
+
+    def extract(self, one: BundledFile, extract: Callable[[BundledFile, Path], None]) -> Path:
+        """Return a file of a bundle, which is extracted if it is not here. Raises what `extract` does, and OSError."""
+        known = self.find(one.sha256)
+        if known is not None:
+            return known
+        fresh = self.directory / "files" / f"{one.sha256}.new"
+        fresh.unlink(missing_ok=True)
+        extract(one, fresh)
+        target = fresh.with_suffix("")
+        fresh.replace(target)
+        return target
+
+    def _keep(self, place: Path, sha256: str) -> Path:
+        target = self.directory / "files" / sha256
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = target.with_name(f"{sha256}.new")
+        shutil.copyfile(place, fresh)
+        fresh.replace(target)
+        return target
+
+    def packed(self, kind: str, make: Callable[[Path], Path]) -> Path:
+        """Return a wheel that was made once, in a directory of its own; `make` makes it there. Raises OSError."""
+        directory = self.directory / "made" / kind
+        for one in directory.glob("*.whl"):
+            return one
+        fresh = directory.with_name(f"{directory.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True, mode=0o700)
+        name = make(fresh).name
+        fresh.replace(directory)
+        return directory / name
+
+    def remember(self, manifest: BundleManifest) -> None:
+        """Keep the manifest of a bundle; delete the oldest, and the files that no manifest names. Raises OSError."""
+        directory = self.directory / "manifests"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
+        known = sorted(one for one in directory.glob("*.json") if _RELEASE.fullmatch(one.stem))
+        for one in known[:-KEPT]:
+            one.unlink()
+        used = {file.sha256 for one in known[-KEPT:] for file in self._files_of(one)}
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.directory / "files"):
+                if name not in used:
+                    (self.directory / "files" / name).unlink()
+
+    def _files_of(self, place: Path) -> tuple[BundledFile, ...]:
+        found = self.manifest_of(place.stem)
+        return () if found is None else tuple(one for one in found.files if not one.path.startswith(TOOLS))
+
+    def manifests(self) -> tuple[BundleManifest, ...]:
+        """Return those that are kept."""
+        places = (self.directory / "manifests").glob("*.json")
+        return tuple(filter(None, (self.manifest_of(one.stem) for one in sorted(places))))
+
+    def manifest_of(self, release: str) -> BundleManifest | None:
+        """Return the manifest of the bundle of a release; None if none is known."""
+        if not _RELEASE.fullmatch(release):
+            return None
+        data = read_if_there(self.directory / "manifests" / f"{release}.json")
+        with contextlib.suppress(PreflightError):
+            return parse_manifest(data) if data is not None else None
+        return None
+
+
+def hash_of_file(place: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read."""
+    try:
+        with open(place, "rb", opener=only_files) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

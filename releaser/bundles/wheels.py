@@ -1,0 +1,220 @@
+"""Which wheels of a lock a bundle needs for its targets, and wheels made of what is installed."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import re
+import zipfile
+from dataclasses import dataclass
+from email import message_from_bytes
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from releaser.bundles.manifest import Target
+from releaser.errors import PreflightError, UsageError, refuse
+from releaser.locks.installed import environment_of, ordered_tags, reach
+from releaser.locks.lock import is_local
+from releaser.system.files import read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from releaser.locks.lock import LockFile, Package
+
+_TARGET = re.compile(r"(?P<python>3\.\d+)-(?P<platform>(?:linux|manylinux_\d+_\d+|musllinux_\d+_\d+)_(?P<machine>\w+))")
+_STEP = re.compile(r"(many|musl)linux_(\d+)_(\d+)_(\w+)")
+_LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # by the minor version of glibc (PEP 600)
+_NOT_PACKED = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedWheel:
+    """A wheel that a lock names: where it is, and its hash, empty where the lock has none."""
+
+    package: str
+    name: str
+    place: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What the targets of a bundle install: wheels, and packages that only their sources are there of."""
+
+    wheels: tuple[LockedWheel, ...]
+    built: tuple[str, ...]
+
+
+def parse_target(text: str) -> Target:
+    """Read what `--target` takes, such as `3.12-manylinux_2_28_aarch64`. Raises UsageError."""
+    found = _TARGET.fullmatch(text)
+    if found is None:
+        message = f"--target {text} is not a Python and a platform of Linux"
+        raise UsageError(message, advice="Write it as 3.12-manylinux_2_28_x86_64.")
+    return Target(python=found["python"], platform=found["platform"])
+
+
+def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None, *, python: str) -> Selection:
+    """Choose, of each package that is installed with some groups, the wheel that uv would install.
+
+    `target` is None for this host, with this version of Python. Raises PreflightError for code that is edited outside
+    of the checkout, and for what another target could not install.
+    """
+    _refuse_outside(lock)
+    environment = environment_of(python if target is None else f"{target.python}.0")
+    if target is not None:
+        environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
+    platforms = None if target is None else _platforms(target.platform)
+    ranks = ordered_tags(python if target is None else target.python, platforms=platforms)
+    wheels, built = list[LockedWheel](), list[str]()
+    for package in reach(lock, groups, environment):
+        if is_local(package):
+            continue
+        best = min(_ranked(package, ranks), default=None)
+        if best is not None:
+            wheels.append(best[1])
+        elif target is None:
+            built.append(package["name"])
+        else:
+            message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
+            refuse(message, "Leave out that target, or create the bundle on such a host, which has built it.")
+    return Selection(wheels=tuple(wheels), built=tuple(sorted(set(built))))
+
+
+def _refuse_outside(lock: LockFile) -> None:
+    for package in lock.packages:
+        source = package.get("source", {})
+        place = next((str(source[kind]) for kind in ("editable", "directory") if kind in source), ".")
+        if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+            message = f"{package['name']} is code outside of the checkout ({place}), which no bundle has"
+            refuse(message, "Let it come from an index or from git, or move it into the checkout.")
+
+
+def _ranked(package: Package, ranks: Mapping[Any, int]) -> Iterator[tuple[int, LockedWheel]]:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    source = package.get("source", {})
+    entries: list[dict[str, Any]] = [*package.get("wheels", ())]
+    for kind in ("url", "path"):  # a single file
+        if str(source.get(kind, "")).endswith(".whl"):
+            entries = [{**one, kind: source[kind]} for one in entries or [{}]]
+    for entry in entries:
+        place = str(entry.get("url") or entry.get("path") or entry.get("filename") or "")
+        name = unquote(urlsplit(place).path if "://" in place else place).rpartition("/")[2]
+        try:
+            tags = parse_wheel_filename(name)[3]
+        except InvalidWheelFilename:
+            continue
+        rank = min((ranks[tag] for tag in tags if tag in ranks), default=None)
+        if rank is not None:
+            base = str(source.get("registry", "")) if "path" in entry and "path" not in source else ""
+            where = place if "://" in place or not base else os.path.join(base.removeprefix("file://"), place)
+            digest = str(entry.get("hash", "")).removeprefix("sha256:")
+            yield rank, LockedWheel(package=package["name"], name=name, place=where, sha256=digest)
+
+
+def _platforms(platform: str) -> list[str]:
+    """List the platforms whose wheels run on one: an older C library's do (PEP 600, PEP 656)."""
+    found = _STEP.fullmatch(platform)
+    if found is None:
+        return [platform]
+    kind, major, newest, machine = found[1], int(found[2]), int(found[3]), found[4]
+    places = []
+    for minor in range(newest, -1, -1):
+        places.append(f"{kind}linux_{major}_{minor}_{machine}")
+        if kind == "many" and minor in _LEGACY:
+            places.append(f"{_LEGACY[minor]}_{machine}")
+    return [*places, f"linux_{machine}"]
+
+
+# Wheels of what is installed
+
+
+def find_metadata(venv: Path, name: str) -> Path:
+    """Return the `.dist-info` of a package in a venv. Raises PreflightError."""
+    wanted = _normalized(name)
+    for info in sorted(venv.glob("lib/python3*/site-packages/*.dist-info")):
+        if _normalized(info.name.partition("-")[0]) == wanted:
+            return info
+    return refuse(f"{name} is not installed in {venv}", "Run `releaser verify`.")
+
+
+def pack_installed(info: Path, directory: Path) -> Path:
+    """Make a wheel in `directory` of the package of which `info` is the metadata, and return it.
+
+    It has what is installed, by its RECORD, so that it installs what was tested; the same gives the same bytes. Raises
+    PreflightError for files that RECORD has another hash of, and OSError.
+    """
+    site_packages, name = info.parent, info.name.removesuffix(".dist-info")
+    tags = message_from_bytes(read_file(info / "WHEEL")).get_all("Tag", ["py3-none-any"])
+    entries: dict[str, bytes] = {}
+    for path, digest, _ in csv.reader(io.StringIO(read_file(info / "RECORD").decode())):
+        place = Path(os.path.normpath(site_packages / path))
+        if path.endswith(".pyc") or (place.parent == info and place.name in _NOT_PACKED):
+            continue
+        target = _place_in_wheel(place, site_packages, info, name)
+        if target is None:
+            continue
+        data = read_file(place)
+        if digest and digest != _digest(data):
+            raise PreflightError(*_altered(place, name))
+        entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data
+    lines = [f"{path},{_digest(data)},{len(data)}" for path, data in sorted(entries.items())]
+    record = f"{info.name}/RECORD"
+    entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()
+    place = directory / f"{name}-{_compressed(tags)}.whl"
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # a program of 60 MB is in one
+        for path, data in sorted(entries.items()):
+            entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
+            mode = 0o755 if "/scripts/" in path else 0o644
+            entry.create_system, entry.external_attr, entry.compress_type = 3, (0o100000 | mode) << 16, 8
+            archive.writestr(entry, data)
+    return place
+
+
+def _altered(place: Path, name: str) -> list[Any]:
+    from releaser.errors import Finding
+
+    return [Finding(f"{place} is not what {name} installed", advice="Run `releaser verify`, and `releaser rebuild`.")]
+
+
+def _place_in_wheel(place: Path, site_packages: Path, info: Path, name: str) -> str | None:
+    if place.is_relative_to(site_packages):
+        return place.relative_to(site_packages).as_posix()
+    venv = site_packages.parent.parent.parent
+    path = place.relative_to(venv).as_posix()
+    if path.startswith("bin/"):
+        made = _entry_points(info)
+        return None if place.name in made else f"{name}.data/scripts/{place.name}"
+    headers = re.match(r"include/site/python[0-9.]+/[^/]+/(.+)", path)
+    return f"{name}.data/headers/{headers[1]}" if headers else f"{name}.data/data/{path}"
+
+
+def _entry_points(info: Path) -> set[str]:
+    import configparser
+
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    file = info / "entry_points.txt"
+    if file.exists():
+        parser.read_string(read_file(file).decode())
+    return {name for kind in ("console_scripts", "gui_scripts") if parser.has_section(kind) for name in parser[kind]}
+
+
+def _compressed(tags: Collection[str]) -> str:
+    """Return the tags as the name of a wheel has them (PEP 425)."""
+    parts = zip(*(tag.split("-") for tag in tags), strict=True)
+    return "-".join(".".join(dict.fromkeys(part)) for part in parts)
+
+
+def _digest(data: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

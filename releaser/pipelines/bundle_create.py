@@ -1,0 +1,315 @@
+"""Making a bundle of a release: what was built and tested here, in one file for hosts without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sysconfig
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.answers import BundleDetails
+from releaser.bundles import manifest as names
+from releaser.bundles.archive import open_archive, write_archive
+from releaser.bundles.installer import INSTALLER_TEXT
+from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
+from releaser.bundles.pool import Pool
+from releaser.bundles.trust import sign
+from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
+from releaser.checkout.pull import commit_with_lock
+from releaser.errors import ToolError, refuse
+from releaser.locks.installed import groups_in
+from releaser.pipelines.status import find_release
+from releaser.releases.integrity import find_damage
+from releaser.resolution.resolve import lock_of
+from releaser.site.conventions import default_groups, keep_locked
+from releaser.system.files import only_files, sync_directory
+from releaser.system.temporary import temporary_directory
+from releaser.tools.download import download
+from releaser.tools.git_bundle import write_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.bundles.wheels import LockedWheel
+    from releaser.locks.lock import LockFile
+    from releaser.releases.release import Release
+    from releaser.site.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleRequest:
+    """What `bundle create` is asked for; `expires` is in seconds after the release was begun."""
+
+    output: Path
+    release: str | None = None
+    base: str | None = None
+    targets: tuple[Target, ...] = ()
+    key: Path | None = None
+    expires: float | None = None
+    #: Whether releaser and uv come along, for hosts that have neither.
+    installer: bool = True
+
+
+def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
+    """Write a bundle of a release that was tested, or of the live one. Raises PreflightError, and of no such release.
+
+    The same release gives the same bytes, if the key is of Ed25519.
+    """
+    release = find_release(site, request.release)
+    _refuse_untested(release)
+    base = _read_base(site, request.base)
+    pool = Pool.of(site.state_dir)
+    pool.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with temporary_directory() as scratch:
+        commit = _commit_of(site, release)
+        files = {
+            **_texts(site, release, commit, scratch),
+            **_included(site),
+            **_wheels(site, release, request.targets, pool, scratch),
+            **(_installer(pool, scratch) if request.installer else {}),
+        }
+        if commit is not None and (base is None or base.commit != commit):
+            files[names.CODE] = scratch / names.CODE
+            _write_code(site, files[names.CODE], commit, base)
+        files[names.REQUIREMENTS] = scratch / names.REQUIREMENTS
+        files[names.REQUIREMENTS].write_text(_requirements(files), encoding="utf-8")
+        manifest = _manifest(site, release, request, files, base)
+        signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
+        place = Path(os.path.abspath(request.output))
+        fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
+        try:
+            write_archive(fresh, manifest, signature, files)
+            fresh.replace(place)
+            sync_directory(place.parent)
+        except OSError as error:
+            refuse(f"{place} cannot be written: {error}", "Make room, or write it elsewhere: -o FILE.")
+        finally:
+            fresh.unlink(missing_ok=True)
+    pool.remember(manifest)
+    return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
+
+
+def _refuse_untested(release: Release) -> None:
+    manifest = release.manifest
+    if manifest.tests != "passed" or manifest.never_live:
+        message = f"{release.id} is not a release that passed its tests ({manifest.origin}, tests: {manifest.tests})"
+        refuse(message, "Name one that did, as `releaser list` shows; `releaser rebuild` makes one of what is live.")
+    if damage := find_damage(release):
+        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle that.")
+
+
+def _read_base(site: Site, name: str | None) -> BundleManifest | None:
+    if name is None:
+        return None
+    if (known := Pool.of(site.state_dir).manifest_of(name)) is not None:
+        return known
+    place = Path(name)
+    if not place.exists():
+        message = f"--base {name} is neither a bundle nor a release that a bundle was made of here"
+        refuse(message, "Name the file of an earlier bundle.")
+    with open_archive(place) as archive:
+        return archive.manifest()
+
+
+def _commit_of(site: Site, release: Release) -> str:
+    """Return the commit that has the code, with the lock where that was committed; None without git."""
+    if not site.project.has_git:
+        refuse(f"{site.project.root} is not under git, whose commits a bundle takes the code from", "`git init` there.")
+    commit = release.manifest.commit
+    try:
+        if commit is None or not site.git.has(commit):
+            refuse(f"the commit that {release.id} was tested with is not here", "Bundle a release that is newer.")
+        return commit_with_lock(site, release, commit)
+    except ToolError as error:
+        return refuse(f"the code of {release.id} cannot be read: {error.reason}", "See git's message.")
+
+
+def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:
+    before = base.commit if base is not None else None
+    if before is not None and not site.git.is_ancestor(before, commit):
+        refuse(f"commit {commit[:12]} does not follow that of the base, {before[:12]}", "Create a full bundle.")
+    try:
+        write_bundle(site.git, file, commit, base=before)
+    except ToolError as error:
+        refuse(f"the code cannot be bundled: {error.reason}", "See git's message.")
+
+
+def _texts(site: Site, release: Release, commit: str | None, scratch: Path) -> dict[str, Path]:
+    pyproject = scratch / names.PYPROJECT
+    path = os.path.relpath(site.project.pyproject, site.git.layout.top)
+    pyproject.write_bytes(site.git.data(commit or "HEAD", path) or b"")
+    return {names.LOCK: release.lock, names.PYPROJECT: pyproject}
+
+
+def _included(site: Site) -> dict[str, Path]:
+    """Return what `bundle_include` names: files beside the code, which git does not have."""
+    found: dict[str, Path] = {}
+    for pattern in site.settings.bundle_include:
+        places = sorted(site.project.root.glob(pattern))
+        if not places:
+            refuse(f"bundle_include names {pattern}, and there is no such file", "Correct `bundle_include`.")
+        for place in places:
+            files = [one for one in sorted(place.rglob("*")) if one.is_file()] if place.is_dir() else [place]
+            for one in files:
+                path = names.INCLUDED + one.relative_to(site.project.root).as_posix()
+                if one.is_symlink() or not names.is_path(path):
+                    refuse(f"{one} cannot be bundled: it is a symlink, or has a name that is not plain", "Rename it.")
+                found[path] = one
+    return found
+
+
+# The wheels
+
+
+def _wheels(site: Site, release: Release, targets: Sequence[Target], pool: Pool, scratch: Path) -> dict[str, Path]:
+    lock, python = lock_of(release), release.manifest.python
+    groups = _groups(site, release, lock)
+    own = select_wheels(lock, groups, None, python=python)
+    chosen = {one.name: one for one in own.wheels}
+    for target in targets:
+        chosen |= {one.name: one for one in select_wheels(lock, groups, target, python=python).wheels}
+    indexes = {
+        str(one.get("name", "")): str(one.get("url", ""))
+        for one in site.pyproject.table("tool", "uv").get("index", ())
+        if isinstance(one, dict)
+    }
+    found = {names.WHEELS + one.name: _fetch(site, one, indexes, pool, scratch) for one in chosen.values()}
+    for name in own.built:
+        made = pool.packed(f"{release.id}-{name}", partial(_pack, release, name))
+        found[names.WHEELS + made.name] = made
+    return found | _build_requirements(site, release, lock, scratch)
+
+
+def _groups(site: Site, release: Release, lock: LockFile) -> set[str]:
+    """Name the groups that this release and its tests need."""
+    defaults, group = default_groups(site), release.manifest.group
+    if defaults is None:
+        return {*groups_in(lock)}
+    return {*defaults, *([group] if group else []), *keep_locked(site.settings.test_groups, lock)}
+
+
+def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Pool, scratch: Path) -> Path:
+    known = pool.find(wheel.sha256)
+    if known is not None:
+        return known
+    place = scratch / wheel.name
+    where = wheel.place if "://" in wheel.place else os.path.join(site.project.root, wheel.place)
+    try:
+        download(where, place, sha256=wheel.sha256, environ=site.runner.environ, indexes=indexes)
+    except ToolError as error:
+        refuse(f"a wheel of the lock is not to be had: {error.message}", error.advice)
+    return pool.add(place)
+
+
+def _pack(release: Release, name: str, directory: Path) -> Path:
+    """Make a wheel of a package of which there is only a source: of what was built of it, and tested."""
+    return pack_installed(find_metadata(release.venv, name), directory)
+
+
+def _build_requirements(site: Site, release: Release, lock: LockFile, scratch: Path) -> dict[str, Path]:
+    """Return wheels of what builds the packages of the project itself, which are built on the host."""
+    needed = site.pyproject.table("build-system").get("requires")
+    if not lock.has_own:
+        return {}
+    wanted = [str(one) for one in needed] if isinstance(needed, list) else ["setuptools>=61"]
+    if site.pyproject.table("build-system").get("build-backend") == "hatchling.build":
+        wanted.append("editables")  # which it needs for those that are editable
+    venv = scratch / "build"
+    try:
+        site.uv.run(["venv", "--quiet", "--python", release.venv / "bin" / "python", venv])
+        site.uv.run(["pip", "install", "--quiet", "--python", venv / "bin" / "python", *wanted], tree=site.project.root)
+    except ToolError as error:
+        refuse(f"what builds the project's own packages cannot be had: {error.reason}", error.advice or "See above.")
+    infos = sorted(venv.glob("lib/python3*/site-packages/*.dist-info"))
+    made = (pack_installed(info, scratch) for info in infos)
+    return {names.WHEELS + one.name: one for one in made}
+
+
+def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
+    """Return what makes the bundle a program of Python, and wheels of releaser, what it needs, and uv."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    waiting, found = ["releaser"], dict[str, Path]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        try:
+            one = distribution(name)
+        except PackageNotFoundError:
+            refuse(f"{name}, which releaser needs, is not installed as a package", "Install releaser with pip or uv.")
+        info = Path(str(one._path))  # type: ignore[attr-defined]
+        found[name] = pool.packed(
+            f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}", partial(pack_installed, info)
+        )
+        needs = (Requirement(line) for line in one.requires or ())
+        waiting += [it.name for it in needs if it.marker is None or it.marker.evaluate({"extra": ""})]
+    program = scratch / names.INSTALLER
+    program.write_text(INSTALLER_TEXT, encoding="utf-8")
+    return {names.INSTALLER: program, **{names.TOOLS + place.name: place for place in found.values()}}
+
+
+def _requirements(files: Mapping[str, Path]) -> str:
+    """Write the wheels as a requirements file with hashes, for tools such as pip."""
+    lines: dict[str, list[str]] = {}
+    for path, place in sorted(files.items()):
+        if path.startswith(names.WHEELS):
+            name, version = path.removeprefix(names.WHEELS).split("-")[:2]
+            lines.setdefault(f"{name.replace('_', '-')}=={version}", []).append(f"--hash=sha256:{_hash(place)}")
+    return "".join(f"{' '.join([pin, *hashes])}\n" for pin, hashes in lines.items())
+
+
+# The manifest
+
+
+def _manifest(
+    site: Site,
+    release: Release,
+    request: BundleRequest,
+    files: Mapping[str, Path],
+    base: BundleManifest | None,
+) -> BundleManifest:
+    made, commit = release.manifest, _commit_of(site, release)
+    minor = ".".join(made.python.split(".")[:2])
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    own = Target(python=minor, platform=platform)
+    known = {one.path: one.sha256 for one in base.files} if base is not None else {}
+    hashed = {path: _hash(place) for path, place in files.items()}
+    expires = made.created_at + timedelta(seconds=request.expires) if request.expires is not None else None
+    created = made.created_at.astimezone(UTC)
+    return BundleManifest(
+        format=names.FORMAT,
+        project=site.project.name,
+        release=release.id,
+        sequence=int(created.timestamp()),
+        created=created.isoformat(timespec="seconds"),
+        expires=expires.astimezone(UTC).isoformat(timespec="seconds") if expires else None,
+        commit=commit,
+        branch=site.settings.branch if commit else None,
+        lock_sha256=hashed[names.LOCK],
+        group=made.group,
+        python=made.python,
+        abi=own.abi,
+        platform=platform,
+        libc=os.confstr("CS_GNU_LIBC_VERSION") or "" if "CS_GNU_LIBC_VERSION" in os.confstr_names else "",
+        targets=tuple(dict.fromkeys((own, *request.targets))),
+        files=tuple(
+            BundledFile(
+                path=path, sha256=hashed[path], size=place.stat().st_size, in_base=known.get(path) == hashed[path]
+            )
+            for path, place in sorted(files.items())
+        ),
+        base=Base(release=base.release, sha256=base.sha256, commit=base.commit) if base is not None else None,
+    )
+
+
+def _hash(place: Path) -> str:
+    with open(place, "rb", opener=only_files) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

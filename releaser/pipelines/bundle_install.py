@@ -1,0 +1,249 @@
+"""Installing a bundle: verified before anything is unpacked, then built, tested and made live as by any update."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.answers import Plan
+from releaser.bundles.archive import open_archive
+from releaser.bundles.manifest import CODE, INCLUDED, LOCK, WHEELS
+from releaser.bundles.pool import Pool, hash_of_file
+from releaser.bundles.trust import Trust
+from releaser.bundles.unpacked import UnpackedBundle
+from releaser.errors import Finding, ToolError, os_reason, reason_of, refuse
+from releaser.locks.installed import tags_of
+from releaser.locks.lock import LockFile
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.update import update_site
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import diff_to
+from releaser.site.pythons import choose
+from releaser.system.files import read_file, remove_tree, replace_file, sync_file_system
+from releaser.system.process import Runner
+from releaser.system.temporary import temporary_directory
+from releaser.system.words import first_few, size
+from releaser.tools.git import Git
+from releaser.tools.git_bundle import check_out_bundle, exclude
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from releaser.bundles.archive import BundleArchive
+    from releaser.bundles.manifest import BundleManifest
+    from releaser.report import RunReport
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+_MOST_NAMED = 8
+_GIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallRequest:
+    """What `bundle install` is asked for."""
+
+    file: Path
+    #: The files in place of those of the settings; `unsigned` asks for no signature.
+    signers: Path | None = None
+    unsigned: bool = False
+    allow_older: bool = False
+    tests: bool = True
+    force: bool = False
+
+
+def install_bundle(request: Request, wanted: InstallRequest) -> RunReport:
+    """Make the release of a bundle live, by the protocol of an update, without asking any index or remote."""
+    return run_session(request, partial(_install, wanted=wanted))
+
+
+def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest) -> Path:
+    """Make the checkout of a bundle at `into`, as a whole or not at all, if nothing is there; return its place.
+
+    Raises PreflightError.
+    """
+    place = Path(os.path.abspath(into.expanduser()))
+    if (place / "pyproject.toml").exists():
+        return place
+    if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
+        refuse(f"{place} is there, and is no project", "Name a directory that is empty or not there.")
+    runner = Runner(environ=environ)
+    with open_archive(wanted.file) as archive, temporary_directory() as scratch:
+        signers = wanted.signers or environ.get("RELEASER_BUNDLE_SIGNERS")
+        verify_signature(runner, archive, wanted, Trust(signers=Path(signers)) if signers else None)
+        manifest = archive.manifest()
+        if manifest.has_expired(datetime.now(UTC)):
+            refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
+        code = manifest.find(CODE)
+        if code is None or code.in_base or manifest.base is not None or not manifest.commit or not manifest.branch:
+            refuse("it is a delta, which needs the project that it builds on", "Install the full bundle.")
+        archive.extract(code, scratch / CODE)
+        fresh = place.with_name(f".{place.name}.{os.getpid()}.releaser-new")
+        try:
+            fresh.mkdir(parents=True)
+            git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
+            check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
+            exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+            for one in manifest.below(INCLUDED):
+                target = fresh / one.path.removeprefix(INCLUDED)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not os.path.lexists(target):
+                    archive.extract(one, target)
+            sync_file_system(fresh)
+            fresh.rename(place)
+        except (OSError, ToolError) as error:
+            refuse(f"{place} cannot be made: {reason_of(error)}", "Check free space and rights there.")
+        finally:
+            if os.path.lexists(fresh):
+                remove_tree(fresh)
+    return place
+
+
+def plan_install(site: Site, wanted: InstallRequest) -> Plan:
+    """Verify a bundle, and say what `install_bundle` would do. Raises PreflightError."""
+    with open_archive(wanted.file) as archive:
+        verify_signature(site.runner, archive, wanted, trust_of(site, wanted))
+        manifest = archive.manifest()
+        refuse_unfit(site, manifest, allow_older=wanted.allow_older)
+        _refuse_incomplete(Pool.of(site.state_dir), manifest)
+        archive.verify(manifest)
+        lock = next(one for one in manifest.files if one.path == LOCK)
+        live = store_of(site).live()
+        changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
+    tests = "test it" if wanted.tests else "leave its tests out"
+    would = f"build the release of {manifest.release} without a network, {tests}, and make it live"
+    return Plan(would=(would,), changes=changes)
+
+
+def _install(run: Run, *, wanted: InstallRequest) -> PipelineResult:
+    with run.log.step("verify bundle") as step, contextlib.ExitStack() as stack:
+        archive = stack.enter_context(open_archive(wanted.file))
+        signer = verify_signature(run.site.runner, archive, wanted, trust_of(run.site, wanted))
+        manifest = archive.manifest()
+        refuse_unfit(run.site, manifest, allow_older=wanted.allow_older)
+        pool = Pool.of(run.site.state_dir)
+        _refuse_incomplete(pool, manifest)
+        archive.verify(manifest)
+        _check_room(run.site, manifest)
+        step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
+        place = _unpack(pool, archive, manifest)
+    bundle = UnpackedBundle(place=place, manifest=manifest, signer=signer, runs_tests=wanted.tests)
+    run.site = run.site.with_bundle(bundle)
+    if not wanted.tests:
+        run.log.tell(f"The tests were left to where the bundle was made ({manifest.release}).")
+    try:
+        result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
+        _place_included(run, bundle)
+        pool.remember(manifest)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return result
+
+
+def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequest, trust: Trust | None) -> str:
+    """Return who has signed a bundle, empty if nobody is asked for. Raises PreflightError."""
+    if wanted.unsigned:
+        return ""
+    if trust is None:
+        message = "no signature can be verified: it is not said whom this host trusts"
+        refuse(message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)), or add --unsigned.")
+    return trust.verify(runner, archive.data, archive.signature)
+
+
+def trust_of(site: Site, wanted: InstallRequest) -> Trust | None:
+    """Return whom a site trusts; None if nobody has said."""
+    root, revoked = site.project.root, site.settings.bundle_revoked
+    named = wanted.signers or site.settings.bundle_signers
+    if named is None:
+        return None
+    places = [root / Path(one).expanduser() if one else None for one in (named, revoked)]
+    return Trust(signers=places[0] or root, revoked=places[1])
+
+
+def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
+    """See that a bundle is for this project and host, and no older than what is live. Raises PreflightError."""
+    now = datetime.now(UTC)
+    if manifest.has_expired(now):
+        refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
+    name = str(site.pyproject.table("project").get("name", ""))
+    if manifest.project != site.project.name and manifest.project != name:
+        refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
+    live = store_of(site).live()
+    before = live.manifest.bundle if live is not None else None
+    if before is not None and manifest.sequence < before.sequence and not allow_older:
+        message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
+        refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
+    python = choose(site, site.uv).version
+    _refuse_platform(manifest, python, {str(tag) for tag in tags_of(python)})
+
+
+def _refuse_platform(manifest: BundleManifest, python: str, tags: set[str]) -> None:
+    """See that each package has a wheel that this Python takes here: its tags name version, ABI, system and libc."""
+    from packaging.utils import parse_wheel_filename
+
+    fits: dict[str, bool] = {}
+    for one in manifest.below(WHEELS):
+        name, _, _, found = parse_wheel_filename(one.path.removeprefix(WHEELS))
+        fits[name] = fits.get(name, False) or any(str(tag) in tags for tag in found)
+    if lacking := sorted(name for name, is_fit in fits.items() if not is_fit):
+        targets = first_few(map(str, manifest.targets))
+        message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
+        refuse(message, "Create it for this host with --target, or choose another Python: `python`.")
+
+
+def _refuse_incomplete(pool: Pool, manifest: BundleManifest) -> None:
+    lacking = [one for one in manifest.files if one.in_base and pool.find(one.sha256) is None]
+    if lacking and manifest.base is not None:
+        names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
+        message = (
+            f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
+        )
+        refuse(message, "Install the full bundle, which `bundle create` makes without --base.")
+
+
+def _check_room(site: Site, manifest: BundleManifest) -> None:
+    needed = sum(one.size for one in manifest.files)
+    free = shutil.disk_usage(site.state_dir).free
+    if needed > free:
+        refuse(f"the bundle takes {size(needed)} and there are {size(free)} in {site.state_dir}", "Make room.")
+
+
+def _unpack(pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
+    """Put the files where uv and git find them; those of the pool are links to it. Raises PreflightError."""
+    try:
+        pool.prepare()
+        for one in manifest.files:
+            kept = pool.extract(one, archive.extract)
+            target = pool.unpacked / one.path
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.link(kept, target)
+    except OSError as error:
+        refuse(
+            f"the bundle cannot be unpacked: {os_reason(error)}", f"Check free space and rights of {pool.directory}."
+        )
+    return pool.unpacked
+
+
+def _place_included(run: Run, bundle: UnpackedBundle) -> None:
+    """Put the files beside the code where they were, except for those that somebody has here in another version."""
+    root, before = run.site.outside.project.root, Pool.of(run.site.state_dir).manifests()
+    ours = {one.sha256 for manifest in before for one in manifest.below(INCLUDED)}
+    if run.site.project.has_git:
+        exclude(run.site.outside.git, (one.path.removeprefix(INCLUDED) for one in bundle.manifest.below(INCLUDED)))
+    for one in bundle.manifest.below(INCLUDED):
+        target = root / one.path.removeprefix(INCLUDED)
+        if os.path.realpath(target.parent) != str(target.parent) and target.parent.exists():
+            run.log.note(Finding(f"{target} is not written: a symlink leads there", advice="Put it there yourself."))
+            continue
+        known = hash_of_file(target)
+        if known in (None, *ours):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, read_file(bundle.place / one.path))
+        elif known != one.sha256:
+            run.log.note(Finding(f"{target} was edited here, and is left as it is", advice="Move it away to get ours."))

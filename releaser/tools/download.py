@@ -1,0 +1,122 @@
+"""Downloads files of package indexes, with the credentials that uv would use for them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import netrc
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from releaser.errors import ToolError, os_reason
+from releaser.system.files import only_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from http.client import HTTPResponse
+
+_CHUNK = 1 << 20
+_SECONDS = 60.0  # without a byte
+_TRIES = 3
+
+
+def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> None:
+    """Write the file at a URL, or at a path, to `target`, where nothing is. Raises ToolError, also for another hash.
+
+    `indexes` are the URLs of indexes by their names; an empty `sha256` is not compared.
+    """
+    try:
+        with open(target, "xb") as stream:
+            found = _copy(place, stream, environ, indexes) if "://" in place else _copy_file(place, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except (OSError, ValueError) as error:
+        target.unlink(missing_ok=True)
+        message = (
+            f"{_without_password(place)} cannot be had: {os_reason(error) if isinstance(error, OSError) else error}"
+        )
+        raise ToolError(message, advice="Check the network, and the credentials of the index.") from None
+    if sha256 and found != sha256:
+        target.unlink()
+        message = f"{_without_password(place)} has another hash than the lock says"
+        raise ToolError(message, advice="Find out who has changed it on the index.")
+
+
+def _copy_file(place: str, stream: BinaryIO) -> str:
+    with open(place, "rb", opener=only_files) as source:
+        shutil.copyfileobj(source, stream, _CHUNK)
+    with open(place, "rb", opener=only_files) as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _copy(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Mapping[str, str]) -> str:
+    for tries_left in reversed(range(_TRIES)):
+        stream.seek(0)
+        stream.truncate()
+        try:
+            return _fetch(place, stream, environ, indexes)
+        except OSError:
+            if not tries_left:
+                raise
+    raise AssertionError
+
+
+def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Mapping[str, str]) -> str:
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class SameHost(HTTPRedirectHandler):
+        """Sends the credentials of one host to no other one."""
+
+        def redirect_request(self, *args: object) -> Request | None:
+            request = super().redirect_request(*args)  # type: ignore[arg-type]
+            if request is not None and urlsplit(request.full_url).netloc != urlsplit(place).netloc:
+                request.remove_header("Authorization")
+            return request
+
+    parts = urlsplit(place)
+    if parts.scheme == "file":
+        return _copy_file(unquote(parts.path), stream)
+    if parts.scheme not in ("http", "https"):
+        message = f"{parts.scheme} is no way to download"
+        raise ValueError(message)
+    request = Request(_without_password(place), headers={"User-Agent": "releaser"})  # noqa: S310 - seen above
+    login = credentials_for(place, environ, indexes)
+    if login is not None:
+        request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
+    digest = hashlib.sha256()
+    response: HTTPResponse
+    with build_opener(SameHost).open(request, timeout=_SECONDS) as response:
+        while chunk := response.read(_CHUNK):
+            digest.update(chunk)
+            stream.write(chunk)
+    return digest.hexdigest()
+
+
+def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return user and password for a URL: from itself, uv's variables for an index of that host, or ~/.netrc."""
+    parts = urlsplit(place)
+    if parts.username:
+        return unquote(parts.username), unquote(parts.password or "")
+    given = (environ.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL"))
+    for url in (*indexes.values(), *(one.partition("=")[2] or one for text in given for one in text.split())):
+        found = urlsplit(url)
+        if found.username and found.hostname == parts.hostname:
+            return unquote(found.username), unquote(found.password or "")
+    for name, url in indexes.items():
+        variable = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+        if urlsplit(url).hostname == parts.hostname and f"{variable}_USERNAME" in environ:
+            return environ[f"{variable}_USERNAME"], environ.get(f"{variable}_PASSWORD", "")
+    try:
+        file = environ.get("NETRC") or os.path.join(environ.get("HOME", "/nowhere"), ".netrc")
+        login = netrc.netrc(file).authenticators(parts.hostname or "")
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return (login[0], login[2]) if login and login[2] else None
+
+
+def _without_password(place: str) -> str:
+    return re.sub(r"://[^/@]*@", "://", place)

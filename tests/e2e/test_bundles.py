@@ -1,0 +1,231 @@
+"""Bundles: a release in one file, which a host without an index or a remote installs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.tampering import TAMPERINGS, Maker
+from tests.support.sites import SampleSite, SiteFactory
+
+
+def make_key(base: Path, name: str = "builder", options: str = "") -> tuple[Path, Path]:
+    """Return a key of OpenSSH and a file that allows what it signs."""
+    key, allowed = base / name, base / f"{name}-signers"
+    subprocess.check_call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key])
+    public = key.with_suffix(".pub").read_text(encoding="utf-8")
+    allowed.write_text(f'{name}@example.org {options}namespaces="releaser-bundle" {public}', encoding="utf-8")
+    return key, allowed
+
+
+def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:
+    """Return another host with the project as it is now, from which neither index nor remote can be reached."""
+    host = site.copy(base)
+    for one in (host.index.path, host.remote):
+        shutil.rmtree(one, ignore_errors=True)
+    host.git("remote", "remove", "origin")
+    host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(signers)})
+    return host
+
+
+def state_of(host: SampleSite) -> object:
+    """Return all that a refused bundle must not change: checkout, live release, releases, and files of bundles."""
+    return host.snapshot(), host.live_id(), host.releases(), sorted(map(str, (host.state_dir / "bundles").rglob("*")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A site with two releases beyond the first, a bundle of each, and the delta between them."""
+
+    site: SampleSite
+    key: Path
+    signers: Path
+    full: tuple[Path, Path]
+    delta: Path
+    releases: tuple[str, str]
+    #: The site as it was before, on a host of its own.
+    before: SampleSite
+
+
+@pytest.fixture(scope="module")
+def built(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    base = tmp_path_factory.mktemp("bundles")
+    key, signers = make_key(base)
+    site = make_scene(outer="bundled", venv=True, settings={"bundle_include": ["media/*.txt"]})
+    (site.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
+    site.releaser("init", check=0)
+    before = host_of(site, base / "before", signers)
+    (site.path / "media").mkdir(exist_ok=True)
+    (site.path / "media" / "logo.txt").write_text("a logo\n", encoding="utf-8")
+    files, releases = [], []
+    for number, version in enumerate(("1.1.0", "1.2.0"), 1):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        releases.append(site.live_id())
+        files.append(base / f"{number}.bundle")
+        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", files[-1], check=0)
+    delta = base / "delta.bundle"
+    site.releaser("bundle create", "--sign", key, "--base", files[0], "--no-installer", "-o", delta, check=0)
+    return Built(
+        site=site, key=key, signers=signers, full=(files[0], files[1]), delta=delta,
+        releases=(releases[0], releases[1]), before=before,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def host(built: Built, tmp_path: Path) -> SampleSite:
+    return built.before.copy(tmp_path / "host")
+
+
+@pytest.mark.story
+def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(built: Built, host: SampleSite) -> None:
+    would = host.releaser("bundle install", "--dry-run", built.full[0], check=0).stdout
+    assert "without a network, test it, and make it live" in would
+    assert host.live_version("alpha") == "1.0.0"
+    refused = host.json("bundle install", built.delta, check=3)["problems"][0]
+    assert refused.startswith(f"this delta builds on the bundle of {built.releases[0]}, of which this host lacks ")
+    assert "wheels/beta-" in refused
+    assert "Install the full bundle" in refused
+
+    report = host.json("bundle install", built.full[0])
+    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert "builder@example.org" in str(report["steps"])
+    assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
+    assert built.delta.stat().st_size < built.full[1].stat().st_size / 2
+    report = host.json("bundle install", built.delta)
+    assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
+    assert host.lock_text() == built.site.lock_text()
+    assert host.head() == built.site.head()
+    assert host.git("status", "--porcelain", "--untracked-files=no") == ""
+    made = json.loads((host.state_dir / "releases" / host.live_id() / "manifest.json").read_text(encoding="utf-8"))
+    assert made["bundle"]["release"] == built.releases[1]
+    assert host.json("bundle install", built.full[1])["result"] == "unchanged"
+    told = host.json("bundle install", built.full[0], check=3)["problems"][0]
+    assert "older than what is live" in told
+    host.releaser("rollback", check=0)
+    assert host.live_version("alpha") == "1.1.0"
+
+
+def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    again = tmp_path / "again.bundle"
+    built.site.git("gc", "--quiet")  # which packs anew what a bundle of git would take as it is
+    built.site.releaser("bundle create", built.releases[1], "--sign", built.key, "--no-installer", "-o", again, check=0)
+    assert again.read_bytes() == built.full[1].read_bytes()
+    shown = built.site.json("bundle show", again)
+    assert (shown["release"], shown["signer"]) == (built.releases[1], None)
+    assert built.site.json("bundle verify", again, "--signers", built.signers)["signer"] == "builder@example.org"
+    difference = built.site.json("bundle diff", *built.full)
+    assert [(one["name"], one["old"], one["new"]) for one in difference["changes"]] == [("alpha", "1.1.0", "1.2.0")]
+    assert difference["new_bytes"] < 100_000
+
+
+def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tmp_path: Path) -> None:
+    """No releaser, no uv, and no network are there: the file starts itself."""
+    place, home = tmp_path / "srv" / "shop", tmp_path / "home"
+    home.mkdir()
+    name = built.site.path.name
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
+    file = tmp_path / "whole.bundle"
+    built.site.releaser("bundle create", "--sign", built.key, "-o", file, check=0)
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+    assert any(one.startswith("tools/uv-") for one in names)
+    assert any(one.startswith("tools/releaser-") for one in names)
+    words: list[str | Path] = [sys.executable, file, "--into", place.parent / name, "--signers", built.signers]
+    offline = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], check=False).returncode == 0 else []
+    env |= {"RELEASER_GROUP": "local"}
+    done = subprocess.run([*offline, *words], env=env, capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    site = tmp_path / "srv" / name
+    assert (site / ".venv").is_symlink()
+    python = site / ".venv" / "bin" / "python"
+    assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.2.0\n"
+    assert (site / "media" / "logo.txt").exists()
+    second = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=False, cwd="/")
+    assert second.returncode == 0, second.stderr
+
+
+def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Built, host: SampleSite) -> None:
+    trusted = {"RELEASER_BUNDLE_SIGNERS": str(built.signers)}
+    host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
+    report = host.json("bundle install", built.full[0], check=5)
+    assert (report["result"], host.live_version("alpha")) == ("failed", "1.0.0")
+    host.write_dotenv({"RELEASER_TEST_COMMAND": "false", "RELEASER_HEALTH_CHECK": "false", **trusted})
+    report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6)
+    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.0.0")
+    host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
+    report = host.json("bundle install", built.full[0], "--tests", "never", "--force")
+    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert "The tests were left to where the bundle was made" in report["noted"]
+
+
+@pytest.mark.slow
+def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
+    built: Built, host: SampleSite, tmp_path: Path
+) -> None:
+    other, _ = make_key(tmp_path, "other")
+    host.releaser("bundle install", built.full[0], check=0)
+    maker = Maker(good=built.full[1], key=built.key, other_key=other, scratch=tmp_path)
+    before, wrong = state_of(host), {}
+    for name, (tamper, reason) in TAMPERINGS.items():
+        done = host.releaser("bundle install", tamper(maker))
+        if done.returncode != 3 or reason not in done.stderr or "Traceback" in done.stderr:
+            wrong[name] = f"{done.returncode}: {done.stderr[:300]}"
+        if state_of(host) != before:
+            wrong[name] = f"something has changed; {wrong.get(name, '')}"
+            before = state_of(host)
+    assert wrong == {}, wrong
+    assert len(TAMPERINGS) >= 30
+
+
+@pytest.mark.slow
+def test_a_signature_counts_only_of_a_key_that_is_allowed_now_and_not_revoked(
+    built: Built, host: SampleSite, tmp_path: Path
+) -> None:
+    public = built.key.with_suffix(".pub")
+    line = built.signers.read_text(encoding="utf-8")
+    install = partial(host.releaser, "bundle install", built.full[0], "--dry-run")
+    cases = {
+        "valid-before": line.replace("namespaces", 'valid-before="20200101",namespaces'),
+        "valid-after": line.replace("namespaces", 'valid-after="21000101",namespaces'),
+        "namespaces": line.replace("releaser-bundle", "file"),
+        "nobody": "",
+    }
+    allowed = tmp_path / "signers"
+    for name, text in cases.items():
+        allowed.write_text(text, encoding="utf-8")
+        assert (
+            "signature is not valid" in (told := install("--signers", allowed, check=3).stderr) or "nobody in" in told
+        ), name
+    host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(built.signers), "RELEASER_BUNDLE_REVOKED": str(public)})
+    assert "its signature is not valid" in install(check=3).stderr
+    host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": None})
+    assert "it is not said whom this host trusts" in install(check=3).stderr
+    install("--unsigned", check=0)
+
+
+def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Built, tmp_path: Path) -> None:
+    file = tmp_path / "no.bundle"
+    first = min(built.site.releases())
+    told = built.site.releaser("bundle create", first, "-o", file, check=3).stderr
+    assert "is not a release that passed its tests (adopted" in told
+    told = built.site.releaser("bundle create", "--target", "windows", "-o", file, check=2).stderr
+    assert "Write it as 3.12-manylinux_2_28_x86_64." in told
+    assert not file.exists()
+
+
+def test_a_bundle_has_nothing_but_plain_files_that_a_manifest_names(built: Built) -> None:
+    with zipfile.ZipFile(built.full[1]) as archive:
+        names = [one.filename for one in archive.infolist()]
+        manifest = json.loads(archive.read("manifest.json"))
+    assert names[:2] == ["manifest.json", "manifest.json.sig"]
+    assert sorted(names[2:]) == [one["path"] for one in manifest["files"]]
+    assert {"uv.lock", "pyproject.toml", "requirements.txt", "code.bundle", "include/media/logo.txt"} <= set(names)
