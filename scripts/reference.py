@@ -16,7 +16,7 @@ from made import fill, keep
 
 from releaser.answers import ANSWERS, RUN
 from releaser.cli import cli
-from releaser.cli.command import SECTIONS
+from releaser.cli.command import SECTIONS, all_commands
 from releaser.pipelines.config import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site import values
@@ -78,11 +78,11 @@ def _commands() -> Iterator[tuple[str, str]]:
         for one in commands
     ]
     yield "commands", _table(("command", "does", "for"), rows)
-    everywhere = click.Context(cli.commands["status"], **cli.context_settings)
+    everywhere = click.Context(all_commands()["status"], **cli.context_settings)
     yield "options", _table(("option", "meaning"), _options(everywhere, common=True))
-    for command in cli.commands.values():
+    for command in all_commands().values():
         context = click.Context(command, info_name=command.full_name, **cli.context_settings)
-        usage = " ".join(["releaser", command.full_name or "", *command.collect_usage_pieces(context)]).strip()
+        usage = " ".join(["releaser", command.full_name, *command.collect_usage_pieces(context)]).strip()
         own = _options(context, common=False)
         lines = [f"## {command.full_name}", f"`{usage}`", command.help or ""]
         lines += [_table(("option", "meaning"), own)] if own else []

@@ -21,6 +21,7 @@ import releaser
 from releaser import errors
 from releaser.answers import ANSWERS
 from releaser.cli import cli
+from releaser.cli.command import all_commands
 from releaser.site.loading import Loaded, load
 from releaser.site.schema import json_schema, spell
 from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, Settings
@@ -91,17 +92,18 @@ def test_the_reference_is_made_from_the_code() -> None:
 def test_the_help_lists_every_command_once_and_cuts_nothing_off(width: int) -> None:
     with click.Context(cli, info_name="releaser", terminal_width=width, **cli.context_settings) as context:
         lines = cli.get_help(context).splitlines()
-    listed = [found[1] for line in lines if (found := re.match(r"  ([a-z][a-z-]+)  +[A-Z]", line))]
-    assert sorted(listed) == sorted(cli.commands)
+    listed = [found[1] for line in lines if (found := re.match(r"  ([a-z][a-z -]+?)  +[A-Z]", line))]
+    assert sorted(listed) == sorted(all_commands())
     assert not any("..." in line.partition("  ")[2] for line in lines)
     assert max(map(len, lines)) <= width
 
 
 def test_the_help_of_a_command_ends_with_an_example_of_it_that_click_takes() -> None:
-    for command in cli.commands.values():
-        name, *words = shlex.split((command.epilog or "").removeprefix("Example: releaser "))
-        assert name == command.name
-        with command.make_context(name, words):
+    for command in all_commands().values():
+        words = shlex.split((command.epilog or "").removeprefix("Example: releaser "))
+        count = len(command.full_name.split())
+        assert words[:count] == command.full_name.split()
+        with command.make_context(command.full_name, words[count:]):
             pass
 
 
@@ -202,6 +204,9 @@ def _parse(words: list[str]) -> None:
         return  # as shell completion calls it
     context = click.Context(cli, info_name="releaser", **cli.context_settings)
     command = cli.get_command(context, words[1])
+    if isinstance(command, click.Group):
+        context, words = click.Context(command, info_name=words[1], parent=context), words[1:]
+        command = command.get_command(context, words[1]) if len(words) > 1 else command
     try:
         if command is None:
             cli.make_context("releaser", words[1:])
@@ -301,7 +306,7 @@ def test_every_field_in_a_json_example_is_one_of_the_answers() -> None:
     named = {key for block in EXIT_CODES.blocks if block.language == "json" for key in _keys(json.loads(block.text))}
     assert named
     assert named <= known
-    assert set(code_words(EXIT_CODES.sections(2)["status"].prose)) - set(cli.commands) - {"null"} <= known
+    assert set(code_words(EXIT_CODES.sections(2)["status"].prose)) - set(all_commands()) - {"null"} <= known
 
 
 def _keys(content: Any) -> Iterator[str]:
@@ -353,7 +358,7 @@ def test_the_tables_are_those_of_the_modules_and_of_the_tests_in_tests_attacks()
 
 
 def test_only_commands_have_types_of_answers() -> None:
-    assert set(ANSWERS) <= set(cli.commands)
+    assert set(ANSWERS) <= set(all_commands())
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:

@@ -133,6 +133,11 @@ class Command(click.Command):
 SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
 
 
+def all_commands() -> dict[str, Command]:
+    """Return all commands by their whole names."""
+    return {one.full_name: one for commands in SECTIONS.values() for one in commands}
+
+
 _GROUPS = {"bundle": "Put a release into one signed file, and install it on hosts without a network."}
 
 

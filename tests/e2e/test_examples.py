@@ -53,6 +53,7 @@ NOT_RUN = {
     r"manage\.py shell$": "it asks at a terminal",
     r"uv auth": "it asks for a password",
     r"zsh_source": "it is for zsh",
+    r"python3 \S+\.bundle": "it needs a bundle; tests/e2e/test_bundles.py has one",
 }
 # What must have happened before a command makes sense, in words of the sample site.
 BEFORE = {
@@ -60,6 +61,7 @@ BEFORE = {
     r"releaser unpin (\S+)": r"releaser pin \1",
     r"^releaser init$": r"releaser uninstall --yes",
     r"(?:^|&& )\. (\S+)": r"touch \1",
+    r"--sign (\S+)": r"mkdir -p ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f \1",
 }
 # Programs that this machine may lack, or with which a test would change it. They do nothing, except for crontab, which
 # keeps what it is given.
