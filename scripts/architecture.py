@@ -30,13 +30,22 @@ def main() -> int:
 
 
 def _attacks() -> Iterator[str]:
-    """List every test; its name says what is tried, and what holds."""
-    for path in sorted(ATTACKS.glob("test_*.py")):
+    """List every test that is an attack; its name says what is tried, and what holds."""
+    tests = ATTACKS.parent
+    for path in (*sorted(ATTACKS.glob("test_*.py")), *sorted(set(tests.rglob("test_*.py")) - {*ATTACKS.glob("*.py")})):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = [one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")]
-        yield from (f"### `{path.name}`", "", _summary(path), "", "| what is tried, and holds | test |", "|---|---|")
+        found = [one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")]
+        names = [one.name for one in found if path.parent == ATTACKS or _is_marked(one)]
+        if not names:
+            continue
+        title = path.relative_to(ATTACKS if path.parent == ATTACKS else tests)
+        yield from (f"### `{title}`", "", _summary(path), "", "| what is tried, and holds | test |", "|---|---|")
         yield from (f"| {name.removeprefix('test_').replace('_', ' ')} | `{name}` |" for name in names)
         yield ""
+
+
+def _is_marked(test: ast.FunctionDef) -> bool:
+    return any(ast.unparse(one) == "pytest.mark.attack" for one in test.decorator_list)
 
 
 def _rooms() -> Iterator[str]:

@@ -11,7 +11,8 @@ from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
-END_TO_END = (Path(__file__).parent / "e2e", Path(__file__).parent / "attacks")
+ATTACKS = Path(__file__).parent / "attacks"
+END_TO_END = (Path(__file__).parent / "e2e", ATTACKS)
 
 pytest_plugins = [
     "tests.support.smtp",
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)
+        if item.path.is_relative_to(ATTACKS):
+            item.add_marker(pytest.mark.attack)
     if config.getoption("--all-points"):
         return
     tables: dict[str, list[pytest.Item]] = {}

@@ -350,7 +350,7 @@ def _steps_of_an_update() -> Iterator[list[str]]:
 
 
 @pytest.mark.spawns
-def test_the_tables_are_those_of_the_modules_and_of_the_tests_in_tests_attacks() -> None:
+def test_the_tables_are_those_of_the_modules_and_of_the_attacks() -> None:
     """If this fails: `make architecture`."""
     assert (
         subprocess.run([sys.executable, ROOT / "scripts" / "architecture.py", "--check"], check=False).returncode == 0

@@ -12,6 +12,7 @@ from releaser.tools.systemd import TEMPLATE as UNIT
 from tests.support.guards import require
 
 
+@pytest.mark.attack
 @pytest.mark.spawns
 def test_it_exposes_little() -> None:
     require(shutil.which("systemd-analyze"), "systemd-analyze judges it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.attacks.people import People
-    from tests.support.sites import SampleSite
+    from tests.support.sites import SampleSite, SiteFactory
     from tests.support.templates import Templates
 
 ALERT = {"RELEASER_LOCK_ALERT": "1s"}
@@ -77,3 +78,25 @@ def test_who_holds_the_lock_for_long_is_mailed_once(
         people.by(OWNER, served, "update", check=8, env=ALERT)
         (text,) = alerts(served)
         assert f"{held.pid} ({MEMBER}, flock {served.state_dir / 'run' / 'lock'} sleep 300" in text
+
+
+_LISTING = """
+import os
+with open({place!r}, "a") as file:
+    for one in os.listdir("/proc/self/fd"):
+        if os.path.lexists(f"/proc/self/fd/{{one}}"):
+            file.write(os.readlink(f"/proc/self/fd/{{one}}") + "\\n")
+"""
+
+
+def test_no_test_and_no_step_gets_hold_of_the_lock(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, place = make_site.adopted(), tmp_path / "open"
+    listing = _LISTING.format(place=str(place))
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{listing}'})
+    script = site.outer / "restart.py"
+    script.write_text(listing, encoding="utf-8")
+    site.write_dotenv({f"RELEASER_{name}": f"{sys.executable} {script}" for name in ("RESTART", "HEALTH_CHECK")})
+    site.releaser("update", check=0)
+    found = place.read_text(encoding="utf-8").splitlines()
+    assert str(place) in found
+    assert [one for one in found if one.startswith(f"{site.state_dir}/run/")] == []

@@ -44,6 +44,7 @@ def owner(site: SampleSite) -> dict[str, object]:
     return found
 
 
+@pytest.mark.attack
 def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_site: SiteFactory) -> None:
     second = make_site(
         "blog", outer="second", venv=True, dotenv={"RELEASER_STATE_DIR": str(first.state_dir), "RELEASER_KEEP": "0"}
@@ -110,6 +111,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tupl
     return first, make_site("blog", outer="second", venv=True)
 
 
+@pytest.mark.attack
 def test_a_second_project_comes_at_any_step_of_the_first(
     pair: tuple[SampleSite, SampleSite], tmp_path: Path, at: str, command: str
 ) -> None:

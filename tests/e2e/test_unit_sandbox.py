@@ -133,6 +133,7 @@ def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
         shutil.rmtree(base)
 
 
+@pytest.mark.attack
 def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybodys: Path) -> None:
     outside = {"RELEASER_ISOLATE": "auto", "RELEASER_TEST_WRITABLE": ""}
     env = {**environment_of(ADA, site), **outside, "TMPDIR": "/tmp"}

@@ -314,6 +314,7 @@ def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert this_host() == "dweb1"
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("way", ["setting", "environment", "systemd"])
 def test_the_password_for_mails_may_be_in_a_file(tmp_path: Path, way: str) -> None:
     (tmp_path / "smtp_password").write_text("hunter 22\n", encoding="utf-8")

@@ -233,6 +233,7 @@ def test_what_stays_on_this_host_is_known_by_the_address(address: str, *, stays:
     assert mail_transport._stays_here(At(address)) is stays  # type: ignore[arg-type]
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("security", [None, "none"])
 def test_without_encryption_there_is_a_login_only_where_that_is_written_out(
     monkeypatch: pytest.MonkeyPatch, mail_ca: MailCa, security: str | None
