@@ -112,6 +112,7 @@ def behind_the_flip(calls: list[Call], name: str, path: str) -> Call:
     return next(call for call in calls[flip + 1 :] if call.name == name and call.concerns(path))
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
 def test_a_disk_error_behind_the_flip_keeps_no_version_out(error: str, scenes: Scenes, place: Path) -> None:
     stage = Stage(scenes, "update", place)
