@@ -112,7 +112,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
-	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/tools tests/e2e/test_audit.py \
+	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
 dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums

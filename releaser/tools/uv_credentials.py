@@ -13,12 +13,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from releaser.errors import ToolError
 from releaser.system.environment import all_settings_of_uv, without
 from releaser.system.files import read_if_there
+from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,13 +49,18 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
         yield kept, b""
         return
     own = Path(env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config"))
-    with TemporaryDirectory(prefix="uv-config-", dir=outside or None) as place:
-        Path(place, "uv").mkdir()
-        Path(place, "uv", "uv.toml").symlink_to("/proc/self/fd/0")
-        for name in os.listdir(own) if own.is_dir() else ():
-            if name != "uv":  # git and build tools have theirs there
-                Path(place, name).symlink_to(own / name)
-        inside = os.path.join(kept["TMPDIR"], os.path.basename(place)) if outside else place
+    with contextlib.ExitStack() as stack:
+        try:
+            place = Path(mkdtemp(dir=outside)) if outside else stack.enter_context(temporary_directory())
+            (place / "uv").mkdir()
+            (place / "uv" / "uv.toml").symlink_to("/proc/self/fd/0")
+            for name in os.listdir(own) if os.access(own, os.R_OK) else ():
+                if name != "uv":  # git and build tools have theirs there
+                    (place / name).symlink_to(own / name)
+        except OSError as error:
+            message = f"no temporary directory can be made: {error}"
+            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+        inside = os.path.join(kept["TMPDIR"], place.name) if outside else str(place)
         yield kept | {"XDG_CONFIG_HOME": inside}, _configuration(own / "uv" / "uv.toml", logins)
 
 
@@ -62,7 +69,7 @@ def _configuration(own: Path, logins: Mapping[str, Login]) -> bytes:
 
     uv uses the login of an index for whatever comes from the same server.
     """
-    text = (read_if_there(own) or b"").decode()
+    text = (read_if_there(own) or b"").decode(errors="replace")
     for number, (url, (user, password)) in enumerate(sorted(logins.items())):
         with_login = url.replace("://", f"://{quote(user, safe='')}:{quote(password, safe='')}@", 1)
         text += f'\n[[index]]\nname = "releaser-{number}"\nexplicit = true\nurl = {json.dumps(with_login)}\n'
@@ -76,8 +83,9 @@ def _of_variables(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
         return {}
     urls: dict[str, str] = {}
     for settings in reversed(all_settings_of_uv(tree, env)):  # the first counts
-        for index in settings.get("index", ()):
-            urls[re.sub(r"[^A-Z0-9]", "_", str(index.get("name", "")).upper())] = str(index.get("url", ""))
+        with contextlib.suppress(AttributeError, TypeError):  # uv says what is wrong
+            for index in settings.get("index", ()):
+                urls[re.sub(r"[^A-Z0-9]", "_", str(index.get("name", "")).upper())] = str(index.get("url", ""))
     return {
         re.sub("//[^/@]*@", "//", urls[name]): (env.get(f"UV_INDEX_{name}_USERNAME", ""), password)
         for name, password in passwords.items()
@@ -89,8 +97,9 @@ def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
     """Return the logins that uv would find in a netrc file, or in its own store, by the URLs that they are for."""
     found: dict[str, Login] = {}
     home = env.get("HOME", "/")
+    own = env.get("NETRC") or os.path.join(home, ".netrc")
     with contextlib.suppress(OSError, UnicodeError, netrc.NetrcParseError):
-        known = netrc.netrc(env.get("NETRC") or os.path.join(home, ".netrc"))
+        known = netrc.netrc(own if Path(own).is_file() else os.devnull)  # a pipe would keep it waiting
         texts = (read_if_there(tree / name) or b"" for name in ("uv.lock", "uv.toml", "pyproject.toml"))
         sites = {url for text in texts for url in _SITE.findall(text.decode(errors="replace"))}
         for url in sites | {f"https://{host}" for host in known.hosts}:
@@ -100,7 +109,7 @@ def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
     store = env.get("UV_CREDENTIALS_DIR") or os.path.join(
         env.get("XDG_DATA_HOME") or os.path.join(home, ".local/share"), "uv/credentials"
     )
-    with contextlib.suppress(ValueError, AttributeError):
+    with contextlib.suppress(ValueError, AttributeError, KeyError, TypeError):
         content = tomllib.loads((read_if_there(Path(store, "credentials.toml")) or b"").decode())
         entries: list[dict[str, Any]] = content.get("credential", [])
         for one in entries:
