@@ -210,7 +210,7 @@ def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
         _fill_standard()
         problem = _look(place, every, wait, is_patient=not say)
     except Exception as error:  # noqa: BLE001 - whatever it is, it keeps no program from starting
-        problem = f"updates were not looked for: {error}"
+        problem = f"could not look for updates: {error}"
     if problem and say and sys.stderr is not None:
         sys.stderr.write(f"releaser: {''.join(one if one.isprintable() else '?' for one in problem)}\n")
     return problem

@@ -129,7 +129,7 @@ def refuse_edited(path: Path, *, force: bool) -> None:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message, advice="Name another file.") from error
     if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
-        message = f"{path} is there, and somebody has edited it, or it is no starter"
+        message = f"{path} is there, and somebody has edited it, or it was not written by releaser"
         raise UsageError(message, advice="Name another file, or overwrite it: --force.")
 
 

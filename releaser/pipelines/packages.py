@@ -55,7 +55,7 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
                 size_bytes=sizes.get(name),
             )
         )
-    reasons = (unasked, "" if audit.known else f"what is known to be wrong could not be found out: {audit.reason}")
+    reasons = (unasked, "" if audit.known else f"known vulnerabilities could not be looked up: {audit.reason}")
     return tuple(packages), "; ".join(filter(None, reasons)) if not offline else ""
 
 

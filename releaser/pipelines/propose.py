@@ -193,7 +193,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
     """Say once that the branch is somebody else's now, as long as that is there."""
     if read_proposal(site.state_dir).others != known.others:
         advice = (
-            f"If another site proposes there, let only one have `publish`. Else merge or delete that branch:"
+            f"If another site proposes there, let only one have `publish`. Otherwise merge or delete that branch:"
             f" `git push {known.remote} --delete {known.branch}`."
         )
         goal.work.log.note(Finding(known.said, advice=advice))

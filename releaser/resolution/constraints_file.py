@@ -46,7 +46,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
             continue
         one = _parse(words)
         if one is None:
-            findings.append(Finding(f"{where}: {words!r} is no constraint of versions", advice=_HOW))
+            findings.append(Finding(f"{where}: {words!r} is not a version constraint", advice=_HOW))
         elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
             name, limit = canonicalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
             found[name] = found[name].also(limit) if name in found else limit

@@ -48,7 +48,8 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
     for one in constraints.holds.entries:
         wanted, live = lock.versions.get(one.name), before.get(one.name)
         if one.by == "person" and wanted != live and live is not None:
-            message = f"uv.lock has {one.name} {wanted or 'no more'}, and a person holds {live}"
+            has = f"{one.name} {wanted}" if wanted else f"no {one.name} any more"
+            message = f"uv.lock has {has}, and a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
             raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
     if site.bundle is not None:  # where it was made, and tested
@@ -56,7 +57,7 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
     try:
         done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:
-        message = f"whether uv.lock fits pyproject.toml could not be found out: {error.message}"
+        message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
         raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
     if isinstance(done, NoSolution):
         key = 'upgrade = "none"' if site.settings.upgrade == "none" else 'publish = "branch"'
@@ -72,6 +73,7 @@ def _refuse_backed_out(work: Workspace, lock: LockFile, quarantine: Quarantine) 
     for one in quarantine.candidates if out else ():
         if one.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])
-            message = f"{names} was backed out ({one.reason}), and uv.lock is the one of {one.release} still"
+            were = "was" if len(out) == 1 else "were"
+            message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"
             advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
             raise ResolutionError(message, advice=advice)

@@ -320,7 +320,7 @@ def _refuse_others() -> None:
 def start(arguments: List[str]) -> int:
     """Make the environment if there is none yet, and become the application."""
     if os.environ.get(_GUARD) == str(os.getpid()):
-        print(f"{NAME}: COMMAND leads back to {os.path.abspath(__file__)}, and so to nowhere.", file=sys.stderr)
+        print(f"{NAME}: COMMAND leads back to {os.path.abspath(__file__)}, so nothing would start.", file=sys.stderr)
         return 70
     try:
         _refuse_others()

@@ -32,4 +32,4 @@ def test_a_file_of_constraints_bounds_updates_and_is_named(make_site: SiteFactor
     assert "limits.txt:1: alpha==1.0.0" in said
     assert outer_snapshot(site) == before
     site.push_from_elsewhere({"limits.txt": "alpha\n"})
-    assert "limits.txt:1: 'alpha' is no constraint of versions" in site.releaser("update", "--dry-run", check=3).stderr
+    assert "limits.txt:1: 'alpha' is not a version constraint" in site.releaser("update", "--dry-run", check=3).stderr

@@ -19,4 +19,7 @@ def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:
         pass
     run: Any = SimpleNamespace(log=log, store=SimpleNamespace(live=lambda: None), find_changes=refused)
     session._look_again(run)
-    assert "could not be found out: [Errno 13] Permission denied: 'site.py'" in log.findings[0].message
+    assert (
+        "could not find out whether the live site is unchanged: [Errno 13] Permission denied: 'site.py'"
+        in log.findings[0].message
+    )

@@ -115,7 +115,7 @@ def test_the_first_start_makes_the_environment_and_later_ones_need_nothing(shop:
     assert shop.start() == (3, "shop venv True", "")
     shop.write(run=f"python {shop.file}")
     status, _, said = shop.start()
-    assert (status, said) == (70, f"shop: COMMAND leads back to {shop.file}, and so to nowhere.")
+    assert (status, said) == (70, f"shop: COMMAND leads back to {shop.file}, so nothing would start.")
 
 
 def test_environments_lie_apart_from_what_applications_keep(shop: Shop) -> None:
@@ -340,7 +340,7 @@ def test_a_starter_that_somebody_has_edited_is_kept(shop: Shop, tmp_path: Path) 
     assert is_unchanged(shop.file.read_text())
     refuse_edited(shop.file, force=False)
     shop.write(lambda text: text + "# mine\n")
-    with pytest.raises(UsageError, match="somebody has edited it, or it is no starter"):
+    with pytest.raises(UsageError, match="somebody has edited it, or it was not written by releaser"):
         refuse_edited(shop.file, force=False)
     refuse_edited(shop.file, force=True)
     with pytest.raises(UsageError, match="is no file"):
