@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.wheels import build_sdist
 
 
 def make_key(base: Path, name: str = "builder", options: str = "") -> tuple[Path, Path]:
@@ -229,3 +230,27 @@ def test_a_bundle_has_nothing_but_plain_files_that_a_manifest_names(built: Built
     assert names[:2] == ["manifest.json", "manifest.json.sig"]
     assert sorted(names[2:]) == [one["path"] for one in manifest["files"]]
     assert {"uv.lock", "pyproject.toml", "requirements.txt", "code.bundle", "include/media/logo.txt"} <= set(names)
+
+
+def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_index(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    """The project is built on the host, by what the bundle brings; a source release comes as it was built and tested."""
+    key, signers = make_key(tmp_path)
+    site = make_site(kind="packaged", venv=True)
+    site.releaser("init", check=0)
+    host = host_of(site, tmp_path / "host", signers)
+    (site.index.path / "alpha-1.0.0-py3-none-any.whl").rename(tmp_path / "alpha.whl")
+    mark = tmp_path / "built"
+    build_sdist(site.index.path, "alpha", "1.1.0", mark=mark)
+    site.releaser("update", check=0)
+    runs = mark.read_bytes()
+    file = tmp_path / "shop.bundle"
+    site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
+    report = host.json("bundle install", file)
+    assert (report["result"], host.live_version("alpha")) == ("activated", site.live_version("alpha"))
+    assert mark.read_bytes() == runs
+    told = site.releaser(
+        "bundle create", "--target", "3.13-manylinux_2_28_aarch64", "-o", tmp_path / "no", check=3
+    ).stderr
+    assert "alpha 1.1.0 has no wheel for 3.13-manylinux_2_28_aarch64" in told
