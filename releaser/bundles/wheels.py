@@ -66,24 +66,29 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
     of the checkout, and for what another target could not install.
     """
     _refuse_outside(lock)
-    environment = environment_of(python if target is None else f"{target.python}.0")
-    if target is not None:
-        environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
+    tested = python if target is None else f"{target.python}.0"
+    minor = ".".join(tested.split(".")[:2])
     platforms = None if target is None else _platforms(target.platform)
-    ranks = ordered_tags(python if target is None else target.python, platforms=platforms)
-    wheels, built = list[LockedWheel](), list[str]()
-    for package in reach(lock, groups, environment):
-        if is_local(package):
-            continue
-        best = min(_ranked(package, ranks), default=None)
-        if best is not None:
-            wheels.append(best[1])
-        elif target is None:
-            built.append(package["name"])
-        else:
-            message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
-            refuse(message, "Leave out that target, or create the bundle on such a host, which has built it.")
-    return Selection(wheels=tuple(wheels), built=tuple(sorted(set(built))))
+    ranks = ordered_tags(tested, platforms=platforms)
+    wheels, built = dict[LockedWheel, None](), set[str]()
+    for version in (
+        tested,
+        f"{minor}.0",
+        f"{minor}.99",
+    ):  # a lock may fork by the patch version, and hosts differ in it
+        environment = environment_of(version)
+        if target is not None:
+            environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
+        for package in reach(lock, groups, environment):
+            best = min(_ranked(package, ranks), key=lambda one: one[0], default=None)
+            if best is not None:
+                wheels[best[1]] = None
+            elif target is not None and not is_local(package):
+                message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
+                refuse(message, "Leave out that target, or create the bundle on such a host, which has built it.")
+            elif version == tested and not is_local(package):
+                built.add(package["name"])
+    return Selection(wheels=tuple(wheels), built=tuple(sorted(built)))
 
 
 def _refuse_outside(lock: LockFile) -> None:
@@ -130,6 +135,26 @@ def _platforms(platform: str) -> list[str]:
         if kind == "many" and minor in _LEGACY:
             places.append(f"{_LEGACY[minor]}_{machine}")
     return [*places, f"linux_{machine}"]
+
+
+def lacks(lock: LockFile, groups: Collection[str], python: str, wheels: Collection[str]) -> list[str]:
+    """Name what a Python in this version would install here, and what none of these wheels is of."""
+    from packaging.utils import parse_wheel_filename
+
+    tags, there = ordered_tags(python), set[tuple[str, str]]()
+    for name in wheels:
+        package, version, _, found = parse_wheel_filename(name)
+        if not found.isdisjoint(tags):
+            there.add((package, str(version)))
+    needed = (one for one in reach(lock, groups, environment_of(python)) if not is_local(one) and "version" in one)
+    return sorted({f"{one['name']} {one['version']}" for one in needed if _pin(one) not in there})
+
+
+def _pin(package: Package) -> tuple[str, str]:
+    from packaging.utils import canonicalize_name
+    from packaging.version import Version
+
+    return canonicalize_name(package["name"]), str(Version(package["version"]))
 
 
 # Wheels of what is installed

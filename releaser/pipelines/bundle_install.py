@@ -17,13 +17,15 @@ from releaser.bundles.manifest import CODE, INCLUDED, LOCK, WHEELS
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.bundles.trust import Trust
 from releaser.bundles.unpacked import UnpackedBundle
+from releaser.bundles.wheels import lacks
 from releaser.errors import Finding, ToolError, os_reason, reason_of, refuse
-from releaser.locks.installed import tags_of
+from releaser.locks.installed import groups_in
 from releaser.locks.lock import LockFile
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to
+from releaser.site.conventions import default_groups
 from releaser.site.pythons import choose
 from releaser.system.files import read_file, remove_tree, replace_file, sync_file_system
 from releaser.system.process import Runner
@@ -113,6 +115,7 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
         refuse_unfit(site, manifest, allow_older=wanted.allow_older)
         _refuse_incomplete(Pool.of(site.state_dir), manifest)
         archive.verify(manifest)
+        _refuse_platform(site, archive, Pool.of(site.state_dir), manifest)
         lock = next(one for one in manifest.files if one.path == LOCK)
         live = store_of(site).live()
         changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
@@ -130,6 +133,7 @@ def _install(run: Run, *, wanted: InstallRequest) -> PipelineResult:
         pool = Pool.of(run.site.state_dir)
         _refuse_incomplete(pool, manifest)
         archive.verify(manifest)
+        _refuse_platform(run.site, archive, pool, manifest)
         _check_room(run.site, manifest)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
         place = _unpack(pool, archive, manifest)
@@ -179,19 +183,18 @@ def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> 
     if before is not None and manifest.sequence < before.sequence and not allow_older:
         message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
+
+
+def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest) -> None:
+    """See that each package has a wheel that the Python of the site takes here: its tags name ABI, system and libc."""
+    (text,) = (one for one in manifest.files if one.path == LOCK)
+    kept = pool.find(text.sha256) if text.in_base else None
+    lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
+    group = manifest.group
+    groups = {*(default_groups(site) or groups_in(lock)), *([group] if group else [])}
     python = choose(site, site.uv).version
-    _refuse_platform(manifest, python, {str(tag) for tag in tags_of(python)})
-
-
-def _refuse_platform(manifest: BundleManifest, python: str, tags: set[str]) -> None:
-    """See that each package has a wheel that this Python takes here: its tags name version, ABI, system and libc."""
-    from packaging.utils import parse_wheel_filename
-
-    fits: dict[str, bool] = {}
-    for one in manifest.below(WHEELS):
-        name, _, _, found = parse_wheel_filename(one.path.removeprefix(WHEELS))
-        fits[name] = fits.get(name, False) or any(str(tag) in tags for tag in found)
-    if lacking := sorted(name for name, is_fit in fits.items() if not is_fit):
+    wheels = [one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)]
+    if lacking := lacks(lock, groups, python, wheels):
         targets = first_few(map(str, manifest.targets))
         message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
         refuse(message, "Create it for this host with --target, or choose another Python: `python`.")

@@ -28,7 +28,8 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
     packed here (gitformat-bundle(5), git-pack-objects(1)).
     """
     wanted = "".join(f"{line}\n" for line in (commit, *([f"^{base}"] if base else [])))
-    prefix = file.with_name(f"{file.name}.objects")
+    prefix = git.layout.common_directory / "releaser-bundle"  # git renames them to there, so within its file system
+    _forget(prefix)
     words = ["pack-objects", "--revs", "--threads=1", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
     made = git._run(*words, str(prefix), input=wanted.encode()).stdout.strip()
     pack = prefix.with_name(f"{prefix.name}-{made}.pack")
@@ -37,7 +38,11 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
     with open(file, "xb") as stream, open(pack, "rb", opener=only_files) as objects:
         stream.write(f"{first}{commit} {_NAME}\n\n".encode())
         shutil.copyfileobj(objects, stream)
-    for one in file.parent.glob(f"{prefix.name}-*"):
+    _forget(prefix)
+
+
+def _forget(prefix: Path) -> None:
+    for one in prefix.parent.glob(f"{prefix.name}-*"):
         one.unlink()
 
 
