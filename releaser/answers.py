@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from releaser.bundles.manifest import WHEELS, BundleManifest
+from releaser.bundles.details import BundleDetails, BundleDifference
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld
@@ -296,67 +296,6 @@ class WrittenStarter:
     """What `bootstrap` has written."""
 
     path: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleDetails:
-    """A bundle; `signer` is who has signed it, if that was verified."""
-
-    path: str
-    size_bytes: int
-    project: str
-    release: str
-    sequence: int
-    #: As ISO 8601; `expires` is None if it never does.
-    created: str
-    expires: str | None
-    commit: str | None
-    group: str | None
-    python: str
-    platform: str
-    libc: str
-    targets: tuple[str, ...]
-    #: The release whose bundle a delta builds on.
-    base: str | None
-    signer: str | None
-    #: The wheels of the site, and how many files there are in all.
-    wheels: tuple[str, ...]
-    files: int
-
-    @classmethod
-    def of(cls, manifest: BundleManifest, *, signer: str | None, path: str, size: int) -> BundleDetails:
-        """Tell of a manifest."""
-        return cls(
-            path=path,
-            size_bytes=size,
-            project=manifest.project,
-            release=manifest.release,
-            sequence=manifest.sequence,
-            created=manifest.created,
-            expires=manifest.expires,
-            commit=manifest.commit,
-            group=manifest.group,
-            python=manifest.python,
-            platform=manifest.platform,
-            libc=manifest.libc,
-            targets=tuple(map(str, manifest.targets)),
-            base=manifest.base.release if manifest.base is not None else None,
-            signer=signer,
-            wheels=tuple(one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)),
-            files=len(manifest.files),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleDifference:
-    """What changes from one bundle to another, both named by their releases."""
-
-    before: str
-    after: str
-    commits: tuple[str | None, str | None]
-    changes: tuple[Change, ...]
-    #: The size of the files that only the second one has.
-    new_bytes: int
 
 
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run

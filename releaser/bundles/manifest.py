@@ -113,6 +113,16 @@ class BundleManifest:
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
+@dataclass(frozen=True, kw_only=True)
+class BundleOrigin:
+    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
+
+    release: str
+    sequence: int
+    sha256: str
+    signer: str
+
+
 def parse_manifest(data: bytes) -> BundleManifest:
     """Read a manifest. Raises PreflightError for anything that releaser would not have written."""
     from msgspec import ValidationError, convert

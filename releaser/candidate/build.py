@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.bundles.manifest import BundleOrigin
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.output import count_tests, fewer_tests
@@ -21,7 +22,7 @@ from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release
+from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.reporting.hooks import prepare_tree

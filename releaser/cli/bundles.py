@@ -16,7 +16,7 @@ from releaser.site.ownership import admit
 from releaser.system.words import size
 
 if TYPE_CHECKING:
-    from releaser.answers import BundleDetails, BundleDifference
+    from releaser.bundles.details import BundleDetails, BundleDifference
     from releaser.cli.command import CommandContext
 
 _FILE = NonEmptyPath(path_type=Path, dir_okay=False)

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.answers import BundleDetails
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
+from releaser.bundles.details import BundleDetails
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.answers import BundleDetails, BundleDifference
 from releaser.bundles.archive import open_archive
+from releaser.bundles.details import BundleDetails, BundleDifference
 from releaser.bundles.manifest import LOCK
 from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.bundle_install import trust_of, verify_signature

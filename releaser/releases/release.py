@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
 from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
@@ -41,16 +42,6 @@ MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
 MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BundleOrigin:
-    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
-
-    release: str
-    sequence: int
-    sha256: str
-    signer: str
 
 
 @dataclass(frozen=True, kw_only=True)
