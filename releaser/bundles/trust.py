@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +31,8 @@ class Trust:
         if signature is None:
             refuse("it is not signed", "Have it signed where it is made: `bundle create --sign KEY`.")
         for file, setting in ((self.signers, "bundle_signers"), (self.revoked, "bundle_revoked")):
-            try:
-                if file is not None:
-                    read_file(file)
-            except OSError as error:
-                refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
+            if file is not None:
+                _refuse_foreign(file, setting)
         keygen = SshKeygen(runner=runner)
         with temporary_directory() as directory:
             file = Path(directory, "signature")
@@ -59,3 +58,15 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
     except ToolError as error:
         reason = (error.output.strip().splitlines() or [error.message])[0]
         refuse(f"{key} cannot sign: {reason}", "Name a private key, or a public one that the agent has.")
+
+
+def _refuse_foreign(file: Path, setting: str) -> None:
+    """See that nobody but root and this user can say whom this host trusts. Raises PreflightError."""
+    try:
+        read_file(file)
+        status = file.stat()
+    except OSError as error:
+        refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+        message = f"{file} belongs to another user (uid {status.st_uid}), or everybody can write it"
+        refuse(message, f"Let root or this user own it, and `chmod o-w {file}`; or correct `{setting}`.")

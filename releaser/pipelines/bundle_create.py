@@ -20,7 +20,7 @@ from releaser.bundles.pool import Pool
 from releaser.bundles.trust import sign
 from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
 from releaser.checkout.pull import commit_with_lock
-from releaser.errors import ToolError, refuse
+from releaser.errors import ToolError, os_reason, refuse
 from releaser.locks.installed import groups_in
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
@@ -32,7 +32,7 @@ from releaser.tools.download import download
 from releaser.tools.git_bundle import write_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from releaser.bundles.wheels import LockedWheel
     from releaser.locks.lock import LockFile
@@ -61,36 +61,47 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     """
     release = find_release(site, request.release)
     _refuse_untested(release)
-    base = _read_base(site, request.base)
-    pool = Pool.of(site.state_dir)
-    pool.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with temporary_directory() as scratch:
-        commit = _commit_of(site, release)
-        files = {
-            **_texts(site, release, commit, scratch),
-            **_included(site),
-            **_wheels(site, release, request.targets, pool, scratch),
-            **(_installer(pool, scratch) if request.installer else {}),
-        }
-        if commit is not None and (base is None or base.commit != commit):
-            files[names.CODE] = scratch / names.CODE
-            _write_code(site, files[names.CODE], commit, base)
-        files[names.REQUIREMENTS] = scratch / names.REQUIREMENTS
-        files[names.REQUIREMENTS].write_text(_requirements(files), encoding="utf-8")
-        manifest = _manifest(site, release, request, files, base)
-        signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
-        place = Path(os.path.abspath(request.output))
-        fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
-        try:
-            write_archive(fresh, manifest, signature, files)
-            fresh.replace(place)
-            sync_directory(place.parent)
-        except OSError as error:
-            refuse(f"{place} cannot be written: {error}", "Make room, or write it elsewhere: -o FILE.")
-        finally:
-            fresh.unlink(missing_ok=True)
-    pool.remember(manifest)
-    return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
+    base, pool = _read_base(site, request.base), Pool.of(site.state_dir)
+    place = Path(os.path.abspath(request.output))
+    try:
+        pool.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with temporary_directory() as scratch:
+            files = _collect(site, release, request, pool, scratch)
+            commit = _commit_of(site, release)
+            if base is None or base.commit != commit:
+                files[names.CODE] = scratch / names.CODE
+                _write_code(site, files[names.CODE], commit, base)
+            manifest = _manifest(site, release, request, files, base)
+            signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
+            _write(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
+        pool.remember(manifest)
+        return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
+    except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
+        what = f": {error.filename}" if error.filename else ""
+        return refuse(f"{place} cannot be made: {os_reason(error)}{what}", "Make room, or write it elsewhere: -o FILE.")
+
+
+def _collect(site: Site, release: Release, request: BundleRequest, pool: Pool, scratch: Path) -> dict[str, Path]:
+    files = {
+        **_texts(site, release, scratch),
+        **_included(site),
+        **_wheels(site, release, request.targets, pool, scratch),
+        **(_installer(pool, scratch) if request.installer else {}),
+        names.REQUIREMENTS: scratch / names.REQUIREMENTS,
+    }
+    files[names.REQUIREMENTS].write_text(_requirements(files), encoding="utf-8")
+    return files
+
+
+def _write(place: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its place, and let it take that as a whole. Raises OSError."""
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
+    try:
+        write(fresh)
+        fresh.replace(place)
+        sync_directory(place.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _refuse_untested(release: Release) -> None:
@@ -138,10 +149,10 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
         refuse(f"the code cannot be bundled: {error.reason}", "See git's message.")
 
 
-def _texts(site: Site, release: Release, commit: str | None, scratch: Path) -> dict[str, Path]:
+def _texts(site: Site, release: Release, scratch: Path) -> dict[str, Path]:
     pyproject = scratch / names.PYPROJECT
     path = os.path.relpath(site.project.pyproject, site.git.layout.top)
-    pyproject.write_bytes(site.git.data(commit or "HEAD", path) or b"")
+    pyproject.write_bytes(site.git.data(_commit_of(site, release), path) or b"")
     return {names.LOCK: release.lock, names.PYPROJECT: pyproject}
 
 
@@ -286,7 +297,7 @@ def _manifest(
     created = made.created_at.astimezone(UTC)
     return BundleManifest(
         format=names.FORMAT,
-        project=site.project.name,
+        project=str(site.pyproject.table("project").get("name") or site.project.name),
         release=release.id,
         sequence=int(created.timestamp()),
         created=created.isoformat(timespec="seconds"),

@@ -90,7 +90,7 @@ class Settings:
     #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
     attestations_root: str | None = _setting(None, values.path)
     #: The files beside the code, as paths and patterns in the project, that a bundle brings along.
-    bundle_include: tuple[str, ...] = _setting((), values.paths)
+    bundle_include: tuple[str, ...] = _setting((), values.patterns)
     #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
     bundle_signers: str | None = _setting(None, values.path)
     #: The keys whose signatures count no more, as a key revocation list or one public key a line.

@@ -211,6 +211,9 @@ def test_a_signature_counts_only_of_a_key_that_is_allowed_now_and_not_revoked(
         assert (
             "signature is not valid" in (told := install("--signers", allowed, check=3).stderr) or "nobody in" in told
         ), name
+    allowed.write_text(line, encoding="utf-8")
+    allowed.chmod(0o666)
+    assert "everybody can write it" in install("--signers", allowed, check=3).stderr
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(built.signers), "RELEASER_BUNDLE_REVOKED": str(public)})
     assert "its signature is not valid" in install(check=3).stderr
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": None})
@@ -225,6 +228,8 @@ def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Bui
     assert "is not a release that passed its tests (adopted" in told
     told = built.site.releaser("bundle create", "--target", "windows", "-o", file, check=2).stderr
     assert "Write it as 3.12-manylinux_2_28_x86_64." in told
+    nowhere = tmp_path / "missing" / "no.bundle"
+    assert f"{nowhere} cannot be made" in built.site.releaser("bundle create", "-o", nowhere, check=3).stderr
     assert not file.exists()
 
 

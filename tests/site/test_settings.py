@@ -156,7 +156,7 @@ WRONG_TEXT: dict[str, str] = {
     "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
     "min_age_packages": "django", "min_age_unknown": "maybe", "min_age_fixes": "soon",
     "attestations": "on", "attestations_root": " ", "sources": "s3://b/../c", "sources_timeout": "0",
-    "state_dir": " ", "environment_file": "", "constraints": " ",
+    "state_dir": " ", "environment_file": "", "constraints": " ", "bundle_include": "../x", "bundle_signers": " ", "bundle_revoked": "",
     "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
