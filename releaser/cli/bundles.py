@@ -18,6 +18,7 @@ from releaser.system.words import size
 if TYPE_CHECKING:
     from releaser.bundles.details import BundleDetails, BundleDifference
     from releaser.cli.command import CommandContext
+    from releaser.pipelines.bundle_create import BundleRequest
 
 _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
 _signers = click.option(
@@ -26,7 +27,13 @@ _signers = click.option(
 _unsigned = click.option("--unsigned", is_flag=True, help="Ask for no signature.")
 
 
-@command("bundle create", section="Bundles", example="releaser bundle create --sign ~/.ssh/id_ed25519 -o shop.bundle")
+@command(
+    "bundle create",
+    section="Bundles",
+    example="releaser bundle create --sign ~/.ssh/id_ed25519 -o shop.bundle",
+    admits=False,
+)
+@click.option("--from", "source", metavar="URL@REF", help="Build and test what this repository has, without a site.")
 @click.option("--base", metavar="BUNDLE", help="Leave out what this earlier bundle has: its file, or its release.")
 @click.option("--target", "targets", multiple=True, metavar="PYTHON-PLATFORM", help="Bring wheels for that, too.")
 @click.option("--sign", "key", type=_FILE, metavar="KEY", help="Sign it with this key of OpenSSH.")
@@ -38,6 +45,7 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Ask for no signature.
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
     ctx: CommandContext,
+    source: str | None,
     base: str | None,
     targets: tuple[str, ...],
     key: Path | None,
@@ -65,12 +73,30 @@ def create(
         expires=seconds,
         installer=not no_installer,
     )
-    found = create_bundle(ctx.site(), wanted)
+    if source is None:
+        admit(ctx.project, ctx.name, os.environ)
+        found = create_bundle(ctx.site(), wanted)
+    else:
+        found = _create_from(ctx, source, wanted)
     if ctx.output.json:
         ctx.output.print_json(found)
     else:
         kind = f"a delta to {found.base}" if found.base else "all that is needed"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
+
+
+def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> BundleDetails:
+    from releaser.pipelines.bundle_create import create_bundle
+    from releaser.pipelines.bundle_from import built_from
+    from releaser.site.site import open_site
+
+    if wanted.release is not None:
+        refuse_both("--from", "RELEASE")
+    with built_from(source, os.environ, ctx.output.listener()) as (place, report):
+        if report.exit_code:
+            ctx.end(report)
+        site = open_site(place, {**os.environ, "RELEASER_BRANCH": "main"})
+        return create_bundle(site, replace(wanted, release=report.release))
 
 
 @command(

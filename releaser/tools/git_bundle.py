@@ -65,6 +65,16 @@ def exclude(git: Git, paths: Iterable[str]) -> None:
         write_anew(file, (read_if_there(file) or b"") + "".join(f"{line}\n" for line in lines).encode())
 
 
+def check_out(git: Git, url: str, ref: str) -> None:
+    """Make a repository in the empty directory of `git`, with a branch or tag of another one on `main`.
+
+    Raises ToolError.
+    """
+    git._change("init", "--quiet", "--template=", "--initial-branch=main")
+    git._change(*_FETCH, "--", url, f"+{ref}:{_NAME}")
+    git._change(*WITHOUT_HOOKS, "reset", "--quiet", "--hard", f"{_NAME}^{{commit}}")
+
+
 def check_out_bundle(git: Git, file: Path, commit: str, branch: str) -> None:
     """Make a repository in the empty directory of `git`, with a commit of a file on a branch. Raises ToolError."""
     kind = "sha1" if len(commit) == _SHA1 else "sha256"

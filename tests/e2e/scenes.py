@@ -141,7 +141,7 @@ def on_terminal(
 ) -> tuple[int, str]:
     """Run releaser on a terminal of its own, on which somebody has typed; return its exit status and what is there."""
     controller, terminal = pty.openpty()
-    words = [str(console_script()), command, "--project", str(site.path), *args]
+    words = [str(console_script()), *command.split(" "), "--project", str(site.path), *args]
     environment = site.environment({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50", **(env or {})})
     process = subprocess.Popen(
         words, cwd=site.outer, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
@@ -176,7 +176,7 @@ def in_background(
     site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Start releaser and go on; it is ended, if need be, at the end of the block."""
-    words = [str(console_script()), command, "--project", str(site.path), *args]
+    words = [str(console_script()), *command.split(" "), "--project", str(site.path), *args]
     with subprocess.Popen(
         words,
         cwd=site.outer,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import build_sdist
+
+KILLS = 6
 
 
 def make_key(base: Path, name: str = "builder", options: str = "") -> tuple[Path, Path]:
@@ -175,6 +179,25 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     assert "The tests were left to where the bundle was made" in report["noted"]
 
 
+def test_a_run_that_is_killed_leaves_the_old_or_the_new_and_the_next_one_installs_it(
+    built: Built, host: SampleSite
+) -> None:
+    began = time.monotonic()
+    host.copy(host.outer.parent / "timed").releaser("bundle install", built.full[0], check=0)
+    whole, live = time.monotonic() - began, set[str]()
+    for number in range(KILLS):
+        with in_background(host, "bundle install", str(built.full[0])) as run:
+            time.sleep(whole * (number + 0.5) / KILLS)
+            run.kill()
+        version = host.live_version("alpha")
+        live.add(version)
+        assert version in ("1.0.0", "1.1.0")
+    host.releaser("bundle install", built.full[0], check=0)
+    assert host.live_version("alpha") == "1.1.0"
+    assert not (host.state_dir / "bundles" / "unpacked").exists()
+    assert "1.0.0" in live
+
+
 def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
     built: Built, host: SampleSite, tmp_path: Path
 ) -> None:
@@ -264,3 +287,25 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
         "bundle create", "--target", "3.13-manylinux_2_28_aarch64", "-o", tmp_path / "no", check=3
     ).stderr
     assert "alpha 1.1.0 has no wheel for 3.13-manylinux_2_28_aarch64" in told
+
+
+def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, tmp_path: Path) -> None:
+    key, signers = make_key(tmp_path)
+    site, file = make_site(), tmp_path / "from.bundle"
+    site.edit("pyproject.toml", edit_pyproject(site, "../index", str(site.index.path)))
+    site.publish("alpha", "1.1.0")
+    site.uv("lock", "--upgrade")
+    site.commit("take packages from anywhere on this host")
+    site.push()
+    before = site.snapshot()
+    told = site.releaser("bundle create", "--from", f"file://{site.remote}@nothing", "-o", file, check=3).stderr
+    assert "nothing of the repository cannot be checked out" in told
+    source = f"file://{site.remote}@main"
+    site.releaser("bundle create", "--from", source, "--no-installer", "--sign", key, "-o", file, check=0)
+    assert site.snapshot() == before
+    assert site.json("bundle show", file)["commit"] == site.remote_head()
+    shutil.rmtree(site.index.path)
+    place = tmp_path / "elsewhere" / site.path.name
+    site.releaser("bundle install", file, "--into", place, "--signers", signers, check=0)
+    python = place / ".venv" / "bin" / "python"
+    assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.1.0\n"
