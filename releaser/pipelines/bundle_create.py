@@ -234,7 +234,10 @@ def _build_requirements(site: Site, release: Release, lock: LockFile, scratch: P
         site.uv.run(["venv", "--quiet", "--python", release.venv / "bin" / "python", venv])
         site.uv.run(["pip", "install", "--quiet", "--python", venv / "bin" / "python", *wanted], tree=site.project.root)
     except ToolError as error:
-        refuse(f"what builds the project's own packages cannot be had: {error.reason}", error.advice or "See above.")
+        refuse(
+            f"what builds the project's own packages cannot be installed: {error.reason}",
+            error.advice or "See uv's message.",
+        )
     infos = sorted(venv.glob("lib/python3*/site-packages/*.dist-info"))
     made = (pack_installed(info, scratch) for info in infos)
     return {names.WHEELS + one.name: one for one in made}

@@ -18,7 +18,7 @@ from releaser.bundles.pool import Pool, hash_of_file
 from releaser.bundles.trust import Trust
 from releaser.bundles.unpacked import UnpackedBundle
 from releaser.bundles.wheels import lacks
-from releaser.errors import Finding, ToolError, os_reason, reason_of, refuse
+from releaser.errors import Finding, FollowUpError, ToolError, os_reason, reason_of, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import LockFile
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -143,8 +143,12 @@ def _install(run: Run, *, wanted: InstallRequest) -> PipelineResult:
         run.log.tell(f"The tests were left to where the bundle was made ({manifest.release}).")
     try:
         result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
-        _place_included(run, bundle)
-        pool.remember(manifest)
+        try:
+            _place_included(run, bundle)
+            pool.remember(manifest)
+        except (OSError, ToolError) as error:  # the release is live by now, which this must not hide
+            message = f"files that the bundle brings were not all put in their places: {reason_of(error)}"
+            run.log.failed(FollowUpError(message, advice="Mend that, and install the bundle again."))
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return result
@@ -245,7 +249,7 @@ def _place_included(run: Run, bundle: UnpackedBundle) -> None:
             run.log.note(Finding(f"{target} is not written: a symlink leads there", advice="Put it there yourself."))
             continue
         known = hash_of_file(target)
-        if known in (None, *ours):
+        if known in ours or not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, read_file(bundle.place / one.path))
         elif known != one.sha256:

@@ -36,9 +36,8 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
             os.fsync(stream.fileno())
     except (OSError, ValueError) as error:
         target.unlink(missing_ok=True)
-        message = (
-            f"{_without_password(place)} cannot be had: {os_reason(error) if isinstance(error, OSError) else error}"
-        )
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        message = f"{_without_password(place)} cannot be downloaded: {reason}"
         raise ToolError(message, advice="Check the network, and the credentials of the index.") from None
     if sha256 and found != sha256:
         target.unlink()

@@ -95,6 +95,9 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     would = host.releaser("bundle install", "--dry-run", built.full[0], check=0).stdout
     assert "without a network, test it, and make it live" in would
     assert host.live_version("alpha") == "1.0.0"
+    (host.path / "media").mkdir()
+    (host.path / "media" / "logo.txt").symlink_to("gone")  # of somebody here
+    (host.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
     refused = host.json("bundle install", built.delta, check=3)["problems"][0]
     assert refused.startswith(f"this delta builds on the bundle of {built.releases[0]}, of which this host lacks ")
     assert "wheels/beta-" in refused
@@ -103,10 +106,13 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     report = host.json("bundle install", built.full[0])
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
-    assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
+    assert (host.path / "media" / "logo.txt").is_symlink()
+    assert "is left as it is" in str(report["problems"])
+    (host.path / "media" / "logo.txt").unlink()
     assert built.delta.stat().st_size < built.full[1].stat().st_size / 2
     report = host.json("bundle install", built.delta)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
+    assert (host.path / "media" / "logo.txt").read_text(encoding="utf-8") == "a logo\n"
     assert host.lock_text() == built.site.lock_text()
     assert host.head() == built.site.head()
     assert host.git("status", "--porcelain", "--untracked-files=no") == ""
