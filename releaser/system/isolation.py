@@ -11,16 +11,18 @@ import os
 import shutil
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError
 from releaser.system import landlock
+from releaser.system.files import only_files
+from releaser.system.signals import MOMENT
 from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from releaser.system.process import Runner
 
@@ -30,6 +32,30 @@ _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", 
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
 _SECONDS = 10.0  # to try whether bubblewrap works
+_LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
+_LONGEST_LEFT = 64 * 1024
+_LONGEST_NAME = 120  # characters
+# The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
+# there when the command has ended: what was started and what is left, each with a NUL behind it.
+_NOTING = f"""\
+"$@"
+status=$?
+look() {{
+    left=
+    for one in /proc/[0-9]*; do
+        case ${{one#/proc/}} in 1 | $$) continue ;; esac
+        words=$(tr '\\0' ' ' <$one/cmdline 2>/dev/null) || continue
+        [ -z "$words" ] || left=yes
+        [ -z "$words" ] || [ -z "$1" ] || printf '%s\\0%s\\0' "$1" "$words"
+    done
+}}
+look ""
+[ -z "$left" ] || {{
+    sleep {MOMENT}
+    look "$*" >>{_TEMPORARY}/{_LEFT}
+}}
+exit $status
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +86,8 @@ class Isolation:
 
     kind: Kind
     program: tuple[str, ...]
+    #: Hears what a command has left running in a process namespace, which has ended it: the command, and its name.
+    tell: Callable[[str, str], None] = field(default=lambda *_: None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -92,7 +120,22 @@ class Isolation:
             else:
                 binds = [path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)]
                 words = _bubblewrap(private, sorted(binds), hidden, writable)
-                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),), outside=private)
+                prefix = (*self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
+                try:
+                    yield Sandbox(prefix=prefix, variables=(("TMPDIR", _TEMPORARY),), outside=private)
+                finally:
+                    for command, name in _left_running(os.path.join(private, _LEFT)):
+                        self.tell(command, name)
+
+
+def _left_running(noted: str) -> set[tuple[str, str]]:
+    """Return what was noted; what is isolated could have written there, too."""
+    try:
+        with open(noted, "rb", opener=lambda path, flags: only_files(path, flags | os.O_NOFOLLOW)) as file:
+            words = file.read(_LONGEST_LEFT).decode(errors="replace").split("\0")
+    except OSError:  # as mostly
+        return set()
+    return {(command, name.strip()[:_LONGEST_NAME]) for command, name in zip(words[::2], words[1::2], strict=False)}
 
 
 def without_symlinks() -> Sandbox | None:
@@ -118,7 +161,7 @@ def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
         if program is not None:
             reason = _flaw_of(program, runner)
             if not reason:
-                return Isolation(kind="bwrap", program=(program,))
+                return Isolation(kind="bwrap", program=(program,), tell=runner.note_ended)
         reasons.append(reason)
     if wanted in ("auto", "landlock"):
         if landlock.abi() >= landlock.OLDEST:

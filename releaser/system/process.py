@@ -141,7 +141,7 @@ class Runner:
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
             process: subprocess.Popen[bytes] | None = None
             if not (stays or daemons):
-                stack.enter_context(signals.Adoption.lasting(partial(self._note_ended, words)))
+                stack.enter_context(signals.Adoption.lasting(partial(self.note_ended, shlex.join(words))))
             try:
                 if self._is_stopped:
                     message = f"{words[0]} was not started, as the run was interrupted"
@@ -183,8 +183,10 @@ class Runner:
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
-    def _note_ended(self, words: tuple[str, ...], name: str, has_ended: bool) -> None:  # noqa: FBT001 - for `lasting`
-        clean, command = self.redactor.clean, shlex.join((os.path.basename(words[0]), *words[1:]))
+    def note_ended(self, command: str, name: str, has_ended: bool = True) -> None:  # noqa: FBT001, FBT002 - for `lasting`
+        """Note what a command has left running, and whether it was ended."""
+        program, space, others = command.partition(" ")
+        clean, command = self.redactor.clean, os.path.basename(program) + space + others
         end = "was" if has_ended else "could not be"
         self.ended.append(f"`{clean(command)[:_LONGEST]}` left {clean(name)} running; it {end} ended")
         logger.warning("%s", self.ended[-1])

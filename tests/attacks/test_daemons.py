@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.system.signals import is_alive
+from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +64,17 @@ def test_a_daemon_of_the_tests_is_ended_and_named(make_site: SiteFactory, place:
         f"left lingering-daemon -S -c import time; time.sleep(1000) (pid {pid}) running; it was ended"
         in finished.stderr
     )
+
+
+def test_a_daemon_in_bubblewrap_is_ended_and_named(make_site: SiteFactory) -> None:
+    require(shutil.which("bwrap"), "bubblewrap is needed")
+    site = make_site.adopted(settings={"isolate": "bwrap"})
+    daemon = DAEMON.format(place=os.devnull)
+    guard = 'if "test" in __import__("sys").argv:\n' + "".join(f"    {line}\n" for line in daemon.splitlines())
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{guard}'})
+    finished = site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert "left lingering-daemon -S -c import time; time.sleep(1000) running; it was ended" in finished.stderr
 
 
 @pytest.mark.parametrize("leaves", [True, False])
