@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from releaser.bundles.channel import ChannelDetails
 from releaser.bundles.details import BundleDetails, BundleDifference
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
@@ -322,4 +323,5 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "bundle show": (BundleDetails,),
     "bundle verify": (BundleDetails,),
     "bundle diff": (BundleDifference,),
+    "channel publish": (ChannelDetails, Plan),
 }

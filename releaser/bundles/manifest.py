@@ -23,9 +23,9 @@ LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
 _PATH = re.compile(rf"(?:{_PART})(?:/(?:{_PART}))*", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+RELEASE_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,21 +152,22 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
     for one in found.files:
         if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
             yield f"{one.path!r} is not the path of a file in a bundle"
-        if not _SHA256.fullmatch(one.sha256) or one.size < 0:
+        if not SHA256.fullmatch(one.sha256) or one.size < 0:
             yield f"hash or size of {one.path} is none"
         if one.in_base and found.base is None:
             yield f"{one.path} is said to be in a base, and there is none"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
         yield f"{LOCK} is missing, or is not the lock that it names"
-    if found.sequence < 0 or not _ID.fullmatch(found.release):
+    if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
         yield "release or sequence is none"
     if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
         yield f"{found.commit!r} is no commit, or there is no branch that it is on"
-    yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not _is_time(one))
+    yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not is_time(one))
 
 
-def _is_time(text: str) -> bool:
+def is_time(text: str) -> bool:
+    """Whether this is a time in UTC, as ISO 8601."""
     try:
         return datetime.fromisoformat(text).utcoffset() == timedelta()
     except ValueError:

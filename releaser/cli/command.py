@@ -138,7 +138,10 @@ def all_commands() -> dict[str, Command]:
     return {one.full_name: one for commands in SECTIONS.values() for one in commands}
 
 
-_GROUPS = {"bundle": "Put a release into one signed file, and install it on hosts without a network."}
+_GROUPS = {
+    "bundle": "Put a release into one signed file, and install it on hosts without a network.",
+    "channel": "Tell hosts by a signed pointer which bundle to run.",
+}
 
 
 @contextlib.contextmanager

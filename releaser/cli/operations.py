@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.cli.command import CommandContext
+    from releaser.pipelines.due import Timing
 
 
 def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -99,6 +100,9 @@ def init(
 )
 @click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one began.")
 @click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
+@click.option(
+    "--from", "channel", metavar="CHANNEL", help="Make live what this channel points to (PLACE/NAME), and ask no index."
+)
 @click.option("--if-locked", is_flag=True, help="Pass over a NAME that this site does not have.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
 def update(
@@ -108,6 +112,7 @@ def update(
     overrides: tuple[str, ...],
     if_due: bool,
     now: bool,
+    channel: str | None,
     if_locked: bool,
     names: tuple[str, ...],
 ) -> None:
@@ -126,16 +131,29 @@ def update(
         raise UsageError(message, advice="Name them, or leave it out.")
     if overrides:
         given = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
+        given["--from"] = channel
         if refused := next((name for name, on in given.items() if on), None):
             refuse_both(refused, "--override")
         wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
         ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
         ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
+    timing = Timing(if_due=if_due, now=now)
+    if channel is not None:
+        _update_from(ctx, channel, timing, force=force, others={"--follow-remote": follow, "NAME": bool(names)})
     only = named.find_named(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
         ctx.end(ctx.run(named.plan_leave_alone, named.leave_alone, names))
-    timing = Timing(if_due=if_due, now=now)
     ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
+
+
+def _update_from(ctx: CommandContext, text: str, timing: Timing, *, force: bool, others: dict[str, bool]) -> NoReturn:
+    from releaser.bundles.channel import Channel
+    from releaser.pipelines import update_from
+
+    if refused := next((name for name, given in others.items() if given), None):
+        refuse_both("--from", refused)
+    plan, change = update_from.plan_update_from, update_from.update_from
+    ctx.end(ctx.run(plan, change, timing, Channel.parse(text), force=force))
 
 
 @command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.bundles.archive import BundleArchive
-    from releaser.bundles.manifest import BundleManifest
+    from releaser.bundles.manifest import BundledFile, BundleManifest
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.site import Site
@@ -62,7 +62,7 @@ class InstallRequest:
 
 def install_bundle(request: Request, wanted: InstallRequest) -> RunReport:
     """Make the release of a bundle live, by the protocol of an update, without asking any index or remote."""
-    return run_session(request, partial(_install, wanted=wanted))
+    return run_session(request, partial(install, wanted=wanted))
 
 
 def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest) -> Path:
@@ -110,7 +110,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest) ->
 def plan_install(site: Site, wanted: InstallRequest) -> Plan:
     """Verify a bundle, and say what `install_bundle` would do. Raises PreflightError."""
     with open_archive(wanted.file) as archive:
-        verify_signature(site.runner, archive, wanted, trust_of(site, wanted))
+        verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
         manifest = archive.manifest()
         refuse_unfit(site, manifest, allow_older=wanted.allow_older)
         _refuse_incomplete(Pool.of(site.state_dir), manifest)
@@ -124,10 +124,11 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
     return Plan(would=(would,), changes=changes)
 
 
-def _install(run: Run, *, wanted: InstallRequest) -> PipelineResult:
+def install(run: Run, wanted: InstallRequest) -> PipelineResult:
+    """Do that in a run. Raises what an update does."""
     with run.log.step("verify bundle") as step, contextlib.ExitStack() as stack:
         archive = stack.enter_context(open_archive(wanted.file))
-        signer = verify_signature(run.site.runner, archive, wanted, trust_of(run.site, wanted))
+        signer = verify_signature(run.site.runner, archive, wanted, trust_of(run.site, wanted.signers))
         manifest = archive.manifest()
         refuse_unfit(run.site, manifest, allow_older=wanted.allow_older)
         pool = Pool.of(run.site.state_dir)
@@ -164,10 +165,10 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
     return trust.verify(runner, archive.data, archive.signature)
 
 
-def trust_of(site: Site, wanted: InstallRequest) -> Trust | None:
-    """Return whom a site trusts; None if nobody has said."""
+def trust_of(site: Site, signers: Path | None = None) -> Trust | None:
+    """Return whom a site trusts, with `signers` in place of the file of its settings; None if nobody has said."""
     root, revoked = site.project.root, site.settings.bundle_revoked
-    named = wanted.signers or site.settings.bundle_signers
+    named = signers or site.settings.bundle_signers
     if named is None:
         return None
     places = [root / Path(one).expanduser() if one else None for one in (named, revoked)]
@@ -179,14 +180,18 @@ def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> 
     now = datetime.now(UTC)
     if manifest.has_expired(now):
         refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
-    name = str(site.pyproject.table("project").get("name", ""))
-    if manifest.project != site.project.name and manifest.project != name:
+    if manifest.project not in names_of(site):
         refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
     live = store_of(site).live()
     before = live.manifest.bundle if live is not None else None
     if before is not None and manifest.sequence < before.sequence and not allow_older:
         message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
+
+
+def names_of(site: Site) -> tuple[str, str]:
+    """Name a project as bundles may: as its directory, and as its pyproject.toml does."""
+    return site.project.name, str(site.pyproject.table("project").get("name") or site.project.name)
 
 
 def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest) -> None:
@@ -204,8 +209,13 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
         refuse(message, "Create it for this host with --target, or choose another Python: `python`.")
 
 
+def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
+    """Return what a delta builds on and this host lacks."""
+    return [one for one in manifest.files if one.in_base and pool.find(one.sha256) is None]
+
+
 def _refuse_incomplete(pool: Pool, manifest: BundleManifest) -> None:
-    lacking = [one for one in manifest.files if one.in_base and pool.find(one.sha256) is None]
+    lacking = find_missing(pool, manifest)
     if lacking and manifest.base is not None:
         names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
         message = (

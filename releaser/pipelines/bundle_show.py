@@ -26,7 +26,7 @@ def show_bundle(file: Path) -> BundleDetails:
 def verify_bundle(site: Site, wanted: InstallRequest) -> BundleDetails:
     """Verify the signature of a bundle and the hash of each of its files. Raises PreflightError."""
     with open_archive(wanted.file) as archive:
-        signer = verify_signature(site.runner, archive, wanted, trust_of(site, wanted))
+        signer = verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
         manifest = archive.manifest()
         archive.verify(manifest)
         return BundleDetails.of(manifest, signer=signer, path=str(wanted.file), size=wanted.file.stat().st_size)

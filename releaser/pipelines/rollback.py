@@ -50,10 +50,11 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
 
     `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.
     """
-    return run_session(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
+    return run_session(request, lambda run: roll_back(run, to=to, force=force, keep_code=keep_code))
 
 
-def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> PipelineResult:
+def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> PipelineResult:
+    """Do that in a run."""
     if to is None:
         refuse_moved(run.store)
     link = link_text(run.site.project.venv)

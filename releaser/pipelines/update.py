@@ -103,6 +103,8 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     run.find_changes = partial(find_changes, run.site, snapshot)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
+    if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
+        return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
     with asking(run.site.state_dir, run.log.failures), staged(run.site, run.log, facts, target) as work:
         goal = choose_goal(replace(work, only=only), target, force=force)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")

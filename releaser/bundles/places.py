@@ -1,0 +1,153 @@
+"""Where channels and their bundles lie, and how they are read and written there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from releaser.errors import ResolutionError, UsageError, os_reason, refuse
+from releaser.system.files import only_files, replace_file, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CHUNK = 1 << 20
+_MODE = 0o644  # anybody may read what is published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A small file, and what tells this version of it from others."""
+
+    data: bytes
+    version: str
+
+
+class Place(Protocol):
+    """Files by their names. All raise ResolutionError when the place cannot be reached or used."""
+
+    def read(self, name: str, most: int) -> Found | None:
+        """Return a file, but no more than `most` bytes of it; None if there is none."""
+        ...
+
+    def fetch(self, name: str, target: Path, *, sha256: str, size: int) -> None:
+        """Write a file of this hash and size to `target`, and not a byte more."""
+        ...
+
+    def put(self, name: str, file: Path) -> None:
+        """Let the place have a file, whole or not at all."""
+        ...
+
+    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+        """Replace a file as a whole. Raises PreflightError where it is not as it was `before`."""
+        ...
+
+
+def open_place(where: str) -> Place:
+    """Return the place at a URL or a path. Raises UsageError."""
+    if "://" not in where:
+        return Directory(path=Path(os.path.abspath(Path(where).expanduser())))
+    message = f"{where} is no place for a channel"
+    raise UsageError(message, advice="Name a directory.")
+
+
+def fail(where: str, reason: object, advice: str = "") -> NoReturn:
+    """Say that a place cannot be reached or used. Raises ResolutionError."""
+    message = f"{where}: {reason}"
+    raise ResolutionError(message, advice=advice or "Check the name, the network and the rights there.") from None
+
+
+def refuse_moved_meanwhile(where: str) -> NoReturn:
+    """Say that somebody else was quicker. Raises PreflightError."""
+    refuse(f"somebody has moved {where} meanwhile", "Look at `releaser channel show`, and try again if that is right.")
+
+
+def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) -> None:
+    """Write what is read to `target`, where nothing is, if it has this hash and size. Raises OSError and ValueError."""
+    digest, left = hashlib.sha256(), size
+    try:
+        with open(target, "xb") as stream:
+            while chunk := read(min(_CHUNK, left + 1)):
+                left -= len(chunk)
+                if left < 0:
+                    message = f"it has more than the {size} bytes that the channel says"
+                    raise ValueError(message)
+                digest.update(chunk)
+                stream.write(chunk)
+            if left or digest.hexdigest() != sha256:
+                message = f"it has {size - left} bytes of another hash than the channel says"
+                raise ValueError(message)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directory:
+    """A directory, of this host or mounted."""
+
+    path: Path
+
+    def read(self, name: str, most: int) -> Found | None:
+        """As a place does."""
+        try:
+            with open(self.path / name, "rb", opener=only_files) as stream:
+                data = stream.read(most + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            fail(str(self.path / name), os_reason(error))
+        return Found(data=data, version=hashlib.sha256(data).hexdigest())
+
+    def fetch(self, name: str, target: Path, *, sha256: str, size: int) -> None:
+        """As a place does."""
+        try:
+            with open(self.path / name, "rb", opener=only_files) as stream:
+                save(stream.read, target, sha256=sha256, size=size)
+        except (OSError, ValueError) as error:
+            fail(str(self.path / name), os_reason(error) if isinstance(error, OSError) else error)
+
+    def put(self, name: str, file: Path) -> None:
+        """As a place does."""
+        fresh = self.path / f".{name}.{os.getpid()}.new"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with open(file, "rb", opener=only_files) as source, open(fresh, "wb") as target:
+                while chunk := source.read(_CHUNK):
+                    target.write(chunk)
+                os.fchmod(target.fileno(), _MODE)
+                target.flush()
+                os.fsync(target.fileno())
+            fresh.replace(self.path / name)
+            sync_directory(self.path)
+        except OSError as error:
+            fail(str(self.path / name), os_reason(error))
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def replace(self, name: str, data: bytes, before: Found | None) -> None:
+        """As a place does."""
+        try:
+            with self._alone():
+                if self.read(name, len(before.data) if before else 0) != before:
+                    refuse_moved_meanwhile(str(self.path / name))
+                replace_file(self.path / name, data, mode=_MODE)
+        except OSError as error:
+            fail(str(self.path / name), os_reason(error))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from writing here; a lock of the directory itself leaves no file behind. Raises OSError."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

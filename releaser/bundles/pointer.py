@@ -1,0 +1,179 @@
+"""A channel: a signed pointer to the bundle that hosts are to run, with what it pointed to before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
+from releaser.errors import PreflightError, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.bundles.trust import Trust
+    from releaser.system.process import Runner
+
+NAMESPACE = "releaser-channel"
+LARGEST = 1 << 20  # bytes of the file
+KEPT = 50  # moves
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.bundle", re.ASCII)
+_LARGEST_BUNDLE = (1 << 32) - 1
+_AGAIN = "Have the channel published again: `releaser channel publish`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedBundle:
+    """A file beside the channel; `manifest` is the digest of the manifest in it."""
+
+    path: str
+    sha256: str
+    size: int
+    manifest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedDelta(PublishedBundle):
+    """A bundle for hosts that have installed that of the release `base`."""
+
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """That somebody has let a channel point to a bundle."""
+
+    #: Larger than that of any move before.
+    sequence: int
+    #: As ISO 8601 in UTC.
+    at: str
+    by: str
+    action: Literal["publish", "promote", "rollback"]
+    release: str
+    #: The sequence of the bundle: a release that was built later has a larger one.
+    built: int
+    bundle: PublishedBundle
+    deltas: tuple[PublishedDelta, ...] = ()
+
+    @property
+    def files(self) -> tuple[PublishedBundle, ...]:
+        """The bundle, and its deltas."""
+        return (self.bundle, *self.deltas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointer:
+    """What a channel says; the newest of the `moves` comes first, and is the one that counts."""
+
+    format: int = _FORMAT
+    project: str
+    channel: str
+    expires: str
+    moves: tuple[Move, ...]
+
+    @property
+    def current(self) -> Move:
+        """What hosts are to run."""
+        return self.moves[0]
+
+    @property
+    def text(self) -> str:
+        """What is signed; the same for the same facts."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what is signed."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is not to be believed any more."""
+        return datetime.fromisoformat(self.expires) <= datetime.now(UTC)
+
+
+def is_name(text: str) -> bool:
+    """Whether a channel may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def file_of(channel: str) -> str:
+    """Name the file of a channel."""
+    return f"{channel}.channel"
+
+
+def write_channel(pointer: Pointer, signature: bytes) -> bytes:
+    """Return the file of a channel, which has the pointer and its signature, so that nobody sees two that differ."""
+    return json.dumps({"pointer": pointer.text, "signature": signature.decode()}, indent=1).encode() + b"\n"
+
+
+def read_channel(runner: Runner, data: bytes, channel: str, trust: Trust) -> tuple[Pointer, str]:
+    """Return the pointer in the file of a channel, and who has signed it. Raises PreflightError.
+
+    Nothing in it counts before its signature is verified.
+    """
+    try:
+        if len(data) > LARGEST:
+            refuse(f"it has more than {LARGEST} bytes", _AGAIN)
+        text, signature = _split(data)
+        signer = trust.verify(runner, text.encode(), signature.encode(), namespace=NAMESPACE)
+        pointer = _parse(text)
+        if pointer.channel != channel:
+            refuse(f"it is the channel {pointer.channel}", "Find out who has put it in this place.")
+    except PreflightError as error:
+        refuse(f"the channel {channel} is not valid: {error.message}", error.advice)
+    return pointer, signer
+
+
+def _split(data: bytes) -> tuple[str, str]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        refuse("it is not JSON", _AGAIN)
+    if not isinstance(content, dict) or sorted(content) != ["pointer", "signature"]:
+        refuse("it does not consist of a pointer and a signature", _AGAIN)
+    if not all(isinstance(one, str) and one.isascii() for one in content.values()):
+        refuse("its pointer or signature is no text", _AGAIN)
+    return content["pointer"], content["signature"]
+
+
+def _parse(text: str) -> Pointer:
+    from msgspec import ValidationError, convert
+
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("format") not in (None, _FORMAT):
+            refuse(f"it has format {content['format']!r}, and this releaser reads {_FORMAT}", "Upgrade releaser.")
+        found = convert(content, Pointer)
+    except (ValidationError, ValueError, RecursionError) as error:
+        refuse(str(error), _AGAIN)
+    for flaw in _flaws(found):
+        refuse(flaw, _AGAIN)
+    if found.text != text:
+        refuse("it is not written as releaser writes one", _AGAIN)
+    return found
+
+
+def _flaws(found: Pointer) -> Iterator[str]:
+    sequences = [one.sequence for one in found.moves]
+    if not sequences or sequences != sorted({*sequences}, reverse=True) or sequences[-1] <= 0:
+        yield "it has no sequence that grows with each move"
+    times = (found.expires, *(one.at for one in found.moves))
+    yield from (f"{one!r} is not a time in UTC" for one in times if not is_time(one))
+    for move in found.moves:
+        releases = (move.release, *(one.base for one in move.deltas))
+        if not all(map(RELEASE_ID.fullmatch, releases)):
+            yield f"{' or '.join(releases)} is not the name of a release"
+        for one in move.files:
+            if not _FILE.fullmatch(one.path):
+                yield f"{one.path!r} is not the name of a bundle beside it"
+            if not SHA256.fullmatch(one.sha256) or not SHA256.fullmatch(one.manifest):
+                yield f"the hash of {one.path} is none"
+            if not 0 < one.size <= _LARGEST_BUNDLE:
+                yield f"{one.path} cannot have {one.size} bytes"

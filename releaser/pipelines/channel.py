@@ -1,0 +1,155 @@
+"""Publishing bundles on channels, and moving those: on, from one to another, and back."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.bundles.archive import open_archive
+from releaser.bundles.pointer import (
+    KEPT,
+    NAMESPACE,
+    Move,
+    Pointer,
+    PublishedBundle,
+    PublishedDelta,
+    file_of,
+    write_channel,
+)
+from releaser.bundles.pool import hash_of_file
+from releaser.bundles.trust import sign
+from releaser.errors import NoSuchReleaseError, refuse
+from releaser.site.ownership import name_of
+
+if TYPE_CHECKING:
+    from releaser.bundles.channel import Channel, ChannelDetails
+    from releaser.bundles.manifest import BundleManifest
+    from releaser.bundles.places import Found
+    from releaser.bundles.trust import Trust
+    from releaser.system.process import Runner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publisher:
+    """Who moves channels. All raise PreflightError, and ResolutionError where the place cannot be reached.
+
+    A pointer is written as the last thing, as a whole, and only over what it was made from.
+    """
+
+    runner: Runner
+    key: Path
+    #: How many seconds hosts believe it.
+    expires: float
+    #: Who may have signed what is there; None if nobody has said.
+    trust: Trust | None
+    #: Whether nothing is written.
+    dry_run: bool = False
+
+    def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:
+        """Upload a bundle and its deltas, and let the channel point to them."""
+        manifest, bundle = self._describe(file)
+        others = tuple(self._describe_delta(one, manifest) for one in deltas)
+        found, pointer = self._read(channel)
+        offered = Move(
+            sequence=0,
+            at="",
+            by="",
+            action="publish",
+            release=manifest.release,
+            built=manifest.sequence,
+            bundle=bundle,
+            deltas=others,
+        )
+        _refuse_older(channel, pointer, offered)
+        if not self.dry_run:
+            for path, one in zip((file, *deltas), offered.files, strict=True):
+                channel.place.put(one.path, path)
+        return self._go(channel, found, pointer, manifest.project, offered)
+
+    def promote(self, source: Channel, channel: Channel) -> ChannelDetails:
+        """Let a channel point to what another one in the same place points to."""
+        offered, _ = source.read(self.runner, self.trust)
+        if offered.has_expired:
+            refuse(f"the channel {source} expired at {offered.expires}", "Publish it again, if it is still to count.")
+        found, pointer = self._read(channel)
+        _refuse_older(channel, pointer, offered.current)
+        return self._go(channel, found, pointer, offered.project, replace(offered.current, action="promote"))
+
+    def rollback(self, channel: Channel, release: str | None) -> ChannelDetails:
+        """Let a channel point to a release of before: by default, the newest older one. Raises NoSuchReleaseError."""
+        found, pointer = self._read(channel)
+        if pointer is None:
+            refuse(f"there is no channel {channel}", "Correct its name, or the place.")
+        offered = replace(_choose(channel, pointer, release), action="rollback")
+        return self._go(channel, found, pointer, pointer.project, offered)
+
+    def _describe(self, file: Path) -> tuple[BundleManifest, PublishedBundle]:
+        """Describe a bundle that no host refuses for what it is."""
+        with open_archive(file) as archive:
+            if archive.signature is None:
+                refuse(f"{file} is not signed, and no host would install it", "Create it with `--sign`.")
+            if self.trust is not None:
+                self.trust.verify(self.runner, archive.data, archive.signature)
+            manifest = archive.manifest()
+            archive.verify(manifest)
+        if manifest.has_expired(datetime.now(UTC)):
+            refuse(f"{file} expired at {manifest.expires}", "Create a new one.")
+        digest = hash_of_file(file) or ""
+        path, size = f"{manifest.release}-{digest[:16]}.bundle", file.stat().st_size
+        return manifest, PublishedBundle(path=path, sha256=digest, size=size, manifest=manifest.sha256)
+
+    def _describe_delta(self, file: Path, whole: BundleManifest) -> PublishedDelta:
+        manifest, found = self._describe(file)
+        if manifest.base is None or (manifest.release, manifest.project) != (whole.release, whole.project):
+            refuse(f"{file} is not a delta of {whole.release}", "Create it with `--base`, of the same release.")
+        return PublishedDelta(
+            path=found.path, sha256=found.sha256, size=found.size, manifest=found.manifest, base=manifest.base.release
+        )
+
+    def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
+        """Return what is there, which has to be valid: else its sequence could not be gone on from."""
+        found = channel.find()
+        return found, channel.verify(self.runner, found, self.trust)[0] if found is not None else None
+
+    def _go(
+        self, channel: Channel, found: Found | None, before: Pointer | None, project: str, offered: Move
+    ) -> ChannelDetails:
+        if before is not None and before.project != project:
+            refuse(f"{channel} is of {before.project}, and this is {project}", "Use another name, or another place.")
+        now, last = datetime.now(UTC), before.current.sequence if before is not None else 0
+        move = replace(
+            offered,
+            sequence=max(int(time.time()), last + 1),  # hosts go on even if the file was lost and is made anew
+            at=now.isoformat(timespec="seconds"),
+            by=f"{name_of(os.geteuid()) or os.geteuid()}@{socket.gethostname()}",
+        )
+        pointer = Pointer(
+            project=project,
+            channel=channel.name,
+            expires=(now + timedelta(seconds=self.expires)).isoformat(timespec="seconds"),
+            moves=(move, *(before.moves if before is not None else ()))[:KEPT],
+        )
+        if not self.dry_run:
+            signature = sign(self.runner, pointer.text.encode(), self.key, namespace=NAMESPACE)
+            channel.place.replace(file_of(channel.name), write_channel(pointer, signature), found)
+        return channel.details(pointer, signer="")
+
+
+def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> None:
+    if before is not None and offered.built < before.current.built:
+        message = f"{offered.release} is older than {before.current.release}, to which {channel} points"
+        refuse(message, f"Go back with `releaser channel rollback {channel.name}`.")
+
+
+def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
+    """Return the move to go back to. Raises NoSuchReleaseError."""
+    for one in pointer.moves:
+        if one.built < pointer.current.built if release is None else one.release.startswith(release):
+            return one
+    message = f"{channel} never pointed to {release or 'an older release'}, as far as it remembers"
+    raise NoSuchReleaseError(message, advice="See `releaser channel show`.")

@@ -1,0 +1,247 @@
+"""`update --from`: what a channel points to goes live, forward or back, if its pointer is to be believed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.answers import Plan
+from releaser.bundles.archive import open_archive
+from releaser.bundles.pool import Pool, hash_of_file
+from releaser.deployment.post_flip import retry_post_flip_steps
+from releaser.errors import ActivationError, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
+from releaser.pipelines.bundle_install import InstallRequest, find_missing, install, names_of, trust_of
+from releaser.pipelines.due import find_due
+from releaser.pipelines.rebuild import explain_rebuild
+from releaser.pipelines.rollback import roll_back
+from releaser.pipelines.session import PipelineResult
+from releaser.pipelines.wait import update_when_due
+from releaser.releases.integrity import find_live_damage, find_rollback_damage
+from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
+from releaser.releases.release import refuse_moved
+from releaser.releases.store import store_of
+from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.words import size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Move, Pointer, PublishedBundle
+    from releaser.pipelines.due import Timing
+    from releaser.pipelines.session import Request
+    from releaser.releases.release import Release
+    from releaser.report import RunReport
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+SEEN = "channels.json"  # in the state directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The newest pointer of a channel that this host has seen."""
+
+    channel: str
+    sequence: int
+    #: The digest of what was signed.
+    sha256: str
+    release: str
+    #: What it has come to here, and the digest of what was kept out then; empty until it has come to anything.
+    headline: str = ""
+    quarantine: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenChannels:
+    """Those of all channels."""
+
+    channels: tuple[Seen, ...] = ()
+
+    def of(self, channel: str) -> Seen | None:
+        """Return that of one; None if none was seen."""
+        return next((one for one in self.channels if one.channel == channel), None)
+
+
+def update_from(request: Request, timing: Timing, channel: Channel, *, force: bool = False) -> RunReport:
+    """Make live what a channel points to, if that is not what it did when it was last looked at.
+
+    `force` tries again what failed here before.
+    """
+    return update_when_due(request, timing, partial(_follow, channel=channel, force=force))
+
+
+def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: bool = False) -> Plan:
+    """Say what that would do. Raises PreflightError and ResolutionError."""
+    pointer, before, _ = _read(site, channel)
+    due = None if timing.now else find_due(site, if_due=timing.if_due)
+    move, kept = pointer.current, _find_kept(site, pointer.current)
+    if not force and before is not None and _why_nothing(site, pointer, before):
+        would = f"nothing would change: {before.headline}"
+    elif kept is not None and kept.live:
+        would = f"nothing would change: {move.release} is live"
+    elif kept is not None and (before is None or before.release != move.release):
+        would = f"would go to {kept.id}, which is {move.release} and still here"
+    else:
+        would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
+    return Plan(would=((due.reason,) if due and due.reason else ()) + (would,))
+
+
+def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
+    refuse_moved(run.store)
+    retry_post_flip_steps(run.site, run.log)
+    with run.log.step("channel") as step:
+        pointer, before, signer = _read(run.site, channel)
+        step.says(f"{channel.name} points to {pointer.current.release}, signed by {signer}")
+    if not force and before is not None and (why := _why_nothing(run.site, pointer, before)):
+        return PipelineResult(result="unchanged", headline=why)
+    seen = Seen(
+        channel=channel.name,
+        sequence=pointer.current.sequence,
+        sha256=pointer.sha256,
+        release=pointer.current.release,
+    )
+    _remember(run.site, seen)  # before anything that may fail: an older pointer is refused from now on
+    try:
+        result = _reach(run, channel, pointer.current, before, force=force)
+    except IncompleteReturnError:
+        raise
+    except (TestsFailedError, ActivationError) as error:
+        known = read_quarantine(run.site.state_dir).candidates
+        if not any(one.sick or one.unfinished or one.migrations for one in known):  # they are looked at each time
+            _settle(run.site, seen, f"{seen.release} stays out, as it failed here before: {error.message}")
+        raise
+    kept = _find_kept(run.site, pointer.current)
+    is_live = kept is not None and kept.live
+    _settle(run.site, seen, f"nothing newer on {channel.name}" if is_live else result.headline)
+    return result
+
+
+def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
+    """Return the pointer, the one that was seen last, and who has signed it. Raises PreflightError, ResolutionError."""
+    pointer, signer = channel.read(site.runner, trust_of(site))
+    if pointer.project not in names_of(site):
+        refuse(f"it is a channel of {pointer.project}, and this is {site.project.name}", "Name one of this project.")
+    before = _seen(site).of(channel.name)
+    if before is not None and pointer.current.sequence < before.sequence:
+        message = f"{channel} is at {pointer.current.sequence}, older than what it was at before, {before.sequence}"
+        refuse(message, "Find out who has put an old pointer there; `releaser channel publish` makes a new one.")
+    if before is not None and pointer.current.sequence == before.sequence and pointer.sha256 != before.sha256:
+        message = f"{channel} is at {pointer.current.sequence} as before, and says something else"
+        refuse(message, "Two have been signed with one sequence. Find out who has; publish it again.")
+    if pointer.has_expired:
+        message = f"{channel} expired at {pointer.expires}, and may not be what it should be now"
+        refuse(message, "Publish it again; if somebody has, find out why that is not seen here.")
+    return pointer, before, signer
+
+
+def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
+    """Say what the pointer has come to here, if nothing has changed since; else empty."""
+    if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _quarantine_digest(site):
+        return ""
+    live = store_of(site).live()
+    return "" if live is None or explain_rebuild(site, live, find_live_damage(live)) else before.headline
+
+
+def _reach(run: Run, channel: Channel, move: Move, before: Seen | None, *, force: bool) -> PipelineResult:
+    """Bring what a move points to live: by a flip if it is here, and if nobody here has left it since."""
+    kept = _find_kept(run.site, move)
+    if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
+        return PipelineResult(result="unchanged", headline=f"{move.release} is live")
+    if kept is not None and not kept.live and (before is None or before.release != move.release or force):
+        return _go_to(run, kept)
+    live = store_of(run.site).live()
+    is_older = live is not None and live.manifest.bundle is not None and move.built < live.manifest.bundle.sequence
+    with run.log.step("download") as step:
+        file, what = _download(run.site, channel, move)
+        step.says(what)
+    result = install(run, InstallRequest(file=file, allow_older=is_older, force=force))
+    shutil.rmtree(file.parent, ignore_errors=True)
+    return result
+
+
+def _find_kept(site: Site, move: Move) -> Release | None:
+    """Return the release that was installed here from the bundle, and can be gone to; None if there is none."""
+    digests = {one.manifest for one in move.files}
+    for one in store_of(site).all():
+        origin = one.manifest.bundle
+        is_it = origin is not None and origin.sha256 in digests and one.state in ("live", "good", "bad")
+        if is_it and (one.live or find_rollback_damage(one) is None):
+            return one
+    return None
+
+
+def _go_to(run: Run, release: Release) -> PipelineResult:
+    """Roll back to a release, or forward; it is for the channel to say what comes next, so nothing stays out for it."""
+    before = read_quarantine(run.site.state_dir)
+    run.log.command = "rollback"  # which is what the journal has to know
+    result = roll_back(run, to=release.id, force=False, keep_code=False)
+    change_quarantine(run.site.state_dir, lambda now: _both(now, before))
+    return result
+
+
+def _both(one: Quarantine, other: Quarantine) -> Quarantine:
+    return Quarantine(
+        candidates=tuple(it for it in one.candidates if it in other.candidates),
+        versions=tuple(it for it in one.versions if it in other.versions),
+        commits=tuple(it for it in one.commits if it in other.commits),
+    )
+
+
+def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
+    """Return the file of a bundle: of a delta, if this host has all that it builds on. Raises as `_fetch`."""
+    pool = Pool.of(site.state_dir)
+    for one in move.deltas:
+        if pool.manifest_of(one.base) is None:
+            continue
+        try:
+            file = _fetch(site, channel, one)
+            with open_archive(file) as archive:
+                if not find_missing(pool, archive.manifest()):
+                    return file, f"{size(one.size)}, a delta to {one.base}"
+        except ResolutionError:  # then the whole one is tried
+            continue
+    return _fetch(site, channel, move.bundle), size(move.bundle.size)
+
+
+def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
+    """Download a file, unless a run that did not come to its end has. Raises PreflightError and ResolutionError."""
+    directory = Pool.of(site.state_dir).directory / "download"
+    file = directory / f"{one.sha256}.bundle"
+    if hash_of_file(file) == one.sha256:
+        return file
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True, mode=0o700)
+        free = shutil.disk_usage(directory).free
+    except OSError as error:
+        refuse(f"{directory} cannot be made: {error}", "Check free space and rights there.")
+    if one.size > free:
+        refuse(f"the bundle has {size(one.size)}, and there are {size(free)} in {directory}", "Make room.")
+    channel.place.fetch(one.path, file, sha256=one.sha256, size=one.size)
+    return file
+
+
+# What was seen
+
+
+def _seen(site: Site) -> SeenChannels:
+    try:
+        return read_state(site.state_dir / SEEN, SeenChannels) or SeenChannels()
+    except UnreadableStateError as error:
+        return refuse(f"{error.path} cannot be read: {error}", "Delete it, if the channel is what it should be.")
+
+
+def _remember(site: Site, seen: Seen) -> None:
+    others = tuple(one for one in _seen(site).channels if one.channel != seen.channel)
+    write_state(site.state_dir / SEEN, SeenChannels(channels=(*others, seen)))
+
+
+def _settle(site: Site, seen: Seen, headline: str) -> None:
+    _remember(site, replace(seen, headline=headline, quarantine=_quarantine_digest(site)))
+
+
+def _quarantine_digest(site: Site) -> str:
+    return hash_of_file(site.state_dir / QUARANTINE) or ""
