@@ -38,7 +38,7 @@ def published(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
     site = make_scene(outer="published", venv=True)
     site.releaser("init", check=0)
     before = host_of(site, base / "before", signers)
-    bundles, deltas = [], []
+    bundles, deltas = list[Path](), list[Path]()
     for number, version in enumerate(("1.1.0", "1.2.0", "1.3.0")):
         site.publish("alpha", version)
         site.edit("code.py", f"VERSION = {version!r}\n")
@@ -49,8 +49,9 @@ def published(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
         site.releaser("bundle create", "--sign", key, "--no-installer", "-o", bundles[-1], check=0)
         if number:
             deltas.append(base / f"{number}.delta")
-            base_of = ["--base", bundles[-2], "--no-installer"]
-            site.releaser("bundle create", "--sign", key, *base_of, "-o", deltas[-1], check=0)
+            site.releaser(
+                "bundle create", "--sign", key, "--base", bundles[-2], "--no-installer", "-o", deltas[-1], check=0
+            )
     return Published(
         site=site, key=key, signers=signers, bundles=tuple(bundles), deltas=tuple(deltas), before=before
     )  # fmt: skip
@@ -84,8 +85,8 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
     assert "download" not in str(report["steps"])
     assert host.releaser("update", "--from", channel, check=0).stdout == ""
 
-    words = ["--delta", published.deltas[0], "--to", place, "--name", "production"]
-    second = published.channel("publish", published.bundles[1], *words)
+    deltas = ("--delta", published.deltas[0])
+    second = published.channel("publish", published.bundles[1], *deltas, "--to", place, "--name", "production")
     assert second["sequence"] > first["sequence"]
     for one in place.glob(f"{second['release']}-*"):  # it is the delta that is asked for
         if one.stat().st_size == published.bundles[1].stat().st_size:
