@@ -10,13 +10,14 @@ JOBS ?= 2
 WORKERS := -n $(JOBS) --dist worksteal
 LOWEST := .venv-lowest
 DOCS := .venv-docs
+BENCH := .venv-bench
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -82,8 +83,11 @@ docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wron
 pictures: $(READY) ## Make the pictures in docs/images (needs Chromium)
 	$(BIN)/python scripts/pictures.py $(ARGS)
 
-bench: $(READY) ## Measure speed and memory against other programs in the same run
-	$(BIN)/python scripts/bench.py
+bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would use instead (25 minutes; ARGS="--only rollback" a part)
+	$(BIN)/python scripts/bench.py $(ARGS)
+
+bench-ci: $(READY) ## Fail if a ratio of the small bench has become 25 % worse than in scripts/bench-ci.json
+	$(BIN)/python scripts/bench_ci.py $(ARGS)
 
 measure: $(READY) ## Count how much a reader has to take in, beside the aims
 	$(BIN)/python scripts/measure.py
@@ -93,7 +97,7 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --all-groups --no-group docs --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+	$(BIN)/uv export --quiet --all-groups --no-group docs --no-group bench --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra attestations --constraints requirements-dev.txt --generate-hashes --no-header \
@@ -106,6 +110,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --group docs --generate-hashes --no-header --no-annotate \
 		--output-file requirements-docs.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --group bench --generate-hashes --no-header --no-annotate \
+		--output-file requirements-bench.txt
 
 test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -119,13 +125,18 @@ dist: $(READY) ## Make what a release consists of in dist/: wheel with man page 
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) $(LOWEST) $(DOCS) dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(DOCS) $(BENCH) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(BENCH)/.ready: requirements-bench.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --require-hashes --requirement requirements-bench.txt
 	touch $@
 
 $(DOCS)/.ready: requirements-docs.txt

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench_figures import Aim, Cost, Figure, Part, Table
 
 from tests.support.commands import console_script
 from tests.support.crowds import OPTIONS, crowd_environment, make_crowd, without_django, write_sites
@@ -26,23 +26,28 @@ if TYPE_CHECKING:
 COUNT = 50
 
 
-def compare_many_sites(place: Path) -> None:
+def compare_many_sites(place: Path) -> Part:
     """Measure a night in which nothing is new, and one in which one package is, for all sites."""
     cache = place / "uv-cache"
     cache.mkdir()
     model = SiteFactory(place, Templates(place / "templates", cache)).adopted(prepare=without_django, **OPTIONS)
     crowds = {jobs: make_crowd(model, place / f"crowd{jobs}", COUNT) for jobs in (0, 1, 2)}
-    print(f"{f'{COUNT} sites':<34}{'wall':>11}{'CPU':>11}{'a site':>9}{'CPU':>10}")
+    tables, aims = [], []
     for new in ("nothing new", "one new package"):
         if new != "nothing new":
             model.publish("alpha", "1.1.0")
-        for jobs, sites in crowds.items():
-            report(f"{f'--jobs {jobs}' if jobs else 'a run for each'}, {new}", run_night(sites, jobs))
+        figures = tuple(
+            Figure(name=f"releaser, {jobs} at once" if jobs else "a run for each", costs=(run_night(sites, jobs),))
+            for jobs, sites in crowds.items()
+        )
+        tables.append(Table(title=f"{COUNT} sites, {new}", figures=figures))
         if new == "nothing new":
-            print(f"{'at most, as aimed at':<34}{'':>31}{0.6:>8.2f} s")
+            cpu = max(one.median("cpu") for one in figures) / COUNT
+            aims.append(Aim(what=f"{COUNT} sites, quiet night: CPU of each site", limit=0.6, found=cpu, unit="s"))
+    return Part(title="Many sites", tables=tuple(tables), aims=tuple(aims))
 
 
-def run_night(sites: Sequence[SampleSite], jobs: int) -> tuple[float, float]:
+def run_night(sites: Sequence[SampleSite], jobs: int) -> Cost:
     """Update all in one run with so many `jobs`, or, with none, each by itself; return the seconds of wall and CPU."""
     releaser = str(console_script())
     commands = [[releaser, "update", "--quiet", "--project", str(one.path)] for one in sites]
@@ -58,21 +63,4 @@ def run_night(sites: Sequence[SampleSite], jobs: int) -> tuple[float, float]:
             sys.exit(f"{command} ended with status {done.returncode}: {done.stdout} {done.stderr}")
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return time.perf_counter() - began, cpu
-
-
-def report(name: str, cost: tuple[float, float]) -> None:
-    """Print a row."""
-    wall, cpu = cost
-    print(f"{name:<34}{wall:>9.1f} s{cpu:>9.1f} s{wall / COUNT:>7.2f} s{cpu / COUNT:>8.2f} s", flush=True)
-
-
-def main() -> None:
-    """Measure this alone."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
-    with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
-        compare_many_sites(Path(name))
-
-
-if __name__ == "__main__":
-    main()
+    return Cost(wall=time.perf_counter() - began, cpu=cpu)

@@ -1,0 +1,155 @@
+"""What `make bench` found out, as docs/performance.md and as a plot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from bench_figures import BenchError, Part, amount, duration, version_of
+from made import fill
+
+from releaser import __version__
+from tests.support.commands import git_executable, uv_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bench_figures import Aim, Table
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+PLOT = ROOT / "docs" / "images" / "performance.png"
+FOUND = ROOT / ".bench"
+
+
+def keep(name: str, part: Part) -> None:
+    """Keep what a part found out, so that the page can be written when others are measured again."""
+    FOUND.mkdir(exist_ok=True)
+    (FOUND / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(part), indent=1))
+
+
+def read(names: Sequence[str]) -> dict[str, Part]:
+    """Return what each of these parts found out when it was last measured."""
+    files = {name: FOUND / f"{name}.json" for name in names}
+    return {name: msgspec.json.decode(file.read_bytes(), type=Part) for name, file in files.items() if file.exists()}
+
+
+def write_page(parts: Mapping[str, Part]) -> None:
+    """Write the figures into the page."""
+    versions = {
+        "releaser": __version__,
+        "Python": platform.python_version(),
+        "uv": version_of(uv_executable(), "--version"),
+        "git": version_of(git_executable(), "--version"),
+    }
+    for part in parts.values():
+        versions |= part.versions
+    days = sorted({part.measured[:10] for part in parts.values()})
+    measured = days[-1] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    aims = [aim for part in parts.values() for aim in part.aims]
+    lines = [
+        f"Measured on {measured}, on {machine()}, with {', '.join(f'{name} {one}' for name, one in versions.items())}.",
+        f"{sum(aim.is_met for aim in aims)} of {len(aims)} aims are met.",
+        "",
+        *aim_rows(aims),
+    ]
+    for part in parts.values():
+        lines += ["", f"### {part.title}"]
+        for table in part.tables:
+            lines += ["", *table_rows(table)]
+        lines += ["", *(f"- {note}" for note in part.notes)] if part.notes else []
+    fill(PAGE, {"figures": "\n".join(lines)})
+
+
+def aim_rows(aims: Sequence[Aim]) -> list[str]:
+    """Return the table of the aims."""
+    rows = [
+        f"| {aim.what} | {aim.bound} | {amount(aim.found, aim.unit)} | {'met' if aim.is_met else '**missed**'} |"
+        for aim in aims
+    ]
+    return ["| what | aim | found | |", "|---|---|---|---|", *rows]
+
+
+def table_rows(table: Table) -> list[str]:
+    """Return a table of programs that took turns."""
+    rows = []
+    for figure in table.figures:
+        low, high = map(duration, figure.spread)
+        times = (f"{figure.times(table.figures[0], which):.2f}" for which in ("wall", "cpu"))
+        rows.append(
+            f"| {figure.name} | {duration(figure.median())} | {low} to {high} | {duration(figure.median('cpu'))} |"
+            f" {' | '.join(times)} | {len(figure.costs)} |"
+        )
+    header = f"| {table.title} | median | quartiles | CPU | times the first | of its CPU | runs |"
+    return [header, "|---|---|---|---|---|---|---|", *rows]
+
+
+def machine() -> str:
+    """Describe the machine: processors, memory, kernel, and the file system of what is measured."""
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    total = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
+    memory = f"{int(total[1]) / 1e6:.0f} GB of memory" if total else "memory of unknown size"
+    model = found[1].strip() if found else platform.machine()
+    return (
+        f"{os.cpu_count()} processors ({model}), {memory}, Linux {platform.release().split('-')[0]},"
+        f" {file_system(Path(os.environ.get('TMPDIR', '/tmp')))}"  # noqa: S108 - what is measured lies there
+    )
+
+
+def file_system(place: Path) -> str:
+    """Return the type of the file system that a directory is on."""
+    words = ["stat", "--file-system", "--format=%T", str(place)]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def now() -> str:
+    """Return the time in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def plot(parts: Mapping[str, Part]) -> None:
+    """Draw how the aims stand, and what a rollback takes beside its peers; matplotlib has an environment of its own."""
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    if not python.exists():
+        message = "no plot is drawn: `make bench` installs matplotlib into .venv-bench"
+        raise BenchError(message)
+    aims = [
+        {"what": aim.what, "share": aim.share, "said": f"{amount(aim.found, aim.unit)} ({aim.bound})"}
+        for part in parts.values()
+        for aim in part.aims
+    ]
+    tables = [
+        {
+            "title": table.title,
+            "bars": [[one.name, one.median(), *one.spread] for one in table.figures],
+        }
+        for name in ("rollback", "updates")
+        for table in (parts[name].tables[:1] if name in parts else ())
+    ]
+    data = msgspec.json.encode({"aims": aims, "tables": tables})
+    subprocess.run([python, Path(__file__).with_name("bench_plot.py"), PLOT], input=data, check=True, env={"HOME": "/"})
+
+
+class Clock:
+    """Says how long the parts of the bench take."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        before, self._began = self._began, time.monotonic()
+        return self._began - before
+
+
+def fail(text: str) -> None:
+    """Say what is left out."""
+    print(text, file=sys.stderr, flush=True)

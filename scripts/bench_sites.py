@@ -1,0 +1,100 @@
+"""The sites that are measured; their packages come from a directory, so that no network is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from releaser.releases.contents import seal_files
+from tests.support.sites import SiteFactory
+from tests.support.templates import Templates
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite
+
+PACKAGES = 60
+MODULES = 80  # of each package; with their byte code, and the metadata, a venv has 10,000 files
+FUNCTIONS = 8  # of a module
+SIZE_MB = 186
+RELEASES = 5
+QUIET = {"collectstatic": "off", "restart": ["none"]}
+NAMES = tuple(f"package{number}" for number in range(PACKAGES))
+
+
+def factory(place: Path) -> SiteFactory:
+    """Return what makes sites below a directory, with a cache of uv there."""
+    cache = place / "uv-cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    return SiteFactory(place, Templates(place / "templates", cache))
+
+
+def make_site(place: Path) -> SampleSite:
+    """Make a small site with five releases and nothing to update."""
+    site = factory(place)(venv=True)
+    site.releaser("init", check=0)
+    for number in range(1, RELEASES):
+        site.publish("alpha", f"1.{number}.0")
+        site.releaser("update", check=0)
+    return site
+
+
+def make_big_site(place: Path, *, functions: int = FUNCTIONS) -> SampleSite:
+    """Make a site of 60 packages in 10,000 files and 186 MB, adopted, with nothing to update."""
+    site = factory(place)(
+        packages=dict.fromkeys(NAMES, "0.1"), dependencies=[*NAMES], settings={**QUIET}, groups={"local": []}
+    )
+    for name in NAMES:
+        site.withdraw(name, "0.1")
+    publish_all(site, "1.0", functions=functions)
+    site.uv("lock", "--quiet", "--upgrade")
+    site.commit("Take the first versions")
+    site.push()
+    site.make_venv()
+    site.releaser("init", check=0)
+    return site
+
+
+def publish_all(site: SampleSite, version: str, *, megabytes: float = SIZE_MB, functions: int = FUNCTIONS) -> None:
+    """Offer a version of all packages."""
+    for name in NAMES:
+        publish_one(site, name, version, megabytes=megabytes, functions=functions)
+
+
+def publish_one(
+    site: SampleSite, name: str, version: str, *, megabytes: float = SIZE_MB, functions: int = FUNCTIONS
+) -> None:
+    """Offer a version of one package, with its modules and its share of the bytes."""
+    text = "".join(f"def function{number}(value):\n    return value + {number}\n" for number in range(functions))
+    modules = {f"{name}/m{number}.py": f"{text}\nVERSION = {version!r}\n" for number in range(MODULES - 1)}
+    modules[f"{name}/__init__.py"] = f"__version__ = {version!r}\n"
+    size = megabytes * 1e6 / PACKAGES - MODULES * (60 + 140 * functions)  # less what modules and their byte code take
+    modules[f"{name}/data.txt"] = f"{name} {version}\n".ljust(int(size), ".")
+    site.publish(name, version, modules=modules)
+
+
+def update(site: SampleSite, version: str) -> None:
+    """Bring in a version of all packages."""
+    publish_all(site, version)
+    site.releaser("update", check=0, timeout=600)
+
+
+def resize(site: SampleSite, megabytes: float) -> None:
+    """Give the releases of a big site another size, and seal them again."""
+    for release in (site.state_dir / "releases").iterdir():
+        for file in release.glob("venv/lib/*/site-packages/package*/data.txt"):
+            file.write_bytes(b"." * max(1, int((megabytes - 12) * 1e6 / PACKAGES)))
+        manifest = json.loads((release / "manifest.json").read_bytes())
+        manifest["fingerprint"] = seal_files(str(release))
+        (release / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    os.sync()
+
+
+def size_of(venv: Path) -> tuple[float, int]:
+    """Return how many MB and how many files a venv has."""
+    files = [Path(place, name) for place, _, names in os.walk(venv) for name in names]
+    return sum(file.lstat().st_size for file in files) / 1e6, len(files)

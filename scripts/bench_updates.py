@@ -1,0 +1,230 @@
+"""How long an update takes beside the bare steps of uv, what it starts, and what releases take on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench_figures import Aim, BenchError, Part, Program, Table, measure
+from bench_peers import call, pipx_upgrade, venv_and_pip
+from bench_sites import NAMES, factory, make_big_site, make_site, publish_one
+from stage import DemoError, Stage, set_up
+
+from tests.support.commands import console_script, uv_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.support.sites import SampleSite
+
+QUIET_TURNS = 15
+TURNS = 5
+RELEASES = 10
+CANDIDATES = tuple(f"p{number:02}" for number in range(1, 23))
+CULPRITS = ("p05", "p16")
+REAL_FUNCTIONS = 60  # of a module, so that its byte code is as large as that of packages mostly is
+UNDER_TEST = ("test", "collectstatic")
+
+
+def dry_run(site: SampleSite | Stage, path: Path) -> Program:
+    """Return what uv alone needs to find out what is newer."""
+    words: list[str | Path] = [uv_executable(), "lock", "--upgrade", "--dry-run"]
+    return Program(name="uv lock --upgrade --dry-run", words=words, cwd=path, env=site.env)
+
+
+def compare_nothing_newer(place: Path) -> Part:
+    """Compare an update that finds nothing with what uv needs to find that."""
+    site = make_site(place / "site")
+    own = Program(
+        name="releaser update, nothing newer", words=[console_script(), "update"], cwd=site.path, env=site.env
+    )
+    programs, notes, versions = [dry_run(site, site.path), own], [], {}
+    (place / "pipx").mkdir()
+    try:
+        pipx, versions["pipx"] = pipx_upgrade(site, place / "pipx")
+        programs.append(pipx)
+    except BenchError as error:
+        notes.append(str(error))
+    figures = measure(programs, QUIET_TURNS)
+    tables = [Table(title="nothing newer, a local index", figures=figures)]
+    aims = [
+        Aim(
+            what=f"update, nothing newer: {name} over uv's",
+            limit=0.15,
+            found=figures[1].more(figures[0], which),
+            unit="s",
+        )
+        for name, which in (("wall time", "wall"), ("CPU", "cpu"))
+    ]
+    try:
+        real = measure(real_index(place / "real"), QUIET_TURNS // 2)
+        tables.append(Table(title="nothing newer, the usual index", figures=real))
+        aims.append(
+            Aim(what="update, nothing newer, a real index, beside uv", limit=1.15, found=real[1].times(real[0]))
+        )
+    except BenchError as error:
+        notes.append(f"With a real index: {error}")
+    return Part(title="Nothing newer", tables=tuple(tables), aims=tuple(aims), notes=tuple(notes), versions=versions)
+
+
+def real_index(place: Path) -> Sequence[Program]:
+    """Return both for a Django site whose packages come from the usual index; BenchError if it cannot be reached."""
+    stage = open_stage(place)
+    subprocess.run(["releaser", "init"], cwd=stage.site, env=stage.env, check=True, capture_output=True)
+    subprocess.run(["releaser", "update"], cwd=stage.site, env=stage.env, check=True, capture_output=True)
+    own = Program(name="releaser update, nothing newer", words=["releaser", "update"], cwd=stage.site, env=stage.env)
+    return [dry_run(stage, stage.site), replace(own, words=[console_script(), "update"])]
+
+
+def open_stage(place: Path, arrange: Callable[[Stage], dict[str, Any]] | None = None) -> Stage:
+    """Make the demo's site, with the options of `set_up` that `arrange` returns; BenchError if there is no index."""
+    programs = place / "programs"
+    programs.mkdir(parents=True)
+    for program in (uv_executable(), console_script()):
+        (programs / program.name).symlink_to(program)
+    stage = Stage(place, os.environ, programs=programs)
+    stage.env["UV_CACHE_DIR"] = str(place / "uv-cache")
+    try:
+        set_up(stage, **(arrange(stage) if arrange else {}))
+    except DemoError as error:
+        message = f"the packages of the demo cannot be had: {str(error)[:300]}"
+        raise BenchError(message) from error
+    return stage
+
+
+def compare_updates(place: Path) -> Part:
+    """Compare an update of 60 packages with the bare steps of uv, and with a venv by pip."""
+    site = make_big_site(place / "site", functions=REAL_FUNCTIONS)
+    uv = uv_executable()
+    command = (
+        '"$1" lock --quiet --upgrade --project "$2" && rm -rf "$2/new" && UV_PROJECT_ENVIRONMENT="$2/new" '
+        '"$1" sync --quiet --frozen --compile-bytecode --link-mode copy --project "$2"'
+    )
+    checkout = site.outer / "bare"
+    shutil.copytree(site.path, checkout, symlinks=True, ignore=shutil.ignore_patterns(".venv", ".git"))
+    versions = iter(range(2, 100))
+
+    def offer(_: int) -> None:
+        number = next(versions)
+        for name in NAMES:
+            publish_one(site, name, f"{number}.0", functions=REAL_FUNCTIONS)
+            if number > 3:  # the index does not grow
+                site.withdraw(name, f"{number - 2}.0")
+        call(uv, "lock", "--quiet", "--upgrade", cwd=checkout, env=site.env)  # fills the cache for both
+        sync = {**site.env, "UV_PROJECT_ENVIRONMENT": str(place / "warm")}
+        call(uv, "sync", "--quiet", "--frozen", cwd=checkout, env=sync)
+        call("git", "checkout", "--quiet", "uv.lock", cwd=site.path, env=site.env)
+        shutil.copyfile(site.path / "uv.lock", checkout / "uv.lock")
+        os.sync()
+
+    steps = Program(
+        name="uv lock, sync into an empty venv", words=["sh", "-c", command, "sh", uv, checkout], cwd=checkout,
+        env=site.env, before=offer,
+    )  # fmt: skip
+    own = Program(name="releaser update, 60 packages", words=[console_script(), "update"], cwd=site.path, env=site.env)
+    (place / "pip").mkdir()
+    pip = replace(venv_and_pip(site, place / "pip"), before=lambda _: export(site, place / "pip"), turns=2)
+    figures = measure([steps, own, pip], TURNS)
+    starts = count_starts(place / "starts")
+    others = sum(count for name, count in starts.items() if name not in UNDER_TEST)
+    aims = (
+        Aim(what="update of 60 packages beside the bare steps of uv", limit=1.1, found=figures[1].times(figures[0])),
+        Aim(what="starts of manage.py besides tests and collectstatic", limit=2, found=others, unit=""),
+    )
+    said = ", ".join(f"{name} {count}" for name, count in sorted(starts.items()))
+    tables = (Table(title="60 packages, 186 MB, byte code compiled", figures=figures),)
+    return Part(title="An update", tables=tables, aims=aims, notes=(f"Starts of `manage.py` in an update: {said}.",))
+
+
+def export(site: SampleSite, place: Path) -> None:
+    """Write what the live lock pins as pip's requirements."""
+    venv_and_pip(site, place)
+
+
+def count_starts(place: Path) -> Counter[str]:
+    """Return how often an update of a Django site starts each command of manage.py."""
+    site = factory(place).adopted("1.1.0")
+    runs = Path(site.env["SAMPLE_SITE_RUNS"])
+    before = len(runs.read_text(encoding="utf-8").splitlines())
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    lines = runs.read_text(encoding="utf-8").splitlines()[before:]
+    return Counter(match[1] for line in lines if (match := re.search(r"'argv': [\[(]'([\w-]+)'", line)))
+
+
+def measure_disk(place: Path) -> Part:
+    """Measure what 10 releases of 60 packages take, each with one new version, with reflinks and without."""
+    found, notes, aims = {}, [], []
+    for kind in ("ext4", "xfs"):
+        try:
+            found[kind] = disk_of_releases(place / kind, kind)
+        except BenchError as error:
+            notes.append(str(error))
+            continue
+        one, all_of_them = found[kind]
+        notes.append(
+            f"{'XFS, which has reflinks' if kind == 'xfs' else 'ext4'}: one release takes {one:.0f} MB,"
+            f" {RELEASES} take {all_of_them:.0f} MB, {all_of_them / one:.2f} times as much."
+        )
+    if "xfs" in found:
+        one, all_of_them = found["xfs"]
+        aims.append(Aim(what="disk of 10 releases beside one, with reflinks", limit=1.6, found=all_of_them / one))
+    return Part(title="Disk", aims=tuple(aims), notes=tuple(notes))
+
+
+def disk_of_releases(place: Path, kind: str) -> tuple[float, float]:
+    """Return the MB that one release and uv's cache take on a file system of its own, and that ten releases do."""
+    image, mounted = place / "image", place / "disk"
+    mounted.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(6_000_000_000)
+    env = {"PATH": f"/usr/sbin:/sbin:{os.defpath}"}
+    quiet = ["-m", "reflink=1"] if kind == "xfs" else ["-F"]
+    call(f"mkfs.{kind}", "-q", *quiet, image, cwd=place, env=env)
+    call("mount", "-o", "loop", image, mounted, cwd=place, env=env)
+    try:
+        site = make_big_site(mounted / "site", functions=REAL_FUNCTIONS)
+        one = used(site, mounted)
+        for number in range(1, RELEASES):
+            publish_one(site, NAMES[number], "1.1", functions=REAL_FUNCTIONS)
+            site.releaser("update", env={"RELEASER_KEEP": str(RELEASES + 1)}, check=0, timeout=600)
+        if len(site.releases()) != RELEASES:
+            message = f"{len(site.releases())} releases are there, not {RELEASES}"
+            raise BenchError(message)
+        return one, used(site, mounted)
+    finally:
+        call("umount", mounted, cwd=place, env=env)
+        image.unlink()
+
+
+def used(site: SampleSite, mounted: Path) -> float:
+    """Return the MB that are used on a file system, without those of the index."""
+    os.sync()
+    found = os.statvfs(mounted)
+    index = sum(file.stat().st_blocks * 512 for file in site.index.path.iterdir())
+    return ((found.f_blocks - found.f_bfree) * found.f_frsize - index) / 1e6
+
+
+def measure_search(place: Path) -> Part:
+    """Count the test runs that find two upgrades which break the tests among 22."""
+    aims = []
+    for jobs in (1, 2):
+        site = factory(place / f"jobs{jobs}")(
+            packages=dict.fromkeys(CANDIDATES, "1.0.0"), settings={"test_jobs": jobs}, venv=True
+        )
+        site.releaser("init", check=0)
+        before = len(site.manage_runs("test"))
+        for name in CANDIDATES:
+            site.publish(name, "1.1.0", broken=name in CULPRITS)
+        site.releaser("update", check=0)
+        runs = len(site.manage_runs("test")) - before
+        aims.append(
+            Aim(what=f"test runs to find 2 culprits in 22, test_jobs = {jobs}", limit=14, found=runs, unit="runs")
+        )
+    return Part(title="Culprits", aims=tuple(aims))
