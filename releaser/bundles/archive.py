@@ -7,8 +7,10 @@ unpack to more than the file is long.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
+import struct
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from releaser.bundles.manifest import BundledFile, BundleManifest
 
 _MODE, _UNIX = stat.S_IFREG | 0o644, 3  # the system as the format numbers it
+_TIME, _VERSION = (1980, 1, 1, 0, 0, 0), (zipfile.DEFAULT_VERSION, zipfile.DEFAULT_VERSION, 0, 0, 0)
 _LOCAL, _CENTRAL, _END = 30, 46, 22  # bytes of the headers of each entry, beside its name, and at the end
-_LARGEST = (1 << 32) - 1  # bytes; beyond that, ZIP archives are of another kind
+_LOCATOR = 20
+_LARGEST = zipfile.ZIP64_LIMIT // 21 * 20  # bytes: beyond 2 GB, less a reserve of zipfile, archives are of another kind
 _LARGEST_SIGNATURE = 64 << 10  # bytes
 _MOST_ENTRIES = 20_002  # files of a manifest, and that with its signature
+_LONGEST_NAME = 255
 _CHUNK = 1 << 20
+_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError)  # also of a file that changes while it is read
 _AGAIN = "Get the bundle again from where it was made."
 
 
@@ -40,7 +46,7 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
     """
     size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
     if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
-        refuse(f"the bundle would have {size} bytes, more than 4 GB", "Leave files out of `bundle_include`.")
+        refuse(f"the bundle would have {size} bytes, more than 2 GB", "Leave files out of `bundle_include`.")
     with open(place, "xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         archive.writestr(_entry(MANIFEST), manifest.data)
         if signature is not None:
@@ -61,7 +67,7 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    entry = zipfile.ZipInfo(name, date_time=_TIME)
     entry.create_system, entry.external_attr = _UNIX, _MODE << 16
     return entry
 
@@ -119,16 +125,15 @@ class BundleArchive:
 
     def read(self, one: BundledFile) -> bytes:
         """Return a small file of the bundle. Raises PreflightError."""
-        data = self.archive.read(one.path)
-        if hashlib.sha256(data).hexdigest() != one.sha256:
-            refuse(f"{one.path} in {self.place} is not what its manifest says", _AGAIN)
-        return data
+        found = io.BytesIO()
+        self._take(one, found)
+        return found.getvalue()
 
     def _take(self, one: BundledFile, target: IO[bytes]) -> None:
         try:
             with self.archive.open(one.path) as source:
                 found = _copy(source, target)
-        except zipfile.BadZipFile as error:
+        except _DAMAGED as error:
             refuse(f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
         if found != (one.sha256, one.size):
             refuse(f"{one.path} in {self.place} is not what its manifest says", _AGAIN)
@@ -142,27 +147,43 @@ def open_archive(place: Path) -> Iterator[BundleArchive]:
     except OSError as error:
         refuse(f"{place} cannot be read: {os_reason(error)}", "Name a bundle that was made by `bundle create`.")
     with stream:
-        size = os.fstat(stream.fileno()).st_size
         try:
+            _refuse_other_end(stream, place)
             archive = zipfile.ZipFile(stream)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeDecodeError) as error:
             refuse(f"{place} is not a bundle: {error}", _AGAIN)
         with archive:
-            for flaw in _flaws(archive, size):
-                refuse(f"{place} is not a bundle: {flaw}", _AGAIN)
             try:
+                for flaw in _flaws(archive, stream):
+                    refuse(f"{place} is not a bundle: {flaw}", _AGAIN)
                 data = archive.read(MANIFEST)
                 signature = archive.read(SIGNATURE) if SIGNATURE in archive.NameToInfo else None
-            except zipfile.BadZipFile as error:
+            except _DAMAGED as error:
                 refuse(f"{place} is damaged: {error}", _AGAIN)
             yield BundleArchive(place=place, archive=archive, data=data, signature=signature)
 
 
-def _flaws(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
+def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
+    """See that the list of entries is no longer than theirs can be, before zipfile reads it as a whole.
+
+    Raises PreflightError and OSError.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _LOCATOR - _END))
+    locator, end = stream.read(_LOCATOR), stream.read(_END)
+    if len(end) == _END and not locator.startswith(b"PK\6\7"):  # which leads to a list of another kind (ZIP64)
+        kind, first, disk, here, entries, length, offset, comment = struct.unpack("<4s4H2LH", end)
+        is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
+        if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
+            return
+    refuse(f"{place} is not a bundle: it does not end as one", _AGAIN)
+
+
+def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
     """Find what `write_archive` would not have written: there is one way to write an archive with these entries."""
     entries = archive.infolist()
-    if not entries or entries[0].filename != MANIFEST or len(entries) > _MOST_ENTRIES:
-        yield f"it has {len(entries)} entries, and does not begin with {MANIFEST}, or has more than {_MOST_ENTRIES}"
+    if not entries or entries[0].filename != MANIFEST:
+        yield f"it does not begin with {MANIFEST}"
         return
     for one, limit in zip(entries[:2], (LARGEST_MANIFEST, _LARGEST_SIGNATURE), strict=False):
         if one.filename in (MANIFEST, SIGNATURE) and one.file_size > limit:
@@ -174,10 +195,11 @@ def _flaws(archive: zipfile.ZipFile, size: int) -> Iterator[str]:
             yield f"{name} is in it twice, or not where it should be"
         seen.add(name)
         yield from _flaws_of(one)
-        if one.header_offset != offset:
-            yield f"{name} does not lie where it should"
+        stream.seek(offset)
+        if one.header_offset != offset or stream.read(_LOCAL + len(name)) != one.FileHeader():
+            yield f"{name} does not lie where it should, or what stands there is not what stands in the list of entries"
         offset += _LOCAL + len(name) + one.file_size
-    if archive.comment or size != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
+    if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
         yield "there is more in it than its entries"
 
 
@@ -189,5 +211,6 @@ def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
         yield f"{name} is compressed"
     if one.external_attr != _MODE << 16 or one.create_system != _UNIX:
         yield f"{name} is not a plain file"
-    if one.flag_bits or one.extra or one.comment:
+    version = (one.create_version, one.extract_version, one.reserved, one.volume, one.internal_attr)
+    if one.flag_bits or one.extra or one.comment or one.date_time != _TIME or version != _VERSION:
         yield f"{name} is encrypted, or has fields that no bundle has"

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import refuse
@@ -26,6 +27,7 @@ _PATH = re.compile(rf"(?:{_PART})(?:/(?:{_PART}))*", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 RELEASE_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+_PYTHON = re.compile(r"3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,20 +152,32 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
     if len(paths) > _MOST_FILES or paths != sorted(set(paths)):
         yield f"its {len(paths)} files are not in order, one is named twice, or they are more than {_MOST_FILES}"
     for one in found.files:
-        if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
-            yield f"{one.path!r} is not the path of a file in a bundle"
-        if not SHA256.fullmatch(one.sha256) or one.size < 0:
-            yield f"hash or size of {one.path} is none"
+        yield from _flaws_of(one)
         if one.in_base and found.base is None:
             yield f"{one.path} is said to be in a base, and there is none"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
         yield f"{LOCK} is missing, or is not the lock that it names"
+    if both := {*paths} & {str(parent) for one in paths for parent in PurePosixPath(one).parents}:
+        yield f"{min(both)} is a file and a directory"
+    if not _PYTHON.fullmatch(found.python):
+        yield f"{found.python!r} is no version of Python"
     if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
         yield "release or sequence is none"
     if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
         yield f"{found.commit!r} is no commit, or there is no branch that it is on"
     yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not is_time(one))
+
+
+def _flaws_of(one: BundledFile) -> Iterator[str]:
+    if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
+        yield f"{one.path!r} is not the path of a file in a bundle"
+    if one.path.startswith((WHEELS, TOOLS)) and not _is_wheel(one.path):
+        yield f"{one.path} is no wheel"
+    if one.path.startswith(INCLUDED) and ".git" in one.path.lower().split("/"):
+        yield f"{one.path} would be one of git's own files"
+    if not SHA256.fullmatch(one.sha256) or one.size < 0:
+        yield f"hash or size of {one.path} is none"
 
 
 def is_time(text: str) -> bool:
@@ -172,6 +186,16 @@ def is_time(text: str) -> bool:
         return datetime.fromisoformat(text).utcoffset() == timedelta()
     except ValueError:
         return False
+
+
+def _is_wheel(path: str) -> bool:
+    from packaging.utils import parse_wheel_filename
+
+    try:
+        parse_wheel_filename(path.partition("/")[2])
+    except ValueError:  # also of what lies in a directory of its own
+        return False
+    return True
 
 
 def is_path(path: str) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, os_reason, refuse
-from releaser.system.files import read_file
+from releaser.system.files import only_files
 from releaser.system.temporary import temporary_directory
 from releaser.tools.ssh_keygen import SshKeygen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from releaser.system.process import Runner
 
 NAMESPACE = "releaser-bundle"  # so that no signature for git, or of a file, is one of a bundle
@@ -30,21 +31,18 @@ class Trust:
         """Return who has signed; PreflightError if that is nobody, or nobody whom this host trusts."""
         if signature is None:
             refuse("it is not signed", "Have it signed where it is made: `bundle create --sign KEY`.")
-        for file, setting in ((self.signers, "bundle_signers"), (self.revoked, "bundle_revoked")):
-            if file is not None:
-                _refuse_foreign(file, setting)
         keygen = SshKeygen(runner=runner)
         with temporary_directory() as directory:
-            file = Path(directory, "signature")
+            file = directory / "signature"
             file.write_bytes(signature)
+            allowed = _copy(self.signers, directory / "signers", "bundle_signers")
+            revoked = _copy(self.revoked, directory / "revoked", "bundle_revoked") if self.revoked else None
             try:
-                found = keygen.find_signers(file, self.signers)
+                found = keygen.find_signers(file, allowed)
                 if not found:
                     refuse(f"nobody in {self.signers} has signed it", "Get it from somebody whom this host trusts.")
                 signer = found[0]
-                keygen.verify(
-                    data, file, signer=signer, allowed=self.signers, namespace=namespace, revoked=self.revoked
-                )
+                keygen.verify(data, file, signer=signer, allowed=allowed, namespace=namespace, revoked=revoked)
             except ToolError as error:
                 reason = (error.output.strip().splitlines() or [error.message])[0]
                 refuse(f"its signature is not valid: {reason}", error.advice or "Do not install it.")
@@ -60,13 +58,21 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
         refuse(f"{key} cannot sign: {reason}", "Name a private key, or a public one that the agent has.")
 
 
-def _refuse_foreign(file: Path, setting: str) -> None:
-    """See that nobody but root and this user can say whom this host trusts. Raises PreflightError."""
+def _copy(file: Path, place: Path, setting: str) -> Path:
+    """Copy a file that says whom this host trusts, which nobody but root and this user may be able to change.
+
+    ssh-keygen reads the copy, as often as it likes. Raises PreflightError.
+    """
     try:
-        read_file(file)
-        status = file.stat()
+        above = file.resolve().parent.stat().st_mode
+        with open(file, "rb", opener=only_files) as stream:
+            status = os.fstat(stream.fileno())
+            place.write_bytes(stream.read())
     except OSError as error:
         refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
         message = f"{file} belongs to another user (uid {status.st_uid}), or everybody can write it"
         refuse(message, f"Let root or this user own it, and `chmod o-w {file}`; or correct `{setting}`.")
+    if above & stat.S_IWOTH and not above & stat.S_ISVTX:
+        refuse(f"everybody can replace {file}", f"Run `chmod o-w {file.resolve().parent}`, or correct `{setting}`.")
+    return place

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import CODE, LOCK, WHEELS
+from releaser.bundles.wheels import pin_of
 from releaser.system.files import read_file
 
 if TYPE_CHECKING:
@@ -55,27 +56,24 @@ class UnpackedBundle:
         import tomllib
 
         import tomlkit
+        from packaging.utils import parse_wheel_filename
 
         content = tomllib.loads(lock.decode())
         wheels: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for one in self.manifest.below(WHEELS):
-            name, version = one.path.removeprefix(WHEELS).split("-")[:2]
+            name, version, *_ = parse_wheel_filename(one.path.removeprefix(WHEELS))
             entry = {"path": one.path.removeprefix(WHEELS), "hash": f"sha256:{one.sha256}", "size": one.size}
-            wheels.setdefault((_normalized(name), version), []).append(entry)
+            wheels.setdefault((name, str(version)), []).append(entry)
         here = {"registry": str(self.place / WHEELS.rstrip("/"))}
         for package in content.get("package", ()):
             if any(kind in package.get("source", {}) for kind in _ELSEWHERE):
                 package["source"] = here
                 package.pop("sdist", None)
-                package["wheels"] = wheels.get((_normalized(package["name"]), package.get("version", "")), [])
+                package["wheels"] = wheels.get(pin_of(package), [])
             for needed in _needed(package):
                 if any(kind in needed.get("source", {}) for kind in _ELSEWHERE):
                     needed["source"] = here
         return tomlkit.dumps(json.loads(json.dumps(content, default=str))).encode()
-
-
-def _normalized(name: str) -> str:
-    return name.replace("_", "-").replace(".", "-").lower()
 
 
 def _needed(package: dict[str, Any]) -> list[dict[str, Any]]:

@@ -147,14 +147,15 @@ def lacks(lock: LockFile, groups: Collection[str], python: str, wheels: Collecti
         if not found.isdisjoint(tags):
             there.add((package, str(version)))
     needed = (one for one in reach(lock, groups, environment_of(python)) if not is_local(one) and "version" in one)
-    return sorted({f"{one['name']} {one['version']}" for one in needed if _pin(one) not in there})
+    return sorted({f"{one['name']} {one['version']}" for one in needed if pin_of(one) not in there})
 
 
-def _pin(package: Package) -> tuple[str, str]:
+def pin_of(package: Package) -> tuple[str, str]:
+    """Return name and version of a package of a lock as names of wheels have them, normalized."""
     from packaging.utils import canonicalize_name
     from packaging.version import Version
 
-    return canonicalize_name(package["name"]), str(Version(package["version"]))
+    return canonicalize_name(package["name"]), str(Version(package.get("version", "0")))
 
 
 # Wheels of what is installed

@@ -69,7 +69,7 @@ def create(
         release=release,
         base=base,
         targets=tuple(map(parse_target, targets)),
-        key=key,
+        key=key.expanduser().absolute() if key is not None else None,
         expires=seconds,
         installer=not no_installer,
     )
@@ -128,6 +128,7 @@ def install(
     file: Path,
 ) -> None:
     """Verify the bundle FILE, build its release without a network, test it, and make it live as an update does."""
+    from releaser.answers import Plan
     from releaser.pipelines.bundle_install import InstallRequest, check_out, install_bundle, plan_install
 
     if signers is not None and unsigned:
@@ -141,8 +142,11 @@ def install(
         force=force,
     )
     if into is not None:
-        if not ctx.dry_run:
-            check_out(os.environ, into, wanted)
+        place = check_out(os.environ, into, wanted, dry_run=ctx.dry_run)
+        if ctx.dry_run and not (place / "pyproject.toml").exists():
+            would = Plan(would=(f"make the project in {place}, and its first release",))
+            ctx.output.answer(would, lambda found: [f"dry run: {one}" for one in found.would])
+            return
         ctx = replace(ctx, project=into)
     admit(ctx.project, ctx.name, os.environ)
     ctx.end(ctx.run(plan_install, install_bundle, wanted))

@@ -21,11 +21,10 @@ from releaser.bundles.trust import sign
 from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
 from releaser.checkout.pull import commit_with_lock
 from releaser.errors import ToolError, os_reason, refuse
-from releaser.locks.installed import groups_in
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.resolution.resolve import lock_of
-from releaser.site.conventions import default_groups, keep_locked
+from releaser.site.conventions import needed_groups
 from releaser.system.files import only_files, sync_directory
 from releaser.system.temporary import temporary_directory
 from releaser.tools.download import download
@@ -178,7 +177,7 @@ def _included(site: Site) -> dict[str, Path]:
 
 def _wheels(site: Site, release: Release, targets: Sequence[Target], pool: Pool, scratch: Path) -> dict[str, Path]:
     lock, python = lock_of(release), release.manifest.python
-    groups = _groups(site, release, lock)
+    groups = needed_groups(site, lock, release.manifest.group)
     own = select_wheels(lock, groups, None, python=python)
     chosen = {one.name: one for one in own.wheels}
     for target in targets:
@@ -193,14 +192,6 @@ def _wheels(site: Site, release: Release, targets: Sequence[Target], pool: Pool,
         made = pool.packed(f"{release.id}-{name}", partial(_pack, release, name))
         found[names.WHEELS + made.name] = made
     return found | _build_requirements(site, release, lock, scratch)
-
-
-def _groups(site: Site, release: Release, lock: LockFile) -> set[str]:
-    """Name the groups that this release and its tests need."""
-    defaults, group = default_groups(site), release.manifest.group
-    if defaults is None:
-        return {*groups_in(lock)}
-    return {*defaults, *([group] if group else []), *keep_locked(site.settings.test_groups, lock)}
 
 
 def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Pool, scratch: Path) -> Path:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 _GIT_SECONDS = 1800.0
-_SOURCE = re.compile(r"(?P<url>.+?)(?:@(?P<ref>[^@:\s]+))?")
+_SOURCE = re.compile(r"(?P<url>(?:[a-z][a-z0-9+.-]*://[^/]*/)?+.+?)(?:@(?P<ref>[^@:\s]+))?")  # a user has an @, too
 
 
 @contextmanager
@@ -36,11 +36,7 @@ def built_from(source: str, environ: Mapping[str, str], listener: Listener) -> I
 
     Nothing is restarted, pushed or mailed. Raises PreflightError and UsageError.
     """
-    found = _SOURCE.fullmatch(source)
-    if found is None or found["url"].startswith("-"):
-        message = f"--from {source} is not a repository"
-        raise UsageError(message, advice="Write it as URL@REF, with a branch or a tag.")
-    url, ref = found["url"], found["ref"] or "HEAD"
+    url, ref = parse_source(source)
     name = re.sub(r"[^\w-]", "", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "project"
     with temporary_directory() as outer:
         place = outer / name
@@ -54,6 +50,15 @@ def built_from(source: str, environ: Mapping[str, str], listener: Listener) -> I
         own = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false", "RELEASER_BRANCH": "main"}
         request = Request(path=place, environ={**environ, **own}, command="bundle create", listener=listener)
         yield place, run_session(request, _build)
+
+
+def parse_source(source: str) -> tuple[str, str]:
+    """Return the URL of a repository, and the branch or tag there, from `URL@REF`. Raises UsageError."""
+    found = _SOURCE.fullmatch(source)
+    if found is None or found["url"].startswith("-"):
+        message = f"--from {source} is not a repository"
+        raise UsageError(message, advice="Write it as URL@REF, with a branch or a tag.")
+    return found["url"], found["ref"] or "HEAD"
 
 
 def _build(run: Run) -> PipelineResult:

@@ -13,26 +13,27 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
-from releaser.bundles.manifest import CODE, INCLUDED, LOCK, WHEELS
+from releaser.bundles.checkout import leads_straight, make_checkout
+from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.bundles.trust import Trust
 from releaser.bundles.unpacked import UnpackedBundle
 from releaser.bundles.wheels import lacks
-from releaser.errors import Finding, FollowUpError, ToolError, os_reason, reason_of, refuse
-from releaser.locks.installed import groups_in
+from releaser.errors import Finding, FollowUpError, PreflightError, ToolError, os_reason, reason_of, refuse
 from releaser.locks.lock import LockFile
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to
-from releaser.site.conventions import default_groups
+from releaser.site.conventions import choose_dependency_group, needed_groups
+from releaser.site.loading import load
+from releaser.site.ownership import Ownership, led_by_another
+from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
-from releaser.system.files import read_file, remove_tree, replace_file, sync_file_system
+from releaser.system.files import nearest_existing, read_file, replace_file
 from releaser.system.process import Runner
-from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, size
-from releaser.tools.git import Git
-from releaser.tools.git_bundle import check_out_bundle, exclude
+from releaser.tools.git_bundle import exclude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from releaser.bundles.manifest import BundledFile, BundleManifest
     from releaser.report import RunReport
     from releaser.run import Run
+    from releaser.site.settings import Settings
     from releaser.site.site import Site
 
 _MOST_NAMED = 8
-_GIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,10 @@ def install_bundle(request: Request, wanted: InstallRequest) -> RunReport:
     return run_session(request, partial(install, wanted=wanted))
 
 
-def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest) -> Path:
+def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *, dry_run: bool = False) -> Path:
     """Make the checkout of a bundle at `into`, as a whole or not at all, if nothing is there; return its place.
 
-    Raises PreflightError.
+    A dry run verifies the bundle alone. Raises PreflightError.
     """
     place = Path(os.path.abspath(into.expanduser()))
     if (place / "pyproject.toml").exists():
@@ -76,35 +77,23 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest) ->
     if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
         refuse(f"{place} is there, and is no project", "Name a directory that is empty or not there.")
     runner = Runner(environ=environ)
-    with open_archive(wanted.file) as archive, temporary_directory() as scratch:
-        signers = wanted.signers or environ.get("RELEASER_BUNDLE_SIGNERS")
-        verify_signature(runner, archive, wanted, Trust(signers=Path(signers)) if signers else None)
+    with open_archive(wanted.file) as archive:
+        verify_signature(runner, archive, wanted, _trust_beside(place, environ, wanted))
         manifest = archive.manifest()
-        if manifest.has_expired(datetime.now(UTC)):
-            refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
-        code = manifest.find(CODE)
-        if code is None or code.in_base or manifest.base is not None or not manifest.commit or not manifest.branch:
-            refuse("it is a delta, which needs the project that it builds on", "Install the full bundle.")
-        archive.extract(code, scratch / CODE)
-        fresh = place.with_name(f".{place.name}.{os.getpid()}.releaser-new")
-        try:
-            fresh.mkdir(parents=True)
-            git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
-            check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
-            exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
-            for one in manifest.below(INCLUDED):
-                target = fresh / one.path.removeprefix(INCLUDED)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if not os.path.lexists(target):
-                    archive.extract(one, target)
-            sync_file_system(fresh)
-            fresh.rename(place)
-        except (OSError, ToolError) as error:
-            refuse(f"{place} cannot be made: {reason_of(error)}", "Check free space and rights there.")
-        finally:
-            if os.path.lexists(fresh):
-                remove_tree(fresh)
+        _refuse_expired(manifest)
+        archive.verify(manifest)
+        if not dry_run:
+            make_checkout(archive, manifest, place, runner)
     return place
+
+
+def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
+    """Return whom a project trusts that is not there yet, by the `.env` beside its place. Raises PreflightError."""
+    env_file = place.parent / ".env"
+    refuse_finding(led_by_another(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
+    refuse_finding(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
+    loaded = load(table={}, pyproject=place / "pyproject.toml", env_file=env_file, environ=environ)
+    return _trust(place, loaded.settings, wanted.signers)
 
 
 def plan_install(site: Site, wanted: InstallRequest) -> Plan:
@@ -115,7 +104,7 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
         refuse_unfit(site, manifest, allow_older=wanted.allow_older)
         _refuse_incomplete(Pool.of(site.state_dir), manifest)
         archive.verify(manifest)
-        _refuse_platform(site, archive, Pool.of(site.state_dir), manifest)
+        _refuse_platform(site, archive, Pool.of(site.state_dir), manifest, tests=wanted.tests)
         lock = next(one for one in manifest.files if one.path == LOCK)
         live = store_of(site).live()
         changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
@@ -134,7 +123,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         pool = Pool.of(run.site.state_dir)
         _refuse_incomplete(pool, manifest)
         archive.verify(manifest)
-        _refuse_platform(run.site, archive, pool, manifest)
+        _refuse_platform(run.site, archive, pool, manifest, tests=wanted.tests)
         _check_room(run.site, manifest)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
         place = _unpack(pool, archive, manifest)
@@ -167,19 +156,26 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
 
 def trust_of(site: Site, signers: Path | None = None) -> Trust | None:
     """Return whom a site trusts, with `signers` in place of the file of its settings; None if nobody has said."""
-    root, revoked = site.project.root, site.settings.bundle_revoked
-    named = signers or site.settings.bundle_signers
+    return _trust(site.project.root, site.settings, signers)
+
+
+def _trust(root: Path, settings: Settings, signers: Path | None) -> Trust | None:
+    named, revoked = signers or settings.bundle_signers, settings.bundle_revoked
     if named is None:
         return None
-    places = [root / Path(one).expanduser() if one else None for one in (named, revoked)]
-    return Trust(signers=places[0] or root, revoked=places[1])
+    return Trust(
+        signers=root / Path(named).expanduser(), revoked=root / Path(revoked).expanduser() if revoked else None
+    )
+
+
+def _refuse_expired(manifest: BundleManifest) -> None:
+    if manifest.has_expired(datetime.now(UTC)):
+        refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
 
 
 def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
     """See that a bundle is for this project and host, and no older than what is live. Raises PreflightError."""
-    now = datetime.now(UTC)
-    if manifest.has_expired(now):
-        refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
+    _refuse_expired(manifest)
     if manifest.project not in names_of(site):
         refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
     live = store_of(site).live()
@@ -194,16 +190,21 @@ def names_of(site: Site) -> tuple[str, str]:
     return site.project.name, str(site.pyproject.table("project").get("name") or site.project.name)
 
 
-def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest) -> None:
+def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest, *, tests: bool) -> None:
     """See that each package has a wheel that the Python of the site takes here: its tags name ABI, system and libc."""
     (text,) = (one for one in manifest.files if one.path == LOCK)
     kept = pool.find(text.sha256) if text.in_base else None
-    lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
-    group = manifest.group
-    groups = {*(default_groups(site) or groups_in(lock)), *([group] if group else [])}
     python = choose(site, site.uv).version
     wheels = [one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)]
-    if lacking := lacks(lock, groups, python, wheels):
+    here = None
+    with contextlib.suppress(PreflightError):  # which is said when the release is built
+        here = choose_dependency_group(site.settings, site.pyproject)
+    try:
+        lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
+        lacking = lacks(lock, needed_groups(site, lock, manifest.group, here, tests=tests), python, wheels)
+    except ValueError as error:  # of the lock, or of a version or marker in it
+        refuse(f"its lock cannot be read: {error}", "Create it again.")
+    if lacking:
         targets = first_few(map(str, manifest.targets))
         message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
         refuse(message, "Create it for this host with --target, or choose another Python: `python`.")
@@ -225,7 +226,7 @@ def _refuse_incomplete(pool: Pool, manifest: BundleManifest) -> None:
 
 
 def _check_room(site: Site, manifest: BundleManifest) -> None:
-    needed = sum(one.size for one in manifest.files)
+    needed = sum(one.size for one in manifest.files if not one.in_base)
     free = shutil.disk_usage(site.state_dir).free
     if needed > free:
         refuse(f"the bundle takes {size(needed)} and there are {size(free)} in {site.state_dir}", "Make room.")
@@ -250,16 +251,16 @@ def _unpack(pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Pat
 def _place_included(run: Run, bundle: UnpackedBundle) -> None:
     """Put the files beside the code where they were, except for those that somebody has here in another version."""
     root, before = run.site.outside.project.root, Pool.of(run.site.state_dir).manifests()
-    ours = {one.sha256 for manifest in before for one in manifest.below(INCLUDED)}
+    ours = {(one.path, one.sha256) for manifest in before for one in manifest.below(INCLUDED)}
     if run.site.project.has_git:
         exclude(run.site.outside.git, (one.path.removeprefix(INCLUDED) for one in bundle.manifest.below(INCLUDED)))
     for one in bundle.manifest.below(INCLUDED):
         target = root / one.path.removeprefix(INCLUDED)
-        if os.path.realpath(target.parent) != str(target.parent) and target.parent.exists():
+        if not leads_straight(target):
             run.log.note(Finding(f"{target} is not written: a symlink leads there", advice="Put it there yourself."))
             continue
         known = hash_of_file(target)
-        if known in ours or not os.path.lexists(target):
+        if (one.path, known) in ours or not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, read_file(bundle.place / one.path))
         elif known != one.sha256:

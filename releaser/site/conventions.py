@@ -245,6 +245,14 @@ def default_groups(site: Site) -> tuple[str, ...] | None:
     return tuple(name for name in unasked if name not in tests)
 
 
+def needed_groups(site: Site, lock: LockFile, *groups: str | None, tests: bool = True) -> set[str]:
+    """Name the groups of a lock that a release with these `groups` needs, and its tests."""
+    defaults = default_groups(site)
+    if defaults is None:
+        return {*groups_in(lock)}
+    return {*defaults, *keep_locked((*filter(None, groups), *(site.settings.test_groups if tests else ())), lock)}
+
+
 def left_out_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
     """Return the groups that uv would install unasked, and that only tests need."""
     unasked = unasked_groups(pyproject)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 PREFIX = "releaser-tmp-"
-_OWN, _MODE = re.compile(PREFIX + "[a-z0-9_]{8}"), 0o700  # as tempfile.mkdtemp makes them
+_REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them
 _YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet
 
 
@@ -30,12 +30,13 @@ def _remove(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def temporary_directory(remove: Callable[[Path], object] = _remove) -> Iterator[Path]:
+def temporary_directory(remove: Callable[[Path], object] = _remove, *, beside: Path | None = None) -> Iterator[Path]:
     """Make a directory for this user alone, without symlinks in its path; it goes at the end. Raises OSError.
 
-    It is locked meanwhile: the kernel unlocks it when this process ends, in whatever way.
+    It is locked meanwhile: the kernel unlocks it when this process ends, in whatever way. One `beside` a path is for
+    what is to take that place by a rename.
     """
-    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX)))
+    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=_prefix(beside), dir=beside.parent if beside else None)))
     with contextlib.ExitStack() as stack:
         stack.callback(remove, place)
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -61,14 +62,19 @@ def file_of(content: bytes) -> IO[bytes]:
     return file
 
 
-def sweep_temporary() -> list[str]:
+def _prefix(beside: Path | None) -> str:
+    return PREFIX if beside is None else f".{beside.name}.{PREFIX}"
+
+
+def sweep_temporary(beside: Path | None = None) -> list[str]:
     """Delete those of this user that no process uses, and return their names. Raises OSError."""
-    place = tempfile.gettempdir()
-    names = [name for name in os.listdir(place) if _OWN.fullmatch(name)]
-    return [name for name in names if _is_left(Path(place, name)) and _remove(Path(place, name))]
+    place, own = tempfile.gettempdir() if beside is None else beside.parent, re.escape(_prefix(beside)) + _REST
+    names = [name for name in os.listdir(place) if re.fullmatch(own, name)]
+    young = _YOUNG if beside is None else 0.0  # where another run would take the same place
+    return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 
 
-def _is_left(path: Path) -> bool:
+def _is_left(path: Path, young: float) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:  # a symlink, or of another user
@@ -78,7 +84,7 @@ def _is_left(path: Path) -> bool:
         if (
             status.st_uid != os.geteuid()
             or stat.S_IMODE(status.st_mode) != _MODE
-            or status.st_ctime > time.time() - _YOUNG
+            or status.st_ctime > time.time() - young
         ):
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,7 @@ import hashlib
 import netrc
 import os
 import re
-import shutil
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -34,7 +34,7 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
             found = _copy(place, stream, environ, indexes) if "://" in place else _copy_file(place, stream)
             stream.flush()
             os.fsync(stream.fileno())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         target.unlink(missing_ok=True)
         reason = os_reason(error) if isinstance(error, OSError) else error
         message = f"{_without_password(place)} cannot be downloaded: {reason}"
@@ -47,9 +47,16 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
 
 def _copy_file(place: str, stream: BinaryIO) -> str:
     with open(place, "rb", opener=only_files) as source:
-        shutil.copyfileobj(source, stream, _CHUNK)
-    with open(place, "rb", opener=only_files) as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+        return _read(source, stream)
+
+
+def _read(source: BinaryIO | HTTPResponse, stream: BinaryIO) -> str:
+    """Copy what is read, and return the hash of just that."""
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        stream.write(chunk)
+    return digest.hexdigest()
 
 
 def _copy(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Mapping[str, str]) -> str:
@@ -58,7 +65,7 @@ def _copy(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Map
         stream.truncate()
         try:
             return _fetch(place, stream, environ, indexes)
-        except OSError:
+        except (OSError, HTTPException):
             if not tries_left:
                 raise
     raise AssertionError
@@ -72,7 +79,7 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
 
         def redirect_request(self, *args: object) -> Request | None:
             request = super().redirect_request(*args)  # type: ignore[arg-type]
-            if request is not None and urlsplit(request.full_url).netloc != urlsplit(place).netloc:
+            if request is not None and _host(request.full_url) != _host(place):
                 request.remove_header("Authorization")
             return request
 
@@ -86,13 +93,18 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
     login = credentials_for(place, environ, indexes)
     if login is not None:
         request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
-    digest = hashlib.sha256()
     response: HTTPResponse
     with build_opener(SameHost).open(request, timeout=_SECONDS) as response:
-        while chunk := response.read(_CHUNK):
-            digest.update(chunk)
-            stream.write(chunk)
-    return digest.hexdigest()
+        found, length = _read(response, stream), response.headers.get("Content-Length")
+    if length is not None and stream.tell() != int(length):
+        message = f"{stream.tell()} of {length} bytes came"
+        raise OSError(message)
+    return found
+
+
+def _host(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
 
 
 def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> tuple[str, str] | None:

@@ -28,7 +28,8 @@ class SshKeygen:
     def find_signers(self, signature: Path, allowed: Path) -> tuple[str, ...]:
         """Name whom an `allowed_signers` file knows by the key of a signature; nobody if it knows none."""
         found = self._run("find-principals", "-s", str(signature), "-f", str(allowed), check=False)
-        return tuple(found.stdout.splitlines()) if found.returncode == 0 else ()
+        named = found.stdout.splitlines() if found.returncode == 0 else ()
+        return tuple(one for one in named if not one.startswith("!"))  # who is excepted from a pattern after it
 
     def verify(  # noqa: PLR0913 - what ssh-keygen has to know
         self, data: bytes, signature: Path, *, signer: str, allowed: Path, namespace: str, revoked: Path | None

@@ -182,6 +182,40 @@ def _other_platform(maker: Maker) -> Path:
     return _renamed(new)(maker)
 
 
+def _in_local_header(offset: int, value: bytes) -> Callable[[Maker], Path]:
+    """Change bytes of the header that stands before a wheel, and of which the list of entries knows nothing."""
+
+    def make(maker: Maker) -> Path:
+        with zipfile.ZipFile(maker.good) as archive:
+            (start,) = (one.header_offset for one in archive.infolist() if one.filename.startswith("wheels/alpha"))
+        begin = start + offset
+        return maker.with_bytes(lambda data: data[:begin] + value + data[begin + len(value) :])
+
+    return make
+
+
+def _sparse(maker: Maker) -> Path:
+    """Say that the list of entries has gigabytes, which are a hole in the file."""
+    place, size = maker.scratch / "tampered.bundle", 3 << 30
+    with place.open("wb") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, size, 0, 0))
+    return place
+
+
+def _with_end_of_another_kind(data: bytes) -> bytes:
+    """Hide the records of a ZIP64 archive in the comment of the last entry, which lead to a list of gigabytes."""
+    size = struct.unpack("<L", data[-10:-6])[0]
+    records = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, 3 << 30, 0)
+    records += struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1)
+    return data[:-22] + records + data[-22:-10] + struct.pack("<L", size + len(records)) + data[-6:]
+
+
+def _git_configuration(maker: Maker) -> Path:
+    return _renamed("include/.GIT/config")(maker)
+
+
 def _overlong_end(data: bytes) -> bytes:
     """Lie about the place of the archive's own list of entries."""
     return data[:-6] + struct.pack("<L", 0) + data[-2:]
@@ -262,6 +296,20 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "a compressed file that unpacks to a lot": (_bomb, "is compressed"),
     "a comment of a file": (_entry(comment=b"x"), "has fields that no bundle has"),
     "extra fields of a file": (_entry(extra=b"\x99\x99\x00\x00"), "has fields that no bundle has"),
+    "another size before a file than in the list": (
+        _in_local_header(22, b"\1\0\0\0"),
+        "is not what stands in the list",
+    ),
+    "more fields before a file than in the list": (_in_local_header(28, b"\1\0"), "is not what stands in the list"),
+    "another name before a file than in the list": (_in_local_header(30, b"wheelz"), "is not what stands in the list"),
+    "another time of a file": (_entry(date_time=(2020, 1, 1, 0, 0, 0)), "has fields that no bundle has"),
+    "a list of entries of gigabytes": (_sparse, "does not end as one"),
+    "a list of entries of another kind": (lambda it: it.with_bytes(_with_end_of_another_kind), "does not end as one"),
+    "a file of git's own": (_git_configuration, "would be one of git's own files"),
+    "a wheel that is none": (_renamed("wheels/alpha.txt"), "is no wheel"),
+    "a wheel in a directory": (_renamed("wheels/a/alpha-1.2.0-py3-none-any.whl"), "is no wheel"),
+    "a file that is a directory, too": (_renamed("include/media/logo.txt/alpha.txt"), "is a file and a directory"),
+    "a version of Python that is none": (_changed(python="--help"), "is no version of Python"),
     "something before it": (lambda it: it.with_bytes(lambda data: b"#!/bin/sh\n" + data), "is not a bundle"),
     "something behind it": (lambda it: it.with_bytes(lambda data: data + b"x"), "is not a bundle"),
     "its end cut off": (lambda it: it.with_bytes(lambda data: data[:-30]), "is not a bundle"),

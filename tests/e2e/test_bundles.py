@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from releaser.system.temporary import PREFIX
 from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.support.sites import SampleSite, SiteFactory
@@ -65,12 +66,14 @@ class Built:
 def built(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Built:
     base = tmp_path_factory.mktemp("bundles")
     key, signers = make_key(base)
-    site = make_scene(outer="bundled", venv=True, settings={"bundle_include": ["media/*.txt"]})
+    site = make_scene(outer="bundled", venv=True, settings={"bundle_include": ["media"]})
     (site.path / ".git" / "info" / "exclude").write_text("media/\n", encoding="utf-8")
     site.releaser("init", check=0)
     before = host_of(site, base / "before", signers)
     (site.path / "media").mkdir(exist_ok=True)
     (site.path / "media" / "logo.txt").write_text("a logo\n", encoding="utf-8")
+    (site.path / "media" / "small").mkdir()
+    (site.path / "media" / "small" / "logo.txt").touch()
     files, releases = [], []
     for number, version in enumerate(("1.1.0", "1.2.0"), 1):
         site.publish("alpha", version)
@@ -145,9 +148,13 @@ def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> 
 
 def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tmp_path: Path) -> None:
     """No releaser, no uv, and no network are there: the file starts itself."""
-    place, home = tmp_path / "srv" / "shop", tmp_path / "home"
-    home.mkdir()
-    name = built.site.path.name
+    name, home = built.site.path.name, tmp_path / "home"
+    site = tmp_path / "srv" / name
+    dead, foreign = (site.with_name(f".{name}.{PREFIX}{letter * 8}") for letter in "ab")
+    for one in (home, site.parent, dead):
+        one.mkdir(mode=0o700)
+    (dead / "code.bundle").touch()  # as a killed run leaves it
+    foreign.symlink_to(home)
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
     file = tmp_path / "whole.bundle"
     built.site.releaser("bundle create", "--sign", built.key, "-o", file, check=0)
@@ -155,12 +162,15 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
         names = archive.namelist()
     assert any(one.startswith("tools/uv-") for one in names)
     assert any(one.startswith("tools/releaser-") for one in names)
-    words: list[str | Path] = [sys.executable, file, "--into", place.parent / name, "--signers", built.signers]
+    words: list[str | Path] = [sys.executable, file, "--into", site, "--signers", built.signers]
     offline = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], check=False).returncode == 0 else []
     env |= {"RELEASER_GROUP": "local"}
+    would = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert f"make the project in {site}" in would
+    assert not site.exists()
     done = subprocess.run([*offline, *words], env=env, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
-    site = tmp_path / "srv" / name
+    assert (dead.exists(), foreign.is_symlink()) == (False, True)
     assert (site / ".venv").is_symlink()
     python = site / ".venv" / "bin" / "python"
     assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.2.0\n"
@@ -180,7 +190,11 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     report = host.json("bundle install", built.full[0], "--tests", "never", "--force", check=6)
     assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.0.0")
     host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
+    (elsewhere := host.outer / "elsewhere").mkdir()
+    (host.path / "media").symlink_to(elsewhere)
+    (host.path / ".git" / "info" / "exclude").write_text("/media\n", encoding="utf-8")
     report = host.json("bundle install", built.full[0], "--tests", "never", "--force")
+    assert (list(elsewhere.iterdir()), "a symlink leads there" in str(report["problems"])) == ([], True)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
     assert "The tests were left to where the bundle was made" in report["noted"]
 
@@ -234,17 +248,30 @@ def test_a_signature_counts_only_of_a_key_that_is_allowed_now_and_not_revoked(
         "namespaces": line.replace("releaser-bundle", "file"),
         "nobody": "",
     }
+    cases["only an exception"] = line.replace("builder@example.org", "!builder@example.org")
     allowed = tmp_path / "signers"
     for name, text in cases.items():
         allowed.write_text(text, encoding="utf-8")
         assert (
             "signature is not valid" in (told := install("--signers", allowed, check=3).stderr) or "nobody in" in told
         ), name
-    allowed.write_text(line, encoding="utf-8")
+    allowed.write_text(line.replace("builder@", "!mallory@example.org,*@"), encoding="utf-8")
+    assert built.site.json("bundle verify", built.full[0], "--signers", allowed)["signer"] == "*@example.org"
     allowed.chmod(0o666)
     assert "everybody can write it" in install("--signers", allowed, check=3).stderr
+    allowed.chmod(0o644)
+    tmp_path.chmod(0o777)
+    assert "everybody can replace" in install("--signers", allowed, check=3).stderr
+    tmp_path.chmod(0o755)
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(built.signers), "RELEASER_BUNDLE_REVOKED": str(public)})
     assert "its signature is not valid" in install(check=3).stderr
+    beside = tmp_path / "new" / "shop"  # where no project is yet, but the settings of one
+    beside.parent.mkdir()
+    settings = f"RELEASER_BUNDLE_SIGNERS={built.signers}\nRELEASER_BUNDLE_REVOKED={public}\n"
+    (beside.parent / ".env").write_text(settings, encoding="utf-8")
+    told = host.releaser("bundle install", built.full[0], "--into", beside, check=3).stderr
+    assert "its signature is not valid" in told
+    assert [one.name for one in beside.parent.iterdir()] == [".env"]
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": None})
     assert "it is not said whom this host trusts" in install(check=3).stderr
     install("--unsigned", check=0)

@@ -1,0 +1,92 @@
+"""Files of package indexes: whole or not at all, and no password for another host."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.tools import download as module
+from releaser.tools.download import download
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONTENT = b"a wheel" * 1000
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+@contextlib.contextmanager
+def served(address: str = "127.0.0.1") -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Serve a file, part of it, and redirections; yield host and port, and what was asked with which credentials."""
+    asked: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            if self.path.startswith("/to/"):
+                self.send_response(302)
+                self.send_header("Location", f"http://{self.path.removeprefix('/to/')}")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[: 100 if self.path == "/part" and len(asked) < 3 else None])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer((address, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"{address}:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def fetch(url: str, target: Path, sha256: str = DIGEST) -> None:
+    download(url, target, sha256=sha256, environ={"HOME": "/nowhere"}, indexes={})
+
+
+def test_a_password_goes_to_its_host_alone(tmp_path: Path) -> None:
+    with served() as (host, asked), served("127.0.0.2") as (other, asked_there):
+        fetch(f"http://me:secret@{host}/to/{host}/file", tmp_path / "same")
+        assert [bool(login) for _, login in asked] == [True, True]
+        fetch(f"http://me:secret@{host}/to/{other}/file", tmp_path / "other")
+        assert asked_there == [("/file", None)]
+
+
+def test_what_is_cut_off_is_asked_for_again(tmp_path: Path) -> None:
+    with served() as (host, asked):
+        fetch(f"http://{host}/part", tmp_path / "file")
+        assert len(asked) == 3
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_the_hash_is_that_of_what_was_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody puts the good file in its place once another one was read."""
+    place = tmp_path / "index.whl"
+    place.write_bytes(b"another one")
+    opened = open
+
+    def exchange(path: Path, *words: object, **more: object) -> object:
+        found = opened(path, *words, **more)  # type: ignore[call-overload]
+        if str(path) == str(place):
+            place.unlink()
+            place.write_bytes(CONTENT)
+        return found
+
+    monkeypatch.setattr(module, "open", exchange, raising=False)
+    with pytest.raises(ToolError, match="has another hash than the lock says"):
+        fetch(str(place), tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
