@@ -324,4 +324,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "bundle verify": (BundleDetails,),
     "bundle diff": (BundleDifference,),
     "channel publish": (ChannelDetails, Plan),
+    "channel promote": (ChannelDetails, Plan),
+    "channel rollback": (ChannelDetails, Plan),
+    "channel show": (ChannelDetails,),
 }

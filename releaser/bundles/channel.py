@@ -59,21 +59,20 @@ class Channel:
         if not is_name(name):
             message = f"{name!r} is not the name of a channel"
             raise UsageError(message, advice="Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
-        open_place(where)
+        open_place(where, {})
         return cls(name=name, where=where.rstrip("/") or "/")
 
-    @property
-    def place(self) -> Place:
-        """Where it lies."""
-        return open_place(self.where)
+    def place(self, runner: Runner) -> Place:
+        """Return where it lies."""
+        return open_place(self.where, runner.environ)
 
-    def find(self) -> Found | None:
+    def find(self, runner: Runner) -> Found | None:
         """Return its file; None if there is none. Raises ResolutionError."""
-        return self.place.read(file_of(self.name), LARGEST)
+        return self.place(runner).read(file_of(self.name), LARGEST)
 
     def read(self, runner: Runner, trust: Trust | None) -> tuple[Pointer, str]:
         """Return its pointer, and who has signed that. Raises PreflightError and ResolutionError."""
-        found = self.find()
+        found = self.find(runner)
         if found is None:
             refuse(f"there is no channel {self}", "Publish it: `releaser channel publish`; or correct its name.")
         return self.verify(runner, found, trust)

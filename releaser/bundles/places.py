@@ -14,7 +14,7 @@ from releaser.errors import ResolutionError, UsageError, os_reason, refuse
 from releaser.system.files import only_files, replace_file, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _CHUNK = 1 << 20
 _MODE = 0o644  # anybody may read what is published
@@ -48,12 +48,19 @@ class Place(Protocol):
         ...
 
 
-def open_place(where: str) -> Place:
-    """Return the place at a URL or a path. Raises UsageError."""
-    if "://" not in where:
+def open_place(where: str, environ: Mapping[str, str]) -> Place:
+    """Return the place at a URL or a path. Raises UsageError, and PreflightError where boto3 is missing for S3."""
+    from releaser.bundles.remote import S3, Web
+
+    scheme, mark, _ = where.partition("://")
+    if not mark:
         return Directory(path=Path(os.path.abspath(Path(where).expanduser())))
+    if scheme in ("http", "https"):
+        return Web.of(where, environ)
+    if scheme == "s3":
+        return S3.of(where)
     message = f"{where} is no place for a channel"
-    raise UsageError(message, advice="Name a directory.")
+    raise UsageError(message, advice="Name a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
 
 
 def fail(where: str, reason: object, advice: str = "") -> NoReturn:

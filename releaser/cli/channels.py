@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.channel import Publisher
 
 _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
-_PLACE = "The directory that the channel lies in."
+_PLACE = "Where the channel lies: a directory, s3:// with bucket and prefix, or https://."
 _signers = click.option(
     "--signers", type=_FILE, help="Whom to trust: an allowed_signers file. Default: bundle_signers."
 )
@@ -67,6 +67,75 @@ def publish(
     _tell(ctx, found)
 
 
+@command(
+    "channel promote",
+    section="Bundles",
+    example="releaser channel promote staging production --at /srv/channels --sign ~/.ssh/id_ed25519",
+    admits=False,
+    changes=True,
+)
+@_moves
+@_at
+@click.argument("source", metavar="FROM")
+@click.argument("name", metavar="TO")
+def promote(
+    ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, source: str, name: str
+) -> None:
+    """Let the channel TO point to what the channel FROM points to."""
+    from releaser.bundles.channel import Channel
+
+    publisher = _publisher(ctx, key, expires, signers)
+    _tell(ctx, publisher.promote(Channel.of(where, source), Channel.of(where, name)))
+
+
+@command(
+    "channel rollback",
+    section="Bundles",
+    example="releaser channel rollback production --at /srv/channels --sign ~/.ssh/id_ed25519",
+    admits=False,
+    changes=True,
+)
+@_moves
+@_at
+@click.argument("name")
+@click.argument("release", required=False)
+def rollback(
+    ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
+) -> None:
+    """Let the channel NAME point to RELEASE again; by default, to the newest one that is older than what it has now."""
+    from releaser.bundles.channel import Channel
+
+    _tell(ctx, _publisher(ctx, key, expires, signers).rollback(Channel.of(where, name), release))
+
+
+@command("channel show", section="Bundles", example="releaser channel show production --at /srv/channels", admits=False)
+@_signers
+@_at
+@click.argument("name")
+def show(ctx: CommandContext, signers: Path | None, where: str, name: str) -> None:
+    """Verify the channel NAME, and tell where it points to, who has moved it, and when."""
+    from releaser.bundles.channel import Channel
+    from releaser.pipelines.bundle_install import trust_of
+    from releaser.site.site import open_site
+
+    site = open_site(ctx.project, os.environ)
+    channel = Channel.of(where, name)
+    pointer, signer = channel.read(site.runner, trust_of(site, signers.absolute() if signers is not None else None))
+    ctx.output.answer(channel.details(pointer, signer=signer), _lines)
+
+
+def _lines(found: ChannelDetails) -> list[str]:
+    rows = [
+        ("project:", found.project),
+        ("release:", found.release),
+        ("sequence:", found.sequence),
+        ("expires:", f"{found.expires}{' (that is over)' if found.expired else ''}"),
+        ("signed by:", found.signer),
+    ]
+    moves = (f"  {one.at}  {one.action:<9}{one.release}  {one.by}  {one.bundle.path}" for one in found.moves)
+    return [f"{name:<11}{value}" for name, value in rows] + list(moves)
+
+
 def _publisher(ctx: CommandContext, key: Path, expires: str, signers: Path | None) -> Publisher:
     from releaser.pipelines.bundle_install import trust_of
     from releaser.pipelines.channel import Publisher
@@ -86,7 +155,8 @@ def _publisher(ctx: CommandContext, key: Path, expires: str, signers: Path | Non
 def _tell(ctx: CommandContext, found: ChannelDetails) -> None:
     from releaser.answers import Plan
 
-    line = f"{found.place}/{found.channel} points to {found.release}, sequence {found.sequence}, until {found.expires}"
+    points = "would point" if ctx.dry_run else "points"
+    line = f"{found.place}/{found.channel} {points} to {found.release}, until {found.expires}"
     if not ctx.dry_run:
         ctx.output.answer(found, lambda _: [line])
     elif ctx.output.json:

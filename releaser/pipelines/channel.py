@@ -68,7 +68,7 @@ class Publisher:
         _refuse_older(channel, pointer, offered)
         if not self.dry_run:
             for path, one in zip((file, *deltas), offered.files, strict=True):
-                channel.place.put(one.path, path)
+                channel.place(self.runner).put(one.path, path)
         return self._go(channel, found, pointer, manifest.project, offered)
 
     def promote(self, source: Channel, channel: Channel) -> ChannelDetails:
@@ -113,7 +113,7 @@ class Publisher:
 
     def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
         """Return what is there, which has to be valid: else its sequence could not be gone on from."""
-        found = channel.find()
+        found = channel.find(self.runner)
         return found, channel.verify(self.runner, found, self.trust)[0] if found is not None else None
 
     def _go(
@@ -136,7 +136,7 @@ class Publisher:
         )
         if not self.dry_run:
             signature = sign(self.runner, pointer.text.encode(), self.key, namespace=NAMESPACE)
-            channel.place.replace(file_of(channel.name), write_channel(pointer, signature), found)
+            channel.place(self.runner).replace(file_of(channel.name), write_channel(pointer, signature), found)
         return channel.details(pointer, signer="")
 
 

@@ -220,7 +220,11 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
         refuse(f"{directory} cannot be made: {error}", "Check free space and rights there.")
     if one.size > free:
         refuse(f"the bundle has {size(one.size)}, and there are {size(free)} in {directory}", "Make room.")
-    channel.place.fetch(one.path, file, sha256=one.sha256, size=one.size)
+    try:
+        channel.place(site.runner).fetch(one.path, file, sha256=one.sha256, size=one.size)
+    except ResolutionError:
+        directory.rmdir()
+        raise
     return file
 
 

@@ -9,6 +9,7 @@ import os
 import re
 from http.client import HTTPException
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -72,29 +73,13 @@ def _copy(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Map
 
 
 def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Mapping[str, str]) -> str:
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
-
-    class SameHost(HTTPRedirectHandler):
-        """Sends the credentials of one host to no other one."""
-
-        def redirect_request(self, *args: object) -> Request | None:
-            request = super().redirect_request(*args)  # type: ignore[arg-type]
-            if request is not None and _host(request.full_url) != _host(place):
-                request.remove_header("Authorization")
-            return request
-
     parts = urlsplit(place)
     if parts.scheme == "file":
         return _copy_file(unquote(parts.path), stream)
     if parts.scheme not in ("http", "https"):
         message = f"{parts.scheme} is no way to download"
         raise ValueError(message)
-    request = Request(_without_password(place), headers={"User-Agent": "releaser"})  # noqa: S310 - seen above
-    login = credentials_for(place, environ, indexes)
-    if login is not None:
-        request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
-    response: HTTPResponse
-    with build_opener(SameHost).open(request, timeout=_SECONDS) as response:
+    with ask(place, login=credentials_for(place, environ, indexes)) as response:
         found, length = _read(response, stream), response.headers.get("Content-Length")
     if length is not None and stream.tell() != int(length):
         message = f"{stream.tell()} of {length} bytes came"
@@ -102,9 +87,52 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
     return found
 
 
+def ask(  # noqa: PLR0913 - what a request consists of
+    place: str,
+    *,
+    login: tuple[str, str] | None,
+    method: str = "GET",
+    body: bytes | BinaryIO | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    only_tls: bool = False,
+) -> HTTPResponse:
+    """Return the answer of a web server, or of where it redirects to; with `only_tls`, no answer in the clear.
+
+    Raises OSError, HTTPError for statuses that are errors.
+    """
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class Redirects(HTTPRedirectHandler):
+        """Sends the credentials of one host to no other one."""
+
+        def redirect_request(self, *args: object) -> Request | None:
+            request = super().redirect_request(*args)  # type: ignore[arg-type]
+            to = urlsplit(request.full_url) if request is not None else None
+            if request is not None and to is not None:
+                if only_tls and to.scheme != "https" and not is_loopback(to.hostname or ""):
+                    message = f"it redirects to {to.scheme}://{to.hostname}, which is not https"
+                    raise OSError(message)
+                if _host(request.full_url) != _host(place):
+                    request.remove_header("Authorization")
+            return request
+
+    request = Request(  # noqa: S310 - callers look at the scheme
+        _without_password(place), data=body, method=method, headers={"User-Agent": "releaser", **headers}
+    )
+    if login is not None:
+        request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
+    found: HTTPResponse = build_opener(Redirects).open(request, timeout=_SECONDS)
+    return found
+
+
 def _host(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this one."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> tuple[str, str] | None:

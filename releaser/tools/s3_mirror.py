@@ -187,7 +187,7 @@ def _reason(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _connect() -> Any:
+def connect() -> Any:
     """Return what asks S3, as boto3 finds its credentials."""
     for name, older in _OLDER.items():
         if not os.environ.get(name) and os.environ.get(older):
@@ -234,7 +234,7 @@ def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
 def main() -> None:
     """Answer for all sources; end with a message and exit status 1 if this does not work here."""
     asked, done = json.load(sys.stdin), queue.Queue[Any]()
-    deadline, client = time.monotonic() + asked["seconds"], _connect()
+    deadline, client = time.monotonic() + asked["seconds"], connect()
     mirrors = [Mirror(client, one, f"no answer within {asked['seconds']:g} s") for one in asked["sources"]]
     threading.Thread(target=_work, args=(mirrors, done), daemon=True).start()
     ended = 0

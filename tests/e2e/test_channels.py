@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import dataclass
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
-from tests.e2e.test_bundles import host_of, make_key
+from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
+from tests.e2e.scenes import in_background
+from tests.e2e.test_bundles import host_of, make_key, state_of
+from tests.support.s3 import s3_server
+from tests.support.serving import served
 from tests.support.sites import SampleSite, SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSIONS = ("1.1.0", "1.2.0", "1.3.0")
+KILLS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where channels lie: as it is named to publish, and to follow; and what programs need in their environment."""
+
+    to: str
+    at: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __truediv__(self, name: str) -> str:
+        return f"{self.at}/{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +54,15 @@ class Published:
     #: The site as it was before, on a host of its own.
     before: SampleSite
 
-    def channel(self, action: str, *words: str | Path, check: int = 0) -> Any:
-        return self.site.json(f"channel {action}", "--sign", self.key, "--signers", self.signers, *words, check=check)
+    def channel(self, action: str, *words: str | Path, env: dict[str, str] | None = None, check: int = 0) -> Any:
+        """Run a command about channels, and return what it answers; where it is refused, what it says."""
+        if check:
+            return self.site.releaser(f"channel {action}", "--sign", self.key, *words, env=env, check=check).stderr
+        return self.site.json(f"channel {action}", "--sign", self.key, *words, env=env or {})
+
+    def publish(self, number: int, place: Place, *words: str | Path, name: str = "production", check: int = 0) -> Any:
+        file = self.bundles[number]
+        return self.channel("publish", file, "--to", place.to, "--name", name, *words, env=place.env, check=check)
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +74,20 @@ def published(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory)
     site = make_scene(outer="published", venv=True)
     site.releaser("init", check=0)
     before = host_of(site, base / "before", signers)
+    site.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(signers)})
     bundles, deltas = list[Path](), list[Path]()
-    for number, version in enumerate(("1.1.0", "1.2.0", "1.3.0")):
+    for number, version in enumerate(VERSIONS):
         site.publish("alpha", version)
         site.edit("code.py", f"VERSION = {version!r}\n")
         site.commit(f"for {version}")
         site.push()
         site.releaser("update", check=0)
         bundles.append(base / f"{number}.bundle")
-        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", bundles[-1], check=0)
+        create = partial(site.releaser, "bundle create", "--sign", key, "--no-installer", check=0)
+        create("-o", bundles[-1])
         if number:
             deltas.append(base / f"{number}.delta")
-            site.releaser(
-                "bundle create", "--sign", key, "--base", bundles[-2], "--no-installer", "-o", deltas[-1], check=0
-            )
+            create("--base", bundles[-2], "-o", deltas[-1])
     return Published(
         site=site, key=key, signers=signers, bundles=tuple(bundles), deltas=tuple(deltas), before=before
     )  # fmt: skip
@@ -63,36 +99,331 @@ def host(published: Published, tmp_path: Path) -> SampleSite:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "channels"
+def place(tmp_path: Path) -> Place:
+    return Place(to=str(tmp_path / "channels"), at=str(tmp_path / "channels"))
+
+
+def follow(host: SampleSite, channel: str, *words: str, place: Place | None = None, check: int = 0) -> Any:
+    return host.json("update", "--from", channel, *words, env=dict(place.env) if place else {}, check=check)
 
 
 def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
-    published: Published, host: SampleSite, place: Path
+    published: Published, host: SampleSite, place: Place
 ) -> None:
-    told = published.channel("publish", published.bundles[0], "--to", place, "--name", "production", "--dry-run")
-    assert "production points to" in str(told["would"])
-    assert not place.exists()
-    first = published.channel("publish", published.bundles[0], "--to", place, "--name", "production")
-    assert [path.name for path in place.glob("*.channel")] == ["production.channel"]
+    told = published.publish(0, place, "--dry-run")
+    assert "production would point to" in str(told["would"])
+    assert not Path(place.to).exists()
+    first = published.publish(0, place)
+    assert [path.name for path in Path(place.to).glob("*.channel")] == ["production.channel"]
     channel = place / "production"
-    assert "would download" in str(host.json("update", "--from", channel, "--dry-run")["would"])
-    report = host.json("update", "--from", channel)
+    assert "would download" in str(follow(host, channel, "--dry-run")["would"])
+    report = follow(host, channel)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
-    report = host.json("update", "--from", channel)
+    report = follow(host, channel)
     assert (report["result"], report["headline"]) == ("unchanged", "nothing newer on production")
     assert "download" not in str(report["steps"])
+    assert "nothing newer on production" in str(follow(host, channel, "--dry-run")["would"])
     assert host.releaser("update", "--from", channel, check=0).stdout == ""
 
-    deltas = ("--delta", published.deltas[0])
-    second = published.channel("publish", published.bundles[1], *deltas, "--to", place, "--name", "production")
+    second = published.publish(1, place, "--delta", published.deltas[0])
     assert second["sequence"] > first["sequence"]
-    for one in place.glob(f"{second['release']}-*"):  # it is the delta that is asked for
+    for one in Path(place.to).glob(f"{second['release']}-*"):  # it is the delta that is asked for
         if one.stat().st_size == published.bundles[1].stat().st_size:
-            one.rename(place / "aside")
-    report = host.json("update", "--from", channel)
+            one.rename(one.with_name("aside"))
+    report = follow(host, channel)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
     assert "a delta to" in str(report["steps"])
     assert not (host.state_dir / "bundles" / "download").exists()
-    assert json.loads((host.state_dir / "channels.json").read_text())["channels"][0]["sequence"] == second["sequence"]
+    seen = json.loads((host.state_dir / "channels.json").read_text(encoding="utf-8"))["channels"]
+    assert [one["sequence"] for one in seen] == [second["sequence"]]
+
+
+def test_a_host_without_the_base_of_a_delta_takes_the_whole_bundle(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    published.publish(1, place, "--delta", published.deltas[0])
+    report = follow(host, place / "production")
+    assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
+    assert "a delta" not in str(report["steps"])
+    told = published.publish(0, place, "--delta", published.deltas[0], check=3)
+    assert "is not a delta of" in told
+
+
+def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_there(
+    published: Published, host: SampleSite, place: Place, tmp_path: Path
+) -> None:
+    to = ("--at", place.to)
+    other, late = (host.copy(tmp_path / name) for name in ("other", "late"))
+    published.publish(0, place, name="staging")
+    published.channel("promote", "staging", "production", *to)
+    follow(host, place / "production")
+    published.publish(1, place, name="staging")
+    assert follow(host, place / "production")["result"] == "unchanged"
+    promoted = published.channel("promote", "staging", "production", *to)
+    for one in (host, other):
+        assert follow(one, place / "production")["result"] == "activated"
+        assert one.live_version("alpha") == "1.2.0"
+    assert "older than" in published.publish(0, place, check=3)
+
+    back = published.channel("rollback", "production", *to)
+    assert back["sequence"] > promoted["sequence"]
+    assert [one["action"] for one in back["moves"]] == ["rollback", "promote", "promote"]
+    shown = published.site.json("channel show", "production", *to)
+    assert (shown["moves"], shown["signer"]) == (back["moves"], "builder@example.org")
+    assert "@" in shown["moves"][0]["by"]
+    assert "rollback" in published.site.releaser("channel show", "production", *to, check=0).stdout
+    report = follow(host, place / "production")
+    assert (report["command"], report["result"], host.live_version("alpha")) == ("rollback", "activated", "1.1.0")
+    assert "build" not in [one["step"] for one in report["steps"]]
+    report = follow(other, place / "production")  # it never had that release
+    assert (report["command"], report["result"], other.live_version("alpha")) == ("update", "activated", "1.1.0")
+    for one in (host, other):
+        assert follow(one, place / "production")["headline"] == "nothing newer on production"
+        assert one.git("status", "--porcelain", "--untracked-files=no") == ""
+
+    assert "never pointed to an older release" in published.channel("rollback", "production", *to, check=9)
+    published.publish(1, place)
+    assert follow(host, place / "production")["command"] == "rollback"  # which goes forward here
+    assert host.live_version("alpha") == "1.2.0"
+    published.publish(2, place)
+    for one in (host, other, late):
+        assert follow(one, place / "production")["result"] == "activated"
+        assert one.live_version("alpha") == "1.3.0"
+    assert len({one.lock_text() for one in (host, other, late)}) == 1
+
+
+def test_what_a_person_does_on_a_host_stands_until_the_channel_points_elsewhere(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    published.publish(0, place)
+    follow(host, place / "production")
+    published.publish(1, place)
+    follow(host, place / "production")
+    host.releaser("rollback", check=0)
+    for _ in range(2):
+        assert follow(host, place / "production")["result"] == "unchanged"
+        assert host.live_version("alpha") == "1.1.0"
+    published.publish(1, place)  # for another month
+    assert follow(host, place / "production")["result"] == "unchanged"
+    assert host.live_version("alpha") == "1.1.0"
+    published.publish(2, place)
+    assert follow(host, place / "production")["result"] == "activated"
+    assert host.live_version("alpha") == "1.3.0"
+
+
+def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody_asks(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    trusted = {"RELEASER_BUNDLE_SIGNERS": str(published.signers)}
+    published.publish(0, place)
+    follow(host, place / "production")
+    published.publish(1, place)
+    broken = {"RELEASER_HEALTH_CHECK": "grep -q 1.1.0 code.py", "RELEASER_HEALTH_RETRIES": "0", **trusted}
+    host.write_dotenv(broken)
+    report = follow(host, place / "production", check=6)
+    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.1.0")
+    report = follow(host, place / "production")
+    assert (report["result"], [one["step"] for one in report["steps"]]) == ("unchanged", ["channel"])
+    assert "failed here before" in report["headline"]
+    assert follow(host, place / "production", "--force", check=6)["result"] == "rolled_back"
+    host.write_dotenv({**trusted, "RELEASER_TEST_COMMAND": "grep -q 1.1.0 code.py"})
+    published.publish(2, place)
+    assert follow(host, place / "production", check=5)["result"] == "failed"
+    assert follow(host, place / "production")["result"] == "unchanged"
+    host.write_dotenv(trusted)
+    assert follow(host, place / "production")["result"] == "unchanged"
+    assert follow(host, place / "production", "--force")["result"] == "activated"
+    assert host.live_version("alpha") == "1.3.0"
+
+
+def test_it_waits_for_its_window_and_until_it_is_due(published: Published, host: SampleSite, place: Place) -> None:
+    trusted = {"RELEASER_BUNDLE_SIGNERS": str(published.signers)}
+    published.publish(0, place)
+    tomorrow = time.strftime("%a", time.localtime(time.time() + 3 * 86400)).lower()
+    host.write_dotenv({**trusted, "RELEASER_WINDOW": f"{tomorrow} 03:00-04:00"})
+    report = follow(host, place / "production")
+    assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.0.0")
+    assert report["due_at"]
+    assert follow(host, place / "production", "--now")["result"] == "activated"
+    host.write_dotenv(trusted)
+    published.publish(1, place)
+    assert "the next update is due" in follow(host, place / "production", "--if-due")["headline"]
+    assert follow(host, place / "production")["result"] == "activated"
+
+
+# Places
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A bucket of moto's server: read over TLS, and written directly, as the one in front of it takes no files."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as s3:
+        s3.put("fleet")
+        env = {name: value for name, value in s3.env.items() if name != "AWS_CA_BUNDLE"}
+        yield Place(
+            to="s3://fleet/shop", at="s3://fleet/shop", env={**env, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.port}"}
+        )
+
+
+def test_a_channel_in_s3_is_followed_and_not_overwritten_by_who_is_late(
+    published: Published, host: SampleSite, bucket: Place
+) -> None:
+    published.publish(0, bucket)
+    assert follow(host, bucket / "production", place=bucket)["result"] == "activated"
+    published.publish(1, bucket, "--delta", published.deltas[0])
+    assert "a delta to" in str(follow(host, bucket / "production", place=bucket)["steps"])
+    assert host.live_version("alpha") == "1.2.0"
+    published.channel("rollback", "production", "--at", bucket.at, env=bucket.env)
+    assert follow(host, bucket / "production", place=bucket)["command"] == "rollback"
+    told = follow(host, bucket / "nothing", place=bucket, check=3)["problems"][0]
+    assert "there is no channel s3://fleet/shop/nothing" in told
+    told = follow(host, "s3://nowhere/shop/production", place=bucket, check=4)["problems"][0]
+    assert "NoSuchBucket" in told
+
+
+class Static(SimpleHTTPRequestHandler):
+    """A web server that has files, and takes some if `takes` is set."""
+
+    takes = False
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.takes:
+            Path(self.translate_path(self.path)).write_bytes(data)
+        self.send_response(204 if self.takes else 405)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        """Say nothing."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Place]:
+    """A static web server, whose certificate is of an authority of its own, for a directory."""
+    files, authority = tmp_path / "www", trustme.CA()
+    files.mkdir()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Static, directory=str(files)))
+    server.daemon_threads, server.block_on_close = True, False
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with served(server):
+        env = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+        yield Place(to=str(files), at=f"https://127.0.0.1:{server.server_port}", env=env)
+
+
+def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(
+    published: Published, host: SampleSite, web: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published.publish(0, web)
+    told = follow(host, web / "production", check=4)["problems"][0]  # which does not know who issued the certificate
+    assert "CERTIFICATE_VERIFY_FAILED" in told
+    assert follow(host, web / "production", place=web)["result"] == "activated"
+    assert "would be read in the clear" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
+    assert "~/.netrc" in host.releaser("update", "--from", "https://me:secret@example.org/x", check=2).stderr
+    there = Place(to=web.at, at=web.at, env=web.env)
+    told = published.publish(1, there, check=4)
+    assert "the server takes no files (HTTP 405)" in told
+    assert "Publish to its directory on that host" in told
+    assert follow(host, web / "production", place=web)["result"] == "unchanged"
+    monkeypatch.setattr(Static, "takes", True)
+    published.publish(1, there, "--delta", published.deltas[0])
+    assert follow(host, web / "production", place=web)["result"] == "activated"
+    assert host.live_version("alpha") == "1.2.0"
+
+
+# What others could do
+
+
+def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
+    published: Published, host: SampleSite, place: Place, tmp_path: Path
+) -> None:
+    other, _ = make_key(tmp_path, "other")
+    published.publish(0, place)
+    file = Path(place.to) / "production.channel"
+    earlier = file.read_bytes()
+    published.publish(1, place)
+    follow(host, place / "production")
+    forger = Forger(good=file.read_bytes(), earlier=earlier, key=published.key, other_key=other)
+    seen = host.state_dir / "channels.json"
+    before, known, wrong = state_of(host), seen.read_bytes(), {}
+
+    def attempt(name: str, reason: str, code: int) -> None:
+        done = host.releaser("update", "--from", place / "production")
+        if done.returncode != code or reason not in done.stderr or "Traceback" in done.stderr:
+            wrong[name] = f"{done.returncode}: {done.stderr[:300]}"
+        if state_of(host) != before:
+            wrong[name] = f"something has changed; {wrong.get(name, '')}"
+
+    for name, (tamper, reason) in TAMPERINGS.items():
+        file.write_bytes(tamper(forger))
+        attempt(name, reason, 3)
+        if seen.read_bytes() != known:
+            wrong[name] = f"the pointer was believed; {wrong.get(name, '')}"
+    assert wrong == {}, wrong
+    assert len(TAMPERINGS) >= 30
+
+    file.write_bytes(forger.good)
+    bundle = Path(place.to) / published.publish(2, place)["moves"][0]["bundle"]["path"]
+    good = bundle.read_bytes()
+    for name, (alter, reason) in BUNDLES.items():
+        data = alter(good)
+        bundle.unlink(missing_ok=True)
+        if data is not None:
+            bundle.write_bytes(data)
+        attempt(name, reason, 4)
+    assert wrong == {}, wrong
+    bundle.write_bytes(good)
+    assert follow(host, place / "production")["result"] == "activated"
+
+
+def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_another(
+    published: Published, place: Place, tmp_path: Path
+) -> None:
+    published.publish(0, place)
+    file = Path(place.to) / "production.channel"
+    good = file.read_bytes()
+    file.write_bytes(b"{}")
+    assert "does not consist of" in published.publish(1, place, check=3)
+    file.write_bytes(good)
+    (tmp_path / "nobody").touch()
+    none = {"RELEASER_BUNDLE_SIGNERS": str(tmp_path / "nobody")}
+    words = ("--sign", published.key, "--to", place.to, "--name", "production", published.bundles[1])
+    assert "nobody in" in published.site.releaser("channel publish", *words, env=none, check=3).stderr
+    assert "is not the name of a channel" in published.publish(1, place, name="../x", check=2)
+    with_locked = subprocess.Popen(["flock", "--no-fork", place.to, "sleep", "60"])
+    with contextlib.ExitStack() as stack:
+        stack.callback(with_locked.communicate)
+        stack.callback(with_locked.kill)
+        time.sleep(0.5)
+        run = stack.enter_context(in_background(published.site, "channel publish", *map(str, words)))
+        time.sleep(3)  # it waits, having read what there was
+        file.write_bytes(good.replace(b"\n", b"\n\n", 1))
+        with_locked.kill()
+        assert run.wait(timeout=60) == 3
+    assert file.read_bytes() != good
+
+
+def test_a_publisher_that_is_killed_leaves_the_old_pointer_or_the_new(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    published.publish(0, place)
+    file, seen = Path(place.to) / "production.channel", set[str]()
+    old = published.site.json("channel show", "production", "--at", place.to)["sequence"]
+    words = ("--sign", str(published.key), "--to", place.to, "--name", "production", str(published.bundles[1]))
+    began = time.monotonic()
+    published.site.releaser("channel publish", *words, "--dry-run", check=0)
+    whole = (time.monotonic() - began) * 1.2
+    for number in range(KILLS):
+        with in_background(published.site, "channel publish", *words) as run:
+            time.sleep(whole * (number + 0.5) / KILLS)
+            run.kill()
+        shown = published.site.json("channel show", "production", "--at", place.to)
+        seen.add("old" if shown["sequence"] == old else "new")
+        assert file.read_bytes()
+    assert "old" in seen
+    published.publish(1, place)
+    assert follow(host, place / "production")["result"] == "activated"
+    assert host.live_version("alpha") == "1.2.0"
