@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.channel import Publisher
 
 _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
-_PLACE = "Where the channel lies: a directory, s3:// with bucket and prefix, or https://."
+_PLACE = "Where the channel lies: a directory, or a URL that begins with s3: or https:."
 _signers = click.option(
     "--signers", type=_FILE, help="Whom to trust: an allowed_signers file. Default: bundle_signers."
 )
