@@ -11,6 +11,8 @@ WORKERS := -n $(JOBS) --dist worksteal
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 BENCH := .venv-bench
+# ansible-core and ansible-lint, for the tests of scripts/ansible.
+FLEET := .venv-fleet
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
@@ -37,10 +39,10 @@ demo-health: ## Show that no answer of an old worker lets a release through that
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
-test-slow: $(READY) ## Run the others: every end-to-end test that is no story, and live servers
+test-slow: $(READY) $(FLEET)/.ready ## Run the others: every end-to-end test that is no story, and live servers
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m slow $(ARGS)
 
-test-all: $(READY) ## Run both
+test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do
@@ -97,7 +99,7 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --all-groups --no-group docs --no-group bench --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+	$(BIN)/uv export --quiet --all-groups --no-group docs --no-group bench --no-group fleet --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra attestations --constraints requirements-dev.txt --generate-hashes --no-header \
@@ -112,6 +114,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--output-file requirements-docs.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --group bench --generate-hashes --no-header --no-annotate \
 		--output-file requirements-bench.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --group fleet --generate-hashes --no-header --no-annotate \
+		--output-file requirements-fleet.txt
 
 test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -125,7 +129,7 @@ dist: $(READY) ## Make what a release consists of in dist/: wheel with man page 
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) $(LOWEST) $(DOCS) $(BENCH) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(DOCS) $(BENCH) $(FLEET) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
@@ -142,4 +146,9 @@ $(BENCH)/.ready: requirements-bench.txt
 $(DOCS)/.ready: requirements-docs.txt
 	$(PYTHON) -m venv --clear $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement requirements-docs.txt
+	touch $@
+
+$(FLEET)/.ready: requirements-fleet.txt
+	$(PYTHON) -m venv --clear $(FLEET)
+	$(FLEET)/bin/python -m pip install --quiet --require-hashes --requirement requirements-fleet.txt
 	touch $@

@@ -22,6 +22,7 @@ def main():
     words, home = sys.argv[1:], os.path.join(os.path.expanduser("~"), ".local", "share", "releaser", "bundled")
     if words[:1] in (["-h"], ["--help"]):
         print("usage: python3 FILE --into DIRECTORY (--signers FILE | --unsigned)")
+        print("       python3 FILE --only-releaser LINK")
         return
     file = os.path.abspath(sys.argv[0])
     with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
@@ -38,6 +39,9 @@ def main():
                 with open(os.path.join(scratch, one["path"][len("tools/"):]), "wb") as stream:
                     stream.write(data)
             install(scratch, place)
+    if words[:1] == ["--only-releaser"] and len(words) == 2:
+        link_to(os.path.join(place, "bin", "releaser"), words[1])
+        return
     os.execv(os.path.join(place, "bin", "releaser"), ["releaser", "bundle", "install", file, *words])
 
 
@@ -63,6 +67,15 @@ def install(wheels, place):
         os.rename(fresh, place)
     except OSError:  # another one was as quick
         shutil.rmtree(fresh)
+
+
+def link_to(program, link):
+    if os.path.realpath(link) != os.path.realpath(program):
+        os.makedirs(os.path.dirname(os.path.abspath(link)), exist_ok=True)
+        fresh = "%s.%d.new" % (link, os.getpid())
+        os.symlink(program, fresh)
+        os.replace(fresh, link)
+        print("%s is %s" % (link, program))
 
 
 main()

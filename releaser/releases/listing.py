@@ -51,6 +51,8 @@ class Row:
     python: str | None = None
     commit: str | None = None
     subject: str = ""
+    #: The release, of the host that created it, whose bundle was installed.
+    bundle: str | None = None
     lock_sha256: str | None = None
     changes: tuple[Change, ...] = ()
     size_bytes: int | None = None
@@ -102,6 +104,7 @@ def _row(release: Release, users: tuple[User, ...]) -> Row:
         python=manifest.python,
         commit=manifest.commit,
         subject=manifest.subject,
+        bundle=manifest.bundle.release if manifest.bundle is not None else None,
         lock_sha256=manifest.lock_sha256,
         changes=manifest.changes,
         size_bytes=manifest.size_bytes,

@@ -1,0 +1,221 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: MIT
+"""An Ansible module: which release of a site is live, by the commands of releaser."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: releaser_release
+short_description: Which release of a site is live
+description:
+  - Adopts a site, lets a release go live, or goes back to the one before, by the commands of releaser.
+  - Check mode runs these commands with C(--dry-run), which writes nothing.
+author:
+  - The developers of releaser
+options:
+  project:
+    description: The checkout of the site.
+    type: path
+    required: true
+  state:
+    description:
+      - C(adopted) adopts a site, as C(releaser init) does.
+      - C(updated) resolves, builds and tests newer packages, as C(releaser update) does.
+      - C(installed) makes the release of O(bundle) live, and the checkout if there is none.
+      - C(left) goes back from the release of O(bundle) to the one before. If that release is not live, nothing is done.
+      - C(checked) fails if O(bundle) is not what is live, or the site is not well; it changes nothing.
+    type: str
+    choices: [adopted, updated, installed, left, checked]
+    default: installed
+  bundle:
+    description: A bundle on the host; C(installed), C(left) and C(checked) need it.
+    type: path
+  signers:
+    description: An allowed_signers file on the host, in place of that of the settings.
+    type: path
+  tests:
+    description: Whether the tests of the project are run on the host as well.
+    type: str
+    choices: [always, never]
+    default: always
+  force:
+    description: Install a release although it failed on this host before.
+    type: bool
+    default: false
+  executable:
+    description: The program releaser.
+    type: path
+    default: releaser
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Make the release of a bundle live
+  releaser_release:
+    project: /srv/shop_stuff/shop
+    bundle: /srv/shop_stuff/shop.bundle
+
+- name: Go back from it
+  releaser_release:
+    project: /srv/shop_stuff/shop
+    bundle: /srv/shop_stuff/shop.bundle
+    state: left
+"""
+
+RETURN = r"""
+release:
+  description: The release that is live at the end.
+  returned: when there is one
+  type: str
+bundle:
+  description: The release that the bundle was created of.
+  returned: when a bundle is named
+  type: str
+changes:
+  description: What changes of the packages, as C(releaser update --json) has it.
+  returned: always
+  type: list
+  elements: dict
+problems:
+  description: What releaser says of it.
+  returned: always
+  type: list
+  elements: str
+"""
+
+# A site that lives from bundles needs no remote.
+OFFLINE = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false"}
+STATES = ("adopted", "updated", "installed", "left", "checked")
+
+
+class Site:
+    """A site on this host, asked and changed by the commands of releaser."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.project: str = module.params["project"]
+        places = [str(Path.home() / ".local" / "bin")]
+        self.program = module.get_bin_path(module.params["executable"], opt_dirs=places)
+
+    def ask(self, *words: str, by_project: bool = True) -> tuple[int, Any, str]:
+        """Run a command with --json; return its exit status, its answer (None without one), and what it said."""
+        place = ["--project", self.project] if by_project else []
+        status, out, err = self.module.run_command(
+            [self.program, *words, "--json", *place], environ_update=OFFLINE if words == ("check",) else None
+        )
+        try:
+            return status, json.loads(out), err.strip()
+        except ValueError:
+            return status, None, err.strip()
+
+    def know(self, *words: str, by_project: bool = True) -> Any:
+        """Return the answer of a command that only asks, which ends the module if it fails."""
+        status, answer, err = self.ask(*words, by_project=by_project)
+        if status or answer is None:
+            self.module.fail_json(msg=f"releaser {' '.join(words)}: {err}")
+        return answer
+
+    def live(self) -> tuple[str, str]:
+        """Return the live release, and that which its bundle was created of; empty for what is not."""
+        if not os.path.exists(os.path.join(self.project, "pyproject.toml")):
+            return "", ""
+        return next(((row["id"], row["bundle"] or "") for row in self.know("list") if row["live"]), ("", ""))
+
+
+def words_of(params: dict[str, Any]) -> list[str]:
+    """Return the command that brings about a state."""
+    if params["state"] != "installed":
+        return [{"adopted": "init", "updated": "update", "left": "rollback", "checked": "check"}[params["state"]]]
+    words = ["bundle", "install", params["bundle"], "--into", params["project"], "--tests", params["tests"]]
+    if params["signers"]:
+        words += ["--signers", params["signers"]]
+    return [*words, "--force"] if params["force"] else words
+
+
+def describe(release: str, bundle: str, changes: list[dict[str, Any]], side: str) -> str:
+    """Return one side of a diff: the release, and each package that changes."""
+    lines = [f"release {release or 'none'}" + (f", from the bundle of {bundle}" if bundle else "")]
+    lines += [f"{one['name']} {one[side]}" for one in changes if one[side]]
+    return "\n".join(lines) + "\n"
+
+
+def bring_about(site: Site, before: tuple[str, str], wanted: str) -> dict[str, Any]:
+    """Run the command of the state, with --dry-run in check mode, and return what the module answers."""
+    module, state = site.module, site.module.params["state"]
+    dry_run = ["--dry-run"] if module.check_mode and state != "checked" else []
+    status, answer, err = site.ask(*words_of(module.params), *dry_run)
+    answer = answer or {}
+    would, changes = answer.get("would", []), answer.get("changes", [])
+    problems = list(answer.get("problems", [])) or ([err] if err and status else [])
+    after = ("to be built", wanted) if dry_run and would and not status else before
+    if dry_run and would and state in ("adopted", "left"):
+        after = ("; ".join(would), "")
+    elif not dry_run:
+        after = site.live()
+    facts = {"changed": after != before, "release": after[0], "bundle": wanted}
+    facts |= {"changes": changes, "problems": problems, "diff": diff_of(before, after, changes)}
+    if status:
+        module.fail_json(msg="; ".join(problems) or f"releaser ended with {status}", **facts)
+    # An update that leaves out what failed on this host before ends well, and no roll-out may go on from that.
+    if state == "installed" and after[1] != wanted:
+        module.fail_json(msg=f"the release of {wanted} failed on this host before, and is not live", **facts)
+    return facts
+
+
+def diff_of(before: tuple[str, str], after: tuple[str, str], changes: list[dict[str, Any]]) -> dict[str, str]:
+    """Return what --diff shows."""
+    if after == before:
+        changes = []
+    return {"before": describe(*before, changes, "old"), "after": describe(*after, changes, "new")}
+
+
+def main() -> None:
+    """Do what the parameters ask for."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": STATES, "default": "installed"},
+            "bundle": {"type": "path"},
+            "signers": {"type": "path"},
+            "tests": {"type": "str", "choices": ["always", "never"], "default": "always"},
+            "force": {"type": "bool", "default": False},
+            "executable": {"type": "path", "default": "releaser"},
+        },
+        required_if=[("state", state, ("bundle",)) for state in ("installed", "left", "checked")],
+        supports_check_mode=True,
+    )
+    module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
+    params, site = module.params, Site(module)
+    if site.program is None and not module.check_mode:
+        module.fail_json(msg=f"{params['executable']} is not installed")
+    if site.program is None:
+        after = "releaser, and what it is to bring about\n"
+        module.exit_json(changed=True, diff={"before": "no releaser\n", "after": after}, changes=[], problems=[])
+    before, wanted = site.live(), ""
+    if params["bundle"] and os.path.exists(params["bundle"]):
+        wanted = site.know("bundle", "show", params["bundle"], by_project=False)["release"]
+    is_live = bool(wanted) and before[1] == wanted
+    if params["state"] == "checked" and not is_live:
+        module.fail_json(msg=f"what is live, {before[1] or before[0] or 'nothing'}, is not the release of {wanted}")
+    if (params["state"] == "left" and not is_live) or (
+        params["state"] == "installed" and is_live and module.check_mode
+    ):
+        module.exit_json(
+            changed=False, release=before[0], bundle=wanted, changes=[], problems=[], diff=diff_of(before, before, [])
+        )
+    module.exit_json(**bring_about(site, before, wanted))
+
+
+if __name__ == "__main__":
+    main()
