@@ -30,6 +30,7 @@ from urllib.parse import urljoin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from releaser.system.words import size
 from tests.support.commands import clean_environment, console_script, run, uv_executable
 
 if TYPE_CHECKING:
@@ -274,17 +275,30 @@ def measure(place: Path, upstream: str, day: str) -> list[Cost]:
         site.releaser("bundle create", "--no-installer", "--base", old, "-o", delta)
         packages = site.releaser("packages").count("\n")
         print(f"{packages} packages", file=sys.stderr)
-    pointer = 1_500  # bytes: what says which bundle is to be live, with its signature
+        pointer = publish(site, new, place)
     for name, file in (("bundles", new), ("deltas", delta)):
-        size = file.stat().st_size + pointer
-        costs.append(Cost(what=f"{name}, news: bucket", requests=2, sent=size, seconds=seconds_of(size)))
+        sent = file.stat().st_size + pointer
+        costs.append(Cost(what=f"{name}, news: bucket", requests=2, sent=sent, seconds=seconds_of(sent)))
     costs.append(Cost(what="bundles or deltas, no news: bucket", requests=1, sent=pointer, seconds=1))
     return costs
 
 
-def seconds_of(size: int) -> float:
+def publish(site: Site, bundle: Path, place: Path) -> int:
+    """Sign a bundle, publish it, and return the size of what points to it: all that a host gets without news."""
+    key, signers, channels = place / "key", place / "signers", place / "channels"
+    channels.mkdir()
+    site.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "build", "-f", key)
+    public = key.with_suffix(".pub").read_text(encoding="utf-8")
+    signers.write_text(f'build namespaces="releaser-bundle,releaser-channel" {public}', encoding="utf-8")
+    site.releaser("bundle create", "--no-installer", "--sign", key, "-o", bundle)
+    words = ("--to", channels, "--name", "production", "--sign", key, "--signers", signers)
+    site.releaser("channel publish", bundle, *words)
+    return sum(file.stat().st_size for file in channels.glob("production*"))
+
+
+def seconds_of(sent: int) -> float:
     """Return how long a host with 100 Mbit/s downloads."""
-    return max(1.0, size * 8 / 100e6)
+    return max(1.0, sent * 8 / 100e6)
 
 
 def peaks(cost: Cost, spread: int) -> tuple[int, float]:
@@ -302,15 +316,14 @@ def peaks(cost: Cost, spread: int) -> tuple[int, float]:
 
 def table(costs: list[Cost]) -> str:
     """Return the table of the documentation."""
-    head = ["what, and who is asked", "a host: requests", "MB", f"{HOSTS} hosts: requests", "GB"]
-    rows = [[*head, *(f"at most a second, {name}" for name in SPREADS)]]
+    rows = [["what, and who is asked", "a host", f"{HOSTS:,} hosts", *(f"at most a second, {one}" for one in SPREADS)]]
     rows.append(["---"] * len(rows[0]))
     for cost in costs:
-        row = [cost.what, f"{cost.requests}", f"{cost.sent / 1e6:.2f}", f"{cost.requests * HOSTS:,}"]
-        row.append(f"{cost.sent * HOSTS / 1e9:.2f}")
+        row = [cost.what, f"{cost.requests}; {size(cost.sent)}"]
+        row.append(f"{cost.requests * HOSTS:,}; {size(cost.sent * HOSTS)}")
         for spread in SPREADS.values():
             asked, rate = peaks(cost, spread)
-            row.append(f"{asked:,}; {rate:,.0f} Mbit/s")
+            row.append(f"{asked:,}; {rate:,.1f} Mbit/s" if rate < 1 else f"{asked:,}; {rate:,.0f} Mbit/s")
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

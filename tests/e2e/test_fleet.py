@@ -63,6 +63,7 @@ class Fleet:
     bundle: Path
     key: Path
     signers: Path
+    channel: Path
 
     def __getitem__(self, number: int) -> Host:
         return self.hosts.all[number - 1]
@@ -74,6 +75,7 @@ class Fleet:
             "releaser_signers": self.signers,
             "releaser_key": self.key,
             "releaser_soak_seconds": soak,
+            "releaser_channel": self.channel,
             "releaser_force": str(force).lower(),
         }
         builder = (
@@ -103,6 +105,8 @@ class Fleet:
 def fleet(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     base = tmp_path_factory.mktemp("fleet")
     key, signers = make_key(base)
+    line = signers.read_text(encoding="utf-8")
+    signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
     builder = make_scene(outer="builder", settings={"python": base_python(), "collectstatic": "off"})
     builder.env["UV_PYTHON"] = base_python()
     builder.make_venv()
@@ -116,7 +120,15 @@ def fleet(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> 
             one.give()
         builder.releaser("init", check=0)
         builder.publish("alpha", "1.1.0")
-        yield Fleet(builder=builder, hosts=found, bundle=base / "shop.bundle", key=key, signers=signers)
+        (channels := found.base / "channels").mkdir()
+        yield Fleet(
+            builder=builder,
+            hosts=found,
+            bundle=base / "shop.bundle",
+            key=key,
+            signers=signers,
+            channel=channels / "production",
+        )
 
 
 @contextlib.contextmanager
@@ -191,7 +203,11 @@ def who_was_away_catches_up(fleet: Fleet) -> None:
     assert "away, to catch up later: h8" in told
     assert fleet.versions() == "22222221"
     assert {hosts.recap(told)[name]["changed"] for name in ("h1", "h3", "h4")} == {0}
-    fleet.run("roll_out.yml", "--limit", "h8")
+    line = fleet[8].run("crontab", "-l").stdout.splitlines()[-1]
+    minute, *rest, job = line.split(maxsplit=5)
+    assert (minute.isdecimal(), rest) == (True, ["*"] * 4)
+    done = fleet[8].run("sh", "-c", job)
+    assert done.returncode == 0, done
     assert fleet.versions() == "22222222"
     assert len(fleet.digests()) == 1
 

@@ -61,6 +61,14 @@ class Host:
         """Let all that lies in the home be of the user."""
         subprocess.check_call(["chown", "-hR", f"{self.user}:", self.home])
 
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a program as cron does."""
+        become = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
+        env = {"HOME": str(self.home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": self.user}
+        return subprocess.run(
+            [*become, *words], env=env, cwd=self.home, capture_output=True, text=True, check=False, timeout=300
+        )
+
     def live(self) -> Path:
         """Return the directory of the live release."""
         return (self.site / ".venv").resolve().parent
@@ -125,7 +133,7 @@ def made(count: int) -> Iterator[Hosts]:
     """Make the users and start the server; both are gone after the block."""
     sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     require(os.geteuid() == 0 and shutil.which("useradd"), "only root can make users")
-    require(sshd, "the server of OpenSSH is needed")
+    require(sshd and shutil.which("crontab"), "the server of OpenSSH and cron are needed")
     require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
     base = Path(tempfile.mkdtemp(prefix="hosts-"))  # pytest's own directories are for one user alone
     base.chmod(0o755)
@@ -137,6 +145,7 @@ def made(count: int) -> Iterator[Hosts]:
         stack.callback(shutil.rmtree, base)
         for one in hosts:
             stack.callback(subprocess.call, ["userdel", one.user], stderr=subprocess.DEVNULL)
+            stack.callback(subprocess.call, ["crontab", "-r", "-u", one.user], stderr=subprocess.DEVNULL)
             # Without PAM, nobody gets in whose password is locked; this one is none at all.
             words: list[str | Path] = [
                 "useradd",

@@ -29,14 +29,17 @@ options:
       - C(adopted) adopts a site, as C(releaser init) does.
       - C(updated) resolves, builds and tests newer packages, as C(releaser update) does.
       - C(installed) makes the release of O(bundle) live, and the checkout if there is none.
-      - C(left) goes back from the release of O(bundle) to the one before. If that release is not live, nothing is done.
+      - C(left) goes back from O(release), or that of O(bundle), to the one before. If it is not live, nothing is done.
       - C(checked) fails if O(bundle) is not what is live, or the site is not well; it changes nothing.
     type: str
     choices: [adopted, updated, installed, left, checked]
     default: installed
   bundle:
-    description: A bundle on the host; C(installed), C(left) and C(checked) need it.
+    description: A bundle on the host; C(installed) and C(checked) need it.
     type: path
+  release:
+    description: The release, by its name on the host that built it, that C(left) leaves.
+    type: str
   signers:
     description: An allowed_signers file on the host, in place of that of the settings.
     type: path
@@ -94,6 +97,7 @@ problems:
   elements: str
 """
 
+SECONDS = "600"  # for another run to end, such as one by cron
 # A site that lives from bundles needs no remote.
 OFFLINE = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false"}
 STATES = ("adopted", "updated", "installed", "left", "checked")
@@ -135,9 +139,12 @@ class Site:
 
 def words_of(params: dict[str, Any]) -> list[str]:
     """Return the command that brings about a state."""
+    if params["state"] == "checked":
+        return ["check"]
     if params["state"] != "installed":
-        return [{"adopted": "init", "updated": "update", "left": "rollback", "checked": "check"}[params["state"]]]
+        return [{"adopted": "init", "updated": "update", "left": "rollback"}[params["state"]], "--wait", SECONDS]
     words = ["bundle", "install", params["bundle"], "--into", params["project"], "--tests", params["tests"]]
+    words += ["--wait", SECONDS]
     if params["signers"]:
         words += ["--signers", params["signers"]]
     return [*words, "--force"] if params["force"] else words
@@ -187,12 +194,17 @@ def main() -> None:
             "project": {"type": "path", "required": True},
             "state": {"type": "str", "choices": STATES, "default": "installed"},
             "bundle": {"type": "path"},
+            "release": {"type": "str"},
             "signers": {"type": "path"},
             "tests": {"type": "str", "choices": ["always", "never"], "default": "always"},
             "force": {"type": "bool", "default": False},
             "executable": {"type": "path", "default": "releaser"},
         },
-        required_if=[("state", state, ("bundle",)) for state in ("installed", "left", "checked")],
+        required_if=[
+            ("state", "installed", ("bundle",)),
+            ("state", "checked", ("bundle",)),
+            ("state", "left", ("bundle", "release"), True),
+        ],
         supports_check_mode=True,
     )
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8"}
@@ -202,7 +214,7 @@ def main() -> None:
     if site.program is None:
         after = "releaser, and what it is to bring about\n"
         module.exit_json(changed=True, diff={"before": "no releaser\n", "after": after}, changes=[], problems=[])
-    before, wanted = site.live(), ""
+    before, wanted = site.live(), params["release"] or ""
     if params["bundle"] and os.path.exists(params["bundle"]):
         wanted = site.know("bundle", "show", params["bundle"], by_project=False)["release"]
     is_live = bool(wanted) and before[1] == wanted
