@@ -26,7 +26,8 @@ def main():
         return
     file = os.path.abspath(sys.argv[0])
     with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as scratch:
-        tools = [one for one in json.loads(archive.read("manifest.json"))["files"] if one["path"].startswith("tools/")]
+        manifest = json.loads(archive.read("manifest.json"))
+        tools = [one for one in manifest["files"] if one["path"].startswith("tools/")]
         if any(one["in_base"] for one in tools):
             sys.exit("error: this is a delta, which only `releaser bundle install` installs; get the full bundle")
         wanted = hashlib.sha256(json.dumps([one["sha256"] for one in tools]).encode()).hexdigest()[:16]
@@ -38,7 +39,12 @@ def main():
                     sys.exit("error: %s is damaged; get the bundle again" % one["path"])
                 with open(os.path.join(scratch, one["path"][len("tools/"):]), "wb") as stream:
                     stream.write(data)
-            install(scratch, place)
+            try:
+                install(scratch, place)
+            except (OSError, subprocess.CalledProcessError) as error:
+                made = (error, manifest["python"], manifest["platform"], file)
+                sys.exit("error: releaser cannot be installed (%s): in this bundle it is for Python %s on %s. Install "
+                         "releaser otherwise, and run `releaser bundle install %s`" % made)
     if words[:1] == ["--only-releaser"] and len(words) == 2:
         link_to(os.path.join(place, "bin", "releaser"), words[1])
         return

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "__main__.py"
 LOCK, PYPROJECT, REQUIREMENTS, CODE = "uv.lock", "pyproject.toml", "requirements.txt", "code.bundle"
+CODE_FILES = "code.tar"  # of a project without git
 WHEELS, TOOLS, INCLUDED = "wheels/", "tools/", "include/"
-_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, INSTALLER)
+_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, CODE_FILES, INSTALLER)
 LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +18,12 @@ from releaser.errors import PreflightError
 from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from releaser.bundles.manifest import BundledFile
 
 KEPT = 4  # manifests, the newest; what none of them names is deleted
+_UNUSED = 30 * 86400.0  # seconds; they could be packed again
 _RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
@@ -39,6 +42,17 @@ class Pool:
     def unpacked(self) -> Path:
         """Where the bundle lies that is being installed."""
         return self.directory / "unpacked"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing it; waits for them. Raises OSError."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def prepare(self) -> None:
         """Make the directories, and delete what a killed run has left. Raises OSError."""
@@ -85,6 +99,7 @@ class Pool:
         """Return a wheel that was made once, in a directory of its own; `make` makes it there. Raises OSError."""
         directory = self.directory / "made" / kind
         for one in directory.glob("*.whl"):
+            os.utime(directory)
             return one
         fresh = directory.with_name(f"{directory.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -92,6 +107,12 @@ class Pool:
         name = make(fresh).name
         fresh.replace(directory)
         return directory / name
+
+    def forget_unused(self) -> None:
+        """Delete the wheels that were packed here, and that no bundle has needed for long. Raises OSError."""
+        for place in (self.directory / "made").glob("*"):
+            if place.stat().st_mtime < time.time() - _UNUSED:
+                remove_tree(place)
 
     def remember(self, manifest: BundleManifest) -> None:
         """Keep the manifest of a bundle; delete the oldest, and the files that no manifest names. Raises OSError."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from releaser.bundles.manifest import CODE, LOCK, WHEELS
+from releaser.bundles.manifest import CODE, CODE_FILES, LOCK, WHEELS
 from releaser.bundles.wheels import pin_of
 from releaser.system.files import read_file
 
@@ -38,6 +38,11 @@ class UnpackedBundle:
     def code(self) -> Path | None:
         """The bundle of git that has the commit; None if the project is not under git."""
         return self.place / CODE if self.manifest.find(CODE) is not None else None
+
+    @property
+    def code_files(self) -> Path | None:
+        """The files of the code; None if the project is under git."""
+        return self.place / CODE_FILES if self.manifest.find(CODE_FILES) is not None else None
 
     @property
     def variables(self) -> dict[str, str]:

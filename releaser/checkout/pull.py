@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from releaser.bundles.code_archive import differing
 from releaser.checkout.checks import (
     diverged,
     filter_findings,
@@ -133,6 +134,11 @@ def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bo
         if site.project.has_git or commit is not None:
             refuse(
                 f"of the bundle of {release} and {site.project.root}, only one is under git", "Install it elsewhere."
+            )
+        if bundle.code_files is not None and (edited := differing(bundle.code_files, site.project.root)):
+            what = f"{site.project.root} is not under git, and has other code than the bundle of {release}"
+            refuse(
+                f"{what}: {first_few(edited)}", "Bring the code up to date by hand; or install it --into a new place."
             )
         return None
     with log.step("fetch") as step:

@@ -83,6 +83,9 @@ def create(
     else:
         kind = f"a delta to {found.base}" if found.base else "all that is needed"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
+        if wanted.installer and found.targets[1:]:
+            own = f"Python {found.python} on {found.platform}"
+            ctx.output.note(f"releaser and uv in it are for {own}: install them yourself on hosts of another kind")
 
 
 def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> BundleDetails:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
+from releaser.bundles.code_archive import write_code
 from releaser.bundles.details import BundleDetails
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
@@ -25,10 +26,11 @@ from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import needed_groups
-from releaser.system.files import only_files, sync_directory
+from releaser.system.files import only_files, read_file, sync_directory
 from releaser.system.temporary import temporary_directory
 from releaser.tools.download import download
 from releaser.tools.git_bundle import write_bundle
+from releaser.tools.plain import SMALL, matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
     from releaser.site.site import Site
+
+
+_DATA = frozenset({"media", "uploads", "staticfiles"})  # which visitors and collectstatic write
+_OF_HOST = (".env", ".env.*", "*.sqlite3*", "*.db", "*.log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +69,20 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     base, pool = _read_base(site, request.base), Pool.of(site.state_dir)
     place = Path(os.path.abspath(request.output))
     try:
-        pool.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with temporary_directory() as scratch:
+        with pool.locked(), temporary_directory() as scratch:
             files = _collect(site, release, request, pool, scratch)
             commit = _commit_of(site, release)
-            if base is None or base.commit != commit:
+            if commit is None:
+                files[names.CODE_FILES] = scratch / names.CODE_FILES
+                write_code(files[names.CODE_FILES], site.project.root, _code_files(site))
+            elif base is None or base.commit != commit:
                 files[names.CODE] = scratch / names.CODE
                 _write_code(site, files[names.CODE], commit, base)
             manifest = _manifest(site, release, request, files, base)
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
             _write(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
-        pool.remember(manifest)
+            pool.remember(manifest)
+            pool.forget_unused()
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
         what = f": {error.filename}" if error.filename else ""
@@ -125,10 +134,23 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
         return archive.manifest()
 
 
-def _commit_of(site: Site, release: Release) -> str:
+def _code_files(site: Site) -> list[str]:
+    """Name the files of a project without git that are its code: what its tests see, without data of this host."""
+    lock, found = os.path.basename(site.project.lock), []
+    for name in site.git.unknown_files():
+        *above, last = name.split("/")
+        is_data = not _DATA.isdisjoint(above) or matches(last, _OF_HOST)
+        if not is_data and name != lock and (site.project.root / name).lstat().st_size <= SMALL:
+            found.append(name)
+    return found
+
+
+def _commit_of(site: Site, release: Release) -> str | None:
     """Return the commit that has the code, with the lock where that was committed; None without git."""
     if not site.project.has_git:
-        refuse(f"{site.project.root} is not under git, whose commits a bundle takes the code from", "`git init` there.")
+        if release.manifest.code_key != site.code_key(""):
+            refuse(f"the code has changed since {release.id} was tested", "Run `releaser rebuild`, and bundle that.")
+        return None
     commit = release.manifest.commit
     try:
         if commit is None or not site.git.has(commit):
@@ -149,9 +171,10 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
 
 
 def _texts(site: Site, release: Release, scratch: Path) -> dict[str, Path]:
-    pyproject = scratch / names.PYPROJECT
+    pyproject, commit = scratch / names.PYPROJECT, _commit_of(site, release)
     path = os.path.relpath(site.project.pyproject, site.git.layout.top)
-    pyproject.write_bytes(site.git.data(_commit_of(site, release), path) or b"")
+    data = read_file(site.project.pyproject) if commit is None else site.git.data(commit, path)
+    pyproject.write_bytes(data or b"")
     return {names.LOCK: release.lock, names.PYPROJECT: pyproject}
 
 

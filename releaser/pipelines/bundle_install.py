@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.bundles.archive import BundleArchive
-    from releaser.bundles.manifest import BundledFile, BundleManifest
+    from releaser.bundles.manifest import BundledFile, BundleManifest, BundleOrigin
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.settings import Settings
@@ -126,7 +126,8 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         _refuse_platform(run.site, archive, pool, manifest, tests=wanted.tests)
         _check_room(run.site, manifest)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
-        place = _unpack(pool, archive, manifest)
+        with pool.locked():
+            place = _unpack(pool, archive, manifest)
     bundle = UnpackedBundle(place=place, manifest=manifest, signer=signer, runs_tests=wanted.tests)
     run.site = run.site.with_bundle(bundle)
     if not wanted.tests:
@@ -135,7 +136,8 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
         try:
             _place_included(run, bundle)
-            pool.remember(manifest)
+            with pool.locked():
+                pool.remember(manifest)
         except (OSError, ToolError) as error:  # the release is live by now, which this must not hide
             message = f"files that the bundle brings were not all put in their places: {reason_of(error)}"
             run.log.failed(FollowUpError(message, advice="Mend that, and install the bundle again."))
@@ -178,11 +180,20 @@ def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> 
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
         refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
-    live = store_of(site).live()
-    before = live.manifest.bundle if live is not None else None
+    before = _bundle_before(site)
     if before is not None and manifest.sequence < before.sequence and not allow_older:
         message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
+
+
+def _bundle_before(site: Site) -> BundleOrigin | None:
+    """Return the bundle that is live, or the newest one that was before what was built here since; None if none was."""
+    store = store_of(site)
+    live = store.live()
+    if live is None or live.manifest.bundle is not None:
+        return live.manifest.bundle if live is not None else None
+    earlier = (one.manifest.bundle for one in store.all() if one.id <= live.id)
+    return max(filter(None, earlier), key=lambda one: one.sequence, default=None)
 
 
 def names_of(site: Site) -> tuple[str, str]:

@@ -37,6 +37,13 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
 
 
+def is_code(name: str) -> bool:
+    """Whether a file is code or configuration: below a directory of data, only Python and templates are."""
+    above = name.split("/")[:-1]
+    is_data = not _DATA.isdisjoint(above) and "templates" not in above
+    return name.endswith(".py" if is_data else _CODE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlainDirectory(Git):
     """The project at `root`. A commit is named by the empty text; what cannot be answered raises ToolError."""
@@ -82,16 +89,11 @@ class PlainDirectory(Git):
         return [name for name, _ in self._walk()]
 
     def read_code(self) -> dict[str, str]:
-        """Map the files of code and configuration to digests of what they hold now, links to directories included.
-
-        Of what is below a directory of data, only Python and templates are code.
-        """
+        """Map the files of code and configuration to digests of what they hold now, links to directories included."""
         found = {}
         for name, entry in self._walk(links=True):
-            above = name.split("/")[:-1]
-            is_data = not _DATA.isdisjoint(above) and "templates" not in above
             is_link = entry.is_symlink() and entry.is_dir()
-            if is_link or name.endswith(".py" if is_data else _CODE):
+            if is_link or is_code(name):
                 with contextlib.suppress(OSError):  # it goes meanwhile, or is not for this user
                     data = os.fsencode(os.readlink(entry.path)) if is_link else read_file(entry.path)
                     found[name] = hashlib.sha256(data).hexdigest()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +21,7 @@ import pytest
 from releaser.system.temporary import PREFIX
 from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
+from tests.e2e.test_without_git import without_git
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import build_sdist
 
@@ -41,6 +45,13 @@ def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:
     host.git("remote", "remove", "origin")
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(signers)})
     return host
+
+
+def _wheel_of(name: str, data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, data)
+    return file.getvalue()
 
 
 def state_of(host: SampleSite) -> object:
@@ -129,14 +140,17 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
 
 
 def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
-    again = tmp_path / "again.bundle"
+    again, unused = tmp_path / "again.bundle", built.site.state_dir / "bundles" / "made" / "alpha-1.0.0"
+    unused.mkdir(parents=True)
+    os.utime(unused, (0, 0))
     on_another_disk = tempfile.mkdtemp(dir="/dev/shm" if str(tmp_path).startswith("/tmp") else "/tmp")
-    built.site.git("gc", "--quiet")  # which packs anew what a bundle of git would take as it is
+    built.site.git("gc", "--quiet")  # which packs again what a bundle of git would take as it is
     built.site.releaser(
         "bundle create", built.releases[1], "--sign", built.key, "--no-installer", "-o", again,
         env={"TMPDIR": on_another_disk}, check=0,
     )  # fmt: skip
     shutil.rmtree(on_another_disk)
+    assert not unused.exists()
     assert again.read_bytes() == built.full[1].read_bytes()
     shown = built.site.json("bundle show", again)
     assert (shown["release"], shown["signer"]) == (built.releases[1], None)
@@ -161,6 +175,20 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     assert any(one.startswith("tools/uv-") for one in names)
+    foreign_uv = tmp_path / "foreign.bundle"  # whose uv runs on another platform
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(foreign_uv, "w") as changed:
+        manifest = json.loads(archive.read("manifest.json"))
+        for one in manifest["files"]:
+            data = archive.read(one["path"])
+            if one["path"].startswith("tools/uv-"):
+                data = _wheel_of("uv-1.data/scripts/uv", b"\x7fELF of another machine")
+                one["sha256"] = hashlib.sha256(data).hexdigest()
+            if one["path"].startswith(("tools/", "__main__")):
+                changed.writestr(one["path"], data)
+        changed.writestr("manifest.json", json.dumps(manifest))
+    refused = subprocess.run([sys.executable, foreign_uv], env=env, capture_output=True, text=True, check=False)
+    assert f"in this bundle it is for Python {manifest['python']} on {manifest['platform']}" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert any(one.startswith("tools/releaser-") for one in names)
     words: list[str | Path] = [sys.executable, file, "--into", site, "--signers", built.signers]
     offline = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], check=False).returncode == 0 else []
@@ -233,6 +261,11 @@ def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
             wrong[name] = f"something has changed; {wrong.get(name, '')}"
             before = state_of(host)
     assert wrong == {}, wrong
+    shutil.copytree(built.site.index.path, host.index.path, dirs_exist_ok=True)
+    alone = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false"}
+    host.releaser("update", env=alone, check=0)  # which no bundle has brought
+    tamper, reason = TAMPERINGS["older than what is live"]
+    assert reason in host.releaser("bundle install", tamper(maker), check=3).stderr
     assert len(TAMPERINGS) >= 30
 
 
@@ -284,6 +317,9 @@ def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Bui
     assert "is not a release that passed its tests (adopted" in told
     told = built.site.releaser("bundle create", "--target", "windows", "-o", file, check=2).stderr
     assert "Write it as 3.12-manylinux_2_28_x86_64." in told
+    target = ("--target", "3.13-manylinux_2_28_aarch64")
+    told = built.site.releaser("bundle create", *target, "-o", tmp_path / "other.bundle", check=0).stderr
+    assert "install them yourself on hosts of another kind" in told
     nowhere = tmp_path / "missing" / "no.bundle"
     assert f"{nowhere} cannot be made" in built.site.releaser("bundle create", "-o", nowhere, check=3).stderr
     assert not file.exists()
@@ -320,6 +356,47 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
         "bundle create", "--target", "3.13-manylinux_2_28_aarch64", "-o", tmp_path / "no", check=3
     ).stderr
     assert "alpha 1.1.0 has no wheel for 3.13-manylinux_2_28_aarch64" in told
+
+
+def test_a_project_without_git_is_made_and_its_code_is_never_overwritten(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    key, signers = make_key(tmp_path)
+    site = without_git(make_site(venv=True))
+    (site.path / "media").mkdir()
+    (site.path / "media" / "upload.html").write_text("of a visitor", encoding="utf-8")
+    (site.path / "mänage.sh").write_text("echo", encoding="utf-8")
+    (site.path / "mänage.sh").chmod(0o755)
+    (site.path / ".env").write_text("SECRET=abcdefgh", encoding="utf-8")
+    site.releaser("init", check=0)
+    host = site.copy(tmp_path / "second")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    files = [tmp_path / f"{number}.bundle" for number in range(2)]
+    for file in files:
+        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    for one in (site.index.path, host.index.path):
+        shutil.rmtree(one)
+
+    (host.path / "manage.py").write_text((text := (host.path / "manage.py").read_text()) + "# mine\n")
+    told = host.releaser("bundle install", files[0], "--signers", signers, check=3).stderr
+    assert "has other code than the bundle" in told
+    assert "manage.py" in told
+    assert host.live_version("alpha") == "1.0.0"
+    (host.path / "manage.py").write_text(text)
+    host.releaser("bundle install", files[0], "--signers", signers, check=0)
+    assert host.live_version("alpha") == "1.1.0"
+    place = tmp_path / "new" / site.path.name
+    host.releaser("bundle install", files[0], "--into", place, "--signers", signers, check=0)
+    assert {one.name for one in place.iterdir()} >= {"manage.py", "uv.lock", ".venv"}
+    assert (place / "mänage.sh").stat().st_mode & 0o111 == 0o111
+    assert not (place / "media").exists()
+    assert not (place / ".env").exists()
+    assert (place / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
+    (site.path / "manage.py").write_text(text + "# edited\n")
+    told = site.releaser("bundle create", "-o", tmp_path / "no", check=3).stderr
+    assert "the code has changed since" in told
 
 
 def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -112,6 +112,16 @@ def _ill_package(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+def _bundled(make_site: SiteFactory) -> SampleSite:
+    """Make a site with a bundle beside it of what another host has updated to."""
+    site = _adopted(make_site)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        builder = site.copy(Path(elsewhere))
+        builder.releaser("update", check=0)
+        builder.releaser("bundle create", "--no-installer", "-o", site.outer / "shop.bundle", check=0)
+    return site
+
+
 SCENES: Mapping[str, Scene] = {
     "init": Scene(make=_fresh, command="init"),
     "init without a venv": Scene(make=_bare, command="init"),
@@ -139,6 +149,11 @@ SCENES: Mapping[str, Scene] = {
         command="rollback",
         told=r"\brolled back|went to|(?s:releaser rollback.{1,80}had\s+made)",
         versions=ORIGINAL,
+    ),
+    "bundle install": Scene(
+        make=_bundled,
+        command="bundle install --unsigned {outer}/shop.bundle",
+        told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0",
     ),
     "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),
 }

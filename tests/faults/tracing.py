@@ -124,7 +124,8 @@ def parsed(lines: Iterable[str]) -> Iterator[Call]:
 
 def releaser_words(site: SampleSite, command: str, *args: str) -> list[str | Path]:
     """Return the words that start releaser in this very interpreter: a shim would be traced in its place."""
-    return [Path(sys.executable), "-m", "releaser", command, "--project", site.path, *args]
+    words = command.format(outer=site.outer).split(" ")
+    return [Path(sys.executable), "-m", "releaser", *words, "--project", site.path, *args]
 
 
 def recorded(site: SampleSite, command: str, *args: str, codes: Iterable[int] = (0,)) -> list[Call]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
 import pytest
 
+from releaser.bundles.code_archive import differing, unpack_code, write_code
+from releaser.errors import PreflightError
 from releaser.pipelines.bundle_from import parse_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -21,3 +30,46 @@ from releaser.pipelines.bundle_from import parse_source
 )
 def test_a_repository_may_have_a_user_and_a_branch(source: str, url: str, ref: str) -> None:
     assert parse_source(source) == (url, ref)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../evil", tarfile.REGTYPE),
+        ("/tmp/evil", tarfile.REGTYPE),
+        ("a//b", tarfile.REGTYPE),
+        ("good", tarfile.REGTYPE),
+        (".git/config", tarfile.REGTYPE),
+        ("sub/.GIT/hooks/post-checkout", tarfile.REGTYPE),
+        ("link", tarfile.SYMTYPE),
+        ("link", tarfile.LNKTYPE),
+        ("device", tarfile.CHRTYPE),
+        ("pipe", tarfile.FIFOTYPE),
+        ("directory", tarfile.DIRTYPE),
+    ],
+)
+def test_code_has_nothing_but_plain_files_of_its_own(tmp_path: Path, name: str, kind: bytes) -> None:
+    file, place = tmp_path / "code.tar", tmp_path / "place"
+    place.mkdir()
+    with tarfile.open(file, "w") as archive:
+        for one, of in (("good", tarfile.REGTYPE), (name, kind)):
+            entry = tarfile.TarInfo(one)
+            entry.type, entry.linkname = of, "good"
+            archive.addfile(entry, io.BytesIO())
+    with pytest.raises(PreflightError, match="its code has"):
+        unpack_code(file, place)
+    assert list(place.iterdir()) == []
+
+
+def test_code_is_compared_with_what_is_there(tmp_path: Path) -> None:
+    file, place, there = tmp_path / "code.tar", tmp_path / "place", tmp_path / "there"
+    place.mkdir()
+    (there / "a").mkdir(parents=True)
+    (there / "a" / "b.py").write_text("b")
+    (there / "c.py").write_text("c")
+    write_code(file, there, ["c.py", "a/b.py"])
+    unpack_code(file, place)
+    assert differing(file, place) == []
+    (place / "c.py").write_text("mine")
+    (place / "a" / "b.py").unlink()
+    assert differing(file, place) == ["a/b.py", "c.py"]

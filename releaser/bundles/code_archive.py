@@ -1,0 +1,73 @@
+"""The code of a project without git in one file: writing it, taking it out, and comparing it with what is there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from releaser.bundles.pool import hash_of_file
+from releaser.errors import refuse
+from releaser.system.files import only_files
+from releaser.tools.plain import is_code
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_BLOCK = 512  # bytes of which such a file is a multiple
+
+
+def write_code(file: Path, root: Path, names: Iterable[str]) -> None:
+    """Write these files below `root`; the same give the same bytes. Raises PreflightError and OSError."""
+    with tarfile.open(file, "x", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(names):
+            place = root / name
+            if place.is_symlink():
+                refuse(f"{place} is a symlink, which no bundle has", "Name it in `staging_omit`.")
+            with open(place, "rb", opener=only_files) as source:
+                status = os.fstat(source.fileno())
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
+                archive.addfile(entry, source)
+
+
+def unpack_code(file: Path, root: Path) -> None:
+    """Put the files where nothing is. Raises PreflightError, before anything is written, and OSError."""
+    for entry, _ in [*_entries(file)]:
+        (root / entry.name).parent.mkdir(parents=True, exist_ok=True)
+    for entry, source in _entries(file):
+        with open(root / entry.name, "xb") as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+            os.fchmod(target.fileno(), os.fstat(target.fileno()).st_mode | (0o111 if entry.mode & 0o100 else 0))
+
+
+def differing(file: Path, root: Path) -> list[str]:
+    """Name the files of code that are not below `root`, or are other ones there. Raises PreflightError and OSError."""
+    return [
+        entry.name
+        for entry, source in _entries(file)
+        if is_code(entry.name) and hash_of_file(root / entry.name) != hashlib.sha256(source.read()).hexdigest()
+    ]
+
+
+def _entries(file: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """Yield the files, each of which must be a plain one with a place of its own. Raises PreflightError."""
+    seen, room = set[str](), file.stat().st_size
+    try:
+        with tarfile.open(file, "r:") as archive:
+            for entry in archive:
+                parts = PurePosixPath(entry.name).parts
+                room -= _BLOCK + entry.size
+                is_safe = parts and entry.name == "/".join(parts) and not {"..", "/"} & {*parts}
+                if not entry.isreg() or entry.issparse() or not is_safe or entry.name in seen or room < 0:
+                    refuse(f"its code has {entry.name!r}, which is no plain file", "Create the bundle again.")
+                if ".git" in entry.name.lower().split("/"):
+                    refuse(f"its code has {entry.name}, which is one of git's own files", "Create the bundle again.")
+                seen.add(entry.name)
+                yield entry, archive.extractfile(entry)  # type: ignore[misc]
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        refuse(f"its code cannot be read: {error}", "Create the bundle again.")
