@@ -82,7 +82,7 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
         would = f"nothing would change: {before.headline}"
     elif kept is not None and kept.live:
         would = f"nothing would change: {move.release} is live"
-    elif kept is not None and (before is None or before.release != move.release):
+    elif kept is not None and (force or before is None or before.release != move.release or not before.headline):
         would = f"would go to {kept.id}, which is {move.release} and still here"
     else:
         would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
@@ -150,7 +150,8 @@ def _reach(run: Run, channel: Channel, move: Move, before: Seen | None, *, force
     kept = _find_kept(run.site, move)
     if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
         return PipelineResult(result="unchanged", headline=f"{move.release} is live")
-    if kept is not None and not kept.live and (before is None or before.release != move.release or force):
+    is_open = before is None or before.release != move.release or not before.headline  # as after a run that was killed
+    if kept is not None and not kept.live and (is_open or force):
         return _go_to(run, kept)
     live = store_of(run.site).live()
     is_older = live is not None and live.manifest.bundle is not None and move.built < live.manifest.bundle.sequence

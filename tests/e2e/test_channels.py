@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import ssl
 import subprocess
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
+from releaser.bundles.places import open_place
+from releaser.errors import PreflightError, ResolutionError
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import in_background
 from tests.e2e.test_bundles import host_of, make_key, state_of
 from tests.support.s3 import s3_server
-from tests.support.serving import served
+from tests.support.serving import http_server, reply, served
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
@@ -173,7 +177,16 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     assert (shown["moves"], shown["signer"]) == (back["moves"], "builder@example.org")
     assert "@" in shown["moves"][0]["by"]
     assert "rollback" in published.site.releaser("channel show", "production", *to, check=0).stdout
-    report = follow(host, place / "production")
+    pinged: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        pinged.append(request.path)
+        reply(request, 200)
+
+    with http_server(answer) as url:
+        env = {"RELEASER_PING_URL": f"{url}/ping"}
+        report = host.json("update", "--from", place / "production", env=env)
+    assert pinged == ["/ping/start", "/ping"]
     assert (report["command"], report["result"], host.live_version("alpha")) == ("rollback", "activated", "1.1.0")
     assert "build" not in [one["step"] for one in report["steps"]]
     report = follow(other, place / "production")  # it never had that release
@@ -286,13 +299,26 @@ class Static(SimpleHTTPRequestHandler):
     """A web server that has files, and takes some if `takes` is set."""
 
     takes = False
+    knows_conditions = False
 
     def do_PUT(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.takes:
-            Path(self.translate_path(self.path)).write_bytes(data)
-        self.send_response(204 if self.takes else 405)
+        data, file = self.rfile.read(int(self.headers["Content-Length"])), Path(self.translate_path(self.path))
+        is_there = self.headers["If-None-Match"] == "*" and file.exists()
+        is_other = self.headers["If-Match"] not in (None, self._tag(file))
+        status = 405 if not self.takes else 412 if self.knows_conditions and (is_there or is_other) else 204
+        if status == 204:
+            file.write_bytes(data)
+        self.send_response(status)
         self.end_headers()
+
+    def end_headers(self) -> None:
+        if self.command == "GET" and self.knows_conditions:
+            self.send_header("ETag", self._tag(Path(self.translate_path(self.path))))
+        super().end_headers()
+
+    @staticmethod
+    def _tag(file: Path) -> str:
+        return f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"' if file.is_file() else '""'
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         """Say nothing."""
@@ -332,6 +358,40 @@ def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(
     published.publish(1, there, "--delta", published.deltas[0])
     assert follow(host, web / "production", place=web)["result"] == "activated"
     assert host.live_version("alpha") == "1.2.0"
+
+
+@pytest.mark.parametrize("kind", ["directory", "s3", "web", "web without conditions"])
+def test_a_place_replaces_a_file_only_over_what_was_read_there(
+    kind: str, place: Place, bucket: Place, web: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = {"directory": place, "s3": bucket}.get(kind, Place(to=web.at, at=web.at, env=web.env))
+    for name, value in where.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Static, "takes", True)
+    monkeypatch.setattr(Static, "knows_conditions", kind == "web")
+    found, file = open_place(where.to, os.environ), tmp_path / "file"
+    file.write_bytes(b"bundle")
+    found.put("a.bundle", file)
+    assert found.read("a.channel", 100) is None
+    found.replace("a.channel", b"first", None)
+    first = found.read("a.channel", 100)
+    assert first is not None
+    assert first.data == b"first"
+    found.replace("a.channel", b"second", first)
+    for before in (None, first):
+        with pytest.raises(PreflightError, match="somebody has moved"):
+            found.replace("a.channel", b"third", before)
+    second = found.read("a.channel", 3)
+    assert second is not None
+    assert second.data == b"seco"  # one byte more than asked for tells that there is more
+
+    target, digest = tmp_path / "target", hashlib.sha256(b"bundle").hexdigest()
+    for sha256, size in ((digest, 5), (digest, 7), ("0" * 64, 6)):
+        with pytest.raises(ResolutionError, match=r"tha[nt] the channel says"):
+            found.fetch("a.bundle", target, sha256=sha256, size=size)
+        assert not target.exists()
+    found.fetch("a.bundle", target, sha256=digest, size=6)
+    assert target.read_bytes() == b"bundle"
 
 
 # What others could do
@@ -410,19 +470,21 @@ def test_a_publisher_that_is_killed_leaves_the_old_pointer_or_the_new(
     published: Published, host: SampleSite, place: Place
 ) -> None:
     published.publish(0, place)
-    file, seen = Path(place.to) / "production.channel", set[str]()
+    published.publish(1, place, name="staging")
+    seen, key = set[str](), str(published.key)
     old = published.site.json("channel show", "production", "--at", place.to)["sequence"]
-    words = ("--sign", str(published.key), "--to", place.to, "--name", "production", str(published.bundles[1]))
+    publish = ("channel publish", "--sign", key, "--to", place.to, "--name", "production", str(published.bundles[1]))
+    promote = ("channel promote", "--sign", key, "--at", place.to, "staging", "production")
     began = time.monotonic()
-    published.site.releaser("channel publish", *words, "--dry-run", check=0)
+    published.site.releaser(publish[0], *publish[1:], "--dry-run", check=0)
     whole = (time.monotonic() - began) * 1.2
     for number in range(KILLS):
-        with in_background(published.site, "channel publish", *words) as run:
-            time.sleep(whole * (number + 0.5) / KILLS)
-            run.kill()
-        shown = published.site.json("channel show", "production", "--at", place.to)
-        seen.add("old" if shown["sequence"] == old else "new")
-        assert file.read_bytes()
+        for command, *words in (publish, promote):
+            with in_background(published.site, command, *words) as run:
+                time.sleep(whole * (number + 0.5) / KILLS)
+                run.kill()
+            shown = published.site.json("channel show", "production", "--at", place.to)
+            seen.add("old" if shown["sequence"] == old else "new")
     assert "old" in seen
     published.publish(1, place)
     assert follow(host, place / "production")["result"] == "activated"
