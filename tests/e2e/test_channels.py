@@ -189,6 +189,8 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     assert pinged == ["/ping/start", "/ping"]
     assert (report["command"], report["result"], host.live_version("alpha")) == ("rollback", "activated", "1.1.0")
     assert "build" not in [one["step"] for one in report["steps"]]
+    status = host.json("status")
+    assert (status["held_back"], status["quarantined"], status["rejected_commits"]) == ([], [], [])
     report = follow(other, place / "production")  # it never had that release
     assert (report["command"], report["result"], other.live_version("alpha")) == ("update", "activated", "1.1.0")
     for one in (host, other):
