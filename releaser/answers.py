@@ -16,6 +16,7 @@ from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
+from releaser.releases.journal import RedTests
 from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
 from releaser.releases.quarantine import FailedCandidate, Quarantined, RejectedCommit
 from releaser.releases.release import Manifest, State
@@ -185,16 +186,6 @@ class HeldBack:
     tests: tuple[str, ...] = ()
     #: What comes only together with it.
     together: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedTests:
-    """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
-
-    release: str
-    since: str
-    reason: str
-    failing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,14 +49,14 @@ print(seen, bad, lost)
 """
 
 
-def rollback_words(site: SampleSite) -> Callable[[int], list[str | Path]]:
-    """Return the command line of a rollback, which goes to and fro between the two newest releases."""
+def own_rollback(site: SampleSite, name: str, *, to: int | None = None) -> Program:
+    """Return a rollback to one of the two newest releases, or to and fro; it commits, and does not push."""
     names = site.releases()[-2:]
 
     def words(turn: int) -> list[str | Path]:
-        return [console_script(), "rollback", names[turn % 2]]
+        return [console_script(), "rollback", names[turn % 2 if to is None else to]]
 
-    return words
+    return Program(name=name, words=words, cwd=site.path, env={**site.env, "RELEASER_GIT_PUSH": "false"})
 
 
 def compare_rollbacks(place: Path) -> Part:
@@ -65,8 +65,9 @@ def compare_rollbacks(place: Path) -> Part:
     update(site, "2.0")
     older, newer = (site.state_dir / "releases" / name / "venv" for name in site.releases()[-2:])
     megabytes, files = size_of(newer)
-    own = Program(name="releaser rollback", words=rollback_words(site), cwd=site.path, env=site.env)
-    programs, notes, versions = [own], [f"The venv has {megabytes:.0f} MB in {files:,} files."], {}
+    own = own_rollback(site, "releaser rollback", to=0)
+    pushing = replace(own_rollback(site, "releaser rollback, and a push", to=1), env=site.env)
+    programs, notes, versions = [own, pushing], [f"The venv has {megabytes:.0f} MB in {files:,} files."], {}
     in_place = InPlace.of(site, place / "in-place")
     locks = (
         in_place.lock("older", *(f"--upgrade-package={name}==1.0" for name in NAMES)),
@@ -116,10 +117,10 @@ def beside(found: dict[str, Figure], name: str, limit: float, *, faster: bool = 
 
 def measure_sizes(site: SampleSite) -> tuple[Figure, ...]:
     """Measure rollbacks of venvs of other sizes, of which only one is there at a time."""
-    own, found = Program(name="", words=rollback_words(site), cwd=site.path, env=site.env), list[Figure]()
+    found = list[Figure]()
     for name, megabytes in (("10 MB", 10), ("1 GB", 1000)):
         resize(site, megabytes)
-        found += measure([replace(own, name=f"releaser rollback, {name}")], TURNS)
+        found += measure([own_rollback(site, f"releaser rollback, {name}")], TURNS)
     return tuple(found)
 
 

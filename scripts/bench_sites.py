@@ -22,7 +22,16 @@ MODULES = 80  # of each package; with their byte code, and the metadata, a venv 
 FUNCTIONS = 8  # of a module
 SIZE_MB = 186
 RELEASES = 5
-QUIET = {"collectstatic": "off", "restart": ["none"]}
+TESTS = "test_site.py"
+# No restart, mail, static files or Django; tests that are next to nothing.
+QUIET = {"restart": ["none"], "test_command": ["python", "-m", "unittest", TESTS]}
+TRIVIAL = """\
+from unittest import TestCase
+
+class Site(TestCase):
+    def test_packages(self):
+        import package0, package59
+"""
 NAMES = tuple(f"package{number}" for number in range(PACKAGES))
 
 
@@ -46,8 +55,10 @@ def make_site(place: Path) -> SampleSite:
 def make_big_site(place: Path, *, functions: int = FUNCTIONS) -> SampleSite:
     """Make a site of 60 packages in 10,000 files and 186 MB, adopted, with nothing to update."""
     site = factory(place)(
-        packages=dict.fromkeys(NAMES, "0.1"), dependencies=[*NAMES], settings={**QUIET}, groups={"local": []}
-    )
+        packages=dict.fromkeys(NAMES, "0.1"), settings={**QUIET}, groups={"local": []}, files={TESTS: TRIVIAL},
+        dotenv={"ADMINS_JSON": None},
+    )  # fmt: skip
+    site.git("rm", "--quiet", "manage.py", "site_settings.py")
     for name in NAMES:
         site.withdraw(name, "0.1")
     publish_all(site, "1.0", functions=functions)

@@ -6,12 +6,12 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from releaser.answers import RedTests
 from releaser.candidate.output import failing_tests
 from releaser.candidate.testing import failure_of_live, tree_of_live
 from releaser.candidate.trials import list_trials
 from releaser.errors import TestsFailedError
 from releaser.releases.integrity import cannot_run
+from releaser.releases.journal import RedTests
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.words import one_line, timestamp
 

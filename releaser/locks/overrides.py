@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -63,6 +62,8 @@ def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--
 
 
 def _parse(value: str, directory: Path, option: str) -> Override:
+    from packaging.requirements import InvalidRequirement, Requirement  # which take long to import
+
     direct = _DIRECT.fullmatch(value)
     asked = f"{option} {Redactor().clean(value)!r}"
     url = _url(asked, direct["place"], directory) if direct else ""
@@ -171,6 +172,8 @@ def _is_it(package: Package, override: Override) -> bool:
 
 
 def _name_in(entry: object) -> str:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return canonicalize_name(Requirement(str(entry)).name)
     except InvalidRequirement:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.candidate.build import build, seal
 from releaser.candidate.lock_builds import lock_builds
 from releaser.candidate.migrations import look_at_migrations, still_unapplied, tell_migrations
@@ -44,6 +43,7 @@ from releaser.tools.uv_output import uninstallable_packages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.answers import Plan
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.checkout.pull import Target
     from releaser.releases.integrity import Damage
@@ -292,6 +292,8 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
 
 def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
+    from releaser.answers import Plan
+
     store = store_of(site)
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python, attests=False))

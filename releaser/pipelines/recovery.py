@@ -19,7 +19,6 @@ from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
 from releaser.deployment import activate, outage
-from releaser.deployment.adopt import complete_adoption
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
@@ -30,7 +29,6 @@ from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import DOOMED, store_of
-from releaser.reporting.outbox import Outbox
 from releaser.resolution.resolve import locked_in
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
@@ -71,7 +69,7 @@ def recover(run: Run) -> None:
         _refuse_without_git(run.site, entry)
         # What it has not told, this one does; if its mail is in the outbox, it has.
         is_untold = entry.run_id != run.log.run_id and bool(entry.unreported)
-        if is_untold and not Outbox(run.site.project.outbox).tells_of(entry.run_id):
+        if is_untold and not _is_in_outbox(run.site, entry):
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
@@ -100,6 +98,13 @@ def _refuse_without_git(site: Site, entry: Entry) -> None:
         refuse(message, "Restore it, and run this again; or set git to false, to go on with the code that is there.")
 
 
+def _is_in_outbox(site: Site, entry: Entry) -> bool:
+    """Whether there is a mail about the run that wrote an entry."""
+    from releaser.reporting.outbox import Outbox  # which takes long to import
+
+    return Outbox(site.project.outbox).tells_of(entry.run_id)
+
+
 def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     """Finish one change or undo it; return what to report about it."""
     live = store_of(site).live_id()
@@ -107,7 +112,7 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     if entry.phase == "reverting":
         fails_before = activate.take_back(site, log, entry)  # also when part of that is done already
         _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
-        if Outbox(site.project.outbox).tells_of(entry.run_id):  # it could not finish, or not record it
+        if _is_in_outbox(site, entry):  # it could not finish, or not record it
             return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
         return f"had been taken back half-way ({entry.reason}); that is finished now"
     if entry.phase == "committing" and live == entry.target and (release := store_of(site).get(live)):
@@ -115,6 +120,8 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
+        from releaser.deployment.adopt import complete_adoption  # which takes long to import
+
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"
     builds = entry.phase == "building" and entry.command != "rollback"  # which only collects static files then

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.answers import RedTests
 from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.mark import brought_by, key_of, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
@@ -24,7 +23,7 @@ from releaser.releases import leases
 from releaser.releases import release as links
 from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Journal, Notes, journal_of, make_entry
+from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Journal, Notes, RedTests, journal_of, make_entry
 from releaser.releases.proposal import PROPOSAL, Proposal
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import (

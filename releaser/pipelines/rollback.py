@@ -7,22 +7,19 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
-from releaser.deployment.adopt import adopt_as_release
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.rebuild import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.pipelines.status import without_python
-from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
+from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
 from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import locked_in
@@ -31,6 +28,7 @@ from releaser.system.files import link_text
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
+    from releaser.answers import Plan
     from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
@@ -83,6 +81,8 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         check_before_flip(run.site, target.venv)
     run.log.learn(changes=changes_between(locked_in(live), locked_in(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
+        from releaser.deployment.adopt import adopt_as_release  # which takes long to import
+
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
@@ -150,6 +150,8 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
     found = find_damage(live) if live is not None else None
     if found is None or not found.fatal:
         return
+    from releaser.pipelines.status import without_python  # which takes long to import
+
     advice = "`releaser update` rebuilds it, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
     log.note(without_python(site) or Finding(message=message, advice=advice))
@@ -203,9 +205,9 @@ def passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
 
 
 def describe_other_python(target: Release) -> list[Finding]:
-    """Say that another patch version or build of Python is under a release that a rollback goes to."""
-    found = find_damage(target)
-    if found is None or find_rollback_damage(target) is not None:
+    """Say that another patch version or build of Python is under a release that a rollback may go to."""
+    found = find_interpreter_damage(target)
+    if found is None or found.fatal:
         return []
     message = f"{target.id} was tested with another Python: {found}"
     advice = "It runs on that. Look at the site; the next `releaser update` rebuilds the release and tests it."
@@ -256,6 +258,8 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
 
 def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
+    from releaser.answers import Plan
+
     store = store_of(site)
     if to is None:
         refuse_moved(store)

@@ -170,6 +170,16 @@ class Thread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedTests:
+    """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
+
+    release: str
+    since: str
+    reason: str
+    failing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notes:
     """What people have been told, so that they are not told the same each night."""
 

@@ -148,6 +148,9 @@ def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
 
 def prune_step(site: Site, log: RunLog, step: Step) -> None:
     """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
+    if not _may_remove(site):
+        step.skipped("nothing to remove")
+        return
     decided = prune_by_settings(site, log)
     failed, removed = failures(decided), removals(decided)
     if failed:
@@ -156,6 +159,13 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
         step.says(f"{len(removed)} removed: {', '.join(one.id for one in removed)}")
     else:
         step.skipped("nothing to remove")
+
+
+def _may_remove(site: Site) -> bool:
+    """Whether anything might go, before it is found out what a rollback would go to and what is in use."""
+    store = store_of(site)
+    decided = judge(store.snapshot(), site.settings, now=datetime.now(UTC), rollback_target=None, in_use={})
+    return not all(one.kept for one in decided) or bool(store.half_removed())
 
 
 def removals(decided: Iterable[Verdict]) -> list[Verdict]:

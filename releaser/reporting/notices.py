@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from releaser.answers import TestNotice
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import report_json
 from releaser.system.files import only_files
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from email.message import EmailMessage
 
+    from releaser.answers import TestNotice
     from releaser.report import RunReport
     from releaser.site.site import Site
     from releaser.system.process import Runner
@@ -188,6 +188,8 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
 
 def try_all(site: Site) -> tuple[TestNotice, ...]:
     """Send a notice to each, and a ping; say what became of it."""
+    from releaser.answers import TestNotice
+
     tried = []
     told = {"title": f"releaser: test notice about {site.project.name}", "body": str(site.project.root), "kind": "info"}
     for channel in channels(site):

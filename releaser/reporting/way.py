@@ -6,7 +6,6 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.answers import TestMail
 from releaser.errors import Finding, MailError, PreflightError
 from releaser.reporting import notices
 from releaser.site.conventions import choose_environment
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from releaser.answers import TestMail
     from releaser.site.settings import Settings
     from releaser.site.site import Site
     from releaser.system.process import Runner
@@ -88,6 +88,8 @@ def send_test_mail(site: Site) -> TestMail:
 
     Raises PreflightError without a recipient, or without a server or program that takes mails.
     """
+    from releaser.answers import TestMail
+
     settings = site.settings
     carrier = mail_transport(settings, site.project.root, site.runner)
     people = {one.address: one for one in (*settings.admins, *settings.updater_admins)}

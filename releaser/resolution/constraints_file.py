@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, refuse
@@ -18,6 +17,8 @@ from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
     from releaser.site.site import Site
 
 _HOW = "Write a name and a specifier, such as django<6; options, URLs and extras have no place there."
@@ -56,6 +57,8 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
 
 
 def _parse(words: str) -> Requirement | None:
+    from packaging.requirements import InvalidRequirement, Requirement  # which take long to import
+
     try:
         one = Requirement(words)
     except InvalidRequirement:

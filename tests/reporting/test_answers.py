@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.answers import HeldBack, RedTests, ReleaseDetails, RunBrief, Status
+from releaser.answers import HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Flaw, Kind
+from releaser.releases.journal import RedTests
 from releaser.releases.listing import User
 from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
 from releaser.releases.verify import Verified

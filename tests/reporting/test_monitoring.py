@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from releaser.answers import RedTests, RunBrief, Status
+from releaser.answers import RunBrief, Status
+from releaser.releases.journal import RedTests
 from releaser.reporting.monitoring import Ages, Service, nagios, nagios_line, prometheus
 from tests.reporting.test_answers import STATUS
 
