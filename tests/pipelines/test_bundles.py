@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.bundles.code_archive import differing, unpack_code, write_code
+from releaser.bundles.wheels import lacks
 from releaser.errors import PreflightError
+from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_from import parse_source
+from releaser.site.conventions import needed_groups
+from releaser.site.site import open_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +77,38 @@ def test_code_is_compared_with_what_is_there(tmp_path: Path) -> None:
     (place / "c.py").write_text("mine")
     (place / "a" / "b.py").unlink()
     assert differing(file, place) == ["a/b.py", "c.py"]
+
+
+LOCK = b"""version = 1
+requires-python = ">=3.11"
+
+[[package]]
+name = "shop"
+version = "1"
+source = { virtual = "." }
+dependencies = [{ name = "alpha" }]
+
+[package.dev-dependencies]
+checks = [{ name = "beta" }]
+prod = [{ name = "gamma" }]
+
+[package.metadata.requires-dev]
+checks = [{ name = "beta" }]
+prod = [{ name = "gamma" }]
+""" + b"".join(
+    b'[[package]]\nname = "%s"\nversion = "1.0.0"\nsource = { registry = "https://example.org/simple" }\n' % name
+    for name in (b"alpha", b"beta", b"gamma")
+)
+
+
+def test_wheels_that_only_the_tests_need_are_missed_before_anything_is_unpacked(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    root.mkdir()
+    (root / "pyproject.toml").write_text(
+        """[project]\nname = "shop"\nversion = "1"\n[dependency-groups]\nchecks = ["beta"]\nprod = ["gamma"]\n"""
+        """[tool.releaser]\ntest_groups = ["checks"]\ngit = false\n"""
+    )
+    site, lock = open_site(root, {}), LockFile.parse(LOCK)
+    wheels, python = ["alpha-1.0.0-py3-none-any.whl"], "3.11.0"
+    assert lacks(lock, needed_groups(site, lock, "prod"), python, wheels) == ["beta 1.0.0", "gamma 1.0.0"]
+    assert lacks(lock, needed_groups(site, lock, None, tests=False), python, wheels) == []
