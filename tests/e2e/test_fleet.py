@@ -93,6 +93,11 @@ class Fleet:
         assert (found.returncode == 0) == (check == 0), str(found)
         return found
 
+    def published(self) -> str:
+        """Return the release that the channel points to."""
+        place = ("--at", self.channel.parent, "--signers", self.signers)
+        return str(self.builder.json("channel show", self.channel.name, *place)["release"])
+
     def versions(self) -> str:
         """Return the version of alpha on each host, of which the last number tells."""
         return "".join(one.version("alpha").split(".")[1] for one in self.hosts.all)
@@ -213,8 +218,10 @@ def who_was_away_catches_up(fleet: Fleet) -> None:
 
 
 def all_go_back_once(fleet: Fleet) -> None:
+    before = fleet.published()
     fleet.run("rollback.yml")
     assert fleet.versions() == "11111111"
+    assert fleet.published() < before
     again = hosts.recap(fleet.run("rollback.yml").stdout)
     assert {counts["changed"] for counts in again.values()} == {0}
     assert len(fleet.digests()) == 1
