@@ -27,8 +27,9 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
+from releaser.releases.release import DOOMED
 from releaser.releases.retention import remove_unless_used, remove_unsealed
-from releaser.releases.store import DOOMED, store_of
+from releaser.releases.store import store_of
 from releaser.resolution.resolve import locked_in
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
@@ -288,9 +289,13 @@ def sweep(site: Site, log: RunLog) -> None:
         except OSError as error:
             _note_undeleted(log, {place.name: error})
         gone += [] if os.path.lexists(place) else [place.name]
-    for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
+    for temporary in site.state_dir.glob(".*.new"):  # links, and files, that were not renamed in
+        target = temporary.name[1 : -len(".new")]
         of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
         with contextlib.suppress(OSError):
+            places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
+            if not (of_tests or any(os.path.lexists(place / target) for place in places)):
+                continue
             is_own = of_tests or temporary.is_symlink() or not temporary.is_dir()  # else it is but put aside
             clear_name(temporary, of_directory=of_tests)
             gone += [temporary.name] if is_own else []

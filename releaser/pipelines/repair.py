@@ -27,6 +27,7 @@ from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Journal, N
 from releaser.releases.proposal import PROPOSAL, Proposal
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import (
+    DOOMED,
     EMPTY_LEDGER,
     LEDGER,
     MANIFEST,
@@ -35,7 +36,7 @@ from releaser.releases.release import (
     is_missing_or_dangling,
     moved_by_hand,
 )
-from releaser.releases.store import DOOMED, store_of
+from releaser.releases.store import store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
 from releaser.system.words import timestamp

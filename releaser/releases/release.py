@@ -40,6 +40,7 @@ Mark = Literal["good", "bad", "failed"]
 LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
+DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
 MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
@@ -229,13 +230,14 @@ def is_id(name: str) -> bool:
 
 
 def is_own(entry: Path, known: Collection[str]) -> bool:
-    """Whether releaser has made a directory that has the name of a release; nothing is lost with an empty one.
+    """Whether releaser has made a directory that has the name of a release, or of one that is being deleted.
 
-    One that holds a venv is of an earlier releaser, which marked none.
+    Nothing is lost with an empty one.
     """
-    if not is_id(entry.name):
+    name = entry.name.removeprefix(DOOMED)
+    if not is_id(name):
         return False
-    if entry.name in known or (entry / MADE).is_file() or (entry / "venv" / "pyvenv.cfg").is_file():
+    if name in known or (entry / MADE).is_file():
         return True
     try:
         return {*os.listdir(entry)} <= {f".{MADE}.new"}

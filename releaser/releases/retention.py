@@ -15,7 +15,8 @@ from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
 from releaser.releases.proposal import read_proposal
-from releaser.releases.store import DOOMED, store_of
+from releaser.releases.release import DOOMED
+from releaser.releases.store import store_of
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases.contents import open_to_group
 from releaser.releases.integrity import find_rollback_damage
 from releaser.releases.release import (
+    DOOMED,
     EMPTY_LEDGER,
     LEDGER,
     MADE,
@@ -24,16 +25,15 @@ from releaser.releases.release import (
     Mark,
     Release,
     State,
-    is_id,
     is_own,
     new_id,
     write_manifest,
 )
+from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
     load_state,
     read_state,
-    remove_tree,
     replace_file,
     sync_directory,
     write_state,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from releaser.site.site import Site
-
-DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +188,8 @@ class ReleaseStore:
         return tuple(name for name in sorted(found) if os.path.lexists(self.path(name)))
 
     def half_removed(self) -> tuple[str, ...]:
-        """Return the releases of which a deletion has left something."""
-        names = (entry.name.removeprefix(DOOMED) for entry in self._entries(doomed=True))
-        return tuple(name for name in names if is_id(name))
+        """Return the releases whose deletion was cut off: what is left of one has the mark of releaser, or is empty."""
+        return tuple(one.name.removeprefix(DOOMED) for one in self._entries(doomed=True) if is_own(one, ()))
 
     def _entries(self, *, doomed: bool = False) -> list[Path]:
         """Return the directories of releases, or of those on their way out."""
@@ -299,6 +296,8 @@ class ReleaseStore:
             try:
                 if name == self.live_id():
                     raise OSError(errno.EBUSY, "it is live", name)
+                with contextlib.suppress(OSError):  # an adopted one may have none; then what a crash leaves is told
+                    (self.path(name) / MADE).touch()
                 with contextlib.suppress(FileNotFoundError):  # renamed by an earlier run, which got no further
                     self.path(name).rename(self.path(DOOMED + name))
             except OSError as error:
@@ -321,7 +320,7 @@ class ReleaseStore:
         try:
             for name in names:
                 try:
-                    remove_tree(self.path(DOOMED + name))
+                    delete_directory(self.path(DOOMED + name), last=MADE)
                 except OSError as error:
                     failures[name] = error
         finally:

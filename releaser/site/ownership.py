@@ -78,8 +78,8 @@ class Ownership:
         return None
 
     def unsafe(self, path: str | Path) -> Finding | None:
-        """Say that somebody else has made a file of variables, or that everybody could change it."""
-        return self.foreign(path) or _open_to_all(path)
+        """Say that somebody else has made a file of variables, or could change it."""
+        return self.foreign(path) or _open_to_others(path, self.owner, self.group)
 
     def doubt(self, command: str = "...") -> Finding | None:
         """Say why this user may not read the project: whose it is, or who could have written what is read first."""
@@ -156,20 +156,41 @@ def environment_of(root: str | Path) -> str:
     return os.path.join(os.path.dirname(root), ".env")
 
 
-def _open_to_all(path: str | Path) -> Finding | None:
-    """Say that everybody may write a file, or put another in its place; None if it is not there."""
+def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding | None:
+    """Say that others than the owner and the group of a project may write a file, or put another in its place.
+
+    None if it is not there.
+    """
     with contextlib.suppress(OSError):
         real = os.path.realpath(path, strict=True)
         for place in dict.fromkeys((real, os.path.dirname(real), os.path.dirname(os.path.abspath(path)))):
-            mode = os.stat(place).st_mode
-            is_sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
-            if mode & stat.S_IWOTH and not is_sticky and not stat.S_ISCHR(mode):
-                where = (
-                    f"{path} can be written" if place == real else f"{path} can be replaced, as {place} can be written"
-                )
-                message = f"{where} by everybody (mode {stat.S_IMODE(mode):04o})"
-                return Finding(message, advice=f"Look at what {path} says; then: `chmod o-w {place}`.")
+            status = os.stat(place)
+            mode, gid = status.st_mode, status.st_gid
+            if stat.S_ISCHR(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+                continue
+            if mode & stat.S_IWOTH:
+                who, letter = "everybody", "o"
+            elif mode & stat.S_IWGRP and gid not in (0, group) and (name := _shared_group(gid, owner)):
+                who, letter = f"the group {name}", "g"
+            else:
+                continue
+            where = f"{path} can be written" if place == real else f"{path} can be replaced, as {place} can be written"
+            message = f"{where} by {who} (mode {stat.S_IMODE(mode):04o})"
+            return Finding(message, advice=f"Look at what {path} says; then: `chmod {letter}-w {place}`.")
     return None
+
+
+def _shared_group(group: int, owner: int) -> str:
+    """Return the name of a group that others may be in; empty if it is the owner's own, as useradd makes one."""
+    import grp
+
+    try:
+        found, name = grp.getgrgid(group), name_of(owner)
+    except KeyError:  # nobody whom the host knows is in it
+        return ""
+    if is_unknown(group, "gid"):
+        return ""
+    return "" if found.gr_name == name and set(found.gr_mem) <= {name} else found.gr_name
 
 
 def readable_by_all(path: str | Path) -> Finding | None:

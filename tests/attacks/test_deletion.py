@@ -67,17 +67,21 @@ def test_what_others_put_among_the_releases_stays_and_is_told(make_site: SiteFac
     of_documents(theirs)
     before = seen(theirs)
     place = site.state_dir / "releases"
-    names = [ID, f".doomed-{ID}"] if by_symlink else [ID, "notes", ".doomed-notes"]
+    names = [ID, f".doomed-{ID}"] if by_symlink else [ID, "notes", ".doomed-notes", f".doomed-{ID}"]
     for name in names:
         if by_symlink:
             (place / name).symlink_to(theirs)
         else:
             of_documents(place / name)
+    if not by_symlink:
+        (place / ID / "venv").mkdir()
+        (place / ID / "venv" / "pyvenv.cfg").write_text("home = /usr/bin", encoding="utf-8")
     kept = seen(theirs if by_symlink else place / ID)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0, env={"RELEASER_KEEP": "0"})
     site.releaser("prune", check=0)
     assert (seen(theirs), seen(theirs if by_symlink else place / ID)) == (before, kept)
+    assert seen(place / f".doomed-{ID}") == before
     assert {*names} <= {path.name for path in place.iterdir()}
     problems = " ".join(site.json("status")["problems"])
     assert all(f"{place / name} is not releaser's; it stays where it is" in problems for name in names)
@@ -93,12 +97,15 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     draft = site.state_dir / ".draft.new"
     draft.mkdir()
     (draft / "letter.txt").write_text("dear", encoding="utf-8")
+    letter = site.state_dir / ".letter.new"
+    letter.write_text("dear", encoding="utf-8")
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert own.read_text(encoding="utf-8") == "theirs"
     assert len(list(own.parent.glob("*.log"))) == 31
     kept = [path.read_text(encoding="utf-8") for path in site.state_dir.rglob("letter.txt")]
     assert kept == ["dear"]
+    assert letter.read_text(encoding="utf-8") == "dear"
 
 
 def test_the_first_run_marks_the_directory_before_anything_else_and_one_that_is_cut_off_goes_on(
@@ -149,20 +156,19 @@ def test_what_lies_where_a_staging_tree_would_be_is_kept_and_told(
 
 def test_what_a_run_deletes_is_named(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
-    first = site.releases()[-1]
+    first = site.releases()[0]
     cut_off = site.state_dir / "releases" / ID
     cut_off.mkdir()
     (cut_off / ".releaser").touch()
-    (site.state_dir / ".venv.new").touch()
+    (site.state_dir / "..venv.new").touch()
     tree = site.outer / ".site.releaser-staging"
     site.git("worktree", "add", "--quiet", "--detach", tree)
     site.publish("alpha", "1.2.0")
     site.publish("alpha", "1.3.0")
     env = {"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0", "RELEASER_KEEP_AT_LEAST": "0"}
     steps = {one["step"]: one["detail"] for one in site.json("update", env=env)["steps"]}
-    for path in (cut_off, tree, site.state_dir / ".venv.new"):
+    for path in (cut_off, tree, site.state_dir / "..venv.new"):
         assert not path.exists()
         assert path.name in steps["clean up"]
-    if first not in site.releases():
-        assert first in steps["prune"]
-    assert "removed: " in steps["prune"]
+    assert first not in site.releases()
+    assert first in steps["prune"]

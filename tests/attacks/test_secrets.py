@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import everything_said
+from tests.support.guards import require
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -83,6 +85,24 @@ def test_a_file_of_variables_that_everybody_may_write_is_not_read(site: SampleSi
         assert "/tmp/evil" not in finished.stderr
     assert (site.snapshot(), site.live_id()) == (before, live)
     place.chmod(0o1777 if place.is_dir() else 0o644)  # as /tmp is: nobody may replace the file of another
+    site.write_dotenv()
+    site.releaser("check", check=0)
+
+
+@pytest.mark.parametrize("name", [".env", "directory"])
+def test_a_file_of_variables_that_another_group_may_write_is_not_read(site: SampleSite, name: str) -> None:
+    require(os.geteuid() == 0, "root gives files to a group")
+    site.write_dotenv({"RELEASER_UV": "/tmp/evil"})
+    place = site.outer / ".env" if name == ".env" else site.outer
+    usual = place.stat().st_mode & 0o7777
+    place.chmod(usual | 0o020)
+    group = next(one for one in grp.getgrall() if one.gr_gid not in (0, 65534))
+    os.chown(place, -1, group.gr_gid)
+    for words in (["check"], ["status"], ["update", "--dry-run"]):
+        finished = site.releaser(*words, check=3)
+        assert f"by the group {group.gr_name} (mode 0" in finished.stderr
+        assert f"`chmod g-w {place}`" in finished.stderr
+    place.chmod(usual)
     site.write_dotenv()
     site.releaser("check", check=0)
 

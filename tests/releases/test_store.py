@@ -286,6 +286,8 @@ def test_what_has_no_manifest_is_incomplete(store: ReleaseStore) -> None:
     name, _ = store.begin(NOW)
     (store.directory / ".doomed-20200101T000000Z").mkdir()
     (store.directory / ".doomed-20200101T000000Z" / "manifest.json").touch()
+    assert store.half_removed() == ()
+    (store.directory / ".doomed-20200101T000000Z" / ".releaser").touch()
     assert [place.name for place in store.incomplete()] == [name]
     assert store.half_removed() == ("20200101T000000Z",)
     assert listed(store) == ids(1)
@@ -296,11 +298,11 @@ def test_what_a_run_leaves_that_is_cut_off_is_its_own_however_far_it_came(store:
     for name in names[1:]:
         (store.path(name) / ".releaser").unlink()
     (store.path(names[1]) / "..releaser.new").touch()  # it was about to be marked
-    (store.path(names[2]) / "venv").mkdir()  # of an earlier releaser
+    (store.path(names[2]) / "venv").mkdir()  # of somebody
     (store.path(names[2]) / "venv" / "pyvenv.cfg").touch()
     (store.path(names[3]) / "notes.txt").touch()
-    assert [place.name for place in store.incomplete()] == names[:3]
-    assert store.foreign() == (names[3],)
+    assert [place.name for place in store.incomplete()] == names[:2]
+    assert store.foreign() == tuple(names[2:])
 
 
 def test_a_directory_that_is_deleted_meanwhile_is_nobody_elses(
@@ -354,13 +356,14 @@ def test_a_venv_adopted_from_elsewhere_stays_where_it_is(store: ReleaseStore, tm
 
 
 def test_a_deletion_that_was_cut_off_leaves_no_release(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(_: Path) -> None:
+    def crash(_: Path, *, last: str) -> None:
+        assert last == ".releaser"
         raise KeyboardInterrupt
 
     live(store, 2)
     name = built(store, 1).id
     with monkeypatch.context() as patched:
-        patched.setattr("releaser.releases.store.remove_tree", crash)
+        patched.setattr("releaser.releases.store.delete_directory", crash)
         with pytest.raises(KeyboardInterrupt):
             store.remove(name)
     assert listed(store) == ids(2)

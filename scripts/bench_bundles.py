@@ -1,0 +1,329 @@
+"""What bundles of a real application cost: seconds and bytes, full and as deltas, beside pip and a cache of buildout.
+
+The application has some 60 packages of the real index, as they were two months, a month and two weeks ago, and today.
+The host that installs it has no network, and, where root runs this, a user of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AGES = (61, 30, 14, 0)  # days
+PACKAGES = (
+    "django", "wagtail", "celery", "redis", "psycopg[binary]", "pillow", "cryptography", "requests", "gunicorn",
+    "whitenoise", "sentry-sdk", "lxml", "openpyxl", "pydantic", "rich", "httpx", "numpy",
+)  # fmt: skip
+SETTINGS = """\
+SECRET_KEY = "only for this measurement"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "urls"
+"""
+MANAGE = """\
+import os, sys
+from django.core.management import execute_from_command_line
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+execute_from_command_line(sys.argv)
+"""
+PYPROJECT = """\
+[project]
+name = "shop"
+version = "1"
+requires-python = ">=3.11"
+dependencies = {packages}
+[dependency-groups]
+local = []
+[tool.uv]
+exclude-newer = "{until}"
+environments = ["sys_platform == 'linux'"]
+[tool.releaser]
+upgrade = "none"
+test_command = "python manage.py check"
+health_check = "python manage.py check --deploy"
+health_retries = 0
+"""
+DOTENV = "ADMINS_JSON='[]'\nRELEASER_ENVIRONMENT='local'\nRELEASER_VULNERABILITY_SERVICE='none'\n"
+BUILDOUT = """\
+[buildout]
+parts = app
+download-cache = cache
+install-from-cache = true
+offline = {offline}
+versions = versions
+allow-hosts =
+find-links = {links}
+[app]
+recipe = zc.recipe.egg
+interpreter = python
+eggs = {eggs}
+[versions]
+{versions}
+"""
+PASSED = ("PATH", "HOME", "LANG", "PIP_CERT", "SSL_CERT_FILE")  # of the environment
+STRANGER = 54321  # a user whom no database of users knows
+IGNORED = (".venv", ".env", "__pycache__")
+
+
+class Application:
+    """The application on the host that builds it, and on one that gets it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.site = place, place / "build" / "shop"
+        self.bin = Path(sys.executable).parent
+        self.python = next(one for one in ("/usr/bin/python3", sys.executable) if _is_fit(one))
+        self.host = place / "host"
+        env = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "LANG", "PIP_CERT", "SSL_CERT_FILE")
+            if name in os.environ
+        }
+        self.env = {
+            **env, "PATH": f"{self.bin}:{env['PATH']}", "UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON": self.python,
+            **{f"GIT_{who}_{what}": "Ada" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        }  # fmt: skip
+        self.away = dict(self.env, HOME=str(self.host), PATH="/usr/local/bin:/usr/bin:/bin")
+        self.is_root = os.geteuid() == 0
+        who = [f"--re{kind}id={STRANGER}" for kind in ("u", "g")]
+        outside = not self.python.startswith(str(Path.home()))
+        user = ["setpriv", *who, "--clear-groups"] if self.is_root and outside else []
+        self.user = STRANGER if user else os.geteuid()
+        self.alone = ["unshare", "-n" if self.is_root else "-rn", *user]
+
+    def run(self, *words: str | Path, cwd: Path | None = None) -> str:
+        """Run a command where the application is built."""
+        return self._run(words, cwd or self.site, self.env)
+
+    def run_alone(self, *words: str | Path, cwd: Path | None = None) -> str:
+        """Run a command on the host without network."""
+        return self._run([*self.alone, *words], cwd or self.host, self.away)
+
+    def _run(self, words: Sequence[str | Path], cwd: Path, env: dict[str, str]) -> str:
+        done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(map(str, words))} ended with status {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def give(self, *files: Path) -> list[Path]:
+        """Copy files to the host, and make them its user's."""
+        self.host.mkdir(exist_ok=True)
+        copies = [Path(shutil.copy(file, self.host)) for file in files]
+        for one in (self.host, *copies):
+            os.chown(one, self.user, self.user if self.is_root else -1)
+        return copies
+
+    def begin(self) -> None:
+        """Make the application, its remote, and a venv that releaser takes over."""
+        self.site.mkdir(parents=True)
+        for name, text in {"settings.py": SETTINGS, "manage.py": MANAGE, "urls.py": "urlpatterns = []\n"}.items():
+            (self.site / name).write_text(text, encoding="utf-8")
+        (self.site / ".gitignore").write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+        (self.site / ".env").write_text(DOTENV, encoding="utf-8")
+        (self.site / ".env").chmod(0o600)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "init", "-q", "--bare", self.place / "remote.git")
+        self.run("git", "remote", "add", "origin", self.place / "remote.git")
+
+    def lock(self, age: int) -> int:
+        """Commit the lock as it would have been so many days ago; return the number of packages."""
+        until = (datetime.now(UTC) - timedelta(days=age)).strftime("%Y-%m-%dT00:00:00Z")
+        text = PYPROJECT.format(packages=json.dumps(PACKAGES), until=until)
+        (self.site / "pyproject.toml").write_text(text, encoding="utf-8")
+        self.run("uv", "lock", "-q", "--upgrade")
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", f"packages of {until}")
+        self.run("git", "push", "-q", "-u", "origin", "main")
+        return (self.site / "uv.lock").read_text(encoding="utf-8").count("[[package]]") - 1
+
+    def release(self, *, first: bool) -> None:
+        """Build, test and activate what is locked."""
+        if first:
+            self.run("uv", "sync", "-q", "--locked")
+            self.run("releaser", "init")
+        self.run("releaser", "rebuild" if first else "update")
+
+
+def _is_fit(python: str) -> bool:
+    code = "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"
+    return subprocess.run([python, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+class Clock:
+    """Prints what something took."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def row(what: str) -> Any:
+        """Time what is inside, in seconds."""
+        began = time.perf_counter()
+        yield
+        print(f"  {what:<52}{time.perf_counter() - began:>8.1f} s", flush=True)
+
+
+def megabytes(file: Path) -> float:
+    """Return the size of a file."""
+    return file.stat().st_size / 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--days", type=int, nargs="+", default=AGES, help="how old the locks are; the last is the newest"
+    )
+    ages = parser.parse_args().days
+    with tempfile.TemporaryDirectory(prefix="bundles-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        application = Application(place)
+        application.begin()
+        bundles = make_bundles(application, ages)
+        install(application, ages[0])
+        compare_pip(application, bundles[-1])
+        compare_buildout(application)
+
+
+def make_bundles(application: Application, ages: Sequence[int]) -> list[Path]:
+    """Bundle each release, and print the sizes of the deltas to the newest."""
+    files: list[Path] = []
+    for age in ages:
+        count = application.lock(age)
+        application.release(first=not files)
+        files.append(application.place / f"{age}.bundle")
+        with Clock.row(f"create the bundle of {age} days ago, {count} packages"):
+            application.run("releaser", "bundle", "create", "--no-installer", "-o", files[-1])
+    whole = application.place / "whole.bundle"
+    application.run("releaser", "bundle", "create", "-o", whole)
+    print(f"  {'full bundle':<52}{megabytes(files[-1]):>8.1f} MB, with releaser and uv {megabytes(whole):.1f} MB")
+    for age, base in zip(ages[:-1], files[:-1], strict=True):
+        delta = application.place / f"{age}.delta"
+        application.run("releaser", "bundle", "create", "--no-installer", "--base", base, "-o", delta)
+        changes = json.loads(application.run("releaser", "bundle", "diff", base, files[-1], "--json"))["changes"]
+        share = megabytes(delta) / megabytes(files[-1])
+        print(
+            f"  {f'delta of {age} days, {len(changes)} packages':<52}{megabytes(delta):>8.1f} MB, {share:.0%} of the full one"
+        )
+    return [*files, whole]
+
+
+def install(application: Application, oldest_age: int) -> None:
+    """Install an older bundle on an empty host, the newest one by its delta, and go back."""
+    oldest = application.place / "oldest.bundle"
+    first = json.loads(application.run("releaser", "list", "--json"))
+    made = sorted(one["id"] for one in _releases(first))[1:]  # the first is what was there before
+    application.run("releaser", "bundle", "create", made[0], "-o", oldest)
+    with Clock.row("copy the full bundle"):
+        (oldest, delta) = application.give(oldest, application.place / f"{oldest_age}.delta")
+    place = application.host / "srv" / "shop"
+    with Clock.row("install it on an empty host without network"):
+        application.run_alone(application.python, oldest, "--into", place, "--unsigned")
+    releaser = next(application.host.glob(".local/share/releaser*/**/bin/releaser"))
+    with Clock.row("install the delta"):
+        report = application.run_alone(releaser, "bundle", "install", "--unsigned", "--json", delta, cwd=place)
+    for step in json.loads(report)["steps"]:
+        print(f"    {step['name']:<50}{step['seconds']:>8.2f} s")
+    with Clock.row("health check alone"):
+        application.run_alone(place / ".venv/bin/python", place / "manage.py", "check", "--deploy", cwd=place)
+    with Clock.row("roll back"):
+        application.run_alone(releaser, "rollback", cwd=place)
+
+
+def _releases(answer: Any) -> list[dict[str, Any]]:
+    return list(answer["releases"] if isinstance(answer, dict) else answer)
+
+
+def compare_pip(application: Application, bundle: Path) -> None:
+    """Install the same wheels by pip, with hashes required, and try the same."""
+    wheels, host = application.place / "wheels", application.host / "pip"
+    subprocess.check_call([sys.executable, "-m", "zipfile", "-e", bundle, wheels])
+    with Clock.row("pip: make a venv and install the same wheels"):
+        application.run_alone(application.python, "-m", "venv", host)
+        application.run_alone(
+            host / "bin/pip", "install", "-q", "--no-index", "--find-links", wheels / "wheels",
+            "--require-hashes", "-r", wheels / "requirements.txt",
+        )  # fmt: skip
+    try_checks(application, "pip", host / "bin/python")
+
+
+def compare_buildout(application: Application) -> None:
+    """Install by buildout from an archive with its download cache, as zc.sourcerelease makes one.
+
+    zc.sourcerelease 0.4.0 is written for Python 2; zc.buildout, which its archives run on the host, is not.
+    """
+    tools, tree = application.place / "tools", application.place / "source" / "shop"
+    (tree / "cache" / "dist").mkdir(parents=True)
+    subprocess.check_call([application.python, "-m", "venv", tools])
+    application.run(
+        tools / "bin/pip",
+        "download",
+        "-q",
+        "-d",
+        tree / "cache" / "dist",
+        "zc.buildout",
+        "zc.recipe.egg",
+        "setuptools",
+        "wheel",
+        "pip",
+        cwd=tree,
+    )
+    for wheel in (application.place / "wheels" / "wheels").iterdir():
+        shutil.copy(wheel, tree / "cache" / "dist")
+    names = {one.name.split("-")[0]: one.name.split("-")[1] for one in (tree / "cache" / "dist").glob("*.whl")}
+    wanted = [name.partition("[")[0].replace("-", "_") for name in PACKAGES]
+    text = BUILDOUT.format(
+        offline="true", links="cache/dist", eggs="\n    ".join(wanted),
+        versions="\n".join(f"{name.replace('_', '-')} = {version}" for name, version in names.items()),
+    )  # fmt: skip
+    (tree / "buildout.cfg").write_text(text, encoding="utf-8")
+    for name in ("manage.py", "settings.py", "urls.py"):
+        shutil.copy(application.site / name, tree)
+    archive = application.place / "shop.tgz"
+    with Clock.row("buildout: pack the download cache"), tarfile.open(archive, "w:gz") as file:
+        file.add(tree, "buildout")
+    print(f"  {'the archive':<52}{megabytes(archive):>8.1f} MB")
+    application.give(archive)
+    with Clock.row("buildout: unpack, and run it offline"):
+        application.run_alone("tar", "-xzf", archive.name)
+        host = application.host / "buildout"
+        application.run_alone(application.python, "-m", "venv", "tools", cwd=host)
+        application.run_alone(
+            "tools/bin/pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--find-links",
+            "cache/dist",
+            "zc.buildout",
+            "setuptools",
+            "wheel",
+            cwd=host,
+        )
+        application.run_alone("tools/bin/buildout", "-q", cwd=host)
+    try_checks(application, "buildout", host / "bin/python")
+
+
+def try_checks(application: Application, what: str, python: Path) -> None:
+    """Run the tests and the health check once each, as the bundle's installation does."""
+    source = application.host / "srv" / "shop"
+    with Clock.row(f"{what}: the same tests and health check"):
+        application.run_alone(python, "manage.py", "check", cwd=source)
+        application.run_alone(python, "manage.py", "check", "--deploy", cwd=source)
+
+
+if __name__ == "__main__":
+    main()
