@@ -46,7 +46,7 @@ test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do
-	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
+	CI=true $(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
 
 coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)

@@ -14,9 +14,10 @@ from releaser.errors import Finding, PreflightError
 from releaser.site.place import find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _UNMAPPED = 65534  # what the kernel tells of a user or group that a user namespace does not know
+_NULL = os.makedev(1, 3)  # /dev/null, which is empty (null(4))
 _ALL = 4294967295  # ids, of a namespace that knows all
 
 
@@ -201,6 +202,17 @@ def readable_by_all(path: str | Path) -> Finding | None:
         if mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
             message = f"{path} holds a secret, and every user of this host can read it (mode {stat.S_IMODE(mode):04o})"
             return Finding(message, advice=f"Run `chmod o-r {path}`; the web server's user may need its group.")
+    return None
+
+
+def waits(paths: Iterable[Path]) -> Finding | None:
+    """Say that there is a named pipe or a device in the place of a file, for which its reader would wait."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            if stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev != _NULL):
+                message = f"{path} is a named pipe or a device, for which git or uv would wait"
+                return Finding(message, advice="Delete it, or put a file in its place.")
     return None
 
 

@@ -18,6 +18,7 @@ from releaser.site.place import find_project
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.settings import NO_SERVICE, Settings
 from releaser.site.start import distrust
+from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.process import Runner
 from releaser.system.words import (
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
     from releaser.tools.git_state import CheckoutState, Layout
+
+
+_OF_GIT = (".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +203,8 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     root = existing_directory(path)
     project = Ownership.of(root)
     ownership.refuse(project.doubt())
+    of_uv = (file for file in files_of_uv(root, environ) if file.name == "uv.toml")
+    ownership.refuse(ownership.waits((*of_uv, *(root / name for name in _OF_GIT))))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:

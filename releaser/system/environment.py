@@ -141,17 +141,22 @@ def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
     )
 
 
+def files_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where settings of uv may be that apply in `tree`: of the project, of what it lies in, of user and host."""
+    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
+    places = (own, *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep), "/etc")
+    files = (place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml"))
+    return (*files, *(Path(place, "uv", "uv.toml") for place in places))
+
+
 def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
     """Return what each file says that uv may go by in `tree`, be it of the project, the user or the host.
 
     uv itself takes the first that it finds in `tree` and above it. A file that cannot be read is left out: uv refuses
     it, or warns of it.
     """
-    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
-    places = (own, *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep), "/etc")
-    files = [place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml")]
     found: list[Mapping[str, Any]] = []
-    for file in (*files, *(Path(place, "uv", "uv.toml") for place in places)):
+    for file in files_of_uv(tree, environ):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the last if `tool` is no table
             content = tomllib.loads(read_text(file))
             found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})

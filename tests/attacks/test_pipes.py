@@ -33,14 +33,18 @@ def place_of(site: SampleSite, name: str) -> Path:
         "test output": live / "test-output.txt",
         "mail": site.state_dir / "outbox" / "new" / "20260101T000000Z-1.0.vm",
     }
-    return places.get(name, site.state_dir / name)
+    return places.get(name, (site.path if name in OF_TOOLS else site.state_dir) / name)
 
 
 STATE = (
     "ledger.json", "quarantine.json", "holds.json", "pending.json", "notes.json", "journal.json", "project.json",
     "history.jsonl", "run/lock.holder", "lock-before", "live-tests.json",
 )  # fmt: skip
-REFUSED = {"pyproject.toml": "cannot be read", "uv.lock": "uv.lock", ".env": "cannot be read"}
+OF_TOOLS = ("uv.toml", ".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")
+REFUSED = {
+    "pyproject.toml": "cannot be read", "uv.lock": "uv.lock", ".env": "cannot be read",
+    **dict.fromkeys(OF_TOOLS, "is a named pipe or a device"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device"])
@@ -62,6 +66,19 @@ def test_no_command_waits_for_it(site: SampleSite, name: str, kind: str) -> None
             assert finished.returncode == 3
             assert REFUSED[name] in finished.stderr
     assert site.link.is_symlink()
+
+
+def test_nor_for_what_the_user_has_set_for_uv(site: SampleSite) -> None:
+    place = site.outer / "home" / "uv" / "uv.toml"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place)
+    env = {"XDG_CONFIG_HOME": str(place.parent.parent)}
+    for words in (["status"], ["check"], ["update"]):
+        finished = site.releaser(*words, timeout=SECONDS, env=env, check=3)
+        assert f"{place} is a named pipe" in finished.stderr, words
+    place.unlink()
+    place.symlink_to("/dev/null")
+    site.releaser("check", env=env, check=0)
 
 
 CODE = """
