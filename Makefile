@@ -106,6 +106,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--no-annotate --output-file constraints-attestations.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra notify --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-notify.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra prometheus --constraints requirements-dev.txt --generate-hashes --no-header \
+		--no-annotate --output-file constraints-prometheus.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra s3 --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-s3.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \

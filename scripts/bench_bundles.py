@@ -215,9 +215,8 @@ def make_bundles(application: Application, ages: Sequence[int]) -> list[Path]:
         application.run("releaser", "bundle", "create", "--no-installer", "--base", base, "-o", delta)
         changes = json.loads(application.run("releaser", "bundle", "diff", base, files[-1], "--json"))["changes"]
         share = megabytes(delta) / megabytes(files[-1])
-        print(
-            f"  {f'delta of {age} days, {len(changes)} packages':<52}{megabytes(delta):>8.1f} MB, {share:.0%} of the full one"
-        )
+        what = f"delta of {age} days, {len(changes)} packages"
+        print(f"  {what:<52}{megabytes(delta):>8.1f} MB, {share:.0%} of the full one")
     return [*files, whole]
 
 
@@ -236,7 +235,7 @@ def install(application: Application, oldest_age: int) -> None:
     with Clock.row("install the delta"):
         report = application.run_alone(releaser, "bundle", "install", "--unsigned", "--json", delta, cwd=place)
     for step in json.loads(report)["steps"]:
-        print(f"    {step['name']:<50}{step['seconds']:>8.2f} s")
+        print(f"    {step['step']:<50}{step['seconds']:>8.2f} s")
     with Clock.row("health check alone"):
         application.run_alone(place / ".venv/bin/python", place / "manage.py", "check", "--deploy", cwd=place)
     with Clock.row("roll back"):

@@ -1,7 +1,7 @@
 """Makes what a release of releaser consists of, in dist/: source, wheel, SBOM, constraints, and their checksums.
 
 Everything is made from the last commit and with its time, so that anybody who makes it from the same commit gets the
-same bytes. The SBOM (CycloneDX 1.5) names what `constraints.txt` pins, with the hashes that are accepted.
+same bytes. Each file of constraints has an SBOM (CycloneDX 1.5): what it pins, with the hashes that are accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CONSTRAINTS = "constraints.txt"
-COPIED = (CONSTRAINTS, "constraints-attestations.txt", "constraints-notify.txt", "constraints-s3.txt")
+EXTRAS = ("attestations", "notify", "prometheus", "s3")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 
@@ -36,21 +36,21 @@ def main() -> None:
         _check_out(commit, tree)
         words = (sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
         _run(*words, cwd=tree, variables={"SOURCE_DATE_EPOCH": seconds})
-        for name in COPIED:
+        version, at = next(DIST.glob("*.whl")).name.split("-")[1], datetime.fromtimestamp(int(seconds), UTC)
+        for name, extra in ((CONSTRAINTS, ""), *((f"constraints-{extra}.txt", f"-{extra}") for extra in EXTRAS)):
             shutil.copyfile(tree / name, DIST / name)
-        version = next(DIST.glob("*.whl")).name.split("-")[1]
-        sbom = make_sbom(tree, version=version, at=datetime.fromtimestamp(int(seconds), UTC))
-    (DIST / f"releaser-{version}.cdx.json").write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
+            sbom = json.dumps(make_sbom(tree / name, version=version, at=at), indent=2)
+            (DIST / f"releaser-{version}{extra}.cdx.json").write_text(f"{sbom}\n", encoding="utf-8")
     files = sorted(file for file in DIST.iterdir())
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (DIST / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
     print("".join(lines), end="")
 
 
-def make_sbom(tree: Path, *, version: str, at: datetime) -> dict[str, object]:
-    """Return the SBOM of what `constraints.txt` in `tree` pins; it names no place to download from."""
+def make_sbom(constraints: Path, *, version: str, at: datetime) -> dict[str, object]:
+    """Return the SBOM of what a file of constraints pins; it names no place to download from."""
     components: list[dict[str, object]] = []
-    text = (tree / CONSTRAINTS).read_text(encoding="utf-8").replace("\\\n", " ")
+    text = constraints.read_text(encoding="utf-8").replace("\\\n", " ")
     for words in (line.split() for line in text.splitlines()):
         if not words or words[0].startswith("#"):
             continue

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.system.isolation import Bounds, find_isolation
+from releaser.system.isolation import Bounds, find_isolation, secrets_of_user
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
@@ -368,3 +368,23 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
     newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
     assert (newest / "venv" / "bin" / "python").is_symlink()
     scene.releaser("check", isolate="bwrap")
+
+
+def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path) -> None:
+    """A stand-in for the socket of a container engine: who reaches it, runs what it likes as root."""
+    require(os.geteuid() == 0 and shutil.which("bwrap"), "root makes the place, and bubblewrap hides it")
+    place, runner = Path("/run/crio"), Runner(environ=dict(os.environ))
+    was_there = place.is_dir()
+    place.mkdir(exist_ok=True)
+    mark = place / f"releaser-{os.getpid()}.sock"
+    mark.touch()
+    try:
+        isolation = find_isolation("bwrap", runner)
+        assert not isinstance(isolation, str), isolation
+        with isolation.sandbox(Bounds(writable=(tmp_path,), hidden=secrets_of_user(runner.environ))) as sandbox:
+            found = runner.run(["ls", "-A", place], cwd=Path("/"), timeout=60, prefix=sandbox.prefix)
+    finally:
+        mark.unlink()
+        if not was_there:
+            place.rmdir()
+    assert found.stdout == ""

@@ -63,12 +63,14 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: P
 
 def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
     assert make(clone).returncode == 0
-    sbom = json.loads((clone / "dist" / f"releaser-{__version__}.cdx.json").read_text(encoding="utf-8"))
-    text = (clone / "constraints.txt").read_text(encoding="utf-8")
-    assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == pins(clone / "constraints.txt")
-    named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
-    assert len(named) == text.count("--hash=sha256:")
-    assert all(digest in text for digest in named)
+    for extra in ("", "-attestations", "-notify", "-prometheus", "-s3"):
+        file = clone / f"constraints{extra}.txt"
+        sbom = json.loads((clone / "dist" / f"releaser-{__version__}{extra}.cdx.json").read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == pins(file)
+        named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
+        assert len(named) == text.count("--hash=sha256:")
+        assert all(digest in text for digest in named)
 
 
 def test_any_wheel_of_a_checkout_brings_a_man_page_and_completions(
@@ -127,6 +129,7 @@ FILES = [
     "constraints.txt",
     "constraints-attestations.txt",
     "constraints-notify.txt",
+    "constraints-prometheus.txt",
     "constraints-s3.txt",
     "requirements-dev.txt",
     "requirements-lowest.txt",
