@@ -41,7 +41,7 @@ PLACES = (
     ("releaser.releases.store:ReleaseStore.complete", "after"),
     ("releaser.releases.store:ReleaseStore.record", "before"),
     ("releaser.releases.store:ReleaseStore.remove", "before"),
-    ("releaser.releases.store:remove_tree", "before"),
+    ("releaser.releases.store:delete_directory", "before"),
     ("releaser.releases.release:replace_symlink", "before"),
     ("releaser.releases.release:replace_symlink", "after"),
     ("releaser.system.files:sync_directory", "before"),
