@@ -19,6 +19,7 @@ from releaser.candidate.isolated import (
 )
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
+from releaser.locks.versions import normalize_name
 from releaser.releases.store import store_of
 from releaser.system.environment import builds_in_place, fetches_by_ssh
 from releaser.system.files import read_if_there
@@ -63,11 +64,11 @@ def lock_builds(site: Site) -> LockBuilds | None:
 
     def is_known(output: str) -> bool:
         live = store_of(site).live()
-        failed, sources = (
-            {name for name, _ in failed_builds(output)},
-            live.locked.without_wheels if live else frozenset(),
-        )
-        return site.settings.isolate == "auto" and bool(failed) and failed <= sources
+        if site.settings.isolate != "auto" or live is None:
+            return False
+        sources = [one for one in live.locked.packages if one["name"] in live.locked.without_wheels]
+        failed = {(normalize_name(name), version) for name, version in failed_builds(output)}
+        return bool(failed) and failed <= {(one["name"], one.get("version", "")) for one in sources}
 
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, isolated=partial(lock_sandbox, site), is_known=is_known)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.attested import verify_attestations
+from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
@@ -78,6 +79,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
         staged = stage_aside(site, log, shadow, place, target)
         mirror_sources(staged, log, aside=True)
+        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
         work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live, only=only)
         try:

@@ -100,7 +100,7 @@ class LockBuilds:
     """What becomes of packages that have to be built before it is known what they need.
 
     `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, which keeps
-    the lock that it writes; `is_known` says, by uv's output, whether code that has failed so runs on this host anyway.
+    the lock that it writes; `is_known` says, by uv's output, whether all that failed so is live in that very version.
     """
 
     nothing: Sandbox | None

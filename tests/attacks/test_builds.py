@@ -33,10 +33,10 @@ class Scene:
         if days is not None:
             self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
 
-    def ask(self, **env: str) -> str:
+    def ask(self, *, check: int | None = 0, **env: str) -> str:
         """Let each command that resolves do so, and return what ran of what may not."""
         for words in (["outdated"], ["update", "--dry-run"], ["update"], ["outdated"]):
-            self.site.releaser(*words, check=0, env=env)
+            self.site.releaser(*words, check=check, env=env)
         lines = self.mark.read_text(encoding="utf-8").splitlines()
         return ", ".join(sorted({line for line in lines if not line.endswith(" 1.0")}))
 
@@ -110,3 +110,12 @@ def test_what_may_come_in_does(scene: Scene) -> None:
     scene.offer("evil", "2.0", 90)
     assert scene.ask() == "evil 2.0"
     assert scene.site.live_version("evil") == "2.0"
+
+
+def test_what_fails_in_isolation_is_not_built_without_it_as_another_version_is_live(scene: Scene) -> None:
+    """It can tell that it has run only without isolation, by whichever command, and fails within."""
+    scene.mark = scene.site.outer / "mark"
+    scene.mark.touch()
+    scene.offer("evil", "2.0", 90)
+    assert scene.ask(check=None, RELEASER_ISOLATE="auto", RELEASER_TEST_WRITABLE="") == ""
+    assert scene.site.live_version("evil") == "1.0"
