@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from releaser.candidate.build_limits import build_within_limits
 from releaser.candidate.isolated import (
     give_up,
     is_in_question,
@@ -142,7 +142,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
     with sandbox_of(site, venv, what="own builds") as sandbox:
-        uv.run(words, tree=tree, sandbox=sandbox)
+        build_within_limits(site, lambda limits: uv.run([*words, *limits], tree=tree, sandbox=sandbox))
     _refuse_built_files(site, before)
 
 
@@ -188,7 +188,13 @@ def sync(
 
 
 def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: Collection[str]) -> tuple[Finding, ...]:
-    run = functools.partial(site.uv.sync, site.project.root, venv, python=python)
+
+    def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
+        def within(limits: list[str]) -> None:
+            site.uv.sync(site.project.root, venv, [*words, *limits], python=python, sandbox=sandbox)
+
+        build_within_limits(site, within)
+
     if isolation_of(site, "builds") is None:
         mark_tried(site)
         run([*words, *anew_arguments(anew)])

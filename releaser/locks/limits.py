@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from releaser.locks.rules import Rules
+    from releaser.locks.versions import Age
 
 
 def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
@@ -68,6 +69,26 @@ def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[
         named = {name: uploads.own_limit(name) if one is None else one for name, one in limits.items()}
         return {"*": min(general, uploads.limit or general), **named}
     return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
+    """Return the times after which what builds a package may not have been uploaded, as `exclude_newer` does.
+
+    `uploads` are those of the lock, which does not name what its packages are built with.
+    """
+    if not any(uploads.times.values()):
+        return {}
+    named = {name for name, _ in age.packages if not {*name} & {*"*?["}}  # uv knows no patterns
+    limits: dict[str, datetime | None] = {}
+    for name in named | {name for name, _ in uploads.last}:
+        last = max((time for (one, _), time in uploads.last.items() if one == name and time), default=None)
+        limit = age.latest(name)
+        if last is not None and last >= limit:  # what is locked stays in reach
+            limits[name] = last + timedelta(seconds=1)
+        elif name in named:
+            limits[name] = limit if age.of(name) else None
+    general = age.now - timedelta(seconds=age.least)
+    return {"*": min(general, uploads.limit or general), **limits} if age.least else limits
 
 
 def without_limits(text: str) -> str:

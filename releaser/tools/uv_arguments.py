@@ -40,10 +40,17 @@ def lock_arguments(
             specifier = specifiers.get(name, "")
             if specifier is not None:
                 words += ["--upgrade-package", f"{name}{specifier}"]
+    words += limit_arguments(exclude_newer)
+    return [*words, *(word for name in sorted(no_build) for word in ("--no-build-package", name))]
+
+
+def limit_arguments(exclude_newer: ExcludeNewer) -> list[str]:
+    """Arguments with which uv takes nothing that was uploaded later, neither for a lock nor to build something with."""
+    words = []
     for name, limit in sorted(exclude_newer.items()):
         time = f"{limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if limit is not None else "false"
         words += ["--exclude-newer", time] if name == "*" else ["--exclude-newer-package", f"{name}={time}"]
-    return [*words, *(word for name in sorted(no_build) for word in ("--no-build-package", name))]
+    return words
 
 
 def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import pytest
 
 from tests.e2e.scenes import edit_pyproject, from_server
 from tests.support.simple_index import SimpleIndex, serving
-from tests.support.wheels import build_sdist
+from tests.support.wheels import TELLING, build_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,30 @@ class Scene:
             self.site.publish(name, version, requires=wheel_of)
         else:
             build_sdist(self.site.index.path, name, version, mark=self.mark)
+        if days is not None:
+            self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
+
+    def offer_built_with(self, name: str, version: str, backend: str, days: float | None) -> None:
+        """Publish a source release so old that tells what it needs, and is built with another package."""
+        project = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+        files = {
+            "pyproject.toml": f'{project}[build-system]\nrequires = ["{backend}"]\nbuild-backend = "{backend}"\n',
+            "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
+        }
+        with tarfile.open(self.site.index.path / f"{name}-{version}.tar.gz", "w:gz") as archive:
+            for path, text in files.items():
+                entry = tarfile.TarInfo(f"{name}-{version}/{path}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        if days is not None:
+            self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
+
+    def offer_backend(self, name: str, version: str, days: float | None, *, builds: tuple[str, str]) -> None:
+        """Publish a build backend so old that tells of each time that it builds something."""
+        told = f"{name} {version}"
+        code = TELLING.format(mark=str(self.mark), name=builds[0], version=builds[1])
+        code = code.replace(" ".join(builds) + "\\n", f"{told}\\n")
+        self.site.publish(name, version, modules={f"{name}.py": code})
         if days is not None:
             self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
 
@@ -119,3 +145,15 @@ def test_what_fails_in_isolation_is_not_built_without_it_as_another_version_is_l
     scene.offer("evil", "2.0", 90)
     assert scene.ask(check=None, RELEASER_ISOLATE="auto", RELEASER_TEST_WRITABLE="") == ""
     assert scene.site.live_version("evil") == "1.0"
+
+
+@pytest.mark.parametrize("index", ["tells all times", "tells none of backends"])
+def test_what_is_five_minutes_old_builds_nothing(scene: Scene, index: str) -> None:
+    """A source release that is old enough is built with what was as old, as far as an index tells."""
+    tells = index == "tells all times"
+    scene.offer_backend("helper", "1.0", 100 if tells else None, builds=("evil", "2.0"))
+    scene.offer_backend("helper", "6.6", 5 / 1440 if tells else None, builds=("evil", "2.0"))
+    scene.offer_built_with("evil", "2.0", "helper", 90)
+    assert scene.ask() == ("" if tells else "helper 6.6")
+    assert scene.site.live_version("evil") == "2.0"
+    assert ("helper 1.0" in scene.mark.read_text(encoding="utf-8")) == tells

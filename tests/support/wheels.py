@@ -45,7 +45,7 @@ def build_wheel(
 
 
 # A build backend that tells `{mark}` of each time that it runs, and makes a wheel of nothing but metadata.
-_TELLING = """\
+TELLING = """\
 import pathlib, zipfile
 with open({mark!r}, "a") as told:
     told.write("{name} {version}\\n")
@@ -65,7 +65,7 @@ _OWN_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbacken
 def build_sdist(directory: Path, name: str, version: str, *, mark: Path) -> Path:
     """Write a source release into `directory` whose own backend adds a line to `mark` whenever it runs."""
     path = directory / f"{name}-{version}.tar.gz"
-    files = {"pyproject.toml": _OWN_BACKEND, "telling.py": _TELLING.format(mark=str(mark), name=name, version=version)}
+    files = {"pyproject.toml": _OWN_BACKEND, "telling.py": TELLING.format(mark=str(mark), name=name, version=version)}
     with tarfile.open(path, "w:gz") as archive:
         for file, text in files.items():
             entry = tarfile.TarInfo(f"{name}-{version}/{file}")
