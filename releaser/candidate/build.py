@@ -24,12 +24,14 @@ from releaser.releases.contents import measure, others_may_read, seal_files, sha
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
+from releaser.releases.touched import find_touched, note_installed
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
 from releaser.site.start import look_at_start
 from releaser.system.files import read_text, sync_file_system
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,6 +148,7 @@ def try_to_build(
                 startup.install(candidate.venv, site.runner)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
+            note_installed(str(candidate.venv))
         except ToolError as error:
             what = "Make room" if "No space left" in error.output else "See uv's message"
             advice = error.advice or f"{what}; releaser tries again at the next run."
@@ -164,6 +167,9 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
     site = work.site
     with work.log.step("seal"):
         try:
+            if tests != "failed" and (touched := find_touched(str(candidate.venv))):
+                message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
+                raise BuildError(message, advice="Find out what writes there; the next run builds it anew.")
             if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
                 top = site.git.layout.top
                 repoint_editables(candidate.venv, top, site.project.of_checkout(top))

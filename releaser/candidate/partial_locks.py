@@ -17,6 +17,7 @@ from releaser.locks.bisect import find_culprits
 from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
+from releaser.releases.touched import note_installed
 from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.system.files import clear_name, write_anew
 from releaser.tools.uv import NoSolution
@@ -73,6 +74,7 @@ class TrialInstall:
         write_anew(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
+        note_installed(str(project.root / _VENV))
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
         """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""

@@ -20,13 +20,14 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.touched import find_touched
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.inside import inside
 from releaser.system.process import describe_status
-from releaser.system.words import truncate
+from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class TrialResult:
     timed_out: bool = False
     #: Whether it ran no tests, or not all.
     proves_nothing: bool = False
+    #: Whether something else is in its venv now than was installed.
+    touched: bool = False
 
     @property
     def passed(self) -> bool:
@@ -74,12 +77,13 @@ class TrialResult:
     @property
     def told(self) -> str:
         """That it was not passed, as the beginning of a sentence."""
-        return self.reason if self.timed_out or self.proves_nothing else f"{self.trial.name} failed"
+        says_it = self.timed_out or self.proves_nothing or self.touched
+        return self.reason if says_it else f"{self.trial.name} failed"
 
     @property
     def fault(self) -> str:
         """What went wrong with the packages that were tried, in a few words."""
-        said = "" if self.timed_out or self.proves_nothing else complaint(self.output)
+        said = "" if self.timed_out or self.proves_nothing or self.touched else complaint(self.output)
         return f"{self.told} with it{said}"
 
 
@@ -110,6 +114,9 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
                 finished = run_inside(site, venv, trial.command, beside=beside, sandbox=sandbox)
         except ToolError as error:
             return _not_passed(site, trial, error)
+    if touched := find_touched(str(venv)):
+        reason = f"{trial.name} changed what was installed: {first_few(touched, 3)}"
+        return TrialResult(trial=trial, reason=reason, output=truncate(finished.output), touched=True)
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
     return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
 
