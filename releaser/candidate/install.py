@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build_limits import build_within_limits
+from releaser.candidate.from_cache import reinstall_altered
 from releaser.candidate.isolated import (
     give_up,
     is_in_question,
@@ -22,8 +22,6 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
-from releaser.releases.contents import find_altered
-from releaser.releases.integrity import name_of
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
@@ -45,7 +43,7 @@ from releaser.tools.uv_arguments import (
 from releaser.tools.uv_output import backend_failed, packages_to_build, unbuildable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from releaser.locks.lock import Package
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
     from releaser.system.isolation import Sandbox
 
-
-logger = logging.getLogger(__name__)
 
 # Compiles as uv does, but in an interpreter that does not look at the venv. Modules that do not compile are left.
 _COMPILING = """
@@ -97,34 +93,17 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
         words.remove(NOT_LOCAL)
         words += reinstall_arguments(lock.local)
     before, findings = set(site.git.unknown_files()), [*sync(site, venv, words, python=facts.python)]
-    if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
-        if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
-            clear_name(venv, of_directory=True)
+
+    def again(names: Collection[str]) -> tuple[Finding, ...]:
         words[words.index("--link-mode") + 1] = "copy"
-        try:
-            findings += sync(site, venv, words, python=facts.python, anew=altered)
-        except ToolError as error:
-            raise _not_anew(altered, error) from error
-        still = find_altered(str(venv)).values()
-        for name, path in altered.items():
-            if path in still:
-                logger.warning("the release of %s itself has another %s than its RECORD names", name, path)
-            else:
-                message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was reinstalled"
-                findings.append(Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`."))
+        return sync(site, venv, words, python=facts.python, anew=names)
+
+    findings += reinstall_altered(site, facts, venv, again)
     if own_first:
         _refuse_built_files(site, before)
     else:
         _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
     return tuple(findings)
-
-
-def _not_anew(altered: Mapping[str, str], error: ToolError) -> ToolError:
-    shown = first_few([f"{path} of {name}" for name, path in altered.items()], 3)
-    message = f"uv's cache has another {shown} than RECORD names, and without the cache it failed: {error.message}"
-    clean = f"uv cache clean {' '.join(altered)}"
-    advice = f"Check the network and the index. If something else than uv writes to its cache, end that, and `{clean}`."
-    return ToolError(message, returncode=error.returncode, advice=advice, output=error.output)
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import zipfile
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import from_server
 from tests.support.commands import run, uv_executable
 from tests.support.simple_index import SimpleIndex
@@ -58,6 +60,32 @@ def test_what_the_cache_has_altered_and_cannot_be_had_again_is_named(make_site: 
     assert "alpha/__init__.py of alpha than RECORD names, and without the cache it failed" in report["headline"]
     assert "`uv cache clean alpha`" in report["advice"]
     assert site.live_id() == live
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "planted.pth",
+        "planted.py",
+        "alpha/planted.so",
+        "alpha/__pycache__/__init__.cpython-311.opt-1.pyc",
+        "_virtualenv.py",
+    ],
+)
+def test_what_was_added_to_the_cache_does_not_go_live(make_site: SiteFactory, tmp_path: Path, planted: str) -> None:
+    site, cache = make_site.adopted(), tmp_path / "cache"
+    site.publish("alpha", "1.1.0")
+    fill_cache(site, cache, "alpha==1.1.0", "beta")
+    (place,) = (one.parent.parent for one in (cache / "archive-v0").glob("*/alpha/__init__.py"))
+    (place / planted).parent.mkdir(exist_ok=True)
+    (place / planted).write_text("import planted", encoding="utf-8")
+    finished = site.releaser("update", check=0, env={"UV_CACHE_DIR": str(cache)})
+    assert site.live_version("alpha") == "1.1.0"
+    (found,) = site.link.resolve().glob("lib/python*/site-packages")
+    assert not (found / planted).exists() or (found / planted).read_text(encoding="utf-8") != "import planted"
+    assert f"site-packages/{planted}, which no RECORD names; all packages were reinstalled" in finished.stderr
+    site.publish("alpha", "1.2.0")
+    assert "RECORD" not in site.releaser("update", check=0).stderr
 
 
 def test_a_wheel_that_was_made_with_a_wrong_record_can_be_installed(make_site: SiteFactory) -> None:
