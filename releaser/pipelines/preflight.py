@@ -135,7 +135,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         findings.extend(serving.program_findings(site, site.project.venv))
     if "site" in scope.asks:
         findings.extend(serving.live_findings(site))
-    if checkout is not None and site.bundle is None and ("remote" in scope.asks or findings):
+    if checkout is not None and ("remote" in scope.asks or findings):
         findings.extend(remote_findings(site, checkout.remote))
     if findings or lock is None or uv is None or checkout is None or command is None or unix_group is None:
         raise PreflightError(*findings)
