@@ -165,8 +165,16 @@ class Commands(click.Group):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _own_words():
-            return super().invoke(ctx)
+        try:
+            with _own_words():
+                return super().invoke(ctx)
+        except ImportError as error:
+            if not (error.name or "").startswith("releaser."):
+                raise
+            # By hand: what prints errors may be gone as well.
+            advice = "Run it again once that is done: the next run first finishes or undoes what this one left."
+            sys.stderr.write(f"releaser: releaser was replaced as it ran: {error}\n  what to do: {advice}\n")
+            sys.exit(ExitCode.BUG)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():

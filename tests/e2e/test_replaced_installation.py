@@ -1,0 +1,114 @@
+"""Updates during which releaser itself is installed again, as an administrator does who upgrades it beside cron."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import time
+import venv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS = 60
+# The tests of the site wait until releaser has been replaced.
+WAITS = "touch ../at-tests; while [ ! -e ../go ]; do sleep 0.05; done"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of releaser as it is here."""
+    place = tmp_path_factory.mktemp("wheel")
+    build = "import sys, hatchling.build as backend; backend.build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, place], cwd=REPOSITORY, check=True, capture_output=True)
+    (built,) = place.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> Path:
+    """A venv that releaser is installed in; what it needs is that of the tests."""
+    place = tmp_path / "installed"
+    venv.create(place)
+    needed = place / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages" / "needed.pth"
+    needed.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    install(wheel, place)
+    return place
+
+
+def install(wheel: Path, place: Path) -> None:
+    options = ("--quiet", "--no-deps", "--no-index", "--force-reinstall", "--disable-pip-version-check")
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        place / "bin" / "python",
+        "install",
+        *options,
+        wheel,
+    ]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    ends_at = time.monotonic() + SECONDS
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < ends_at, f"no {file}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> Iterator[SampleSite]:
+    """A site with something newer, whose tests wait."""
+    site = make_site.adopted(settings={"test_command": ["sh", "-c", WAITS]})
+    site.publish("alpha", "1.1.0")
+    yield site
+    (site.outer / "go").touch()
+
+
+def update(site: SampleSite, installed: Path) -> subprocess.Popen[str]:
+    words: list[str | Path] = [installed / "bin" / "releaser", "update", "--project", site.path]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, cwd="/", env=site.env, text=True, stdout=pipe, stderr=pipe)
+
+
+def test_an_update_goes_on_while_releaser_is_installed_again(site: SampleSite, installed: Path, wheel: Path) -> None:
+    with update(site, installed) as running:
+        wait_for(site.outer / "at-tests", running)
+        install(wheel, installed)
+        (site.outer / "go").touch()
+        told = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, told
+    assert site.live_version("alpha") == "1.1.0"
+    assert "1.1.0" in site.lock_text()
+
+
+def test_an_update_whose_releaser_is_gone_leaves_what_the_next_one_finishes(
+    site: SampleSite, installed: Path, wheel: Path
+) -> None:
+    (package,) = installed.glob("lib/*/site-packages/releaser")
+    with update(site, installed) as running:
+        wait_for(site.outer / "at-tests", running)
+        package.rename(package.with_name("away"))
+        (site.outer / "go").touch()
+        told = "".join(running.communicate(timeout=SECONDS))
+    if running.returncode:
+        assert "releaser was replaced as it ran" in told, told
+        assert "Traceback" not in told
+    package.with_name("away").rename(package)
+    install(wheel, installed)
+    with update(site, installed) as again:
+        told = "".join(again.communicate(timeout=SECONDS))
+    assert again.returncode == 0, told
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
