@@ -120,10 +120,9 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
         return unchanged
-    headline = _headline(run.log, release, goal)
     run.log.note(*describe_python(goal.work.facts.choice))
     deploy(run.site, run.log, Deployment(release=release, target=target, collected=collected), snapshot)
-    return PipelineResult(result="activated", headline=headline)
+    return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
