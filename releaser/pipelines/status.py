@@ -238,7 +238,7 @@ def _contents(release: Release) -> tuple[str, str]:
     return release.manifest.lock_sha256, release.manifest.code_key
 
 
-DEPLOYING = ("update", "rebuild", "rollback", "init")
+DEPLOYING = ("update", "bundle install", "rebuild", "rollback", "init")
 
 
 def _is_deployment(run: Mapping[str, Any]) -> bool:
@@ -247,7 +247,7 @@ def _is_deployment(run: Mapping[str, Any]) -> bool:
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    is_whole = run.get("command") == "update" and not run.get("only")
+    is_whole = run.get("command") in ("update", "bundle install") and not run.get("only")
     waits = str(run.get("waits") or "")  # for a site that goes first: with some versions, or with everything
     has_waited = waits and str(run.get("headline")).startswith(waits)
     return _is_deployment(run) and is_whole and run.get("exit_code") == 0 and not has_waited

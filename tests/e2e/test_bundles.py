@@ -120,6 +120,8 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     report = host.json("bundle install", built.full[0])
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
     assert "builder@example.org" in str(report["steps"])
+    status = host.json("status")
+    assert status["last_success"]["command"] == status["last_deployment"]["command"] == "bundle install"
     assert (host.path / "media" / "logo.txt").is_symlink()
     assert "is left as it is" in str(report["problems"])
     (host.path / "media" / "logo.txt").unlink()
