@@ -97,7 +97,7 @@ def _collect(site: Site, release: Release, request: BundleRequest, pool: Pool, s
         **(_installer(pool, scratch) if request.installer else {}),
         names.REQUIREMENTS: scratch / names.REQUIREMENTS,
     }
-    files[names.REQUIREMENTS].write_text(_requirements(files), encoding="utf-8")
+    files[names.REQUIREMENTS].write_text(_requirements(files, lock_of(release)), encoding="utf-8")
     return files
 
 
@@ -284,13 +284,20 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
     return {names.INSTALLER: program, **{names.TOOLS + place.name: place for place in found.values()}}
 
 
-def _requirements(files: Mapping[str, Path]) -> str:
-    """Write the wheels as a requirements file with hashes, for tools such as pip."""
+def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
+    """Write the wheels of the lock as a requirements file with hashes, for tools such as pip."""
+    from packaging.utils import canonicalize_name, parse_wheel_filename
+    from packaging.version import Version
+
+    locked = ((one["name"], one["version"], one) for one in lock.content["package"] if "version" in one)
+    forks = {(canonicalize_name(name), Version(version)): one for name, version, one in locked}
     lines: dict[str, list[str]] = {}
     for path, place in sorted(files.items()):
-        if path.startswith(names.WHEELS):
-            name, version = path.removeprefix(names.WHEELS).split("-")[:2]
-            lines.setdefault(f"{name.replace('_', '-')}=={version}", []).append(f"--hash=sha256:{_hash(place)}")
+        key = parse_wheel_filename(path.removeprefix(names.WHEELS))[:2] if path.startswith(names.WHEELS) else None
+        if key in forks:  # else builds need it
+            marker = " or ".join(f"({one})" for one in forks[key].get("resolution-markers", ()))
+            pin = f"{key[0]}=={key[1]}" + (f" ; {marker}" if marker else "")
+            lines.setdefault(pin, []).append(f"--hash=sha256:{_hash(place)}")
     return "".join(f"{' '.join([pin, *hashes])}\n" for pin, hashes in lines.items())
 
 

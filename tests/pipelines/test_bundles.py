@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from releaser.bundles.code_archive import differing, unpack_code, write_code
 from releaser.bundles.wheels import lacks
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
+from releaser.pipelines.bundle_create import _requirements
 from releaser.pipelines.bundle_from import parse_source
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
@@ -112,3 +115,32 @@ def test_wheels_that_only_the_tests_need_are_missed_before_anything_is_unpacked(
     wheels, python = ["alpha-1.0.0-py3-none-any.whl"], "3.11.0"
     assert lacks(lock, needed_groups(site, lock, "prod"), python, wheels) == ["beta 1.0.0", "gamma 1.0.0"]
     assert lacks(lock, needed_groups(site, lock, None, tests=False), python, wheels) == []
+
+
+def test_the_requirements_tell_for_which_python_a_version_is(tmp_path: Path) -> None:
+    """A lock may have two versions of a package, and builds may need a third; pip would refuse them all."""
+    text = """\
+        version = 1
+        [[package]]
+        name = "soup-sieve"
+        version = "2.10"
+        resolution-markers = ["python_full_version < '3.11.5'", "sys_platform == 'win32'"]
+        [[package]]
+        name = "soup-sieve"
+        version = "4.1.2"
+        resolution-markers = ["python_full_version >= '3.11.5'"]
+        [[package]]
+        name = "alpha"
+        version = "1.0.0"
+        """
+    lock = LockFile.parse(textwrap.dedent(text).encode())
+    names = ("soup_sieve-2.10", "soup_sieve-4.1.2", "soup_sieve-3.0", "alpha-1.0.0", "hatchling-1.0")
+    place = tmp_path / "any.whl"
+    place.write_bytes(b"")
+    files = {f"wheels/{name}-py3-none-any.whl": place for name in names}
+    hashed = f"--hash=sha256:{hashlib.sha256(b'').hexdigest()}"
+    assert _requirements(files, lock).splitlines() == [
+        f"alpha==1.0.0 {hashed}",
+        f"soup-sieve==2.10 ; (python_full_version < '3.11.5') or (sys_platform == 'win32') {hashed}",
+        f"soup-sieve==4.1.2 ; (python_full_version >= '3.11.5') {hashed}",
+    ]
