@@ -65,6 +65,9 @@ def main() -> None:
             except (BenchError, DemoError) as error:
                 fail(f"{name} is left out: {error}\n")
                 continue
+            except Exception as error:  # noqa: BLE001 - the other parts count none the less
+                fail(f"{name} is left out, as it failed: {type(error).__name__}: {error}\n")
+                continue
         keep(name, part)
         say(f"{as_text(part)}({name}: {clock.lap():.0f} s)\n")
     parts = read([*PARTS])

@@ -114,8 +114,9 @@ class Aim:
 
     @property
     def share(self) -> float:
-        """How much of what the aim allows is used: at most 1 where it is met."""
-        return self.limit / max(self.found, 1e-9) if self.at_least else self.found / max(self.limit, 1e-9)
+        """How much of what the aim allows is used: at most 1 where it is met; 100 stands for all above."""
+        used = self.limit / max(self.found, 1e-9) if self.at_least else self.found / max(self.limit, 1e-9)
+        return min(used, 100.0)
 
     @property
     def bound(self) -> str:

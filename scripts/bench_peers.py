@@ -53,7 +53,8 @@ def call(*words: str | Path, cwd: Path, env: Mapping[str, str]) -> str:
     """Run a step of a set-up; return what it printed."""
     done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        message = f"{Path(words[0]).name}, so it is left out: {(done.stderr or done.stdout).strip()[-400:]}"
+        said = " ".join(line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip())
+        message = f"{Path(words[0]).name} failed, so it is left out: {said[-200:]}"
         raise BenchError(message)
     return done.stdout.strip()
 
