@@ -64,10 +64,7 @@ BUILDOUT = """\
 parts = app
 download-cache = cache
 install-from-cache = true
-offline = {offline}
 versions = versions
-allow-hosts =
-find-links = {links}
 [app]
 recipe = zc.recipe.egg
 interpreter = python
@@ -282,12 +279,8 @@ def compare_buildout(application: Application) -> None:
     )
     for wheel in (application.place / "wheels" / "wheels").iterdir():
         shutil.copy(wheel, tree / "cache" / "dist")
-    names = {one.name.split("-")[0]: one.name.split("-")[1] for one in (tree / "cache" / "dist").glob("*.whl")}
-    wanted = [name.partition("[")[0].replace("-", "_") for name in PACKAGES]
-    text = BUILDOUT.format(
-        offline="true", links="cache/dist", eggs="\n    ".join(wanted),
-        versions="\n".join(f"{name.replace('_', '-')} = {version}" for name, version in names.items()),
-    )  # fmt: skip
+    pins = application.run(application.host / "pip/bin/pip", "freeze", cwd=tree).replace("==", " = ")
+    text = BUILDOUT.format(eggs="\n    ".join(PACKAGES), versions=pins)
     (tree / "buildout.cfg").write_text(text, encoding="utf-8")
     for name in ("manage.py", "settings.py", "urls.py"):
         shutil.copy(application.site / name, tree)
