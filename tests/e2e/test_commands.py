@@ -22,7 +22,7 @@ pytestmark = pytest.mark.story
 SETTINGS = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
-    "in_use_by", "processes", "path", "broken", "damage", "commit", "subject",
+    "in_use_by", "processes", "path", "broken", "bundle", "damage", "commit", "subject",
 }  # fmt: skip
 News = tuple[SampleSite, str, str]
 ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"], ["config"]]
