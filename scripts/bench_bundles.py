@@ -264,8 +264,7 @@ def compare_buildout(application: Application) -> None:
     tools, tree = application.place / "tools", application.place / "source" / "shop"
     (tree / "cache" / "dist").mkdir(parents=True)
     subprocess.check_call([application.python, "-m", "venv", tools])
-    application.run(
-        tools / "bin/pip",
+    words = (
         "download",
         "-q",
         "-d",
@@ -275,8 +274,8 @@ def compare_buildout(application: Application) -> None:
         "setuptools",
         "wheel",
         "pip",
-        cwd=tree,
     )
+    application.run(tools / "bin/pip", *words, cwd=tree)
     for wheel in (application.place / "wheels" / "wheels").iterdir():
         shutil.copy(wheel, tree / "cache" / "dist")
     pins = application.run(application.host / "pip/bin/pip", "freeze", cwd=tree).replace("==", " = ")
@@ -293,18 +292,8 @@ def compare_buildout(application: Application) -> None:
         application.run_alone("tar", "-xzf", archive.name)
         host = application.host / "buildout"
         application.run_alone(application.python, "-m", "venv", "tools", cwd=host)
-        application.run_alone(
-            "tools/bin/pip",
-            "install",
-            "-q",
-            "--no-index",
-            "--find-links",
-            "cache/dist",
-            "zc.buildout",
-            "setuptools",
-            "wheel",
-            cwd=host,
-        )
+        needed = ("install", "-q", "--no-index", "--find-links", "cache/dist", "zc.buildout", "setuptools", "wheel")
+        application.run_alone("tools/bin/pip", *needed, cwd=host)
         application.run_alone("tools/bin/buildout", "-q", cwd=host)
     try_checks(application, "buildout", host / "bin/python")
 
