@@ -31,6 +31,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
+from releaser.releases.touched import note_installed
 from releaser.releases.venv import repoint_editables
 from releaser.reporting.hooks import prepare_tree
 from releaser.run import silent_log
@@ -236,6 +237,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str 
     with log.step(f"{trial.step} live release{how}") as step:
         try:
             with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
+                note_installed(str(venv))  # so that tests which always write there are not taken for the update's fault
                 result = run_trial(site, trial, venv, live.lock)
         except (ToolError, OSError) as error:
             message = f"the live release cannot be copied for testing: {error}"
