@@ -302,8 +302,9 @@ def try_checks(application: Application, what: str, python: Path) -> None:
     """Run the tests and the health check once each, as the bundle's installation does."""
     source = application.host / "srv" / "shop"
     with Clock.row(f"{what}: the same tests and health check"):
-        application.run_alone(python, "manage.py", "check", cwd=source)
-        application.run_alone(python, "manage.py", "check", "--deploy", cwd=source)
+        path = f"PYTHONPATH={source}"  # which buildout's interpreter does not look at by itself
+        application.run_alone("env", path, python, "manage.py", "check", cwd=source)
+        application.run_alone("env", path, python, "manage.py", "check", "--deploy", cwd=source)
 
 
 if __name__ == "__main__":
