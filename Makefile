@@ -133,11 +133,12 @@ dist: $(READY) ## Make what a release consists of in dist/: wheel with man page 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) $(LOWEST) $(DOCS) $(BENCH) $(FLEET) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
+# By uv, as the commands that an older pip writes import `re` first, and a bench would measure that.
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
 	touch $@
 
 $(BENCH)/.ready: requirements-bench.txt
