@@ -60,6 +60,7 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
             "python": "3.11.7",
             "commit": "c" * 40,
             "subject": "Add a page",
+            "bundle": None,
             "lock_sha256": release.manifest.lock_sha256,
             "changes": [
                 {
