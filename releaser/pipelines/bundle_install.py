@@ -180,13 +180,13 @@ def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> 
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
         refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
-    before = _bundle_before(site)
+    before = bundle_before(site)
     if before is not None and manifest.sequence < before.sequence and not allow_older:
         message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
 
 
-def _bundle_before(site: Site) -> BundleOrigin | None:
+def bundle_before(site: Site) -> BundleOrigin | None:
     """Return the bundle that is live, or the newest one that was before what was built here since; None if none was."""
     store = store_of(site)
     live = store.live()

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
+from releaser.candidate.mark import key_of
 from releaser.deployment.post_flip import retry_post_flip_steps
-from releaser.errors import ActivationError, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
-from releaser.pipelines.bundle_install import InstallRequest, find_missing, install, names_of, trust_of
+from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
+from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of
 from releaser.pipelines.due import find_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
@@ -82,7 +83,9 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
         would = f"nothing would change: {before.headline}"
     elif kept is not None and kept.live:
         would = f"nothing would change: {move.release} is live"
-    elif kept is not None and (force or before is None or before.release != move.release or not before.headline):
+    elif not force and (why := _why_stay(site, pointer, before, kept)):
+        would = f"nothing would change: {why}"
+    elif kept is not None:
         would = f"would go to {kept.id}, which is {move.release} and still here"
     else:
         would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
@@ -105,7 +108,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     )
     _remember(run.site, seen)  # before anything that may fail: an older pointer is refused from now on
     try:
-        result = _reach(run, channel, pointer.current, before, force=force)
+        result = _reach(run, channel, pointer, before, force=force)
     except IncompleteReturnError:
         raise
     except (TestsFailedError, ActivationError) as error:
@@ -145,16 +148,20 @@ def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
     return "" if live is None or explain_rebuild(site, live, find_live_damage(live)) else before.headline
 
 
-def _reach(run: Run, channel: Channel, move: Move, before: Seen | None, *, force: bool) -> PipelineResult:
-    """Bring what a move points to live: by a flip if it is here, and if nobody here has left it since."""
-    kept = _find_kept(run.site, move)
+def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *, force: bool) -> PipelineResult:
+    """Bring what a channel points to live, by a flip if it is here, and if nobody here has chosen otherwise."""
+    move, kept = pointer.current, _find_kept(run.site, pointer.current)
     if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
         return PipelineResult(result="unchanged", headline=f"{move.release} is live")
-    is_open = before is None or before.release != move.release or not before.headline  # as after a run that was killed
-    if kept is not None and not kept.live and (is_open or force):
+    if not force and (why := _why_stay(run.site, pointer, before, kept)):
+        live = run.store.live()
+        if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
+            run.log.note(Finding(f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`."))
+        return PipelineResult(result="unchanged", headline=why)
+    if kept is not None and not kept.live:
         return _go_to(run, kept)
-    live = store_of(run.site).live()
-    is_older = live is not None and live.manifest.bundle is not None and move.built < live.manifest.bundle.sequence
+    newest = bundle_before(run.site)
+    is_older = newest is not None and move.built < newest.sequence
     with run.log.step("download") as step:
         file, what = _download(run.site, channel, move)
         step.says(what)
@@ -163,10 +170,24 @@ def _reach(run: Run, channel: Channel, move: Move, before: Seen | None, *, force
     return result
 
 
+def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
+    """Say what somebody has done here that the channel does not overrule: gone back, or ahead of it; else empty."""
+    move, newest = pointer.current, bundle_before(site)
+    if kept is not None and not kept.live:
+        if (failed := read_quarantine(site.state_dir).candidate(key_of(kept))) is not None:
+            return f"{move.release} stays out: {failed.reason}"
+        if before is not None and before.release == move.release and before.headline:  # else a run was killed
+            return f"{move.release} was live, and somebody has left it since"
+    is_ahead = newest is not None and newest.sequence > move.built
+    if newest is not None and is_ahead and newest.release not in {one.release for one in pointer.moves}:
+        return f"{newest.release} was installed here, newer than {move.release}; --force goes back to that"
+    return ""
+
+
 def _find_kept(site: Site, move: Move) -> Release | None:
     """Return the release that was installed here from the bundle, and can be gone to; None if there is none."""
     digests = {one.manifest for one in move.files}
-    for one in store_of(site).all():
+    for one in sorted(store_of(site).all(), key=lambda one: not one.live):
         origin = one.manifest.bundle
         is_it = origin is not None and origin.sha256 in digests and one.state in ("live", "good", "bad")
         if is_it and (one.live or find_rollback_damage(one) is None):

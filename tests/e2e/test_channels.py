@@ -227,6 +227,42 @@ def test_what_a_person_does_on_a_host_stands_until_the_channel_points_elsewhere(
     assert host.live_version("alpha") == "1.3.0"
 
 
+def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the_first_look(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    """As of a host that goes first, to which somebody else brings the bundle before the channel points to it."""
+    late, production = host.copy(host.outer.parent / "late"), place / "production"
+    published.publish(0, place)
+    host.releaser("bundle install", published.bundles[1], check=0)
+    for _ in range(2):
+        assert "was installed here, newer than" in str(follow(host, production, "--dry-run")["would"])
+        report = follow(host, production)
+        assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
+        published.publish(0, place)  # for another month
+    module = next((host.path / ".venv").glob("lib/python3*/site-packages/alpha/__init__.py"))
+    good = module.read_bytes()
+    module.write_bytes(good + b"# edited")
+    report = follow(host, production)
+    assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
+    assert "has to be rebuilt" in str(report["problems"])
+    module.write_bytes(good)
+
+    follow(late, production)
+    late.releaser("bundle install", published.bundles[1], check=0)
+    published.publish(1, place)
+    late.releaser("rollback", check=0)
+    report = follow(late, production)
+    assert (report["result"], late.live_version("alpha")) == ("unchanged", "1.1.0")
+    assert "stays out: rolled back to" in report["headline"]
+    assert follow(late, production, "--force")["result"] == "activated"
+    assert late.live_version("alpha") == "1.2.0"
+    assert follow(host, production)["headline"].endswith("is live")
+    published.channel("rollback", "production", "--at", place.to)
+    for one in (host, late):
+        assert follow(one, production)["result"] == "activated"
+        assert one.live_version("alpha") == "1.1.0"
+
+
 def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody_asks(
     published: Published, host: SampleSite, place: Place
 ) -> None:
