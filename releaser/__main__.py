@@ -64,8 +64,8 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
     from releaser.launch import is_plain
     from releaser.releases import listing
     from releaser.releases.store import ReleaseStore
+    from releaser.site.location import DEFAULT_VENV, find_project
     from releaser.site.ownership import Ownership, foreign_state
-    from releaser.site.place import DEFAULT_VENV, find_project
     from releaser.site.project import Project
     from releaser.site.state_dir import OWNER, Owner, read_owner
     from releaser.system.files import UnreadableStateError

@@ -9,11 +9,11 @@ import sys
 import time
 
 from releaser.releases import lease
-from releaser.site.place import DEFAULT_VENV, LOOKED, default_state_dir, find_project
-from releaser.site.start import distrust
+from releaser.site.location import DEFAULT_VENV, LOOKED, default_state_dir, find_project
+from releaser.site.sealed_python import distrust
 from releaser.system.durations import how_often, seconds_of
 from releaser.system.files import read_file
-from releaser.system.inside import inside
+from releaser.system.venv_environment import inside
 
 TYPE_CHECKING = False  # importing `typing` would take a while
 if TYPE_CHECKING:

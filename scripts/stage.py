@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.system.inside import neutral
+from releaser.system.venv_environment import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyte
 
-from releaser.reporting.look import DAY, NIGHT
+from releaser.reporting.style import DAY, NIGHT
 from tests.support.commands import console_script
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.serving import http_server, reply

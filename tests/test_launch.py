@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser import launch
-from releaser.site.place import LOOKED
+from releaser.site.location import LOOKED
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 
 from releaser import __version__
 from releaser.releases.store import ReleaseStore
-from releaser.site.place import LOOKED
+from releaser.site.location import LOOKED
 from releaser.site.project import Project
 from releaser.site.state_dir import claim
 from tests.releases.makers import NOW, a_manifest, built, live

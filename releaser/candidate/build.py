@@ -29,7 +29,7 @@ from releaser.releases.venv import ask_if_possible, count_installed, link_of, re
 from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
-from releaser.site.start import look_at_start
+from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_text, sync_file_system
 from releaser.system.words import first_few
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.culprits import CulpritSearch
-from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.output import complaint, failing_tests
 from releaser.candidate.partial_locks import partial_locks, trial_installs
+from releaser.candidate.results import Fault, hold_again, hold_back, list_held
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.leftovers import renew_tree

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
-from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_commit
 from releaser.candidate.output import suspects
 from releaser.candidate.partial_locks import find_all_needs, find_faults
+from releaser.candidate.results import Fault, hold_back, hold_undecided, reject_commit
 from releaser.candidate.testing import first_failure
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError

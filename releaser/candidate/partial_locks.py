@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import install
-from releaser.candidate.mark import Fault
 from releaser.candidate.output import complaint
+from releaser.candidate.results import Fault
 from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
 from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.checkout.staging import staging_tree

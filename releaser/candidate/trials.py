@@ -25,8 +25,8 @@ from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.files import clear_name, read_file, remove_tree
-from releaser.system.inside import inside
 from releaser.system.process import describe_status
+from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
 

@@ -120,7 +120,7 @@ def update(
 
     With NAME, bring only these packages, and what they need.
     """
-    from releaser.pipelines import dry_run, named
+    from releaser.pipelines import dry_run, selected_packages
     from releaser.pipelines import update as pipeline
     from releaser.pipelines.due import Timing
 
@@ -140,9 +140,9 @@ def update(
     timing = Timing(if_due=if_due, now=now)
     if channel is not None:
         _update_from(ctx, channel, timing, force=force, others={"--follow-remote": follow, "NAME": bool(names)})
-    only = named.find_named(ctx.project, os.environ, names, if_locked=if_locked)
+    only = selected_packages.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
-        ctx.end(ctx.run(named.plan_leave_alone, named.leave_alone, names))
+        ctx.end(ctx.run(selected_packages.plan_unaffected, selected_packages.report_unaffected, names))
     ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
 
 

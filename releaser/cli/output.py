@@ -146,7 +146,7 @@ class Output:
         if (wrap or stream is sys.stderr) and stream.isatty():
             from shutil import get_terminal_size
 
-            from releaser.reporting.look import wrapped
+            from releaser.reporting.style import wrapped
 
             width = get_terminal_size().columns
             shown = (part for text in shown for line in text.split("\n") for part in wrapped(line, width))

@@ -34,7 +34,7 @@ def run_check(ctx: CommandContext) -> None:
     from releaser.errors import PreflightError
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import damaged
-    from releaser.reporting.way import warnings as mail_warnings
+    from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
     from releaser.site.site import find_site
 
@@ -95,7 +95,7 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, a notice and a ping; print where each went."""
     from releaser.errors import MailError
-    from releaser.reporting.way import send_test_mail
+    from releaser.reporting.mail_setup import send_test_mail
 
     sent = send_test_mail(ctx.site())
     if ctx.output.json:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from releaser.candidate.mark import mark_good
+from releaser.candidate.results import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -23,10 +23,10 @@ from releaser.releases.venv import ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.site.place import PYPROJECT
+from releaser.site.location import PYPROJECT
 from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
-from releaser.site.start import look_at_start
+from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 
 if TYPE_CHECKING:

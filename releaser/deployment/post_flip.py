@@ -22,7 +22,7 @@ from releaser.reporting.hooks import run_hook
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.site.settings import HOOKS
-from releaser.system.inside import inside
+from releaser.system.venv_environment import inside
 from releaser.tools import web
 from releaser.tools.django import is_django, outdate_since
 

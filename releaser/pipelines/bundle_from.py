@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.pull import as_checked_out
 from releaser.errors import ToolError, UsageError, refuse
+from releaser.pipelines.deploy import build_as_locked, open_workspace
 from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.rebuild import build_as_locked, staged
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.run import close_journal
 from releaser.system.process import Runner
@@ -63,7 +63,7 @@ def parse_source(source: str) -> tuple[str, str]:
 
 def _build(run: Run) -> PipelineResult:
     facts = preflight(run.site, run.log, Scope(asks=()))
-    with staged(run.site, run.log, facts, as_checked_out(facts)) as work:
+    with open_workspace(run.site, run.log, facts, as_checked_out(facts)) as work:
         release = build_as_locked(work)
     run.log.learn(release=release.id)
     close_journal(run.site, run.log)

@@ -1,4 +1,4 @@
-"""What sites that go first say of versions: what is in doubt there does not come to the others meanwhile."""
+"""What failed on the sites that go first, which the others do not install meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from releaser.errors import ExitCode
-from releaser.locks.doubts import Doubt, Version, is_version
+from releaser.locks.failed_elsewhere import SiteFailure, Version, is_version
 from releaser.reporting.many_sites import SiteAnswer, part
 
 # A release that is live while a follow-up failed may be one that does not come up, where nothing could run before.
@@ -16,8 +16,8 @@ _LONGEST = 7 * 86400.0  # seconds that a run may have taken
 _NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 
 
-def doubt_of(answer: SiteAnswer, ask: Callable[..., object]) -> Doubt:
-    """Find out what is in doubt after the update of a site that goes first; `ask` returns what a command says of it.
+def find_failures(answer: SiteAnswer, ask: Callable[..., object]) -> SiteFailure:
+    """Find out what failed on a site that goes first, after its update; `ask` returns what a command says of it.
 
     That is what has just failed, what updates leave out there, and what is in candidates that have failed since an
     update last went live. A site that came to no end says nothing of any version. One that waits for its own time says
@@ -25,10 +25,10 @@ def doubt_of(answer: SiteAnswer, ask: Callable[..., object]) -> Doubt:
     """
     failed = versions_of(answer.answer) if answer.exit_code in _FAILED else frozenset[Version]()
     if answer.exit_code not in _WELL and not failed:
-        return Doubt(site=answer.site, reason=f"its update ended with exit code {answer.exit_code}")
+        return SiteFailure(site=answer.site, reason=f"its update ended with exit code {answer.exit_code}")
     status = ask("status")
     if not isinstance(status, dict):
-        return Doubt(site=answer.site, reason="its state cannot be read")
+        return SiteFailure(site=answer.site, reason="its state cannot be read")
     held = {
         (part(one, "name", str), version)
         for one in part(status, "held_back", list)
@@ -40,8 +40,8 @@ def doubt_of(answer: SiteAnswer, ask: Callable[..., object]) -> Doubt:
     tried = [versions_of(ask("show", part(one, "release", str))) for one in quarantined if _time(one, "at") > changed]
     versions = frozenset({*failed, *held}).union(*tried)
     if not all(tried) or not all(is_version(*one) for one in versions):
-        return Doubt(site=answer.site, reason="what fails there is not known")
-    return Doubt(site=answer.site, versions=versions)
+        return SiteFailure(site=answer.site, reason="what fails there is not known")
+    return SiteFailure(site=answer.site, versions=versions)
 
 
 def _last_updated(runs: object) -> datetime:

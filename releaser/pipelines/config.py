@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.answers import SettingValue
 from releaser.errors import UsageError
-from releaser.reporting.way import sender_of
+from releaser.reporting.mail_setup import sender_of
 from releaser.site import serving
 from releaser.site.conventions import find_commonest_group, find_conventions
 from releaser.site.schema import spell, spell_in_line

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
 from releaser.errors import ResolutionError, refuse
-from releaser.locks import doubts
+from releaser.locks.failed_elsewhere import keep_out, read_failures, say_what_waits, why_all_waits
 from releaser.locks.installed import find_unbuildable, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
@@ -27,12 +27,12 @@ from releaser.resolution.resolve import (
 )
 from releaser.resolution.rules import Lower
 from releaser.site.conventions import default_groups
-from releaser.site.settings import DOUBTS_VARIABLE
+from releaser.site.settings import FAILURES_VARIABLE
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
-    from releaser.locks.doubts import Doubt
+    from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.locks.lock import Change
     from releaser.locks.rules import Rules
     from releaser.locks.vulnerabilities import Audit
@@ -78,7 +78,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
 
     Raises ResolutionError; and PreflightError if what is to wait cannot be read.
     """
-    site, doubted = work.site, _read_doubts(work.site)
+    site, elsewhere = work.site, _read_elsewhere(work.site)
 
     @functools.cache
     def audit() -> Audit | None:
@@ -91,7 +91,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
 
     def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
         def adjust(rules: Rules) -> Rules:
-            return doubts.keep_out(doubted, lower.apply(rules) if lower is not None else rules)
+            return keep_out(elsewhere, lower.apply(rules) if lower is not None else rules)
 
         return resolve(work, force=force, fixes=fixes, failed=failed, adjust=adjust)
 
@@ -101,7 +101,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         resolution = resolve_as_locked(work, committed_lock(work) if follows else work.facts.lock)
     else:
         plain = partial(resolve, work, force=force, fixes=fixes)
-        resolution = _resolved(work, again, plain if any(one.versions for one in doubted) else None, force=force)
+        resolution = _resolved(work, again, plain if any(one.versions for one in elsewhere) else None, force=force)
     is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
     failed = None
@@ -112,7 +112,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         outcome = "nothing"
     elif failed is not None and not force:
         outcome = _outcome_again(work, failed)
-    waits = doubts.why_all_waits(doubted, changes_of(work, resolution)) if outcome in ("build", "unsure") else ""
+    waits = why_all_waits(elsewhere, changes_of(work, resolution)) if outcome in ("build", "unsure") else ""
     if waits:
         outcome, failed = "waits", None
     _refuse_unfit(work, resolution, outcome, force=force)
@@ -122,7 +122,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         force=force,
         outcome=outcome,
         resolution=resolution,
-        waits=waits or doubts.what_waits(doubted, resolution.held_back),
+        waits=waits or say_what_waits(elsewhere, resolution.held_back),
         failed=failed,
         again=None if as_locked else again,
         audit=audit,
@@ -134,11 +134,11 @@ def _refuse_unfit(work: Workspace, resolution: Resolution, outcome: Outcome, *, 
         refuse_unfit_lock(work, resolution.lock, force=force)
 
 
-def _read_doubts(site: Site) -> tuple[Doubt, ...]:
+def _read_elsewhere(site: Site) -> tuple[SiteFailure, ...]:
     try:
-        return doubts.read_doubts(site.runner.environ.get(DOUBTS_VARIABLE, ""))
+        return read_failures(site.runner.environ.get(FAILURES_VARIABLE, ""))
     except ValueError as error:
-        return refuse(f"{DOUBTS_VARIABLE} cannot be read: {error}", "Unset it: only `update --all` sets it.")
+        return refuse(f"{FAILURES_VARIABLE} cannot be read: {error}", "Unset it: only `update --all` sets it.")
 
 
 def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
@@ -174,7 +174,7 @@ def _resolved(
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.
 
     A package that would stay where it is comes in just older than what failed, if nobody has tried that. Where nothing
-    does without versions in doubt, `plain` resolves with them: then all waits.
+    does without versions that failed elsewhere, `plain` resolves with them: then all waits.
     """
     try:
         resolution = again("rest", None)

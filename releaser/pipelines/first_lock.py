@@ -28,14 +28,14 @@ from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, PreflightError, ResolutionError, ToolError, UsageError, error_line
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
+from releaser.pipelines.deploy import deploy, open_workspace
 from releaser.pipelines.preflight import Question, Scope, check, say_refusals
-from releaser.pipelines.rebuild import deploy, staged
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import ask_before_live
-from releaser.reporting.way import warnings
+from releaser.reporting.mail_setup import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
     NARROWED,
@@ -103,7 +103,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     if before is not None:
         check_live_site(site, log, adopting=before)
     snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with staged(site, log, facts, target) as work:
+    with open_workspace(site, log, facts, target) as work:
         lock = _lock(work, wanted, found)
         files = FirstLock(lock=lock.data, pyproject=read_file(work.site.project.pyproject))
         pyproject = read_pyproject(work.site.project.pyproject)

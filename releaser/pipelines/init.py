@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.candidate.mark import mark_good
+from releaser.candidate.results import mark_good
 from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError, refuse
+from releaser.pipelines.deploy import build_from_checkout, deploy
 from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.rebuild import build_from_checkout, deploy
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import release as links
 from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
-from releaser.reporting.way import warnings
+from releaser.reporting.mail_setup import warnings
 from releaser.site.conventions import find_conventions
 
 if TYPE_CHECKING:

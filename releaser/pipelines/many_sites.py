@@ -16,10 +16,10 @@ from threading import Condition
 
 from releaser.candidate.space import free_space
 from releaser.errors import ExitCode, ReleaserError
-from releaser.locks.doubts import Doubt, write_doubts
-from releaser.pipelines.canaries import doubt_of
+from releaser.locks.failed_elsewhere import SiteFailure, write_failures
+from releaser.pipelines.canaries import find_failures
 from releaser.reporting.many_sites import SiteAnswer, part
-from releaser.site.settings import DOUBTS_VARIABLE, PROJECT_VARIABLE
+from releaser.site.settings import FAILURES_VARIABLE, PROJECT_VARIABLE
 from releaser.site.sites_file import ListedSite
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
@@ -48,7 +48,7 @@ class ManySites:
         self.sites = tuple(sites)
         self.jobs = jobs
         self._environ = {
-            name: value for name, value in environ.items() if name not in (DOUBTS_VARIABLE, PROJECT_VARIABLE)
+            name: value for name, value in environ.items() if name not in (FAILURES_VARIABLE, PROJECT_VARIABLE)
         }
         self._runner = Runner(environ=environ)
         self._running, self._begun, self._changed = 0, list[float](), Condition()
@@ -59,22 +59,22 @@ class ManySites:
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update each: first those that go first. What one of these is in trouble with does not come to the others."""
-        doubts: list[Doubt] = []
+        failures: list[SiteFailure] = []
         first = {str(one.path): one for one in self.sites if one.goes_first}
         for answer in self._each([*first.values()], partial(self._run, words, as_json=True)):
             yield answer
-            doubts.append(self._doubt_of(answer, first[answer.site]))
+            failures.append(self._find_failures(answer, first[answer.site]))
         others = [one for one in self.sites if not one.goes_first]
-        found = [one for one in doubts if one]
-        doubted = {DOUBTS_VARIABLE: write_doubts(found)} if found else {}
-        for answer in self._each(others, partial(self._run, words, as_json=True, more=doubted)):
+        found = [one for one in failures if one]
+        told = {FAILURES_VARIABLE: write_failures(found)} if found else {}
+        for answer in self._each(others, partial(self._run, words, as_json=True, more=told)):
             yield replace(answer, waits=part(answer.answer, "waits", str))
 
-    def _doubt_of(self, answer: SiteAnswer, site: ListedSite) -> Doubt:
+    def _find_failures(self, answer: SiteAnswer, site: ListedSite) -> SiteFailure:
         try:
-            return doubt_of(answer, partial(self._ask, site))
+            return find_failures(answer, partial(self._ask, site))
         except (ReleaserError, ArithmeticError, ValueError, TypeError) as error:  # whatever it has said
-            return Doubt(site=answer.site, reason=f"its state cannot be read: {error}")
+            return SiteFailure(site=answer.site, reason=f"its state cannot be read: {error}")
 
     def _ask(self, site: ListedSite, *words: str) -> object:
         """Return what a command prints as JSON; None if it fails."""

@@ -1,148 +1,39 @@
-"""From a lock to a site that runs on it: what several commands have in common, and rebuilding what is live."""
+"""Why the live release has to be rebuilt, and the command that does it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import build, seal
-from releaser.candidate.lock_builds import lock_builds
-from releaser.candidate.migrations import look_at_migrations, still_unapplied, tell_migrations
-from releaser.candidate.testing import run_tests
-from releaser.checkout.checks import find_changes, refuse_changes, take_snapshot
-from releaser.checkout.publish import attempt, publish_lock
-from releaser.checkout.pull import as_checked_out, note_untracked_files
-from releaser.checkout.staging import staging_tree
-from releaser.deployment.activate import Deployment, activate
+from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import check_before_flip
-from releaser.errors import BuildError, Finding, PreflightError, refuse
+from releaser.errors import Finding, refuse
 from releaser.locks.installed import find_unbuildable, installed_key
+from releaser.pipelines.deploy import build_from_checkout, deploy
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
-from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_on_failure, undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
-from releaser.releases.acceptance import DeviationError, accept_or_refuse, asking, foresee_refusal
+from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
-from releaser.releases.release import moved_by_hand, refuse_moved
-from releaser.releases.retention import prune_step
+from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
-from releaser.reporting.hooks import ask_before_live
-from releaser.resolution.resolve import diff_to, lock_of, resolve_as_locked
-from releaser.resolution.sources import mirror_sources
-from releaser.run import Workspace, close_journal
+from releaser.resolution.resolve import diff_to, lock_of
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
-from releaser.tools.uv_output import uninstallable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from releaser.answers import Plan
-    from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.checkout.pull import Target
     from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog, RunReport
+    from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.pythons import Choice
-    from releaser.site.site import Site, SiteFacts
-
-
-@contextlib.contextmanager
-def staged(site: Site, log: RunLog, facts: SiteFacts, target: Target) -> Iterator[Workspace]:
-    """Yield what candidates are built with, in a staging tree of a commit; a failure undoes what the run began."""
-    tree = staging_tree(site, log, target.commit, pulled=target.pulled)
-    with undo_on_failure(site, log), tree as inside:
-        mirror_sources(inside, log)
-        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(inside)))
-        yield Workspace(site=inside, log=log, facts=facts, before=facts, live=store_of(site).live())
-
-
-def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Deployment, CheckoutSnapshot]:
-    """Build what is locked in the checkout, test it and seal it; return what is to go live, unless somebody changes it.
-
-    Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
-    """
-    snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with asking(site.state_dir, log.failures), staged(site, log, facts, target) as work:
-        release = build_as_locked(work)
-        check_before_flip(work.site, release.venv)
-        ask_before_live(work.site, log, release.venv)
-    return Deployment(release=release, target=target), snapshot
-
-
-def build_as_locked(work: Workspace) -> Release:
-    """Build what is locked in the staging tree, test it and seal it.
-
-    Nothing is left out. Raises BuildError, which names what has no build for this Python, and PreflightError.
-    """
-    resolution = resolve_as_locked(work, None)
-    work.log.learn(changes=resolution.diff)
-    groups, python = default_groups(work.site), work.facts.choice.version
-    if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):
-        raise _unbuildable(missing, python)
-    try:
-        candidate = build(work, resolution)
-    except BuildError as error:
-        if failed := uninstallable_packages(error.output):
-            raise _unbuildable(failed, python, output=error.output) from error
-        raise
-    run_tests(work, candidate)
-    return seal(work, look_at_migrations(work, candidate), tests="passed")
-
-
-def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
-    count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
-    message = f"{count} no build for Python {python}: {', '.join(packages)}"
-    advice = (
-        "Let newer versions of them come in first, by `releaser update`, or stay on the Python that they have one for."
-    )
-    return BuildError(message, advice=advice, output=output)
-
-
-def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSnapshot | None = None) -> None:
-    """Move the checkout, flip, do what follows, record, publish, prune; all of it only if `snapshot` is still so.
-
-    A rollback has none: it builds on nothing but the symlink as it was at the start. Raises BuildError or
-    PreflightError when live is untouched, and ActivationError when the release was live and has been taken back.
-    """
-    release = deployment.release
-    log.about(release, store_of(site).live())
-    try:
-        if snapshot is not None:
-            refuse_changes(site, snapshot)
-            deployment = replace(deployment, link=snapshot.link, look_again=partial(refuse_changes, site, snapshot))
-        with note_return_on_failure(site, log):
-            entry = activate(site, log, deployment)
-    except (BuildError, PreflightError) as error:
-        undo_unfinished(site, log, error)
-        raise
-    if deployment.target.moves:
-        site = site.reread()  # the settings are those of the code
-    state = site.checkout_state()
-    if snapshot is not None and snapshot.state is not None and state is not None:
-        top = site.git.layout.top
-        came_along = (os.path.relpath(path, top) for path in (site.project.pyproject, site.project.lock))
-        note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
-    if log.command != "rollback":
-        tell_migrations(site, log, still_unapplied(site, log, release))
-    brought = conclude(site, entry, release)
-    if moved := moved_by_hand(store_of(site)):
-        log.note(moved)
-        log.learn(follow_up_failed=True)
-    publish_lock(site, log, release, command=log.command, state=state)
-    attempt(log, "prune", lambda step: prune_step(site, log, step))
-    close_journal(site, log, f"had made release {release.id} live{brought}")
-
-
-# Why rebuilding the live release is due, and the command
+    from releaser.site.site import Site
 
 
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now

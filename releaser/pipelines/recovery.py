@@ -12,8 +12,8 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.migrations import tell_migrations_of
+from releaser.candidate.results import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.trials import LIVE_COPY, TEST_PACKAGES
 from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser.candidate.live_tests import LIVE_TESTS
-from releaser.candidate.mark import brought_by, key_of, mark_good
+from releaser.candidate.results import brought_by, key_of, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending, pending_steps
 from releaser.deployment.health_check import moment

@@ -16,7 +16,7 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
-from releaser.pipelines.rebuild import deploy
+from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python

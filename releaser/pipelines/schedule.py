@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.answers import Schedule
 from releaser.errors import ToolError, UsageError, refuse
+from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, admit, name_of
-from releaser.site.place import find_project
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
 from releaser.system.environment import find_program

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
-from releaser.candidate.mark import standing_holds
+from releaser.candidate.results import standing_holds
 from releaser.candidate.trials import TEST
 from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind

@@ -13,7 +13,7 @@ from releaser.answers import SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.pipelines.config import find_values, in_line, pick
 from releaser.pipelines.schedule import scheduler_of
-from releaser.reporting.way import mail_transport, send_test_mail
+from releaser.reporting.mail_setup import mail_transport, send_test_mail
 from releaser.site.addresses import parse_address
 from releaser.site.conventions import choose_dependency_group
 from releaser.site.loading import Loaded, load, read_variables

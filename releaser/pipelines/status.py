@@ -31,7 +31,7 @@ from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import notices
-from releaser.reporting.way import mail_transport
+from releaser.reporting.mail_setup import mail_transport
 from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock

@@ -39,7 +39,7 @@ from releaser.releases.venv import relocate, start_through
 from releaser.reporting.lock_alert import SEEN
 from releaser.run import begun_at
 from releaser.site import run_lock
-from releaser.site.place import LOOKED
+from releaser.site.location import LOOKED
 from releaser.site.site import find_site
 from releaser.site.state_dir import OWNER, release_work_tree
 from releaser.system.files import (

@@ -27,15 +27,14 @@ from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, 
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import choose_following, decide, why_not_again
+from releaser.pipelines.deploy import deploy, open_workspace
 from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.propose import find_proposed, follow_and_propose, with_proposal
 from releaser.pipelines.rebuild import (
-    deploy,
     describe_damage,
     describe_python,
     find_rebuild_reason,
     refuse_unreadable_live,
-    staged,
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -105,7 +104,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     note_target(run.log, target)
     if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
-    with asking(run.site.state_dir, run.log.failures), staged(run.site, run.log, facts, target) as work:
+    with asking(run.site.state_dir, run.log.failures), open_workspace(run.site, run.log, facts, target) as work:
         goal = choose_goal(replace(work, only=only), target, force=force)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
@@ -309,7 +308,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
     facts = preflight(run.site, run.log, Scope(asks=()))
     require_live(run.store.live())
-    with staged(run.site, run.log, facts, as_checked_out(facts)) as work:
+    with open_workspace(run.site, run.log, facts, as_checked_out(facts)) as work:
         resolution = resolve_with(work, overrides)
         run.log.learn(changes=resolution.diff)
         candidate = build(work, resolution, overrides=tuple(map(str, overrides)))

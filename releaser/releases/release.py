@@ -18,7 +18,7 @@ from releaser.errors import Finding, PreflightError
 from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.venv import Interpreter, executable_of
-from releaser.site.start import changed_by_others, look_at_start
+from releaser.site.sealed_python import changed_by_others, look_at_start
 from releaser.system.files import (
     clear_name,
     exchange,

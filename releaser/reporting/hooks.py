@@ -20,7 +20,7 @@ from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
 from releaser.run import Run
 from releaser.site.settings import HOOK_VARIABLES
-from releaser.system.inside import inside, neutral
+from releaser.system.venv_environment import inside, neutral
 
 if TYPE_CHECKING:
     from pathlib import Path

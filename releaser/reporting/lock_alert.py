@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import MailError
 from releaser.releases import leases
-from releaser.reporting.way import mail_transport, sender_of
+from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.system.files import load_state, write_state

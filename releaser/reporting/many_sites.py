@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from releaser.errors import ExitCode, MailError
+from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.subject import make_subject
-from releaser.reporting.way import mail_transport, sender_of
 from releaser.site.settings import this_host
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, age, first_few, plural, table

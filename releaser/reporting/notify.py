@@ -14,8 +14,8 @@ from releaser.releases.journal import add_to_history, journal_of, note, read_not
 from releaser.report import RunReport
 from releaser.reporting import notices
 from releaser.reporting.lock_diff import lock_diff
+from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
-from releaser.reporting.way import mail_transport, sender_of
 from releaser.run import cleaned_problems
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership

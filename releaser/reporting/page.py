@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from releaser.report import Outcome
-from releaser.reporting.look import DAY, NIGHT, linked
 from releaser.reporting.monitoring import Ages, Service, find_alarms
+from releaser.reporting.style import DAY, NIGHT, linked
 from releaser.system.words import age, elapsed, plural, size
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from releaser.listener import Silence
 from releaser.reporting.changes import changes_table
-from releaser.reporting.look import wrapped
 from releaser.reporting.progress import Downloads, Tests, share
+from releaser.reporting.style import wrapped
 from releaser.reporting.text import ADVICE, closing_lines, output_lines, step_line
 from releaser.system.words import fit, strip_control
 

@@ -18,7 +18,7 @@ from releaser.site.project import local_sources
 from releaser.site.values import S3
 from releaser.system.environment import all_settings_of_uv, without
 from releaser.system.files import clear_name, read_file, write_anew
-from releaser.system.inside import neutral
+from releaser.system.venv_environment import neutral
 from releaser.system.words import duration, first_few, plural
 
 if TYPE_CHECKING:

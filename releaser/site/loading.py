@@ -13,7 +13,7 @@ from typing import Any
 from releaser.errors import Finding
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
-from releaser.site.settings import DOUBTS_VARIABLE, HOOK_VARIABLES, PREFIX, SPECS, Settings
+from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, SPECS, Settings
 from releaser.system.files import read_text
 from releaser.system.words import secrets_in_variables
 
@@ -151,7 +151,7 @@ def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding
         for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
         if key in given
     }
-    known = {DOUBTS_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
+    known = {FAILURES_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
     problems += [_unknown(source, key) for key in ours if key not in known]
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
-from releaser.site.place import find_project
+from releaser.site.location import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import refuse
-from releaser.site.place import DEFAULT_VENV, PYPROJECT, default_state_dir
+from releaser.site.location import DEFAULT_VENV, PYPROJECT, default_state_dir
 from releaser.system.files import read_text
 
 Table = Mapping[str, Any]

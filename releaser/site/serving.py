@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import HOOKS, Settings
-from releaser.system.inside import inside
+from releaser.system.venv_environment import inside
 from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.web import Check, Patience, ask_url, is_url, until_good

@@ -24,7 +24,7 @@ Hook = Literal[
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 #: What hooks find in their environment, and releaser itself takes no setting from.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-DOUBTS_VARIABLE = "RELEASER_DOUBTS"  # by which `update --all` says what is to wait, see locks/doubts.py
+FAILURES_VARIABLE = "RELEASER_FAILURES"  # by which `update --all` says what is to wait, see locks/failed_elsewhere.py
 
 
 @dataclass(frozen=True, kw_only=True)

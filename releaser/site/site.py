@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
 from releaser.site.loading import Variables, load, read_variables
+from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all
-from releaser.site.place import find_project
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
+from releaser.site.sealed_python import distrust
 from releaser.site.settings import NO_SERVICE, Settings
-from releaser.site.start import distrust
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.process import Runner

@@ -14,8 +14,8 @@ from typing import Any
 from releaser.errors import Finding, PreflightError, os_reason, refuse
 from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
+from releaser.site.location import DEFAULT_VENV
 from releaser.site.ownership import way_to
-from releaser.site.place import DEFAULT_VENV
 from releaser.site.project import Project
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.site.state_dir import OWNER

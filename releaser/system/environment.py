@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 from releaser.system.files import read_if_there, read_text
-from releaser.system.inside import neutral
+from releaser.system.venv_environment import neutral
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
-from releaser.system.inside import neutral
 from releaser.system.temporary import file_of
+from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
-from releaser.system.inside import inside
 from releaser.system.process import describe_status, write_out
+from releaser.system.venv_environment import inside
 from releaser.tools.django_probe import MARK
 
 if TYPE_CHECKING:

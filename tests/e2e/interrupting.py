@@ -51,14 +51,14 @@ BEFORE_THE_GUARD = {
     "built": Point(place="releaser.candidate.install:install"),
     "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.pipelines.rebuild:refuse_changes", when="before"),
+    "at the guard": Point(place="releaser.pipelines.deploy:refuse_changes", when="before"),
 }
 AFTER_THE_GUARD = {
     "checkout moved": Point(place="releaser.deployment.activate:move_checkout"),  # the flip is next
     "flipped": Point(place="releaser.releases.release:flip"),
     "lock placed": Point(place="releaser.deployment.activate:place_files"),
     "collected": Point(place="releaser.deployment.post_flip:collectstatic"),
-    "about to commit": Point(place="releaser.pipelines.rebuild:publish_lock", when="before"),
+    "about to commit": Point(place="releaser.pipelines.deploy:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
 }
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.reporting.look import WIDEST
+from releaser.reporting.style import WIDEST
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.serving import http_server, reply

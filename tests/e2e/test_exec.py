@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import releaser
-from releaser.site.place import LOOKED
+from releaser.site.location import LOOKED
 from tests.e2e.scenes import MEETING_TESTS, SECONDS, meeting
 from tests.support.commands import console_script, run
 

@@ -111,7 +111,7 @@ def test_what_no_update_of_many_sites_has_said_is_refused(make_site: SiteFactory
     before = site.live_id()
     site.publish("alpha", "1.2.0")
     for given in ("x", '[{"site": "/srv", "versions": [["alpha", "1; rm"]]}]'):
-        assert "RELEASER_DOUBTS" in site.releaser("update", env={"RELEASER_DOUBTS": given}, check=3).stderr
+        assert "RELEASER_FAILURES" in site.releaser("update", env={"RELEASER_FAILURES": given}, check=3).stderr
     assert site.live_id() == before
 
 

@@ -156,8 +156,8 @@ def test_what_comes_in_meanwhile_goes_live_by_the_next_update(
     reviewed: Reviewed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import releaser.pipelines.update as module
+    from releaser.pipelines.deploy import deploy
     from releaser.pipelines.due import Timing
-    from releaser.pipelines.rebuild import deploy
     from releaser.pipelines.session import Request
 
     site = reviewed.site

@@ -68,7 +68,7 @@ def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make
 
 
 def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
-    with stopped(site, "update", at=Point(place="releaser.pipelines.rebuild:refuse_changes", when="before")) as process:
+    with stopped(site, "update", at=Point(place="releaser.pipelines.deploy:refuse_changes", when="before")) as process:
         assert static(site) == "1.2.0"
         site.commit("Mine", {"mine.txt": ""})
         go_on(process, 3)

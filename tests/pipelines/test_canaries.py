@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from releaser.locks.doubts import why_all_waits
+from releaser.locks.failed_elsewhere import why_all_waits
 from releaser.locks.lock import Change
-from releaser.pipelines.canaries import doubt_of
+from releaser.pipelines.canaries import find_failures
 from releaser.reporting.many_sites import SiteAnswer
 
 ALPHA, BETA = {"name": "alpha", "new": "2"}, {"name": "beta", "new": "3"}
@@ -26,9 +26,9 @@ def waits(
     brings: tuple[Any, ...] = (ALPHA, BETA),
     **said: object,
 ) -> str:
-    doubt = doubt_of(first, lambda *words: {"status": status, "show": shown, **said}.get(words[0]))
+    failure = find_failures(first, lambda *words: {"status": status, "show": shown, **said}.get(words[0]))
     changes = [Change(name=one["name"], old="1", new=one["new"], bump="major") for one in brings]
-    return why_all_waits([doubt] if doubt else [], changes)
+    return why_all_waits([failure] if failure else [], changes)
 
 
 @pytest.mark.parametrize("code", [4, 7])

@@ -22,10 +22,10 @@ from releaser.locks.lock import Change
 from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.report import Answer, LeftBehind, Outcome, RunReport
-from releaser.reporting.look import DAY, NIGHT, WIDEST
 from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.reporting.page import page_of
+from releaser.reporting.style import DAY, NIGHT, WIDEST
 from releaser.reporting.subject import subject
 from releaser.reporting.threads import message_id
 from releaser.site.addresses import Address

@@ -19,8 +19,8 @@ import pytest
 
 from releaser.errors import Interrupted, ToolError
 from releaser.system import process, signals
-from releaser.system.inside import inside, neutral
 from releaser.system.process import Finished, Runner, describe_status
+from releaser.system.venv_environment import inside, neutral
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.files import read_file, write_anew
-from releaser.system.inside import inside
+from releaser.system.venv_environment import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.locks.doubts import Doubt, keep_out, read_doubts, what_waits, write_doubts
+from releaser.locks.failed_elsewhere import SiteFailure, keep_out, read_failures, say_what_waits, write_failures
 from releaser.locks.rules import Rules
 
-DOUBT = Doubt(site="/srv/first", versions=frozenset({("alpha", "2"), ("beta", "3")}), reason="")
+FAILURE = SiteFailure(site="/srv/first", versions=frozenset({("alpha", "2"), ("beta", "3")}), reason="")
 
 
 def test_it_arrives_as_it_was_sent() -> None:
-    unknown = Doubt(site="/srv/ö", reason="its update ended with exit code 3")
-    assert read_doubts(write_doubts([DOUBT, unknown])) == (DOUBT, unknown)
-    assert read_doubts("") == ()
+    unknown = SiteFailure(site="/srv/ö", reason="its update ended with exit code 3")
+    assert read_failures(write_failures([FAILURE, unknown])) == (FAILURE, unknown)
+    assert read_failures("") == ()
 
 
 @pytest.mark.parametrize(
@@ -26,24 +26,24 @@ def test_it_arrives_as_it_was_sent() -> None:
 )  # fmt: skip
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read_doubts(text)
+        read_failures(text)
 
 
 def test_whatever_it_says_is_one_line() -> None:
-    (found,) = read_doubts(write_doubts([Doubt(site="/srv/a\n\x1b[31mb", reason="x\ny")]))
+    (found,) = read_failures(write_failures([SiteFailure(site="/srv/a\n\x1b[31mb", reason="x\ny")]))
     assert (found.site, found.reason) == ("/srv/a b", "x y")
 
 
 @pytest.mark.parametrize("count", [1, 2000])
 def test_what_gets_too_long_for_a_variable_is_said_in_short(count: int) -> None:
     many = frozenset((f"package-{number}", "1.0.0") for number in range(9000 // count))
-    text = write_doubts([Doubt(site=f"/srv/{number}" + "x" * 60, versions=many) for number in range(count)])
+    text = write_failures([SiteFailure(site=f"/srv/{number}" + "x" * 60, versions=many) for number in range(count)])
     assert len(text) < 2**17
-    assert all(one.reason and not one.versions for one in read_doubts(text))
+    assert all(one.reason and not one.versions for one in read_failures(text))
 
 
 def test_what_is_live_does_not_wait() -> None:
-    found = keep_out([DOUBT], Rules(locked={}, live={"alpha": "1, 2", "beta": "2"})).rejected
+    found = keep_out([FAILURE], Rules(locked={}, live={"alpha": "1, 2", "beta": "2"})).rejected
     assert [(one.name, one.version, one.by) for one in found] == [("beta", "3", "first")]
-    assert what_waits([DOUBT], found) == "beta 3 waits for /srv/first, which failed first"
-    assert what_waits([DOUBT], []) == ""
+    assert say_what_waits([FAILURE], found) == "beta 3 waits for /srv/first, which failed first"
+    assert say_what_waits([FAILURE], []) == ""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _FOLLOWS = 'this site takes what git has locked (`upgrade = "none"`), and upgrades no package'
 
 
-def find_named(path: Path, environ: Mapping[str, str], names: Sequence[str], *, if_locked: bool) -> frozenset[str]:
+def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], *, if_locked: bool) -> frozenset[str]:
     """Return the packages as uv.lock writes them; with `if_locked`, only those that are there.
 
     Raises UsageError for what is no name, for a package that is not in uv.lock, and where nothing is upgraded.
@@ -50,20 +50,20 @@ def find_named(path: Path, environ: Mapping[str, str], names: Sequence[str], *, 
     return frozenset(spelled)
 
 
-def leave_alone(request: Request, names: Sequence[str]) -> RunReport:
+def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
     """Say of a site that it has none of these packages, or upgrades none."""
     site, started = find_site(request.path, request.environ), datetime.now(UTC)
     log = RunLog(request.listener, command=request.command, run_id=new_run_id(started), started_at=started)
     log.learn(only=tuple(names))
-    return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=_left_alone(site, names))
+    return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=_say_why_unaffected(site, names))
 
 
-def plan_leave_alone(site: Site, names: Sequence[str]) -> Plan:
+def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
     """Say the same with `--dry-run`."""
-    return Plan(would=(_left_alone(site, names),))
+    return Plan(would=(_say_why_unaffected(site, names),))
 
 
-def _left_alone(site: Site, names: Sequence[str]) -> str:
+def _say_why_unaffected(site: Site, names: Sequence[str]) -> str:
     if site.settings.upgrade == "none":
         return f"left alone, as {_FOLLOWS}"
     return f"left alone, as {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in uv.lock"

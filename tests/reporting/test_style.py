@@ -8,7 +8,7 @@ import pytest
 
 from releaser.report import Outcome
 from releaser.reporting import terminal
-from releaser.reporting.look import wrapped
+from releaser.reporting.style import wrapped
 
 
 @pytest.mark.parametrize(
