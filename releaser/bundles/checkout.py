@@ -44,7 +44,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
                 archive.extract(next(one for one in manifest.files if one.path == LOCK), fresh / LOCK)
             for one in manifest.below(INCLUDED):
                 target = fresh / one.path.removeprefix(INCLUDED)
-                if not os.path.lexists(target) and leads_straight(target):
+                if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     archive.extract(one, target)
             sync_file_system(fresh)
@@ -52,8 +52,3 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             sync_directory(place.parent)
     except (OSError, ToolError) as error:
         refuse(f"{place} cannot be made: {reason_of(error)}", "Check free space and rights there.")
-
-
-def leads_straight(target: Path) -> bool:
-    """Whether no directory on the way to a file in a checkout is a symlink, which could lead out of it."""
-    return os.path.realpath(target.parent) == str(target.parent)

@@ -111,6 +111,12 @@ class BundleManifest:
         """Return the files below a directory, which is named with its slash."""
         return tuple(one for one in self.files if one.path.startswith(directory))
 
+    @property
+    def included_sha256(self) -> str:
+        """The digest of the files beside the code; empty without any."""
+        lines = "".join(f"{one.sha256} {one.path}\n" for one in self.below(INCLUDED))
+        return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
+
     def has_expired(self, now: datetime) -> bool:
         """Whether it is to be installed no more."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
@@ -124,6 +130,9 @@ class BundleOrigin:
     sequence: int
     sha256: str
     signer: str
+    #: The digest of the files beside the code, and which of these were not here before.
+    included_sha256: str = ""
+    brought: tuple[str, ...] = ()
 
 
 def parse_manifest(data: bytes) -> BundleManifest:

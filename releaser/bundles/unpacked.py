@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from releaser.bundles.manifest import CODE, CODE_FILES, LOCK, WHEELS
+from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK, WHEELS
 from releaser.bundles.wheels import pin_of
 from releaser.system.files import read_file
 
@@ -33,6 +33,11 @@ class UnpackedBundle:
     def lock(self) -> bytes:
         """The lock that was tested."""
         return read_file(self.place / LOCK)
+
+    @property
+    def included(self) -> Path:
+        """The files beside the code; it may not be there."""
+        return self.place / INCLUDED.rstrip("/")
 
     @property
     def code(self) -> Path | None:

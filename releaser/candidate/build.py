@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import BundleOrigin
+from releaser.bundles.manifest import INCLUDED, BundleOrigin
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
+from releaser.checkout.included import included_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
@@ -140,6 +143,8 @@ def try_to_build(
         try:
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
+            if site.bundle is not None and site.bundle.included.is_dir():
+                shutil.copytree(site.bundle.included, included_of(candidate.directory))
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))
@@ -218,13 +223,21 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
         publishers=candidate.publishers,
-        bundle=_origin(site.bundle) if site.bundle is not None else None,
+        bundle=_origin(site.bundle, site.outside.project.root) if site.bundle is not None else None,
     )
 
 
-def _origin(bundle: UnpackedBundle) -> BundleOrigin:
+def _origin(bundle: UnpackedBundle, checkout: Path) -> BundleOrigin:
     made = bundle.manifest
-    return BundleOrigin(release=made.release, sequence=made.sequence, sha256=made.sha256, signer=bundle.signer)
+    included = (one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED))
+    return BundleOrigin(
+        release=made.release,
+        sequence=made.sequence,
+        sha256=made.sha256,
+        signer=bundle.signer,
+        included_sha256=made.included_sha256,
+        brought=tuple(path for path in included if not os.path.lexists(checkout / path)),
+    )
 
 
 # What is known of each change, beside the versions

@@ -111,6 +111,7 @@ def key_of(release: Release) -> CandidateKey:
         code_key=manifest.code_key,
         python=manifest.python,
         group=manifest.group,
+        included=manifest.bundle.included_sha256 if manifest.bundle is not None else "",
     )
 
 

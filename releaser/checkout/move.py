@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from releaser.checkout.included import place_included
 from releaser.checkout.publish import pending
 from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
@@ -82,6 +83,8 @@ def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
     restore_commit(site, log, entry)
     if not stays:
         _restore_files(site, entry)
+    if (origin := store_of(site).get(entry.origin)) is not None:
+        place_included(site, log, origin)
 
 
 def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
@@ -156,7 +159,7 @@ def _restore_files(site: Site, entry: Entry) -> None:
 
 
 def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None:
-    """Let the checkout's uv.lock be the one of the live release, by a rename; pyproject.toml too if it comes with it.
+    """Let the checkout have the uv.lock of the live release, by a rename, and what else comes with that.
 
     A lock that somebody has edited meanwhile is kept aside, one that somebody has committed stays. Raises OSError.
     """
@@ -165,6 +168,7 @@ def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None
         _write(site, site.project.lock, read_file(release.lock))
     if entry.creates_pyproject:
         _write(site, site.project.pyproject, read_file(release.pyproject))
+    place_included(site, log, release)
 
 
 def place_lock_unless_edited(site: Site, release: Release, *, before: str | None) -> None:

@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from releaser.checkout.included import overlay_included
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
@@ -154,6 +155,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
+    overlay_included(site, root)
     if tree.shadow is not None:
         _surround(place, git.layout.top, levels=_levels_above(root, place))
     else:

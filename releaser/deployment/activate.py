@@ -113,7 +113,7 @@ def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
             entry = journal_of(site).read() or entry  # which tells whether the service runs again
         raise _take_back_for(site, log, entry, error) from error
     except OSError as error:
-        failure = ActivationError(f"uv.lock: {error}", not_the_release=True)
+        failure = ActivationError(f"its files cannot be written: {error}", not_the_release=True)
         raise _take_back_for(site, log, entry, failure) from error
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
-from releaser.bundles.checkout import leads_straight, make_checkout
+from releaser.bundles.checkout import make_checkout
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
-from releaser.bundles.pool import Pool, hash_of_file
+from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.unpacked import UnpackedBundle
 from releaser.bundles.wheels import lacks
-from releaser.errors import Finding, FollowUpError, PreflightError, ToolError, os_reason, reason_of, refuse
+from releaser.checkout.included import place_included, sort_included
+from releaser.errors import PreflightError, ToolError, reason_of, refuse
 from releaser.locks.lock import LockFile
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
@@ -30,7 +31,7 @@ from releaser.site.loading import load
 from releaser.site.ownership import Ownership, led_by_another
 from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
-from releaser.system.files import nearest_existing, read_file, replace_file
+from releaser.system.files import nearest_existing, read_file
 from releaser.system.process import Runner
 from releaser.system.words import first_few, size
 from releaser.tools.git_bundle import exclude
@@ -127,22 +128,19 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         _check_room(run.site, manifest)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
         with pool.locked():
-            place = _unpack(pool, archive, manifest)
+            place = _unpack(run.site, pool, archive, manifest)
     bundle = UnpackedBundle(place=place, manifest=manifest, signer=signer, runs_tests=wanted.tests)
     run.site = run.site.with_bundle(bundle)
+    run.log.note(*sort_included(run.site, bundle.included)[1])
     if not wanted.tests:
         run.log.tell(f"The tests were left to where the bundle was made ({manifest.release}).")
     try:
         result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
-        try:
-            _place_included(run, bundle)
-            with pool.locked():
-                pool.remember(manifest)
-        except (OSError, ToolError) as error:  # the release is live by now, which this must not hide
-            message = f"files that the bundle brings were not all put in their places: {reason_of(error)}"
-            run.log.failed(FollowUpError(message, advice="Mend that, and install the bundle again."))
     finally:
         shutil.rmtree(place, ignore_errors=True)
+    live = run.store.live()
+    if result.result == "unchanged" and live is not None:  # something that was in the way may be gone
+        place_included(run.site.outside, run.log, live)
     return result
 
 
@@ -243,7 +241,7 @@ def _check_room(site: Site, manifest: BundleManifest) -> None:
         refuse(f"the bundle takes {size(needed)} and there are {size(free)} in {site.state_dir}", "Make room.")
 
 
-def _unpack(pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
+def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
     """Put the files where uv and git find them; those of the pool are links to it. Raises PreflightError."""
     try:
         pool.prepare()
@@ -252,27 +250,11 @@ def _unpack(pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Pat
             target = pool.unpacked / one.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.link(kept, target)
-    except OSError as error:
+        if site.project.has_git:
+            exclude(site.git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+        pool.remember(manifest)
+    except (OSError, ToolError) as error:
         refuse(
-            f"the bundle cannot be unpacked: {os_reason(error)}", f"Check free space and rights of {pool.directory}."
+            f"the bundle cannot be unpacked: {reason_of(error)}", f"Check free space and rights of {pool.directory}."
         )
     return pool.unpacked
-
-
-def _place_included(run: Run, bundle: UnpackedBundle) -> None:
-    """Put the files beside the code where they were, except for those that somebody has here in another version."""
-    root, before = run.site.outside.project.root, Pool.of(run.site.state_dir).manifests()
-    ours = {(one.path, one.sha256) for manifest in before for one in manifest.below(INCLUDED)}
-    if run.site.project.has_git:
-        exclude(run.site.outside.git, (one.path.removeprefix(INCLUDED) for one in bundle.manifest.below(INCLUDED)))
-    for one in bundle.manifest.below(INCLUDED):
-        target = root / one.path.removeprefix(INCLUDED)
-        if not leads_straight(target):
-            run.log.note(Finding(f"{target} is not written: a symlink leads there", advice="Put it there yourself."))
-            continue
-        known = hash_of_file(target)
-        if (one.path, known) in ours or not os.path.lexists(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, read_file(bundle.place / one.path))
-        elif known != one.sha256:
-            run.log.note(Finding(f"{target} was edited here, and is left as it is", advice="Move it away to get ours."))

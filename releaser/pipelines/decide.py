@@ -198,9 +198,11 @@ def _resolved(
 
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:
-    """Tell whether a release would be another one than what is live: in its packages, its code or its group."""
+    """Tell whether a release would be another one than what is live: in packages, code, group, or what is beside it."""
+    bundle, origin = work.site.bundle, work.live.manifest.bundle if work.live else None
     return (
-        work.live is None
+        (bundle is not None and bundle.manifest.included_sha256 != (origin.included_sha256 if origin else ""))
+        or work.live is None
         or work.site.pulled is not None
         or work.live.manifest.group != work.facts.group
         or not is_as_live(work.site, resolution.lock, work.live)

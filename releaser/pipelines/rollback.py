@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
+from releaser.checkout.included import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
@@ -86,7 +87,8 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
-        collected = code.moves and _collectstatic_before_flip(run.site, run.log, target, code)
+        comes_with = (one for one in (target, live) if one is not None and included_of(one.directory).exists())
+        collected = code.moves and not any(comes_with) and _collectstatic_before_flip(run.site, run.log, target, code)
     deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
     tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
     return PipelineResult(result="activated", headline=_headline(run.site, target, live, code))

@@ -11,6 +11,7 @@ from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.candidate.results import key_of
+from releaser.checkout.included import place_included
 from releaser.deployment.post_flip import retry_post_flip_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
 from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of
@@ -19,7 +20,7 @@ from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult
 from releaser.pipelines.wait import update_when_due
-from releaser.releases.integrity import find_live_damage, find_rollback_damage
+from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
 from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
@@ -152,9 +153,11 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     """Bring what a channel points to live, by a flip if it is here, and if nobody here has chosen otherwise."""
     move, kept = pointer.current, _find_kept(run.site, pointer.current)
     if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
+        if force:  # something that was in the way of them may be gone
+            place_included(run.site, run.log, kept)
         return PipelineResult(result="unchanged", headline=f"{move.release} is live")
+    live = run.store.live()
     if not force and (why := _why_stay(run.site, pointer, before, kept)):
-        live = run.store.live()
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
             run.log.note(Finding(f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`."))
         return PipelineResult(result="unchanged", headline=why)
@@ -172,7 +175,9 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
 
 def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
     """Say what somebody has done here that the channel does not overrule: gone back, or ahead of it; else empty."""
-    move, newest = pointer.current, bundle_before(site)
+    move, newest, live = pointer.current, bundle_before(site), store_of(site).live()
+    if live is None or cannot_run(live):  # the site is down
+        return ""
     if kept is not None and not kept.live:
         if (failed := read_quarantine(site.state_dir).candidate(key_of(kept))) is not None:
             return f"{move.release} stays out: {failed.reason}"
@@ -221,7 +226,10 @@ def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
         try:
             file = _fetch(site, channel, one)
             with open_archive(file) as archive:
-                if not find_missing(pool, archive.manifest()):
+                manifest = archive.manifest()
+                commit = manifest.base.commit if manifest.base is not None else None
+                has_code = commit is None or site.git.has(commit)  # that bundle may have come no further than here
+                if has_code and not find_missing(pool, manifest):
                     return file, f"{size(one.size)}, a delta to {one.base}"
         except ResolutionError:  # then the whole one is tried
             continue

@@ -34,6 +34,8 @@ class CandidateKey:
     code_key: str
     python: str
     group: str | None
+    #: The digest of the files beside the code that came with its bundle.
+    included: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -270,7 +270,8 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     python = facts.choice.version
     key = installed_key(lock, python=python)
-    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=facts.group)
+    included = site.bundle.manifest.included_sha256 if site.bundle is not None else ""
+    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=facts.group, included=included)
 
 
 def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:

@@ -89,7 +89,8 @@ class Settings:
     attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
     #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
     attestations_root: str | None = _setting(None, values.path)
-    #: The files beside the code, as paths and patterns in the project, that a bundle brings along.
+    #: The files beside the code, as paths and patterns in the project, that a bundle brings along. They are tested, go
+    #: live and go back with its release; one that was edited on a host stays, and is named.
     bundle_include: tuple[str, ...] = _setting((), values.patterns)
     #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
     bundle_signers: str | None = _setting(None, values.path)

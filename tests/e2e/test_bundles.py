@@ -221,12 +221,73 @@ def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Bui
     assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.0.0")
     host.write_dotenv({"RELEASER_TEST_COMMAND": "false", **trusted})
     (elsewhere := host.outer / "elsewhere").mkdir()
+    shutil.rmtree(host.path / "media")
     (host.path / "media").symlink_to(elsewhere)
     (host.path / ".git" / "info" / "exclude").write_text("/media\n", encoding="utf-8")
     report = host.json("bundle install", built.full[0], "--tests", "never", "--force")
     assert (list(elsewhere.iterdir()), "a symlink leads there" in str(report["problems"])) == ([], True)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
     assert "The tests were left to where the bundle was made" in report["noted"]
+
+
+def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(built: Built, host: SampleSite) -> None:
+    """What the tests, the health check and a rollback find there is what the release was made with."""
+    logo, trusted = host.path / "media" / "logo.txt", {"RELEASER_BUNDLE_SIGNERS": str(built.signers)}
+    (host.path / "media").mkdir(exist_ok=True)
+    (host.path / "media" / "upload.txt").write_text("of a visitor", encoding="utf-8")
+    (host.path / ".git" / "info" / "exclude").write_text("/media\n", encoding="utf-8")
+    host.write_dotenv({"RELEASER_TEST_COMMAND": "grep -q logo media/logo.txt media/upload.txt", **trusted})
+    check = host.outer / "check.sh"  # which the release before passes without any
+    check.write_text(
+        'ls .venv/lib/*/site-packages | grep -q "alpha-$1" || grep -q "$2" media/logo.txt\n', encoding="utf-8"
+    )
+
+    def healthy(before: str, text: str) -> dict[str, str]:
+        return {"RELEASER_HEALTH_CHECK": f"sh {check} {before} {text}", "RELEASER_HEALTH_RETRIES": "0"}
+
+    report = host.json("bundle install", built.full[0], env=healthy("1.0.0", "nothing"), check=6)
+    assert (report["result"], logo.exists()) == ("rolled_back", False)
+    host.json("bundle install", built.full[0], "--force", env=healthy("1.0.0", "logo"))
+    assert logo.read_text(encoding="utf-8") == "a logo\n"
+
+    media = built.site.path / "media" / "logo.txt"
+    media.write_text("another logo\n", encoding="utf-8")
+    try:
+        built.site.releaser("rebuild", check=0)
+        other = host.outer / "other.bundle"
+        built.site.releaser("bundle create", "--sign", built.key, "--no-installer", "-o", other, check=0)
+    finally:
+        media.write_text("a logo\n", encoding="utf-8")
+        built.site.releaser("rollback", check=0)
+    host.write_dotenv({"RELEASER_TEST_COMMAND": "grep -q another media/logo.txt", **trusted})
+    host.json("bundle install", other, env=healthy("1.1.0", "another"))
+    assert logo.read_text(encoding="utf-8") == "another logo\n"
+    host.releaser("rollback", check=0)
+    assert logo.read_text(encoding="utf-8") == "a logo\n"
+    first = min(host.releases())
+    host.releaser("rollback", first, check=0)
+    assert (logo.exists(), (host.path / "media" / "upload.txt").exists()) == (False, True)
+
+    logo.write_text("of somebody here", encoding="utf-8")
+    report = host.json("bundle install", other, "--force", check=5)
+    assert (logo.read_text(encoding="utf-8"), "was edited here" in str(report["problems"])) == (
+        "of somebody here",
+        True,
+    )
+    (host.path / "media").rename(host.outer / "aside")
+    (host.path / "media").write_text("in the way", encoding="utf-8")
+    signers, channel = host.outer / "signers", host.outer / "channel"
+    line = built.signers.read_text(encoding="utf-8")
+    signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
+    trusted = {"RELEASER_BUNDLE_SIGNERS": str(signers)}
+    host.write_dotenv(trusted)
+    words = ("--to", channel, "--name", "production", "--sign", built.key)
+    built.site.releaser("channel publish", other, *words, env=trusted, check=0)
+    report = host.json("update", "--from", f"{channel}/production", "--force")
+    assert (report["result"], "in the way" in str(report["problems"])) == ("activated", True)
+    (host.path / "media").unlink()
+    host.releaser("update", "--from", f"{channel}/production", "--force", check=0)
+    assert logo.read_text(encoding="utf-8") == "another logo\n"
 
 
 def test_a_run_that_is_killed_leaves_the_old_or_the_new_and_the_next_one_installs_it(

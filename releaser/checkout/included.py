@@ -1,0 +1,108 @@
+"""Files beside the code that bundles bring: in the staging tree for the tests, in the checkout as a release goes live.
+
+What a person has put or edited there is never overwritten.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.bundles.manifest import INCLUDED
+from releaser.bundles.pool import Pool, hash_of_file
+from releaser.errors import Finding
+from releaser.releases.store import store_of
+from releaser.system.files import clear_name, nearest_existing, read_file, replace_file, sync_directory
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+def included_of(directory: Path) -> Path:
+    """Return where the directory of a release or candidate has the files of its bundle; it may not be there."""
+    return directory / "include"
+
+
+def sort_included(site: Site, directory: Path) -> tuple[list[str], list[Finding]]:
+    """Return which files of a bundle are to be written into the checkout, and what keeps the others out of it."""
+    root, known = site.project.root, _known(site)
+    due, findings = list[str](), list[Finding]()
+    for path in _list_files(directory):
+        target, wanted = root / path, hash_of_file(directory / path)
+        found = hash_of_file(target)
+        if not nearest_existing(target.parent).is_dir() or not leads_straight(target):
+            message = f"{target} is not written: a symlink leads there, or a file is in the way"
+            findings.append(Finding(message, advice="Move that away, and install the bundle again."))
+        elif not os.path.lexists(target) or (found != wanted and (path, found) in known):
+            due.append(path)
+        elif found != wanted:
+            advice = "Move it away, and install the bundle again, to get that of the bundle."
+            findings.append(Finding(f"{target} was edited here, and is left as it is", advice=advice))
+    return due, findings
+
+
+def overlay_included(site: Site, root: Path) -> None:
+    """Give the staging tree at `root` the files that come with the bundle, as the checkout is to have them.
+
+    Raises OSError.
+    """
+    if site.bundle is None:
+        return
+    for path in sort_included(site, site.bundle.included)[0]:
+        for above in reversed(Path(path).parents[:-1]):
+            _unlink_directory(root / above)
+        clear_name(root / path, of_directory=True)
+        (root / path).write_bytes(read_file(site.bundle.included / path))
+
+
+def place_included(site: Site, log: RunLog, release: Release) -> None:
+    """Let the checkout have the files that came with a release, and none that came with later ones. Raises OSError."""
+    directory, root = included_of(release.directory), site.project.root
+    due, findings = sort_included(site, directory)
+    for path in due:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(root / path, read_file(directory / path))
+    log.note(*(one for one in findings if one not in log.findings))
+    for later in store_of(site).all():
+        brought = later.manifest.bundle.brought if later.manifest.bundle is not None else ()
+        for path in brought if later.manifest.sequence > release.manifest.sequence else ():
+            is_ours = hash_of_file(root / path) == hash_of_file(included_of(later.directory) / path) is not None
+            if is_ours and not os.path.lexists(directory / path) and leads_straight(root / path):
+                (root / path).unlink()
+                sync_directory((root / path).parent)
+
+
+def leads_straight(target: Path) -> bool:
+    """Whether no directory on the way to a file in a checkout is a symlink, which could lead out of it."""
+    return os.path.realpath(target.parent) == str(target.parent)
+
+
+def _list_files(directory: Path) -> list[str]:
+    return sorted(one.relative_to(directory).as_posix() for one in directory.rglob("*") if one.is_file())
+
+
+def _known(site: Site) -> set[tuple[str, str | None]]:
+    """Return the files, with their hashes, that bundles have brought to this host."""
+    manifests = Pool.of(site.state_dir).manifests()
+    found: set[tuple[str, str | None]] = set()
+    for one in manifests:
+        found |= {(file.path.removeprefix(INCLUDED), file.sha256) for file in one.below(INCLUDED)}
+    if (live := store_of(site).live()) is not None:  # whose bundle may be older than those
+        place = included_of(live.directory)
+        found |= {(path, hash_of_file(place / path)) for path in _list_files(place)}
+    return found
+
+
+def _unlink_directory(place: Path) -> None:
+    """Make a directory of what may be a symlink to one of the checkout, with symlinks to all that is in that."""
+    if not place.is_symlink():
+        place.mkdir(exist_ok=True)
+        return
+    there = place.resolve()
+    place.unlink()
+    place.mkdir()
+    for name in os.listdir(there):
+        (place / name).symlink_to(there / name)
