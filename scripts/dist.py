@@ -1,11 +1,14 @@
 """Makes what a release of releaser consists of, in dist/: source, wheel, SBOM, constraints, and their checksums.
 
+The checksums are written once the demo has run with the wheel, and with the source, each installed with the constraints.
+
 Everything is made from the last commit and with its time, so that anybody who makes it from the same commit gets the
 same bytes. Each file of constraints has an SBOM (CycloneDX 1.5): what it pins, with the hashes that are accepted.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -15,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +30,10 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 
 def main() -> None:
-    """Build everything again."""
+    """Build everything again, and check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--unchecked", action="store_true", help="write the checksums without any demo")
+    options = parser.parse_args()
     commit, seconds = _run("git", "log", "-1", "--format=%H %ct").split()
     if _run("git", "status", "--porcelain", "--untracked-files=no"):
         sys.exit("dist: there are changes that are not committed, so nobody could make the same; commit them first.")
@@ -40,11 +47,26 @@ def main() -> None:
         for name, extra in ((CONSTRAINTS, ""), *((f"constraints-{extra}.txt", f"-{extra}") for extra in EXTRAS)):
             shutil.copyfile(tree / name, DIST / name)
             sbom = json.dumps(make_sbom(tree / name, version=version, at=at), indent=2)
-            (DIST / f"releaser-{version}{extra}.cdx.json").write_text(f"{sbom}\n", encoding="utf-8")
+            (DIST / f"venv_releaser-{version}{extra}.cdx.json").write_text(f"{sbom}\n", encoding="utf-8")
+    if not options.unchecked:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(check, (*DIST.glob("*.whl"), *DIST.glob("*.tar.gz"))))
     files = sorted(file for file in DIST.iterdir())
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
     (DIST / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
     print("".join(lines), end="")
+
+
+def check(file: Path) -> None:
+    """Run the demo with what this wheel or source installs."""
+    env = {**os.environ, "PYTHON": sys.executable, "INSTALL": str(file)}
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "demo"], env=env, check=False, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{done.stdout}\ndist: the demo fails with {file.name}, so no SHA256SUMS is written.")
+    print(f"the demo has run with {file.name}", file=sys.stderr)
 
 
 def make_sbom(constraints: Path, *, version: str, at: datetime) -> dict[str, object]:
@@ -64,7 +86,7 @@ def make_sbom(constraints: Path, *, version: str, at: datetime) -> dict[str, obj
                 "externalReferences": files,
             }
         )  # fmt: skip
-    itself = f"pkg:pypi/releaser@{version}"
+    itself = f"pkg:pypi/venv-releaser@{version}"
     serial = uuid.uuid5(NAMESPACE, json.dumps([version, components]))
     return {
         "bomFormat": "CycloneDX",
@@ -74,7 +96,7 @@ def make_sbom(constraints: Path, *, version: str, at: datetime) -> dict[str, obj
         "metadata": {
             "timestamp": at.isoformat(),
             "component": {
-                "type": "application", "bom-ref": itself, "name": "releaser", "version": version, "purl": itself,
+                "type": "application", "bom-ref": itself, "name": "venv-releaser", "version": version, "purl": itself,
             },
         },
         "components": components,

@@ -65,7 +65,7 @@ def install(wheels, place):
     steps = (
         ["venv", "--quiet", "--relocatable", "--python", sys.executable, fresh],
         ["pip", "install", "--quiet", "--offline", "--no-index", "--find-links", wheels, "--link-mode", "copy",
-         "--python", os.path.join(fresh, "bin", "python"), "releaser"],
+         "--python", os.path.join(fresh, "bin", "python"), "venv-releaser"],
     )
     for words in steps:
         subprocess.run([uv, "--no-config", *words], env=env, check=True)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
 _NOT_INSTALLED = '`attestations = "require"`: what verifies them is not installed beside releaser'
-_INSTALL = f"In {sys.prefix}: `pip install 'releaser[attestations]'`; or change `attestations`."
-_REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'releaser[attestations]'`."
+_INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`; or change `attestations`."
+_REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[attestations]'`."
 
 
 def attestation_findings(site: Site) -> Iterator[Finding]:

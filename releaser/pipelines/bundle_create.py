@@ -264,7 +264,7 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    waiting, found = ["releaser"], dict[str, Path]()
+    waiting, found = ["venv-releaser"], dict[str, Path]()
     while waiting:
         name = canonicalize_name(waiting.pop())
         if name in found:

@@ -104,7 +104,7 @@ def prometheus(status: Status) -> str:
     try:
         from prometheus_client import CollectorRegistry, Gauge, generate_latest
     except ImportError as error:
-        advice = f"In {sys.prefix}, releaser's own environment: `pip install 'releaser[prometheus]'`."
+        advice = f"In {sys.prefix}, releaser's own environment: `pip install 'venv-releaser[prometheus]'`."
         raise PreflightError(Finding("metrics need the package prometheus-client", advice=advice)) from error
     registry = CollectorRegistry()
     for name, (text, value) in _metrics(status).items():

@@ -139,7 +139,7 @@ def findings(site: Site) -> Iterator[Finding]:
     """Say what keeps notices from being sent."""
     if site.settings.notify and importlib.util.find_spec(_LIBRARY) is None:
         message = "`notify`: what sends notices is not installed beside releaser"
-        yield Finding(message, advice=f"In {sys.prefix}: `pip install 'releaser[notify]'`; or remove `notify`.")
+        yield Finding(message, advice=f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`.")
     if site.settings.webhook_secret and not site.settings.webhook:
         yield Finding("webhook_secret is set, but webhook is not", advice="Set `webhook`, or remove the secret.")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MIRRORS = ".s3"  # in the project
 _OLD = 3 * 86400.0  # seconds, after which people hear of a mirror that cannot be brought up to date
 _GRACE = 15.0  # seconds, for the process to end by itself when its time is up
-_INSTALL = f"In {sys.prefix}: `pip install 'releaser[s3]'`; or remove `sources`."
+_INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[s3]'`; or remove `sources`."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,7 +191,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     refused = subprocess.run([sys.executable, foreign_uv], env=env, capture_output=True, text=True, check=False)
     assert f"in this bundle it is for Python {manifest['python']} on {manifest['platform']}" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert any(one.startswith("tools/releaser-") for one in names)
+    assert any(one.startswith("tools/venv_releaser-") for one in names)
     words: list[str | Path] = [sys.executable, file, "--into", site, "--signers", built.signers]
     offline = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], check=False).returncode == 0 else []
     env |= {"RELEASER_GROUP": "local"}

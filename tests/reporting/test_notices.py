@@ -234,7 +234,7 @@ def test_what_is_missing_is_said_before_a_run(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(notices, "_LIBRARY", "nothing_of_that_name")
     site = a_site(tmp_path, notify="ntfy://x/y", webhook_secret=SECRET)
     said = [str(one) for one in notices.findings(site)]
-    assert "releaser[notify]" in said[0]
+    assert "venv-releaser[notify]" in said[0]
     assert "webhook is not" in said[1]
     assert list(notices.findings(a_site(tmp_path))) == []
 

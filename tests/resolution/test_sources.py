@@ -245,7 +245,7 @@ def test_a_site_that_cannot_take_packages_from_there_is_refused(
         "`sources` names S3, and boto3 is not installed beside releaser",
         f"`sources`: s3://{s3.bucket}/python is mirrored in .s3/{s3.bucket}/python, and uv is not told to look there",
     ]
-    assert "pip install 'releaser[s3]'" in found[0][1]
+    assert "pip install 'venv-releaser[s3]'" in found[0][1]
     with pytest.raises(PreflightError):
         mirrored(site)
 

@@ -31,7 +31,7 @@ def everybodys() -> Iterator[Path]:
         shutil.copytree(Path(releaser.__file__).parent, place / "releaser", ignore=shutil.ignore_patterns("*.pyc"))
         (place / "bin").mkdir()
         shutil.copy(console_script(), place / "bin")
-        for name in _needed("releaser") - {"releaser"}:
+        for name in _needed("venv-releaser") - {"venv-releaser"}:
             for file in metadata.files(name) or ():
                 target = place / ("bin" if ".." in file.parts else file.parent) / file.name
                 target.parent.mkdir(parents=True, exist_ok=True)
