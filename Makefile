@@ -127,7 +127,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
-dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums
+dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums; run the demo with it
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made

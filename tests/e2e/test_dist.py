@@ -29,43 +29,62 @@ def clone(tmp_path: Path) -> Path:
     """Return a clone of this repository, with what makes a release as it is here, committed or not."""
     place = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, place], check=True)
-    for name in ("pyproject.toml", "scripts/dist.py"):
+    for name in ("pyproject.toml", "scripts/demo", "scripts/dist.py"):
         shutil.copyfile(REPOSITORY / name, place / name)
     shutil.copytree(REPOSITORY / "share", place / "share", dirs_exist_ok=True)
     subprocess.run(["git", "add", "share"], cwd=place, check=True)
     pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
     (place / "constraints.txt").write_text(f"# No package is named here.\n\n{pinned}", encoding="utf-8")
-    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgSign=false"]
-    subprocess.run([*git, "commit", "--quiet", "--all", "--message=As it is here"], cwd=place, check=True)
+    commit(place)
     return place
 
 
-def make(clone: Path, *, umask: int = 0o022, **env: str) -> subprocess.CompletedProcess[str]:
+def commit(clone: Path) -> None:
+    """Commit what is changed in a clone."""
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgSign=false"]
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message=As it is here"], cwd=clone, check=True)
+
+
+def make(clone: Path, *arguments: str, umask: int = 0o022, **env: str) -> subprocess.CompletedProcess[str]:
     """Make a release in a clone."""
-    words = [sys.executable, str(clone / "scripts" / "dist.py")]
+    words = [sys.executable, str(clone / "scripts" / "dist.py"), *arguments]
     variables = {**os.environ, **env}
     return subprocess.run(
-        words, check=False, capture_output=True, encoding="utf-8", timeout=120, env=variables, umask=umask
+        words, check=False, capture_output=True, encoding="utf-8", timeout=300, env=variables, umask=umask
     )
 
 
+@pytest.mark.network
 def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: Path) -> None:
     other, config = tmp_path / "another place", tmp_path / "gitconfig"
     config.write_text("[core]\n\tautocrlf = true\n", encoding="utf-8")
     subprocess.run(["git", "clone", "--quiet", clone, other], check=True)
-    assert make(clone).returncode == 0
+    made = make(clone)
+    assert made.returncode == 0, made.stdout
+    for kind in ("-py3-none-any.whl", ".tar.gz"):
+        assert f"the demo has run with venv_releaser-{__version__}{kind}" in made.stderr
     first = {file.name: file.read_bytes() for file in (clone / "dist").iterdir()}
-    assert make(other, umask=0o077, TZ="Asia/Tokyo", LC_ALL="C", GIT_CONFIG_GLOBAL=str(config)).returncode == 0
+    assert make(other, "--unchecked", umask=0o077, TZ="Asia/Tokyo", LC_ALL="C", GIT_CONFIG_GLOBAL=str(config)).returncode == 0
     assert {file.name: file.read_bytes() for file in (other / "dist").iterdir()} == first
     listed = dict(line.split("  ")[::-1] for line in first["SHA256SUMS"].decode().splitlines())
     assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "SHA256SUMS"}
 
 
+@pytest.mark.network
+def test_what_the_demo_does_not_run_with_gets_no_checksums(clone: Path) -> None:
+    (clone / "releaser" / "__main__.py").write_text("def main():\n    raise SystemExit(3)\n", encoding="utf-8")
+    commit(clone)
+    made = make(clone)
+    assert made.returncode == 1
+    assert "dist: the demo fails with venv_releaser-" in made.stderr
+    assert not (clone / "dist" / "SHA256SUMS").exists()
+
+
 def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
-    assert make(clone).returncode == 0
+    assert make(clone, "--unchecked").returncode == 0
     for extra in ("", "-attestations", "-notify", "-prometheus", "-s3"):
         file = clone / f"constraints{extra}.txt"
-        sbom = json.loads((clone / "dist" / f"releaser-{__version__}{extra}.cdx.json").read_text(encoding="utf-8"))
+        sbom = json.loads((clone / "dist" / f"venv_releaser-{__version__}{extra}.cdx.json").read_text(encoding="utf-8"))
         text = file.read_text(encoding="utf-8")
         assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == pins(file)
         named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
