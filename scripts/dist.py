@@ -1,6 +1,6 @@
 """Makes what a release of releaser consists of, in dist/: source, wheel, SBOM, constraints, and their checksums.
 
-The checksums are written once the demo has run with the wheel, and with the source, each installed with the constraints.
+The checksums are written once the demo has run with the wheel and with the source, installed with the constraints.
 
 Everything is made from the last commit and with its time, so that anybody who makes it from the same commit gets the
 same bytes. Each file of constraints has an SBOM (CycloneDX 1.5): what it pins, with the hashes that are accepted.

@@ -64,7 +64,8 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: P
     for kind in ("-py3-none-any.whl", ".tar.gz"):
         assert f"the demo has run with venv_releaser-{__version__}{kind}" in made.stderr
     first = {file.name: file.read_bytes() for file in (clone / "dist").iterdir()}
-    assert make(other, "--unchecked", umask=0o077, TZ="Asia/Tokyo", LC_ALL="C", GIT_CONFIG_GLOBAL=str(config)).returncode == 0
+    env = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "GIT_CONFIG_GLOBAL": str(config)}
+    assert make(other, "--unchecked", umask=0o077, **env).returncode == 0
     assert {file.name: file.read_bytes() for file in (other / "dist").iterdir()} == first
     listed = dict(line.split("  ")[::-1] for line in first["SHA256SUMS"].decode().splitlines())
     assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "SHA256SUMS"}
