@@ -28,7 +28,7 @@ from releaser.locks.rules import Withheld  # noqa: E402
 from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import Answer, Outcome, Result, RunReport  # noqa: E402
-from releaser.reporting import sites_page  # noqa: E402
+from releaser.reporting import page as pages  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
 from releaser.reporting.many_sites import SiteAnswer  # noqa: E402
 from releaser.reporting.page import LastRun, Overview, page_of  # noqa: E402
@@ -261,8 +261,8 @@ def sites(browser: Chromium) -> Iterator[tuple[str, bytes]]:
     ]
     why = "releaser: /srv/museum_stuff/museum does not exist"
     answers.append(SiteAnswer(site="/srv/museum_stuff/museum", exit_code=3, answer=None, errors=(why,)))
-    with mock.patch.object(sites_page, "this_host", return_value="web1"):
-        html = sites_page.page_of_sites(answers, found.at)
+    with mock.patch.object(pages, "this_host", return_value="web1"):
+        html = pages.page_of_sites(answers, found.at)
     yield from each_way(browser, "sites", html)
 
 

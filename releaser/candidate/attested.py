@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
-from releaser.locks.attestations import Answer, judge
 from releaser.locks.installed import index_files
+from releaser.locks.origins import Answer, judge
 from releaser.locks.versions import files_of
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.resolution.resolve import lock_of
@@ -24,9 +24,9 @@ from releaser.system.words import first_few, plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from releaser.locks.attestations import Judgement, Publisher
     from releaser.locks.installed import IndexFile
     from releaser.locks.lock import LockFile
+    from releaser.locks.origins import Judgement, Publisher
     from releaser.report import Step
     from releaser.run import Workspace
     from releaser.site.site import Site

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.bundles.unpacked import UnpackedBundle
-    from releaser.locks.attestations import Publisher
     from releaser.locks.lock import Change, LockFile
+    from releaser.locks.origins import Publisher
     from releaser.releases.quarantine import CandidateKey
     from releaser.releases.release import Tests
     from releaser.resolution.resolve import Resolution

@@ -27,7 +27,7 @@ from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
 from releaser.system.files import write_anew
-from releaser.tools.uv_output import unbuildable_packages
+from releaser.tools.uv import unbuildable_packages
 
 if TYPE_CHECKING:
     from releaser.candidate.build import Candidate

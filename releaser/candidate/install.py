@@ -30,6 +30,7 @@ from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
 from releaser.system.files import clear_name, read_file, write_anew
 from releaser.system.words import first_few
+from releaser.tools.uv import backend_failed, packages_to_build, unbuildable_packages
 from releaser.tools.uv_arguments import (
     COMPILED,
     NOT_LOCAL,
@@ -40,7 +41,6 @@ from releaser.tools.uv_arguments import (
     reinstall_arguments,
     sync_arguments,
 )
-from releaser.tools.uv_output import backend_failed, packages_to_build, unbuildable_packages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -24,8 +24,7 @@ from releaser.releases.store import store_of
 from releaser.system.environment import builds_in_place, fetches_by_ssh
 from releaser.system.files import read_if_there
 from releaser.system.isolation import Bounds, Sandbox, without_symlinks
-from releaser.tools.uv import LockBuilds
-from releaser.tools.uv_output import failed_builds
+from releaser.tools.uv import LockBuilds, failed_builds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -178,7 +178,7 @@ def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Ou
 
 
 def _write_page(answers: Sequence[SiteAnswer], output: Output) -> None:
-    from releaser.reporting.sites_page import page_of_sites
+    from releaser.reporting.page import page_of_sites
 
     if answers:
         output.write_page(click.get_current_context().params["html"], page_of_sites(answers, datetime.now(UTC)))

@@ -1,16 +1,18 @@
-"""What commands print, for people and for programs, without secrets and control characters."""
+"""What commands print, for people and programs, without secrets and control characters; and files that people name."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from releaser.errors import PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
-from releaser.system.files import plain
-from releaser.system.named_file import write_named
+from releaser.system.files import plain, replace_file
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
@@ -176,3 +178,30 @@ class Output:
         unchanged = ["live: unchanged"] if self.changes and not isinstance(error, UsageError) else []
         self._write([*lines, *output_lines(self.redactor.clean(error.output)), *unchanged])
         return error.exit_code
+
+
+def write_named(file: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file as a whole, with the mode that it has or a new one gets; a device or a pipe is written to.
+
+    One that is `private` is for its owner alone. None that root
+    writes can be written by all. Raises OSError, also where root would write into everybody's directory.
+    """
+    place, is_root = os.path.realpath(file.parent), os.geteuid() == 0
+    if is_root and os.stat(place).st_mode & stat.S_IWOTH:
+        raise PermissionError(
+            errno.EACCES, "everybody can write to its directory, where root writes nothing", str(file)
+        )
+    try:
+        mode = os.lstat(file).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFLNK
+    is_special = place == "/dev" or f"{place}/".startswith("/proc/")  # /dev/stdout is a symlink
+    if is_special or not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        follows = 0 if is_special else os.O_NOFOLLOW
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | follows), "wb") as stream:
+            stream.write(data)
+        return
+    if stat.S_ISLNK(mode):
+        os.umask(umask := os.umask(0o077))
+        mode = 0o666 & ~umask
+    replace_file(file, data, mode=0o600 if private else mode & (0o775 if is_root else 0o777))

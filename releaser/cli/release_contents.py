@@ -10,8 +10,8 @@ import click
 
 from releaser.cli import completion
 from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.output import write_named
 from releaser.errors import UsageError, os_reason, refuse
-from releaser.system.named_file import write_named
 from releaser.system.words import one_line, secrets_in_urls
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
     """List what is installed in RELEASE (default: the live one): who needs it, age, newer, vulnerable, size."""
-    from releaser.pipelines.packages import list_packages
+    from releaser.pipelines.release_contents import list_packages
     from releaser.reporting.changes import package_lines
 
     found, unknown = list_packages(ctx.site(), release, offline=offline)
@@ -49,7 +49,7 @@ def export(
     ctx: CommandContext, requirements: bool, constraints: bool, pylock: bool, file: Path | None, release: str | None
 ) -> None:
     """Print what is installed in RELEASE (default: the live one) for other tools, from the lock of that release."""
-    from releaser.pipelines.export import Format, export_release
+    from releaser.pipelines.release_contents import Format, export_release
 
     forms: dict[Format, bool] = {"requirements": requirements, "constraints": constraints, "pylock": pylock}
     wanted = [form for form, on in forms.items() if on]

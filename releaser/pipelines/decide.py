@@ -1,8 +1,9 @@
-"""Whether a release is built from a lock, and what becomes of commits if none is; update and dry run both ask here."""
+"""Whether a release is built, from which lock, and what becomes of commits if none is; `--dry-run` asks here too."""
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
-from releaser.errors import ResolutionError, refuse
+from releaser.errors import ResolutionError, ToolError, refuse
 from releaser.locks.failed_elsewhere import keep_out, read_failures, say_what_waits, why_all_waits
 from releaser.locks.installed import find_unbuildable, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
-from releaser.releases.quarantine import read_holds, read_quarantine
-from releaser.resolution.followed import committed_lock, refuse_unfit_lock
+from releaser.releases.quarantine import Constraints, read_holds, read_quarantine
 from releaser.resolution.resolve import (
     ResolveAgain,
     candidate_key,
@@ -29,6 +29,8 @@ from releaser.resolution.rules import Lower
 from releaser.site.conventions import default_groups
 from releaser.site.settings import FAILURES_VARIABLE
 from releaser.system.words import first_few
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import LOCK_CHECK
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Rules
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
-    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.quarantine import FailedCandidate, Quarantine
     from releaser.resolution.resolve import Resolution
     from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
@@ -247,3 +249,64 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     except InvalidLockError:  # which a lock that is no good for a release is as well
         return "stays"
     return "restores" if goal.outcome == "nothing" else "stays"
+
+
+def committed_lock(work: Workspace) -> LockFile:
+    """Return the lock of the commit that is staged, whatever lies in the checkout after a rollback.
+
+    Raises PreflightError and ToolError.
+    """
+    site = work.site
+    if site.bundle is not None:
+        return LockFile.parse(site.bundle.lock)
+    if not site.project.has_git:
+        return work.facts.lock
+    commit = site.staged.commit if site.staged is not None else "HEAD"
+    path = os.path.relpath(site.project.lock, site.git.layout.top)
+    try:
+        return LockFile.parse(site.git.data(commit, path) or b"")
+    except InvalidLockError as error:
+        refuse(f"{path} of commit {commit[:12]} is not a lock: {error}", "Commit one where you develop: `uv lock`.")
+
+
+def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
+    """See that a lock, which lies in the staging tree, may go live as it is. Raises ResolutionError.
+
+    It has to fit pyproject.toml, and may change no package that a person holds; nor be one that was backed out, unless
+    `force` takes that again. Another lock may have some versions of that: whoever locked it knows which are well.
+    """
+    site, constraints, before = work.site, Constraints.read(work.site.state_dir), lock_of(work.live).versions
+    if not force:
+        _refuse_backed_out(work, lock, constraints.quarantine)
+    for one in constraints.holds.entries:
+        wanted, live = lock.versions.get(one.name), before.get(one.name)
+        if one.by == "person" and wanted != live and live is not None:
+            has = f"{one.name} {wanted}" if wanted else f"no {one.name} any more"
+            message = f"uv.lock has {has}, and a person holds {live}"
+            advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
+            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
+    if site.bundle is not None:  # where it was made, and tested
+        return
+    try:
+        done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
+    except ToolError as error:
+        message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
+        raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
+    if isinstance(done, NoSolution):
+        key = 'upgrade = "none"' if site.settings.upgrade == "none" else 'publish = "branch"'
+        message = f"uv.lock does not fit pyproject.toml, and `{key}` takes it as it is"
+        raise ResolutionError(message, advice="Make it where you develop, and push it: `uv lock`.", output=done.output)
+
+
+def _refuse_backed_out(work: Workspace, lock: LockFile, quarantine: Quarantine) -> None:
+    key, out = (
+        candidate_key(work.site, work.facts, lock),
+        [one for one in quarantine.versions if one.is_in(lock.versions)],
+    )
+    for one in quarantine.candidates if out else ():
+        if one.key.lock_sha256 == key.lock_sha256:
+            names = first_few([f"{it.name} {it.version}" for it in out])
+            were = "was" if len(out) == 1 else "were"
+            message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"
+            advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
+            raise ResolutionError(message, advice=advice)

@@ -30,7 +30,7 @@ from releaser.resolution.resolve import resolve_as_locked
 from releaser.resolution.sources import mirror_sources
 from releaser.run import Workspace, close_journal
 from releaser.site.conventions import default_groups
-from releaser.tools.uv_output import uninstallable_packages
+from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

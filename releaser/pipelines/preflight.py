@@ -21,7 +21,7 @@ from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.reporting import notices
 from releaser.reporting.mail_setup import admin_findings, sendmail_findings
-from releaser.resolution.constraints_file import read_limits
+from releaser.resolution.rules import read_limits
 from releaser.resolution.sources import source_findings
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings

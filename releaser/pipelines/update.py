@@ -28,6 +28,7 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.deploy import deploy, open_workspace
+from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.propose import find_proposed, follow_and_propose, with_proposal
 from releaser.pipelines.rebuild import (
@@ -38,7 +39,6 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.pipelines.wait import update_when_due
 from releaser.releases.acceptance import asking
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved

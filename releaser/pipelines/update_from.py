@@ -15,11 +15,10 @@ from releaser.checkout.included import place_included
 from releaser.deployment.post_flip import retry_post_flip_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
 from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of
-from releaser.pipelines.due import find_due
+from releaser.pipelines.due import find_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult
-from releaser.pipelines.wait import update_when_due
 from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
 from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
 from releaser.releases.release import refuse_moved

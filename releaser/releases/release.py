@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
-from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
+from releaser.locks.origins import Publisher
 from releaser.releases.venv import Interpreter, executable_of
 from releaser.site.sealed_python import changed_by_others, look_at_start
 from releaser.system.files import (

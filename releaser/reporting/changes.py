@@ -1,13 +1,16 @@
-"""Package changes, commits and vulnerabilities as text."""
+"""Package changes, commits and vulnerabilities as text, and what a run changed in uv.lock as a diff."""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
-from releaser.system.words import age, duration, first_few, one_line, one_lines, size, table, web_link
+from releaser.releases.store import store_of
+from releaser.system.files import read_text
+from releaser.system.words import age, duration, first_few, one_line, one_lines, size, table, truncate, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import InstalledPackage
     from releaser.report import RunReport
+    from releaser.site.site import Site
 
 
 HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
@@ -221,3 +225,25 @@ def _cap(lines: Iterable[str]) -> list[str]:
     shown = list(lines)
     more = [f"and {len(shown) - _MOST} more; `releaser audit` lists them"] if len(shown) > _MOST else []
     return shown[:_MOST] + more
+
+
+NAME = "uv.lock.diff"
+_LONGEST = 200_000  # characters
+_LARGEST = 100_000  # lines of a lock that are compared: some three seconds
+
+
+def lock_diff(site: Site, report: RunReport) -> str:
+    """Return the difference of the locks of the release before and of the one that a run is about; mostly empty."""
+    store = store_of(site)
+    try:
+        old, new = store.get(report.previous), store.get(report.release)
+        if old is None or new is None:
+            return ""
+        before, after = (read_text(one.lock, errors="replace").splitlines() for one in (old, new))
+    except OSError:  # what is wrong with a release is told elsewhere
+        return ""
+    if len(before) + len(after) > _LARGEST:
+        return ""
+    lines = difflib.unified_diff(before, after, "a/uv.lock", "b/uv.lock", old.id, new.id, lineterm="")
+    text = site.redactor.clean("\n".join(lines))
+    return truncate(text, head_lines=_LONGEST, max_chars=_LONGEST) + "\n" if text else ""

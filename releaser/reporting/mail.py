@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
-from releaser.reporting.changes import Table, age_of, changes_table, first_commits, required_by, security_lists
-from releaser.reporting.lock_diff import NAME
+from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
 from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, fold, linked
 from releaser.reporting.subject import SOLVED, header_text, subject, verdict
 from releaser.reporting.text import held_back_passages, outage_sentence, summarize

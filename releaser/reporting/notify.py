@@ -13,7 +13,7 @@ from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunReport
 from releaser.reporting import notices
-from releaser.reporting.lock_diff import lock_diff
+from releaser.reporting.changes import lock_diff
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
 from releaser.run import cleaned_problems

@@ -24,9 +24,8 @@ from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_text, write_anew
 from releaser.system.words import plural
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, failed_builds
 from releaser.tools.uv_arguments import lock_arguments
-from releaser.tools.uv_output import failed_builds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,20 +1,30 @@
-"""The rules of a site, by its settings and by what failed before; and what they withhold, as a report shows it."""
+"""The rules of a site, by its settings, its file of constraints and what failed before; and what they withhold."""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import ToolError
-from releaser.locks.rules import Rules, Withheld
+from packaging.utils import canonicalize_name
+
+from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.locks.installed import environment_of
+from releaser.locks.rules import Limit, Rules, Withheld
 from releaser.locks.versions import Age, Upgrade
-from releaser.resolution.constraints_file import read_limits
+from releaser.site import ownership
+from releaser.site.ownership import Ownership
 from releaser.site.pythons import minor
+from releaser.system.files import read_text
 from releaser.system.words import truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+
+    from packaging.requirements import Requirement
 
     from releaser.locks.lock import LockFile
     from releaser.locks.versions import Level
@@ -168,3 +178,48 @@ def describe_holds(holds: Iterable[Hold], live: Mapping[str, str]) -> Iterator[W
             together=one.together,
             output=truncate(one.output, head_lines=0, tail_lines=_TOLD_LINES),
         )
+
+
+_HOW = "Write a name and a specifier, such as django<6; options, URLs and extras have no place there."
+
+
+def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
+    """Return what the file says of packages on a `python`, or whatever their markers are; nothing if none is set.
+
+    Raises PreflightError, with everything that is wrong.
+    """
+    if not site.settings.constraints:
+        return {}
+    root, given = site.project.root, Path(site.settings.constraints).expanduser()
+    place = Path(os.path.normpath(root / given))
+    if not given.is_absolute() and not place.is_relative_to(root):
+        refuse(f"`constraints` is {given}, which is outside of the project", "Name a file in it, or an absolute path.")
+    ownership.refuse(Ownership.of(root).unsafe(place))
+    try:
+        lines = read_text(place).splitlines()
+    except (OSError, ValueError) as error:
+        refuse(f"constraints {place} cannot be read: {error}", "Correct `constraints`, or unset it.")
+    found, findings = dict[str, Limit](), list[Finding]()
+    for number, line in enumerate(lines, start=1):
+        words, where = re.sub(r"(^|\s)#.*", "", line).strip(), f"{given}:{number}"
+        if not words:
+            continue
+        one = _parse(words)
+        if one is None:
+            findings.append(Finding(f"{where}: {words!r} is not a version constraint", advice=_HOW))
+        elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
+            name, limit = canonicalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
+            found[name] = found[name].also(limit) if name in found else limit
+    if findings:
+        raise PreflightError(*findings)
+    return found
+
+
+def _parse(words: str) -> Requirement | None:
+    from packaging.requirements import InvalidRequirement, Requirement  # which take long to import
+
+    try:
+        one = Requirement(words)
+    except InvalidRequirement:
+        return None
+    return one if one.specifier and not one.extras and not one.url else None

@@ -11,9 +11,9 @@ import pytest
 from releaser.candidate import attested
 from releaser.candidate.attested import verify_attestations
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.attestations import Answer
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
+from releaser.locks.origins import Answer
 from releaser.run import silent_log
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.locks.attestations import Answer, Publisher, judge
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
+from releaser.locks.origins import Answer, Publisher, judge
 
 OWN = Publisher(kind="GitHub", repository="example/alpha", workflow="publish.yml")
 MOVED = Publisher(kind="GitHub", repository="Example/Alpha", workflow="release.yml")

@@ -8,7 +8,7 @@ import pytest
 
 from releaser.locks.installed import find_unbuildable, has_build, tags_of
 from releaser.locks.lock import LockFile
-from releaser.tools.uv_output import uninstallable_packages
+from releaser.tools.uv import uninstallable_packages
 
 PLATFORMS = ("manylinux_2_17_x86_64", "linux_x86_64")
 PURE = "pkg-1.0-py3-none-any.whl"

@@ -8,7 +8,7 @@ import pytest
 
 from releaser.locks.failed_elsewhere import why_all_waits
 from releaser.locks.lock import Change
-from releaser.pipelines.canaries import find_failures
+from releaser.pipelines.many_sites import find_failures
 from releaser.reporting.many_sites import SiteAnswer
 
 ALPHA, BETA = {"name": "alpha", "new": "2"}, {"name": "beta", "new": "3"}

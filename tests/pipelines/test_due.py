@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.pipelines import due, wait
+from releaser.pipelines import due
 from releaser.pipelines.session import Request
 from releaser.releases.journal import HISTORY
 from releaser.site.run_lock import acquire
@@ -122,21 +122,20 @@ def test_one_that_is_due_since_a_moment_waits_for_the_rest_of_its_jitter(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(wait, "datetime", Clock)
     monkeypatch.setattr("time.sleep", slept.append)
     site = with_runs(site, jitter=3600.0)
     request = Request(path=site.project.root, environ={}, command="update")
     for minutes in (0, 1, 60):
-        wait._wait(site, request, due.Due(at=NOW - timedelta(minutes=minutes)))
+        due._wait(site, request, due.Due(at=NOW - timedelta(minutes=minutes)))
     jitter = due.jitter_of(site).total_seconds()
     assert slept == [pytest.approx(jitter), pytest.approx(jitter - 60)]
 
 
 def test_only_one_waits_or_runs(site: Site) -> None:
-    with wait._alone(site) as without_state:
+    with due._alone(site) as without_state:
         assert without_state
     (site.state_dir / "run").mkdir(parents=True, exist_ok=True)
-    with wait._alone(site) as first, wait._alone(site) as second:
+    with due._alone(site) as first, due._alone(site) as second:
         assert (first, second) == (True, False)
-    with acquire(site.state_dir, command="update", now=NOW), wait._alone(site) as beside:
+    with acquire(site.state_dir, command="update", now=NOW), due._alone(site) as beside:
         assert not beside

@@ -13,8 +13,7 @@ from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.listing import Row
 from releaser.report import Outcome, Result
 from releaser.reporting.many_sites import SiteAnswer
-from releaser.reporting.page import LastRun, Overview, packages_by_age, page_of, runs_by_week
-from releaser.reporting.sites_page import page_of_sites
+from releaser.reporting.page import LastRun, Overview, packages_by_age, page_of, page_of_sites, runs_by_week
 from releaser.system.files import plain
 from tests.reporting.test_answers import STATUS
 

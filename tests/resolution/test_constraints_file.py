@@ -9,7 +9,7 @@ import pytest
 
 from releaser.errors import PreflightError
 from releaser.locks.rules import Limit
-from releaser.resolution.constraints_file import read_limits
+from releaser.resolution.rules import read_limits
 from releaser.site.site import Site, open_site
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.system.process import Runner
-from releaser.tools.uv import Locked, NoSolution, Uv, find_uv
+from releaser.tools.uv import Locked, NoSolution, Uv, failed_builds, find_uv, unbuildable_packages
 from releaser.tools.uv_arguments import (
     local_export_arguments,
     local_install_arguments,
@@ -19,7 +19,6 @@ from releaser.tools.uv_arguments import (
     requirements_arguments,
     sync_arguments,
 )
-from releaser.tools.uv_output import failed_builds, unbuildable_packages
 from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 
