@@ -22,7 +22,7 @@ from releaser.deployment import activate, outage
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
-from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
+from releaser.pipelines.repair import OWN_FILES, accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.proposal import read_proposal
@@ -294,7 +294,7 @@ def sweep(site: Site, log: RunLog) -> None:
         of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
         with contextlib.suppress(OSError):
             places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
-            if not (of_tests or any(os.path.lexists(place / target) for place in places)):
+            if not (of_tests or target in OWN_FILES or any(os.path.lexists(place / target) for place in places)):
                 continue
             is_own = of_tests or temporary.is_symlink() or not temporary.is_dir()  # else it is but put aside
             clear_name(temporary, of_directory=of_tests)

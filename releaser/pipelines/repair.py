@@ -23,7 +23,18 @@ from releaser.releases import leases
 from releaser.releases import release as links
 from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Journal, Notes, RedTests, journal_of, make_entry
+from releaser.releases.journal import (
+    HISTORY,
+    JOURNAL,
+    NOTES,
+    RESERVE,
+    Entry,
+    Journal,
+    Notes,
+    RedTests,
+    journal_of,
+    make_entry,
+)
 from releaser.releases.proposal import PROPOSAL, Proposal
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import (
@@ -37,9 +48,11 @@ from releaser.releases.release import (
     moved_by_hand,
 )
 from releaser.releases.store import store_of
+from releaser.reporting.lock_alert import SEEN
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
 from releaser.system.words import timestamp
+from releaser.tools.plain import NOTES as NOTES_OF_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +77,8 @@ STATE_FILES: Mapping[str, type] = {
     PROPOSAL: Proposal,
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
+#: Every file that lies in the state directory itself, but for its owner's name and the locks.
+OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, JOURNAL, RESERVE, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS})
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.trials import LIVE_COPY
-from releaser.checkout.move import LOCK_BEFORE
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
     ActivationError,
@@ -28,15 +27,14 @@ from releaser.errors import (
     reason_of,
     refuse,
 )
-from releaser.pipelines.repair import STATE_FILES
+from releaser.pipelines.repair import OWN_FILES
 from releaser.pipelines.schedule import scheduled
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
-from releaser.releases.journal import HISTORY, JOURNAL, RESERVE, journal_of
+from releaser.releases.journal import journal_of
 from releaser.releases.release import is_id, leave_directory
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
-from releaser.reporting.lock_alert import SEEN
 from releaser.run import begun_at
 from releaser.site import run_lock
 from releaser.site.location import LOOKED
@@ -51,7 +49,6 @@ from releaser.system.files import (
     sync_file_system,
 )
 from releaser.system.words import first_few, plural
-from releaser.tools.plain import NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +58,6 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.site.site import Site
 
-_FILES = frozenset({*STATE_FILES, HISTORY, JOURNAL, LOCK_BEFORE, RESERVE, SEEN, *run_lock.EARLIER, *NOTES})
 _PATIENCE = 10.0  # seconds for processes to end that were told to restart
 _AGAIN = "Restart what still runs there; then give `releaser uninstall` again, which deletes the rest."
 _RESTART = "Restart what the site runs besides, such as workers: they are still on the release until then."
@@ -238,7 +234,7 @@ def _remove_files(site: Site) -> list[str]:
     """Delete all that is releaser's beside the releases; return what is left, which is not."""
     state_dir, outbox = site.state_dir, site.project.outbox
     for path in state_dir.iterdir():
-        if path.name.partition(".unreadable-")[0] in _FILES or path.name == LIVE_COPY or path.match(".*.new"):
+        if path.name.partition(".unreadable-")[0] in OWN_FILES or path.name == LIVE_COPY or path.match(".*.new"):
             clear_name(path, of_directory=path.name == LIVE_COPY)
     for log in site.project.logs.glob("*.log"):
         if begun_at(log.stem) is not None:

@@ -16,6 +16,7 @@ from tests.support.serving import http_server, reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -161,44 +162,40 @@ def test_answers_that_are_good_are_not_worth_a_word_in_the_mail(make_site: SiteF
 # Right after the flip the site's Python is started through the symlink; a release that fails there is taken back
 
 
-# What the site's tests do to the candidate stands for all that nobody has thought of: they pass, and it is sealed so.
-LOOP = 'ln -sfn "$SITE_LINK/bin/python" "$VIRTUAL_ENV/bin/python"'
-OTHER_PREFIX = (
-    'cd "$VIRTUAL_ENV/bin" && rm python && printf "%s" "#!/bin/sh\nexec /usr/bin/python3 \\"\\$@\\"" > python'
-    " && chmod +x python"
-)
-PASSES = "true"
+# What a package does when it is started through the symlink stands for all that nobody has thought of.
+EXITS = "os._exit(3)"
+OTHER_PREFIX = "setattr(sys, 'prefix', '/usr')"
 
 
-def make_tiny(make_site: SiteFactory, **settings: Any) -> SampleSite:
-    """Make an adopted site whose test command is what the variable SPOIL says."""
-    # What the tests do to their venv is taken back where they are isolated.
-    tiny = {
-        "collectstatic": "off",
-        "isolate": "off",
-        "migrations": "off",
-        "test_command": ["sh", "-c", 'eval "$SPOIL"'],
-    }
+def make_tiny(make_site: SiteFactory, how: str = "", **settings: Any) -> SampleSite:
+    """Make an adopted site with a new version that spoils its Python while there is a file `spoiled`."""
+    tiny = {"collectstatic": "off", "migrations": "off", "test_command": ["true"]}
     site = make_site(venv=True, packages={"alpha": "1.0.0"}, groups={"local": ["alpha"]}, settings=tiny | settings)
-    site.env |= {"SITE_LINK": str(site.link), "SPOIL": PASSES}
     site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
+    spoils = f"os.path.exists({str(spoiled(site))!r}) and sys.orig_argv[0].startswith({str(site.link)!r}) and {how}"
+    modules = {"alpha/__init__.py": "", "alpha_start.pth": f"import os, sys; {spoils}\n" if how else ""}
+    site.publish("alpha", "1.1.0", modules=modules)
     return site
 
 
+def spoiled(site: SampleSite) -> Path:
+    return site.outer / "spoiled"
+
+
 @pytest.mark.parametrize(
-    ("spoil", "reason", "pin"),
+    ("how", "reason", "pin"),
     [
-        pytest.param(LOOP, "Too many levels of symbolic links", True, id="leads to itself"),
+        pytest.param(EXITS, "exit status 3", True, id="ends at once"),
         pytest.param(OTHER_PREFIX, "reports /usr as its venv", False, id="is of another prefix"),
     ],
 )
 def test_a_release_whose_python_does_not_run_there_is_taken_back(
-    make_site: SiteFactory, spoil: str, reason: str, pin: bool
+    make_site: SiteFactory, how: str, reason: str, pin: bool
 ) -> None:
-    site = make_tiny(make_site, pin=pin)
+    site = make_tiny(make_site, how, pin=pin)
+    spoiled(site).touch()
     first, lock = site.live_id(), site.lock_text()
-    report = site.json("update", env={"SPOIL": spoil}, check=6)
+    report = site.json("update", check=6)
     assert (report["result"], report["live_changed"]) == ("rolled_back", False)
     assert step(report, "python start")["status"] == "failed"
     assert "restart" not in steps(report)  # nothing of the site has been told of it
@@ -209,6 +206,7 @@ def test_a_release_whose_python_does_not_run_there_is_taken_back(
     assert site.live_version("alpha") == "1.0.0"
     assert states(site)[report["release"]] == "bad"
     silent(site.releaser("update"))  # it is not tried each night
+    spoiled(site).unlink()
     assert site.json("update", "--force")["result"] == "activated"
     assert site.live_version("alpha") == "1.1.0"
 
@@ -221,12 +219,11 @@ def test_a_release_whose_python_runs_there_stays(make_site: SiteFactory) -> None
 
 
 def test_a_run_that_dies_before_it_leaves_it_to_the_next(make_site: SiteFactory) -> None:
-    site = make_tiny(make_site)
+    site = make_tiny(make_site, EXITS)
+    spoiled(site).touch()
     first = site.live_id()
-    site.env["SPOIL"] = LOOP
     interrupted(site, "update", at=Point(place="releaser.deployment.activate:place_files"))
     assert site.live_id() != first
-    site.env["SPOIL"] = PASSES
     site.releaser("update")
     assert site.live_version("alpha") == "1.0.0"
     assert site.live_id() == first

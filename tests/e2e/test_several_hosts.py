@@ -56,6 +56,7 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
     first.publish("alpha", "1.1.0")
     shutil.copytree(first.index.path, second.index.path, dirs_exist_ok=True)
     second.git("config", "remote.origin.pushurl", "/nowhere")
+    second.git("config", "user.name", "Second")  # else, in one second, both would make the same commit
     second.releaser("update", check=7)  # it has the same packages before it sees that they are published
     first.releaser("update", check=0)
     live, restarted, mails = second.live_id(), second.restarted_at(), len(second.outbox_mails())

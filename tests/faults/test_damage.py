@@ -259,7 +259,7 @@ def occupied(place: str, name: str, *, by: str) -> Harm:
     return Harm(do=do, seen="not what was sealed", told="not what was sealed", hurts=["live"])
 
 
-NAMES = (("state_dir", ".venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir", ".ledger.json.new"))
+NAMES = (("state_dir", "..venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir", ".ledger.json.new"))
 OCCUPIED: Mapping[str, Harm] = {
     f"{name} is {by}": occupied(place, name, by=by)
     for (place, name), by in itertools.product(

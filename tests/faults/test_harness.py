@@ -34,7 +34,7 @@ def test_without_a_fault_everything_holds(
     )
     witness = Witness.of(site, may_go=may_go)
     assert witness.at_once() == []
-    site.releaser(scene.command, check=scene.code)
+    site.releaser(scene.command.format(outer=site.outer), check=scene.code)
     assert witness.at_once() == []
     assert witness.after_command() == []
     finished = site.releaser("update")
