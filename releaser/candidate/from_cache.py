@@ -16,7 +16,7 @@ from releaser.system.files import clear_name
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from releaser.site.site import Site, SiteFacts
@@ -60,10 +60,15 @@ def reinstall_altered(
 
 def _find_unnamed(venv: str) -> set[str]:
     """Return the files in site-packages that no RECORD names, except byte code that uv has made of what one names."""
-    named, found = read_records(venv), set[str]()
-    for path in list_below(venv, *list_site_packages(venv)).keys() - named.keys():
+    named = read_records(venv).keys()
+    return _leave_out_byte_code(list_below(venv, *list_site_packages(venv)).keys() - named, named)
+
+
+def _leave_out_byte_code(paths: Iterable[str], sources: Collection[str]) -> set[str]:
+    found = set[str]()
+    for path in paths:
         place, _, name = path.rpartition("/__pycache__/")
-        if not place or name.count(".") != 2 or f"{place}/{name.partition('.')[0]}.py" not in named:  # NAME.TAG.pyc
+        if not place or name.count(".") != 2 or f"{place}/{name.partition('.')[0]}.py" not in sources:  # NAME.TAG.pyc
             found.add(path)
     return found
 
@@ -75,8 +80,9 @@ def _find_added(site: Site, facts: SiteFacts, venv: Path) -> set[str]:
     empty, live = venv.with_name("empty"), store_of(site).live()
     try:
         facts.uv.run(["venv", "--python", facts.python, empty], tree=site.project.root)
-        known = [empty, *([live.venv] if live is not None else [])]
-        return {path for path in added if not any(_is_same(venv / path, one / path) for one in known)}
+        places = [empty, *([live.venv] if live is not None else [])]
+        known = {path for path in added if any(_is_same(venv / path, place / path) for place in places)}
+        return _leave_out_byte_code(added - known, known)  # uv, at least up to 0.12, compiles its own _virtualenv.py
     finally:
         clear_name(empty, of_directory=True)
 
