@@ -7,7 +7,6 @@ printed field by field, so that a field here is one of the JSON, which docs/refe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from releaser.bundles.channel import ChannelDetails
@@ -25,9 +24,9 @@ from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome, Result, RunReport
 from releaser.site.conventions import Convention
 from releaser.site.run_lock import Holder
+from releaser.system.frozen import Frozen
 
 
-@dataclass(frozen=True, kw_only=True)
 class RunAnswer(RunReport):
     """One run. The history leaves `output` out, which is in the log and, for tests, in the release."""
 
@@ -35,8 +34,7 @@ class RunAnswer(RunReport):
     problems: tuple[str, ...] = ()  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     """What a run would do, with `--dry-run`."""
 
     dry_run: Literal[True] = True
@@ -45,8 +43,7 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitness:
+class Fitness(Frozen):
     """Whether an update can run, and what is in its way or damaged; one that cannot leaves `group` and `tests` out."""
 
     fit: bool
@@ -56,7 +53,6 @@ class Fitness:
     chosen: tuple[Convention, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class FitSite(Fitness):
     """A site that can be updated: `group` would be installed, and `tests` is the command that would run the tests."""
 
@@ -64,8 +60,7 @@ class FitSite(Fitness):
     tests: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TestNotice:
+class TestNotice(Frozen):
     """What became of a test notice, or a ping: `to` names the kind and the host; `problem` is empty if it was sent."""
 
     __test__ = False  # pytest would collect it
@@ -75,8 +70,7 @@ class TestNotice:
     problem: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TestMail:
+class TestMail(Frozen):
     """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent.
 
     Without anybody who gets mails, and with notices, there is none.
@@ -91,8 +85,7 @@ class TestMail:
     notices: tuple[TestNotice, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class SettingValue:
+class SettingValue(Frozen):
     """A setting, and where it comes from."""
 
     name: str
@@ -103,7 +96,6 @@ class SettingValue:
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReleaseDetails(Manifest):
     """One release whole."""
 
@@ -123,8 +115,7 @@ class ReleaseDetails(Manifest):
     test_output: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditAnswer:
+class AuditAnswer(Frozen):
     """What is known to be wrong with the packages of a release."""
 
     release: str
@@ -135,8 +126,7 @@ class AuditAnswer:
     vulnerabilities: tuple[Vulnerability, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Blocker:
+class Blocker(Frozen):
     """What keeps a version from coming in."""
 
     #: The kind, as of what is held back, or `python` or `constraint`.
@@ -144,8 +134,7 @@ class Blocker:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutdatedPackage:
+class OutdatedPackage(Frozen):
     """A package that is `locked` at an older version than the `latest` that there is, for whatever Python."""
 
     name: str
@@ -155,8 +144,7 @@ class OutdatedPackage:
     kept_by: tuple[Blocker, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunBrief:
+class RunBrief(Frozen):
     """One run in short."""
 
     command: str
@@ -170,8 +158,7 @@ class RunBrief:
     only: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeldBack:
+class HeldBack(Frozen):
     """A version that updates leave out, or, without one, a package that a person holds."""
 
     name: str
@@ -188,8 +175,7 @@ class HeldBack:
     together: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(Frozen):
     """How a site stands; lengths of time are in seconds."""
 
     project: str
@@ -245,8 +231,7 @@ class Status:
     waiting: tuple[FailedCandidate, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruning:
+class Pruning(Frozen):
     """What is to happen to one release, or has happened."""
 
     release: str
@@ -258,8 +243,7 @@ class Pruning:
     error: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(Frozen):
     """What starts the updates of a site, and whether that was `changed` now."""
 
     kind: Literal["cron", "systemd"]
@@ -271,8 +255,7 @@ class Schedule:
     changed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetUp:
+class SetUp(Frozen):
     """What `setup` has done; what failed of it is null."""
 
     #: The new lines, by the file that they were written into.
@@ -283,8 +266,7 @@ class SetUp:
     by_hand: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class WrittenStarter:
+class WrittenStarter(Frozen):
     """What `bootstrap` has written."""
 
     path: str

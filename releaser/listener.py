@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from releaser.report import Outcome
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gauge:
+class Gauge(Frozen):
     """How far a step has got: `read` says how many of `total` are done, of what `noun` names, or bytes without one.
 
     It may be read at any time, from another thread; a `total` of 0 is not known.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
+from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
 from releaser.tools.git_state import Commit
 
@@ -34,8 +35,7 @@ Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(Frozen):
     """How one step ended; `detail` is one line for people, `seconds` the wall time."""
 
     step: str
@@ -44,8 +44,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class LeftBehind:
+class LeftBehind(Frozen):
     """A process that still runs on a release which is not live; `since` is when it began, as ISO 8601."""
 
     release: str
@@ -55,8 +54,7 @@ class LeftBehind:
     since: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """How a health check ended: what the site answered with one release, in a line.
 
     `body` is the beginning of a bad page; of a command, what it printed.
@@ -68,8 +66,7 @@ class Answer:
     body: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunReport:
+class RunReport(Frozen):
     """The whole story of one run."""
 
     command: str
@@ -210,8 +207,7 @@ class Step:
         self.status, self.detail = "warning", detail
 
 
-@dataclass(frozen=True, kw_only=True)
-class Learned:
+class Learned(Frozen):
     """What a run has found out for its report, beside the steps."""
 
     release: str | None = None

@@ -16,6 +16,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport
 from releaser.site.settings import this_host
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,8 +109,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
+class Workspace(Frozen):
     """What the candidates of one run are resolved, built and tested with."""
 
     #: The site in its staging tree.

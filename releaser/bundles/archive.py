@@ -13,12 +13,12 @@ import stat
 import struct
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from releaser.bundles.manifest import CODE, LARGEST_MANIFEST, MANIFEST, SIGNATURE, is_path, parse_manifest
 from releaser.errors import os_reason, refuse
 from releaser.system.files import only_files, sync_directory
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,8 +80,7 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleArchive:
+class BundleArchive(Frozen):
     """A bundle whose form is right. Nothing that it holds has been believed yet."""
 
     place: Path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.bundles.places import open_place
 from releaser.bundles.pointer import LARGEST, Move, file_of, is_name, read_channel
 from releaser.errors import UsageError, refuse
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.bundles.places import Found, Place
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChannelDetails:
+class ChannelDetails(Frozen):
     """Where a channel points to, and what it pointed to before."""
 
     channel: str
@@ -36,8 +35,7 @@ class ChannelDetails:
     moves: tuple[Move, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Channel:
+class Channel(Frozen):
     """A channel by its name, and the place where it lies."""
 
     name: str

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import WHEELS
 from releaser.locks.lock import Change
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.bundles.manifest import BundleManifest
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleDetails:
+class BundleDetails(Frozen):
     """A bundle; `signer` is who has signed it, if that was verified."""
 
     path: str
@@ -61,8 +60,7 @@ class BundleDetails:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleDifference:
+class BundleDifference(Frozen):
     """What changes from one bundle to another, both named by their releases."""
 
     before: str

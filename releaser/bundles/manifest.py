@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import refuse
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +32,7 @@ RELEASE_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 _PYTHON = re.compile(r"3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundledFile:
+class BundledFile(Frozen):
     """A file of a bundle; one that is `in_base` is not in a delta, but in the bundle that this builds on."""
 
     path: str
@@ -41,8 +41,7 @@ class BundledFile:
     in_base: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Base:
+class Base(Frozen):
     """The bundle without which a delta is not complete."""
 
     release: str
@@ -51,8 +50,7 @@ class Base:
     commit: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """What a bundle has wheels for: a Python such as `3.12`, and a platform as wheels name it."""
 
     python: str
@@ -67,8 +65,7 @@ class Target:
         return f"cp{self.python.replace('.', '')}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleManifest:
+class BundleManifest(Frozen):
     """What stands in `manifest.json`, which is what is signed."""
 
     format: int
@@ -122,8 +119,7 @@ class BundleManifest:
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleOrigin:
+class BundleOrigin(Frozen):
     """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
 
     release: str

@@ -6,12 +6,12 @@ import fcntl
 import hashlib
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from releaser.errors import ResolutionError, UsageError, os_reason, refuse
 from releaser.system.files import only_files, replace_file, sync_directory
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +20,7 @@ _CHUNK = 1 << 20
 _MODE = 0o644  # anybody may read what is published
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
+class Found(Frozen):
     """A small file, and what tells this version of it from others."""
 
     data: bytes
@@ -96,8 +95,7 @@ def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) 
         raise
 
 
-@dataclass(frozen=True, kw_only=True)
-class Directory:
+class Directory(Frozen):
     """A directory, of this host or mounted."""
 
     path: Path

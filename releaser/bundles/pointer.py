@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
 from releaser.errors import PreflightError, refuse
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,7 @@ _LARGEST_BUNDLE = (1 << 32) - 1
 _AGAIN = "Have the channel published again: `releaser channel publish`."
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedBundle:
+class PublishedBundle(Frozen):
     """A file beside the channel; `manifest` is the digest of the manifest in it."""
 
     path: str
@@ -38,15 +38,13 @@ class PublishedBundle:
     manifest: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class PublishedDelta(PublishedBundle):
     """A bundle for hosts that have installed that of the release `base`."""
 
     base: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Move:
+class Move(Frozen):
     """That somebody has let a channel point to a bundle."""
 
     #: Larger than that of any move before.
@@ -67,8 +65,7 @@ class Move:
         return (self.bundle, *self.deltas)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pointer:
+class Pointer(Frozen):
     """What a channel says; the newest of the `moves` comes first, and is the one that counts."""
 
     format: int = _FORMAT

@@ -9,13 +9,13 @@ import os
 import re
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import TOOLS, BundleManifest, parse_manifest
 from releaser.errors import PreflightError
 from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +27,7 @@ _UNUSED = 30 * 86400.0  # seconds; they could be packed again
 _RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pool:
+class Pool(Frozen):
     """A directory with a file for each hash, and the manifests of the newest bundles."""
 
     directory: Path

@@ -7,7 +7,6 @@ import importlib.util
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from releaser.bundles.places import Found, fail, refuse_moved_meanwhile, save
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
 from releaser.tools.download import ask, credentials_for, is_loopback
 
@@ -43,8 +43,7 @@ def _within(seconds: float, where: str, call: Callable[[], T]) -> T:
         fail(where, os_reason(error) if isinstance(error, OSError) else error)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Web:
+class Web(Frozen):
     """A directory of a web server."""
 
     url: str
@@ -134,8 +133,7 @@ class Web:
         return ask(place, login=login, method=method, body=body, headers=headers or {}, only_tls=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class S3:
+class S3(Frozen):
     """A prefix of a bucket, asked as boto3 finds its credentials."""
 
     bucket: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, os_reason, refuse
 from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.ssh_keygen import SshKeygen
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 NAMESPACE = "releaser-bundle"  # so that no signature for git, or of a file, is one of a bundle
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trust:
+class Trust(Frozen):
     """Whom a host trusts: the files that ssh-keygen(1) calls ALLOWED SIGNERS and KEY REVOCATION LISTS."""
 
     signers: Path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK, WHEELS
 from releaser.bundles.wheels import pin_of
 from releaser.system.files import read_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = ("registry", "url", "path", "git")  # sources of packages in a uv.lock that are not the project's own
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnpackedBundle:
+class UnpackedBundle(Frozen):
     """The files of a bundle that was verified, below `place`."""
 
     place: Path

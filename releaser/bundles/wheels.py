@@ -9,7 +9,6 @@ import io
 import os
 import re
 import zipfile
-from dataclasses import dataclass
 from email import message_from_bytes
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from releaser.errors import PreflightError, UsageError, refuse
 from releaser.locks.installed import environment_of, ordered_tags, reach
 from releaser.locks.lock import is_local
 from releaser.system.files import read_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -32,8 +32,7 @@ _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # by the 
 _NOT_PACKED = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockedWheel:
+class LockedWheel(Frozen):
     """A wheel that a lock names: where it is, and its hash, empty where the lock has none."""
 
     package: str
@@ -42,8 +41,7 @@ class LockedWheel:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
+class Selection(Frozen):
     """What the targets of a bundle install: wheels, and packages that only their sources are there of."""
 
     wheels: tuple[LockedWheel, ...]

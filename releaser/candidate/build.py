@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
 from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_text, sync_file_system
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ if TYPE_CHECKING:
 _MOST_ASKERS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Candidate(Frozen):
     """A release that is being made: built, but neither tested nor sealed."""
 
     id: str
@@ -90,8 +90,7 @@ class Candidate:
             return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unbuildable:
+class Unbuildable(Frozen):
     """A candidate that could not be built, or whose tests lack what only they need."""
 
     candidate: Candidate

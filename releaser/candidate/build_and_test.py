@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Builder(Workspace):
     """Builds the candidates of one update, all with the same code, Python and group."""
 

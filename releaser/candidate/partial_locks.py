@@ -20,6 +20,7 @@ from releaser.releases.quarantine import Constraints
 from releaser.releases.touched import note_installed
 from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.system.files import clear_name, write_anew
+from releaser.system.frozen import Frozen
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
 
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 _VENV = ".releaser-search"  # in the staging tree, so that it goes with that
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialInstall:
+class TrialInstall(Frozen):
     """Installs locks in a staging tree, one after the other, and tests each."""
 
     site: Site
@@ -254,8 +254,7 @@ class PartialLocks:
             raise ResolutionError(message, advice=advice, output=error.output) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Solutions:
+class _Solutions(Frozen):
     """Trials of nothing but whether parts of the upgrades have a solution."""
 
     locks: PartialLocks

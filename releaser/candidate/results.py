@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.output import failing_tests
@@ -26,6 +26,7 @@ from releaser.releases.quarantine import (
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import code_digest, describe_holds, list_failed
+from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp, truncate
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def key_of(release: Release) -> CandidateKey:
 # Versions that failed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fault:
+class Fault(Frozen):
     """How a part of the upgrades failed."""
 
     #: In a few words.

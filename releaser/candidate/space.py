@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from releaser.errors import Finding, PreflightError, ToolError
 from releaser.locks.installed import fits, list_installed, tags_of
 from releaser.site.conventions import default_groups
 from releaser.system.files import nearest_existing
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,8 +35,7 @@ _LOCKS = 4  # copies of uv.lock that a run makes, at the most
 _WORTH_NAMING = 1_000_000  # bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Need:
+class Need(Frozen):
     """What is going to be written below `place`, which need not exist yet."""
 
     what: str
@@ -46,8 +46,7 @@ class Need:
     remedy: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FreeSpace:
+class FreeSpace(Frozen):
     """What this user may still take of a file system."""
 
     bytes: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -36,6 +36,7 @@ from releaser.releases.venv import repoint_editables
 from releaser.reporting.hooks import prepare_tree
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import timestamp
 from releaser.tools.django import is_django
@@ -54,8 +55,7 @@ if TYPE_CHECKING:
 _WITHOUT = " without isolation"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failed:
+class Failed(Frozen):
     """A candidate does not pass: what failed, whose fault that is, and how a report says so."""
 
     candidate: Candidate

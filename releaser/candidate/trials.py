@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.files import clear_name, read_file, remove_tree
+from releaser.system.frozen import Frozen
 from releaser.system.process import describe_status
 from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
@@ -46,8 +46,7 @@ TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may r
 _LONGEST_SCRIPT = 1 << 20  # bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
+class Trial(Frozen):
     """Something that a candidate has to pass: the name of the step, the command, and what messages call it."""
 
     step: str
@@ -55,8 +54,7 @@ class Trial:
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialResult:
+class TrialResult(Frozen):
     """How a trial ended."""
 
     trial: Trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from releaser.site.project import local_sources
 from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
@@ -233,8 +234,7 @@ _WORTH_NAMING = 0.05  # of that
 _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckoutSnapshot:
+class CheckoutSnapshot(Frozen):
     """What a run is based on, as it was when it began to build; None for a file that is not there."""
 
     #: What `git status` said; None where git does not work.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, 
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.system.files import load_state, read_file, read_if_there, replace_file, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ BY_HAND = "Start it by hand, or run `releaser update`."  # a service that is sto
 _AGAIN = "releaser tries again at the next run."
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailedSteps:
+class FailedSteps(Frozen):
     """The steps after the flip to a release that failed."""
 
     release: str
@@ -42,8 +42,7 @@ class FailedSteps:
     stopped: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pending:
+class Pending(Frozen):
     """What is still due."""
 
     #: Whether the lock of the live release is to be committed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.bundles.code_archive import differing
@@ -24,6 +24,7 @@ from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
 from releaser.system.files import read_file
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.git_bundle import fetch_bundle
 from releaser.tools.git_reader import asks_for_credentials
@@ -62,8 +63,7 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
     log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(Frozen):
     """The commit that is to go live."""
 
     #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled. Empty without

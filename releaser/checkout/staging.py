@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.included import overlay_included
@@ -18,6 +18,7 @@ from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_anew
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.plain import CACHES, SMALL, matches
 
@@ -94,8 +95,7 @@ def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Gi
     return shadow
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tree:
+class _Tree(Frozen):
     """A staging tree that is to be made."""
 
     place: Path
@@ -275,8 +275,7 @@ def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> St
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Carrier:
+class _Carrier(Frozen):
     """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
 
     settings: Settings

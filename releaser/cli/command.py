@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar
@@ -20,6 +19,7 @@ from releaser.cli.many import WANTED, Wanted, many_options, run_for_all
 from releaser.cli.output import Output
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.site.ownership import admit
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,8 +47,7 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommandContext:
+class CommandContext(Frozen):
     """What every command gets: the project, how to print, and what all that change something have in common."""
 
     #: The command, as reports name it.

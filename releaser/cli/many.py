@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -16,6 +15,7 @@ from click.core import ParameterSource
 
 from releaser.errors import ExitCode, Interrupted, UsageError, refuse
 from releaser.system import signals
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ _OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
 _TABLES = ("update", "check", "status")  # of which a line each says enough
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(Frozen):
     """Which sites the command line asks for; None of a file is the usual one."""
 
     file: Path | None

@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from releaser.errors import PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain, replace_file
+from releaser.system.frozen import Frozen
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Output:
+class Output(Frozen):
     """What the command line asks for: `json` for programs, `verbose`, `quiet`. Whatever is printed is made harmless."""
 
     json: bool = False

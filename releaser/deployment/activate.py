@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.move import keep_edits, move_checkout, place_files, restore_checkout, save_files
@@ -34,6 +34,7 @@ from releaser.releases.release import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import tell_return
 from releaser.system.files import UnreadableStateError, link_text, replace_symlink, sync_directory
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +58,7 @@ _AFTERWARDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deployment:
+class Deployment(Frozen):
     """A sealed release that is to go live, and how."""
 
     release: Release

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +27,7 @@ from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ToAdopt:
+class _ToAdopt(Frozen):
     """A venv that is to be adopted, and what is locked for it."""
 
     #: The versions of what is installed, by name.
@@ -129,8 +128,7 @@ def venv_kind(site: Site) -> Found:
     return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
 
 
-@dataclass(frozen=True, kw_only=True)
-class FirstLock:
+class FirstLock(Frozen):
     """The first lock of a project, and the pyproject.toml that goes with it, before they are in the checkout."""
 
     lock: bytes

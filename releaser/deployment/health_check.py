@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from releaser.releases.store import store_of
 from releaser.report import Answer, LeftBehind
 from releaser.site import serving
 from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import stay_good, until_good
 
@@ -117,8 +117,7 @@ def check_live_site(site: Site, log: RunLog, *, force: bool = False, adopting: P
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a process no better
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
+class Seen(Frozen):
     """The processes that use the new release or the earlier one.
 
     `begun` are on the new one and began after the flip, `left` are on the earlier one. `hidden` and `hidden_left` say
@@ -155,8 +154,7 @@ class Seen:
         return f"{count} {'process has' if count == 1 else 'processes have'} begun since the flip"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RestartCheck:
+class RestartCheck(Frozen):
     """A flip from `origin` (None: nothing was live) to `target`, made when the system had run for `flipped_at` seconds.
 
     `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,

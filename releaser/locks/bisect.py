@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from releaser.system.frozen import Frozen
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -55,8 +57,7 @@ class Budget:
         return self.spent + count <= self.runs and in_time
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchResult:
+class SearchResult(Frozen):
     """What a search has come to."""
 
     kind: Kind

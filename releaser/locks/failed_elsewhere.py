@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.locks.lock import brought_in
 from releaser.locks.rules import Withheld
 from releaser.locks.versions import parse_version
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ _TOO_MUCH = "too much failed there"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteFailure:
+class SiteFailure(Frozen):
     """What a site that goes first has trouble with: these versions, or with a `reason` nobody knows which."""
 
     site: str

@@ -7,12 +7,13 @@ import functools
 import hashlib
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from releaser.errors import UsageError
 from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,8 +67,7 @@ class _Lock(TypedDict, total=False):
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockFile:
+class LockFile(Frozen):
     """One lock."""
 
     #: Its text as it is on disk.
@@ -175,8 +175,7 @@ def find_locked(lock: LockFile, name: str) -> str:
 # Who asks for which package
 
 
-@dataclass(frozen=True, kw_only=True)
-class Graph:
+class Graph(Frozen):
     """The packages of a lock and what leads to them."""
 
     #: What each package asks for, its extras and groups included.
@@ -257,8 +256,7 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
 _LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(Frozen):
     """One package that differs; what else is known about it is added later."""
 
     name: str

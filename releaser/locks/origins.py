@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
+
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -13,8 +15,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile, Package
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deviation:
+class Deviation(Frozen):
     """A package that comes from somewhere else than before, or a file that is not attested to be what it should be."""
 
     name: str
@@ -158,8 +159,7 @@ def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, st
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Publisher:
+class Publisher(Frozen):
     """Who has published a file, such as a workflow of a repository on GitHub."""
 
     #: The kind, such as `GitHub` or `GitLab`.
@@ -177,8 +177,7 @@ class Publisher:
         return (self.kind, self.repository.casefold()) == (other.kind, other.repository.casefold())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """What is known of a file: `none` if it has no attestation, `invalid` if none of those that it has verifies."""
 
     state: Literal["verified", "none", "invalid", "unknown"]
@@ -186,8 +185,7 @@ class Answer:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Judgement(Frozen):
     """What came of the questions about some files."""
 
     #: The publishers of those packages of which one is known now, by name.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from releaser.errors import UsageError, os_reason
 from releaser.locks.lock import Graph
 from releaser.locks.versions import parse_version
+from releaser.system.frozen import Frozen
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ _SCHEMES = ("https", "http", "file", "git+https", "git+http", "git+ssh", "git+fi
 _BUILDABLE = ("pyproject.toml", "setup.py")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Override:
+class Override(Frozen):
     """One package that is to be taken from `url`, or, if that is empty, in a version that fits `specifier`."""
 
     name: str

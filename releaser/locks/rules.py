@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from releaser.locks.versions import (
     series_of,
     versions_in,
 )
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +37,7 @@ Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 REJECTED = ("activation", "tests", "first")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Withheld:
+class Withheld(Frozen):
     """A version that may not come in, or, without one, a package of which nothing newer may; by what, and why."""
 
     name: str
@@ -56,8 +56,7 @@ class Withheld:
     output: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limit:
+class Limit(Frozen):
     """What a file of constraints says of a package, and in which line."""
 
     specifier: str
@@ -68,8 +67,7 @@ class Limit:
         return Limit(specifier=f"{self.specifier},{other.specifier}", source=f"{self.source}, {other.source}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rules:
+class Rules(Frozen):
     """All that says which versions may come in; packages map to versions as a lock shows them."""
 
     #: What the lock of the checkout has, and what the live release has.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from releaser.system.frozen import Frozen
 from releaser.system.words import duration
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Upgrade:
+class Upgrade(Frozen):
     """The bump policy of a project: a level, and by pattern of names the levels of single packages."""
 
     level: Level = "all"
@@ -138,8 +138,7 @@ _SPAN = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)
 _SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, 3600, 60, 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Uploads:
+class Uploads(Frozen):
     """What is known of the versions from package indexes, and the limits that the project itself sets."""
 
     #: When the first file of a name and version was uploaded, None if its index does not tell. What comes from
@@ -169,8 +168,7 @@ class Uploads:
         return self.limits.get(name, self.limit)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Age:
+class Age(Frozen):
     """How old versions have to be, in seconds, at the time `now`; `packages` tells so of single ones, by pattern."""
 
     least: float = 0.0

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.versions import is_older, order
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 
-@dataclass(frozen=True, kw_only=True)
-class Vulnerability:
+class Vulnerability(Frozen):
     """A known vulnerability of one version of a package.
 
     `id` is the name it goes by, `aliases` are its other names, `fixed` the versions that a branch of the package is
@@ -43,8 +42,7 @@ class Vulnerability:
         return any(one.name == self.name and one.ids & self.ids for one in others)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Audit:
+class Audit(Frozen):
     """What is known to be wrong with a set of packages; of an unknown answer, `reason` says why it is that."""
 
     known: bool

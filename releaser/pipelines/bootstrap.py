@@ -7,7 +7,6 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +15,7 @@ from packaging.requirements import Requirement
 from releaser.errors import UsageError
 from releaser.site import values
 from releaser.system.files import read_if_there
+from releaser.system.frozen import Frozen
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ T = TypeVar("T")
 _MADE = "# Made by `releaser bootstrap`. SHA-256 of what follows: "
 
 
-@dataclass(frozen=True, kw_only=True)
-class Starter:
+class Starter(Frozen):
     """What a starter is to start, and from what its environment is made, as the options say."""
 
     name: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sysconfig
-from dataclasses import dataclass
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from releaser.releases.integrity import find_damage
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import needed_groups
 from releaser.system.files import only_files, read_file, sync_directory
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.download import download
 from releaser.tools.git_bundle import write_bundle
@@ -45,8 +45,7 @@ _DATA = frozenset({"media", "uploads", "staticfiles"})  # which visitors and col
 _OF_HOST = (".env", ".env.*", "*.sqlite3*", "*.db", "*.log")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleRequest:
+class BundleRequest(Frozen):
     """What `bundle create` is asked for; `expires` is in seconds after the release was begun."""
 
     output: Path

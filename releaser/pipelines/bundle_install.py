@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from releaser.site.ownership import Ownership, led_by_another
 from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
 from releaser.system.files import nearest_existing, read_file
+from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import first_few, size
 from releaser.tools.git_bundle import exclude
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 _MOST_NAMED = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstallRequest:
+class InstallRequest(Frozen):
     """What `bundle install` is asked for."""
 
     file: Path

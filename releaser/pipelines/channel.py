@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from releaser.bundles.pool import hash_of_file
 from releaser.bundles.trust import sign
 from releaser.errors import NoSuchReleaseError, refuse
 from releaser.site.ownership import name_of
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.bundles.channel import Channel, ChannelDetails
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 
-@dataclass(frozen=True, kw_only=True)
-class Publisher:
+class Publisher(Frozen):
     """Who moves channels. All raise PreflightError, and ResolutionError where the place cannot be reached.
 
     A pointer is written as the last thing, as a whole, and only over what it was made from.

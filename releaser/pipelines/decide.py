@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +27,7 @@ from releaser.resolution.resolve import (
 from releaser.resolution.rules import Lower
 from releaser.site.conventions import default_groups
 from releaser.site.settings import FAILURES_VARIABLE
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import LOCK_CHECK
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     Following = Literal["stays", "moves", "restores"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Goal:
+class Goal(Frozen):
     """What an update builds, and why; or why it builds nothing."""
 
     work: Workspace

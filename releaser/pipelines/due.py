@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import itertools
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
 from releaser.site.windows import open_since, opening
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,8 +36,7 @@ _SLACK = timedelta(minutes=2)  # as cron is not that exact
 _COUNTED = (ExitCode.OK, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timing:
+class Timing(Frozen):
     """What the command line says of when an update may begin."""
 
     #: Whether one that is not due is left out.
@@ -46,8 +45,7 @@ class Timing:
     now: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Due:
+class Due(Frozen):
     """From when on an update may begin, and why not before that; the reason is empty if nothing keeps it."""
 
     at: datetime

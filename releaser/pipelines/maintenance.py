@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.retention import failures, prune_by_settings, removals, verdicts
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural, timestamp
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def _refuse_unclear(site: Site) -> None:
 _SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(Frozen):
     """What a command changes in the records, and what to say of it then."""
 
     #: What it is about, and what that is then, such as `is held at 1.0`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -29,6 +29,7 @@ from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
 from releaser.site.serving import asks_django, check_static_files, settings_without_django
 from releaser.site.site import Checkout, SiteFacts
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,8 +49,7 @@ OLDEST_UV = Version("0.12")  # the oldest that the tests are run with; older one
 Question = Literal["remote", "django", "site"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scope:
+class Scope(Frozen):
     """How far a check goes, and what is known already."""
 
     #: What is asked though it takes long: the remote and which programs are there, the site's Django where static files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import diff_to, lock_of
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.answers import Plan
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
 
 
-@dataclass(frozen=True, kw_only=True)
-class RebuildReason:
+class RebuildReason(Frozen):
     """Why the live release has to be rebuilt."""
 
     release: Release

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -18,6 +18,7 @@ from releaser.site.ownership import Ownership, admit, name_of
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
 from releaser.system.environment import find_program
+from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.tools.crontab import Crontab, find_jobs, format_line, with_job, without_job
 from releaser.tools.systemd import LINGERING, Job, Systemd
@@ -58,8 +59,7 @@ class Scheduler(Protocol):
         """Let none be started any more."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Cron:
+class _Cron(Frozen):
     """The crontab of this user."""
 
     project: Path
@@ -105,8 +105,7 @@ class _Cron:
         return with_job(crontab, self.project, self._words, self.when, self.usual)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Timer:
+class _Timer(Frozen):
     """A timer of systemd; of the system if root installs it, else of this user."""
 
     job: Job

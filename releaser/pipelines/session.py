@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.files import state_mode
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -115,8 +116,7 @@ _RESULTS: dict[int, Result] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """What the command line asks for; `wait` is how many seconds to wait for the project lock."""
 
     path: Path
@@ -129,8 +129,7 @@ class Request:
     creates_pyproject: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class PipelineResult:
+class PipelineResult(Frozen):
     """How a pipeline ended when it ended well."""
 
     result: Result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from releaser.site.setting_files import read_text_if_there, set_in_table, set_va
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_program
+from releaser.system.frozen import Frozen
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ def usual_schedule(site: Site) -> str:
     return NONE
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Frozen):
     """What `setup` is to do: write files, send a mail, schedule updates, and check the site."""
 
     edits: tuple[Edit, ...]

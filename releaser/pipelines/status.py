@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,6 +38,7 @@ from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -114,16 +115,14 @@ def show(site: Site, release: str) -> ReleaseDetails:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _MakingRun:
+class _MakingRun(Frozen):
     """What the history tells of the run that made a release."""
 
     held_back: tuple[Withheld, ...] = ()
     steps: tuple[Outcome, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _AuditingRun:
+class _AuditingRun(Frozen):
     """What the history tells of a run that asked for vulnerabilities."""
 
     vulnerabilities: tuple[Vulnerability, ...] = ()

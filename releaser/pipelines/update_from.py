@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quaranti
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import size
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
 SEEN = "channels.json"  # in the state directory
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
+class Seen(Frozen):
     """The newest pointer of a channel that this host has seen."""
 
     channel: str
@@ -55,8 +55,7 @@ class Seen:
     quarantine: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SeenChannels:
+class SeenChannels(Frozen):
     """Those of all channels."""
 
     channels: tuple[Seen, ...] = ()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ReleaserError, ResolutionError
 from releaser.locks.origins import Deviation, find_deviations, unhashed_files
 from releaser.releases.contents import hash_of
 from releaser.system.files import load_state, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 ACCEPTANCE = "acceptance.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
+class Acceptance(Frozen):
     """Both lists: what the last run that resolved was refused for, and what has been accepted since."""
 
     asked: tuple[Deviation, ...] = ()

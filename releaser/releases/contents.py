@@ -9,11 +9,11 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.locks.versions import normalize_name
 from releaser.system.files import encode_state, only_files, state_mode
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,8 +91,7 @@ def open_to_group(directory: Path) -> None:
                 file.chmod(state_mode(directory))
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiskUsage:
+class DiskUsage(Frozen):
     """What a directory takes."""
 
     #: In whole blocks, all of it.

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError, error_line, os_reason
@@ -31,6 +31,7 @@ from releaser.releases.contents import (
 )
 from releaser.releases.venv import Interpreter, ask, change, executable_of
 from releaser.system.files import UnreadableStateError, read_file, read_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flaw:
+class Flaw(Frozen):
     """One thing that is not right with a release."""
 
     kind: Kind
@@ -76,8 +76,7 @@ class Flaw:
         return f"{''.join(one if one.isprintable() else '?' for one in name)} is {self.verb}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drift:
+class Drift(Frozen):
     """What differs from what was sealed."""
 
     #: Whole packages that came, went or changed.
@@ -99,8 +98,7 @@ class Drift:
 NO_DRIFT = Drift()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Damage:
+class Damage(Frozen):
     """Why a release is not what was sealed."""
 
     #: `gone`: its venv or its interpreter is not there, or does not start; `interpreter`: that is another one;
@@ -115,8 +113,7 @@ class Damage:
         return self.reason
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sealed:
+class Sealed(Frozen):
     """What was noted of a venv when it was sealed; all empty where that is gone, or has been changed."""
 
     #: What was seen of each file that counts, by the .dist-info of its package; empty if it has none.

@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,8 +45,7 @@ RESERVE = "reserve"
 SIZE = 16 * 1024  # bytes; one entry of the journal takes less than one
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(Frozen):
     """One change in progress."""
 
     command: str
@@ -93,8 +93,7 @@ class Entry:
         return replace(self, phase=phase, **changes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Journal:
+class Journal(Frozen):
     """The journal of one project, in its state directory."""
 
     state_dir: Path
@@ -159,8 +158,7 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
 NOTES = "notes.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Thread:
+class Thread(Frozen):
     """A problem that people have been told of, and not yet that it is solved."""
 
     problem: str
@@ -169,8 +167,7 @@ class Thread:
     since: datetime
 
 
-@dataclass(frozen=True, kw_only=True)
-class RedTests:
+class RedTests(Frozen):
     """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
 
     release: str
@@ -179,8 +176,7 @@ class RedTests:
     failing: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Notes:
+class Notes(Frozen):
     """What people have been told, so that they are not told the same each night."""
 
     #: When somebody last got a mail; None if nobody has.
@@ -281,8 +277,7 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wait:
+class Wait(Frozen):
     """What the last update has left out for sites that go first; `why` is empty if nothing waits."""
 
     why: str = ""
@@ -291,8 +286,7 @@ class Wait:
     all: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Update:
+class _Update(Frozen):
     """What the history tells of a run that came as far as choosing versions."""
 
     waits: str = ""

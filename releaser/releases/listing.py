@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +13,7 @@ from releaser.releases import leases
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import State
 from releaser.system.files import plain
+from releaser.system.frozen import Frozen
 from releaser.system.words import age, size, table
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ _SUBJECT = 40  # characters of the first line of a commit's message
 COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "IN USE BY", "COMMIT")
 
 
-@dataclass(frozen=True, kw_only=True)
-class User:
+class User(Frozen):
     """A process that uses a release."""
 
     pid: int
@@ -39,8 +38,7 @@ class User:
     since: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Frozen):
     """One release as `list --json` prints it; what may be None is so while it is being built."""
 
     id: str
@@ -152,8 +150,7 @@ def as_json(found: Iterable[Row]) -> str:
     return json.dumps(list(found), indent=2, default=plain)
 
 
-@dataclass(frozen=True, kw_only=True)
-class InstalledPackage:
+class InstalledPackage(Frozen):
     """A package that is installed in a release."""
 
     name: str
@@ -170,8 +167,7 @@ class InstalledPackage:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Exported:
+class Exported(Frozen):
     """The lock of a release for other tools."""
 
     release: str
@@ -179,8 +175,7 @@ class Exported:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackageDrift:
+class PackageDrift(Frozen):
     """A package that was added, removed or replaced."""
 
     name: str
@@ -188,16 +183,14 @@ class PackageDrift:
     new: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileDrift:
+class FileDrift(Frozen):
     """A file that differs for another reason; `path` is relative to the venv."""
 
     path: str
     kind: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class DriftAnswer:
+class DriftAnswer(Frozen):
     """How the files of a release differ from what was sealed."""
 
     packages: tuple[PackageDrift, ...]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.system.files import load_state, write_state
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +16,7 @@ PROPOSAL = "proposal.json"
 BRANCH = "releaser/update"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Proposal:
+class Proposal(Frozen):
     """A tested lock that waits on the remote until the branch of the site has it."""
 
     remote: str = ""

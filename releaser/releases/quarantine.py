@@ -6,13 +6,14 @@ A hold is by a person, or by the tests that failed with a version.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.rules import follows
 from releaser.locks.versions import is_newer, parse_version, series_of
 from releaser.system.files import load_state, write_state
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,8 +26,7 @@ PAUSE = timedelta(days=7)
 By = Literal["person", "tests", "undecided", "activation"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CandidateKey:
+class CandidateKey(Frozen):
     """What makes two candidates the same: the lock, the committed code without the lock, the Python, the group."""
 
     #: The digest of what the lock installs; it is the same for another mirror, or other upload times.
@@ -38,8 +38,7 @@ class CandidateKey:
     included: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quarantined:
+class Quarantined(Frozen):
     """A candidate that is not to be built again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
@@ -54,15 +53,13 @@ class Quarantined:
     unfinished: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class FailedCandidate(Quarantined):
     """The same, or with `migrations` one that is well, and waits until somebody has applied these."""
 
     migrations: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hold:
+class Hold(Frozen):
     """One package of which something is to stay out; what a person holds stays until somebody lifts that.
 
     What the tests hold is one `version`, which failed; what an `activation` holds, a backed-out release had brought in.
@@ -108,8 +105,7 @@ class Hold:
         return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RejectedCommit:
+class RejectedCommit(Frozen):
     """A commit that does not come in again by itself: it broke the tests or the site, or was rolled back from."""
 
     commit: str
@@ -123,8 +119,7 @@ class RejectedCommit:
     is_suspect: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Quarantine:
+class Quarantine(Frozen):
     """All lists, oldest first."""
 
     candidates: tuple[FailedCandidate, ...] = ()
@@ -174,8 +169,7 @@ class Quarantine:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holds:
+class Holds(Frozen):
     """All holds, oldest first; one for each package that a person holds, and for each version that failed."""
 
     entries: tuple[Hold, ...] = ()
@@ -231,8 +225,7 @@ class Holds:
         return replace(self, entries=tuple(still))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Constraints:
+class Constraints(Frozen):
     """What the state directory says of versions: what is held, and what failed. An unreadable file says nothing."""
 
     holds: Holds = field(default_factory=Holds)

@@ -8,7 +8,7 @@ import functools
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +28,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -45,8 +46,7 @@ MADE = ".releaser"  # in each directory from the beginning: without it, or a man
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(Frozen):
     """The facts about a release, written once, when it is sealed."""
 
     id: str
@@ -103,8 +103,7 @@ class Manifest:
         return self.tests in NEVER_LIVE or self.origin == "override"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Release:
+class Release(Frozen):
     """A complete release in its directory, with what the ledger says about it."""
 
     directory: Path
@@ -168,8 +167,7 @@ class Release:
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ledger:
+class Ledger(Frozen):
     """What became of each release, and in which order they went live. The manifests never change; this does."""
 
     #: By release.

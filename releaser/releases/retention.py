@@ -7,7 +7,7 @@ import contextlib
 import errno
 import functools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ from releaser.releases import leases
 from releaser.releases.proposal import read_proposal
 from releaser.releases.release import DOOMED
 from releaser.releases.store import store_of
+from releaser.system.frozen import Frozen
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 Action = Literal["keep", "remove"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Frozen):
     """What is to happen to one release, and why: every reason to keep it, or why none applies.
 
     `error` says what kept one from being deleted that was to go.

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ from releaser.system.files import (
     sync_directory,
     write_state,
 )
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreSnapshot:
+class StoreSnapshot(Frozen):
     """The releases at one moment, read from disk once, and what follows from that."""
 
     #: The complete ones, newest first by the record.
@@ -100,8 +100,7 @@ class StoreSnapshot:
         return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReleaseStore:
+class ReleaseStore(Frozen):
     """Everything below the state directory that concerns releases; `link` is the symlink `.venv` of the project."""
 
     state_dir: Path

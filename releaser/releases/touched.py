@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.releases.contents import hash_of, is_byte_code, is_checkable, list_below, matches, read_records
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 _CODE = (".py", ".pth", ".so")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Installed:
+class _Installed(Frozen):
     #: What tells whether a file has been written since. Nobody but root can set the last, the time of its change.
     looks: Mapping[str, tuple[int, ...]]
     #: What a file holds that a RECORD names or that may be run, or where a link leads.

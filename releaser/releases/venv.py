@@ -14,7 +14,6 @@ import os
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from releaser.errors import ToolError
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import hash_of, look_at
 from releaser.system.files import read_file, read_text, write_anew
+from releaser.system.frozen import Frozen
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ _PREFIX = "import os, sys; print(os.fsencode(os.path.realpath(sys.prefix)).hex()
 _SHORT_OF = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interpreter:
+class Interpreter(Frozen):
     """One interpreter: where it is, and what it says of itself."""
 
     #: All links followed.
@@ -162,8 +161,7 @@ _LABELS = (
 _DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Installed:
+class Installed(Frozen):
     """An installed package, and what it asks for, each as its metadata has it."""
 
     name: str

@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -38,6 +37,7 @@ from releaser.releases.integrity import (
 from releaser.releases.store import store_of
 from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verified:
+class Verified(Frozen):
     """What is not right with one release."""
 
     release: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
 from releaser.releases.store import store_of
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.words import age, duration, first_few, one_line, one_lines, size, table, truncate, web_link
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ _COMMITS = 20  # that a mail lists
 _SHOWN = 2  # packages that require another
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Frozen):
     """A line of a table: its cells, the notes below it, and where to read about it."""
 
     cells: tuple[str, ...]
@@ -44,8 +44,7 @@ class Row:
         return (*self.notes, *filter(None, (self.link,)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(Frozen):
     """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
 
     title: str = ""

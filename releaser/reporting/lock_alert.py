@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.system.files import load_state, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import duration
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 SEEN = "lock-alert.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _Seen(Frozen):
     """Who held the lock when a run last found it held; in a file of its own, as the holder may write the others."""
 
     holder: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ from releaser.errors import ExitCode, MailError
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.subject import make_subject
 from releaser.site.settings import this_host
+from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, age, first_few, plural, table
 
@@ -24,8 +24,7 @@ T = TypeVar("T")
 COLUMNS = ("SITE", "CODE", "WHAT")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteAnswer:
+class SiteAnswer(Frozen):
     """What a command has answered for one of many sites."""
 
     #: The path of the project.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
+from releaser.system.frozen import Frozen
 from releaser.system.words import age, plural
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ class Service(IntEnum):
     UNKNOWN = 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ages:
+class Ages(Frozen):
     """How long ago the last successful update may be, in seconds, until it is a warning and until it is critical."""
 
     warning: float

@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit, urlunsplit
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import report_json
 from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
 from releaser.tools.web import post
 
@@ -44,8 +45,7 @@ SIGNATURE = "X-Releaser-Signature"
 _LIBRARY = "apprise"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Webhook:
+class Webhook(Frozen):
     """Takes the JSON of reports by POST, signed if there is a secret."""
 
     url: str
@@ -83,8 +83,7 @@ def sign(body: bytes, secret: str, *, at: int) -> str:
     return f"t={at},v1={digest}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Service:
+class Service(Frozen):
     """Takes a few lines about a run, by Apprise in a process of its own."""
 
     url: str

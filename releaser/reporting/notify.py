@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from releaser.site.project import Project
 from releaser.site.settings import Settings, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
+from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import Redactor
 
@@ -144,8 +145,7 @@ def about_missing_project(
     return report
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Post:
+class _Post(Frozen):
     """The way that the mail about a run takes: the outbox, and who takes mails from there, if anybody does."""
 
     carrier: Carrier | None

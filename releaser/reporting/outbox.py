@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from releaser.errors import MailError
 from releaser.site.addresses import parse_address
 from releaser.system.files import read_file, replace_file, sync_directory
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,8 +47,7 @@ class Carrier(Protocol):
         """Take a mail; return the recipients that were refused. Raises MailError if nobody gets it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueuedMail:
+class QueuedMail(Frozen):
     """A mail to be sent, without the headers that mark it as queued."""
 
     #: Of its file in the outbox; empty for one that could not be kept there.
@@ -68,8 +68,7 @@ class QueuedMail:
         return cls(message=_without_marks(message), sender=sender, recipients=_addresses(message, "To"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class FlushResult:
+class FlushResult(Frozen):
     """How many mails were sent, and the first thing that went wrong."""
 
     sent: int

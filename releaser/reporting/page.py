@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from releaser.reporting.many_sites import said
 from releaser.reporting.monitoring import Ages, Service, find_alarms
 from releaser.reporting.style import DAY, NIGHT, linked
 from releaser.site.settings import this_host
+from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
 
 if TYPE_CHECKING:
@@ -46,16 +46,14 @@ STATES = {
 _BINS = {"1 mo": 30, "3 mo": 91, "6 mo": 182, "1 y": 365, "2 y": 730}  # days
 
 
-@dataclass(frozen=True, kw_only=True)
-class LastRun:
+class LastRun(Frozen):
     """What the history tells of the last run that changed something, or tried to."""
 
     steps: tuple[Outcome, ...] = ()
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overview:
+class Overview(Frozen):
     """A site at one moment."""
 
     at: datetime
@@ -74,8 +72,7 @@ class Overview:
     uploaded: tuple[datetime, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bar:
+class Bar(Frozen):
     """A bar of a plot: where it stands, and its parts from the bottom up, each with a colour and words."""
 
     label: str
@@ -151,8 +148,7 @@ def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
+class _Row(Frozen):
     """A site on the page; without a status, nobody knows how it stands."""
 
     path: str

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ExitCode, Finding
 from releaser.locks.rules import Withheld
 from releaser.reporting.changes import changes_table, security_text
+from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate, why_held
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ _ROLLBACK_FAILED = "Find out why from the output and the log; `releaser list` sh
 _SEE_STATUS = "See the output and the log; `releaser status` shows the state of the site."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
+class Summary(Frozen):
     """What a report has to say, each thing once."""
 
     headline: str

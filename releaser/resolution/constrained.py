@@ -10,6 +10,7 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
 from releaser.locks.rules import REJECTED, Withheld
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 
@@ -47,8 +48,7 @@ class Resolver(Protocol):
         """Take the traces of times out of what came out last, and return the versions."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
+class Resolved(Frozen):
     """What came out: the versions by package, and what was withheld of those that there are."""
 
     versions: Versions
@@ -115,8 +115,7 @@ def _find_dependent(
             yield Withheld(name=name, version=version, by=withheld[0].by, reason=reason)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
+class _Found(Frozen):
     """What came out within `rules`, and how strict these had to be."""
 
     versions: Versions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from releaser.locks.installed import environment_of
 from releaser.locks.versions import newest, parse_version, times_of
 from releaser.releases.venv import requirements_in
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import newest_arguments
@@ -45,8 +45,7 @@ _ASKED_ALIKE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class AvailableVersions:
+class AvailableVersions(Frozen):
     """What an index has of one package."""
 
     newest: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from releaser.resolution.newest import ask_newest, excluding, requirements_for, 
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
+from releaser.system.frozen import Frozen
 from releaser.system.words import why_held
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import lock_arguments
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     Versions = Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class OutdatedReport:
+class OutdatedReport(Frozen):
     """All that is newer."""
 
     packages: tuple[OutdatedPackage, ...]
@@ -142,8 +142,7 @@ def _resolve(site: Site, uv: Uv, within: tuple[Rules, Uploads], latest: Versions
     return {name: version for name, version in versions.items() if version is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
+class _Known(Frozen):
     """All that decides what blocks a version."""
 
     rules: Rules

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from packaging.utils import canonicalize_name
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.resolution.newest import unanswered
 from releaser.system.files import read_file, read_text
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import NoSolution
 
@@ -39,8 +39,7 @@ _HASH = re.compile(r"\s--hash[= ]\s*(\S+)")
 _INCLUDED = {"-r": False, "--requirement": False, "-c": True, "--constraint": True}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(Frozen):
     """One line of a requirements file, or of one that it includes."""
 
     #: Such as `/srv/shop/requirements.txt, line 3`.

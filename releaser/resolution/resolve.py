@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from releaser.resolution.newest import ask_newest, excluding, files_without_time
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_text, write_anew
+from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, failed_builds
 from releaser.tools.uv_arguments import lock_arguments
@@ -46,8 +47,7 @@ _CHECK_NETWORK = "Check the network and the index; releaser tries again at the n
 ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolution:
+class Resolution(Frozen):
     """A lock to build from, which is in the staging tree."""
 
     lock: LockFile
@@ -135,8 +135,7 @@ def lock_of(release: Release | None) -> LockFile:
     return EMPTY if release is None else release.locked
 
 
-@dataclass(frozen=True, kw_only=True)
-class _TreeResolver:
+class _TreeResolver(Frozen):
     """Resolves in the staging tree; each try begins at the lock of the commit."""
 
     site: Site

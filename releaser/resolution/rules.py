@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from releaser.site import ownership
 from releaser.site.ownership import Ownership
 from releaser.site.pythons import minor
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.words import truncate
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ _TOLD_LINES = 12  # of what the tests printed with a version that failed
 _CODE = (".py", ".html", ".jinja", ".jinja2")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lower:
+class Lower(Frozen):
     """How packages of which a version has failed are to come in lower, for one resolution."""
 
     #: The packages that stay, and at which versions.

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from releaser.site.project import local_sources
 from releaser.site.values import S3
 from releaser.system.environment import all_settings_of_uv, without
 from releaser.system.files import clear_name, read_file, write_anew
+from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import neutral
 from releaser.system.words import duration, first_few, plural
 
@@ -33,8 +34,7 @@ _GRACE = 15.0  # seconds, for the process to end by itself when its time is up
 _INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[s3]'`; or remove `sources`."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mirrored:
+class Mirrored(Frozen):
     """What became of the mirror of one source."""
 
     #: How many files have come, and have gone.

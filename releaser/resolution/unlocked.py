@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from releaser.resolution.newest import find_missing
 from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import admits, choose, need_base, refuse_too_old
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import Redactor, secrets_in_urls
 
@@ -43,8 +44,7 @@ print("\\nvisible:", json.dumps([[one.metadata["Name"], one.version] for one in 
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class FirstLockRequest:
+class FirstLockRequest(Frozen):
     """Where the packages of a first lock are to be taken from: a venv, a requirements file, or both."""
 
     #: A venv, another place where a Python has the packages, or that Python itself.
@@ -64,8 +64,7 @@ class FirstLockRequest:
         return " and ".join(str(one) for one in (self.venv, self.requirements) if one is not None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnlockedEnvironment:
+class UnlockedEnvironment(Frozen):
     """What was found; with `problems`, it cannot be locked, and the rest may be empty."""
 
     #: The interpreter that the packages are installed for.
@@ -124,8 +123,7 @@ def _refusals(site: Site) -> Iterator[Finding]:
             yield Finding(f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed.")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Look:
+class _Look(Frozen):
     """One look at an environment; it notes what is wrong."""
 
     site: Site

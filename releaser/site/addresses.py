@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Any
 
 from releaser.site.values import non_empty, refuse
+from releaser.system.frozen import Frozen
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
@@ -16,8 +16,7 @@ _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Address:
+class Address(Frozen):
     """Somebody who sends or gets mail; ValueError if `address` cannot be mailed to.
 
     `name` may be anything: it is made harmless where it is put into a header.

@@ -8,7 +8,6 @@ import difflib
 import grp
 import os
 import shlex
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
@@ -18,6 +17,7 @@ from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.site.settings import environment_of, this_host
 from releaser.system.environment import find_program
+from releaser.system.frozen import Frozen
 from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
@@ -146,8 +146,7 @@ def find_commonest_group(root: Path) -> int:
 # What was chosen, and what says so
 
 
-@dataclass(frozen=True, kw_only=True)
-class Convention:
+class Convention(Frozen):
     """One thing that was chosen for a site."""
 
     what: str

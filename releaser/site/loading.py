@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from releaser.site import values
 from releaser.site.ownership import readable_by_all
 from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, SPECS, Settings
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.words import secrets_in_variables
 
 _TABLE = "tool.releaser."
@@ -22,8 +23,7 @@ _SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.se
 _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variables:
+class Variables(Frozen):
     """The variables of a file, and what is wrong with it."""
 
     values: Mapping[str, str]
@@ -65,8 +65,7 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     return Variables(values=given, findings=tuple(findings))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
+class Loaded(Frozen):
     """Settings as far as they could be read, and a finding for each thing that could not.
 
     `sources` says for every setting that is not at its default where its value stands.

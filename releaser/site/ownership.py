@@ -6,12 +6,13 @@ import contextlib
 import os
 import stat
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
 from releaser.site.location import find_project
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +22,7 @@ _NULL = os.makedev(1, 3)  # /dev/null, which is empty (null(4))
 _ALL = 4294967295  # ids, of a namespace that knows all
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ownership:
+class Ownership(Frozen):
     """Who may work on the project in the directory `root`, and whose files are believed there."""
 
     root: str

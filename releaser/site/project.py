@@ -7,19 +7,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from releaser.errors import refuse
 from releaser.site.location import DEFAULT_VENV, PYPROJECT, default_state_dir
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 
 Table = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pyproject:
+class Pyproject(Frozen):
     """A parsed pyproject.toml; parts of a wrong type read as empty, which preflight reports."""
 
     path: Path
@@ -84,8 +83,7 @@ def read_pyproject(path: Path) -> Pyproject:
     return Pyproject(path=path, content=content)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Project:
+class Project(Frozen):
     """The paths of one project; `root` is absolute and resolved, `venv` is the symlink itself."""
 
     root: Path

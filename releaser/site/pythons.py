@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line, refuse
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +35,7 @@ _MOST_NAMED = 6
 _MOST_LINKS = 40  # or venvs made from venvs; Linux follows no more links either
 
 
-@dataclass(frozen=True, kw_only=True)
-class PythonRequest:
+class PythonRequest(Frozen):
     """What the project asks for."""
 
     #: As of uv's `--python`.
@@ -62,8 +62,7 @@ class PythonRequest:
             return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
+class Choice(Frozen):
     """An interpreter to build with."""
 
     python: Path

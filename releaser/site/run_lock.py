@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
 from releaser.system.files import read_file, state_mode
+from releaser.system.frozen import Frozen
 from releaser.system.signals import end_orphans, is_alive
 
 if TYPE_CHECKING:
@@ -30,8 +31,7 @@ EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
 INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holder:
+class Holder(Frozen):
     """Who holds the lock: its process id, its command, and since when (ISO time)."""
 
     pid: int

@@ -6,13 +6,13 @@ import difflib
 import io
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import PreflightError, refuse
 from releaser.site.loading import read_variables
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.files import read_file, replace_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +23,7 @@ _SECRET = 0o600  # the mode of a new `.env`
 _COMMENT = re.compile(r"[ \t]+#[^\n]*(?=\n?\Z)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edit:
+class Edit(Frozen):
     """A file with settings, as it is and as it is to be; `before` is None if it is not there."""
 
     path: Path

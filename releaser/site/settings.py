@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, sender
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.site.windows import Window
@@ -27,8 +28,7 @@ HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 FAILURES_VARIABLE = "RELEASER_FAILURES"  # by which `update --all` says what is to wait, see locks/failed_elsewhere.py
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spec:
+class Spec(Frozen):
     """How one setting is read: `parse` raises ValueError; `aliases` are further environment variables for it."""
 
     parse: Callable[[Any], Any]
@@ -40,8 +40,7 @@ def _setting(default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, .
     return field(default=default, repr=not secret, metadata={"spec": Spec(parse=parse, aliases=aliases, secret=secret)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Frozen):
     """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself.
 
     What stands above a field is what `config --schema` and the documentation say of it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from releaser.site.sealed_python import distrust
 from releaser.site.settings import NO_SERVICE, Settings
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import (
     Redactor,
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
 _OF_GIT = (".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pulled:
+class Pulled(Frozen):
     """Commits that the remote had, and that change the code: `count` of them, from commit `old` to commit `new`."""
 
     old: str
@@ -53,8 +53,7 @@ class Pulled:
     count: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Staged:
+class Staged(Frozen):
     """The staging tree that a release was tested in."""
 
     #: The commit that was checked out there, and the first line of its message.
@@ -67,8 +66,7 @@ class Staged:
     pulled: Pulled | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
+class Site(Frozen):
     """One project with everything that works on it; `findings` is what is wrong with its files and settings.
 
     `sources` says for every setting that is not at its default in which file, and under which key, it stands.
@@ -295,8 +293,7 @@ def _locked(root: Path, words: Iterable[str]) -> set[str]:
     return set()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkout:
+class Checkout(Frozen):
     """What git says of the checkout; `remote` is what to pull from and push to, None if neither is to be done."""
 
     layout: Layout
@@ -304,8 +301,7 @@ class Checkout:
     remote: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteFacts:
+class SiteFacts(Frozen):
     """What preflight found out about a project that is fit."""
 
     uv: Uv

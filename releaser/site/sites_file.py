@@ -7,7 +7,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from releaser.site.project import Project
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 
 _KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}
@@ -28,8 +29,7 @@ _OF_MAIL = ("mail_from", "sendmail", *(name for name in SPECS if name.startswith
 _OF_ONE = ("state_dir", "venv")  # which other commands must find as well
 
 
-@dataclass(frozen=True, kw_only=True)
-class ListedSite:
+class ListedSite(Frozen):
     """One site; `settings` are environment variables for it."""
 
     path: Path
@@ -38,8 +38,7 @@ class ListedSite:
     goes_first: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class SitesFile:
+class SitesFile(Frozen):
     """What the file says."""
 
     sites: tuple[ListedSite, ...]

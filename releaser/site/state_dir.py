@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
 from releaser.site.ownership import name_of
 from releaser.system.files import UnreadableStateError, put_aside, read_file, read_state, sync_directory, write_state
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.site.project import Project
@@ -76,8 +77,7 @@ def _make(directory: Path, mode: int, group: int | None) -> None:
     sync_directory(directory.parent)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Owner:
+class Owner(Frozen):
     """The project that something belongs to, by the absolute paths of its checkout and of its symlink."""
 
     root: Path
@@ -86,8 +86,7 @@ class Owner:
     user: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Written:
+class _Written(Frozen):
     """The same, relative to the directory of the file, so that all may be moved or mounted elsewhere together."""
 
     root: str

@@ -11,13 +11,14 @@ import os
 import shutil
 import stat
 import sys
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError
 from releaser.system import landlock
 from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import temporary_directory
 
@@ -60,8 +61,7 @@ exit $status
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
+class Bounds(Frozen):
     """The places where a program may write, and those that it may not read."""
 
     writable: tuple[Path, ...]
@@ -72,8 +72,7 @@ class Bounds:
     needed: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sandbox:
+class Sandbox(Frozen):
     """What to put in front of a command, and the variables that it is to have."""
 
     prefix: tuple[str, ...] = ()
@@ -82,8 +81,7 @@ class Sandbox:
     outside: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Isolation:
+class Isolation(Frozen):
     """A way to isolate programs that works here; `program` is what it begins with."""
 
     kind: Kind

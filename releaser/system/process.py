@@ -22,6 +22,7 @@ from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
+from releaser.system.frozen import Frozen
 from releaser.system.temporary import file_of
 from releaser.system.venv_environment import neutral
 from releaser.system.words import Redactor
@@ -44,8 +45,7 @@ _LONGEST = 120  # characters of a command in a report
 LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finished:
+class Finished(Frozen):
     """A program that ended: what it printed, decoded, and how long it took, in seconds.
 
     `stdout` and `stderr` are for the caller to parse, and may hold secrets; what people see is `output`, without any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, refuse
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,7 @@ _IF_DUE = "--if-due"  # which people add to the line, with a time of their own
 _BY_HAND = "Change it by `crontab -e`."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Frozen):
     """One line of a crontab: its number from 0, when it runs, and the words that it runs."""
 
     number: int
@@ -97,8 +96,7 @@ def without_job(crontab: str, project: Path) -> str:
     return "\n".join(line for number, line in enumerate(crontab.split("\n")) if number not in gone)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Crontab:
+class Crontab(Frozen):
     """The crontab of this user."""
 
     runner: Runner

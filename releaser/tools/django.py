@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
+from releaser.system.frozen import Frozen
 from releaser.system.process import describe_status, write_out
 from releaser.system.venv_environment import inside
 from releaser.tools.django_probe import MARK
@@ -25,8 +26,7 @@ _PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions
 _LONGEST_REASON = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class StaticFiles:
+class StaticFiles(Frozen):
     """Where the static files of a site go.
 
     `setting` is STATIC_ROOT, empty when it is not set; `place` is where the storage really puts files, None when that
@@ -47,8 +47,7 @@ class StaticFiles:
         return self.installed and (self.place is not None or bool(self.setting))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Migrations:
+class Migrations(Frozen):
     """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why."""
 
     databases: int
@@ -56,8 +55,7 @@ class Migrations:
     failed: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AppliedElsewhere:
+class AppliedElsewhere(Frozen):
     """The `names` of migrations that are applied and not in the code. `failed` is as in `Migrations`."""
 
     names: tuple[str, ...]
@@ -82,8 +80,7 @@ def outdate_since(static_root: Path, *, since: float) -> None:
                     os.utime(path, (0, 0), follow_symlinks=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manage:
+class Manage(Frozen):
     """manage.py of the project, run by the interpreter of `venv`; `timeout` bounds each call, in seconds."""
 
     runner: Runner

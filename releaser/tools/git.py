@@ -9,12 +9,13 @@ import shutil
 import signal
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
@@ -32,15 +33,13 @@ _CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kerne
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Weight:
+class Weight(Frozen):
     """What is copied into a staging tree of a project, or of one entry of it."""
 
     files: int = 0
     bytes: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
 class Git(GitReader):
     """The checkout at `root`, to work on. Every method raises ToolError."""
 

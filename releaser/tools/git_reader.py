@@ -8,13 +8,14 @@ import hashlib
 import os
 import re
 import signal
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import configured, find_program, of_git, unseen_passwords
 from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
 from releaser.tools.git_state import CheckoutState, Commit, Layout, parse_status
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ _ASKS_FOR_CREDENTIALS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class GitReader:
+class GitReader(Frozen):
     """Questions about the checkout at `root`; `timeout` bounds each call, in seconds. Every method raises ToolError."""
 
     runner: Runner

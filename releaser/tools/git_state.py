@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,7 @@ _IN_PROGRESS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(Frozen):
     """Where things lie: the top of the work tree and the repository's own directory."""
 
     top: Path
@@ -32,8 +32,7 @@ class Layout:
         return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Commit:
+class Commit(Frozen):
     """One commit: its id, the first line of its message, and who wrote it."""
 
     id: str
@@ -41,8 +40,7 @@ class Commit:
     author: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckoutState:
+class CheckoutState(Frozen):
     """What `git status` says.
 
     `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top

@@ -7,13 +7,14 @@ import os
 import shutil
 import smtplib
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.policy import SMTP
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import MailError, ToolError
+from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
 from releaser.system.words import one_line
 
@@ -36,8 +37,7 @@ _IN_CLEAR = (
 _CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's trouble, not the mail's
 
 
-@dataclass(frozen=True, kw_only=True)
-class SmtpServer:
+class SmtpServer(Frozen):
     """Where to send mail, and how.
 
     `port` 0 is the usual one for `security`. No login without a `user`; without `security`, none in clear but to this
@@ -213,8 +213,7 @@ def find_sendmail(setting: str | None, *, path: str | None, project: Path) -> Pa
     return next((Path(os.path.abspath(one)) for one in found if one), None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sendmail:
+class Sendmail(Frozen):
     """The program, and how long it may take for a mail, in seconds."""
 
     runner: Runner

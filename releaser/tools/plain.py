@@ -7,7 +7,7 @@ import fnmatch
 import functools
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -44,7 +44,6 @@ def is_code(name: str) -> bool:
     return name.endswith(".py" if is_data else _CODE)
 
 
-@dataclass(frozen=True, kw_only=True)
 class PlainDirectory(Git):
     """The project at `root`. A commit is named by the empty text; what cannot be answered raises ToolError."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 _SECONDS = 60.0  # an agent or a hardware key may ask a person
 
 
-@dataclass(frozen=True, kw_only=True)
-class SshKeygen:
+class SshKeygen(Frozen):
     """OpenSSH's ssh-keygen, 8.2 or newer; every method raises ToolError."""
 
     runner: Runner

@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, refuse
 from releaser.system.files import read_file, read_text, replace_file
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +43,7 @@ WantedBy=timers.target
 _HEAD = "# Written by `releaser schedule systemd`; change it by `systemctl edit`. "
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Frozen):
     """What a service does: update `project` by `words`, as `user`, who writes in the `writable` places.
 
     Without a `user`, the units are those of the manager of this user. `when` is a calendar event of systemd.
@@ -120,8 +119,7 @@ def _is_untouched(text: str) -> bool:
     return head == f"{_HEAD}{_digest(rest)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Systemd:
+class Systemd(Frozen):
     """The manager of the system's units, or of this user's."""
 
     runner: Runner

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
+from releaser.system.frozen import Frozen
 from releaser.tools.uv_credentials import for_uv_alone
 
 if TYPE_CHECKING:
@@ -32,15 +33,13 @@ _CACHE_ADVICE = (
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Locked:
+class Locked(Frozen):
     """uv has made a lock; `output` says what has changed by it, or would."""
 
     output: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class NoSolution:
+class NoSolution(Frozen):
     """No versions go together, or one of them does not build: `output` is what uv says of that."""
 
     output: str
@@ -80,8 +79,7 @@ def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -
     return Path(found).absolute() if found else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Installed:
+class Installed(Frozen):
     """An interpreter that is there: its version, and where it lies."""
 
     version: str
@@ -95,8 +93,7 @@ class Spent:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockBuilds:
+class LockBuilds(Frozen):
     """What becomes of packages that have to be built before it is known what they need.
 
     `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, which keeps
@@ -108,8 +105,7 @@ class LockBuilds:
     is_known: Callable[[str], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Uv:
+class Uv(Frozen):
     """One uv executable and how it is to be called; `timeout` bounds each call, in seconds.
 
     Those that lock share the limit of one: an index that becomes slow must not cost a multiple of it.

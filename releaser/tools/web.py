@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
+from releaser.system.frozen import Frozen
 from releaser.system.signals import call_within
 from releaser.system.words import one_line
 
@@ -39,8 +40,7 @@ PASSENGER_ADVICE = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Patience:
+class Patience(Frozen):
     """How to ask: each try takes at most `timeout` seconds, `tries` of them, `pause` seconds apart."""
 
     timeout: float
@@ -48,8 +48,7 @@ class Patience:
     pause: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
+class Said(Frozen):
     """A good answer; `settled` says that it was asked for when those who are to answer had taken over."""
 
     answer: str
@@ -101,8 +100,7 @@ def stay_good(
             raise ToolError(message, advice=error.advice, output=error.output) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Frozen):
     """A URL to ask, and what makes its answer a good one.
 
     `socket` is the path of a unix socket to ask through, in place of the host and port of the URL. `host` is the name

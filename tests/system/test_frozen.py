@@ -1,0 +1,57 @@
+"""Frozen classes are dataclasses like any other."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, replace
+
+import pytest
+
+from releaser.system.frozen import Frozen
+
+
+class Point(Frozen):
+    x: int
+    y: int = 0
+    tags: list[str] = field(default_factory=list, repr=False, compare=False)
+
+
+class Named(Point):
+    name: str = "origin"
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            message = "no name"
+            raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    x: int
+    y: int = 0
+    tags: list[str] = field(default_factory=list, repr=False, compare=False)
+
+
+def test_they_are_what_a_dataclass_is() -> None:
+    assert repr(Point(x=1)) == repr(Twin(x=1)).replace("Twin", "Point")
+    assert asdict(Point(x=1)) == asdict(Twin(x=1))
+    assert hash(Point(x=1, y=2)) == hash(Twin(x=1, y=2))
+    assert Point(x=1, tags=["a"]) == Point(x=1, tags=["b"]) != Point(x=2)
+    assert replace(Named(x=1, name="a"), y=3) == Named(x=1, y=3, name="a") != Point(x=1, y=3)
+    assert Point(x=1).tags is not Point(x=1).tags
+
+
+def test_they_take_what_they_have_and_nothing_else() -> None:
+    with pytest.raises(TypeError, match="Point needs x"):
+        Point()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="Named has no z"):
+        Named(x=1, z=2)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="no name"):
+        Named(x=1, name="")
+
+
+def test_nothing_changes_them() -> None:
+    point = Point(x=1)
+    with pytest.raises(FrozenInstanceError):
+        point.x = 2  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        del point.x
