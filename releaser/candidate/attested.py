@@ -15,7 +15,7 @@ from releaser.locks.installed import index_files
 from releaser.locks.origins import Answer, judge
 from releaser.locks.versions import files_of
 from releaser.releases.acceptance import refuse_unaccepted
-from releaser.resolution.resolve import lock_of
+from releaser.releases.release import lock_of
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.temporary import temporary_directory

@@ -25,12 +25,12 @@ from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.release import OUTPUT, Manifest, Release
+from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_touched, note_installed
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.reporting.hooks import prepare_tree
-from releaser.resolution.resolve import candidate_key, lock_of
+from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_text, sync_file_system

@@ -20,10 +20,11 @@ from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
 from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.quarantine import change_holds, read_holds
+from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import prepare_tree
-from releaser.resolution.resolve import diff_to, is_as_live, lock_of
+from releaser.resolution.resolve import diff_to, is_as_live
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
 from releaser.system.files import write_anew

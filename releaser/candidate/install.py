@@ -23,9 +23,9 @@ from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.journal import note, read_notes
+from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
-from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
 from releaser.system.files import clear_name, read_file, write_anew

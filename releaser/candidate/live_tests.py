@@ -11,7 +11,7 @@ from releaser.candidate.testing import failure_of_live, tree_of_live
 from releaser.candidate.trials import list_trials
 from releaser.errors import TestsFailedError
 from releaser.releases.integrity import cannot_run
-from releaser.releases.journal import RedTests
+from releaser.releases.journal import LIVE_TESTS, RedTests
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.words import one_line, timestamp
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LIVE_TESTS = "live-tests.json"
 _LONGEST = 200  # characters
 
 

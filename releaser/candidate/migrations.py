@@ -8,7 +8,6 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import seal
 from releaser.errors import Finding, MigrationsError, ToolError
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.store import store_of
@@ -177,6 +176,8 @@ def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
 
 def _refuse(work: Workspace, candidate: Candidate, names: tuple[str, ...]) -> MigrationsError:
     """Keep the candidate until they are applied, and return the error that says so."""
+    from releaser.candidate.build import seal  # which takes long to import, for a rollback
+
     reason = f"migrations are not applied: {first_few(names)}"
     entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=timestamp(), migrations=names)
     change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Manifest
 
+TEST = "test"  # the step of the project's own tests
 NONE_RUN = "not a single test was run"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
 ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."

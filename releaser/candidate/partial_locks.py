@@ -17,8 +17,9 @@ from releaser.locks.bisect import find_culprits
 from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
+from releaser.releases.release import lock_of
 from releaser.releases.touched import note_installed
-from releaser.resolution.resolve import lock_of, read_made_lock
+from releaser.resolution.resolve import read_made_lock
 from releaser.system.files import clear_name, write_anew
 from releaser.system.frozen import Frozen
 from releaser.tools.uv import NoSolution

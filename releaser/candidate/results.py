@@ -23,8 +23,8 @@ from releaser.releases.quarantine import (
     read_holds,
     read_quarantine,
 )
+from releaser.releases.release import lock_of, locked_in
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import code_digest, describe_holds, list_failed
 from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp, truncate

@@ -19,8 +19,8 @@ from releaser.candidate.isolated import (
     tell_open,
     without_isolation,
 )
-from releaser.candidate.output import ADVICE, count_tests, failing_tests
-from releaser.candidate.trials import LIVE_COPY, TEST, Trial, copy_of, list_trials, run_trial
+from releaser.candidate.output import ADVICE, TEST, count_tests, failing_tests
+from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
@@ -37,7 +37,7 @@ from releaser.reporting.hooks import prepare_tree
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import LIVE_COPY, temporary_directory
 from releaser.system.words import timestamp
 from releaser.tools.django import is_django
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.install import sync
 from releaser.candidate.isolated import sandbox_of
-from releaser.candidate.output import NONE_RUN, complaint, count_tests, flaw_of
+from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
 from releaser.candidate.tree_lock import other_lock
 from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
@@ -26,6 +26,7 @@ from releaser.site.disk import can_clone
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
 from releaser.system.process import describe_status
+from releaser.system.temporary import TEST_PACKAGES
 from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished
 
 
-TEST = "test"  # the step of the project's own tests
-# What lies in the state directory for a while; recovery sweeps there what ends like that.
-LIVE_COPY = ".live-copy.new"
-TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
 _LONGEST_SCRIPT = 1 << 20  # bytes
 
 

@@ -23,7 +23,7 @@ from releaser.checkout.pull import commit_with_lock
 from releaser.errors import ToolError, os_reason, refuse
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
-from releaser.resolution.resolve import lock_of
+from releaser.releases.release import lock_of
 from releaser.site.conventions import needed_groups
 from releaser.system.files import only_files, read_file, sync_directory
 from releaser.system.frozen import Frozen

@@ -16,11 +16,11 @@ from releaser.locks.installed import find_unbuildable, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import Constraints, read_holds, read_quarantine
+from releaser.releases.release import lock_of
 from releaser.resolution.resolve import (
     ResolveAgain,
     candidate_key,
     is_as_live,
-    lock_of,
     resolve,
     resolve_as_locked,
 )

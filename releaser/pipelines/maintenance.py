@@ -20,10 +20,9 @@ from releaser.releases.quarantine import (
     change_holds,
     change_quarantine,
 )
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.retention import failures, prune_by_settings, removals, verdicts
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural, timestamp
 

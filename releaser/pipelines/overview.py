@@ -11,9 +11,9 @@ from releaser.locks.versions import uploads_in
 from releaser.pipelines.status import DEPLOYING, known_vulnerabilities, read_as, status
 from releaser.releases.journal import read_history
 from releaser.releases.listing import rows
+from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.reporting.page import LastRun, Overview
-from releaser.resolution.resolve import lock_of
 
 if TYPE_CHECKING:
     from releaser.answers import OutdatedPackage

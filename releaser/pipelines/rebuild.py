@@ -17,10 +17,10 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
-from releaser.resolution.resolve import diff_to, lock_of
+from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
 from releaser.system.frozen import Frozen

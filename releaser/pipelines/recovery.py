@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import brought_by, mark_bad, mark_good, reject_commit
-from releaser.candidate.trials import LIVE_COPY, TEST_PACKAGES
 from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -27,13 +26,12 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
-from releaser.releases.release import DOOMED
+from releaser.releases.release import DOOMED, locked_in
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import locked_in
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
-from releaser.system.temporary import sweep_temporary
+from releaser.system.temporary import LIVE_COPY, TEST_PACKAGES, sweep_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,9 +17,9 @@ from releaser.pipelines.status import find_release, known_vulnerabilities
 from releaser.releases.contents import sizes_of_packages
 from releaser.releases.journal import read_history
 from releaser.releases.listing import Exported, InstalledPackage
+from releaser.releases.release import lock_of
 from releaser.releases.venv import versions_in
 from releaser.resolution.newest import ask_newest
-from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import default_groups, keep_locked
 from releaser.site.pythons import choose
 from releaser.system.temporary import temporary_directory

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.results import brought_by, key_of, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending, pending_steps
@@ -26,6 +25,7 @@ from releaser.releases.integrity import find_live_damage, find_rollback_damage, 
 from releaser.releases.journal import (
     HISTORY,
     JOURNAL,
+    LIVE_TESTS,
     NOTES,
     RESERVE,
     Entry,

@@ -8,7 +8,6 @@ import re
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
-from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
 from releaser.checkout.included import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
@@ -21,11 +20,11 @@ from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
-from releaser.releases.release import moved_by_hand, refuse_moved
+from releaser.releases.release import locked_in, moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import locked_in
 from releaser.site import disk, serving
 from releaser.system.files import link_text
+from releaser.system.venv_environment import inside
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -230,7 +229,9 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     problems += lock_findings(site)
     try:
-        run_inside(site, target.venv, ["python", "-c", "pass"])
+        env = inside(target.venv, site.runner.site_environ)
+        python = target.venv / "bin" / "python"
+        site.runner.run([python, "-c", "pass"], cwd=site.project.root, env=env, timeout=60.0, merge=True)
     except ToolError as error:
         problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
+from releaser.candidate.output import TEST
 from releaser.candidate.results import standing_holds
-from releaser.candidate.trials import TEST
 from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind
 from releaser.deployment.outage import never_left_stopped

@@ -28,11 +28,11 @@ from releaser.releases.journal import Journal, last_wait, read_history
 from releaser.releases.listing import DriftAnswer, users_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import Constraints, Quarantined
+from releaser.releases.release import lock_of, locked_in
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import notices
 from releaser.reporting.mail_setup import mail_transport
-from releaser.resolution.resolve import lock_of, locked_in
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state

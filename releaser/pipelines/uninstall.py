@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.candidate.trials import LIVE_COPY
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
     ActivationError,
@@ -32,7 +31,7 @@ from releaser.pipelines.schedule import scheduled
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
 from releaser.releases.journal import journal_of
-from releaser.releases.release import is_id, leave_directory
+from releaser.releases.release import is_id
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
 from releaser.run import begun_at
@@ -43,11 +42,14 @@ from releaser.site.state_dir import OWNER, release_work_tree
 from releaser.system.files import (
     UnreadableStateError,
     clear_name,
+    exchange,
     link_text,
     remove_tree,
     replace_symlink,
+    sync_directory,
     sync_file_system,
 )
+from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
@@ -247,3 +249,35 @@ def _remove_files(site: Site) -> list[str]:
         with contextlib.suppress(OSError):  # what is not releaser's stays
             place.rmdir()
     return sorted(name for name in os.listdir(state_dir) if name != OWNER)
+
+
+def leave_directory(link: Path, directory: Path, text: str) -> None:
+    """Put a real directory in the place of the symlink that says `text`, durably, by one exchange if there is one.
+
+    Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
+    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that,
+    unless the error says where it is now.
+    """
+    is_exchanged = exchange(link, directory)
+    aside = directory if is_exchanged else directory.with_name(f".{link.name}.new")
+    if not is_exchanged:
+        clear_name(aside)
+        link.rename(aside)
+        try:
+            directory.rename(link)
+        except OSError:
+            aside.rename(link)
+            raise
+    if link_text(aside) != text:
+        is_back = False
+        with contextlib.suppress(OSError):
+            if is_exchanged:
+                is_back = exchange(link, directory)
+            else:
+                link.rename(directory)
+                aside.rename(link)
+                is_back = True
+        where = "" if is_back else f"; what they put there is now {aside}, as it could not be moved back"
+        raise OSError(errno.EBUSY, f"somebody has changed it meanwhile{where}", str(link))
+    sync_directory(link.parent)
+    aside.unlink()

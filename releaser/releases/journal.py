@@ -156,6 +156,7 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
 # Notes
 
 NOTES = "notes.json"
+LIVE_TESTS = "live-tests.json"
 
 
 class Thread(Frozen):

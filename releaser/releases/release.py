@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -15,17 +14,15 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
+from releaser.locks.installed import versions_for
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.venv import Interpreter, executable_of
 from releaser.site.sealed_python import changed_by_others, look_at_start
 from releaser.system.files import (
-    clear_name,
     exchange,
-    link_text,
     read_text,
     replace_symlink,
-    sync_directory,
     write_state,
 )
 from releaser.system.frozen import Frozen
@@ -255,6 +252,16 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
     return name
 
 
+def locked_in(release: Release | None) -> Mapping[str, str]:
+    """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
+    return versions_for(release.locked, release.manifest.python) if release is not None else {}
+
+
+def lock_of(release: Release | None) -> LockFile:
+    """Return the lock of a release; an empty one when there is no release or its lock cannot be read."""
+    return EMPTY if release is None else release.locked
+
+
 # The symlink that makes a release live
 
 
@@ -281,38 +288,6 @@ def adopt_directory(link: Path, venv: Path) -> bool:
     link.rename(venv)
     link.symlink_to(text)
     return False
-
-
-def leave_directory(link: Path, directory: Path, text: str) -> None:
-    """Put a real directory in the place of the symlink that says `text`, durably, by one exchange if there is one.
-
-    Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
-    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that,
-    unless the error says where it is now.
-    """
-    is_exchanged = exchange(link, directory)
-    aside = directory if is_exchanged else directory.with_name(f".{link.name}.new")
-    if not is_exchanged:
-        clear_name(aside)
-        link.rename(aside)
-        try:
-            directory.rename(link)
-        except OSError:
-            aside.rename(link)
-            raise
-    if link_text(aside) != text:
-        is_back = False
-        with contextlib.suppress(OSError):
-            if is_exchanged:
-                is_back = exchange(link, directory)
-            else:
-                link.rename(directory)
-                aside.rename(link)
-                is_back = True
-        where = "" if is_back else f"; what they put there is now {aside}, as it could not be moved back"
-        raise OSError(errno.EBUSY, f"somebody has changed it meanwhile{where}", str(link))
-    sync_directory(link.parent)
-    aside.unlink()
 
 
 def is_missing_or_dangling(link: Path) -> bool:

@@ -23,9 +23,9 @@ from releaser.locks.rules import explain
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
+from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.newest import ask_newest, excluding, requirements_for, settings_of_uv, unanswered
-from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen

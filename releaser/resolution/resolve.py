@@ -13,11 +13,12 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
-from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, changes_between
+from releaser.locks.lock import Graph, InvalidLockError, LockFile, changes_between
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
+from releaser.releases.release import lock_of, locked_in
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
@@ -123,16 +124,6 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[W
 def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
     """Return what a lock changes for a Python against what is live; nothing if the lock of that is not known."""
     return changes_between(locked_in(live), versions_for(lock, python)) if lock_of(live).data else ()
-
-
-def locked_in(release: Release | None) -> Mapping[str, str]:
-    """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
-    return versions_for(release.locked, release.manifest.python) if release is not None else {}
-
-
-def lock_of(release: Release | None) -> LockFile:
-    """Return the lock of a release; an empty one when there is no release or its lock cannot be read."""
-    return EMPTY if release is None else release.locked
 
 
 class _TreeResolver(Frozen):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.candidate.trials import LIVE_COPY
-from releaser.releases import release as links
+from releaser.pipelines import uninstall
+from releaser.pipelines.session import Request
+from releaser.pipelines.uninstall import leave_directory
 from releaser.releases.contents import hash_of
 from releaser.system.files import exchange
+from releaser.system.temporary import LIVE_COPY
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
@@ -251,16 +253,16 @@ def test_a_symlink_that_somebody_changes_meanwhile_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool, changed: bool
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(links, "exchange", cannot_exchange)
+        monkeypatch.setattr(uninstall, "exchange", cannot_exchange)
     link, new = tmp_path / ".venv", tmp_path / "new"
     link.symlink_to("somewhere" if changed else "release")
     new.mkdir()
     if changed:
         with pytest.raises(OSError, match="somebody has changed"):
-            links.leave_directory(link, new, "release")
+            leave_directory(link, new, "release")
         assert (os.readlink(link), new.is_dir()) == ("somewhere", True)
     else:
-        links.leave_directory(link, new, "release")
+        leave_directory(link, new, "release")
         assert (link.is_symlink(), link.is_dir(), new.exists()) == (False, True, False)
     assert not [*tmp_path.glob(".*.new")]
 
@@ -269,9 +271,6 @@ def test_a_symlink_that_somebody_changes_meanwhile_stays(
 def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_moved_back(
     make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch, is_directory: bool
 ) -> None:
-    import releaser.pipelines.uninstall as module
-    from releaser.pipelines.session import Request
-
     site = make_site.adopted()
     calls: list[Path] = []
 
@@ -282,11 +281,11 @@ def test_what_somebody_puts_there_meanwhile_is_kept_and_named_if_it_cannot_be_mo
     def at_work(link: Path, place: Path, text: str) -> None:
         link.unlink()
         link.mkdir() if is_directory else link.symlink_to("theirs")
-        links.leave_directory(link, place, text)
+        leave_directory(link, place, text)
 
-    monkeypatch.setattr(links, "exchange", only_once)
-    monkeypatch.setattr(module, "leave_directory", at_work)
-    report = module.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
+    monkeypatch.setattr(uninstall, "exchange", only_once)
+    monkeypatch.setattr(uninstall, "leave_directory", at_work)
+    report = uninstall.uninstall(Request(path=site.path, environ=site.environment(), command="uninstall"))
     theirs = site.state_dir / LIVE_COPY
     assert report.exit_code != 0
     assert any(f"what they put there is now {theirs}" in str(one) for one in report.problems)
