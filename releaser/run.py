@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -16,10 +17,13 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport
 from releaser.site.settings import this_host
+from releaser.system.files import state_mode
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from io import TextIOWrapper
+    from pathlib import Path
 
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
+_LOGS = 30  # the newest are kept
 
 
 @dataclass(kw_only=True)
@@ -172,3 +177,47 @@ def cleaned_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[F
         Finding(redactor.line(one.message), advice=redactor.line(one.advice))
         for one in (problem.explained() for problem in problems)
     )
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        os.fchmod(stream.fileno(), state_mode(os.path.dirname(self.baseFilename)))  # whatever the umask is
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gives it
+        """Say nothing."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+@contextlib.contextmanager
+def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
+    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `_LOGS` logs."""
+    path = directory / f"{run_id}.log"
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
+        logs.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in logs[_LOGS - 1 :]:
+            old.unlink()
+    handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
+    handler.setFormatter(redactor.formatter())
+    logger = logging.getLogger("releaser")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield path
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Withheld
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.release import Release
-    from releaser.report import RunReport, Step
+    from releaser.report import Step
     from releaser.run import Workspace
     from releaser.site.site import Site
     from releaser.system.process import Finished, Runner
@@ -291,22 +291,3 @@ def _problem(one: Vulnerability, held: Withheld) -> Finding:
 
 def _key(one: Vulnerability) -> str:
     return f"{one.name} {one.version} {one.id}"
-
-
-def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
-    """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
-    told = read_notes(site.state_dir).audit_unknown
-    if report.audit == "known":
-        note(site.state_dir, audit_unknown=False)
-    if report.audit != "unknown" or not report.noteworthy:
-        return report
-    if not told:
-        note(site.state_dir, audit_unknown=True)
-        return report
-    steps = tuple(
-        replace(one, status="skipped", detail="not known")
-        if one.step.startswith("audit") and one.status == "warning"
-        else one
-        for one in report.steps
-    )
-    return replace(report, audit_told=True, steps=steps)

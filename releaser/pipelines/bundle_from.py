@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.pull import as_checked_out
 from releaser.errors import ToolError, UsageError, refuse
-from releaser.pipelines.deploy import build_as_locked, open_workspace
+from releaser.pipelines.build_locked import build_as_locked, open_workspace
 from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.run import close_journal

@@ -28,7 +28,8 @@ from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, PreflightError, ResolutionError, ToolError, UsageError, error_line
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
-from releaser.pipelines.deploy import deploy, open_workspace
+from releaser.pipelines.build_locked import open_workspace
+from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Question, Scope, check, say_refusals
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure

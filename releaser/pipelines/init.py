@@ -12,7 +12,8 @@ from releaser.candidate.results import mark_good
 from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError, refuse
-from releaser.pipelines.deploy import build_from_checkout, deploy
+from releaser.pipelines.build_locked import build_from_checkout
+from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session

@@ -11,7 +11,8 @@ from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, refuse
 from releaser.locks.installed import find_unbuildable, installed_key
-from releaser.pipelines.deploy import build_from_checkout, deploy
+from releaser.pipelines.build_locked import build_from_checkout
+from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases

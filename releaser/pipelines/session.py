@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import traceback
 from dataclasses import field, replace
@@ -12,7 +11,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.audit import tell_unknown_once
 from releaser.candidate.output import TEST
 from releaser.candidate.results import standing_holds
 from releaser.checkout.publish import pending
@@ -31,7 +29,6 @@ from releaser.errors import (
     ToolError,
 )
 from releaser.listener import Listener, Silence
-from releaser.pipelines.preflight import check
 from releaser.pipelines.recovery import recover
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, keep_reserve, read_notes
@@ -41,67 +38,17 @@ from releaser.report import LeftBehind, Result, RunLog, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
-from releaser.reporting.threads import find_solved
-from releaser.run import Run, begun_at, new_run_id
+from releaser.reporting.threads import find_solved, tell_unknown_once
+from releaser.run import Run, new_run_id, run_log
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
-from releaser.system.files import state_mode
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from io import TextIOWrapper
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from releaser.system.words import Redactor
-
-KEPT = 30
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        os.fchmod(stream.fileno(), state_mode(os.path.dirname(self.baseFilename)))  # whatever the umask is
-        return stream
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):
-            super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gives it
-        """Say nothing."""
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-@contextlib.contextmanager
-def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
-    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `KEPT` logs."""
-    path = directory / f"{run_id}.log"
-    with contextlib.suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-        logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
-        logs.sort(key=lambda one: one.stat().st_mtime, reverse=True)
-        for old in logs[KEPT - 1 :]:
-            old.unlink()
-    handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
-    handler.setFormatter(redactor.formatter())
-    logger = logging.getLogger("releaser")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield path
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        handler.close()
 
 
 logger = logging.getLogger(__name__)
@@ -171,11 +118,17 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     """
     is_one = creates_pyproject or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
     if not is_one or any(disk.state_findings(site.project)):
-        check(site)
+        _check(site)
     try:
         prepare(site.project, group_writable=site.settings.group_writable)
     except OSError as error:
         raise _unusable(site, error) from error
+
+
+def _check(site: Site) -> None:
+    from releaser.pipelines.preflight import check  # which takes long to import
+
+    check(site)
 
 
 def _unusable(site: Site, error: OSError) -> PreflightError:
@@ -183,7 +136,7 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
     message = f"state_dir {site.state_dir} cannot be used: {error}"
     finding = Finding(message, advice="Make room, let this user write it, or set `state_dir`.")
     try:
-        check(site)
+        _check(site)
     except PreflightError as found:
         return PreflightError(*found.findings, finding)
     return PreflightError(finding)

@@ -26,8 +26,9 @@ from releaser.deployment.post_flip import check_before_flip, collectstatic_befor
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
+from releaser.pipelines.build_locked import open_workspace
 from releaser.pipelines.decide import choose_following, decide, why_not_again
-from releaser.pipelines.deploy import deploy, open_workspace
+from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.propose import find_proposed, follow_and_propose, with_proposal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.report import RunReport
+    from releaser.site.site import Site
 
 _PROBLEMS: dict[int, str] = {
     ExitCode.BUG: "bug",
@@ -112,3 +114,22 @@ def close_threads(report: RunReport, state_dir: Path) -> None:
     """Note that people have been told what is solved."""
     threads = read_notes(state_dir).threads
     note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))
+
+
+def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
+    """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
+    told = read_notes(site.state_dir).audit_unknown
+    if report.audit == "known":
+        note(site.state_dir, audit_unknown=False)
+    if report.audit != "unknown" or not report.noteworthy:
+        return report
+    if not told:
+        note(site.state_dir, audit_unknown=True)
+        return report
+    steps = tuple(
+        replace(one, status="skipped", detail="not known")
+        if one.step.startswith("audit") and one.status == "warning"
+        else one
+        for one in report.steps
+    )
+    return replace(report, audit_told=True, steps=steps)
