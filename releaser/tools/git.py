@@ -18,7 +18,8 @@ from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
 from releaser.system.signals import may_be_running
-from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
+from releaser.tools.git_reader import FETCHED, WITHOUT_HOOKS, GitReader
+from releaser.tools.git_state import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -214,9 +215,11 @@ class Git(GitReader):
 
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
         """Commit these paths as they are in the checkout, and nothing else; False when they are as committed."""
-        self._change("add", "--", *paths)
-        if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
+        state = self._lines("status", "--porcelain", "--untracked-files=all", "--ignored=matching", "--", *paths)
+        if not state:
             return False
+        if any(line[:2] in ("??", "!!") for line in state):
+            self._change("add", "--", *paths)
         author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}")
         # A server often has nobody configured as the author of commits.
         identity = () if "user.email" in self._configured() else author

@@ -16,7 +16,7 @@ from releaser.errors import ToolError
 from releaser.system.environment import configured, find_program, of_git, unseen_passwords
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.tools.git_state import CheckoutState, Commit, Layout, parse_status
+from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,14 +32,10 @@ _VARIABLES = {
 }  # fmt: skip
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
-# References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
-# repository may be a site of its own, on another branch.
-OURS = "refs/worktree/releaser/"
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
 _READ = r"^(remote\..*\.(push)?url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
 _READ += r"|filter\..*\.(clean|smudge|process|required)|submodule\..*\.update)$"
 _USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
-_WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
@@ -135,7 +131,7 @@ class GitReader(Frozen):
 
     def commit(self, name: str) -> str:
         """Return the id of the commit that `name` stands for."""
-        return self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
+        return self.layout.read(name) or self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
 
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
         """List the commits that `new` has and `old` has not, newest first."""
@@ -169,7 +165,7 @@ class GitReader(Frozen):
 
     def reference(self, name: str) -> str | None:
         """Return the commit that a reference of ours names; None when there is none."""
-        return self._find_commit(f"{OURS}{name}")
+        return self.layout.read(f"{OURS}{name}") or self._find_commit(f"{OURS}{name}")
 
     def tracked(self, remote: str, branch: str) -> str | None:
         """Return where a remote's branch was when somebody last fetched or pushed; None when nobody has."""
@@ -294,7 +290,7 @@ class GitReader(Frozen):
 
     def _ask_about(self, commit: str, *words: str) -> str:
         """Ask something about a commit; the answer never changes for one that is named by its whole id."""
-        return self._ask_once(*words) if _WHOLE_ID.fullmatch(commit) else self._run(*words).stdout
+        return self._ask_once(*words) if WHOLE_ID.fullmatch(commit) else self._run(*words).stdout
 
     def _ask_once(self, *words: str, place: tuple[object, ...] = (), check: bool = True) -> str:
         """Return what git answers, which is the same each time in this run, and at this `place` if it depends on it."""

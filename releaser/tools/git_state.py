@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING
 
+from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -18,6 +21,10 @@ _IN_PROGRESS = {
     "REVERT_HEAD": "a revert",
     "BISECT_LOG": "a bisection",
 }
+# References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
+# repository may be a site of its own, on another branch.
+OURS = "refs/worktree/releaser/"
+WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
 
 
 class Layout(Frozen):
@@ -26,6 +33,20 @@ class Layout(Frozen):
     top: Path
     git_directory: Path
     common_directory: Path
+
+    def read(self, name: str) -> str | None:
+        """Read the commit that HEAD or a reference of ours names, without a start of git; None where git has to tell.
+
+        HEAD names a branch, which has a file unless it is packed (gitrepository-layout(5)).
+        """
+        if name != "HEAD" and not name.startswith(OURS):
+            return None
+        with contextlib.suppress(OSError):
+            text = read_text(self.git_directory / name, errors="replace")
+            if text.startswith("ref: refs/heads/"):
+                text = read_text(self.common_directory / text[5:].rstrip("\n"), errors="replace")
+            return text[:-1] if WHOLE_ID.fullmatch(text[:-1]) else None
+        return None
 
     def in_progress(self) -> str | None:
         """Name the operation that waits for somebody to finish it, if there is one."""

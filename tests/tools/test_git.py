@@ -276,6 +276,21 @@ def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository, elsewh
     assert not (repository.path / "hooked").exists()
 
 
+def test_what_head_names_is_read_in_every_state_of_the_repository(repository: Repository) -> None:
+    head = repository.call("rev-parse", "HEAD")
+    assert repository.git.commit("HEAD") == head
+    repository.commit({"code.py": "two"})
+    now = repository.call("rev-parse", "HEAD")
+    assert repository.git.commit("HEAD") == now
+    repository.call("pack-refs", "--all")
+    assert repository.git.commit("HEAD") == now
+    repository.call("checkout", "--quiet", "--detach", head)
+    assert repository.git.commit("HEAD") == head
+    (repository.path / ".git" / "HEAD").write_bytes(b"\0" * 41)  # as a power cut may leave it
+    with pytest.raises(ToolError):
+        repository.git.commit("HEAD")
+
+
 # Committing and pushing
 
 
@@ -288,6 +303,12 @@ def test_only_the_named_files_are_committed(repository: Repository) -> None:
     ]  # fmt: skip
     assert repository.call("diff", "--cached", "--name-only") == "code.py"  # what somebody had staged stays so
     assert repository.git.state().untracked == ("other",)
+
+
+def test_a_file_that_git_ignores_is_refused_and_not_passed_over(repository: Repository) -> None:
+    write_files(repository.path, {".gitignore": "new.lock\n", "new.lock": "one"})
+    with pytest.raises(ToolError):
+        repository.git.commit_only(["new.lock"], "Lock")
 
 
 def test_nothing_is_committed_where_nothing_differs(repository: Repository) -> None:
