@@ -57,7 +57,7 @@ def finish(
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, and never one that is closed and not told so.
                 parents = references_of(report, site.state_dir)
-                post = replace(post, references=parents, lock_diff=lock_diff(site, report))
+                post = replace(post, references=parents, lock_diff=lock_diff(site, report) if post.recipients else "")
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
                 lost = notices.keep(site, report)
@@ -174,7 +174,9 @@ class _Post(Frozen):
         return compose(report, sender=self.sender, recipients=people, references=parents, lock_diff=self.lock_diff)
 
     def keep(self, report: RunReport) -> RunReport:
-        """Put the mail about a run into the outbox; without a recipient or a carrier it stays there."""
+        """Put the mail about a run into the outbox; without a carrier it stays there. Nobody to get it, no mail."""
+        if not self.recipients:
+            return replace(report, mail="none, as no recipient is set")
         from releaser.reporting.outbox import Outbox
 
         try:
@@ -183,7 +185,7 @@ class _Post(Frozen):
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
             return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions.")
         why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
-        return replace(report, mail=f"kept in {path} ({why if self.recipients else 'no recipient is set'})")
+        return replace(report, mail=f"kept in {path} ({why})")
 
     def send(self, report: RunReport) -> RunReport:
         """Send all mails that wait in the outbox, and first the one about this run if it could not be kept there."""
@@ -196,7 +198,8 @@ class _Post(Frozen):
         outbox = Outbox(self.outbox)
         unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
         result = flush(outbox, self.carrier, unkept=unkept)
-        if result.sent_unkept or (result.sent and report.mail and not was_lost and not outbox.tells_of(report.run_id)):
+        is_gone = bool(result.sent and report.mail and self.recipients) and not was_lost
+        if result.sent_unkept or (is_gone and not outbox.tells_of(report.run_id)):
             by = f" by {self.carrier.address}" if isinstance(self.carrier, Sendmail) else ""
             to = ", ".join(one.address for one in self.recipients)
             report = replace(report, mail=f"sent to {to}{by}", mailed=True)

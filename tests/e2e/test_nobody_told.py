@@ -176,6 +176,9 @@ def test_it_is_said_if_nobody_is_set(make_site: SiteFactory, *, somebody: bool) 
         (warning,) = warnings
         assert "ADMINS_JSON" in warning
         assert any("ADMINS_JSON" in one for one in problems)
+        site.publish("alpha", "1.1.0")
+        assert site.json("update", env=env)["result"] == "activated"
+        assert site.outbox_mails() == []
 
 
 # A run that is ended while its mail is being sent: the mail is kept, and the next run sends the very same one
