@@ -16,7 +16,7 @@ from made import fill, keep
 
 from releaser.answers import ANSWERS, RUN
 from releaser.cli import cli
-from releaser.cli.command import SECTIONS, all_commands
+from releaser.cli.command import all_commands, sections
 from releaser.pipelines.config import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site import values
@@ -74,7 +74,7 @@ def main() -> int:
 def _commands() -> Iterator[tuple[str, str]]:
     rows = [
         (f"[`{one.full_name}`](#{one.full_name.replace(' ', '-')})", one.get_short_help_str(limit=10_000), section)
-        for section, commands in SECTIONS.items()
+        for section, commands in sections().items()
         for one in commands
     ]
     yield "commands", _table(("command", "does", "for"), rows)

@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 
 from releaser import __version__
 from releaser.cli import cli
-from releaser.cli.command import SECTIONS
+from releaser.cli.command import sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def man_page(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
     common: set[str] = set.intersection(*({one.name or "" for one in command.params} for command in _commands()))
     yield ".SH OPTIONS OF EVERY COMMAND"
     yield from _options(_commands()[0], context, names=common)
-    for section, commands in SECTIONS.items():
+    for section, commands in sections().items():
         yield f".SH COMMANDS: {section.upper()}"
         for command in commands:
             inside = click.Context(command, info_name=command.full_name, parent=context)
@@ -65,7 +65,7 @@ def man_page(codes: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _commands() -> list[click.Command]:
-    return [command for commands in SECTIONS.values() for command in commands]
+    return [command for commands in sections().values() for command in commands]
 
 
 def _options(command: click.Command, context: click.Context, *, names: set[str] | None = None) -> Iterator[str]:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar
 
@@ -128,13 +129,21 @@ class Command(click.Command):
     full_name: str = ""
 
 
-#: The groups of commands that the help shows, in this order.
-SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
+#: The modules whose commands join the group, and the sections of the help, in this order.
+_MODULES = ("operations", "queries", "release_contents", "setting_up", "bundles", "channels")
+_SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
+
+
+def sections() -> dict[str, list[Command]]:
+    """Return the groups of commands that the help shows."""
+    for module in _MODULES:
+        import_module(f"releaser.cli.{module}")
+    return _SECTIONS
 
 
 def all_commands() -> dict[str, Command]:
     """Return all commands by their whole names."""
-    return {one.full_name: one for commands in SECTIONS.values() for one in commands}
+    return {one.full_name: one for commands in sections().values() for one in commands}
 
 
 _GROUPS = {
@@ -175,8 +184,20 @@ class Commands(click.Group):
             sys.stderr.write(f"releaser: releaser was replaced as it ran: {error}\n  what to do: {advice}\n")
             sys.exit(ExitCode.BUG)
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command, and import no more for it than has to be: cron pays for that on every site, every night."""
+        for module in _MODULES:
+            if cmd_name in self.commands:
+                break
+            import_module(f"releaser.cli.{module}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        sections()
+        return super().list_commands(ctx)
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, commands in SECTIONS.items():
+        for section, commands in sections().items():
             with formatter.section(section):
                 formatter.write_dl([(one.full_name, one.get_short_help_str(limit=10_000)) for one in commands])
 
@@ -205,7 +226,7 @@ def command(
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
-    The help lists it in `section`, one of SECTIONS, and ends with the `example`. One that `changes` something can be
+    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. One that `changes` something can be
     rehearsed. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
     by itself whose the project is. With `many` it can be run for many sites, by --all or
     by --sites alone.
@@ -259,7 +280,7 @@ def command(
         made = click.command(name=last, cls=Command, epilog=f"Example: {example}", **settings)(call)
         _group(group).add_command(made)
         made.full_name = full_name
-        SECTIONS[section].append(made)
+        _SECTIONS[section].append(made)
         return made
 
     return decorate

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import is_normalized_name
 
-from releaser.answers import Plan
 from releaser.errors import PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from releaser.answers import Plan
     from releaser.pipelines.session import Request
     from releaser.report import RunReport
     from releaser.site.site import Site
@@ -60,6 +60,8 @@ def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
 
 def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
     """Say the same with `--dry-run`."""
+    from releaser.answers import Plan
+
     return Plan(would=(_say_why_unaffected(site, names),))
 
 
