@@ -98,8 +98,8 @@ def require(
         elif times and may_look:
             said = look(place, *times, say=False)
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
-    message = f"{requirement} is required, and {where} has {found or 'none of it'}{f': {said}' if said else ''}"
-    advice = "`releaser update` brings what passes the tests; `releaser outdated` says what keeps a version out."
+    message = f"{requirement} is required, but {where} has {found or 'none of it'}{f': {said}' if said else ''}"
+    advice = "`releaser update` installs what passes the tests; `releaser outdated` shows what blocks a version."
     raise RequirementError(message, advice=advice)
 
 

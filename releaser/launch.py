@@ -205,7 +205,7 @@ def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
     nothing is printed, and a look of somebody else is waited for.
     """
     if os.environ.get(GUARD) == str(os.getpid()):
-        return "this start has looked already"
+        return "this start has already looked for updates"
     try:
         _fill_standard()
         problem = _look(place, every, wait, is_patient=not say)
@@ -232,7 +232,7 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
     while not _lock(descriptor):  # somebody looks
         if not is_patient or time.monotonic() > deadline:
             os.close(descriptor)
-            return f"the look of another program goes on after {wait:g} s" if is_patient else ""
+            return f"another program is still looking for updates after {wait:g} s" if is_patient else ""
         time.sleep(0.1)
     if not _is_due(os.pread(descriptor, 100, 0), every):
         os.close(descriptor)

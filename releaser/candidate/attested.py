@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
-_NOT_INSTALLED = '`attestations = "require"`: what verifies them is not installed beside releaser'
+_NOT_INSTALLED = '`attestations = "require"`: the packages that verify them are not installed with releaser'
 _INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`; or change `attestations`."
 _REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[attestations]'`."
 
@@ -93,7 +93,7 @@ def _known(work: Workspace) -> Mapping[str, Publisher]:
 
 
 def _advice(name: str) -> str:
-    return f"Find out why. `releaser hold {name}` keeps it where it is then."
+    return f"Find out why. `releaser hold {name}` keeps the live version until then."
 
 
 def _tell(

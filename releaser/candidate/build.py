@@ -173,15 +173,17 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
         try:
             if tests != "failed" and (touched := find_touched(str(candidate.venv))):
                 message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
-                raise BuildError(message, advice="Find out what writes there; the next run builds it anew.")
+                raise BuildError(message, advice="Find out what writes there; the next run builds it again.")
             if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
                 top = site.git.layout.top
                 repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = _manifest(work, candidate, tests)
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
             for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
-                message = f"{name} {new} comes as source alone, and {old} came as wheels: its own code ran to build it"
-                advice = f"Find out why. `releaser hold {name}` keeps it where it is then."
+                message = (
+                    f"{name} {new} is published as source only ({old} had wheels), so its own code ran to build it"
+                )
+                advice = f"Find out why. `releaser hold {name}` keeps the live version until then."
                 work.log.note(Finding(message, advice=advice))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)

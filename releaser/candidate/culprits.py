@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from releaser.locks.bisect import Part
     from releaser.locks.lock import LockFile
 
-_AGAIN = "See the end of the output; the next update searches again for what is to blame."
+_AGAIN = "See the end of the output; the next update searches for the cause again."
 
 
 @dataclass(kw_only=True)
@@ -310,15 +310,15 @@ class CulpritSearch:
             return
         pulled = self.site.pulled
         if pulled is None:
-            message = f"the tests fail with {self._news} and the earlier packages as well: no package is to blame"
-            self._tell(message, "See what else has changed.")
+            message = f"the tests fail with {self._news} and the earlier packages as well: no package is the cause"
+            self._tell(message, "Find out what else has changed.")
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
         change_quarantine(self.site.state_dir, lambda quarantine: quarantine.with_commit(entry))
         commit, live = entry.commit[:12], "with the packages that are live, too"
         self._tell(
             f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",
-            "It is left out until the remote has a newer one; packages are updated without it from the next run on."
+            "It is left out until the remote has a newer commit; packages are updated without it from the next run on."
             f" `releaser unhold {commit}` tries it again.",
         )
 

@@ -51,7 +51,7 @@ def reinstall_altered(
             message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was reinstalled"
             yield Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`.")
     if added and (gone := added - (left := _find_unnamed(str(venv)))):
-        message = f"uv's cache had {first_few(sorted(gone), 3)}, which no RECORD names; all packages were reinstalled"
+        message = f"uv's cache had {first_few(sorted(gone), 3)}, which is in no RECORD; all packages were reinstalled"
         yield Finding(message, advice="Find out what writes there, then `uv cache clean`.")
         added &= left
     if added:
@@ -97,8 +97,8 @@ def _not_anew(altered: dict[str, str], added: Collection[str], error: ToolError)
     shown = first_few([f"{path} of {name}" for name, path in altered.items()], 3)
     has = f"uv's cache has another {shown} than RECORD names"
     if added:
-        has = f"uv's cache has {first_few(sorted(added), 3)}, which no RECORD names"
+        has = f"uv's cache has {first_few(sorted(added), 3)}, which is in no RECORD"
     clean = "uv cache clean" if added else f"uv cache clean {' '.join(altered)}"
-    advice = f"Check the network and the index. If something else than uv writes to its cache, end that, and `{clean}`."
+    advice = f"Check the network and the index. If anything but uv writes to its cache, stop that, and `{clean}`."
     message = f"{has}, and without the cache it failed: {error.message}"
     return ToolError(message, returncode=error.returncode, advice=advice, output=error.output)

@@ -260,7 +260,7 @@ def _note_failed(site: Site, lock: LockFile, names: set[str]) -> Iterator[Findin
     ways = {_way_of_version(site, lock, name) for name in names}
     note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | ways)
     for name in sorted(names):
-        message = f"{name} {lock.versions[name]}, which is live, cannot be built in isolation, and is built without it"
+        message = f"{name} {lock.versions[name]}, which is live, cannot be built in isolation, so it is built without"
         yield Finding(message, advice='Set `isolate = "bwrap"` to refuse that. This is told once.')
 
 
@@ -309,7 +309,9 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
     checkout = site.project.of_checkout(top)
     made = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
     if made:
-        message = f"building the project's own packages writes files that the checkout lacks: {first_few(made, 3)}"
+        message = (
+            f"building the project's own packages creates files that are not in the checkout: {first_few(made, 3)}"
+        )
         places = {one["source"].get("editable", ".") for one in LockFile.read(site.project.lock).packages} - {"."}
         homes = [os.path.normpath(site.project.root / one) for one in places]  # of others than the project itself
         is_other = any((top / path).is_relative_to(home) for path in made for home in homes)

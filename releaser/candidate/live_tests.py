@@ -65,7 +65,7 @@ def try_live_release(work: Workspace) -> RedTests | None:
     try:
         write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
     except OSError as error:  # a full disk: it is told once more
-        logger.warning("that the tests of the live release fail cannot be noted: %s", error)
+        logger.warning("cannot record that the tests of the live release fail: %s", error)
     work.log.about(live, None)
     message = f"{failed.told} on the live release {live.id}, although nothing has changed"
     advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."

@@ -147,15 +147,15 @@ def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: Col
         except ToolError as error:
             step.warns(f"not known: {error.message}")
             return
-        parts = [f"applied, and not in this release: {first_few(found.names)}"] if found.names else []
+        parts = [f"applied, but not in this release: {first_few(found.names)}"] if found.names else []
         parts += [f"unknown, because a database does not answer: {'; '.join(found.failed)}"] if found.failed else []
         if not parts:
-            step.says("this release has all that are applied")
+            step.says("this release has all applied migrations")
             return
         step.warns("; ".join(parts))
     if found.names:
         message = (
-            f"migrations that {release.id} does not have are applied, and were not undone: {first_few(found.names)}"
+            f"migrations are applied that {release.id} does not have; they were not undone: {first_few(found.names)}"
         )
         advice = "Check that the site works with them, or undo them by hand with the code that has them."
         log.note(Finding(message=message, advice=advice))
@@ -209,7 +209,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     )
     return (
         f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
-        f" goes on by itself.{lacks if untracked else ''}"
+        f" continues.{lacks if untracked else ''}"
     )
 
 

@@ -150,7 +150,7 @@ class PartialLocks:
         if self._base is None:
             self._base = self._lowest()
         if self._base is None:
-            message = "the dependencies of the project have no solution with what is locked"
+            message = "the dependencies of the project have no solution with the locked versions"
             raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
         return self._base
 

@@ -77,7 +77,7 @@ def weight_findings(site: Site) -> Iterator[Finding]:
     heavy = [heaviest, *(one for one in others if shares[one] > _WORTH_NAMING)]
     named = ", ".join(f"{one} ({weights[one].files} of {weights[one].bytes / 1e6:.0f} MB)" for one in heavy)
     message = f"{site.project.root} is not under git, and each run would copy its {files} files of {size / 1e6:.0f} MB"
-    advice = f"Name what holds data and no code in `staging_link`, such as staging_link = {[heaviest]}."
+    advice = f"List what holds data, not code, in `staging_link`, such as staging_link = {[heaviest]}."
     yield Finding(f"{message}, most of them in {named}", advice=advice)
 
 
@@ -105,7 +105,7 @@ def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
             "`git config --get-regexp '^filter'` shows what that starts. If it may run, write RELEASER_GIT_HOOKS=true"
         )
         env = site.project.outer / ".env"
-        yield Finding(f"{what}, and releaser lets git start no filters", advice=f"{advice} into {env}.")
+        yield Finding(f"{what}, but releaser does not let git start filters", advice=f"{advice} into {env}.")
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:
@@ -189,7 +189,7 @@ def unreachable(remote: str, error: ToolError) -> Finding:
     if asked := asks_for_credentials(error):
         return Finding(
             f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
-            advice="Give this user a key or a credential helper that works without a person, or set git_pull to false.",
+            advice="Give this user a key or a credential helper that works unattended, or set git_pull to false.",
             output=error.output,
         )
     return Finding(

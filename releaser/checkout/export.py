@@ -41,6 +41,6 @@ def _refuse_foreign(site: Site, path: Path, before: bytes | None, text: bytes) -
     """Note what is about to be written; git, which has what others wrote, does not keep it here."""
     now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
     if now not in ("", new, *read_notes(site.state_dir).exported):
-        message = f"{path} was written, or edited, by somebody else, and stays as it is"
+        message = f"{path} was written, or edited, by somebody else, so it is left as it is"
         raise FollowUpError(message, advice=f"Move {path.name} away, or remove `requirements_export`.")
     note(site.state_dir, exported=tuple(filter(None, (now, new))))

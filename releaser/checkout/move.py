@@ -96,7 +96,7 @@ def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
         _restore_commit(site, log, before, after)
     except ToolError as error:
         message = (
-            f"the checkout could not be taken back to {before[:12]}, so that the site has newer code than"
+            f"the checkout could not be taken back to {before[:12]}, so the site has newer code than"
             f" packages: {error.message}"
         )
         advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."

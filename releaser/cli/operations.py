@@ -103,7 +103,7 @@ def init(
 @click.option(
     "--from", "channel", metavar="CHANNEL", help="Make live what this channel points to (PLACE/NAME), and ask no index."
 )
-@click.option("--if-locked", is_flag=True, help="Pass over a NAME that this site does not have.")
+@click.option("--if-locked", is_flag=True, help="Skip a NAME that this site does not have.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
 def update(
     ctx: CommandContext,
@@ -316,7 +316,7 @@ def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, f
         raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
     name = os.path.basename(live)
     if why := place.distrust(live):
-        message = f"nothing is started in {name}, as {why}"
+        message = f"nothing is started in {name}: {why}"
         refuse(message, "`releaser rebuild` replaces it. Find out who changed it.")
     try:
         launch.become(place, live, words)

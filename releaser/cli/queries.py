@@ -103,7 +103,7 @@ def test_mail(ctx: CommandContext) -> None:
     well = [f"sent to {', '.join(sent.to)} by {sent.by}"] if sent.sent else []
     well += [f"sent to {one.to}" for one in sent.notices if one.sent]
     if well and not ctx.output.json:
-        ctx.output.note("; ".join([*well, "see that it arrives"]))
+        ctx.output.note("; ".join([*well, "check that it arrives"]))
     if problems := [*filter(None, [sent.problem]), *(one.problem for one in sent.notices if not one.sent)]:
         raise MailError("; ".join(problems), advice="Check the settings, and the server.")
 

@@ -56,7 +56,7 @@ def export(
     if len(wanted) > 1:
         refuse_both(f"--{wanted[0]}", f"--{wanted[1]}")
     if not wanted:
-        message = "export needs to know in which form"
+        message = "export needs a format"
         raise UsageError(message, advice="Add --requirements, --constraints or --pylock.")
     found = export_release(ctx.site(), release, wanted[0])
     has_secrets = bool(secrets_in_urls(found.text))

@@ -98,7 +98,7 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
     if ctx.output.json:
         ctx.output.print_json(done)
     if done.mail and done.mail.sent:
-        ctx.output.note(f"sent to {', '.join(done.mail.to)} by {done.mail.by}; see that it arrives")
+        ctx.output.note(f"sent to {', '.join(done.mail.to)} by {done.mail.by}; check that it arrives")
     for advice in done.schedule.advice if done.schedule else ():
         ctx.output.note(advice)
     ctx.output.note(f"the same by hand: {'; '.join(done.by_hand)}")
@@ -116,9 +116,9 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
 
 @command(section="Set up", example="releaser schedule cron --install", changes=True, admits=False)
 @click.option("--install", is_flag=True, help="Write it into the crontab, or write and enable the units.")
-@click.option("--remove", is_flag=True, help="Take it away again.")
+@click.option("--remove", is_flag=True, help="Remove it again.")
 @click.option(
-    "--at", metavar="TIME", help="When to update, such as 03:12. Default: after 3, each site at another minute."
+    "--at", metavar="TIME", help="When to update, such as 03:12. Default: after 3, at a different minute for each site."
 )
 @click.option("--writable", multiple=True, metavar="PATH", help="Let the units write here, too. May be repeated.")
 @click.argument("kind", type=click.Choice(["cron", "systemd"]))
@@ -208,7 +208,7 @@ def bootstrap(
 @click.option("--yes", is_flag=True, help="Do not ask. Needed without a terminal.")
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
-    """Replace the symlink by a plain .venv directory with what is live, and remove what releaser has made."""
+    """Replace the symlink with a plain .venv directory that holds what is live, and remove what releaser has made."""
     from releaser.pipelines import uninstall as pipeline
 
     if not (yes or ctx.dry_run):
@@ -222,8 +222,8 @@ def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
 
 def _refuse_without_terminal(ctx: CommandContext) -> None:
     if ctx.output.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"{ctx.name} asks first, and there is no terminal"
-        raise UsageError(message, advice="Give --yes, or see what it would do: --dry-run.")
+        message = f"{ctx.name} asks for confirmation, but there is no terminal"
+        raise UsageError(message, advice="Use --yes; --dry-run shows what it would do.")
 
 
 def confirmed(question: str, *, default: bool = False) -> bool:
@@ -236,7 +236,7 @@ def confirmed(question: str, *, default: bool = False) -> bool:
 
 def _read_kind(text: str) -> str:
     if text not in _KINDS:
-        message = f"{text} is none of {', '.join(_KINDS)}"
+        message = f"{text} is not one of {', '.join(_KINDS)}"
         raise ValueError(message)
     return text
 

@@ -109,7 +109,7 @@ def left_out(site: Site) -> Iterator[Finding]:
         yield Finding(message, advice="Add what the site needs to its dependencies, or to a group that goes live.")
 
 
-_UNPINNED = "Releases that releaser builds are; see that nothing is pruned that old processes still use."
+_UNPINNED = "Later releases will be; until then, prune nothing that old processes may still use."
 _UNSYNCED = "It is adopted as it is; updates build from the lock."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 

@@ -113,4 +113,4 @@ def note_running(site: Site, entry: Entry) -> None:
         try:
             journal_of(site).write_on_full_disk(entry.moved(entry.phase, start=()))
         except OSError as error:  # it is started once more, which does no harm
-            logger.warning("the service runs, which cannot be noted: %s", error)
+            logger.warning("cannot record that the service runs: %s", error)

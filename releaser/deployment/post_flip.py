@@ -136,7 +136,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
         try:
             journal.write_on_full_disk(entry)
         except OSError as error:  # after a crash the step would be done once more
-            logger.warning("%s is done, which cannot be noted: %s", name, error)
+            logger.warning("cannot record that %s is done: %s", name, error)
     note_failed_steps(site, release, failed)
     return entry
 
@@ -154,9 +154,9 @@ def _steps(site: Site, command: str) -> Mapping[str, _Act]:
 def _why_it_stays(entry: Entry, origin: Release | None, step: str) -> str:
     """Say why a release stays live though a step after its flip fails; empty if it is taken back."""
     if step in HOOKS:
-        return "as that takes none back"
+        return "as a hook takes no release back"
     if entry.stays:
-        return "as --force says"
+        return "because of --force"
     return f"as nothing can run on {origin.id}" if origin is not None and cannot_run(origin) else ""
 
 

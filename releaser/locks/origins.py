@@ -35,16 +35,16 @@ class Deviation(Frozen):
     def __str__(self) -> str:
         """Say it for people."""
         if self.what == "index":
-            return f"{self.name} {self.version} comes from {self.new}, and came from {self.old}"
+            return f"{self.name} {self.version} now comes from {self.new} (before: {self.old})"
         if self.what == "publisher":
             return f"{self.name} {self.version} is now published by {self.new} (before: {self.old})"
         shown = " ".join(filter(None, (self.file, "of", self.name, self.version)))
         if self.what == "attestation":
-            lost = f"has no attestation any more; it was published by {self.old} before"
+            lost = f"no longer has an attestation; it was published by {self.old} before"
             return f"{shown} {f'has an attestation that does not verify: {self.why}' if self.new else lost}"
         if not self.new:
-            return f"{shown} has no hash any more, so it may be another file; it had {self.old}"
-        return f"{shown} is another file now: {self.new} in the place of {self.old}"
+            return f"{shown} no longer has a hash, so it may be a different file; it had {self.old}"
+        return f"{shown} is a different file now: {self.new} instead of {self.old}"
 
 
 def find_deviations(

@@ -88,7 +88,7 @@ def _url(asked: str, place: str, directory: Path) -> str:
     """Return the URL of a place, which is one already, or a path."""
     scheme, is_url, _ = place.partition("://")
     if is_url and scheme not in _SCHEMES:
-        raise _wrong(asked, f"names a place by {scheme}://, which uv does not take", f"It takes {', '.join(_SCHEMES)}.")
+        raise _wrong(asked, f"uses {scheme}://, which uv does not support", f"It takes {', '.join(_SCHEMES)}.")
     try:
         parts = urlsplit(place)
         if is_url and scheme != "file":
@@ -98,7 +98,7 @@ def _url(asked: str, place: str, directory: Path) -> str:
         is_other = os.path.isdir(path) and not {*_BUILDABLE} & {*os.listdir(path)}
     except FileNotFoundError as error:
         advice = "A repository is named as git+https://… or git+file:///…."
-        raise _wrong(asked, f"names {error.filename}, which is not there", advice) from error
+        raise _wrong(asked, f"names {error.filename}, which does not exist", advice) from error
     except (OSError, ValueError, RuntimeError) as error:  # no such home directory
         reason = os_reason(error) if isinstance(error, OSError) else error
         raise _wrong(asked, f"names a place that cannot be read: {reason}") from error

@@ -188,7 +188,7 @@ class Rules(Frozen):
         if not waits or name not in self.next_try or self._is_fix(name, version):
             return None
         last = waits[-1]
-        reason = f"{last.version} failed when it was tried last; the next try is from {self.next_try[name][:10]} on"
+        reason = f"{last.version} failed when it was last tried; the next try is from {self.next_try[name][:10]} on"
         return replace(last, reason=reason)
 
     def _what_it_says(self, rejected: Withheld, version: str) -> str:

@@ -47,11 +47,11 @@ class Starter(Frozen):
         wanted = [_checked("--requirement", one, Requirement) for one in self.requirements]
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
-            message = f"{self.name!r} is no name for an application and its directory"
+            message = f"{self.name!r} cannot name an application and its directory"
             raise UsageError(message, advice="Name the file by letters and digits, such as shop.py.")
         if self.name in sys.stdlib_module_names:
             message = f"{self.name!r} is a module of Python, which programs beside the file would import in its place"
-            raise UsageError(message, advice="Name the file otherwise, such as start_it.py.")
+            raise UsageError(message, advice="Give the file another name, such as start_it.py.")
         if "://" in self.index and secrets_in_urls(self.index):
             message = "--index has a password, which everybody could read in the file"
             raise UsageError(message, advice="Leave it out; ~/.netrc gives it to uv and pip.")
@@ -120,7 +120,7 @@ def refuse_edited(path: Path, *, force: bool) -> None:
     if force and not path.is_dir():
         return
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        message = f"{path} is no file"
+        message = f"{path} is not a file"
         raise UsageError(message, advice="Name another file.")
     try:
         there = read_if_there(path)
@@ -128,7 +128,7 @@ def refuse_edited(path: Path, *, force: bool) -> None:
         message = f"{path} cannot be read: {error}"
         raise UsageError(message, advice="Name another file.") from error
     if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
-        message = f"{path} is there, and somebody has edited it, or it was not written by releaser"
+        message = f"{path} exists, and somebody has edited it, or releaser did not write it"
         raise UsageError(message, advice="Name another file, or overwrite it: --force.")
 
 

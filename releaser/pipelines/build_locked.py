@@ -84,6 +84,6 @@ def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") ->
     count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
     message = f"{count} no build for Python {python}: {', '.join(packages)}"
     advice = (
-        "Let newer versions of them come in first, by `releaser update`, or stay on the Python that they have one for."
+        "Run `releaser update` first, which may bring versions that have one, or stay on the Python that they support."
     )
     return BuildError(message, advice=advice, output=output)

@@ -265,7 +265,10 @@ def committed_lock(work: Workspace) -> LockFile:
     try:
         return LockFile.parse(site.git.data(commit, path) or b"")
     except InvalidLockError as error:
-        refuse(f"{path} of commit {commit[:12]} is not a lock: {error}", "Commit one where you develop: `uv lock`.")
+        refuse(
+            f"{path} of commit {commit[:12]} is not a lock: {error}",
+            "Run `uv lock` where you develop, and commit that.",
+        )
 
 
 def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
@@ -280,8 +283,8 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
     for one in constraints.holds.entries:
         wanted, live = lock.versions.get(one.name), before.get(one.name)
         if one.by == "person" and wanted != live and live is not None:
-            has = f"{one.name} {wanted}" if wanted else f"no {one.name} any more"
-            message = f"uv.lock has {has}, and a person holds {live}"
+            has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
+            message = f"uv.lock has {has}, but a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
             raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
     if site.bundle is not None:  # where it was made, and tested
@@ -293,8 +296,8 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
         raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
     if isinstance(done, NoSolution):
         key = 'upgrade = "none"' if site.settings.upgrade == "none" else 'publish = "branch"'
-        message = f"uv.lock does not fit pyproject.toml, and `{key}` takes it as it is"
-        raise ResolutionError(message, advice="Make it where you develop, and push it: `uv lock`.", output=done.output)
+        message = f"uv.lock does not fit pyproject.toml, and with `{key}` releaser does not change it"
+        raise ResolutionError(message, advice="Run `uv lock` where you develop, and push that.", output=done.output)
 
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, quarantine: Quarantine) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _NEVER = {"override": "was built for a trial", "built": "failed its tests", "adopted": "failed its tests"}
 # Measured: a worker that a server from before forks while an update goes live imports from both releases.
-_RESTART = "Restart the site once before the first update, so that each of its processes holds on to one release."
+_RESTART = "Restart the site once before the first update, so that each of its processes stays on one release."
 
 
 def init(request: Request, *, force: bool = False) -> RunReport:
@@ -87,7 +87,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     if live is None:
         live = adopt(site, log, facts)
         if live is None:
-            raise PreflightError(moved_by_hand(store) or Finding(f"{link} leads to no venv"))
+            raise PreflightError(moved_by_hand(store) or Finding(f"{link} does not lead to a venv"))
         mark_good(site, live)
     accept_link(site)
     return live

@@ -174,7 +174,7 @@ def decide_unhold(site: Site, name: str) -> Change:
         packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
         known = [*sorted(packages), *(one.commit[:12] for one in quarantine.commits)]
         known += (one.release for one in quarantine.candidates)
-        advice = f"Held back: {', '.join(known)}." if known else "Leave it: nothing is held back."
+        advice = f"Held back: {', '.join(known)}." if known else "Nothing is held back."
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
     shown = commits[0].commit[:12] if commits else name if name in releases else package
@@ -198,7 +198,7 @@ def decide_accept(site: Site, name: str) -> Change:
             return Change(name=pattern, state="is accepted as it was found", apply=None)
         asked = ", ".join(dict.fromkeys(one.name for one in state.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
-        advice = "There is nothing to be accepted. What a dry run has found, `releaser update` has to ask first."
+        advice = "There is nothing to accept. A dry run records nothing: run `releaser update` first."
         raise UsageError(message, advice=f"To be accepted: {asked}." if asked else advice)
 
     def apply() -> None:

@@ -173,7 +173,7 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
         return
     top, head = checkout.layout.top, checkout.state.head
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
-        message = f"{site.project.root} is in the repository {top}, which ignores it, so that no commit has its code"
+        message = f"{site.project.root} is in the repository {top}, which ignores it, so no commit has its code"
         advice = f"Set git to false, to go on without git; or `git init` there; or let {top} track it."
         yield Finding(message, advice=advice)
 

@@ -113,9 +113,7 @@ def _why_stuck(goal: Goal, target: Target, known: Proposal) -> str:
     if reason != known.stuck:
         stuck = replace(known, stuck=reason, branch=branch_of(work.site))
         if reason:
-            advice = (
-                "Commit a lock or code with which it passes, or try what there is again: `releaser update --force`."
-            )
+            advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
             work.log.note(Finding(stuck.said, advice=advice))
         note_proposal(work.site.state_dir, stuck)
     return reason
@@ -255,12 +253,10 @@ def _what_helps(output: str, known: Proposal) -> str:
     """Return what to do where a remote takes no proposal, by what git has printed."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
-        return f"The remote has a branch `{name}`, beside which there can be no {known.branch}: rename it there."
+        return f"The remote has a branch `{name}`, next to which git cannot make {known.branch}: rename it there."
     if "non-fast-forward" in output:
         delete = f"`git push {known.remote} --delete {known.branch}`"
-        return (
-            f"The remote lets no branch be replaced: allow that for {known.branch}, or delete it each time: {delete}."
-        )
+        return f"The remote refuses to replace branches: allow it for {known.branch}, or delete it each time: {delete}."
     return "The next update tries again."
 
 

@@ -113,7 +113,7 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
         _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
         if _is_in_outbox(site, entry):  # it could not finish, or not record it
             return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
-        return f"had been taken back half-way ({entry.reason}); that is finished now"
+        return f"had been partly taken back ({entry.reason}); that is finished now"
     if entry.phase == "committing" and live == entry.target and (release := store_of(site).get(live)):
         return f"had made release {release.id} live; the rest is done now{_roll_forward(site, log, entry, release)}"
     if entry.phase == "repairing":
@@ -197,7 +197,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
                 close_journal(site, log, f"had been taken back: {error.message}")
             except OSError as failure:  # what has been done stays done
                 message = f"the state of the release could not be recorded: {failure}"
-                log.note(Finding(message=message, advice="Check free space; the next run looks again."))
+                log.note(Finding(message=message, advice="Check free space; the next run tries again."))
         raise
 
 
@@ -280,7 +280,7 @@ def sweep(site: Site, log: RunLog) -> None:
         gone += [name for name in free if name not in failed]
     except OSError as error:
         message = f"the deletion of releases cannot be recorded: {error}"
-        log.note(Finding(message=message, advice="Check free space; the next run looks again."))
+        log.note(Finding(message=message, advice="Check free space; the next run tries again."))
     for place in store.incomplete():
         try:
             remove_unsealed(site, log, place)

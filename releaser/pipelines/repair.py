@@ -285,8 +285,8 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
         advice = "Hold packages again with `releaser hold`."
         log.repaired(f"{HOLDS} was lost: nothing is held back now", advice)
     if NOTES in lost:
-        advice = "Where files that tests left make the work tree unclean, delete them or let .gitignore name them."
-        log.repaired(f"{NOTES} was lost: people are told again what they know already", advice)
+        advice = "If files left by tests make the work tree unclean, delete them or add them to .gitignore."
+        log.repaired(f"{NOTES} was lost: mails may repeat what people already know", advice)
     if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
         write_state(state_dir / PENDING, Pending(push=True))
 

@@ -125,7 +125,7 @@ def _refuse_edits(site: Site, code: Target) -> None:
     own = site.own_files()
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
-        message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
+        message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has a different one"
         refuse(message, "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is.")
 
 

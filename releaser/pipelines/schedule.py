@@ -178,7 +178,10 @@ def scheduled(site: Site) -> list[Scheduler]:
         crontab = Crontab(runner=site.runner).read()
         if others := find_jobs(without_job(crontab, root), root):
             line = without_job(crontab, root).split("\n")[others[0].number]
-            refuse(f"a line of somebody's own in the crontab updates the site: {line}", "Remove it by `crontab -e`.")
+            refuse(
+                f"a line in the crontab, which releaser did not write, updates the site: {line}",
+                "Remove it with `crontab -e`.",
+            )
         found.append(cron)
     timer = _timer(root, Ownership.of(root), (), None, site.runner)
     others_timer = replace(timer, job=replace(timer.job, user="root"))
@@ -231,7 +234,7 @@ def _time(root: Path, at: str | None) -> tuple[int, int]:
         return _HOUR, hashlib.sha256(f"{this_host()}:{root}".encode()).digest()[0] % 60
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if found is None:
-        message = f"--at {at} is no time of day"
+        message = f"--at {at} is not a time of day"
         raise UsageError(message, advice="Write it as 03:12.")
     return int(found[1]), int(found[2])
 

@@ -246,7 +246,7 @@ def _look_again(run: Run) -> None:
             found += run.find_changes()
     except OSError as error:
         message = f"could not find out whether the live site is unchanged: {error}"
-        log.note(Finding(message, advice="Check free space and permissions; then give `releaser verify`."))
+        log.note(Finding(message, advice="Check free space and permissions; then run `releaser verify`."))
     known = {one.message for one in log.findings}
     log.note(*(one for one in found if one.message not in known))
     if found:

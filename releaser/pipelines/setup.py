@@ -90,7 +90,7 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
         if value == getattr(site.settings, name):
             continue
         if source.startswith("environment: "):
-            refuse(f"{name} is set in the environment, which is stronger than files", f"Remove it there ({source}).")
+            refuse(f"{name} is set in the environment, which overrides files", f"Remove it there ({source}).")
         is_there = source.startswith(f"{site.pyproject.path}: ")
         if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
             table[name] = spell(value, SPECS[name].parse)

@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 _PATIENCE = 10.0  # seconds for processes to end that were told to restart
-_AGAIN = "Restart what still runs there; then give `releaser uninstall` again, which deletes the rest."
-_RESTART = "Restart what the site runs besides, such as workers: they are still on the release until then."
+_AGAIN = "Restart what still runs there; then run `releaser uninstall` again, which deletes the rest."
+_RESTART = "Restart everything else that the site runs, such as workers: until then it is still on the release."
 
 
 def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
@@ -74,7 +74,7 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
         would.append(f"replace the symlink {link} by a plain directory with what {live} holds, and restart the site")
     if site.state_dir.is_dir() and not keep_state:
         would.append(f"delete {site.state_dir}, with {plural(len(store_of(site).all()), 'release')}")
-    return Plan(would=tuple(f"would {one}" for one in would) or ("nothing of releaser is there",))
+    return Plan(would=tuple(f"would {one}" for one in would) or ("there is nothing of releaser to remove",))
 
 
 def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
@@ -83,7 +83,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     def pipeline(run: Run) -> PipelineResult:
         schedulers, live, link = scheduled(run.site), run.store.live_id(), run.site.project.venv
         if live is None and not link.is_dir() and run.store.live_by_record():
-            refuse(f"{link} is missing or dangling, so that nothing would be left", "Give `releaser update` first.")
+            refuse(f"{link} is missing or dangling, so nothing would be left", "Run `releaser update` first.")
         with _plain_copy(run.site, run.log, live) as put_in_place:
             for scheduler in schedulers:
                 with run.log.step(f"{scheduler.kind} schedule") as step:
@@ -94,13 +94,13 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
             except OSError:
                 if schedulers:
                     advice = "Try again; or bring it back by `releaser schedule`."
-                    run.log.note(Finding("the schedule is removed: nothing starts updates any more", advice=advice))
+                    run.log.note(Finding("the schedule was removed: nothing starts updates now", advice=advice))
                 raise
         if live is not None:
             _restart(run.site, run.log)
         _leave_repository(run.site)
         if live is None:
-            headline = f"{link.name} leads to no release; nothing is left to do there"
+            headline = f"{link.name} does not lead to a release; nothing is left to do there"
             return PipelineResult(result="unchanged", headline=headline)
         headline = f"releaser is uninstalled; {link.name} is a plain venv"
         return PipelineResult(result="activated", headline=headline, advice=_RESTART)
@@ -139,7 +139,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     link, venv, place = site.project.venv, store_of(site).path(live) / "venv", site.state_dir / LIVE_COPY
     real, text = os.path.realpath(venv), os.readlink(link)
     if why := site.runner.distrust(str(venv)):
-        refuse(f"{live} is not left as it is, as {why}", "`releaser rebuild` replaces it. Find out who changed it.")
+        refuse(f"{live} cannot be kept as it is: {why}", "`releaser rebuild` replaces it. Find out who changed it.")
     if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
         yield lambda: _put_back(site, real, text)
         startup.take_out(Path(real))

@@ -154,8 +154,8 @@ def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
-        message = f"{', '.join(sorted(gone))} is not in uv.lock any more, by the commits that come in"
-        work.log.note(Finding(message, advice="Nothing has been upgraded in its place."))
+        message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
+        work.log.note(Finding(message, advice="Nothing was upgraded instead."))
     goal = decide(work, find_rebuild_reason(work.site, work.facts.choice, work.live), force=force)
     work.log.learn(held_back=goal.resolution.held_back, waits=goal.waits)
     return goal
@@ -335,7 +335,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
 def require_live(live: Release | None) -> Release:
     """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
     if live is None:
-        refuse("no release is live with which another package could be tried", "Run `releaser init` first.")
+        refuse("no release is live, so no package can be tried in one", "Run `releaser init` first.")
     return live
 
 

@@ -50,7 +50,7 @@ class DeviationError(ResolutionError):
         outdated = (
             " An outdated `attestations_root` or version of pypi-attestations may be the cause." * is_badly_attested
         )
-        advice = f"Find out why.{outdated} If it is meant to be so: {commands}{all_of_them}."
+        advice = f"Find out why.{outdated} If this is intended: {commands}{all_of_them}."
         super().__init__(message, advice=advice)
         self.found = found
 
@@ -92,7 +92,7 @@ def _ask(state_dir: Path, found: Iterable[Deviation]) -> None:
 def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tuple[str, str]:
     """Say for a dry run of a command that it would be refused, and what to do: only a run notes what it asks."""
     is_asked = set(error.found) <= set(read_acceptance(state_dir).asked)
-    first = "" if is_asked else f"Run `releaser {command}` first, as a dry run notes nothing that could be accepted. "
+    first = "" if is_asked else f"Run `releaser {command}` first: a dry run records nothing to accept. "
     return f"it would be refused: {error.message}", first + error.advice
 
 

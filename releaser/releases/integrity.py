@@ -206,7 +206,7 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
     executable = executable_of(release.venv)
     if why := release.distrust:
-        return Damage(kind="replaced", reason=f"{why}, so that it is not started ({executable})", fatal=True)
+        return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
     if was is None and executable.startswith(f"{os.path.realpath(release.venv)}/"):
         return None  # a copy of an interpreter that could not be asked when it was sealed
     if not asks and (was is None or (executable == was.executable and look_at(was.seen) == was.seen)):

@@ -59,7 +59,7 @@ class Proposal(Frozen):
         if self.stuck:
             return f"nothing is proposed on {self.branch}: {self.stuck}"
         if self.others:
-            return f"{place} has commit {self.others[:12]}, which is not of this site: nothing is proposed there"
+            return f"{place} has commit {self.others[:12]}, which this site did not make: nothing is proposed there"
         if self.done or not self.commit:
             return ""
         what = f"{self.changes} package change{'' if self.changes == 1 else 's'}, {self.release}"

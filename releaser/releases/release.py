@@ -155,10 +155,10 @@ class Release(Frozen):
 
     @property
     def distrust(self) -> str:
-        """Why its Python is not started: somebody has exchanged that, or may have; empty if nothing is wrong."""
+        """Why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong."""
         was = self.manifest.interpreter
         if self.manifest.start and look_at_start(self.venv) != self.manifest.start:
-            return "somebody has exchanged its bin/python or pyvenv.cfg"
+            return "somebody has replaced its bin/python or pyvenv.cfg"
         if was and (path := changed_by_others(executable_of(self.venv), was.seen, self.directory.parent)):
             return f"{path} has changed since, and others than root and the owner of the site may write it"
         return ""

@@ -74,7 +74,7 @@ def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
         return None
     count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
-    advice = "Find out who changed that. `releaser update` rebuilds what is live; no rollback goes to any other."
+    advice = "Find out who changed that. `releaser update` rebuilds what is live; rollbacks skip the others."
     return UnsoundError(message, advice=advice)
 
 
@@ -225,7 +225,7 @@ def _find_unexpected(release: Release, drift: Drift, known: Collection[str], the
             continue
         message = added.get(path, "")
         if path.startswith(places) and path not in known and "__pycache__/" not in path:
-            message = "no package has installed it"
+            message = "no package installed it"
             if is_byte_code(path):
                 message += ", and Python would run it, as byte code without a source"
         if message:

@@ -87,7 +87,7 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
         site.redactor.clean(
             f"No run can change {site.project.root} on {this_host()}: the lock of the project,\n"
             f"{site.state_dir / run_lock.LOCK}, has been held for {duration(held)} by process\n\n    {who}\n\n"
-            "If that is a run of releaser that hangs, end it by SIGTERM; the next run recovers. If it is\n"
+            "If that is a run of releaser that hangs, end it with SIGTERM; the next run recovers. If it is\n"
             "something else, end it, and see who may open that file.\n"
         ),
         sender=sender_of(settings),

@@ -215,7 +215,7 @@ def _not_restarted(report: RunReport) -> str:
     why = [one.detail for one in report.steps if one.step == "restart" and one.status == "skipped"]
     if not why or not report.live_changed or report.outage_seconds is not None:
         return ""
-    return f"Nothing was restarted ({why[-1]}): what runs already stays on the earlier release."
+    return f"Nothing was restarted ({why[-1]}): processes that already run stay on the earlier release."
 
 
 def _way_back(report: RunReport) -> str:

@@ -72,7 +72,7 @@ class Webhook(Frozen):
             post(self.url, body, headers=headers, environ=self.environ, timeout=_SECONDS)
         except ToolError as error:
             is_refused = error.returncode is not None and 400 <= error.returncode < 500
-            reason = f"{self.address} did not take the report: {error.message}"
+            reason = f"{self.address} did not accept the report: {error.message}"
             raise MailError(reason, advice="See `webhook`.", refused=is_refused) from error
         return ()
 
@@ -120,7 +120,9 @@ class Service(Frozen):
         except ToolError as error:
             reason = error.reason
         if reason:
-            said = f"{self.address} did not take the notice: {one_line(self.runner.redactor.clean(reason), limit=300)}"
+            said = (
+                f"{self.address} did not accept the notice: {one_line(self.runner.redactor.clean(reason), limit=300)}"
+            )
             raise MailError(said, advice="See `notify`.")
         return ()
 
@@ -137,7 +139,7 @@ def channels(site: Site) -> tuple[Webhook | Service, ...]:
 def findings(site: Site) -> Iterator[Finding]:
     """Say what keeps notices from being sent."""
     if site.settings.notify and importlib.util.find_spec(_LIBRARY) is None:
-        message = "`notify`: what sends notices is not installed beside releaser"
+        message = "`notify`: the package that sends notices is not installed with releaser"
         yield Finding(message, advice=f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`.")
     if site.settings.webhook_secret and not site.settings.webhook:
         yield Finding("webhook_secret is set, but webhook is not", advice="Set `webhook`, or remove the secret.")
@@ -228,7 +230,7 @@ def _ping(site: Site, end: str, body: bytes = b"") -> str:
     try:
         post(url, body, headers={"Content-Type": "text/plain"}, environ=site.runner.environ, timeout=_PING_SECONDS)
     except ToolError as error:
-        return site.redactor.line(f"{_pinged(site)} did not take a ping: {error.message}")
+        return site.redactor.line(f"{_pinged(site)} did not accept a ping: {error.message}")
     return ""
 
 

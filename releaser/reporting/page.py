@@ -40,7 +40,7 @@ _RESULTS = {
 }
 STATES = {
     Service.OK: ("well", "green"),
-    Service.WARNING: ("needs a look", "amber"),
+    Service.WARNING: ("needs attention", "amber"),
     Service.CRITICAL: ("broken", "red"),
 }
 _BINS = {"1 mo": 30, "3 mo": 91, "6 mo": 182, "1 y": 365, "2 y": 730}  # days
@@ -89,7 +89,7 @@ def page_of(found: Overview) -> str:
     state, alarms = judge(found.status, found.at)
     if found.unanswered:
         state = max(state, Service.WARNING)
-        alarms.append((STATES[Service.WARNING][1], "the last look for known vulnerabilities got no answer"))
+        alarms.append((STATES[Service.WARNING][1], "the last audit got no answer"))
     runs = [run for run in found.runs if run.result in _RESULTS]
     return render(
         "page.html.j2",

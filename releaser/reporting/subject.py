@@ -19,11 +19,11 @@ _OF_LIVE = "test live release"
 #: What is so once a problem is solved, by its name.
 SOLVED = {
     "bug": "no more errors in releaser",
-    "preflight": "updates are not refused any more",
+    "preflight": "updates are no longer refused",
     "build": "releases can be built again",
     "tests": "the tests pass with a newer release",
     "before_live": "before_live admits a newer release",
-    "migrations": "no migrations keep a newer release out",
+    "migrations": "migrations no longer block a newer release",
     "live tests": "the tests of the site pass again",
     "activation": "a newer release works",
     "follow-up": "all follow-ups are done",

@@ -119,7 +119,7 @@ def live_line(report: RunReport) -> str:
     """Say whether what is live has changed."""
     if report.exit_code != ExitCode.ROLLED_BACK:
         if report.live_differs and not report.live_changed:
-            return "live: not as it was, and releaser has not changed it; see the problems"
+            return "live: changed, but not by releaser; see the problems"
         return f"live: now {report.release}" if report.live_changed else "live: unchanged"
     if report.live_changed:
         return f"live: still {report.release}"

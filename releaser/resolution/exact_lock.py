@@ -180,7 +180,7 @@ def refuse_other_versions(lock: LockFile, facts: SiteFacts, found: UnlockedEnvir
     pins = dict(list_installed(lock, group=facts.group, default_groups=(), python=found.python_version))
     if others := differences(found, pins, except_for=found.elsewhere):
         message = f"the lock would change versions: {', '.join(others)}"
-        raise ResolutionError(message, advice="See `uv pip check` for the venv: something there does not go together.")
+        raise ResolutionError(message, advice="Run `uv pip check` on the venv: some packages there conflict.")
 
 
 def refuse_other_files(lock: LockFile, found: UnlockedEnvironment) -> None:
@@ -195,7 +195,7 @@ def refuse_other_files(lock: LockFile, found: UnlockedEnvironment) -> None:
         applies = version is not None and _canonical(version) == _canonical(found.versions.get(name))
         # A line that is for other platforms alone does not apply.
         if applies and known.get(name) and not line.hashes & known[name]:
-            message = f"{line.where}: the index has none of the files of {name} whose hashes stand there"
+            message = f"{line.where}: the index has no file of {name} with one of those hashes"
             advice = "Find out which of them is right; a package must not come from somebody else."
             raise ResolutionError(message, advice=advice)
 

@@ -116,7 +116,7 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
     except FileNotFoundError:
         return site.pyproject.table("tool", "uv")
     except (OSError, ValueError) as error:
-        refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` tells when it is right.")
+        refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` shows when it is right.")
 
 
 def ask_newest(
@@ -144,7 +144,7 @@ def ask_newest(
         try:
             return _read_answer(read_text(answer), python=choice.version)
         except (OSError, ValueError) as error:
-            message = f"uv left no list of versions that can be read: {error}"
+            message = f"uv wrote no list of versions that can be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
 
 

@@ -186,4 +186,4 @@ class _Known(Frozen):
         if is_kept_out:  # what is reached does not tell then, except for who asks for something else even so
             stay = {f"{one} {version}" for one, version in self.reachable.items()}
             return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
-        return against or [f"what the project and its packages ask for, taken together, admits {reached} at most"]
+        return against or [f"the requirements of the project and its packages, taken together, allow {reached} at most"]

@@ -211,7 +211,7 @@ def _refuse_constraints(resolver: _TreeResolver, rules: Rules) -> None:
         if not isinstance(least, NoSolution) and (
             broken := list(filter(None, (rules.beyond(name, version) for name, version in least.items())))
         ):
-            message = f"what the project asks for does not go together with `constraints`: {'; '.join(broken)}"
+            message = f"the dependencies of the project conflict with `constraints`: {'; '.join(broken)}"
             raise ResolutionError(message, advice="Change that line, or the dependencies in pyproject.toml.")
 
 
@@ -220,7 +220,7 @@ def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
     if unbuilt := failed_builds(output):
         name, version = unbuilt[0]
         message = f"{name} {version} fails to build, so its dependencies cannot be determined"
-        advice = f"See uv's message. `releaser hold {name}` lets all others come in until that is fixed."
+        advice = f"See uv's message. `releaser hold {name}` lets the other packages be updated until that is fixed."
         return ResolutionError(message, advice=advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     held = [one for one in constraints.holds.entries if one.by == "person"]
@@ -228,7 +228,7 @@ def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
         names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in held)
         advice += f" Held by a person: {names}; `releaser unhold NAME` lifts that."
     if left_out := [f"{entry.name} {entry.version}" for entry in constraints.quarantine.versions]:
-        advice += f" Left out on purpose: {', '.join(left_out)} (`--force` takes these too)."
+        advice += f" Left out on purpose: {', '.join(left_out)} (`--force` includes these)."
     return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
 
 
@@ -292,7 +292,7 @@ def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFi
     lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
     ignored = not_taken(overrides, lock)
     if ignored:
-        message = f"uv does not take {', '.join(map(str, ignored))}, so nothing would be tested"
+        message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"
         raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")
     return lock
 

@@ -180,7 +180,7 @@ def describe_holds(holds: Iterable[Hold], live: Mapping[str, str]) -> Iterator[W
         )
 
 
-_HOW = "Write a name and a specifier, such as django<6; options, URLs and extras have no place there."
+_HOW = "Write a name and a specifier, such as django<6; options, URLs and extras are not allowed there."
 
 
 def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:

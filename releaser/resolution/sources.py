@@ -64,14 +64,14 @@ def source_findings(site: Site) -> Iterator[Finding]:
     """Say what keeps packages from coming from S3."""
     sources, root = site.settings.sources, site.project.root
     if sources and importlib.util.find_spec("boto3") is None:
-        yield Finding("`sources` names S3, and boto3 is not installed beside releaser", advice=_INSTALL)
+        yield Finding("`sources` names S3, but boto3 is not installed with releaser", advice=_INSTALL)
     known = {*local_sources(site.pyproject)}
     for settings in all_settings_of_uv(root, site.runner.environ) if sources else ():
         links = settings.get("find-links")
         known.update(os.path.normpath(one) for one in (links if isinstance(links, list) else ()))
     for source in sources:
         if (place := mirror_of(source)) not in known:
-            message = f"`sources`: {source} is mirrored in {place}, and uv is not told to look there"
+            message = f"`sources`: {source} is mirrored in {place}, but uv is not told to look there"
             yield Finding(message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
 
 
@@ -115,8 +115,8 @@ def _say(source: str, one: Mirrored, log: RunLog) -> str:
         return ", ".join(filter(None, changes)) or "nothing new"
     advice = f"Check the network, AWS_ENDPOINT_URL and the credentials: `aws s3 ls {source}/`."
     if one.synced is None:
-        message = f"{source} has not been mirrored as a whole yet: {one.problem}"
-        raise ResolutionError(message, advice=f"{advice} The next run goes on with what is missing.")
+        message = f"{source} has not been mirrored completely yet: {one.problem}"
+        raise ResolutionError(message, advice=f"{advice} The next run continues with what is missing.")
     age = (datetime.now(UTC) - one.synced).total_seconds()
     line = f"{one.problem}; its mirror of {duration(age)} ago is used"
     if age > _OLD:

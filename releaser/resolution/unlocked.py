@@ -111,7 +111,7 @@ def _refusals(site: Site) -> Iterator[Finding]:
         yield Finding(f"{project.lock} exists, so the project has a lock already", advice=advice)
     for what in declared_dependencies(site.pyproject.content):
         yield Finding(
-            f"{project.pyproject} says what the project depends on already: {what}",
+            f"{project.pyproject} already says what the project depends on: {what}",
             advice="Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
         )
     for path in (project.pyproject, project.lock):
@@ -236,7 +236,7 @@ class _Look(Frozen):
             name, _, version = line.partition("==")
             place = line.removeprefix("-e ").rpartition(" @ ")[2]
             if version and found.is_installed and name not in visible.keys() | request.decided:
-                what = f"{where.get(name) or file}: {name} {version} is asked for, and not installed"
+                what = f"{where.get(name) or file}: {name} {version} is required, but not installed"
                 problems.extend([Finding(what, advice=AGREE)])
             elif version:
                 versions.setdefault(name, version)

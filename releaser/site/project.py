@@ -79,7 +79,7 @@ def read_pyproject(path: Path) -> Pyproject:
     except (OSError, UnicodeDecodeError) as error:
         refuse(f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
     except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
-        refuse(f"{path} is not valid TOML: {error}", "Correct it; `uv lock --check` tells when it is right.")
+        refuse(f"{path} is not valid TOML: {error}", "Correct it; `uv lock --check` shows when it is right.")
     return Pyproject(path=path, content=content)
 
 

@@ -199,7 +199,7 @@ def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest 
             found = like if admits(site, uv.python_version(like)) else None
     try:
         found = found or uv.find_python(root, None, request=request.version if request else None)
-        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would stand in for it")
+        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would be used instead")
     except ToolError as error:
         raise PreflightError(_lost(site, uv, before, request)) from error
     if not admits(site, choice.version):

@@ -77,7 +77,7 @@ def distrust(releases: Path | str, venv: str) -> str:
                 manifest = json.loads(read_file(f"{releases}/{name}/manifest.json"))
                 sealed, seen = manifest.get("start"), (manifest.get("interpreter") or {}).get("seen")
                 if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
-                    return f"somebody has exchanged bin/python or pyvenv.cfg of {name}"
+                    return f"somebody has replaced bin/python or pyvenv.cfg of {name}"
                 executable = os.path.realpath(f"{place}/bin/python")
                 if seen and (path := changed_by_others(executable, seen, releases)):
                     return f"{path} has changed since, and others than root and the owner of the site may write it"

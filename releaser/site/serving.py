@@ -261,7 +261,7 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
     wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
         message = f"`{setting}` is switched on, but {root} has no manage.py"
-        yield Finding(message, advice=f"Set `{setting}` to off, or see that manage.py is there.")
+        yield Finding(message, advice=f"Set `{setting}` to off, or make sure that manage.py is there.")
 
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:

@@ -160,10 +160,10 @@ def _wrong(table: Mapping[str, Any]) -> Iterator[str]:
     first = table.get("first", [])
     for one in first if isinstance(first, list) else ():
         if not _is_path(one) or glob.has_magic(one):
-            yield f"first: {one!r} is no absolute path of a site"
+            yield f"first: {one!r} is not an absolute path of a site"
     entries = table.get("site", [])
     if not entries and not first:
-        yield "it names no site; each one begins with [[site]]"
+        yield "it lists no site; each one begins with [[site]]"
     for number, entry in enumerate(entries if isinstance(entries, list) else [], start=1):
         where = f"[[site]] {number}: "
         if not isinstance(entry, dict):
@@ -192,7 +192,7 @@ def _wrong_settings(settings: object, where: str, *, of_mail: bool = False) -> I
         if name not in SPECS or (of_mail and name not in _OF_MAIL):
             yield f"{where}there is no setting {name}" + (f"; they are {', '.join(_OF_MAIL)}" if of_mail else "")
         elif not of_mail and (SPECS[name].secret or name in _OF_ONE):
-            yield f"{where}{name} belongs into the .env of the site"
+            yield f"{where}{name} belongs in the .env of the site"
         elif not isinstance(value, str | int | float):
             yield f"{where}{name} must be written as in a variable: text, a number, true or false"
         else:

@@ -195,7 +195,7 @@ class Runner:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
         named = " and ".join(sorted(secrets.intersection(re.findall(r"\w+", output)).difference(env or secrets)))
-        return named and f"releaser has not given it {named}; `test_environment` can name what it may have"
+        return named and f"releaser did not give it {named}; list what it may have in `test_environment`"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:
         for venv in dict.fromkeys(filter(None, (os.path.dirname(os.path.dirname(program)), active))):

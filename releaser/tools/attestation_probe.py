@@ -130,7 +130,7 @@ def _places(page: str, files: list[str]) -> dict[str, str]:
         found = json.loads(content)["files"]
         return {one["filename"]: urljoin(page, one["provenance"]) for one in found if one.get("provenance")}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        message = f"{urlsplit(page).netloc} answers with what is not the page of a package"
+        message = f"{urlsplit(page).netloc} did not answer with the page of a package"
         raise _NoAnswerError(message) from error
 
 
@@ -208,7 +208,7 @@ class _Judge:
         try:
             bundles = Provenance.model_validate_json(fetched).attestation_bundles
         except ValidationError as error:  # the form may be newer than the library
-            return _unknown(f"what the index has cannot be read: {error.errors()[0]['msg']}")
+            return _unknown(f"the answer of the index cannot be read: {error.errors()[0]['msg']}")
         found = [(one, bundle.publisher, _names(one, question)) for bundle in bundles for one in bundle.attestations]
         if not found:
             return {"state": "none", "reason": ""}
@@ -303,7 +303,10 @@ def _answer(root: str, questions: list[Question], answers: dict[Question, Answer
             except _BrokenError:
                 raise
             except Exception as error:  # noqa: BLE001 - of whatever a stranger has written
-                answers[one] = {"state": "unknown", "reason": f"what the index has cannot be read: {_reason(error)}"}
+                answers[one] = {
+                    "state": "unknown",
+                    "reason": f"the answer of the index cannot be read: {_reason(error)}",
+                }
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
 _TIMEOUT = 30.0  # seconds
 _IF_DUE = "--if-due"  # which people add to the line, with a time of their own
-_BY_HAND = "Change it by `crontab -e`."
+_BY_HAND = "Change it with `crontab -e`."
 
 
 class Job(Frozen):
@@ -76,8 +76,8 @@ def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None
     if len(jobs) > 1 or not all(map(_is_own, jobs)):
         lines = crontab.split("\n")
         refuse(
-            f"the crontab updates {project} already, by a line of somebody's own: {lines[jobs[-1].number]}",
-            "Leave it as it is, or remove it by `crontab -e` and try again.",
+            f"the crontab updates {project} already, by a line that releaser did not write: {lines[jobs[-1].number]}",
+            "Leave it as it is, or remove it with `crontab -e` and try again.",
         )
     if not jobs:
         return (

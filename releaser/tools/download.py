@@ -42,7 +42,7 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
         raise ToolError(message, advice="Check the network, and the credentials of the index.") from None
     if sha256 and found != sha256:
         target.unlink()
-        message = f"{_without_password(place)} has another hash than the lock says"
+        message = f"{_without_password(place)} does not have the hash that the lock says"
         raise ToolError(message, advice="Find out who has changed it on the index.")
 
 
@@ -77,7 +77,7 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
     if parts.scheme == "file":
         return _copy_file(unquote(parts.path), stream)
     if parts.scheme not in ("http", "https"):
-        message = f"{parts.scheme} is no way to download"
+        message = f"{parts.scheme} is not a supported way to download"
         raise ValueError(message)
     with ask(place, login=credentials_for(place, environ, indexes)) as response:
         found, length = _read(response, stream), response.headers.get("Content-Length")

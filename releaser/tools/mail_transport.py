@@ -168,7 +168,7 @@ def _tls(server: SmtpServer) -> ssl.SSLContext:
 def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool = False) -> MailError:
     if server.password:  # which the server may quote in its answer
         reason = reason.replace(server.password, "***")
-    message = f"the mail server {server.address} did not take the mail: {reason}"
+    message = f"the mail server {server.address} did not accept the mail: {reason}"
     return MailError(message, advice=advice or _SERVER_ADVICE, refused=refused)
 
 
@@ -235,7 +235,7 @@ class Sendmail(Frozen):
         try:
             self.runner.run(words, cwd=Path("/"), timeout=self.timeout, stays=True, input=text)
         except ToolError as error:
-            reason = f"{self.program} did not take the mail: {error.reason}"
+            reason = f"{self.program} did not accept the mail: {error.reason}"
             advice = "Check the mail server of this host, or set `smtp_host` or `sendmail`."
             raise MailError(reason, advice=advice) from error
         return ()

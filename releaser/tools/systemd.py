@@ -151,7 +151,7 @@ class Systemd(Frozen):
         except (OSError, ToolError) as error:
             self._restore(present)
             reason = error.reason if isinstance(error, ToolError) else str(error)
-            refuse(f"the timer was not installed: {reason}", "Look at `systemctl status`; cron is another way.")
+            refuse(f"the timer was not installed: {reason}", "Look at `systemctl status`; or use cron.")
 
     def is_there(self, job: Job) -> bool:
         """Whether one of the units is there."""

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _NO_SYMLINK = "Permission denied (os error 13)"  # what it says where it may make none
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
-_CACHE_ADVICE = (
-    "Let uv write its cache: give this user a home that can be written, or set `UV_CACHE_DIR` to a directory of it."
-)
+_CACHE_ADVICE = "Let uv write its cache: give this user a home that it may write, or set `UV_CACHE_DIR`."
 # With this, uv 0.12 and 0.13 but warn that they go on without `[tool.uv]`. Files above it they name by the whole path.
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
 
@@ -48,7 +46,7 @@ class NoSolution(Frozen):
 def _refuse_ignored_settings(output: str) -> None:
     """Refuse what uv has resolved without the project's settings, and so perhaps from another index."""
     if _IGNORED in output:
-        message = "uv cannot read its settings in the project, and would do without them"
+        message = "uv cannot read its settings in the project, and would ignore them"
         advice = "Correct [tool.uv] as uv's message says; a key that this uv does not know counts as well."
         raise ToolError(message, advice=advice, output=output.replace("warning: ", "error: ", 1))
 

@@ -78,14 +78,14 @@ def test_what_its_repository_has_published_comes_in_and_is_remembered(served: Se
     assert attested(served.site) == ("1 of 1 package attested", [])
     served.index.provenance.clear()
     served.publish("1.2.0")
-    assert "has no attestation any more; it was published by example/alpha (GitHub, publish.yml)" in str(
+    assert "no longer has an attestation; it was published by example/alpha (GitHub, publish.yml)" in str(
         attested(served.site)[1]
     )
 
 
 def test_an_index_that_strips_attestations_is_told_of_and_refused_where_they_are_required(served: Served) -> None:
     served.publish("1.1.0")
-    assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 has no attestation any more" in str(attested(served.site)[1])
+    assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 no longer has an attestation" in str(attested(served.site)[1])
     served.require()
     served.publish("1.2.0")
     assert "`releaser accept alpha`" in served.refused()

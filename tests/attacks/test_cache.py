@@ -83,7 +83,7 @@ def test_what_was_added_to_the_cache_does_not_go_live(make_site: SiteFactory, tm
     assert site.live_version("alpha") == "1.1.0"
     (found,) = site.link.resolve().glob("lib/python*/site-packages")
     assert not (found / planted).exists() or (found / planted).read_text(encoding="utf-8") != "import planted"
-    assert f"site-packages/{planted}, which no RECORD names; all packages were reinstalled" in finished.stderr
+    assert f"site-packages/{planted}, which is in no RECORD; all packages were reinstalled" in finished.stderr
     site.publish("alpha", "1.2.0")
     assert "RECORD" not in site.releaser("update", check=0).stderr
 

@@ -90,7 +90,7 @@ def test_no_question_starts_it(make_site: SiteFactory, tmp_path: Path, way: Call
         assert "Traceback" not in finished.stderr
         if words[0] == "run":
             assert finished.returncode == 3
-            assert f"somebody has exchanged bin/python or pyvenv.cfg of {live}" in finished.stderr
+            assert f"somebody has replaced bin/python or pyvenv.cfg of {live}" in finished.stderr
         elif words[0] in ("status", "check", "verify"):
             assert "bin/python or pyvenv.cfg" in finished.stdout + finished.stderr
 
@@ -115,7 +115,7 @@ def test_a_rollback_does_not_go_to_it(make_site: SiteFactory, tmp_path: Path) ->
     (first,) = {path.name for path in (site.state_dir / "releases").iterdir()} - {live}
     a_program(site.state_dir / "releases" / first / "venv" / "bin" / "python", mark)
     finished = site.releaser("rollback", first, check=9)
-    assert "somebody has exchanged its bin/python or pyvenv.cfg" in finished.stderr
+    assert "somebody has replaced its bin/python or pyvenv.cfg" in finished.stderr
     assert (mark.read_text(encoding="utf-8"), site.live_id()) == ("", live)
 
 

@@ -91,7 +91,7 @@ def test_a_package_from_another_of_the_indexes_is_refused(make_site: SiteFactory
         _take_from(site, first, second)
         site.releaser("init", check=0)
         other.publish("alpha", "9.0.0")
-        assert f"alpha 9.0.0 comes from {first.url}, and came from {second.url}" in refused(site)
+        assert f"alpha 9.0.0 now comes from {first.url} (before: {second.url})" in refused(site)
         site.releaser("accept", "alpha", check=0)
         site.releaser("update", check=0)
         assert site.live_version("alpha") == "9.0.0"
@@ -126,32 +126,32 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     kept = wheel.with_suffix(".kept")
     shutil.copy(wheel, kept)
     site.index.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "__version__ = '1.1.0'\nEVIL = True\n"})
-    seen = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now"
+    seen = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is a different file now"
     before = site.snapshot()
     refusal, advice = site.json(command, "--dry-run")["would"]
     assert refusal.startswith(f"it would be refused: packages are not what they were before: {seen}")
-    assert advice.startswith(f"Run `releaser {command}` first, as a dry run notes nothing")
+    assert advice.startswith(f"Run `releaser {command}` first: a dry run records nothing")
     finished = site.releaser("accept", "alpha", check=2)
-    assert "What a dry run has found, `releaser update` has to ask first." in finished.stderr
+    assert "A dry run records nothing: run `releaser update` first." in finished.stderr
     assert site.snapshot() == before
     assert seen in refused(site, command)
     (since,) = (one["since"] for one in site.json("status")["asked"])
     refused(site, command)
     assert [one["since"] for one in site.json("status")["asked"]] == [since]
-    assert site.json(command, "--dry-run")["would"][1].startswith("Find out why. If it is meant to be so: `releaser a")
+    assert site.json(command, "--dry-run")["would"][1].startswith("Find out why. If this is intended: `releaser a")
     kept.replace(wheel)
     site.releaser(command, check=0)
     assert "EVIL" not in site.python("import alpha; print(dir(alpha))")
     finished = site.releaser("accept", "alpha", check=2)
     assert "no update was refused because of alpha" in finished.stderr
-    assert "There is nothing to be accepted." in finished.stderr
+    assert "There is nothing to accept." in finished.stderr
 
 
 def test_a_wheel_that_becomes_a_source_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.adopted()
     build_sdist(site.index.path, "beta", "1.1.0", mark=tmp_path / "mark")
     (problem,) = site.json("update")["problems"]
-    assert problem.startswith("beta 1.1.0 comes as source alone, and 1.0.0 came as wheels: its own code ran to build")
+    assert problem.startswith("beta 1.1.0 is published as source only (1.0.0 had wheels), so its own code ran to build")
 
 
 def test_what_nobody_was_asked_about_cannot_be_accepted(served: SampleSite) -> None:

@@ -80,7 +80,7 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
     monkeypatch.setattr(attested, "_can_verify", lambda: False)
     assert verify_attestations(work, after) == {}
     site.settings.attestations = "require"
-    with pytest.raises(ResolutionError, match="is not installed"):
+    with pytest.raises(ResolutionError, match="are not installed"):
         verify_attestations(work, after)
     assert verify_attestations(work, before) == {}
 

@@ -78,7 +78,7 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     assert site.live_version("alpha") == "1.1.0"
     refused = site.releaser("init", "--from-venv", site.link, check=3)
     assert f"{site.path / 'uv.lock'} exists, so the project has a lock already" in refused.stderr
-    assert "says what the project depends on already: [project] dependencies" in refused.stderr
+    assert "already says what the project depends on: [project] dependencies" in refused.stderr
 
 
 def test_code_that_came_after_the_first_lock_goes_back_to_the_commit_of_that_lock(make_site: SiteFactory) -> None:
@@ -265,7 +265,7 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
         ("alpha\n--frobnicate\n", "requirements.txt:2:"),
         ("alpha @ file:///nosuch.whl\n", f"uv cannot take {file}: Distribution not found"),
         ("alpha\nbeta>=2\n", f"{file}, line 2: beta>=2 is installed as 1.0.0"),
-        ("alpha\ngamma\n", f"{file}, line 2: gamma 1.0.0 is asked for, and not installed"),
+        ("alpha\ngamma\n", f"{file}, line 2: gamma 1.0.0 is required, but not installed"),
         ("alpha\n-r missing.txt\n", "missing.txt"),
         ("alpha @ https://kitty:s3cret@example.org/alpha.whl\n", "s3cret"),
     ):

@@ -219,7 +219,7 @@ def test_a_rollback_names_the_migrations_of_an_app_that_it_takes_away_in_each_da
         django.manage("migrate", "--database", alias)
     report = site.json("rollback")
     assert not (site.path / "news" / "__init__.py").exists()
-    detail = "applied, and not in this release: news.0001_begin, news.0001_begin (database second)"
+    detail = "applied, but not in this release: news.0001_begin, news.0001_begin (database second)"
     assert step(report, "migrations")["detail"] == detail
     assert any("news.0001_begin" in problem and "were not undone" in problem for problem in report["problems"])
 
@@ -252,7 +252,7 @@ def test_code_waits_until_its_migrations_are_applied_from_a_work_tree_beside_the
 def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFactory) -> None:
     absent = settings(database='BASE_DIR.parent / "absent.sqlite3"')
     django = make_django(absent, dotenv={"RELEASER_MIGRATIONS": "refuse"}, migrated=False)
-    see_that_it_is_no_hindrance(django, "1.1.0", "there is no file")
+    see_that_it_is_no_hindrance(django, "1.1.0", "there is not a file")
     assert not (django.site.outer / "absent.sqlite3").exists()
     django.site.push_from_elsewhere({"shop/settings.py": settings(database="BASE_DIR")})
     see_that_it_is_no_hindrance(django, "1.2.0", "unable to open database file")

@@ -55,7 +55,7 @@ def test_what_is_exported_is_what_the_release_has_and_others_install_it(make_sit
         run([uv_executable(), "venv", "-q", tmp_path / "venv"], cwd=tmp_path, env=site.env, check=0)
         install: list[str | Path] = ["pip", "install", "--dry-run", "--python", tmp_path / "venv", "-r", pylock]
         assert " + alpha==1.1.0" in run([uv_executable(), *install], cwd=tmp_path, env=site.env, check=0).stderr
-    assert "in which form" in site.releaser("export", check=2).stderr
+    assert "needs a format" in site.releaser("export", check=2).stderr
     assert "cannot be combined" in site.releaser("export", "--pylock", "--constraints", check=2).stderr
     assert "cannot be written" in site.releaser("export", "--pylock", "-o", tmp_path / "no" / "x", check=3).stderr
     site.releaser("export", "--pylock", "20200101T000000Z", check=9)

@@ -93,7 +93,7 @@ def test_what_does_not_fit_or_is_held_or_fails_here_leaves_live_as_it_was(
     staging.releaser("update", check=0)
     production.releaser("hold", "alpha", "prints upside down", check=0)
     said = production.releaser("update", check=4).stderr
-    assert "uv.lock has alpha 1.1.0, and a person holds 1.0.0 (prints upside down)" in said
+    assert "uv.lock has alpha 1.1.0, but a person holds 1.0.0 (prints upside down)" in said
     production.releaser("unhold", "alpha", check=0)
     text = (staging.path / "pyproject.toml").read_text(encoding="utf-8")
     staging.push_from_elsewhere({"pyproject.toml": text.replace('"alpha', '"alpha<1.1,', 1)})

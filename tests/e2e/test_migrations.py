@@ -103,8 +103,8 @@ def test_what_is_not_applied_is_reported_once_and_a_rollback_names_what_it_leave
     assert "migrations" not in steps(site.json("update", env={"RELEASER_MIGRATIONS": "off"}))
 
     reporting.migrate("removed.0001_long_ago")
-    assert rolled_back(site) == "this release has all that are applied"
-    assert rolled_back(site, first) == f"applied, and not in this release: {NEW}"
+    assert rolled_back(site) == "this release has all applied migrations"
+    assert rolled_back(site, first) == f"applied, but not in this release: {NEW}"
     reporting.database.unlink()
     assert rolled_back(site, before).startswith("unknown, because a database does not answer: default: ")
 
@@ -258,7 +258,7 @@ def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier
     site.json("update")
     reporting.migrate("site.0001_begin")
     sick.touch()
-    assert rolled_back(site) == "applied, and not in this release: site.0001_begin"
+    assert rolled_back(site) == "applied, but not in this release: site.0001_begin"
 
 
 # `manage.py check --deploy` as a part of the gate, on a site that stands in for Django

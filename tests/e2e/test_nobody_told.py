@@ -58,11 +58,11 @@ def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(make_site: SiteF
     site = make_site.adopted(dotenv=BY_SENDMAIL)
     env = sendmail(site, status=75)
     answer = json.loads(site.releaser("test-mail", "--json", env=env, check=7).stdout)
-    assert (answer["sent"], "did not take" in answer["problem"]) == (False, True)
+    assert (answer["sent"], "did not accept" in answer["problem"]) == (False, True)
     site.publish("alpha", "1.1.0")
     report = site.json("update", env=env, check=7)
     (problem,) = report["problems"]
-    assert f"{site.outer / 'bin' / 'sendmail'} did not take the mail" in problem
+    assert f"{site.outer / 'bin' / 'sendmail'} did not accept the mail" in problem
     assert "said by sendmail" in problem
     assert site.json("status", env=env)["mails_pending"] == 1
     script(site.outer / "bin" / "sendmail", f"cat > {site.outer / 'sent'}")

@@ -253,7 +253,7 @@ def test_wrong_usage_is_refused_before_anything_is_done(site: SampleSite) -> Non
     for words, said in (
         (["gamma==1"], "gamma is not in uv.lock, so nothing would be tested"),
         (["alpha"], "names neither a source nor a version"),
-        (["alpha @ nowhere"], "which is not there"),
+        (["alpha @ nowhere"], "which does not exist"),
         (["alpha==1.1.0", "--force"], "--force cannot be combined with --override"),
         (["alpha==1.1.0", "--override", "alpha==1.0.0"], "names alpha twice"),
     ):

@@ -184,7 +184,7 @@ def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> N
     site.releaser("update", check=0)
     site.git("-C", str(site.remote), "config", "receive.denyNonFastForwards", "true")
     site.publish("beta", "1.1.0")
-    assert any("lets no branch be replaced" in one for one in site.json("update", check=4)["problems"])
+    assert any("refuses to replace branches" in one for one in site.json("update", check=4)["problems"])
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
     assert site.json("update")["result"] == "proposed"
 

@@ -220,7 +220,7 @@ def test_with_force_the_older_release_stays_and_the_failure_is_told(make_site: S
     assert step(report, "health check")["status"] == "failed"
     (problem,) = report["problems"]
     assert problem.startswith("health check failed")
-    assert f"{earlier} stays live anyway, as --force says" in problem
+    assert f"{earlier} stays live anyway, because of --force" in problem
     assert "stays live anyway" in " ".join(body(site).split())
     assert states(site)[later] == "bad"
 

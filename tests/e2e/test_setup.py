@@ -114,7 +114,7 @@ WRONG: dict[tuple[str, ...], tuple[int, str]] = {
     ("--yes", "--set", "kep=1"): (2, "not a setting"),
     ("--yes", "--set", "keep"): (2, "NAME=VALUE"),
     ("--yes", "--group", "nothing"): (3, "has no group"),
-    ("--yes", "--at", "25:00"): (2, "no time of day"),
+    ("--yes", "--at", "25:00"): (2, "not a time of day"),
     ("--yes", "--set", "sendmail=/x"): (3, "is set in the environment"),
     (): (2, "--yes"),
 }

@@ -33,7 +33,7 @@ def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -
         site.commit("Take packages from S3", {"pyproject.toml": text + settings})
         site.push()
 
-        other = f"alpha 1.1.0 comes from {MIRROR}, and came from ../index"
+        other = f"alpha 1.1.0 now comes from {MIRROR} (before: ../index)"
         assert other in str(site.json("update", "--dry-run")["would"])
         assert not (site.path / ".s3").exists()
         refused = site.releaser("update", check=4)
@@ -57,7 +57,7 @@ def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -
         offer("1.1.0", "HARMLESS = False\n")
         live = site.live_id()
         refused = site.releaser("update", check=4)
-        assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now" in refused.stderr + refused.stdout
+        assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is a different file now" in refused.stderr + refused.stdout
         assert site.live_id() == live
         site.releaser("accept", "alpha", check=0)
         site.releaser("rebuild", check=0)

@@ -317,6 +317,6 @@ def test_a_person_who_moves_the_symlink_meanwhile_is_not_overruled_and_hears_of_
     (programs / "cp").chmod(0o755)
     said = site.releaser("uninstall", "--yes").stderr
     assert "somebody has changed it meanwhile" in said
-    assert "the schedule is removed: nothing starts updates any more" in said
+    assert "the schedule was removed: nothing starts updates now" in said
     assert os.readlink(site.link) == str(other)
     assert not (programs / "crontab.text").exists()

@@ -146,8 +146,8 @@ def test_what_is_told_for_several_nights_is_one_thread_and_told_as_solved_in_it(
     assert first["References"] is None
     assert [one["References"] for one in (again, solved)] == [first["Message-ID"]] * 2
     assert first["subject"] == again["subject"]
-    assert solved["subject"].startswith("✓ site: solved, updates are not refused any more")
-    assert "Solved: updates are not refused any more." in body(site)
+    assert solved["subject"].startswith("✓ site: solved, updates are no longer refused")
+    assert "Solved: updates are no longer refused." in body(site)
 
 
 # Logs

@@ -64,7 +64,7 @@ def test_a_file_that_has_lost_its_hash_is_told_but_not_one_that_never_had_any() 
     bare = LockFile.parse(lock().data.replace(b', hash = "sha256:aa"', b""))
     assert deviations(lock(), bare) == [("hash", "sha256:aa", "")]
     (one,) = find_deviations(lock(), bare, files_before={}, files={})
-    assert "has no hash any more" in str(one)
+    assert "no longer has a hash" in str(one)
     assert deviations(bare, bare) == deviations(bare, lock()) == []
     mirrored = LockFile.parse(bare.data.replace(b"https://index.example.org", b"https://mirror.example.org"))
     assert deviations(bare, mirrored)[0][0] == "index"  # nothing proves that it is the same file
@@ -91,7 +91,7 @@ wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
     assert unhashed_files(lock()) == {}
     (one,) = find_deviations(found, found, files_before={key: "sha256=aa"}, files={key: "sha256=bb"})
     assert str(one) == (
-        "alpha-1.0-py3-none-any.whl of alpha 1.0 is another file now: sha256=bb in the place of sha256=aa"
+        "alpha-1.0-py3-none-any.whl of alpha 1.0 is a different file now: sha256=bb instead of sha256=aa"
     )
     assert find_deviations(found, found, files_before={}, files={key: "sha256=bb"}) == ()
     assert find_deviations(found, found, files_before={key: "sha256=aa"}, files={}) == ()  # it is gone

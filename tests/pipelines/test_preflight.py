@@ -198,7 +198,7 @@ def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
     if wanted != "require":
         facts(site(root))
         return
-    with pytest.raises(PreflightError, match="what verifies them is not installed beside releaser") as caught:
+    with pytest.raises(PreflightError, match="the packages that verify them are not installed with releaser") as caught:
         facts(site(root))
     assert f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`" in caught.value.findings[0].advice
     check(site(root), None, Scope(attests=False))  # a rebuild, which may ask nothing

@@ -162,7 +162,7 @@ def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
     asked = tuple(Deviation(name=f"p{one}", version="1", what="index", old="I", new="J") for one in range(23))
     found = status_text(replace(STATUS, asked=asked))
     assert found[12:] == [
-        "to be accepted: p9 1 comes from J, and came from I; `releaser accept p9`",
+        "to be accepted: p9 1 now comes from J (before: I); `releaser accept p9`",
         "to be accepted: 13 more; `--json` shows all",
     ]
 
@@ -215,7 +215,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "last change: 2026-11-20 06:12:00 UTC, update: updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",
-        "to be accepted: e 1 comes from J, and came from I; `releaser accept e` (since 2026-11-18)",
+        "to be accepted: e 1 now comes from J (before: I); `releaser accept e` (since 2026-11-18)",
         "tests of B have been failing since 2026-11-19: test_a, test_b",
         "tests and builds are not isolated; see `releaser check`",
         "pending: an earlier run was cut off; the next one repairs what it left",

@@ -412,7 +412,7 @@ NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
         (UPDATED, FACTS, ["that are not live", "Release (not live)"]),
         (
             replace(UPDATED, steps=(NO_RESTART,)),
-            ["Nothing was restarted (switched off): what runs already stays on the earlier release."],
+            ["Nothing was restarted (switched off): processes that already run stay on the earlier release."],
             [],
         ),
         (replace(UPDATED, steps=(NO_RESTART,), outage_seconds=1.0), [], ["Nothing was restarted"]),

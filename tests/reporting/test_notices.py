@@ -227,7 +227,7 @@ class TestServices:
 
     def test_a_service_that_apprise_does_not_know(self, tmp_path: Path) -> None:
         (problem,) = told(a_site(tmp_path, notify="nonsense://x")).problems
-        assert "nonsense:// of `notify` did not take the notice" in problem.message
+        assert "nonsense:// of `notify` did not accept the notice" in problem.message
 
 
 def test_what_is_missing_is_said_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(found: Overview) -> None:
 
 def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
     page, text = page_of(FULL), re.sub(r"<[^>]+>|\s+", " ", page_of(FULL))
-    assert '<span class="badge badge-amber">needs a look</span>' in page
+    assert '<span class="badge badge-amber">needs attention</span>' in page
     assert '<a href="https://x.example/">' in page
     for said in (
         "the last update ended with code 5", "1 package with known vulnerabilities", "An update waits.", "CVE-1",
@@ -93,7 +93,7 @@ def test_it_says_what_is_to_be_done_and_what_there_is() -> None:
         assert said in empty
     asked = page_of(replace(WELL, unanswered="a proxy"))
     assert "The last run that asked got no answer: a proxy." in asked
-    assert 'badge-amber">needs a look</span>' in asked
+    assert 'badge-amber">needs attention</span>' in asked
     assert 'badge-green">well</span>' in page_of(WELL)
     assert "th, .entry { white-space: nowrap }" in page
     assert re.search(r'<span class="entry"><span class="key [\w-]+"></span> failed</span>', page)
@@ -131,6 +131,6 @@ def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> No
     assert re.findall(r"<(script|link|img|iframe|object|form)\b|\bsrc=|@import|url\(|\son\w+=", page) == []
     assert re.findall(r'href="([^"]+)"', page) == [f"#site-{number}" for number in range(1, 7)]
     words = re.findall(r'<tr class="site"><td><span class="badge badge-\w+">([^<]+)<', page)
-    assert words == ["broken"] * 4 + ["needs a look", "well"]
+    assert words == ["broken"] * 4 + ["needs attention", "well"]
     assert "<td>1 package held back, 1 package vulnerable</td>" in page
     assert BAD not in page

@@ -189,7 +189,7 @@ def test_a_mirror_that_does_not_tell_when_it_was_complete_is_none(site: Site, s3
     mirrored(site)
     make_old(site, s3, synced)
     s3.mood = "refuses"
-    with pytest.raises(ResolutionError, match="has not been mirrored as a whole yet: An error occurred"):
+    with pytest.raises(ResolutionError, match="has not been mirrored completely yet: An error occurred"):
         mirrored(site)
 
 
@@ -202,7 +202,7 @@ def test_a_download_that_is_cut_off_is_tried_again(site: Site, s3: S3) -> None:
 def test_a_source_that_never_came_whole_ends_the_run_and_the_next_one_goes_on(tmp_path: Path, s3: S3) -> None:
     s3.put(f"{s3.bucket}/python/gamma-1.0.tar.gz", b"long" * 99)
     s3.mood = "trickles a file"
-    with pytest.raises(ResolutionError, match="has not been mirrored as a whole yet: 1 file could not be downloaded"):
+    with pytest.raises(ResolutionError, match="has not been mirrored completely yet: 1 file could not be downloaded"):
         mirrored(shop(tmp_path, s3, seconds=4))
     s3.mood = "is well"
     assert said(mirrored(shop(tmp_path, s3))) == ("ok", "1 new")
@@ -242,8 +242,8 @@ def test_a_site_that_cannot_take_packages_from_there_is_refused(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     found = [(one.message, one.advice) for one in source_findings(site)]
     assert [message for message, _ in found] == [
-        "`sources` names S3, and boto3 is not installed beside releaser",
-        f"`sources`: s3://{s3.bucket}/python is mirrored in .s3/{s3.bucket}/python, and uv is not told to look there",
+        "`sources` names S3, but boto3 is not installed with releaser",
+        f"`sources`: s3://{s3.bucket}/python is mirrored in .s3/{s3.bucket}/python, but uv is not told to look there",
     ]
     assert "pip install 'venv-releaser[s3]'" in found[0][1]
     with pytest.raises(PreflightError):

@@ -103,7 +103,7 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "names no site"),
+        ("", "lists no site"),
         ("site = 5", "site must be a list"),
         ("[[site]]\ngroup = 'x'", r"\[\[site\]\] 1: path must be an absolute path"),
         ("[[site]]\npath = 'srv/x'", "path must be an absolute path .it is 'srv/x'"),
@@ -111,9 +111,9 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
         ("[[site]]\npath = '/srv/x'\nsettings = {keeps = 1}", "settings: there is no setting keeps"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = [1]}", "keep must be written as in a variable"),
         ("[[site]]\npath = '/srv/x'\nsettings = {keep = 'many'}", "keep must be a whole number, .*it is 'many'"),
-        ("first = ['/srv/*']", "first: '/srv/.' is no absolute path"),
-        ("first = ['/srv/x']\nsettings = {smtp_password = 'x'}", "smtp_password belongs into the .env of the site"),
-        ("first = ['/srv/x']\nsettings = {state_dir = 'x'}", "state_dir belongs into the .env"),
+        ("first = ['/srv/*']", "first: '/srv/.' is not an absolute path"),
+        ("first = ['/srv/x']\nsettings = {smtp_password = 'x'}", "smtp_password belongs in the .env of the site"),
+        ("first = ['/srv/x']\nsettings = {state_dir = 'x'}", "state_dir belongs in the .env"),
         (
             "first = ['/srv/x']\nmail = {keep = 3}",
             "mail: there is no setting keep; they are mail_from, sendmail, smtp_",
@@ -121,7 +121,7 @@ def test_how_the_summary_is_sent_is_no_setting_of_the_sites(tmp_path: Path) -> N
         ("first = ['/srv/x']\nmail = {smtp_password_file = '/none'}", "smtp_password_file /none cannot be used"),
         ("jobs = 0\nfirst = ['/srv/x']", "jobs must be from 1 to 64"),
         ("jobs = true\nfirst = ['/srv/x']", "jobs must be a whole number"),
-        ("first = ['x']", "first: 'x' is no absolute path"),
+        ("first = ['x']", "first: 'x' is not an absolute path"),
         ("first = ['/srv/x']\nmail_to = ['nobody']", "mail_to has a wrong item 1: the address 'nobody' has no @"),
         ("first = [", "cannot be read: "),
     ],

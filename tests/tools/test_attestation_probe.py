@@ -197,7 +197,7 @@ def test_what_one_answer_does_says_nothing_of_the_others(asked: Asked, tmp_path:
     asked.questions.append(["http://127.0.0.1:9/simple", "alpha", wheel.name, "0" * 64])  # where nobody listens
     first, *others = asked.ask(sigstore.root, tmp_path, _SECONDS=1)
     assert (first["state"], {one["state"] for one in others}) == ("verified", {"unknown"})
-    no_page = "answers with what is not the page of a package"
+    no_page = "did not answer with the page of a package"
     texts = [
         no_page,
         no_page,

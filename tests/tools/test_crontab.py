@@ -60,7 +60,7 @@ def test_a_line_may_update_only_what_is_due(line: str) -> None:
     ],
 )
 def test_a_line_of_somebodys_own_is_left_alone(line: str) -> None:
-    with pytest.raises(PreflightError, match="by a line of somebody's own"):
+    with pytest.raises(PreflightError, match="by a line that releaser did not write"):
         with_job(f"{line}\n", SITE, WORDS, None, "12 3 * * *")
     if "\n" not in line:
         assert without_job(f"{line}\n", SITE) == f"{line}\n"

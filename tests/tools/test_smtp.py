@@ -138,7 +138,7 @@ def test_nobody_listens(dead_port: int) -> None:
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "a\0b", ""])
 def test_a_host_that_is_none(host: str) -> None:
     error = failure_of(SmtpServer(host=host, port=1, timeout=5.0, deadline=20.0))
-    assert ":1 did not take the mail" in error.message
+    assert ":1 did not accept the mail" in error.message
     assert "\0" not in error.message
 
 

@@ -340,17 +340,17 @@ def test_a_starter_that_somebody_has_edited_is_kept(shop: Shop, tmp_path: Path) 
     assert is_unchanged(shop.file.read_text())
     refuse_edited(shop.file, force=False)
     shop.write(lambda text: text + "# mine\n")
-    with pytest.raises(UsageError, match="somebody has edited it, or it was not written by releaser"):
+    with pytest.raises(UsageError, match="somebody has edited it, or releaser did not write it"):
         refuse_edited(shop.file, force=False)
     refuse_edited(shop.file, force=True)
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         refuse_edited(tmp_path, force=True)
 
 
 @pytest.mark.parametrize(
     ("option", "given"),
     [
-        ("'a\\nb' is no name", {"name": "a\nb"}),
+        ("'a\\nb' cannot name", {"name": "a\nb"}),
         ("'grp' is a module of Python", {"name": "grp"}),
         ("--requirement ==1", {"requirements": ["==1"]}),
         ("--index has a password", {"index": "https://ada:letmein@packages.example.org/simple"}),
