@@ -58,7 +58,7 @@ def test_what_is_there_is_told(site: Path) -> None:
 
 def test_what_is_live_meanwhile_is_started_once(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "become", becoming)
-    with pytest.raises(RequirementError, match=r"alpha>=1\.2 is required, and .* has 1\.1"):
+    with pytest.raises(RequirementError, match=r"alpha>=1\.2 is required, but .* has 1\.1"):
         api.require("alpha>=1.2", project=site)  # without `refresh`, nothing is restarted
     with pytest.raises(Started) as started:
         api.require("alpha>=1.2", "daily", project=site)

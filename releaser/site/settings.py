@@ -117,7 +117,7 @@ class Settings(Frozen):
     culprit_runs: int = _setting(20, values.count)
     #: After how many minutes this search starts no further run.
     culprit_minutes: int = _setting(120, values.count)
-    #: By what tests and builds are kept from everything that is not theirs.
+    #: How tests and builds are kept from everything that is not theirs.
     isolate: Literal["auto", "bwrap", "landlock", "off"] = _setting(
         "auto", values.choice("auto", "bwrap", "landlock", "off")
     )
