@@ -27,10 +27,8 @@ class Frozen:
                 raise TypeError(message)
             given |= {name: self.__default(one) for name, one in known.items() if name not in given}
         self.__dict__.update(given)
-        self.__post_init__()
-
-    def __post_init__(self) -> None:
-        """Check the values; nothing, unless a class says so."""
+        if hasattr(self, "__post_init__"):  # where a class checks its values
+            self.__post_init__()
 
     def __default(self, one: Field[Any]) -> Any:
         if one.default is not MISSING:
