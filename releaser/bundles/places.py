@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from releaser.errors import ResolutionError, UsageError, os_reason, refuse
-from releaser.system.files import only_files, replace_file, sync_directory
+from releaser.system.files import only_files, replace_file
 from releaser.system.frozen import Frozen
+from releaser.system.temporary import write_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,21 +123,16 @@ class Directory(Frozen):
 
     def put(self, name: str, file: Path) -> None:
         """As a place does."""
-        fresh = self.path / f".{name}.{os.getpid()}.new"
+
+        def copy(fresh: Path) -> None:
+            shutil.copyfile(file, fresh)
+            fresh.chmod(_MODE)
+
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with open(file, "rb", opener=only_files) as source, open(fresh, "wb") as target:
-                while chunk := source.read(_CHUNK):
-                    target.write(chunk)
-                os.fchmod(target.fileno(), _MODE)
-                target.flush()
-                os.fsync(target.fileno())
-            fresh.replace(self.path / name)
-            sync_directory(self.path)
+            write_beside(self.path / name, copy)
         except OSError as error:
             fail(str(self.path / name), os_reason(error))
-        finally:
-            fresh.unlink(missing_ok=True)
 
     def replace(self, name: str, data: bytes, before: Found | None) -> None:
         """As a place does."""

@@ -56,6 +56,8 @@ class Move(Frozen):
     release: str
     #: The sequence of the bundle: a release that was built later has a larger one.
     built: int
+    #: When no host installs it any more, as ISO 8601; None if it never expires.
+    bundle_expires: str | None
     bundle: PublishedBundle
     deltas: tuple[PublishedDelta, ...] = ()
 
@@ -161,8 +163,8 @@ def _flaws(found: Pointer) -> Iterator[str]:
     sequences = [one.sequence for one in found.moves]
     if not sequences or sequences != sorted({*sequences}, reverse=True) or sequences[-1] <= 0:
         yield "it has no sequence that grows with each move"
-    times = (found.expires, *(one.at for one in found.moves))
-    yield from (f"{one!r} is not a time in UTC" for one in times if not is_time(one))
+    times = (found.expires, *(time for one in found.moves for time in (one.at, one.bundle_expires)))
+    yield from (f"{one!r} is not a time in UTC" for one in times if one is not None and not is_time(one))
     for move in found.moves:
         releases = (move.release, *(one.base for one in move.deltas))
         if not all(map(RELEASE_ID.fullmatch, releases)):

@@ -18,7 +18,7 @@ from releaser.system.files import only_files, read_if_there, remove_tree, replac
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from releaser.bundles.manifest import BundledFile
 
@@ -94,23 +94,26 @@ class Pool(Frozen):
         fresh.replace(target)
         return target
 
-    def packed(self, kind: str, make: Callable[[Path], Path]) -> Path:
-        """Return a wheel that was made once, in a directory of its own; `make` makes it there. Raises OSError."""
-        directory = self.directory / "made" / kind
-        for one in directory.glob("*.whl"):
-            os.utime(directory)
-            return one
-        fresh = directory.with_name(f"{directory.name}.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True, mode=0o700)
-        name = make(fresh).name
-        fresh.replace(directory)
-        return directory / name
+    def packed(self, kind: str, make: Callable[[Path], object]) -> list[Path]:
+        """Return wheels that were made once: `make` makes them in a directory of their own. Raises OSError.
 
-    def forget_unused(self) -> None:
-        """Delete the wheels that were packed here, and that no bundle has needed for long. Raises OSError."""
+        What is of a release begins with its name and a slash.
+        """
+        directory = self.directory / "made" / kind
+        if not directory.is_dir():
+            fresh = directory.with_name(f"{directory.name}.new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True, mode=0o700)
+            make(fresh)
+            fresh.replace(directory)
+        os.utime(directory)
+        return sorted(directory.glob("*.whl"))
+
+    def forget_unused(self, releases: Collection[str]) -> None:
+        """Delete the wheels that were packed of releases that are gone, and those unused for long. Raises OSError."""
         for place in (self.directory / "made").glob("*"):
-            if place.stat().st_mtime < time.time() - _UNUSED:
+            is_of_release, unused_since = _RELEASE.fullmatch(place.name), place.stat().st_mtime
+            if place.name not in releases if is_of_release else unused_since < time.time() - _UNUSED:
                 remove_tree(place)
 
     def remember(self, manifest: BundleManifest) -> None:

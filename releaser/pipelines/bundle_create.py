@@ -18,24 +18,24 @@ from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import sign
-from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
+from releaser.bundles.wheels import pack_installed
 from releaser.checkout.pull import commit_with_lock
 from releaser.errors import ToolError, os_reason, refuse
+from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import lock_of
-from releaser.site.conventions import needed_groups
-from releaser.system.files import only_files, read_file, sync_directory
+from releaser.releases.store import store_of
+from releaser.system.files import only_files, read_file
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import temporary_directory
-from releaser.tools.download import download
+from releaser.system.temporary import temporary_directory, write_beside
+from releaser.system.words import first_few
 from releaser.tools.git_bundle import write_bundle
 from releaser.tools.plain import SMALL, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from releaser.bundles.wheels import LockedWheel
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
     from releaser.site.site import Site
@@ -69,46 +69,37 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     place = Path(os.path.abspath(request.output))
     try:
         with pool.locked(), temporary_directory() as scratch:
-            files = _collect(site, release, request, pool, scratch)
             commit = _commit_of(site, release)
+            files = _collect(site, release, commit, request, pool, scratch)
             if commit is None:
                 files[names.CODE_FILES] = scratch / names.CODE_FILES
                 write_code(files[names.CODE_FILES], site.project.root, _code_files(site))
             elif base is None or base.commit != commit:
                 files[names.CODE] = scratch / names.CODE
                 _write_code(site, files[names.CODE], commit, base)
-            manifest = _manifest(site, release, request, files, base)
+            manifest = _manifest(site, release, commit, request, files, base)
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
-            _write(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
+            write_beside(place, partial(write_archive, manifest=manifest, signature=signature, files=files))
             pool.remember(manifest)
-            pool.forget_unused()
+            pool.forget_unused({one.id for one in store_of(site).all()})
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
         what = f": {error.filename}" if error.filename else ""
         return refuse(f"{place} cannot be made: {os_reason(error)}{what}", "Make room, or write it elsewhere: -o FILE.")
 
 
-def _collect(site: Site, release: Release, request: BundleRequest, pool: Pool, scratch: Path) -> dict[str, Path]:
+def _collect(  # noqa: PLR0913 - what, and where it may lie
+    site: Site, release: Release, commit: str | None, request: BundleRequest, pool: Pool, scratch: Path
+) -> dict[str, Path]:
     files = {
-        **_texts(site, release, scratch),
+        **_texts(site, release, commit, scratch),
         **_included(site),
-        **_wheels(site, release, request.targets, pool, scratch),
+        **collect_wheels(site, release, commit, request.targets, pool, scratch),
         **(_installer(pool, scratch) if request.installer else {}),
         names.REQUIREMENTS: scratch / names.REQUIREMENTS,
     }
     files[names.REQUIREMENTS].write_text(_requirements(files, lock_of(release)), encoding="utf-8")
     return files
-
-
-def _write(place: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside its place, and let it take that as a whole. Raises OSError."""
-    fresh = place.with_name(f".{place.name}.{os.getpid()}.new")
-    try:
-        write(fresh)
-        fresh.replace(place)
-        sync_directory(place.parent)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _refuse_untested(release: Release) -> None:
@@ -154,9 +145,13 @@ def _commit_of(site: Site, release: Release) -> str | None:
     try:
         if commit is None or not site.git.has(commit):
             refuse(f"the commit that {release.id} was tested with is not here", "Bundle a release that is newer.")
-        return commit_with_lock(site, release, commit)
+        commit = commit_with_lock(site, release, commit)
+        lacking = first_few(site.git.submodules(commit))
     except ToolError as error:
         return refuse(f"the code of {release.id} cannot be read: {error.reason}", "See git's message.")
+    if lacking:
+        refuse(f"{lacking} is a submodule, and no bundle has those", "Let its code be a part of the repository.")
+    return commit
 
 
 def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:
@@ -169,8 +164,8 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
         refuse(f"the code cannot be bundled: {error.reason}", "See git's message.")
 
 
-def _texts(site: Site, release: Release, scratch: Path) -> dict[str, Path]:
-    pyproject, commit = scratch / names.PYPROJECT, _commit_of(site, release)
+def _texts(site: Site, release: Release, commit: str | None, scratch: Path) -> dict[str, Path]:
+    pyproject = scratch / names.PYPROJECT
     path = os.path.relpath(site.project.pyproject, site.git.layout.top)
     data = read_file(site.project.pyproject) if commit is None else site.git.data(commit, path)
     pyproject.write_bytes(data or b"")
@@ -194,68 +189,6 @@ def _included(site: Site) -> dict[str, Path]:
     return found
 
 
-# The wheels
-
-
-def _wheels(site: Site, release: Release, targets: Sequence[Target], pool: Pool, scratch: Path) -> dict[str, Path]:
-    lock, python = lock_of(release), release.manifest.python
-    groups = needed_groups(site, lock, release.manifest.group)
-    own = select_wheels(lock, groups, None, python=python)
-    chosen = {one.name: one for one in own.wheels}
-    for target in targets:
-        chosen |= {one.name: one for one in select_wheels(lock, groups, target, python=python).wheels}
-    indexes = {
-        str(one.get("name", "")): str(one.get("url", ""))
-        for one in site.pyproject.table("tool", "uv").get("index", ())
-        if isinstance(one, dict)
-    }
-    found = {names.WHEELS + one.name: _fetch(site, one, indexes, pool, scratch) for one in chosen.values()}
-    for name in own.built:
-        made = pool.packed(f"{release.id}-{name}", partial(_pack, release, name))
-        found[names.WHEELS + made.name] = made
-    return found | _build_requirements(site, release, lock, scratch)
-
-
-def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Pool, scratch: Path) -> Path:
-    known = pool.find(wheel.sha256)
-    if known is not None:
-        return known
-    place = scratch / wheel.name
-    where = wheel.place if "://" in wheel.place else os.path.join(site.project.root, wheel.place)
-    try:
-        download(where, place, sha256=wheel.sha256, environ=site.runner.environ, indexes=indexes)
-    except ToolError as error:
-        refuse(f"a wheel of the lock is not to be had: {error.message}", error.advice)
-    return pool.add(place)
-
-
-def _pack(release: Release, name: str, directory: Path) -> Path:
-    """Make a wheel of a package of which there is only a source: of what was built of it, and tested."""
-    return pack_installed(find_metadata(release.venv, name), directory)
-
-
-def _build_requirements(site: Site, release: Release, lock: LockFile, scratch: Path) -> dict[str, Path]:
-    """Return wheels of what builds the packages of the project itself, which are built on the host."""
-    needed = site.pyproject.table("build-system").get("requires")
-    if not lock.has_own:
-        return {}
-    wanted = [str(one) for one in needed] if isinstance(needed, list) else ["setuptools>=61"]
-    if site.pyproject.table("build-system").get("build-backend") == "hatchling.build":
-        wanted.append("editables")  # which it needs for those that are editable
-    venv = scratch / "build"
-    try:
-        site.uv.run(["venv", "--quiet", "--python", release.venv / "bin" / "python", venv])
-        site.uv.run(["pip", "install", "--quiet", "--python", venv / "bin" / "python", *wanted], tree=site.project.root)
-    except ToolError as error:
-        refuse(
-            f"what builds the project's own packages cannot be installed: {error.reason}",
-            error.advice or "See uv's message.",
-        )
-    infos = sorted(venv.glob("lib/python3*/site-packages/*.dist-info"))
-    made = (pack_installed(info, scratch) for info in infos)
-    return {names.WHEELS + one.name: one for one in made}
-
-
 def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
     """Return what makes the bundle a program of Python, and wheels of releaser, what it needs, and uv."""
     from importlib.metadata import PackageNotFoundError, distribution
@@ -273,9 +206,8 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
         except PackageNotFoundError:
             refuse(f"{name}, which releaser needs, is not installed as a package", "Install releaser with pip or uv.")
         info = Path(str(one._path))  # type: ignore[attr-defined]
-        found[name] = pool.packed(
-            f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}", partial(pack_installed, info)
-        )
+        kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
+        (found[name],) = pool.packed(kind, partial(pack_installed, info))
         needs = (Requirement(line) for line in one.requires or ())
         waiting += [it.name for it in needs if it.marker is None or it.marker.evaluate({"extra": ""})]
     program = scratch / names.INSTALLER
@@ -303,14 +235,15 @@ def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
 # The manifest
 
 
-def _manifest(
+def _manifest(  # noqa: PLR0913 - all that it tells
     site: Site,
     release: Release,
+    commit: str | None,
     request: BundleRequest,
     files: Mapping[str, Path],
     base: BundleManifest | None,
 ) -> BundleManifest:
-    made, commit = release.manifest, _commit_of(site, release)
+    made = release.manifest
     minor = ".".join(made.python.split(".")[:2])
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     own = Target(python=minor, platform=platform)

@@ -62,6 +62,7 @@ class Publisher(Frozen):
             action="publish",
             release=manifest.release,
             built=manifest.sequence,
+            bundle_expires=manifest.expires,
             bundle=bundle,
             deltas=others,
         )
@@ -76,6 +77,9 @@ class Publisher(Frozen):
         offered, _ = source.read(self.runner, self.trust)
         if offered.has_expired:
             refuse(f"the channel {source} expired at {offered.expires}", "Publish it again, if it is still to count.")
+        expires = offered.current.bundle_expires
+        if expires is not None and datetime.fromisoformat(expires) <= datetime.now(UTC):
+            refuse(f"the bundle of {offered.current.release} expired at {expires}", "Create and publish a new one.")
         found, pointer = self._read(channel)
         _refuse_older(channel, pointer, offered.current)
         return self._go(channel, found, pointer, offered.project, replace(offered.current, action="promote"))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from releaser.system.files import remove_tree
+from releaser.system.files import only_files, remove_tree, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +47,21 @@ def temporary_directory(remove: Callable[[Path], object] = _remove, *, beside: P
         with contextlib.suppress(OSError):  # a file system that cannot: then nobody can lock it, and it is not swept
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield place
+
+
+def write_beside(place: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside its place, which it takes as a whole. What killed runs have left goes.
+
+    Raises OSError.
+    """
+    beside = place.with_name("releaser")  # the same for all files, so that the next one sweeps
+    sweep_temporary(beside)
+    with temporary_directory(beside=beside) as scratch:
+        write(scratch / place.name)
+        with open(scratch / place.name, "rb", opener=only_files) as file:
+            os.fsync(file.fileno())
+        (scratch / place.name).replace(place)
+    sync_directory(place.parent)
 
 
 def file_of(content: bytes) -> IO[bytes]:

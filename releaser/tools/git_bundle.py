@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.files import only_files, read_if_there, write_anew
+from releaser.system.temporary import sweep_temporary, temporary_directory
 from releaser.tools.git_reader import WITHOUT_HOOKS
 
 if TYPE_CHECKING:
@@ -28,22 +29,16 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
     packed here (gitformat-bundle(5), git-pack-objects(1)).
     """
     wanted = "".join(f"{line}\n" for line in (commit, *([f"^{base}"] if base else [])))
-    prefix = git.layout.common_directory / "releaser-bundle"  # git renames them to there, so within its file system
-    _forget(prefix)
     words = ["pack-objects", "--revs", "--threads=1", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
-    made = git._run(*words, str(prefix), input=wanted.encode()).stdout.strip()
-    pack = prefix.with_name(f"{prefix.name}-{made}.pack")
     kind = "" if len(commit) == _SHA1 else "@object-format=sha256\n"
     first = f"# v{3 if kind else 2} git bundle\n{kind}" + (f"-{base} base\n" if base else "")
-    with open(file, "xb") as stream, open(pack, "rb", opener=only_files) as objects:
-        stream.write(f"{first}{commit} {_NAME}\n\n".encode())
-        shutil.copyfileobj(objects, stream)
-    _forget(prefix)
-
-
-def _forget(prefix: Path) -> None:
-    for one in prefix.parent.glob(f"{prefix.name}-*"):
-        one.unlink()
+    beside = git.layout.common_directory / "bundle"  # git renames packs to there, so within its file system
+    sweep_temporary(beside)
+    with temporary_directory(beside=beside) as scratch:
+        made = git._run(*words, str(scratch / "code"), input=wanted.encode()).stdout.strip()
+        with open(file, "xb") as stream, open(scratch / f"code-{made}.pack", "rb", opener=only_files) as objects:
+            stream.write(f"{first}{commit} {_NAME}\n\n".encode())
+            shutil.copyfileobj(objects, stream)
 
 
 def fetch_bundle(git: Git, file: Path, commit: str) -> None:

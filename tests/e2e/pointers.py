@@ -170,6 +170,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a bundle of a terabyte": (_bundle(size=1 << 40), "cannot have"),
     "a release that is a path": (_move(release="../../etc"), "is not the name of a release"),
     "an action that there is not": (_move(action="run"), "is not valid"),
+    "an expiry of the bundle that is none": (_move(bundle_expires="never"), "is not a time in UTC"),
     "a time that is none": (_move(at="yesterday"), "is not a time in UTC"),
     "a delta that lies above": (_delta(path="../x.bundle"), "is not the name of a bundle"),
     "a delta to what is no release": (_delta(base="HEAD"), "is not the name of a release"),

@@ -22,8 +22,9 @@ from releaser.system.temporary import PREFIX
 from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.e2e.test_without_git import without_git
+from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
-from tests.support.wheels import build_sdist
+from tests.support.wheels import BACKEND, build_sdist
 
 KILLS = 6
 
@@ -193,7 +194,8 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     assert "Traceback" not in refused.stderr
     assert any(one.startswith("tools/venv_releaser-") for one in names)
     words: list[str | Path] = [sys.executable, file, "--into", site, "--signers", built.signers]
-    offline = ["unshare", "-rn"] if subprocess.run(["unshare", "-rn", "true"], check=False).returncode == 0 else []
+    offline = ["unshare", "-rn"]
+    require(subprocess.run([*offline, "true"], check=False).returncode == 0, "a network namespace is needed")
     env |= {"RELEASER_GROUP": "local"}
     would = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=True, cwd="/").stdout
     assert f"make the project in {site}" in would
@@ -397,12 +399,13 @@ def test_a_bundle_has_nothing_but_plain_files_that_a_manifest_names(built: Built
     assert {"uv.lock", "pyproject.toml", "requirements.txt", "code.bundle", "include/media/logo.txt"} <= set(names)
 
 
+@pytest.mark.parametrize("kind", ["packaged", "workspace"])
 def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_index(
-    make_site: SiteFactory, tmp_path: Path
+    make_site: SiteFactory, tmp_path: Path, kind: str
 ) -> None:
     """The project is built on the host, by what the bundle brings; a source release comes as it was built."""
     key, signers = make_key(tmp_path)
-    site = make_site(kind="packaged", venv=True)
+    site = make_site(kind=kind, venv=True)
     site.releaser("init", check=0)
     host = host_of(site, tmp_path / "host", signers)
     (site.index.path / "alpha-1.0.0-py3-none-any.whl").rename(tmp_path / "alpha.whl")
@@ -415,6 +418,13 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
     report = host.json("bundle install", file)
     assert (report["result"], host.live_version("alpha")) == ("activated", site.live_version("alpha"))
     assert mark.read_bytes() == runs
+    made, again = site.state_dir / "bundles" / "made", tmp_path / "again.bundle"
+    gone = made / "20200101T000000Z"
+    gone.mkdir()
+    site.index.publish(BACKEND, "2.0.0")  # which has built nothing of the release
+    site.releaser("bundle create", "--sign", key, "--no-installer", "-o", again, check=0)
+    assert again.read_bytes() == file.read_bytes()
+    assert [one.name for one in made.iterdir()] == [site.live_id()]
     told = site.releaser(
         "bundle create", "--target", "3.13-manylinux_2_28_aarch64", "-o", tmp_path / "no", check=3
     ).stderr
@@ -477,6 +487,11 @@ def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, 
     site.releaser("bundle create", "--from", source, "--no-installer", "--sign", key, "-o", file, check=0)
     assert site.snapshot() == before
     assert site.json("bundle show", file)["commit"] == site.remote_head()
+    site.git("update-index", "--add", "--cacheinfo", f"160000,{site.head()},theme")
+    site.git("commit", "--quiet", "--message", "take the theme from elsewhere")
+    site.push()
+    told = site.releaser("bundle create", "--from", source, "-o", tmp_path / "no", check=3).stderr
+    assert "theme is a submodule" in told
     shutil.rmtree(site.index.path)
     place = tmp_path / "elsewhere" / site.path.name
     site.releaser("bundle install", file, "--into", place, "--signers", signers, check=0)

@@ -20,6 +20,7 @@ import trustme
 
 from releaser.bundles.places import open_place
 from releaser.errors import PreflightError, ResolutionError
+from releaser.system.temporary import PREFIX
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import in_background
 from tests.e2e.test_bundles import host_of, make_key, state_of
@@ -163,6 +164,12 @@ def test_going_back_is_moving_the_pointer_and_flips_to_a_release_that_is_still_t
     published.channel("promote", "staging", "production", *to)
     follow(host, place / "production")
     published.publish(1, place, name="staging")
+    file = Path(place.to) / "staging.channel"
+    good = file.read_bytes()
+    forger = Forger(good=good, earlier=good, key=published.key, other_key=published.key)
+    file.write_bytes(forger.changed(lambda it: it["moves"][0].update(bundle_expires="2020-01-01T00:00:00+00:00")))
+    assert "expired at 2020-01-01" in published.channel("promote", "staging", "production", *to, check=3)
+    file.write_bytes(good)
     assert follow(host, place / "production")["result"] == "unchanged"
     promoted = published.channel("promote", "staging", "production", *to)
     for one in (host, other):
@@ -524,6 +531,8 @@ def test_a_publisher_that_is_killed_leaves_the_old_pointer_or_the_new(
             shown = published.site.json("channel show", "production", "--at", place.to)
             seen.add("old" if shown["sequence"] == old else "new")
     assert "old" in seen
+    (Path(place.to) / f".releaser.{PREFIX}{'a' * 8}").mkdir(mode=0o700)  # as a killed one may leave it
     published.publish(1, place)
+    assert [one.name for one in Path(place.to).iterdir() if one.name.startswith(".")] == []
     assert follow(host, place / "production")["result"] == "activated"
     assert host.live_version("alpha") == "1.2.0"

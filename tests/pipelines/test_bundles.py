@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.bundles.code_archive import differing, unpack_code, write_code
-from releaser.bundles.wheels import lacks
+from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_create import _requirements
@@ -144,3 +144,71 @@ def test_the_requirements_tell_for_which_python_a_version_is(tmp_path: Path) -> 
         f"soup-sieve==2.10 ; (python_full_version < '3.11.5') or (sys_platform == 'win32') {hashed}",
         f"soup-sieve==4.1.2 ; (python_full_version >= '3.11.5') {hashed}",
     ]
+
+
+_NATIVE = """\
+version = 1
+requires-python = ">=3.11"
+[[package]]
+name = "shop"
+version = "1"
+source = { editable = "PLACE" }
+dependencies = [
+    { name = "fast" },
+    { name = "old", marker = "python_full_version < '3.13'" },
+    { name = "arm", marker = "platform_machine == 'aarch64'" },
+]
+[[package]]
+name = "fast"
+version = "1.0"
+source = { registry = "https://example.org/simple" }
+wheels = [
+    { url = "https://example.org/fast-1.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl" },
+    { url = "https://example.org/fast-1.0-cp312-cp312-manylinux_2_34_x86_64.whl" },
+    { url = "https://example.org/fast-1.0-cp312-cp312-musllinux_1_2_x86_64.whl" },
+    { url = "https://example.org/fast-1.0-cp313-cp313-manylinux_2_28_x86_64.whl" },
+    { url = "https://example.org/fast-1.0-cp313-cp313t-manylinux_2_28_x86_64.whl" },
+    { url = "https://example.org/fast-1.0-cp311-abi3-manylinux_2_17_aarch64.whl" },
+]
+[[package]]
+name = "old"
+version = "1.0"
+source = { registry = "https://example.org/simple" }
+wheels = [{ url = "https://example.org/old-1.0-py3-none-any.whl" }]
+[[package]]
+name = "arm"
+version = "1.0"
+source = { registry = "https://example.org/simple" }
+wheels = [{ url = "https://example.org/arm-1.0-py3-none-any.whl" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "wheels"),
+    [
+        ("3.12-manylinux_2_28_x86_64", ["fast-1.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64", "old-1.0"]),
+        ("3.12-manylinux_2_34_x86_64", ["fast-1.0-cp312-cp312-manylinux_2_34_x86_64", "old-1.0"]),
+        ("3.12-musllinux_1_2_x86_64", ["fast-1.0-cp312-cp312-musllinux_1_2_x86_64", "old-1.0"]),
+        ("3.13-manylinux_2_28_x86_64", ["fast-1.0-cp313-cp313-manylinux_2_28_x86_64"]),
+        ("3.13-manylinux_2_28_aarch64", ["arm-1.0", "fast-1.0-cp311-abi3-manylinux_2_17_aarch64"]),
+    ],
+)
+def test_a_target_gets_the_wheels_of_its_abi_platform_and_markers(target: str, wheels: list[str]) -> None:
+    lock = LockFile.parse(_NATIVE.replace("PLACE", ".").encode())
+    found = select_wheels(lock, (), parse_target(target), python="3.12.1")
+    names = sorted(one.name.removesuffix(".whl").removesuffix("-py3-none-any") for one in found.wheels)
+    assert (names, found.built) == (wheels, ())
+
+
+def test_a_target_of_which_there_is_no_wheel_is_refused() -> None:
+    lock = LockFile.parse(_NATIVE.replace("PLACE", ".").encode())
+    for target in ("3.12-manylinux_2_12_x86_64", "3.12-musllinux_1_1_x86_64", "3.14-manylinux_2_34_x86_64"):
+        with pytest.raises(PreflightError, match=f"fast 1.0 has no wheel for {target}"):
+            select_wheels(lock, (), parse_target(target), python="3.12.1")
+
+
+@pytest.mark.parametrize("place", ["../shared", "/srv/shared", "lib/../../shared"])
+def test_code_outside_of_the_checkout_is_refused_by_name(place: str) -> None:
+    lock = LockFile.parse(_NATIVE.replace("PLACE", place).encode())
+    with pytest.raises(PreflightError, match=f"shop is code outside of the checkout .{place}."):
+        select_wheels(lock, (), None, python="3.12.1")

@@ -10,7 +10,9 @@ import pytest
 from releaser.errors import ToolError
 from releaser.system import process
 from releaser.system.process import Runner
+from releaser.system.temporary import PREFIX, temporary_directory
 from releaser.tools.git import Git
+from releaser.tools.git_bundle import write_bundle
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
@@ -419,3 +421,16 @@ def test_the_environment_of_a_caller_leads_git_nowhere_else(repository: Reposito
     git = Git(runner=Runner(environ={**repository.env, **misleading}), root=repository.path, timeout=SECONDS)
     assert git.state().branch == "main"
     assert git.layout.top == repository.path
+
+
+def test_a_bundle_leaves_alone_what_a_project_in_the_same_repository_is_packing(
+    repository: Repository, tmp_path: Path
+) -> None:
+    beside = repository.git.layout.common_directory / "bundle"
+    dead = beside.with_name(f".bundle.{PREFIX}{'a' * 8}")
+    dead.mkdir(mode=0o700)
+    with temporary_directory(beside=beside) as others:
+        (others / "code.pack").touch()
+        write_bundle(repository.git, tmp_path / "code.bundle", repository.git.commit("HEAD"))
+        assert (others / "code.pack").exists()
+    assert not [one for one in beside.parent.iterdir() if PREFIX in one.name]
