@@ -18,7 +18,6 @@ EXCEPTIONS = {
     "system/files.py: os.open(path, os.O_RDONLY)": "a directory that releaser has just made, or a venv",
     "tools/s3_mirror.py: os.open(self.place, os.O_RDONLY)": "a directory, in which a file was made just before",
     "pipelines/bootstrap.py: _TEMPLATE.read_text(encoding='utf-8')": "comes with releaser",
-    "releases/startup/__init__.py: Path(__file__).with_name(MODULE).read_text(encoding='utf-8')": "comes with it, too",
 }
 
 

@@ -35,6 +35,7 @@ from releaser.site import disk
 from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_text, sync_file_system
 from releaser.system.frozen import Frozen
+from releaser.system.own_code import load_all
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def try_to_build(
 
     Raises BuildError if the disk does not let it, and ResolutionError if it may not come in for who has published it.
     """
+    load_all()
     site = work.site
     publishers = {} if overrides else verify_attestations(work, resolution.lock)
     key = candidate_key(site, work.facts, resolution.lock)

@@ -21,6 +21,7 @@ from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.releases.journal import report_json
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
+from releaser.system.own_code import text_of
 from releaser.system.words import one_line
 from releaser.tools.web import post
 
@@ -113,7 +114,7 @@ class Service(Frozen):
         probe = importlib.util.find_spec("releaser.tools.notice_sender")
         assert probe is not None  # noqa: S101 - it is part of releaser
         asked = json.dumps({**json.loads(message.get_content()), "url": self.url}).encode()
-        words = [sys.executable, "-P", str(probe.origin)]
+        words = [sys.executable, "-P", "-c", text_of(str(probe.origin))]
         try:
             env = self.runner.neutral
             reason = self.runner.run(words, cwd=Path("/"), timeout=_SECONDS, env=env, input=asked).stdout

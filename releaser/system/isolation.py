@@ -19,6 +19,7 @@ from releaser.errors import ToolError
 from releaser.system import landlock
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
+from releaser.system.own_code import text_of
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import temporary_directory
 
@@ -145,7 +146,7 @@ def without_symlinks() -> Sandbox | None:
     """
     if landlock.abi() < landlock.SINCE_REFER:
         return None
-    words = (sys.executable, "-I", "-S", landlock.__file__, landlock.WITHOUT_SYMLINKS)
+    words = (sys.executable, "-I", "-S", "-c", text_of(landlock.__file__), landlock.WITHOUT_SYMLINKS)
     return Sandbox(prefix=words)
 
 
@@ -165,7 +166,7 @@ def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
         reasons.append(reason)
     if wanted in ("auto", "landlock"):
         if landlock.abi() >= landlock.OLDEST:
-            return Isolation(kind="landlock", program=(sys.executable, "-I", "-S", landlock.__file__))
+            return Isolation(kind="landlock", program=(sys.executable, "-I", "-S", "-c", text_of(landlock.__file__)))
         reasons.append("the kernel has no Landlock, or one that is too old (Linux 6.2 or newer is needed)")
     return ", and ".join(reasons)
 

@@ -13,6 +13,7 @@ from msgspec import convert
 
 from releaser.errors import ToolError, error_line
 from releaser.system.frozen import Frozen
+from releaser.system.own_code import text_of
 from releaser.system.process import describe_status, write_out
 from releaser.system.venv_environment import inside
 from releaser.tools.django_probe import MARK
@@ -128,10 +129,7 @@ class Manage(Frozen):
 
     def _ask(self, *questions: str, live: bool = False) -> list[dict[str, Any]]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
-        code = (
-            f"probe = {{}}\nwith open({str(_PROBE)!r}, encoding='utf-8') as file:\n    exec(file.read(), probe)\n"
-            f"probe['main'](*{questions!r})"
-        )
+        code = f"probe = {{}}\nexec({text_of(str(_PROBE))!r}, probe)\nprobe['main'](*{questions!r})"
         finished = self._run("shell", "-c", code, check=False, live=live, env={"PYTHONDONTWRITEBYTECODE": "1"})
         lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
         if not lines:

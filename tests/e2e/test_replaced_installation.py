@@ -76,10 +76,10 @@ def site(make_site: SiteFactory) -> Iterator[SampleSite]:
     (site.outer / "go").touch()
 
 
-def update(site: SampleSite, installed: Path) -> subprocess.Popen[str]:
+def update(site: SampleSite, installed: Path, **env: str) -> subprocess.Popen[str]:
     words: list[str | Path] = [installed / "bin" / "releaser", "update", "--project", site.path]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd="/", env=site.env, text=True, stdout=pipe, stderr=pipe)
+    return subprocess.Popen(words, cwd="/", env={**site.env, **env}, text=True, stdout=pipe, stderr=pipe)
 
 
 def test_an_update_goes_on_while_releaser_is_installed_again(site: SampleSite, installed: Path, wheel: Path) -> None:
@@ -91,6 +91,40 @@ def test_an_update_goes_on_while_releaser_is_installed_again(site: SampleSite, i
     assert running.returncode == 0, told
     assert site.live_version("alpha") == "1.1.0"
     assert "1.1.0" in site.lock_text()
+
+
+def test_an_update_goes_on_while_another_version_of_releaser_is_installed(site: SampleSite, installed: Path) -> None:
+    (package,) = installed.glob("lib/*/site-packages/releaser")
+    with update(site, installed) as running:
+        wait_for(site.outer / "at-tests", running)
+        for file in package.rglob("*.*"):  # what takes other arguments, has other names, asks other questions
+            if file.suffix in (".py", ".j2"):
+                file.write_text("raise TypeError('of another version')\n{{ other }}\n", encoding="utf-8")
+        (site.outer / "go").touch()
+        told = running.communicate(timeout=SECONDS)
+    assert running.returncode == 0, told
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
+    mail = site.outbox_mails()[-1].get_body(("plain",))
+    assert mail is not None
+    assert "alpha" in mail.get_content()
+
+
+def test_an_update_whose_releaser_is_replaced_before_it_changes_anything_says_so(
+    make_site: SiteFactory, installed: Path
+) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    before = site.snapshot()
+    (init,) = installed.glob("lib/*/site-packages/releaser/__init__.py")
+    with update(site, installed, RELEASER_HEALTH_CHECK=f"sh -c '{WAITS}'") as running:
+        wait_for(site.outer / "at-tests", running)
+        init.write_text('__version__ = "999.0.0"\n', encoding="utf-8")
+        (site.outer / "go").touch()
+        _, said = running.communicate(timeout=SECONDS)
+    assert running.returncode == 3, said
+    assert "releaser was replaced as it ran" in said
+    assert site.snapshot() == before
 
 
 def test_an_update_whose_releaser_is_gone_leaves_what_the_next_one_finishes(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.files import read_file, write_anew
+from releaser.system.own_code import text_of
 from releaser.system.venv_environment import inside
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def put_into(venv: Path) -> tuple[Path, ...]:
 
     Raises OSError. Nothing is synced.
     """
-    source = Path(__file__).with_name(MODULE).read_text(encoding="utf-8")
+    source = text_of(str(Path(__file__).with_name(MODULE)))
     _write(venv / LEASE, _LEASE_TEXT)  # first: the module does nothing without
     placed = []
     for place in _site_packages(venv):

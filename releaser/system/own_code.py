@@ -1,0 +1,48 @@
+"""What a run needs later of the code of releaser: loaded before anything changes, as an upgrade may replace it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import releaser
+from releaser.errors import refuse
+from releaser.system.files import read_file
+
+_PACKAGES = (
+    "candidate", "checkout", "deployment", "locks", "releases", "reporting", "resolution", "site", "system", "tools"
+)  # fmt: skip
+# Of other projects, what is imported only where it is needed.
+_OTHERS = ("dotenv.parser", "filelock", "packaging.markers", "packaging.metadata", "packaging.tags", "tomlkit")
+# Programs of other interpreters get these as text.
+_TEXTS = (
+    "releases/startup/_releaser_pin.py", "system/landlock.py", "tools/django_probe.py", "tools/notice_sender.py"
+)  # fmt: skip
+# These run on their own.
+_APART = ("releaser.tools.attestation_probe", "releaser.tools.starter", "releaser.releases.startup._releaser_pin")
+
+
+@cache
+def text_of(file: str) -> str:
+    """Return the text of a module as it was when it was first asked for."""
+    return read_file(file).decode()
+
+
+def load_all() -> None:
+    """Import all that an update may still need. Raises PreflightError if what is installed is not what runs here."""
+    import importlib  # which quick runs do without
+    import pkgutil
+
+    for name in _PACKAGES:
+        package = importlib.import_module(f"releaser.{name}")
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name not in _APART:
+                importlib.import_module(found.name)
+    for name in _OTHERS:
+        importlib.import_module(name)
+    for name in _TEXTS:
+        text_of(os.path.join(os.path.dirname(releaser.__file__), name))
+    importlib.import_module("releaser.reporting.mail").templates()
+    # After the imports, as an upgrade may have come before them.
+    if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
+        refuse("releaser was replaced as it ran", "Run it again: nothing has been changed yet.")
