@@ -19,6 +19,8 @@ Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
 
+_WIDE = 8  # more items than that are divided by two trials at once; of fewer, a second trial says too little
+
 
 class Trials(Protocol):
     """Tries parts of the items; None instead of a verdict says that no further trial is possible."""
@@ -146,7 +148,7 @@ def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int
     while high - low > 1:
         if low < first < high:
             lengths = [first]
-        elif trials.jobs > 1 and high - low > 2:
+        elif trials.jobs > 1 and high - low > _WIDE:
             third = (high - low) // 3
             lengths = [low + third, low + 2 * third]
         else:

@@ -54,10 +54,11 @@ def broken_by(*culprits: str, limit: int = 1000, jobs: int = 1) -> FakeTrials:
     return FakeTrials(lambda items: not items & set(culprits), limit=limit, jobs=jobs)
 
 
-@pytest.mark.parametrize(("count", "most"), [(1, 8), (2, 14)])
-def test_few_culprits_in_22_take_few_runs(count: int, most: int) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(("count", "most"), [(1, 7), (2, 14)])
+def test_few_culprits_in_22_take_few_runs(count: int, most: int, jobs: int) -> None:
     for culprits in itertools.combinations(ITEMS, count):
-        trials = broken_by(*culprits)
+        trials = broken_by(*culprits, jobs=jobs)
         result = find_culprits(trials, ITEMS)
         assert (result.kind, sorted(result.culprits)) == ("found", list(culprits))
         assert trials.whole[-1] == result.kept == result.passing
