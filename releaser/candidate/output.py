@@ -95,8 +95,8 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
     A framework is in every traceback, so that a crowd of suspects is no hint.
     """
-    words = {word.rstrip(".").lower() for word in _WORD.findall(output)}
-    modules = {module.lower() for module in _IN_A_RELEASE.findall(output)}
+    words = {one[0].rstrip(".").lower() for one in _WORD.finditer(output)}
+    modules = {one[1].lower() for one in _IN_A_RELEASE.finditer(output)}
     known = _modules(venv, names)
     found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
     return tuple(found) if len(found) * 2 <= len(names) else ()

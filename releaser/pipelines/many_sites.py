@@ -126,15 +126,11 @@ class ManySites:
         command, *options = words
         own = ["--project", str(site.path), *(["--json"] if as_json else [])]
         argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
-        env = {
-            **self._environ,
-            **site.settings,
-            "RELEASER_JITTER": "0",
-            **(more or {}),
-        }  # they do not begin at once anyway
+        env = {**self._environ, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
         done = self._runner.run(
-            argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, death_signal=signal.SIGTERM
-        )
+            argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
+            death_signal=signal.SIGTERM,
+        )  # fmt: skip
         code = done.returncode if done.returncode >= 0 else ExitCode.SIGNALLED - done.returncode
         told = tuple(done.stderr.splitlines())
         if not as_json:

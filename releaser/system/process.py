@@ -39,7 +39,7 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds to wait for the last output of a program that ended
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
-KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
+KEPT_TAIL = 1024 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
 _LONGEST = 120  # characters of a command in a report
 LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
@@ -194,7 +194,8 @@ class Runner:
     def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
-        named = " and ".join(sorted(secrets.intersection(re.findall(r"\w+", output)).difference(env or secrets)))
+        said = (one[0] for one in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
+        named = " and ".join(sorted(secrets.intersection(said).difference(env or secrets)))
         return named and f"releaser did not give it {named}; list what it may have in `test_environment`"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:
