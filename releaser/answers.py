@@ -43,7 +43,7 @@ class Plan(Frozen):
     changes: tuple[Change, ...] = ()
 
 
-class Fitness(Frozen):
+class Readiness(Frozen):
     """Whether an update can run, and what is in its way or damaged; one that cannot leaves `group` and `tests` out."""
 
     fit: bool
@@ -53,7 +53,7 @@ class Fitness(Frozen):
     chosen: tuple[Convention, ...]
 
 
-class FitSite(Fitness):
+class ReadySite(Readiness):
     """A site that can be updated: `group` would be installed, and `tests` is the command that would run the tests."""
 
     group: str | None
@@ -286,7 +286,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "status": (Status,),
     "history": (list[RunAnswer],),
     "prune": (list[Pruning],),
-    "check": (FitSite, Fitness),
+    "check": (ReadySite, Readiness),
     "config": (list[SettingValue], SettingValue),
     "test-mail": (TestMail,),
     "schedule": (Schedule, Plan),

@@ -80,7 +80,7 @@ class Finding:
             return message or advice
         return f"{message} {advice}" if message.endswith((".", "!", "?", "…", ":", ";")) else f"{message}. {advice}"
 
-    def explained(self) -> Finding:
+    def explain(self) -> Finding:
         """Return it with the reason that the program gave in the message, and without the output."""
         reason = error_line(self.output)
         if len(reason) > _LONGEST_REASON:  # what is decisive mostly stands at the end

@@ -54,7 +54,7 @@ class LeftBehind(Frozen):
     since: str
 
 
-class Answer(Frozen):
+class HealthCheckResult(Frozen):
     """How a health check ended: what the site answered with one release, in a line.
 
     `body` is the beginning of a bad page; of a command, what it printed.
@@ -106,7 +106,7 @@ class RunReport(Frozen):
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Finding, ...] = ()
     #: What the site answered to health checks, in order.
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[HealthCheckResult, ...] = ()
     #: Whose fault failing tests are: this update's, they failed `before`, or that could not be told.
     blame: Blame = ""
     #: The end of what a failing program printed.
@@ -159,7 +159,7 @@ class RunReport(Frozen):
         return " ".join([self.command, *self.only])
 
     @property
-    def bad_answers(self) -> tuple[Answer, ...]:
+    def failed_health_checks(self) -> tuple[HealthCheckResult, ...]:
         """All answers if one of them was bad, none otherwise."""
         return self.answers if any(not answer.good for answer in self.answers) else ()
 
@@ -198,7 +198,7 @@ class Step:
         """Note one line for people."""
         self.detail = detail
 
-    def skipped(self, detail: str) -> None:
+    def skip(self, detail: str) -> None:
         """Note that there was nothing to do."""
         self.status, self.detail = "skipped", detail
 
@@ -263,7 +263,7 @@ class RunLog:
         self.findings: list[Finding] = []
         #: What has failed without ending the run.
         self.failures: list[ReleaserError] = []
-        self.answers: list[Answer] = []
+        self.answers: list[HealthCheckResult] = []
         self.learned = Learned()
         #: Releases that cannot be deleted, by their ids: no reason for a mail, but told along with whatever is.
         self.undeleted: dict[str, Finding] = {}
@@ -271,7 +271,7 @@ class RunLog:
         self.recovered: list[str] = []
         #: What else is put right, or otherwise than it was after the last run.
         self.told: list[str] = []
-        #: Whether telling is all that is left, whatever the journal says.
+        #: Whether only the report is left to send, whatever the journal says.
         self.closed = False
         #: What the next run is to tell, should this one not come to it.
         self.unreported: list[str] = []
@@ -296,7 +296,7 @@ class RunLog:
         """Note upgrades that were found to break the tests, such as `alpha 1.1.0`."""
         self.learn(culprits=(*self.learned.culprits, *versions))
 
-    def failed(self, error: ReleaserError, *, follow_up: bool = True) -> None:
+    def note_failure(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Note a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
         self.failures.append(error)
         self.note(error.finding)
@@ -305,7 +305,7 @@ class RunLog:
         if error.output and not self.learned.output:
             self.learn(output=error.output)
 
-    def repaired(self, message: str, advice: str) -> None:
+    def note_repair(self, message: str, advice: str) -> None:
         """Note something that others have damaged and this run has repaired, for this run to tell or the next one."""
         self.tell(f"{message}.")
         self.unreported.append(f"{message}.")

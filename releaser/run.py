@@ -90,7 +90,7 @@ class Run:
             commit=release.manifest.commit if release else None,
             subject=release.manifest.subject if release else "",
             steps=tuple(log.outcomes),
-            problems=cleaned_problems(redactor, problems),
+            problems=clean_problems(redactor, problems),
             answers=tuple(replace(one, text=clean(one.text), body=redactor.shown(one.body)) for one in log.answers),
             blame=learned.blame,
             output=redactor.clean(learned.output),
@@ -136,7 +136,7 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
     The journal goes when the mail is in the outbox: if the run is killed before that, the next one tells.
     """
     if done:
-        log.unreported.append(site.redactor.line(f"{named(log.command, log.run_id)} {done}."))
+        log.unreported.append(site.redactor.line(f"{name_run(log.command, log.run_id)} {done}."))
     if not log.unreported:
         journal_of(site).drop()
         return
@@ -166,16 +166,16 @@ def silent_log(command: str) -> RunLog:
     return RunLog(Silence(), command=command, run_id=new_run_id(now), started_at=now)
 
 
-def named(command: str, run_id: str) -> str:
+def name_run(command: str, run_id: str) -> str:
     """Name a run as a later one does."""
     return f"An earlier `releaser {command}` ({run_id})"
 
 
-def cleaned_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
+def clean_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
     """Make problems fit for a report, each with the reason that a program gave for it."""
     return tuple(
         Finding(redactor.line(one.message), advice=redactor.line(one.advice))
-        for one in (problem.explained() for problem in problems)
+        for one in (problem.explain() for problem in problems)
     )
 
 

@@ -27,7 +27,7 @@ from releaser.locks.lock import Change  # noqa: E402
 from releaser.locks.rules import Withheld  # noqa: E402
 from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
-from releaser.report import Answer, Outcome, Result, RunReport  # noqa: E402
+from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting import page as pages  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
 from releaser.reporting.many_sites import SiteAnswer  # noqa: E402
@@ -145,8 +145,8 @@ MAILS = {
         UPDATED, result="rolled_back", exit_code=6, live_changed=False, headline=HEALTH,
         problems=(Finding(HEALTH),), changes=(DJANGO, SQLPARSE),
         answers=(
-            Answer(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
-            Answer(release=BEFORE, good=True, text=f"{URL} answered 200"),
+            HealthCheckResult(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
+            HealthCheckResult(release=BEFORE, good=True, text=f"{URL} answered 200"),
         ),
         steps=(
             *STEPS[:7], Outcome(step="health check", status="failed", detail=HEALTH, seconds=30.2),

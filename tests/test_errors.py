@@ -25,13 +25,13 @@ def test_a_problem_and_its_advice_are_sentences(message: str, advice: str, said:
 
 def test_a_finding_is_explained_by_what_the_program_said() -> None:
     found = Finding("no push", advice="Push.", output="To origin\nfatal: denied\n")
-    assert found.explained() == Finding("no push: fatal: denied".replace("fatal: ", ""), advice="Push.")
-    assert found.explained().explained() == found.explained()
-    assert Finding("denied by the hook", output="denied").explained().message == "denied by the hook"
+    assert found.explain() == Finding("no push: fatal: denied".replace("fatal: ", ""), advice="Push.")
+    assert found.explain().explain() == found.explain()
+    assert Finding("denied by the hook", output="denied").explain().message == "denied by the hook"
 
 
 def test_a_long_explanation_keeps_both_ends() -> None:
-    message = Finding("it failed", output="a" * 5000 + "b" * 5000).explained().message
+    message = Finding("it failed", output="a" * 5000 + "b" * 5000).explain().message
     assert message.startswith("it failed: aaa")
     assert message.endswith("bbb")
     assert len(message) < 700

@@ -64,7 +64,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     is unknown.
     """
     site, live = work.site, lock_of(work.live)
-    known = {name: one for name, one in _known(work).items() if name in lock.names}
+    known = {name: one for name, one in _recall_publishers(work).items() if name in lock.names}
     if site.settings.attestations == "off" or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():
@@ -88,7 +88,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
 
 
-def _known(work: Workspace) -> Mapping[str, Publisher]:
+def _recall_publishers(work: Workspace) -> Mapping[str, Publisher]:
     return work.live.manifest.publishers if work.live else {}
 
 

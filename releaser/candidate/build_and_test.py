@@ -242,7 +242,7 @@ def _add_lower_versions(builder: Builder, passing: Candidate | None) -> Candidat
             descent.descend(frozenset({name}))
     except (ReleaserError, OSError) as error:  # what has passed is not lost by that
         if isinstance(error, ReleaserError):
-            builder.log.failed(error, follow_up=False)
+            builder.log.note_failure(error, follow_up=False)
         logger.warning("no further lower versions can be tried: %s", error)
         kept = descent.passing.directory if descent.passing else None
         for place in set(store_of(builder.site).incomplete()) - {kept}:

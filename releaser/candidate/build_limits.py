@@ -32,10 +32,10 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
         try:
             run(limit_arguments(limits))
         except ToolError as error:
-            untold = {*_PASSED_OVER.findall(error.output)} - {name for name, one in limits.items() if one is None}
-            if not limits or not untold or site.settings.min_age_unknown != "take":
+            undated = {*_PASSED_OVER.findall(error.output)} - {name for name, one in limits.items() if one is None}
+            if not limits or not undated or site.settings.min_age_unknown != "take":
                 raise
-            limits = {**limits, **dict.fromkeys(untold)}
+            limits = {**limits, **dict.fromkeys(undated)}
         else:
             return
 

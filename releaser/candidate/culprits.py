@@ -68,7 +68,7 @@ class CulpritSearch:
             return everything
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
         if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
-            self.log.failed(self._trouble, follow_up=False)
+            self.log.note_failure(self._trouble, follow_up=False)
             return replace(self.failure, advice=_AGAIN)
         if result.kind == "flaky":
             self._tell(
@@ -126,7 +126,7 @@ class CulpritSearch:
         verdicts: list[bool | None] = []
         try:
             locks = [self.locks.with_upgrades(part, without=without) for part in parts]
-            known = [self._known(part, lock) for part, lock in zip(parts, locks, strict=True)]
+            known = [self._recall_result(part, lock) for part, lock in zip(parts, locks, strict=True)]
             if known == [None, None] and self.budget.allows(3):
                 return self._try(parts, locks)
             for part, lock, verdict in zip(parts, locks, known, strict=True):
@@ -151,11 +151,11 @@ class CulpritSearch:
             return None
         if self._is_live(lock):
             return True
-        if self._known(part, lock) is False:
+        if self._recall_result(part, lock) is False:
             return False
         return self._build(part, lock) is not None if self.budget.allows() else None
 
-    def _known(self, part: Part, lock: LockFile) -> bool | None:
+    def _recall_result(self, part: Part, lock: LockFile) -> bool | None:
         versions = frozenset(lock.versions.items())
         if self._is_live(lock):
             return True
@@ -232,7 +232,7 @@ class CulpritSearch:
                 return self._passing
             return None if self._is_live(lock) else self._build(part, lock)
         except (BuildError, ResolutionError) as error:
-            self.log.failed(error, follow_up=False)
+            self.log.note_failure(error, follow_up=False)
             return None
 
     def _try_everything(self) -> Candidate | None:

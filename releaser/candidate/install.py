@@ -179,7 +179,7 @@ def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: C
         run([*words, *anew_arguments(anew)])
         return ()
     lock = LockFile.read(site.project.lock)
-    open_ones = _known_to_fail(site, lock)
+    open_ones = _find_known_failures(site, lock)
     if NOT_LOCAL not in words and isolation_of(site, "own builds") is None:
         open_ones |= lock.local
     findings: list[Finding] = []
@@ -228,7 +228,7 @@ def _compile(site: Site, venv: Path, sandbox: Sandbox) -> None:
 # Versions whose builds do not work in isolation, and ran without it before: those that are live
 
 
-def _known_to_fail(site: Site, lock: LockFile) -> set[str]:
+def _find_known_failures(site: Site, lock: LockFile) -> set[str]:
     noted = read_notes(site.state_dir).not_isolated
     return (
         {name for name in _same_as_live(site, lock) if _way_of_version(site, lock, name) in noted} if noted else set()

@@ -42,10 +42,10 @@ def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
     if not _is_asked(site):
         return candidate
     with work.log.step("migrations") as step:
-        unapplied = _unapplied(site, candidate.venv, step)
+        unapplied = _find_unapplied(site, candidate.venv, step)
         if not unapplied:
             return candidate
-        before = _unapplied_before(work)
+        before = _find_unapplied_before(work)
         brought = tuple(name for name in unapplied if name not in (before or ()))
         told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
@@ -58,7 +58,7 @@ def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
     raise _refuse(work, candidate, brought)
 
 
-def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
+def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     try:
         answer = manage(site, venv).migrations()
     except ToolError as error:
@@ -67,13 +67,13 @@ def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     if answer.failed:
         step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
     elif not answer.databases:
-        step.skipped("no database is set")
+        step.skip("no database is set")
     elif not answer.unapplied:
         step.says("all are applied")
     return answer.unapplied
 
 
-def _unapplied_before(work: Workspace) -> frozenset[str] | None:
+def _find_unapplied_before(work: Workspace) -> frozenset[str] | None:
     """Return what is not applied of the live release, with the code that is live; None if that is not known."""
     if work.live is None or not work.live.works():
         return None
@@ -102,7 +102,7 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
     if not _is_asked(site):
         return
     with log.step("migrations") as step:
-        names = _unapplied(site, release.venv, step)
+        names = _find_unapplied(site, release.venv, step)
         if names:
             step.warns(f"not applied: {first_few(names)}")
     tell_migrations(site, log, names)
@@ -113,7 +113,7 @@ def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...
     names = release.manifest.migrations
     if names and (site.settings.before_live or site.settings.after_live):
         with log.step("migrations again") as step:
-            unapplied = _unapplied(site, release.venv, step)
+            unapplied = _find_unapplied(site, release.venv, step)
             names = tuple(name for name in names if name in unapplied or step.status != "ok")
         log.learn(migrations=names)
     return names

@@ -98,7 +98,7 @@ def trial_installs(work: Workspace, locks: PartialLocks) -> Iterator[list[TrialI
             try:
                 trees.append(stack.enter_context(tree))
             except BuildError as error:  # there is no room, for example
-                work.log.failed(error, follow_up=False)
+                work.log.note_failure(error, follow_up=False)
         yield [TrialInstall(site=one, facts=work.facts, locks=locks) for one in trees]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.output import failing_tests
 from releaser.errors import ToolError
 from releaser.locks.installed import installed_key
-from releaser.locks.lock import brought_in, changes_between
+from releaser.locks.lock import changes_between, list_brought
 from releaser.releases.quarantine import (
     CandidateKey,
     Constraints,
@@ -23,7 +23,7 @@ from releaser.releases.quarantine import (
     read_holds,
     read_quarantine,
 )
-from releaser.releases.release import lock_of, locked_in
+from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.resolution.rules import code_digest, describe_holds, list_failed
 from releaser.system.frozen import Frozen
@@ -50,14 +50,14 @@ def mark_good(site: Site, release: Release) -> None:
     store_of(site).record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
     quarantine = read_quarantine(site.state_dir)
     lifted = quarantine.without(lock_of(release).versions, key_of(release))
-    overtaken = _overtaken(site, release, lifted)
+    overtaken = _find_overtaken(site, release, lifted)
     lifted = replace(lifted, commits=tuple(one for one in lifted.commits if one.commit not in overtaken))
     if lifted != quarantine:
         change_quarantine(site.state_dir, lambda _: lifted)
     change_holds(site.state_dir, lambda holds: holds.without_live(lock_of(release).versions))
 
 
-def _overtaken(site: Site, release: Release, quarantine: Quarantine) -> frozenset[str]:
+def _find_overtaken(site: Site, release: Release, quarantine: Quarantine) -> frozenset[str]:
     """Return the rejected commits on top of which somebody has built what is live and good now."""
     git, commit = site.git, release.manifest.commit
     if commit is None:
@@ -79,14 +79,14 @@ def mark_bad(
     store_of(site).record(lambda ledger: ledger.marked(release.id, "bad"))
     at = timestamp()
 
-    def rejecting(quarantine: Quarantine) -> Quarantine:
+    def reject(quarantine: Quarantine) -> Quarantine:
         if versions is None:
             return quarantine  # which is written: were there none, it would be made from all that is bad
         failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
         changed = quarantine.with_versions(versions, release=release.id, reason=reason, at=at).with_candidate(failed)
         return changed.with_commit(commit) if commit is not None else changed
 
-    change_quarantine(site.state_dir, rejecting)
+    change_quarantine(site.state_dir, reject)
 
 
 def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> RejectedCommit:
@@ -97,11 +97,13 @@ def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> Reject
     return RejectedCommit(commit=commit, code_key=code_key, subject=subject, reason=reason, at=timestamp())
 
 
-def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
+def list_brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
     """Return the versions that came in with a release, or after the release `since`; local packages do not count."""
     lock = lock_of(release)
-    changes = release.manifest.changes if since is None else changes_between(locked_in(since), locked_in(release))
-    return {name: versions for name, versions in brought_in(changes).items() if name not in lock.local}
+    changes = (
+        release.manifest.changes if since is None else changes_between(read_versions(since), read_versions(release))
+    )
+    return {name: versions for name, versions in list_brought(changes).items() if name not in lock.local}
 
 
 def key_of(release: Release) -> CandidateKey:
@@ -160,7 +162,7 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
                 tried_at=now if known.is_try(name, version) else "",
             )
         )
-    change_holds(site.state_dir, lambda holds_before: holds_before.adding(holds))
+    change_holds(site.state_dir, lambda holds_before: holds_before.with_new(holds))
 
 
 def hold_again(work: Workspace, candidate: Candidate, names: Sequence[str], fault: Fault) -> None:
@@ -179,7 +181,7 @@ def hold_again(work: Workspace, candidate: Candidate, names: Sequence[str], faul
         for one in read_holds(state_dir).entries
         if one.by == "tests" and (one.name, one.version) in tried
     ]
-    change_holds(state_dir, lambda holds: holds.adding(again))
+    change_holds(state_dir, lambda holds: holds.with_new(again))
 
 
 def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None:
@@ -207,7 +209,7 @@ def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withh
     return others + list_failed(holds.entries, lock)
 
 
-def standing_holds(site: Site) -> tuple[Withheld, ...]:
+def list_holds(site: Site) -> tuple[Withheld, ...]:
     """Return what is held, by whom and since when, except for versions that something newer has replaced."""
     try:
         holds = Constraints.read(site.state_dir).holds

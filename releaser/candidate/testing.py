@@ -193,7 +193,7 @@ def _blame(work: Workspace, *attempted: Trial) -> Blame:
         with tree_of_live(work) as tree:
             return "before" if failure_of_live(tree, work.log, work.live, *attempted) else "update"
     except BuildError as error:
-        work.log.failed(error, follow_up=False)
+        work.log.note_failure(error, follow_up=False)
         return "unknown"
 
 
@@ -307,7 +307,7 @@ def tests_trial(site: Site) -> Trial:
 
 
 @contextlib.contextmanager
-def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Flaw]]]:
+def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Defect]]]:
     """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
     if not trials:
         yield lambda _: ()
@@ -324,7 +324,9 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         yield lambda release: _run_trials(staged, release, trials, base, tree)
 
 
-def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path) -> list[integrity.Flaw]:
+def _run_trials(
+    site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
+) -> list[integrity.Defect]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
     was_live = release.live or (release.state not in ("failed", "candidate") and release.manifest.origin != "override")
@@ -341,8 +343,8 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
                 except (BuildError, TestsFailedError) as error:
                     passed, message, output = False, error.message, error.output
                 if not passed:
-                    findings.append(integrity.Flaw.of_failure(kinds[trial.step], message, output))
+                    findings.append(integrity.Defect.of_failure(kinds[trial.step], message, output))
     except (ToolError, OSError, ValueError) as error:
         message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
-        findings = [integrity.Flaw.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
+        findings = [integrity.Defect.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
     return findings

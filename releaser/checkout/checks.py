@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 
 def check_checkout(
-    site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str], state: CheckoutState | None = None
+    site: Site,
+    findings: Findings,
+    pending: frozenset[str],
+    ignorable: frozenset[str],
+    state: CheckoutState | None = None,
 ) -> Checkout | None:
     """Check the checkout as `git status` shows it, now or a moment ago in `state`; None where git does not work."""
     if not site.project.has_git:
@@ -43,7 +47,7 @@ def check_checkout(
         findings.append(_not_a_repository(site, error))
         return None
     findings.extend(_branch_findings(site, state, layout))
-    findings.extend(_dirt_findings(site, state, layout, pending, litter))
+    findings.extend(_dirt_findings(site, state, layout, pending, ignorable))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
     beside = layout.top.parent  # where the staging tree is to lie
@@ -141,11 +145,11 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
 
 
 def _dirt_findings(
-    site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str], litter: frozenset[str]
+    site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str], ignorable: frozenset[str]
 ) -> Iterator[Finding]:
     ours = own_paths(site, layout.top)
     dirty = [path for path in state.dirty if path not in pending]
-    untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
+    untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
     if found := dirty + untracked:
         message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
         yield Finding(message, advice="Commit, ignore or remove these; releaser runs only what is committed.")
@@ -181,7 +185,7 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
     with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
         ahead, behind = site.git.apart(f"refs/heads/{branch}", theirs)
         if ahead and behind and not {one.id for one in ahead} <= own_commits(site, ahead):
-            yield diverged(remote, branch)
+            yield describe_divergence(remote, branch)
 
 
 def unreachable(remote: str, error: ToolError) -> Finding:
@@ -205,7 +209,7 @@ def no_such_branch(remote: str, branch: str) -> Finding:
     return Finding(message, advice=f"`git push {remote} {branch}`, or set `branch`.")
 
 
-def rewritten(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:
+def describe_rewrite(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:
     """Say that the remote branch lacks commits that it had before."""
     what = "was moved back" if moved_back else "was rewritten"
     count = plural(len(lost), "commit")
@@ -219,7 +223,7 @@ def rewritten(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, 
     )
 
 
-def diverged(remote: str, branch: str) -> Finding:
+def describe_divergence(remote: str, branch: str) -> Finding:
     """Say that a pull would need a merge."""
     return Finding(
         f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",

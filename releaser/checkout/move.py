@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.checkout.included import place_included
-from releaser.checkout.publish import pending
+from releaser.checkout.publish import read_pending
 from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
@@ -100,7 +100,7 @@ def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
             f" packages: {error.message}"
         )
         advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."
-        log.failed(ActivationError(message, advice=advice.strip(), output=error.output))
+        log.note_failure(ActivationError(message, advice=advice.strip(), output=error.output))
 
 
 def _restore_commit(site: Site, log: RunLog, before: str, after: str) -> None:
@@ -284,5 +284,5 @@ def _keep_edit_of_own(site: Site, log: RunLog, path: Path) -> None:
     if path == site.project.lock:
         releases = _copies_in(site, path, store_of(site).all())
         _keep_edit(site, log, path, _Known([site.state_dir / LOCK_BEFORE, *releases]))
-    elif not pending(site.state_dir).commit:
+    elif not read_pending(site.state_dir).commit:
         _keep_edit(site, log, path, _Known([]))

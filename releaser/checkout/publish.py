@@ -64,19 +64,19 @@ def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
             advice, output = (error.advice, error.output) if isinstance(error, ReleaserError) else ("", "")
             failure = FollowUpError(f"{name} failed: {reason_of(error)}", advice=advice or _AGAIN, output=output)
             step.status, step.detail = "failed", failure.message
-            log.failed(failure)
+            log.note_failure(failure)
             return False
     return True
 
 
-def pending(state_dir: Path) -> Pending:
+def read_pending(state_dir: Path) -> Pending:
     """Return what is due; what cannot be read tells of nothing."""
     return load_state(state_dir / PENDING, Pending())
 
 
 def note_due(site: Site, **due: Any) -> None:
     """Note what is due; a disk that is full must not keep a good release from being published."""
-    before = pending(site.state_dir)
+    before = read_pending(site.state_dir)
     after = replace(before, **due)
     if after != before:
         with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ def note_due(site: Site, **due: Any) -> None:
 
 def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> None:
     """Note which steps after the flip to a release have failed, so that the next update does them again."""
-    failed, known = tuple(sorted(names)), pending(site.state_dir).pending_steps
+    failed, known = tuple(sorted(names)), read_pending(site.state_dir).pending_steps
     since = (known.stopped if known else "") or timestamp()
     stopped = since if site.settings.start and "restart" in failed else ""
     due = FailedSteps(release=release.id, steps=failed, stopped=stopped) if failed else None
@@ -94,7 +94,7 @@ def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> Non
 
 def pending_steps(state_dir: Path, release: Release | None) -> frozenset[str]:
     """Return the steps after the flip to a release that are still to be done."""
-    found = pending(state_dir).pending_steps
+    found = read_pending(state_dir).pending_steps
     return frozenset(found.steps if found and release and found.release == release.id else ())
 
 
@@ -108,7 +108,7 @@ def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
 
     The newest may not be noted, if the run that made them died or the disk was full. Raises ToolError.
     """
-    noted = frozenset(pending(site.state_dir).commits)
+    noted = frozenset(read_pending(site.state_dir).commits)
     unknown = (one.id for one in commits if one.id not in noted)
     return noted.union(itertools.takewhile(partial(_is_own, site), itertools.islice(unknown, _LOOKED_AT)))
 
@@ -149,12 +149,12 @@ def commit_message(command: str, release: Release) -> str:
     return "\n".join([title, "", *lines])
 
 
-def _waiting(site: Site) -> list[str]:
+def _list_unpushed(site: Site) -> list[str]:
     """List the commits of ours, also not noted ones, that wait to be pushed, oldest first, as far as that is known."""
     git, seen = site.git, site.git.reference(SEEN)
     if seen is None:
         here = git.newest("HEAD", _LOOKED_AT)
-        noted = pending(site.state_dir).commits
+        noted = read_pending(site.state_dir).commits
         known = [*noted, *sorted(own_commits(site, here).difference(noted))]
     else:
         here = git.commits(seen, "HEAD")
@@ -215,13 +215,13 @@ def _may_commit(site: Site, log: RunLog, state: CheckoutState | None) -> bool:
     try:
         waiting, branch = git.layout.in_progress(), (state or git.state()).branch
     except ToolError as error:
-        log.failed(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
+        log.note_failure(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
         return False
     if waiting is None and branch == wanted:
         return True
     what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
     advice = f"Commit uv.lock on {wanted} yourself, or let the next update do it."
-    log.failed(FollowUpError(f"uv.lock is not committed: {what}", advice=advice))
+    log.note_failure(FollowUpError(f"uv.lock is not committed: {what}", advice=advice))
     return False
 
 
@@ -235,7 +235,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     except OSError as error:
         reason = os_reason(error)
     advice = "Commit it if you meant it, or run `git checkout uv.lock`; the next update uses what is there."
-    log.failed(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
+    log.note_failure(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
     note_due(site, commit=False)
     return False
 
@@ -246,16 +246,16 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     Returns the commit, None if all is as committed. Raises ToolError.
     """
     export, git = site.settings.requirements_export, site.git
-    due = pending(site.state_dir)
+    due = read_pending(site.state_dir)
     brought = ["pyproject.toml"] if _came_along(site.project, release, waits=due.commit) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or due.push)
-    known = _waiting(site)  # before the commit, on top of which those before it are not looked for
+    known = _list_unpushed(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)
-        step.skipped("as committed")
+        step.skip("as committed")
         return None
     made = git.commit("HEAD")
     note_due(site, commits=(*known, made), commit=False)
@@ -264,19 +264,19 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
 
 
 def _push(site: Site, step: Step) -> None:
-    if not pending(site.state_dir).push:
-        step.skipped("nothing to push")
+    if not read_pending(site.state_dir).push:
+        step.skip("nothing to push")
         return
     branch = site.settings.branch
     remote = site.git.remote(branch)
     if remote is None:
-        step.skipped("no remote")
+        step.skip("no remote")
         return
     theirs = site.git.fetch(remote, branch)
     waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
     if behind and read_quarantine(site.state_dir).commit(site.code_key(theirs)) is not None:
         note_due(site, push=False)  # the commits give way once the remote has something newer
-        step.skipped(f"{remote} is ahead, with a commit that was rejected here")
+        step.skip(f"{remote} is ahead, with a commit that was rejected here")
         return
     own = own_commits(site, waiting)
     ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
@@ -299,7 +299,7 @@ def _push(site: Site, step: Step) -> None:
         raise ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
     note_due(site, push=False)
     if not ready:
-        step.skipped("nothing to push")
+        step.skip("nothing to push")
 
 
 def files_due(site: Site, live: Release | None) -> frozenset[str]:
@@ -315,7 +315,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
         top = site.git.layout.top
     except (OSError, ToolError):
         return frozenset()
-    waits = pending(project.state_dir).commit
+    waits = read_pending(project.state_dir).commit
     exported = [project.root / export] if export and waits else []
     brought = [project.pyproject] if _came_along(project, live, waits=waits) else []
     return frozenset(os.path.relpath(file, top) for file in [project.lock, *brought, *exported])

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.code_archive import differing
 from releaser.checkout.checks import (
-    diverged,
+    describe_divergence,
+    describe_rewrite,
     filter_findings,
     is_below,
     no_such_branch,
     own_paths,
-    rewritten,
     unreachable,
 )
 from releaser.checkout.publish import SEEN, own_commits
@@ -221,9 +221,9 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
     lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)
-        raise PreflightError(rewritten(facts.checkout.remote or "", branch, theirs, lost, moved_back=back))
+        raise PreflightError(describe_rewrite(facts.checkout.remote or "", branch, theirs, lost, moved_back=back))
     if len(others) > len(lost) and (behind or follow):
-        raise PreflightError(diverged(facts.checkout.remote or "", branch))
+        raise PreflightError(describe_divergence(facts.checkout.remote or "", branch))
 
 
 def _refuse_other_places(site: Site, commit: str) -> None:
@@ -301,7 +301,7 @@ def code_of_release(site: Site, release: Release) -> Target:
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back behind commits of a person that are not on the remote."""
-    git, places = site.git, _known_of_remote(site)
+    git, places = site.git, _find_remote_commits(site)
     if git.remote(site.settings.branch) is None:
         return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
     commits = git.commits(commit, head)
@@ -313,7 +313,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
         refuse(message, f"Push first, so that nothing is lost. {_KEEP}")
 
 
-def _known_of_remote(site: Site) -> list[str]:
+def _find_remote_commits(site: Site) -> list[str]:
     """Return where the remote branch was, as far as that is known without asking it."""
     git, branch = site.git, site.settings.branch
     remote = git.remote(branch)
@@ -325,7 +325,7 @@ def commit_with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
     git = site.git
     lock, wanted = os.path.relpath(site.project.lock, git.layout.top), read_file(release.lock)
-    for line in ("HEAD", *_known_of_remote(site)):
+    for line in ("HEAD", *_find_remote_commits(site)):
         found = ""
         for one in git.following(commit, line)[:_MOST_FOLLOWING]:
             if not _has_code_of(site, release, one):

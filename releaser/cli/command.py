@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec
 import click
 
 from releaser import __version__
-from releaser.cli.many import WANTED, Wanted, many_options, run_for_all
+from releaser.cli.many import SELECTION, Selection, many_options, run_for_all
 from releaser.cli.output import Output
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.site.ownership import admit
@@ -226,8 +226,8 @@ def command(
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
-    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. One that `changes` something can be
-    rehearsed. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
+    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. One that `changes` something has
+    --dry-run. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
     by itself whose the project is. With `many` it can be run for many sites, by --all or
     by --sites alone.
     """
@@ -260,7 +260,7 @@ def command(
             with _exit_codes(output):
                 if verbose and quiet:
                     refuse_both("--verbose", "--quiet")
-                wanted = Wanted.of(**{name: options.pop(name, None) for name in WANTED}) if many else None
+                wanted = Selection.of(**{name: options.pop(name, None) for name in SELECTION}) if many else None
                 if wanted is not None:
                     run_for_all(wanted, output)
                 if admits:

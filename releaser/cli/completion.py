@@ -45,7 +45,7 @@ def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
         return []
 
 
-def held_back(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete what `unhold` allows again."""
     from releaser.releases.quarantine import Constraints
 
@@ -58,7 +58,7 @@ def held_back(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return _matching((*sorted(names), *others), incomplete)
 
 
-def asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def complete_asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a package that waits for `accept`."""
     from releaser.releases.acceptance import read_acceptance
 

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 DEFAULT = Path("/etc/releaser/sites.toml")
-WANTED = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
+SELECTION = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
 _COMMON = ("project", "as_json", "verbose", "quiet")
 _OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
 _TABLES = ("update", "check", "status")  # of which a line each says enough
 
 
-class Wanted(Frozen):
+class Selection(Frozen):
     """Which sites the command line asks for; None of a file is the usual one."""
 
     file: Path | None
@@ -41,7 +41,7 @@ class Wanted(Frozen):
     jobs: int | None
 
     @classmethod
-    def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Wanted | None:
+    def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Selection | None:
         """Read the options; None if the command is about one site. Raises UsageError."""
         if all_sites or sites is not None:
             return cls(file=sites, group=group, jobs=jobs)
@@ -73,7 +73,7 @@ def many_options(function: F, *, has_all: bool) -> F:
     return function
 
 
-def run_for_all(wanted: Wanted, output: Output) -> NoReturn:
+def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
     from releaser.pipelines.many_sites import ManySites, badness
     from releaser.reporting.many_sites import COLUMNS, problems_of, rows
@@ -118,7 +118,7 @@ def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
     """Return the answers, and the signal that ended that early; 0 for none."""
     found: list[SiteAnswer] = []
     try:
-        with signals.raised():
+        with signals.raise_on_signals():
             found.extend(answers)
     except KeyboardInterrupt:
         return found, signal.SIGINT
@@ -133,7 +133,7 @@ def _words(ctx: click.Context) -> Iterator[str]:
     arguments: list[str] = []
     for one in ctx.command.params:
         name, given = one.name or "", ctx.params.get(one.name or "")
-        if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*WANTED, *_COMMON):
+        if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*SELECTION, *_COMMON):
             if name == "project" and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 message = "--project names one site, and this is for all of them"
                 raise UsageError(message, advice="Leave one of them out.")

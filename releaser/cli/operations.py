@@ -201,20 +201,20 @@ def prune(ctx: CommandContext) -> None:
     from releaser.pipelines.maintenance import plan_prune, prune_releases
 
     if ctx.dry_run:
-        report, verdicts = None, plan_prune(ctx.site())
+        report, decisions = None, plan_prune(ctx.site())
     else:
-        report, verdicts = prune_releases(ctx.request())
+        report, decisions = prune_releases(ctx.request())
     if ctx.output.json:
         ctx.output.print_json(
             [
                 Pruning(
                     release=one.id, action=one.action, reason=one.reason, reasons=one.reasons, error=one.error or None
                 )
-                for one in verdicts
+                for one in decisions
             ]
         )
-    elif verdicts and not ctx.output.quiet:
-        ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in verdicts])
+    elif decisions and not ctx.output.quiet:
+        ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in decisions])
     if report is not None and (report.exit_code or report.tells_of_before):
         Output(quiet=ctx.output.quiet).print_report(report)
     sys.exit(report.exit_code if report else 0)
@@ -251,7 +251,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
 
 
 @command(section="Keep", example="releaser unhold django", changes=True)
-@click.argument("name", shell_complete=completion.held_back)
+@click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
     from releaser.pipelines import maintenance
@@ -260,7 +260,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 
 
 @command(section="Keep", example="releaser accept django", changes=True)
-@click.argument("name", shell_complete=completion.asked)
+@click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
     """Accept what an update was refused for: another index or another file of the package NAME."""
     from releaser.pipelines import maintenance

@@ -148,10 +148,10 @@ class Output(Frozen):
         if (wrap or stream is sys.stderr) and stream.isatty():
             from shutil import get_terminal_size
 
-            from releaser.reporting.style import wrapped
+            from releaser.reporting.style import wrap_line
 
             width = get_terminal_size().columns
-            shown = (part for text in shown for line in text.split("\n") for part in wrapped(line, width))
+            shown = (part for text in shown for line in text.split("\n") for part in wrap_line(line, width))
         stream.writelines(f"{line}\n" for line in shown)
 
     def print_error(self, error: ReleaserError) -> int:

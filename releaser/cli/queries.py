@@ -28,12 +28,12 @@ def check(ctx: CommandContext) -> None:
 
 def run_check(ctx: CommandContext) -> None:
     """Check the site, and print what was found. Raises PreflightError."""
-    from releaser.answers import Fitness, FitSite
+    from releaser.answers import Readiness, ReadySite
     from releaser.candidate.isolated import isolation_warnings
-    from releaser.deployment.adopt import left_out, unsynced
+    from releaser.deployment.adopt import find_unsynced, left_out
     from releaser.errors import PreflightError
     from releaser.pipelines.preflight import Scope, check_unmoved
-    from releaser.pipelines.status import damaged
+    from releaser.pipelines.status import list_damage
     from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
     from releaser.site.site import find_site
@@ -43,18 +43,20 @@ def run_check(ctx: CommandContext) -> None:
     found = find_conventions(site)
     ctx.say_chosen(found)
     found_wanting = (*site.exposed, *mail_warnings(site), *isolation_warnings(site), *left_out(site))
-    damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, found_wanting))
+    damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
     try:
-        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=unsynced(site))
+        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=find_unsynced(site))
     except PreflightError as error:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))
-            ctx.output.print_json(Fitness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found))
+            ctx.output.print_json(
+                Readiness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found)
+            )
         raise
     if facts.unknown:
         ctx.output.note(facts.unknown)
     if ctx.output.json:
-        known = FitSite(
+        known = ReadySite(
             fit=True, damage=damage, warnings=warnings, chosen=found, group=facts.group, tests=facts.test_command
         )
         ctx.output.print_json(known)
@@ -113,12 +115,12 @@ def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
 
-    from releaser.pipelines.status import damaged
+    from releaser.pipelines.status import list_damage
     from releaser.releases import listing
 
     site = ctx.site()
     rows = listing.rows(store_of(site))
-    ctx.warn(damaged(site))
+    ctx.warn(list_damage(site))
     if ctx.output.json:
         ctx.output.print_lines([listing.as_json(rows)])
     elif rows:

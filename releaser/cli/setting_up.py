@@ -82,7 +82,7 @@ def setup(
     if not ctx.output.json:
         ctx.output.print_lines(line for one in plan.edits for line in one.diff)
         sys.stdout.flush()  # into a pipe, it would come last
-    if asks and not confirmed(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
+    if asks and not confirm(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
         ctx.output.note("nothing was changed")
         return
     _set_up(ctx, plan)
@@ -214,7 +214,7 @@ def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
     if not (yes or ctx.dry_run):
         _refuse_without_terminal(ctx)
         ctx.output.print_lines(pipeline.plan_uninstall(ctx.site(), keep_state=keep_state).would)
-        if not confirmed("Do all that?"):
+        if not confirm("Do all that?"):
             ctx.output.note("nothing was changed")
             return
     ctx.end(ctx.run(pipeline.plan_uninstall, pipeline.uninstall, keep_state=keep_state))
@@ -226,7 +226,7 @@ def _refuse_without_terminal(ctx: CommandContext) -> None:
         raise UsageError(message, advice="Use --yes; --dry-run shows what it would do.")
 
 
-def confirmed(question: str, *, default: bool = False) -> bool:
+def confirm(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal. Raises KeyboardInterrupt."""
     try:
         return click.confirm(question, default=default, err=True)

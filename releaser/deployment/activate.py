@@ -282,7 +282,7 @@ def restore_static_files(site: Site, log: RunLog) -> None:
                 reason = reason_of(error)
                 step.warns(reason)
                 message = f"the static files of {live.id} could not be collected again: {reason}"
-                log.failed(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
+                log.note_failure(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
                 with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
                     note_failed_steps(site, live, {"collectstatic"})
 
@@ -300,7 +300,9 @@ def _run_steps_again(site: Site, log: RunLog, check: RestartCheck) -> bool:
                 is_down = name == "restart" and bool(check.start)
                 down = "the service is stopped: " if is_down else ""
                 advice = BY_HAND if is_down else ""
-                log.failed(ActivationError(f"{down}{name} on the earlier release failed: {reason}", advice=advice))
+                log.note_failure(
+                    ActivationError(f"{down}{name} on the earlier release failed: {reason}", advice=advice)
+                )
                 if is_down:
                     note_failed_steps(site, check.target, {name})
                 # A disk that fails now says nothing of the earlier release.

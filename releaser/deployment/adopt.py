@@ -73,7 +73,7 @@ def _look_at_venv(site: Site) -> _ToAdopt | None:
     return _ToAdopt(found=versions_in(venv), lock=lock, group=group, pins=pins, python=python)
 
 
-def unsynced(site: Site) -> Iterator[Finding]:
+def find_unsynced(site: Site) -> Iterator[Finding]:
     """Find that packages are locked for the site and are not in its venv, or in another version."""
     seen = _look_at_venv(site)
     if seen is None:
@@ -146,7 +146,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
     if what != "unsealed" and first_lock is None:
-        log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in unsynced(site)])
+        log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in find_unsynced(site)])
         log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
     with log.step("adopt") as step:
         try:

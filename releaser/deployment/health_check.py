@@ -13,7 +13,7 @@ from releaser.releases import leases, startup
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.report import Answer, LeftBehind
+from releaser.report import HealthCheckResult, LeftBehind
 from releaser.site import serving
 from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
 from releaser.system.frozen import Frozen
@@ -42,7 +42,7 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
     """
     settings, release = site.settings, check.target
     if settings.health_check is None:
-        step.skipped("none is set")
+        step.skip("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
     is_told = settings.restart != ("auto",) or serving.restart_file(site) is not None
@@ -52,11 +52,11 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         said = _ask(ask, settings, check, watches=watches)
     except ToolError as error:
         output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
-        log.answers.append(Answer(release=release.id, good=False, text=error.message, body=output))
+        log.answers.append(HealthCheckResult(release=release.id, good=False, text=error.message, body=output))
         if watches and (seen := check.look()).has_left:  # then they may be the ones who answered
             log.note(*filter(None, [check.problem(seen)]))
         raise
-    log.answers.append(Answer(release=release.id, good=True, text=said))
+    log.answers.append(HealthCheckResult(release=release.id, good=True, text=said))
     step.says(said)
     if restarts and check.shows_processes:
         seen = check.look()
@@ -75,8 +75,8 @@ def _ask(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, wat
     """
     patience = patience_of(settings)
     if watches:
-        said = until_good(ask, patience, is_settled=lambda: check.look().is_settled)
-        if said.settled and check.sees_all and check.look().proves_it:
+        said = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
+        if said.taken_over and check.sees_all and check.look().proves_it:
             return said.answer
     else:
         said = until_good(ask, patience)
@@ -135,7 +135,7 @@ class Seen(Frozen):
         return bool(self.left) or self.hidden_left
 
     @property
-    def is_settled(self) -> bool:
+    def has_taken_over(self) -> bool:
         """Whether the new release is in use, and the earlier one is not."""
         return bool(self.begun or self.hidden) and not self.has_left
 
@@ -202,7 +202,7 @@ class RestartCheck(Frozen):
 
     def problem(self, seen: Seen) -> Finding | None:
         """Say what the restart has not done; None if all is as it should be."""
-        if seen.is_settled:
+        if seen.has_taken_over:
             return None
         if seen.has_left:
             earlier = self.origin.id if self.origin is not None else ""
@@ -258,7 +258,7 @@ def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
     live = store.live_id()
     if live is None:
         return ()
-    locks = functools.cache(leases.held)
+    locks = functools.cache(leases.read_file_locks)
     return tuple(
         LeftBehind(release=release.id, pid=user.pid, user=user.user, command=user.command, since=user.since)
         for release in reversed(store.all())

@@ -44,7 +44,7 @@ def stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: str
                 message = f"{error.reason}: nothing goes live"
                 raise PreflightError(Finding(message, advice=error.advice, output=error.output)) from error
             step.warns(error.message)
-            log.failed(ActivationError(error.reason, advice=error.advice, output=error.output))
+            log.note_failure(ActivationError(error.reason, advice=error.advice, output=error.output))
 
 
 def start(site: Site, log: RunLog, venv: Path, check: RestartCheck | None = None) -> str:
@@ -66,7 +66,7 @@ def start(site: Site, log: RunLog, venv: Path, check: RestartCheck | None = None
 
 def _start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, ...], *, since: float) -> str:
     """Start what was stopped `since` then (0: nobody knows); interrupts wait, as it would stay stopped."""
-    with signals.deferred():
+    with signals.defer_interrupts():
         said = run_hook(site, log, "start", venv, command=command)
         if not since:
             return said
@@ -88,7 +88,7 @@ def start_again(site: Site, log: RunLog, entry: Entry) -> None:
             step.warns(error.message)
             message = f"the service is stopped, and could not be started again: {error.reason}"
             advice = f"{BY_HAND} {error.advice}".strip()
-            log.failed(ActivationError(message, advice=advice, output=error.output))
+            log.note_failure(ActivationError(message, advice=advice, output=error.output))
             if live is not None:
                 note_failed_steps(site, live, {"restart"})
 

@@ -44,7 +44,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError."""
     settings, root = site.settings, site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
-        step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
+        step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
         return
     django = manage(site, venv, timeout=settings.collectstatic_timeout)
     found: StaticFiles | None = None
@@ -56,7 +56,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
         step.warns(f"no static files are collected: {error.message}")
     if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
         if found is not None:
-            step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
+            step.skip("staticfiles is not installed, or STATIC_ROOT is not set")
         return
     place = found.place if found is not None else None
     since = log.finishing
@@ -129,7 +129,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
                 raise
             message = f"{failure.message}; {release.id} stays live anyway, {why}"
             is_due = name != "on_rollback"
-            log.failed(ActivationError(message, advice=failure.advice, output=failure.output), follow_up=is_due)
+            log.note_failure(ActivationError(message, advice=failure.advice, output=failure.output), follow_up=is_due)
             failed |= {name} if is_due else set()
             note_failed_steps(site, release, failed)
         entry = entry.moved(entry.phase, done=(*entry.done, name), start=() if name == "restart" else entry.start)
@@ -237,11 +237,11 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
         return
     match site.settings.restart:
         case ("none",):
-            step.skipped("switched off")
+            step.skip("switched off")
         case ("auto",):
             file = serving.restart_file(site)
             if file is None:
-                step.skipped("no config/tmp/ or tmp/ with a restart.txt")
+                step.skip("no config/tmp/ or tmp/ with a restart.txt")
                 return
             web.touch(file)
             step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
@@ -259,8 +259,8 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
 def _start(site: Site, words: list[str], venv: Path) -> str:
     """Run what restarts the site, which may leave a service behind; return what it printed."""
     env, settings = inside(venv, site.runner.live_environ), site.settings
-    limit, stays = settings.restart_timeout, settings.restart_leaves_service
-    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, stays=stays).output
+    limit, leaves = settings.restart_timeout, settings.restart_leaves_service
+    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output
 
 
 # In this order, behind every flip; each may be done twice.

@@ -93,9 +93,9 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Pa
     result = SearchResult(kind="cut_off", items=items, passing=passing)
     while True:
         rest = result.kept
-        low, is_settled = _bisect(trials, result, suspects=0 if result.culprits else suspects)
+        low, is_certain = _bisect(trials, result, suspects=0 if result.culprits else suspects)
         result = replace(result, passing=rest[:low])
-        if not is_settled:
+        if not is_certain:
             return result
         failing = {**result.failing, rest[low]: rest[: low + 1]}
         result = replace(result, culprits=tuple(failing), failing=failing)

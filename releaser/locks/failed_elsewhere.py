@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.locks.lock import brought_in
+from releaser.locks.lock import list_brought
 from releaser.locks.rules import Withheld
 from releaser.locks.versions import parse_version
 from releaser.system.frozen import Frozen
@@ -88,7 +88,7 @@ def keep_out(failures: Iterable[SiteFailure], rules: Rules) -> Rules:
 
 def why_all_waits(failures: Iterable[SiteFailure], changes: Iterable[Change]) -> str:
     """Say why nothing of this may come in; empty if it may."""
-    brought = {(name, one) for name, versions in brought_in(changes).items() for one in versions.split(", ")}
+    brought = {(name, one) for name, versions in list_brought(changes).items() for one in versions.split(", ")}
     for failure in failures if brought else ():
         if failure.reason:
             return f"it waits for {failure.site}, which goes first: {failure.reason}"

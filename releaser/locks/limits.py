@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
     """Return the packages that uv need not build, as they have wheels, and stay at the version that is locked."""
-    return _staying(rules, uploads) - rules.sources
+    return _find_staying(rules, uploads) - rules.sources
 
 
 def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
@@ -26,7 +26,7 @@ def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
     Bounds are for packages that stay and have no wheels, for those that nobody has asked for, and for those that
     `upgrade` or a constraint lets go only so far.
     """
-    staying = (_staying(rules, uploads) & rules.sources) | rules.unasked
+    staying = (_find_staying(rules, uploads) & rules.sources) | rules.unasked
     bounded = (
         staying
         | rules.limits.keys()
@@ -45,7 +45,7 @@ def bound_held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
     return {name: bounds[name] for name in names & rules.sources}, names - rules.sources
 
 
-def _staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
+def _find_staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
     """Return the locked packages of which nothing newer may come in, as they are held, ignored or of unknown age."""
     age = rules.age
     return frozenset(

@@ -295,7 +295,7 @@ def changes_between(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Cha
     )
 
 
-def brought_in(changes: Iterable[Change]) -> dict[str, str]:
+def list_brought(changes: Iterable[Change]) -> dict[str, str]:
     """Return the versions that came in with changes, by package."""
     return {change.name: change.brought for change in changes if change.brought}
 

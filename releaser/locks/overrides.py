@@ -131,7 +131,7 @@ def with_extras(overrides: Iterable[Override], lock: LockFile) -> tuple[Override
     return tuple(replace(one, extras=one.extras or extras.get(one.name, frozenset())) for one in overrides)
 
 
-def overridden(text: str, overrides: Sequence[Override]) -> str:
+def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
     """Return the text of pyproject.toml with these overrides; what else it says of the same packages goes.
 
     uv 0.13 takes `[tool.uv.sources]` for an override too, silently, and a constraint holds beside it.

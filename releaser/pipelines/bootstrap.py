@@ -44,7 +44,7 @@ class Starter(Frozen):
 
     def text(self) -> str:
         """Return the file. Raises UsageError."""
-        wanted = [_checked("--requirement", one, Requirement) for one in self.requirements]
+        wanted = [_parse_option("--requirement", one, Requirement) for one in self.requirements]
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
             message = f"{self.name!r} cannot name an application and its directory"
@@ -59,19 +59,19 @@ class Starter(Frozen):
             message = f"--find-links {remote[0]}: the first start takes packages from directories or an index"
             raise UsageError(message, advice="Name a directory; or an index, by --index.")
         if self.refresh not in ("daily", "weekly"):
-            _checked("--refresh", self.refresh, values.interval)
-        _checked("--limit", self.limit, values.duration)
+            _parse_option("--refresh", self.refresh, values.interval)
+        _parse_option("--limit", self.limit, values.duration)
         settings = {
             "NAME": self.name,
             "REQUIREMENTS": [*self.requirements],
-            "COMMAND": [*_checked("--run", self.run or first, values.command)],
+            "COMMAND": [*_parse_option("--run", self.run or first, values.command)],
             "INDEX": self.index,
             "FIND_LINKS": [*self.find_links],
             "STATE": self.state,
             "REFRESH": self.refresh,
             "WAIT": self.limit,
-            "TEST": [*_checked("--test", self.test or _IS_THERE.format(first), values.command)],
-            "MIN_AGE": _checked("--min-age", self.min_age, values.duration) / 86400,
+            "TEST": [*_parse_option("--test", self.test or _IS_THERE.format(first), values.command)],
+            "MIN_AGE": _parse_option("--min-age", self.min_age, values.duration) / 86400,
             # What is named by its URL or path may be what has to be built.
             "BUILD": self.build or any(one.url and not one.url.endswith(".whl") for one in wanted),
         }
@@ -85,7 +85,7 @@ class Starter(Frozen):
         return f"#!/usr/bin/env python3\n{_MADE}{_digest(body)}\n{body}"
 
 
-def _checked(option: str, text: str, read: Callable[[str], T]) -> T:
+def _parse_option(option: str, text: str, read: Callable[[str], T]) -> T:
     try:
         return read(text)
     except ValueError as error:

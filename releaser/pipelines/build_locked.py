@@ -18,7 +18,7 @@ from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.recovery import undo_on_failure
-from releaser.releases.acceptance import asking
+from releaser.releases.acceptance import note_refusals
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.resolve import resolve_as_locked
@@ -53,7 +53,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
     snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with asking(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
+    with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
         check_before_flip(work.site, release.venv)
         ask_before_live(work.site, log, release.venv)

@@ -27,7 +27,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import choose_dependency_group, needed_groups
 from releaser.site.loading import load
-from releaser.site.ownership import Ownership, led_by_another
+from releaser.site.ownership import Ownership, find_foreign_parent
 from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
 from releaser.system.files import nearest_existing, read_file
@@ -90,7 +90,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
 def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
     """Return whom a project trusts that is not there yet, by the `.env` beside its place. Raises PreflightError."""
     env_file = place.parent / ".env"
-    refuse_finding(led_by_another(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
+    refuse_finding(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
     refuse_finding(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
     loaded = load(table={}, pyproject=place / "pyproject.toml", env_file=env_file, environ=environ)
     return _trust(place, loaded.settings, wanted.signers)

@@ -102,7 +102,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         resolution = resolve_as_locked(work, committed_lock(work) if follows else work.facts.lock)
     else:
         plain = partial(resolve, work, force=force, fixes=fixes)
-        resolution = _resolved(work, again, plain if any(one.versions for one in elsewhere) else None, force=force)
+        resolution = _resolve(work, again, plain if any(one.versions for one in elsewhere) else None, force=force)
     is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
     failed = None
@@ -169,7 +169,7 @@ def _stays_as_locked(work: Workspace) -> bool:
     )
 
 
-def _resolved(
+def _resolve(
     work: Workspace, again: ResolveAgain, plain: Callable[[], Resolution] | None, *, force: bool
 ) -> Resolution:
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.

@@ -14,7 +14,7 @@ from releaser.checkout.pull import note_untracked_files
 from releaser.deployment.activate import Deployment, activate
 from releaser.errors import BuildError, PreflightError
 from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_unfinished
-from releaser.releases.release import moved_by_hand
+from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.run import close_journal
@@ -52,7 +52,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     if log.command != "rollback":
         tell_migrations(site, log, still_unapplied(site, log, release))
     brought = conclude(site, entry, release)
-    if moved := moved_by_hand(store_of(site)):
+    if moved := find_moved_link(store_of(site)):
         log.note(moved)
         log.learn(follow_up_failed=True)
     publish_lock(site, log, release, command=log.command, state=state)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.checkout.publish import pending
+from releaser.checkout.publish import read_pending
 from releaser.deployment.post_flip import retry_post_flip_steps
 from releaser.errors import ExitCode, PreflightError
 from releaser.pipelines.session import PipelineResult, run_session
@@ -20,7 +20,7 @@ from releaser.run import Run, new_run_id
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.windows import open_since, opening
+from releaser.site.windows import find_opening, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     settings, now = site.settings, datetime.now(UTC)
     from_then_on = _due_by_interval(site, now) if if_due else None
     earliest = max(from_then_on or now, now)
-    begins = opening(settings.window, _local(earliest)).astimezone(UTC) if settings.window else earliest
+    begins = find_opening(settings.window, _local(earliest)).astimezone(UTC) if settings.window else earliest
     if begins <= now:
         opened = open_since(settings.window, _local(now))
         known = [one for one in (from_then_on, opened and opened.astimezone(UTC)) if one]
         return Due(at=max(known, default=now))
     if earliest <= now:
-        return Due(at=begins, reason=f"an update waits for the window, which opens {_shown(begins)}")
-    return Due(at=begins, reason=f"the next update is due {_shown(begins)}")
+        return Due(at=begins, reason=f"an update waits for the window, which opens {_show(begins)}")
+    return Due(at=begins, reason=f"the next update is due {_show(begins)}")
 
 
 def _due_by_interval(site: Site, now: datetime) -> datetime | None:
@@ -102,7 +102,7 @@ def _local(at: datetime) -> datetime:
     return at.astimezone().replace(tzinfo=None)
 
 
-def _shown(at: datetime) -> str:
+def _show(at: datetime) -> str:
     return f"{_local(at):%a %Y-%m-%d %H:%M}"
 
 
@@ -150,7 +150,7 @@ def _alone(site: Site) -> Iterator[bool]:
     """Yield whether no other `update --if-due` waits or runs, and keep others from it."""
     from filelock import FileLock, Timeout
 
-    if run_lock.running(site.state_dir):
+    if run_lock.find_running(site.state_dir):
         yield False
         return
     with contextlib.ExitStack() as stack:
@@ -167,7 +167,7 @@ def _alone(site: Site) -> Iterator[bool]:
 
 
 def _is_unfinished(site: Site) -> bool:
-    due = pending(site.state_dir)
+    due = read_pending(site.state_dir)
     return journal_of(site).path.exists() or due.pending_steps is not None
 
 

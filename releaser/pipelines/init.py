@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.results import mark_good
-from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
+from releaser.deployment.adopt import adopt, find_unsynced, left_out, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError, refuse
 from releaser.pipelines.build_locked import build_from_checkout
@@ -18,7 +18,7 @@ from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import release as links
-from releaser.releases.release import moved_by_hand
+from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
 from releaser.reporting.mail_setup import warnings
 from releaser.site.conventions import find_conventions
@@ -46,14 +46,14 @@ def init(request: Request, *, force: bool = False) -> RunReport:
 def _init(run: Run, *, force: bool) -> PipelineResult:
     run.log.learn(chosen=find_conventions(run.site))
     facts = preflight(run.site, run.log)
-    moved, what = moved_by_hand(run.store), venv_kind(run.site)
+    moved, what = find_moved_link(run.store), venv_kind(run.site)
     if moved is not None:  # in an emergency it need not be what the lock says
         kept = _adopt_moved(run.site, run.log, facts)
         run.log.about(kept, None)
         headline = f"{run.site.project.venv.name} stays where it leads, and {kept.id} counts as live from now on"
         advice = "Restart the site if that has not been done."
         return PipelineResult(result="activated", headline=headline, advice=advice)
-    if what != "adopted" and not force and (differences := tuple(unsynced(run.site))):
+    if what != "adopted" and not force and (differences := tuple(find_unsynced(run.site))):
         raise PreflightError(*differences)
     run.log.note(*warnings(run.site))
     release = adopt(run.site, run.log, facts)
@@ -87,7 +87,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     if live is None:
         live = adopt(site, log, facts)
         if live is None:
-            raise PreflightError(moved_by_hand(store) or Finding(f"{link} does not lead to a venv"))
+            raise PreflightError(find_moved_link(store) or Finding(f"{link} does not lead to a venv"))
         mark_good(site, live)
     accept_link(site)
     return live
@@ -98,7 +98,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 
 def plan_init(site: Site, *, force: bool = False) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
-    differences = tuple(unsynced(site))
+    differences = tuple(find_unsynced(site))
     beside = () if force else differences
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
     told = (*differences, *left_out(site))
@@ -107,7 +107,7 @@ def plan_init(site: Site, *, force: bool = False) -> Plan:
 
 def _adoption(site: Site) -> str:
     link, live = site.project.venv, store_of(site).live()
-    if moved_by_hand(store_of(site)) is not None:
+    if find_moved_link(store_of(site)) is not None:
         return f"what {link.name} leads to now would become the live release"
     if live is not None:
         return f"the project is already adopted; {live.id} is live"

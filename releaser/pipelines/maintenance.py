@@ -21,7 +21,7 @@ from releaser.releases.quarantine import (
     change_quarantine,
 )
 from releaser.releases.release import lock_of, refuse_moved
-from releaser.releases.retention import failures, prune_by_settings, removals, verdicts
+from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.store import store_of
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural, timestamp
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.releases.release import Release
-    from releaser.releases.retention import Verdict
+    from releaser.releases.retention import RetentionDecision
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.site import Site
 
 
-def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
+def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision, ...]]:
     """Delete what the policy no longer keeps; return how every release fared as well."""
-    decided: list[Verdict] = []
+    decided: list[RetentionDecision] = []
 
     def pipeline(run: Run) -> PipelineResult:
         _refuse_unclear(run.site)
@@ -60,10 +60,10 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
     return run_session(request, pipeline), tuple(decided)
 
 
-def plan_prune(site: Site) -> tuple[Verdict, ...]:
+def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:
     """Return the verdict on every release. Raises PreflightError."""
     _refuse_unclear(site)
-    return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
+    return decide_retention(site.settings, store_of(site), now=datetime.now(UTC))
 
 
 def _refuse_unclear(site: Site) -> None:
@@ -143,7 +143,7 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
     if before is not None and reason in ("", before.reason):
         return Change(name=name, state=state, apply=None)
     new = Hold(name=name, by="person", reason=reason, at=before.at if before else timestamp())
-    return Change(name=name, state=state, apply=lambda: change_holds(site.state_dir, lambda _: holds.adding([new])))
+    return Change(name=name, state=state, apply=lambda: change_holds(site.state_dir, lambda _: holds.with_new([new])))
 
 
 def decide_unhold(site: Site, name: str) -> Change:
@@ -202,7 +202,7 @@ def decide_accept(site: Site, name: str) -> Change:
         raise UsageError(message, advice=f"To be accepted: {asked}." if asked else advice)
 
     def apply() -> None:
-        change_acceptance(site.state_dir, state.accepting(found))
+        change_acceptance(site.state_dir, state.accept(found))
 
     return Change(
         name=", ".join(dict.fromkeys(one.name for one in found)), state="is accepted as it was found", apply=apply

@@ -17,7 +17,7 @@ from releaser.checkout.publish import files_due
 from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.release import moved_by_hand
+from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
 from releaser.reporting import notices
 from releaser.reporting.mail_setup import admin_findings, sendmail_findings
@@ -101,7 +101,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     _check_pyproject(site, findings)
     lock = scope.lock or findings.attempt(_lock, site)
     findings.attempt(read_limits, site)
-    uv = findings.attempt(_working_uv, site, scope.python)
+    uv = findings.attempt(_find_working_uv, site, scope.python)
     chosen_group = command = None
     if site.pyproject.content:
         chosen_group = findings.attempt(conventions.choose_dependency_group, site.settings, site.pyproject)
@@ -113,8 +113,8 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(settings_without_django(site))
-    litter = known_untracked_files(site.state_dir)
-    checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
+    ignorable = known_untracked_files(site.state_dir)
+    checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
@@ -155,7 +155,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
 def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -> SiteFacts:
     """Run every check. Raises PreflightError with all the problems, those `beside` and a moved symlink included."""
     store = store_of(site)
-    moved = moved_by_hand(store)
+    moved = find_moved_link(store)
     findings = (*site.findings, *([moved] if moved else []), *beside)
     return check(replace(site, findings=findings), store.live(), scope)
 
@@ -220,7 +220,7 @@ def _lock(site: Site) -> LockFile:
         refuse(message, f"Restore it{how}, or make a new one: `uv lock`.")
 
 
-def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
+def _find_working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
     uv = site.uv
     try:
         version = uv.version()

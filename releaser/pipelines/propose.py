@@ -59,7 +59,7 @@ def follow_and_propose(run: Run, update: Callable[[Run], PipelineResult]) -> Pip
     except (PreflightError, ResolutionError, BuildError, TestsFailedError, MigrationsError) as error:
         undo_unfinished(run.site, run.log)
         message = f"nothing is proposed on {branch_of(run.site)}: {error.message}"
-        run.log.failed(FollowUpError(message, advice=error.advice, output=error.output))
+        run.log.note_failure(FollowUpError(message, advice=error.advice, output=error.output))
     failed = run.log.learned.follow_up_failed
     run.log.learned = replace(learned, proposed=proposed, follow_up_failed=failed)
     return replace(result, headline=f"{result.headline}; upgrades proposed on {proposed}") if proposed else result

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations_of
-from releaser.candidate.results import brought_by, mark_bad, mark_good, reject_commit
+from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
 from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -26,10 +26,10 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
-from releaser.releases.release import DOOMED, locked_in
+from releaser.releases.release import DOOMED, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
-from releaser.run import begun_at, close_journal, named
+from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.temporary import LIVE_COPY, TEST_PACKAGES, sweep_temporary
 
@@ -67,8 +67,8 @@ def recover(run: Run) -> None:
         logger.info("recovering %s", entry)
         _refuse_without_git(run.site, entry)
         # What it has not told, this one does; if its mail is in the outbox, it has.
-        is_untold = entry.run_id != run.log.run_id and bool(entry.unreported)
-        if is_untold and not _is_in_outbox(run.site, entry):
+        is_unreported = entry.run_id != run.log.run_id and bool(entry.unreported)
+        if is_unreported and not _is_in_outbox(run.site, entry):
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
@@ -77,7 +77,7 @@ def recover(run: Run) -> None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
             if entry.phase in ("committing", "reverting"):
                 keep_edits(run.site, run.log, entry)
-            said, who = _continue(run.site, run.log, entry), named(entry.command, entry.run_id)
+            said, who = _continue(run.site, run.log, entry), name_run(entry.command, entry.run_id)
             run.log.unreported.append(f"{who} {said}.")  # by this run, or the next one
             run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
             run.log.finishing = None
@@ -92,7 +92,7 @@ def recover(run: Run) -> None:
 def _refuse_without_git(site: Site, entry: Entry) -> None:
     """Leave alone what only git can finish or undo, where it is gone and nobody has said so. Raises PreflightError."""
     if entry.phase != "reporting" and entry.head_before and entry.moves_code and site.lacks_git:
-        who, root = named(entry.command, entry.run_id), site.project.root
+        who, root = name_run(entry.command, entry.run_id), site.project.root
         message = f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with"
         refuse(message, "Restore it, and run this again; or set git to false, to go on with the code that is there.")
 
@@ -165,7 +165,7 @@ def conclude(site: Site, entry: Entry, release: Release) -> str:
     if origin is not None and entry.command == "rollback" and release.manifest.sequence < origin.manifest.sequence:
         _mark_left(site, entry, origin, release)
     mark_good(site, release)
-    changes = changes_between(locked_in(origin), locked_in(release)) if origin is not None else ()
+    changes = changes_between(read_versions(origin), read_versions(release)) if origin is not None else ()
     brought = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
     return f": {brought}" if brought else ""
 
@@ -179,7 +179,7 @@ def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
             commit = reject_commit(site, tested or before, key, f"was rolled back from, to {target.id}")
-    mark_bad(site, left, reason, versions=brought_by(left, target), commit=commit)
+    mark_bad(site, left, reason, versions=list_brought_by(left, target), commit=commit)
 
 
 @contextlib.contextmanager
@@ -213,8 +213,8 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
         commit = None
         if is_new and entry.head_before != entry.head_after and manifest.commit and not fails_before:
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
-            commit = replace(commit, is_suspect=bool(brought_by(target)))
-        versions = {} if commit is not None or fails_before else brought_by(target)
+            commit = replace(commit, is_suspect=bool(list_brought_by(target)))
+        versions = {} if commit is not None or fails_before else list_brought_by(target)
         kept_out = None if entry.not_the_release else versions
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not entry.not_the_release:

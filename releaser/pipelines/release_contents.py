@@ -94,7 +94,7 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
     graph, asked, times = Graph.of(lock), asked_by_project(lock), uploads_in(lock, now).times
     sizes = sizes_of_packages(str(found.venv))
     wanted = {name: version for name, version in versions.items() if name in graph.from_index}
-    newer, unasked, audit = ({}, "", _remembered(site, found)) if offline else _ask(site, found, wanted)
+    newer, unasked, audit = ({}, "", _recall_audit(site, found)) if offline else _ask(site, found, wanted)
     wrong: dict[str, list[str]] = {}
     for one in audit.vulnerabilities:
         wrong.setdefault(one.name, []).append(one.id)
@@ -129,7 +129,7 @@ def _ask(site: Site, release: Release, versions: Mapping[str, str]) -> tuple[dic
     return {name: one.newest for name, one in found.items()}, "", audit
 
 
-def _remembered(site: Site, release: Release) -> Audit:
+def _recall_audit(site: Site, release: Release) -> Audit:
     """Return what the last run knew; of what is not live, nobody has asked."""
     found = known_vulnerabilities(read_history(site.state_dir)) if release.live else None
     return Audit(known=found is not None, vulnerabilities=found or ())

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.candidate.results import brought_by, key_of, mark_good
+from releaser.candidate.results import key_of, list_brought_by, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
-from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending, pending_steps
+from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending_steps, read_pending
 from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
@@ -44,8 +44,8 @@ from releaser.releases.release import (
     MANIFEST,
     Ledger,
     Manifest,
+    find_moved_link,
     is_missing_or_dangling,
-    moved_by_hand,
 )
 from releaser.releases.store import store_of
 from releaser.reporting.lock_alert import SEEN
@@ -130,7 +130,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
-    log.repaired(message, "Find out who did that.")
+    log.note_repair(message, "Find out who did that.")
     attempt_steps(site, log, release, STEPS)
 
 
@@ -156,14 +156,14 @@ def accept_link(site: Site) -> Release | None:
 
 
 def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
-    if store.live_by_record() is None or moved_by_hand(store) or is_missing_or_dangling(store.link):
+    if store.live_by_record() is None or find_moved_link(store) or is_missing_or_dangling(store.link):
         return
     live = store.live()
     if live is None:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
         yield Finding(message=message, advice=_REBUILDS)
         return
-    due = pending(store.state_dir).pending_steps
+    due = read_pending(store.state_dir).pending_steps
     if (failed := pending_steps(store.state_dir, live)) and due is not None and due.stopped:
         yield Finding(message=f"the service is stopped since {due.stopped}, as it could not be started", advice=BY_HAND)
     elif failed:
@@ -180,7 +180,7 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
     """Say that a run was cut off while the service was stopped."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = Journal(state_dir=store.state_dir).read()
-        if entry is not None and entry.start and run_lock.running(store.state_dir) is None:
+        if entry is not None and entry.start and run_lock.find_running(store.state_dir) is None:
             since = moment(entry.flipped_at, entry.boot)
             at = datetime.now(UTC) - timedelta(seconds=leases.now() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
@@ -206,13 +206,13 @@ def _find_lost_releases(store: ReleaseStore) -> Iterator[Finding]:
 def _forget_lost_releases(site: Site, log: RunLog) -> None:
     """Forget the releases that are gone, unless somebody has to decide first which one is live. Raises OSError."""
     store = store_of(site)
-    if (lost := _list_lost(store)) and moved_by_hand(store) is None:
+    if (lost := _list_lost(store)) and find_moved_link(store) is None:
         store.forget(lost)
-        log.repaired(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
+        log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
 
 def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
-    for name in store.half_removed() if run_lock.running(store.state_dir) is None else ():
+    for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
         advice = "The next run tries again; `releaser prune` says why it could not."
         yield Finding(message=f"release {name} is only partly deleted", advice=advice)
 
@@ -274,19 +274,19 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
         if error := _read_error(name, state_dir):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
-            log.repaired(message, "Delete that copy.")
+            log.note_repair(message, "Delete that copy.")
             lost.add(name)
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
-        log.repaired(f"{LEDGER} was lost; it was rebuilt from the releases", "Pin again what was pinned.")
+        log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "Pin again what was pinned.")
     if QUARANTINE in lost:
         restore_quarantine(site, log)
     if HOLDS in lost:
         advice = "Hold packages again with `releaser hold`."
-        log.repaired(f"{HOLDS} was lost: nothing is held back now", advice)
+        log.note_repair(f"{HOLDS} was lost: nothing is held back now", advice)
     if NOTES in lost:
         advice = "If files left by tests make the work tree unclean, delete them or add them to .gitignore."
-        log.repaired(f"{NOTES} was lost: mails may repeat what people already know", advice)
+        log.note_repair(f"{NOTES} was lost: mails may repeat what people already know", advice)
     if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
         write_state(state_dir / PENDING, Pending(push=True))
 
@@ -306,17 +306,17 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
     for release in reversed(found):
         reason, at, bad = "as the records tell", timestamp(), marks[release.id] == "bad"
         if bad:
-            quarantine = quarantine.with_versions(brought_by(release), release=release.id, reason=reason, at=at)
+            quarantine = quarantine.with_versions(list_brought_by(release), release=release.id, reason=reason, at=at)
         failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at, sick=not bad)
         quarantine = quarantine.with_candidate(failed)
     if found:
         change_quarantine(state_dir, lambda _: quarantine)
-        log.repaired(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
+        log.note_repair(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
 
 
 # In the order in which they tell.
 FINDERS = (
-    lambda store: filter(None, [moved_by_hand(store)]),
+    lambda store: filter(None, [find_moved_link(store)]),
     _find_lost_link,
     _find_stopped,
     _find_live_damage,

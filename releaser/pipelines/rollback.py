@@ -20,7 +20,7 @@ from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
-from releaser.releases.release import locked_in, moved_by_hand, refuse_moved
+from releaser.releases.release import find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import store_of
 from releaser.site import disk, serving
 from releaser.system.files import link_text
@@ -56,14 +56,14 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
     if to is None:
         refuse_moved(run.store)
     link = link_text(run.site.project.venv)
-    live, moved = run.store.live(), moved_by_hand(run.store)
+    live, moved = run.store.live(), find_moved_link(run.store)
     try:
         target = choose(run.store, to)
     except NoSuchReleaseError:
         _say_what_brings_it_back(run.site, run.log, live)
         raise
     run.log.about(target, live)
-    run.log.note(*[] if to else passed_over(run.store, target))
+    run.log.note(*[] if to else describe_passed_over(run.store, target))
     if live is not None and target.id == live.id and moved is None:
         return PipelineResult(result="unchanged", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
@@ -79,7 +79,7 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
             raise PreflightError(*problems)
     else:
         check_before_flip(run.site, target.venv)
-    run.log.learn(changes=changes_between(locked_in(live), locked_in(target)))
+    run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
         from releaser.deployment.adopt import adopt_as_release  # which takes long to import
 
@@ -104,18 +104,18 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
             return code
         head = site.git.commit("HEAD")
         if target.manifest.commit and not site.project.has_git:
-            log.note(Finding(message=_lost_code(target), advice="Look at the site; bring its code back by hand."))
+            log.note(Finding(message=_say_lost_code(target), advice="Look at the site; bring its code back by hand."))
         elif has_other_code(site, target):
             stays = f"stays at {head[:12]}" if head else "stays as it is"
             message = f"the code {stays}: it was never tested with the packages of {target.id}"
             log.note(Finding(message=message, advice="Look at the site; `releaser update` tests it."))
         return Target(head=head, commit=head)
     except ToolError as error:
-        log.failed(error)
+        log.note_failure(error)
         return Target(head="", commit="")
 
 
-def _lost_code(target: Release) -> str:
+def _say_lost_code(target: Release) -> str:
     tested = f"commit {str(target.manifest.commit)[:12]}, with which {target.id} was tested"
     return f"the code stays as it is: {tested}, cannot be brought back without .git"
 
@@ -166,7 +166,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             damaged = [
                 (one, found) for one in store.snapshot().rollback_order() if (found := find_rollback_damage(one))
             ]
-            words = [_damaged(one, found) for one, found in damaged]
+            words = [_describe_damage(one, found) for one, found in damaged]
             message = "; ".join(["there is no earlier good release to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
             raise NoSuchReleaseError(message, advice=f"{repair}See `releaser list`; name a release to go to it.")
@@ -183,7 +183,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     if found is not None:
         other = store.snapshot().rollback_target()
         instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
-        raise NoSuchReleaseError(_damaged(target, found), advice=_repair_advice(target, found) + instead)
+        raise NoSuchReleaseError(_describe_damage(target, found), advice=_repair_advice(target, found) + instead)
     return target
 
 
@@ -194,14 +194,14 @@ def _repair_advice(release: Release, found: Damage) -> str:
     return f"Install Python {release.manifest.python} again where it was, and {release.id} works again. "
 
 
-def passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
+def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
     """Say of each release that would have come before `target` what keeps a rollback from going to it."""
     problems = []
     for release in itertools.takewhile(lambda one: one.id != target.id, store.snapshot().rollback_order()):
         found = find_rollback_damage(release)
         if found is not None:
             advice = f"The rollback goes to {target.id} instead."
-            problems.append(Finding(message=_damaged(release, found), advice=advice))
+            problems.append(Finding(message=_describe_damage(release, found), advice=advice))
     return problems
 
 
@@ -215,7 +215,7 @@ def describe_other_python(target: Release) -> list[Finding]:
     return [Finding(message, advice=advice)]
 
 
-def _damaged(release: Release, found: Damage) -> str:
+def _describe_damage(release: Release, found: Damage) -> str:
     return f"release {release.id} is not what was sealed: {found}"
 
 
@@ -267,16 +267,16 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     if to is None:
         refuse_moved(store)
     live, target = store.live(), choose(store, to)
-    if live is not None and live.id == target.id and moved_by_hand(store) is None:
+    if live is not None and live.id == target.id and find_moved_link(store) is None:
         return Plan(would=(f"{target.id} is already live",))
     code = None if keep_code or not site.project.has_git else code_of_release(site, target)
     goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)
-    changes = changes_between(locked_in(live), locked_in(target))
+    changes = changes_between(read_versions(live), read_versions(target))
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
     if target.manifest.commit and not site.project.has_git:
-        lines.append(_lost_code(target))
+        lines.append(_say_lost_code(target))
     lines += (one.message for one in describe_other_python(target))
     return Plan(would=tuple(lines), changes=changes)

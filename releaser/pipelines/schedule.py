@@ -167,7 +167,7 @@ def scheduler_of(site: Site, kind: Kind, *, at: str | None = None, writable: Seq
     return _Cron(project=root, crontab=Crontab(runner=site.runner), when=usual if at else None, usual=usual)
 
 
-def scheduled(site: Site) -> list[Scheduler]:
+def find_schedulers(site: Site) -> list[Scheduler]:
     """Return what starts updates of a site, and can be removed. Raises PreflightError for what releaser cannot remove.
 
     That is a line of somebody's own in the crontab of this user, and a timer of the system, without root.

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST
-from releaser.candidate.results import standing_holds
-from releaser.checkout.publish import pending
+from releaser.candidate.results import list_holds
+from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.deployment.outage import never_left_stopped
 from releaser.errors import (
@@ -143,7 +143,7 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
 
 
 def _report_without_state_dir(request: Request, run: Run, error: PreflightError) -> RunReport:
-    report = _failed(run, error)
+    report = _report_failure(run, error)
     return notify.finish_without_state(run.site, report) if request.mails else report
 
 
@@ -155,12 +155,12 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         except LockedError as error:
             if request.mails and (said := tell_long_holder(run.site, run.log.started_at)):
                 run.log.note(Finding(said))
-            return _failed(run, error)
+            return _report_failure(run, error)
         except OSError as error:
             return _report_without_state_dir(request, run, _unusable(run.site, error))
         run.killed_since = held.killed_since
         run.site.runner.marks[signals.MARK] = run_lock.this_run(request.command, run.log.started_at).mark
-        with signals.raised():
+        with signals.raise_on_signals():
             report = tell_failure(run, _run_pipeline(run, pipeline))
             # A person may be editing the settings: only releaser's own move of the checkout makes others count.
             if run.log.moved_checkout:
@@ -182,7 +182,7 @@ def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
     clean, processes = site.redactor.clean, tuple[LeftBehind, ...]()
     with contextlib.suppress(OSError):
         processes = left_behind(store_of(site))
-    holds = tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(site))
+    holds = tuple(replace(one, reason=clean(one.reason)) for one in list_holds(site))
     processes = tuple(replace(one, command=clean(one.command)) for one in processes)
     return _with_solved(site, replace(report, left_behind=processes, holds=holds))
 
@@ -191,7 +191,7 @@ def _with_solved(site: Site, report: RunReport) -> RunReport:
     """Add the problems that people have been told of and that are solved."""
     with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
         if threads := read_notes(site.state_dir).threads:
-            out, due = read_quarantine(site.state_dir), pending(site.state_dir)
+            out, due = read_quarantine(site.state_dir), read_pending(site.state_dir)
             is_due = due.commit or due.push or due.pending_steps is not None
             at = [one.at for one in out.candidates]
             solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
@@ -200,7 +200,7 @@ def _with_solved(site: Site, report: RunReport) -> RunReport:
 
 
 def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
-    with signals.raised():
+    with signals.raise_on_signals():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             run.log.told += filter(None, [claim(run.site.project)])
@@ -215,13 +215,13 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
                     run.site = run.site.reread()
                 ending = pipeline(run)
         except ReleaserError as error:
-            return _failed(run, error)
+            return _report_failure(run, error)
         except (KeyboardInterrupt, Interrupted) as error:
-            return _interrupted(run, error)
+            return _report_interrupt(run, error)
         except OSError as error:
             return _disk_failed(run, error)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
-            return _crashed(run, error)
+            return _report_bug(run, error)
     failed = run.log.learned.follow_up_failed
     return run.report(
         result=ending.result,
@@ -253,7 +253,7 @@ def _look_again(run: Run) -> None:
         log.learn(live_differs=True)
 
 
-def _failed(run: Run, error: ReleaserError) -> RunReport:
+def _report_failure(run: Run, error: ReleaserError) -> RunReport:
     run.log.findings[:0] = error.findings if isinstance(error, PreflightError) else (error.finding,)
     if error.output:
         run.log.learn(output=error.output)
@@ -274,10 +274,10 @@ def _disk_failed(run: Run, error: OSError) -> RunReport:
     message = f"{run.log.command} could not continue: {error}"
     advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
     failure = FollowUpError if run.log.learned.live_changed else BuildError
-    return _failed(run, failure(message, advice=advice))
+    return _report_failure(run, failure(message, advice=advice))
 
 
-def _interrupted(run: Run, error: BaseException) -> RunReport:
+def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     """Say goodbye: what an interrupt leaves is what a crash leaves, so recovery deals with it at once."""
     number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
     headline = f"{run.log.command} was interrupted by {signal.Signals(number).name}"
@@ -294,7 +294,7 @@ def _interrupted(run: Run, error: BaseException) -> RunReport:
     return run.report(result="failed", exit_code=ExitCode.SIGNALLED + number, headline=headline)
 
 
-def _crashed(run: Run, error: Exception) -> RunReport:
+def _report_bug(run: Run, error: Exception) -> RunReport:
     logger.error("bug in releaser\n%s", traceback.format_exc())
     headline = f"internal error: {type(error).__name__}: {error}"
     advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."

@@ -13,7 +13,7 @@ from releaser.candidate.build import describe_changes
 from releaser.candidate.isolated import runs_open
 from releaser.candidate.live_tests import red_tests
 from releaser.candidate.space import free_space
-from releaser.checkout.publish import pending
+from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
 from releaser.locks.lock import Change, changes_between
@@ -28,7 +28,7 @@ from releaser.releases.journal import Journal, last_wait, read_history
 from releaser.releases.listing import DriftAnswer, users_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import Constraints, Quarantined
-from releaser.releases.release import lock_of, locked_in
+from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import notices
@@ -55,7 +55,7 @@ T = TypeVar("T")
 _UV_TIMEOUT = 10.0  # seconds that the status waits to hear which Pythons are installed
 
 
-def damaged(site: Site) -> list[str]:
+def list_damage(site: Site) -> list[str]:
     """Say what others have damaged, each with what to do; of a state directory of another project, just that.
 
     Where none can be, preflight says so.
@@ -176,7 +176,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
     lock = lock_of(to)
-    return describe_changes(changes_between(locked_in(store.find(first)), locked_in(to)), lock, to.venv)
+    return describe_changes(changes_between(read_versions(store.find(first)), read_versions(to)), lock, to.venv)
 
 
 def status(site: Site) -> Status:
@@ -187,12 +187,12 @@ def status(site: Site) -> Status:
     quarantine = _still_out(constraints.quarantine, live, store)
     holds = constraints.holds.without_older(lock_of(live).versions)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
-    problems += damaged(site)
+    problems += list_damage(site)
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
 
     queues = {one.queue for one in notices.channels(site)}
     queues |= {FOR_SMTP} if mail_transport(site.settings, project.root, site.runner) is not None else set()
-    queued = [one for one in Outbox(project.outbox).queued() if one.queue in queues] if queues else ()
+    queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
     vulnerable = known_vulnerabilities(runs)
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
@@ -215,9 +215,9 @@ def status(site: Site) -> Status:
         last_change=next((read_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         last_success=next((read_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
         vulnerable=len({one.name for one in vulnerable}) if vulnerable is not None else None,
-        running=run_lock.running(project.state_dir),
-        interrupted=_interrupted(project.state_dir),
-        push_pending=pending(project.state_dir).push,
+        running=run_lock.find_running(project.state_dir),
+        interrupted=_was_interrupted(project.state_dir),
+        push_pending=read_pending(project.state_dir).push,
         proposal=read_proposal(project.state_dir).said if site.settings.proposes else "",
         mails_pending=len(queued),
         left_behind=left_behind(store),
@@ -226,8 +226,8 @@ def status(site: Site) -> Status:
         red_tests=red_tests(project.state_dir, live),
         not_isolated=runs_open(site),
         problems=tuple(problems),
-        held_back=tuple(_told(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
-        quarantined=tuple(_told(Quarantined, one) for one in quarantine.candidates if not one.migrations),
+        held_back=tuple(_select_fields(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
+        quarantined=tuple(_select_fields(Quarantined, one) for one in quarantine.candidates if not one.migrations),
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
     )
@@ -263,7 +263,7 @@ def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerabil
     return None
 
 
-def _told(kind: type[T], state: object) -> T:
+def _select_fields(kind: type[T], state: object) -> T:
     """Return of something in a state file what an answer tells of it."""
     return convert(state, kind, from_attributes=True)
 
@@ -278,9 +278,9 @@ def _newer_python(site: Site, live: Release | None) -> str | None:
         return None
 
 
-def _interrupted(state_dir: Path) -> bool:
+def _was_interrupted(state_dir: Path) -> bool:
     try:
-        return Journal(state_dir=state_dir).read() is not None and run_lock.running(state_dir) is None
+        return Journal(state_dir=state_dir).read() is not None and run_lock.find_running(state_dir) is None
     except UnreadableStateError:
         return True
 

@@ -27,7 +27,7 @@ from releaser.errors import (
     refuse,
 )
 from releaser.pipelines.repair import OWN_FILES
-from releaser.pipelines.schedule import scheduled
+from releaser.pipelines.schedule import find_schedulers
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
 from releaser.releases.journal import journal_of
@@ -69,7 +69,7 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
     """Say what would be done. Raises PreflightError."""
     _refuse_unfinished(site)
     link, live = site.project.venv, store_of(site).live_id()
-    would = [one for scheduler in scheduled(site) for one in scheduler.leftovers()]
+    would = [one for scheduler in find_schedulers(site) for one in scheduler.leftovers()]
     if live is not None:
         would.append(f"replace the symlink {link} by a plain directory with what {live} holds, and restart the site")
     if site.state_dir.is_dir() and not keep_state:
@@ -81,7 +81,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     """Replace the symlink, restart the site, and delete the state directory once nothing runs there any more."""
 
     def pipeline(run: Run) -> PipelineResult:
-        schedulers, live, link = scheduled(run.site), run.store.live_id(), run.site.project.venv
+        schedulers, live, link = find_schedulers(run.site), run.store.live_id(), run.site.project.venv
         if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(f"{link} is missing or dangling, so nothing would be left", "Run `releaser update` first.")
         with _plain_copy(run.site, run.log, live) as put_in_place:
@@ -122,7 +122,7 @@ def _refuse_unfinished(site: Site) -> None:
     """Refuse while what a run has begun is not finished. Raises PreflightError."""
     with contextlib.suppress(UnreadableStateError):
         entry = journal_of(site).read()
-        if entry is not None and entry.phase != "reporting" and run_lock.running(site.state_dir) is None:
+        if entry is not None and entry.phase != "reporting" and run_lock.find_running(site.state_dir) is None:
             advice = "Let the next run finish it: `releaser update`, or `releaser prune`. Then try again."
             refuse(f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
 
@@ -186,7 +186,7 @@ def _restart(site: Site, log: RunLog) -> None:
         except ToolError as error:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"
-            log.failed(ActivationError(message, advice="Restart it, so that it runs on the plain venv."))
+            log.note_failure(ActivationError(message, advice="Restart it, so that it runs on the plain venv."))
 
 
 def _leave_repository(site: Site) -> None:
@@ -206,7 +206,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
         with run_lock.acquire(state_dir, command="uninstall", now=datetime.now(UTC), wait=_PATIENCE):
             ends_at = time.monotonic() + (_PATIENCE if patient else 0)
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
-            while (used := _used(store, names)) and time.monotonic() < ends_at:
+            while (used := _find_used(store, names)) and time.monotonic() < ends_at:
                 time.sleep(0.2)
             if used:
                 message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
@@ -228,7 +228,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
     return ""
 
 
-def _used(store: ReleaseStore, names: Iterable[str]) -> list[str]:
+def _find_used(store: ReleaseStore, names: Iterable[str]) -> list[str]:
     return [name for name in names if leases.is_used(str(store.path(name)))]
 
 

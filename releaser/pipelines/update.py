@@ -17,7 +17,7 @@ from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again, run_tests
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
-from releaser.checkout.publish import files_due, pending, publish_lock, push_what_is_due, restore_lock
+from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, read_pending, restore_lock
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
@@ -40,7 +40,7 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.acceptance import asking
+from releaser.releases.acceptance import note_refusals
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
@@ -105,7 +105,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     note_target(run.log, target)
     if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
-    with asking(run.site.state_dir, run.log.failures), open_workspace(run.site, run.log, facts, target) as work:
+    with note_refusals(run.site.state_dir, run.log.failures), open_workspace(run.site, run.log, facts, target) as work:
         goal = choose_goal(replace(work, only=only), target, force=force)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
@@ -140,7 +140,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     """
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
-    if not due and not pending(site.state_dir).push:
+    if not due and not read_pending(site.state_dir).push:
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
     if live is not None and due:

@@ -30,7 +30,7 @@ class Acceptance(Frozen):
     asked: tuple[Deviation, ...] = ()
     accepted: tuple[Deviation, ...] = ()
 
-    def accepting(self, found: tuple[Deviation, ...]) -> Acceptance:
+    def accept(self, found: tuple[Deviation, ...]) -> Acceptance:
         """Take what was asked about for accepted."""
         left = tuple(one for one in self.asked if one not in found)
         return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
@@ -67,18 +67,18 @@ def change_acceptance(state_dir: Path, after: Acceptance) -> None:
 
 
 @contextlib.contextmanager
-def asking(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterator[None]:
+def note_refusals(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterator[None]:
     """Note what a run is refused for, or does without after these failures, so that somebody can accept just that."""
     try:
         yield
     except ReleaserError as error:
-        if found := _refused([*failures, error]):
+        if found := _collect_refused([*failures, error]):
             _ask(state_dir, found)
         raise
-    _ask(state_dir, _refused(failures))
+    _ask(state_dir, _collect_refused(failures))
 
 
-def _refused(failures: Iterable[ReleaserError]) -> dict[Deviation, None]:
+def _collect_refused(failures: Iterable[ReleaserError]) -> dict[Deviation, None]:
     return dict.fromkeys(one for error in failures if isinstance(error, DeviationError) for one in error.found)
 
 

@@ -51,7 +51,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-class Flaw(Frozen):
+class Defect(Frozen):
     """One thing that is not right with a release."""
 
     kind: Kind
@@ -61,7 +61,7 @@ class Flaw(Frozen):
     message: str
 
     @classmethod
-    def of_failure(cls, kind: Kind, message: str, output: str) -> Flaw:
+    def of_failure(cls, kind: Kind, message: str, output: str) -> Defect:
         """Say that something failed, with the reason out of what it printed."""
         reason = error_line(output)
         return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
@@ -82,7 +82,7 @@ class Drift(Frozen):
     #: Whole packages that came, went or changed.
     packages: tuple[Change, ...] = ()
     #: Files that differ for another reason than that.
-    files: tuple[Flaw, ...] = ()
+    files: tuple[Defect, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.packages or self.files)
@@ -294,13 +294,13 @@ def compare(
     return Drift(packages=packages if sealed.files else (), files=tuple(files))
 
 
-def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Flaw | None:
+def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Defect | None:
     """Compare a file by how it looked before and looks now; it is read if one `reads`, or if it may be a mere copy."""
     before, now = looks
     if not now:
-        return Flaw(path=path, kind="missing", message="it is gone")
+        return Defect(path=path, kind="missing", message="it is gone")
     if not before and not reads:
-        return Flaw(path=path, kind="unexpected", message="it was not there when the release was sealed")
+        return Defect(path=path, kind="unexpected", message="it was not there when the release was sealed")
     is_file = now[:1].isdigit()
     message = "it has other contents than RECORD says" if reads else "it is not what was sealed"
     # A pipe must not be read: it would never end.
@@ -311,10 +311,10 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
             if matches(f"{venv}/{path}", hashed):
                 was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now))
                 message = f"its read and execute permissions were {was} and are {mode} now"
-                return Flaw(path=path, kind="permissions", message=message) if was and mode and was != mode else None
+                return Defect(path=path, kind="permissions", message=message) if was and mode and was != mode else None
         except OSError as error:
             message = f"it cannot be read: {os_reason(error)}"
-    return Flaw(path=path, kind="changed", message=message)
+    return Defect(path=path, kind="changed", message=message)
 
 
 def packages_in(names: Iterable[str]) -> dict[str, str]:

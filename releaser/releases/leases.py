@@ -153,7 +153,7 @@ def _probe(directory: str) -> bool | None:
     return False
 
 
-def held() -> Locks:
+def read_file_locks() -> Locks:
     """Return who has which file locked, from /proc/locks (proc_locks(5))."""
     found: Locks = {}
     try:
@@ -169,7 +169,7 @@ def held() -> Locks:
     return found
 
 
-def holders(directory: str, locks: Callable[[], Locks] = held) -> list[int]:
+def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[int]:
     """Return the ids of the processes that use the release, of those that can be seen from here.
 
     The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
@@ -192,7 +192,7 @@ def holders(directory: str, locks: Callable[[], Locks] = held) -> list[int]:
     return sorted(alive)
 
 
-def users(directory: str, locks: Callable[[], Locks] = held) -> list[Process]:
+def users(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[Process]:
     """Return the processes that use the release, of those that can be seen from here."""
     found = (look(pid) for pid in holders(directory, locks))
     return [process for process in found if process is not None]

@@ -82,10 +82,10 @@ class Row(Frozen):
 
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
-    locks = functools.cache(leases.held)
+    locks = functools.cache(leases.read_file_locks)
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
-        for place in store.unsealed()
+        for place in store.find_unsealed()
         if (place / "venv").is_dir()
     ]
     return [*candidates, *(_row(one, users_of(one, locks)) for one in store.all())]
@@ -115,7 +115,7 @@ def _row(release: Release, users: tuple[User, ...]) -> Row:
     )
 
 
-def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.held) -> tuple[User, ...]:
+def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.read_file_locks) -> tuple[User, ...]:
     """Return the processes that use a release; who holds which lock may be known."""
     found = leases.users(str(release.directory), locks)
     return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)

@@ -203,7 +203,7 @@ class Holds(Frozen):
             return False
         return [series_of(version) for version, _ in failed].count(series_of(failed[0][0])) == 1
 
-    def adding(self, added: Iterable[Hold]) -> Holds:
+    def with_new(self, added: Iterable[Hold]) -> Holds:
         """Add holds; one of the same package and version by the same takes the place of the older."""
         new = tuple(added)
         replaced = {(hold.name, hold.by, hold.version) for hold in new}

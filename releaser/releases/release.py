@@ -252,7 +252,7 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
     return name
 
 
-def locked_in(release: Release | None) -> Mapping[str, str]:
+def read_versions(release: Release | None) -> Mapping[str, str]:
     """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
     return versions_for(release.locked, release.manifest.python) if release is not None else {}
 
@@ -301,7 +301,7 @@ def is_missing_or_dangling(link: Path) -> bool:
     return False
 
 
-def moved_by_hand(store: ReleaseStore) -> Finding | None:
+def find_moved_link(store: ReleaseStore) -> Finding | None:
     """Say that the symlink leads elsewhere than to the release that went live last; None where it does not."""
     live, found = store.live_by_record(), store.live_id()
     if live is None or found == live or is_missing_or_dangling(store.link):
@@ -317,6 +317,6 @@ def moved_by_hand(store: ReleaseStore) -> Finding | None:
 
 def refuse_moved(store: ReleaseStore) -> None:
     """See that nobody has moved the symlink. Raises PreflightError."""
-    finding = moved_by_hand(store)
+    finding = find_moved_link(store)
     if finding is not None:
         raise PreflightError(finding)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Action = Literal["keep", "remove"]
 
 
-class Verdict(Frozen):
+class RetentionDecision(Frozen):
     """What is to happen to one release, and why: every reason to keep it, or why none applies.
 
     `error` says what kept one from being deleted that was to go.
@@ -63,7 +63,7 @@ def judge(
     now: datetime,
     rollback_target: str | None,
     in_use: Mapping[str, str],
-) -> tuple[Verdict, ...]:
+) -> tuple[RetentionDecision, ...]:
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
     `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
@@ -84,11 +84,11 @@ def judge(
             *_youth(release, settings, now),
         )
         goes = _why_it_goes(kind, among if places else "", settings)
-        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
+        decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at what nothing is known of
         ties = {"live": name == snapshot.live_id, "pinned": name in snapshot.ledger.pins}
         reasons = (*(tie for tie, holds in ties.items() if holds), f"left alone, as its manifest {wrong}")
-        decided.append(Verdict(id=name, kept=True, reasons=reasons))
+        decided.append(RetentionDecision(id=name, kept=True, reasons=reasons))
     return tuple(decided)
 
 
@@ -137,7 +137,7 @@ _MOST_NAMED = 3
 IN_USE = "a process is using it"
 
 
-def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
+def prune_by_settings(site: Site, log: RunLog) -> tuple[RetentionDecision, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
     decided = prune(site.settings, store_of(site), now=datetime.now(UTC), measure=log.measure)
     for one in removals(decided):
@@ -150,7 +150,7 @@ def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
 def prune_step(site: Site, log: RunLog, step: Step) -> None:
     """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
     if not _may_remove(site):
-        step.skipped("nothing to remove")
+        step.skip("nothing to remove")
         return
     decided = prune_by_settings(site, log)
     failed, removed = failures(decided), removals(decided)
@@ -159,7 +159,7 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     elif removed:
         step.says(f"{len(removed)} removed: {', '.join(one.id for one in removed)}")
     else:
-        step.skipped("nothing to remove")
+        step.skip("nothing to remove")
 
 
 def _may_remove(site: Site) -> bool:
@@ -169,17 +169,17 @@ def _may_remove(site: Site) -> bool:
     return not all(one.kept for one in decided) or bool(store.half_removed())
 
 
-def removals(decided: Iterable[Verdict]) -> list[Verdict]:
+def removals(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
     """Return the releases that went, or would go."""
     return [one for one in decided if not one.kept and not one.error]
 
 
-def failures(decided: Iterable[Verdict]) -> list[Verdict]:
+def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
     """Return the releases that were to go, and could not be deleted."""
     return [one for one in decided if one.error]
 
 
-def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
+def decide_retention(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[RetentionDecision, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
     target = snapshot.rollback_target()
@@ -188,19 +188,19 @@ def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple
         settings,
         now=now,
         rollback_target=target.id if target else None,
-        in_use=_in_use(store, [one.id for one in snapshot.releases]) | _proposed(store),
+        in_use=_in_use(store, [one.id for one in snapshot.releases]) | _list_proposed(store),
     )
-    return (*decided, *(Verdict(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
+    return (*decided, *(RetentionDecision(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
 
 
-def _proposed(store: ReleaseStore) -> dict[str, str]:
+def _list_proposed(store: ReleaseStore) -> dict[str, str]:
     known = read_proposal(store.state_dir)
     return {} if known.done or known.declined or not known.release else {known.release: f"proposed on {known.branch}"}
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
     """Say who uses a release, of those that anybody uses."""
-    locks = functools.cache(leases.held)
+    locks = functools.cache(leases.read_file_locks)
     used = {}
     for name in names:
         directory = str(store.path(name))
@@ -214,17 +214,17 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
 
 def prune(
     settings: Settings, store: ReleaseStore, *, now: datetime, measure: Callable[[Gauge], None] | None = None
-) -> tuple[Verdict, ...]:
+) -> tuple[RetentionDecision, ...]:
     """Delete what the policy does not keep; return how each release fared. Raises OSError if that cannot be recorded.
 
     What came into use meanwhile is kept after all, and says so; what cannot be deleted has an `error`. Neither keeps
     the others from being deleted, and both are tried again next time.
     """
-    decided = verdicts(settings, store, now=now)
+    decided = decide_retention(settings, store, now=now)
     doomed = [one for one in decided if not one.kept]
     if doomed and measure is not None:
         measure(_gauge(store, {one.id for one in doomed}))
-    fared: dict[str, Verdict] = {}
+    fared: dict[str, RetentionDecision] = {}
     for start in range(0, len(doomed), AT_ONCE):
         fared |= _delete(store, doomed[start : start + AT_ONCE])
     return tuple(fared.get(one.id, one) for one in decided)
@@ -241,7 +241,7 @@ def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
     return Gauge(total=sum(sizes.values()), read=read)
 
 
-def _delete(store: ReleaseStore, doomed: Iterable[Verdict]) -> dict[str, Verdict]:
+def _delete(store: ReleaseStore, doomed: Iterable[RetentionDecision]) -> dict[str, RetentionDecision]:
     """Delete releases while nobody can begin to use them; return how each fared. Raises OSError."""
     fared, free = {one.id: one for one in doomed}, []
     failed: dict[str, OSError] = {}
@@ -266,7 +266,7 @@ def _delete(store: ReleaseStore, doomed: Iterable[Verdict]) -> dict[str, Verdict
 
 def remove_unless_used(site: Site, log: RunLog, name: str) -> None:
     """Delete a release; in use, it stays until it is not. Raises OSError when the ledger cannot be written."""
-    with _unused(log, store_of(site).path(name)) as unused:
+    with _keep_unused(log, store_of(site).path(name)) as unused:
         for undeleted, error in store_of(site).remove(name).items() if unused else ():
             log.undeletable(undeleted, os_reason(error))
 
@@ -276,7 +276,7 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
 
     In use, it stays until it is not.
     """
-    with _unused(log, place) as unused:
+    with _keep_unused(log, place) as unused:
         if not unused:
             return
         known = place.name in store_of(site).ledger().named
@@ -284,11 +284,11 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
             raise error
     if known:
         message = f"removed release {place.name}: its manifest was missing"
-        log.repaired(message, "Find out who deleted that; the site keeps running as it is.")
+        log.note_repair(message, "Find out who deleted that; the site keeps running as it is.")
 
 
 @contextlib.contextmanager
-def _unused(log: RunLog, place: Path) -> Iterator[bool]:
+def _keep_unused(log: RunLog, place: Path) -> Iterator[bool]:
     """Keep others from beginning to use a release, and tell whether nobody does; noted is what stays for that.
 
     On a full disk, one that has no lease file yet gets none, and can still be deleted.

@@ -166,7 +166,7 @@ class ReleaseStore(Frozen):
         """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
         return next(reversed(self.ledger().activations), None)
 
-    def unsealed(self) -> tuple[Path, ...]:
+    def find_unsealed(self) -> tuple[Path, ...]:
         """Return the directories without a manifest, except for what a deletion has left half-way."""
         return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
 
@@ -176,7 +176,7 @@ class ReleaseStore(Frozen):
         What releaser cannot have made is none of them.
         """
         live, known = self.live_id(), self.ledger().named
-        return tuple(entry for entry in self.unsealed() if entry.name != live and is_own(entry, known))
+        return tuple(entry for entry in self.find_unsealed() if entry.name != live and is_own(entry, known))
 
     def foreign(self) -> tuple[str, ...]:
         """Return the names of what lies among the releases and is none of releaser's."""

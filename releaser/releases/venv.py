@@ -242,7 +242,7 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
                 file.symlink_to(new / Path(target).relative_to(old))
         elif file.is_file() and file.stat().st_size <= _LARGEST:
             before = read_file(file)
-            if (after := _replaced(before, old, new)) != before:
+            if (after := _replace(before, old, new)) != before:
                 file.write_bytes(_started_by_shell(after))
 
 
@@ -302,7 +302,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
         if file.is_symlink() or not os.path.realpath(file).startswith(f"{venv}/"):  # tests may have put it there
             continue
         before = read_file(file)
-        after = changed.get(file) or _replaced(before, old, new)
+        after = changed.get(file) or _replace(before, old, new)
         if after != before:
             after = _started_by_shell(after) if outside else after
             file.write_bytes(after)
@@ -316,7 +316,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
     write_anew(record, text.getvalue().encode())
 
 
-def _replaced(data: bytes, old: Path, new: Path) -> bytes:
+def _replace(data: bytes, old: Path, new: Path) -> bytes:
     if b"\0" in data:
         return data
     return os.fsencode(new).join(re.split(re.escape(os.fsencode(old)) + rb"(?![\w.-])", data))

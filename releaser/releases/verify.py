@@ -27,7 +27,7 @@ from releaser.releases.contents import (
     wanted_mode,
 )
 from releaser.releases.integrity import (
-    Flaw,
+    Defect,
     compare,
     find_interpreter_damage,
     find_lock_damage,
@@ -61,7 +61,7 @@ class Verified(Frozen):
     live: bool
     #: Whether there are no problems.
     ok: bool
-    problems: tuple[Flaw, ...]
+    problems: tuple[Defect, ...]
     #: How many were read.
     files: int
     seconds: float
@@ -84,7 +84,7 @@ def verify(
     *,
     every: bool = False,
     track: Track = lambda paths, _: paths,
-    run_trials: Callable[[Release], Iterable[Flaw]] = lambda _: (),
+    run_trials: Callable[[Release], Iterable[Defect]] = lambda _: (),
 ) -> tuple[Verified, ...]:
     """Look at a release, at the live one, or at `every` one. Raises NoSuchReleaseError.
 
@@ -104,14 +104,14 @@ def verify(
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
     verified = [_verify_one(site, one, track, run_trials) for one in found]
     for name, reason in unknown.items():
-        finding = Flaw(kind="changed", path="../manifest.json", message=f"it {reason}")
+        finding = Defect(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
         verified.append(Verified(release=name, live=live, ok=False, problems=(finding,), files=0, seconds=0.0))
     return tuple(verified)
 
 
 def _verify_one(
-    site: Site, release: Release, track: Track, run_trials: Callable[[Release], Iterable[Flaw]]
+    site: Site, release: Release, track: Track, run_trials: Callable[[Release], Iterable[Defect]]
 ) -> Verified:
     began = time.monotonic()
     findings, to_read = list(_check_start(site, release)), {}
@@ -149,50 +149,50 @@ def _verify_one(
     )
 
 
-def _check_start(site: Site, release: Release) -> Iterator[Flaw]:
+def _check_start(site: Site, release: Release) -> Iterator[Defect]:
     """See that the interpreter is the one that it was built with, and that the venv starts."""
     if not os.path.isdir(release.venv):
-        yield Flaw(kind="interpreter", message=f"its venv is gone ({release.venv})")
+        yield Defect(kind="interpreter", message=f"its venv is gone ({release.venv})")
         return
     damage = find_interpreter_damage(release, asks=True)
     if damage is not None:
-        yield Flaw(kind="interpreter", message=damage.reason)
+        yield Defect(kind="interpreter", message=damage.reason)
         if damage.fatal:
             return
     try:
         start_through(site.runner, release.venv, release.venv, cwd=site.project.root)
     except ToolError as error:
-        yield Flaw.of_failure("start", f"it does not start: {error.message}", error.output)
+        yield Defect.of_failure("start", f"it does not start: {error.message}", error.output)
 
 
 # Versions
 
 
-def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Flaw]:
+def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Defect]:
     """Compare the packages that are installed with the lock; those of an adopted release with what it had."""
     damage, manifest = find_lock_damage(release), release.manifest
     if damage is not None:
-        yield Flaw(kind="lock", path="../uv.lock", message=damage.reason)
+        yield Defect(kind="lock", path="../uv.lock", message=damage.reason)
     if manifest.origin == "adopted" and sealed:
         for name in sorted(found.keys() | sealed.keys()):
             now, before = found.get(name, "not installed"), sealed.get(name, "not installed")
             if now != before:
                 message = f"it is {now}, and was {before} when it was adopted"
-                yield Flaw(kind="package", package=name, message=message)
+                yield Defect(kind="package", package=name, message=message)
         return
     try:
         lock = LockFile.read(release.lock)
         pins = list_installed(lock, group=manifest.group, default_groups=default_groups(site), python=manifest.python)
     except (OSError, InvalidLockError) as error:
         if damage is None:
-            yield Flaw(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
+            yield Defect(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
         return
     yield from compare_with_lock(pins, found, sealed, locked=lock.names)
 
 
 def compare_with_lock(
     pins: Iterable[Pin], found: Mapping[str, str], sealed: Mapping[str, str], *, locked: Collection[str]
-) -> Iterator[Flaw]:
+) -> Iterator[Defect]:
     """Yield the packages that are not there in the version that the lock names, or that it does not name at all.
 
     `found` are the packages of a venv, by name, and `sealed` those that it had when it was sealed; `locked` are all
@@ -205,17 +205,19 @@ def compare_with_lock(
         said = " or ".join(versions)
         if name in found:
             if not any(order(found[name]) == order(version) for version in versions):
-                yield Flaw(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
+                yield Defect(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
         elif name in sealed or not sealed:
-            yield Flaw(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
+            yield Defect(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
     for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
-        yield Flaw(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
+        yield Defect(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
 
 
 # Files
 
 
-def _find_unexpected(release: Release, drift: Drift, known: Collection[str], there: Collection[str]) -> Iterator[Flaw]:
+def _find_unexpected(
+    release: Release, drift: Drift, known: Collection[str], there: Collection[str]
+) -> Iterator[Defect]:
     """Name the files that should not be there; which packages are there is compared with the lock."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
@@ -229,10 +231,10 @@ def _find_unexpected(release: Release, drift: Drift, known: Collection[str], the
             if is_byte_code(path):
                 message += ", and Python would run it, as byte code without a source"
         if message:
-            yield Flaw(kind="unexpected", path=path, message=message)
+            yield Defect(kind="unexpected", path=path, message=message)
 
 
-def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Flaw]:
+def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Defect]:
     """Name the files that have another name outside of the venv: who changes them there changes them here."""
     within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
     for path, status in sorted(there.items()):
@@ -240,10 +242,10 @@ def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Flaw]:
         if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
             names = "another name" if outside == 1 else f"{outside} other names"
             message = f"it has {names} outside of the release, and is changed where that is"
-            yield Flaw(kind="shared", path=path, message=message)
+            yield Defect(kind="shared", path=path, message=message)
 
 
-def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Flaw]:
+def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Defect]:
     """See that group and mode are those that a release gets when it is built; one that was adopted keeps its own."""
     if release.manifest.origin == "adopted":
         return
@@ -251,7 +253,7 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
         group = choose_unix_group(site.settings, site.project.root)
         others = others_may_read(site.project.root)
     except (PreflightError, OSError) as error:
-        yield Flaw(kind="permissions", message=f"its group cannot be determined: {error}")
+        yield Defect(kind="permissions", message=f"its group cannot be determined: {error}")
         return
     # As it was set when it was built.
     writable = release.venv.is_dir() and bool(release.venv.stat().st_mode & stat.S_IWGRP)
@@ -260,13 +262,13 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
 
 def compare_permissions(
     there: Mapping[str, os.stat_result], *, group: int, others: bool, writable: bool = False
-) -> Iterator[Flaw]:
+) -> Iterator[Defect]:
     """Yield the files that are not of `group`, or have not the mode that releaser gives to all in a release."""
     for path, status in sorted(there.items()):
         if status.st_gid != group:
             message = f"it belongs to group {status.st_gid}, and not to {group}"
-            yield Flaw(kind="permissions", path=path, message=message)
+            yield Defect(kind="permissions", path=path, message=message)
         mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others, writable=writable)
         if mode != wanted and stat.S_ISREG(status.st_mode):
             message = f"its mode is {mode:o}, and should be {wanted:o}"
-            yield Flaw(kind="permissions", path=path, message=message)
+            yield Defect(kind="permissions", path=path, message=message)

@@ -59,14 +59,14 @@ class Table(Frozen):
     def __bool__(self) -> bool:
         return bool(self.rows)
 
-    def aligned(self) -> Iterator[tuple[str, Row | None]]:
+    def align(self) -> Iterator[tuple[str, Row | None]]:
         """Give each line of the table, with its row; the heading has none."""
         return zip(table([self.header, *(row.cells for row in self.rows)]), (None, *self.rows), strict=True)
 
     @property
     def lines(self) -> list[str]:
         """The whole table as plain text; nothing where there are no rows."""
-        below = ((line, *(f"    {note}" for note in (row.below if row else ()))) for line, row in self.aligned())
+        below = ((line, *(f"    {note}" for note in (row.below if row else ()))) for line, row in self.align())
         return list(chain.from_iterable(below)) if self.rows else []
 
 
@@ -91,7 +91,7 @@ def changes_table(
         header=tuple(compress(headings, columns)),
         rows=tuple(_row(change, now, columns) for change in ordered),
     )
-    if not with_parents or all(len(line) <= widest for line, _ in found.aligned()):
+    if not with_parents or all(len(line) <= widest for line, _ in found.align()):
         return found
     columns = (*columns[:-1], False)
     rows = tuple(_row(change, now, columns) for change in ordered)

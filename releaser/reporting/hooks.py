@@ -61,8 +61,9 @@ def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, co
     env = (inside(venv, environ) if venv else neutral(environ)) | dict(zip(HOOK_VARIABLES, facts, strict=True))
     limit = site.settings.hook_timeout
     try:
-        stays = hook == "start"  # what it starts is the service
-        finished = runner.run(command, cwd=site.project.root, env=env, timeout=limit, input=content, stays=stays)
+        finished = runner.run(
+            command, cwd=site.project.root, env=env, timeout=limit, input=content, may_leave_service=hook == "start"
+        )
     except ToolError as error:
         message = f"{hook}: {error.message}"
         raise ToolError(
@@ -150,4 +151,4 @@ def _tell(site: Site, log: RunLog, hook: Hook, venv: Path | None, report: RunRep
             step.says(run_hook(site, log, hook, venv, report))
         except ToolError as error:
             step.warns(error.message)
-            log.failed(ReleaserError(error.reason, advice=error.advice, output=error.output), follow_up=False)
+            log.note_failure(ReleaserError(error.reason, advice=error.advice, output=error.output), follow_up=False)

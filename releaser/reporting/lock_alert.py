@@ -43,7 +43,7 @@ def tell_long_holder(site: Site, now: datetime) -> str:
         return ""
     process, note = _holder(site), run_lock.holder(site.state_dir)
     name = f"{process.pid}@{process.began:.2f}" if process else note.mark if note else "?"
-    since = _noted(note) if note and process and note.pid == process.pid else None
+    since = _read_note(note) if note and process and note.pid == process.pid else None
     with contextlib.suppress(OSError):
         before = load_state(site.state_dir / SEEN, _Seen())
         seen = before if before.holder == name else _Seen(holder=name, since=since or now)
@@ -62,12 +62,12 @@ def _holder(site: Site) -> leases.Process | None:
     with contextlib.suppress(OSError):
         status = os.stat(site.state_dir / run_lock.LOCK)
         place = os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
-        found = [pid for where, pids in leases.held().items() if where == place for pid in pids]
+        found = [pid for where, pids in leases.read_file_locks().items() if where == place for pid in pids]
         return next(filter(None, map(leases.look, found)), None)
     return None
 
 
-def _noted(note: run_lock.Holder) -> datetime | None:
+def _read_note(note: run_lock.Holder) -> datetime | None:
     with contextlib.suppress(ValueError, TypeError):
         found = datetime.fromisoformat(note.since)
         return found if found.tzinfo else None

@@ -16,8 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, sel
 
 from releaser.errors import ExitCode
 from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
-from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, fold, linked
-from releaser.reporting.subject import SOLVED, header_text, subject, verdict
+from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, add_links, fold
+from releaser.reporting.subject import SOLVED, choose_badge, header_text, subject
 from releaser.reporting.text import held_back_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
@@ -105,7 +105,7 @@ def templates() -> tuple[Template, Template]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["linked"] = linked
+    environment.filters["linked"] = add_links
     return environment.get_template("run.txt.j2"), environment.get_template("run.html.j2")
 
 
@@ -114,14 +114,14 @@ def _context(report: RunReport) -> dict[str, Any]:
     said = {report.headline, *(problem.message for problem in report.problems)}
     came_in = report.live_changed or report.result == "activated"
     held = {one.name for one in report.held_back}
-    output = "" if any(one.body == report.output for one in report.bad_answers) else truncate(report.output)
+    output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     commits, more_commits = first_commits(report)
     return {
         "day": DAY,
         "night": NIGHT,
-        "verdict": verdict(report),
+        "badge": choose_badge(report),
         "where": one_line(f"{report.project or report.path} on {report.host}"),
         "subject": subject(report),
         "headline": one_line(told.headline, limit=1000),
@@ -232,7 +232,7 @@ def _way_back(report: RunReport) -> str:
 def _answers(report: RunReport) -> list[tuple[str, str, str]]:
     """What the site answered with which release, when one answer was bad: a heading, the answer, the page."""
     found = []
-    for answer in report.bad_answers:
+    for answer in report.failed_health_checks:
         role = "which is live again" if answer.release == report.previous else "which was to be live"
         heading = f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}"
         found.append((one_line(heading), one_line(answer.text, limit=1000), truncate(answer.body)))

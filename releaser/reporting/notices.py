@@ -204,7 +204,7 @@ def try_all(site: Site) -> tuple[TestNotice, ...]:
         tried.append(TestNotice(to=site.redactor.line(channel.address), sent=not problem, problem=problem))
     if site.settings.ping_url not in (None, "none"):
         problem = _ping(site, "")
-        tried.append(TestNotice(to=_pinged(site), sent=not problem, problem=problem))
+        tried.append(TestNotice(to=_describe_ping(site), sent=not problem, problem=problem))
     return tuple(tried)
 
 
@@ -231,11 +231,11 @@ def _ping(site: Site, end: str, body: bytes = b"") -> str:
     try:
         post(url, body, headers={"Content-Type": "text/plain"}, environ=site.runner.environ, timeout=_PING_SECONDS)
     except ToolError as error:
-        return site.redactor.line(f"{_pinged(site)} did not accept a ping: {error.message}")
+        return site.redactor.line(f"{_describe_ping(site)} did not accept a ping: {error.message}")
     return ""
 
 
-def _pinged(site: Site) -> str:
+def _describe_ping(site: Site) -> str:
     return f"ping_url at {urlsplit(site.settings.ping_url or '').netloc}"
 
 

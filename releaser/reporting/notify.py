@@ -16,7 +16,7 @@ from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
-from releaser.run import cleaned_problems
+from releaser.run import clean_problems
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership
 from releaser.site.project import Project
@@ -51,7 +51,7 @@ def finish(
     """
     outbox, lost = site.project.outbox, dict[str, "EmailMessage"]()
     try:
-        with signals.deferred():
+        with signals.defer_interrupts():
             post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
             report = complete(report)
             if mails and _is_worth_a_mail(site, report):
@@ -75,7 +75,7 @@ def finish(
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
     try:
-        with signals.deferred():
+        with signals.defer_interrupts():
             add_to_history(site.state_dir, report)
     except OSError as error:
         report = _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
@@ -124,7 +124,7 @@ def about_missing_project(
         result="refused",
         exit_code=error.exit_code,
         headline=redactor.line(error.message),
-        problems=cleaned_problems(redactor, (*error.findings, *loaded.problems)),
+        problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
         advice=error.advice,
     )
     outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
@@ -237,7 +237,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
 
 
 def _drop_journal_if_told(site: Site, log: RunLog) -> None:
-    """Drop the journal, if telling was all that was left to be done."""
+    """Drop the journal, if only the report was left to be sent."""
     with contextlib.suppress(UnreadableStateError, OSError):
         journal = journal_of(site)
         entry = journal.read()

@@ -116,7 +116,7 @@ class Outbox:
         start = _plain(run_id) + "."
         return any(file.name.startswith(start) for file in self._files())
 
-    def queued(self) -> tuple[QueuedMail, ...]:
+    def list_queued(self) -> tuple[QueuedMail, ...]:
         """Give the mails and notices that wait, oldest first; what is nothing of that kind is passed over.
 
         Raises OSError if the Maildir itself cannot be listed.
@@ -167,7 +167,7 @@ def flush(  # noqa: PLR0913 - what is sent, and how much of it
     """
     problems: list[str] = []
     try:
-        waiting = tuple(one for one in outbox.queued() if one.queue == queue)
+        waiting = tuple(one for one in outbox.list_queued() if one.queue == queue)
     except OSError as error:
         waiting = ()
         if unkept is None:  # else it is known already

@@ -14,7 +14,7 @@ from releaser.answers import Status
 from releaser.report import Outcome
 from releaser.reporting.many_sites import said
 from releaser.reporting.monitoring import Ages, Service, find_alarms
-from releaser.reporting.style import DAY, NIGHT, linked
+from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
@@ -116,7 +116,7 @@ def render(template: str, **facts: object) -> str:
     environment = Environment(
         loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(linked=linked, age=age, size=size, elapsed=elapsed)
+    environment.filters.update(linked=add_links, age=age, size=size, elapsed=elapsed)
     return environment.get_template(template).render(plural=plural, day=DAY, night=NIGHT, **facts)
 
 
@@ -170,7 +170,7 @@ class _Row(Frozen):
 
     @property
     def pending(self) -> list[str]:
-        return list(_pending(self.status)) if self.status else []
+        return list(_list_pending(self.status)) if self.status else []
 
 
 def page_of_sites(answers: Iterable[SiteAnswer], at: datetime) -> str:
@@ -195,7 +195,7 @@ def _row(one: SiteAnswer, at: datetime) -> _Row:
     return _Row(path=one.site, state=state, alarms=alarms, status=status)
 
 
-def _pending(status: Status) -> Iterator[str]:
+def _list_pending(status: Status) -> Iterator[str]:
     if status.running:
         yield f"`{status.running.command}` is running"
     if status.interrupted:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 WIDEST = 78  # characters of a line of text
 _OPENING = 2  # the number of the line that the second sentence of a mail is
 #: By name, in `#rrggbb`. What is written in `text`, `muted` and `link` stands on `page` and `box`; the words of a badge
-#: in `on-badge`, on the colour of the verdict.
+#: in `on-badge`, on the colour of the badge.
 DAY = {
     "page": "#ffffff", "box": "#f3f4f6", "line": "#d5d9e0", "text": "#1b1f24", "muted": "#565e6a", "link": "#0b57d0",
     "on-badge": "#ffffff", "green": "#1a7f37", "amber": "#8a5300", "red": "#c1121f", "blue": "#0a58ca",
@@ -29,7 +29,7 @@ _PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backtic
 _LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`")
 
 
-def linked(text: str) -> Markup:
+def add_links(text: str) -> Markup:
     """Make links of the web addresses in a text, code of what stands in backticks, and all else harmless in HTML."""
     from markupsafe import Markup, escape
 
@@ -59,10 +59,10 @@ def fold(text: str, *, whole: str = "") -> str:
 
 
 def _fold(line: str, *, hanging: int) -> str:
-    return "\n".join(wrapped(line, WIDEST, hanging=hanging))
+    return "\n".join(wrap_line(line, WIDEST, hanging=hanging))
 
 
-def wrapped(line: str, width: int, *, hanging: int = 2) -> list[str]:
+def wrap_line(line: str, width: int, *, hanging: int = 2) -> list[str]:
     """Break a line at blanks, so that none is longer than `width`; what goes on begins `hanging` columns further right.
 
     No word is cut, nor, if a line has room for it, `a command`, which somebody may copy.

@@ -31,7 +31,7 @@ SOLVED = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Badge:
     """An outcome: its mark, the word for it, and the colour of its badge."""
 
     mark: str
@@ -39,70 +39,70 @@ class Verdict:
     colour: str
 
     @classmethod
-    def good(cls, word: str) -> Verdict:
+    def good(cls, word: str) -> Badge:
         """All went well."""
         return cls("✓", word, "green")
 
     @classmethod
-    def fair(cls, word: str) -> Verdict:
+    def fair(cls, word: str) -> Badge:
         """Somebody should look at something."""
         return cls("!", word, "amber")
 
     @classmethod
-    def bad(cls, word: str) -> Verdict:
+    def bad(cls, word: str) -> Badge:
         """It failed."""
         return cls("✗", word, "red")
 
     @classmethod
-    def back(cls) -> Verdict:
+    def back(cls) -> Badge:
         """An earlier release is live again."""
         return cls("↩", "Rolled back", "blue")
 
 
-def verdict(report: RunReport) -> Verdict:
+def choose_badge(report: RunReport) -> Badge:
     """Judge how a run ended."""
     if report.exit_code > ExitCode.SIGNALLED:
-        return Verdict.bad("Interrupted")
+        return Badge.bad("Interrupted")
     match report.result:
         case "refused":
-            return Verdict.bad("Refused")
+            return Badge.bad("Refused")
         case "failed":
-            return Verdict.bad("Refused" if _is_refused_by_tests(report) else "Failed")
+            return Badge.bad("Refused" if _is_refused_by_tests(report) else "Failed")
         case "rolled_back" if report.live_changed:
-            return Verdict.bad("Still live")
+            return Badge.bad("Still live")
         case "rolled_back":
-            return Verdict.bad("Rolled back") if report.earlier_release_fails_too else Verdict.back()
+            return Badge.bad("Rolled back") if report.earlier_release_fails_too else Badge.back()
         case _ if report.exit_code or report.problems:
-            return Verdict.fair("Follow-up" if report.exit_code else "Problem")
+            return Badge.fair("Follow-up" if report.exit_code else "Problem")
         case "activated":
             return _judge_release(report)
         case "proposed":
-            return Verdict.good("Proposed")
+            return Badge.good("Proposed")
         case _:
             return _judge_silence(report)
 
 
-def _judge_release(report: RunReport) -> Verdict:
+def _judge_release(report: RunReport) -> Badge:
     if report.command == "rollback":
-        return Verdict.back()
+        return Badge.back()
     if report.culprits:
-        return Verdict.fair("Held back")
+        return Badge.fair("Held back")
     if report.rebuilt is not None:
-        return Verdict.good("Rebuilt")
-    return Verdict.good("Updated" if report.live_changed else "Adopted")
+        return Badge.good("Rebuilt")
+    return Badge.good("Updated" if report.live_changed else "Adopted")
 
 
-def _judge_silence(report: RunReport) -> Verdict:
+def _judge_silence(report: RunReport) -> Badge:
     if report.recovered:
-        return Verdict.fair("Recovered")
+        return Badge.fair("Recovered")
     if report.solved:
-        return Verdict.good("Solved")
-    return Verdict.fair("Note") if report.noted else Verdict.good("All clear")
+        return Badge.good("Solved")
+    return Badge.fair("Note") if report.noted else Badge.good("All clear")
 
 
 def subject(report: RunReport) -> str:
     """Say in one line how it ended, and where; the host is left out where there is no room for it."""
-    return make_subject(verdict(report).mark, report.project or report.path, _result(report), host=report.host)
+    return make_subject(choose_badge(report).mark, report.project or report.path, _result(report), host=report.host)
 
 
 def make_subject(mark: str, site: str, what: str, *, host: str) -> str:

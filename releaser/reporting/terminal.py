@@ -11,7 +11,7 @@ from rich.console import Console
 from releaser.listener import Silence
 from releaser.reporting.changes import changes_table
 from releaser.reporting.progress import Downloads, Tests, share
-from releaser.reporting.style import wrapped
+from releaser.reporting.style import wrap_line
 from releaser.reporting.text import ADVICE, closing_lines, output_lines, step_line
 from releaser.system.words import fit, strip_control
 
@@ -77,7 +77,7 @@ class Live:
         self._stop()
         begin = f"{outcome.step:<18} {outcome.seconds:6.1f} s"
         left = len(begin) + 4  # where the detail begins
-        first, *more = wrapped(" " * left + strip_control(outcome.detail), self._console.width, hanging=0)
+        first, *more = wrap_line(" " * left + strip_control(outcome.detail), self._console.width, hanging=0)
         detail = f"  [dim]{escape(first[left:])}[/]" if outcome.detail else ""
         self._console.print(f"{_MARKS[outcome.status]} {escape(begin)}{detail}", soft_wrap=True)
         for line in more:
@@ -128,14 +128,14 @@ def show_report(report: RunReport, stream: TextIO) -> None:
     advice = others[:1] if others and others[0].startswith(ADVICE) else []
     style = "bold green" if report.exit_code == 0 else "bold red"
     for line in [*others[len(advice) :], headline, *advice]:
-        for part in wrapped(strip_control(line), console.width):
+        for part in wrap_line(strip_control(line), console.width):
             console.print(escape(part), style=style if line == headline else "", soft_wrap=True)
 
 
 def show_changes(table: ChangesTable, stream: TextIO) -> None:
     """Show package changes, bigger steps in warmer colours."""
     console = Console(file=stream, highlight=False)
-    for line, row in table.aligned() if table else ():
+    for line, row in table.align() if table else ():
         console.print(escape(line), style=_BUMPS.get(row.bump, "") if row else "bold", soft_wrap=True)
         for note in row.below if row else ():
             console.print(f"    {escape(note)}", style="dim", soft_wrap=True)

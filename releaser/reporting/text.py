@@ -95,7 +95,7 @@ def closing_lines(report: RunReport) -> list[str]:
         if problem.advice:
             lines.append(f"{ADVICE}{problem.advice}")
     lines += security_text(report)
-    for answer in report.bad_answers:
+    for answer in report.failed_health_checks:
         lines.append(f"answer with {answer.release}: {'good' if answer.good else 'BAD'}: {answer.text}")
         if answer.body and answer.body != report.output:
             lines += [f"  {line}" for line in truncate(answer.body, head_lines=5, tail_lines=5).splitlines()]
@@ -247,13 +247,13 @@ def status_text(status: Status) -> list[str]:
             for one in status.left_behind
         ),
         *([f"vulnerable: {plural(status.vulnerable, 'package')}; see `releaser audit`"] if status.vulnerable else ()),
-        *_asked(status.asked),
+        *_list_asked(status.asked),
         *(
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
             for red in filter(None, [status.red_tests])
         ),
         *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
-        *_pending(status),
+        *_list_pending(status),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
         *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
         *(f"held back: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),
@@ -285,7 +285,7 @@ def _runs(status: Status) -> Iterator[str]:
         yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
 
 
-def _asked(asked: Sequence[Deviation]) -> Iterator[str]:
+def _list_asked(asked: Sequence[Deviation]) -> Iterator[str]:
     for one in asked[:_SHOWN_OF_A_KIND]:
         since = f" (since {one.since[:10]})" if one.since else ""
         yield f"to be accepted: {one}; `releaser accept {one.name}`{since}"
@@ -293,7 +293,7 @@ def _asked(asked: Sequence[Deviation]) -> Iterator[str]:
         yield f"to be accepted: {len(asked) - _SHOWN_OF_A_KIND} more; `--json` shows all"
 
 
-def _pending(status: Status) -> Iterator[str]:
+def _list_pending(status: Status) -> Iterator[str]:
     if status.interrupted:
         yield "pending: an earlier run was cut off; the next one repairs what it left"
     if status.proposal:

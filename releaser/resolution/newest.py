@@ -68,16 +68,16 @@ def requirements_for(site: Site, live: Release | None, graph: Graph, python: str
         asked.append((f"the project ({key})", uv.get(key)))
     environment = environment_of(python)
     for asker, texts in asked:
-        for requirement in _applying(texts if isinstance(texts, list) else (), environment, extras=()):
+        for requirement in _select_applying(texts if isinstance(texts, list) else (), environment, extras=()):
             yield asker, requirement
     for package in requirements_in(live.venv if live is not None else site.project.venv):
         if package.name not in graph.own:
             extras = graph.extras.get(package.name, frozenset())
-            for requirement in _applying(package.requires, environment, extras=extras):
+            for requirement in _select_applying(package.requires, environment, extras=extras):
                 yield f"{package.name} {package.version}", requirement
 
 
-def excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
+def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
     """Return who asks for something else than a version, and for what."""
     return {
         f"{asker} asks for {one.name}{one.specifier}": asker
@@ -86,7 +86,7 @@ def excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted
     }
 
 
-def _applying(
+def _select_applying(
     texts: Iterable[object], environment: Mapping[str, str], *, extras: Iterable[str]
 ) -> Iterator[Requirement]:
     """Yield the requirements that apply there, and if these extras are wanted; what cannot be read is passed over."""
@@ -219,12 +219,12 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
         try:
             done = ask(left)
         except ToolError as error:
-            raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
+            raise describe_unanswered(error.output or error.message, what=what, advice=error.advice) from error
         if not isinstance(done, NoSolution):
             break
         named = frozenset(name for name, version in left.items() if _is_named(name, version, done.output))
         if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
-            raise unanswered(done.output, what=what)
+            raise describe_unanswered(done.output, what=what)
         missing |= named
     return missing
 
@@ -236,6 +236,6 @@ def _is_named(name: str, wanted: str, output: str) -> bool:
     return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)
 
 
-def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
+def describe_unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
     advice = advice or "See uv's message; check the network and the index, and ask again."
     return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)

@@ -25,7 +25,7 @@ from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
-from releaser.resolution.newest import ask_newest, excluding, requirements_for, settings_of_uv, unanswered
+from releaser.resolution.newest import ask_newest, describe_unanswered, find_excluding, requirements_for, settings_of_uv
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen
@@ -134,7 +134,7 @@ def _resolve(site: Site, uv: Uv, within: tuple[Rules, Uploads], latest: Versions
         done = uv.lock(site.project.root, [*words, "--dry-run"], python=python)
     except ToolError as error:
         what = "could not determine what an update would bring"
-        raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
+        raise describe_unanswered(error.output or error.message, what=what, advice=error.advice) from error
     if isinstance(done, NoSolution):
         return None
     changes = {change.name: change.new for change in parse_changes(done.output)}
@@ -175,7 +175,7 @@ class _Known(Frozen):
                 yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
 
     def _constraints(self, name: str, wanted: str, *, is_kept_out: bool) -> Iterable[str]:
-        against = excluding(self.requirements, name, wanted)
+        against = find_excluding(self.requirements, name, wanted)
         if self.reachable is None:
             return against
         if name not in self.reachable:

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
-from releaser.resolution.newest import unanswered
+from releaser.resolution.newest import describe_unanswered
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -152,14 +152,14 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
             done = uv.compile(site.project.root, file, *words)
         except ToolError as error:
             if error.timed_out:
-                raise unanswered(error.message, what=NOT_KNOWN, advice=error.advice) from error
+                raise describe_unanswered(error.message, what=NOT_KNOWN, advice=error.advice) from error
             done = NoSolution(output=error.output or error.message)
             pins = {}
     if not isinstance(done, NoSolution):
         return done.stdout.splitlines()
     output = _POSITION.sub(lambda said: _name_line(site.project.root / said[1], int(said[2])), done.output)
     if _UNREACHABLE.search(output):
-        raise unanswered(output, what=NOT_KNOWN)
+        raise describe_unanswered(output, what=NOT_KNOWN)
     if pins and "unsatisfiable" in output:
         where = "; ".join(_contradictions(read_lines(file, site.runner.environ), pins))
         message = where or f"{file} contradicts what is installed: {error_line(output)}"

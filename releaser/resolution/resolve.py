@@ -14,13 +14,13 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Graph, InvalidLockError, LockFile, changes_between
-from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
+from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
-from releaser.releases.release import lock_of, locked_in
+from releaser.releases.release import lock_of, read_versions
 from releaser.resolution.constrained import resolve_within_rules
-from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
+from releaser.resolution.newest import ask_newest, files_without_time, find_excluding, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_text, write_anew
@@ -123,7 +123,7 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[W
 
 def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
     """Return what a lock changes for a Python against what is live; nothing if the lock of that is not known."""
-    return changes_between(locked_in(live), versions_for(lock, python)) if lock_of(live).data else ()
+    return changes_between(read_versions(live), versions_for(lock, python)) if lock_of(live).data else ()
 
 
 class _TreeResolver(Frozen):
@@ -137,7 +137,7 @@ class _TreeResolver(Frozen):
     #: The packages that are to come; empty for all.
     only: frozenset[str]
     #: The names and versions of files that uv has passed over for want of a time.
-    untold: set[tuple[str, str]] = field(default_factory=set)
+    undated: set[tuple[str, str]] = field(default_factory=set)
 
     def resolve(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
@@ -151,7 +151,7 @@ class _TreeResolver(Frozen):
         own = uploads_in(self.facts.lock, self.now)
         has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
         made = uploads_in(read_made_lock(self.site.project.root), self.now) if has_lock else own
-        known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.untold)))
+        known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
         return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
 
     def newest(self) -> tuple[Mapping[str, str], Uploads]:
@@ -167,7 +167,7 @@ class _TreeResolver(Frozen):
         ahead = {name: one.fitting for name, one in found.items() if one.fitting and is_newer(one.fitting, names[name])}
         if ahead:
             asked = list(requirements_for(site, self.live, graph, facts.choice.version))
-            ahead = {name: version for name, version in ahead.items() if not excluding(asked, name, version)}
+            ahead = {name: version for name, version in ahead.items() if not find_excluding(asked, name, version)}
         times = {key: time for name in ahead for key, time in found[name].times.items()}
         return ahead, Uploads(times=times)
 
@@ -188,7 +188,7 @@ class _TreeResolver(Frozen):
             specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer, no_build=no_build
         )
         done = facts.uv.lock(project.root, words, python=facts.python)
-        self.untold.update(filter(None, map(_name_and_version, files_without_time(done.output))))
+        self.undated.update(filter(None, map(_name_and_version, files_without_time(done.output))))
         return done if isinstance(done, NoSolution) else read_made_lock(project.root).versions
 
 
@@ -281,7 +281,7 @@ def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
 def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
     pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
     completed = with_extras(overrides, read_made_lock(tree))
-    write_anew(pyproject, overridden(read_text(pyproject), completed).encode())
+    write_anew(pyproject, apply_overrides(read_text(pyproject), completed).encode())
     message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
     try:
         locked = facts.uv.lock(tree, ["lock"], python=facts.python)

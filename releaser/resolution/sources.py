@@ -148,12 +148,12 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
         return convert(json.loads(found.stdout), tuple[Mirrored, ...])
     except (ToolError, ValueError, ValidationError) as error:
         reason = error_line(error.output) if isinstance(error, ToolError) else ""
-        known = [_known(Path(one["directory"], s3_mirror.INDEX)) for one in asked]
+        known = [_read_completion(Path(one["directory"], s3_mirror.INDEX)) for one in asked]
         reason = reason or getattr(error, "message", str(error))
         return tuple(Mirrored(error=reason, synced=one) for one in known)
 
 
-def _known(index: Path) -> datetime | None:
+def _read_completion(index: Path) -> datetime | None:
     """Return when a mirror was complete, as far as it tells."""
     from releaser.tools import s3_mirror
 

@@ -152,7 +152,7 @@ class _Look(Frozen):
         visible: dict[str, str] = {}
         if place is not None:
             found, visible = self._add_installed(found), _visible_to(site, python)
-            self.problems.extend(self._broken(python, visible))
+            self.problems.extend(self._find_conflicts(python, visible))
             unlisted = visible.keys() - found.versions.keys() - found.elsewhere - request.without - found.own
             if unlisted and request.requirements is None:
                 self.problems.extend([_of_the_system(place, python, unlisted)])
@@ -200,7 +200,7 @@ class _Look(Frozen):
             elsewhere=found.elsewhere | (places.keys() - request.decided),
         )
 
-    def _broken(self, python: Path, visible: Mapping[str, str]) -> Iterator[Finding]:
+    def _find_conflicts(self, python: Path, visible: Mapping[str, str]) -> Iterator[Finding]:
         """Find what does not go together; uv looks neither at other places, nor at what the project overrules."""
         if any(key in self.site.pyproject.table("tool", "uv") for key in _OVERRULING):
             return

@@ -281,7 +281,7 @@ def test_group_findings(
     for entries in _list(pyproject.table("tool", "uv").get("conflicts")):
         tables = [one for one in _list(entries) if isinstance(one, dict)]
         apart = {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
-        here, there = (apart & _included(names, pyproject) for names in (settings.test_groups, others))
+        here, there = (apart & _expand_groups(names, pyproject) for names in (settings.test_groups, others))
         if here and len(here | there) > 1:
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
             message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
@@ -289,7 +289,7 @@ def test_group_findings(
             yield Finding(message, advice=advice)
 
 
-def _included(names: Iterable[str], pyproject: Pyproject) -> set[str]:
+def _expand_groups(names: Iterable[str], pyproject: Pyproject) -> set[str]:
     """Return these groups, and all that they include."""
     found: set[str] = set()
     waiting = list(names)

@@ -152,7 +152,7 @@ def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding
     }
     known = {FAILURES_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
-    problems += [_unknown(source, key) for key in ours if key not in known]
+    problems += [_describe_unknown(source, key) for key in ours if key not in known]
     return found
 
 
@@ -160,7 +160,7 @@ def _is_ours(variable: str) -> bool:
     return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
 
 
-def _unknown(source: str, key: str) -> Finding:
+def _describe_unknown(source: str, key: str) -> Finding:
     import difflib  # which takes long to import
 
     prefix = PREFIX if key.startswith(PREFIX) else ""

@@ -127,11 +127,11 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
             message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
             found = Finding(message, advice=f"Install releaser where everybody may read it, or: {found.advice}")
     if not os.geteuid() and not project.owner:
-        found = led_by_another(str(path.expanduser().absolute()), root)
+        found = find_foreign_parent(str(path.expanduser().absolute()), root)
     refuse(found or project.doubt(command))
 
 
-def led_by_another(path: str, root: str) -> Finding | None:
+def find_foreign_parent(path: str, root: str) -> Finding | None:
     """Say that another user owns part of the way to a project of root's, and could lead root elsewhere."""
     for place in way_to(path):
         owner = os.lstat(place).st_uid

@@ -193,14 +193,14 @@ def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
     They need not be under git, so they do not count as uncommitted work.
     """
     uv = pyproject.table("tool", "uv")
-    found = [entry for entry in _listed(uv.get("find-links")) if isinstance(entry, str)]
-    found += [str(index.get("url", "")) for index in _listed(uv.get("index")) if isinstance(index, Mapping)]
+    found = [entry for entry in _as_list(uv.get("find-links")) if isinstance(entry, str)]
+    found += [str(index.get("url", "")) for index in _as_list(uv.get("index")) if isinstance(index, Mapping)]
     for source in pyproject.table("tool", "uv", "sources").values():
-        found += [str(entry["path"]) for entry in _listed(source) if isinstance(entry, Mapping) and "path" in entry]
+        found += [str(entry["path"]) for entry in _as_list(source) if isinstance(entry, Mapping) and "path" in entry]
     return tuple(os.path.normpath(entry) for entry in found if entry and "://" not in entry)
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -122,7 +122,7 @@ def find_request(site: Site) -> PythonRequest | None:
 def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
     """Return the newest installed version that the project admits; None if that is not newer than `version`."""
     request = find_request(site)
-    found = [one.version for one in _installed(site, uv) if request is None or request.admits(one.version)]
+    found = [one.version for one in _list_installed(site, uv) if request is None or request.admits(one.version)]
     try:
         newest = max(found, key=Version, default=version)
         return newest if Version(newest) > Version(version) else None
@@ -133,12 +133,12 @@ def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
 def admits(site: Site, version: str) -> bool:
     """Whether requires-python admits a version; one that cannot be read, which is a finding of its own, admits all."""
     try:
-        return SpecifierSet(_required(site)).contains(version, prereleases=True)
+        return SpecifierSet(_read_required(site)).contains(version, prereleases=True)
     except InvalidSpecifier:
         return True
 
 
-def _required(site: Site) -> str:
+def _read_required(site: Site) -> str:
     text = site.pyproject.table("project").get("requires-python", "")
     return text if isinstance(text, str) else ""
 
@@ -170,7 +170,7 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
         refuse(message, f"Install it, or use another one. {_name_installed(site, uv)}")
     version = choice.version
     if not admits(site, version):
-        required = f"{site.pyproject.path}: requires-python is {_required(site)!r}"
+        required = f"{site.pyproject.path}: requires-python is {_read_required(site)!r}"
         advice = f"Widen it, run `uv lock`, and commit both; or use another one. {_name_installed(site, uv)}"
         refuse(f"{required}, which does not admit Python {version}", advice)
     if request is None or request.admits(version):
@@ -201,13 +201,13 @@ def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest 
         found = found or uv.find_python(root, None, request=request.version if request else None)
         choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would be used instead")
     except ToolError as error:
-        raise PreflightError(_lost(site, uv, before, request)) from error
+        raise PreflightError(_describe_loss(site, uv, before, request)) from error
     if not admits(site, choice.version):
-        raise PreflightError(_lost(site, uv, before, request))
+        raise PreflightError(_describe_loss(site, uv, before, request))
     return replace(choice, instead_of="" if minor(choice.version) == minor(before) else before)
 
 
-def _lost(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Finding:
+def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Finding:
     """Say that the site has lost its interpreter, and which command brings it back."""
     message = f"Python {minor(before)}, on which the live release ran, is gone"
     then = ""
@@ -218,7 +218,7 @@ def _lost(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Fin
     if nearest is None:
         advice = (
             f"Install Python {minor(before)} again, or one that requires-python admits"
-            f" ({site.pyproject.path}: {_required(site)!r}). {_name_installed(site, uv)}"
+            f" ({site.pyproject.path}: {_read_required(site)!r}). {_name_installed(site, uv)}"
         )
     else:
         advice = (
@@ -230,13 +230,13 @@ def _lost(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Fin
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
     """Return the version that is the least of a change: the newest of the next higher minor one, or else of a lower."""
-    found = sorted((one.version for one in _installed(site, uv)), key=Version)
+    found = sorted((one.version for one in _list_installed(site, uv)), key=Version)
     higher = [version for version in found if Version(version) > Version(before)]
     nearest = [version for version in higher if minor(version) == minor(higher[0])] or found
     return nearest[-1] if nearest else None
 
 
-def _installed(site: Site, uv: Uv) -> Sequence[Installed]:
+def _list_installed(site: Site, uv: Uv) -> Sequence[Installed]:
     """Return the interpreters that requires-python admits."""
     with contextlib.suppress(ToolError):
         return _ask_installed(site, uv)

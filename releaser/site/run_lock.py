@@ -96,7 +96,7 @@ def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
     import fcntl
 
     if last := _earlier_run(state_dir):
-        raise _locked_by(last)
+        raise _make_locked_error(last)
     with contextlib.suppress(OSError):
         descriptor = os.open(state_dir / EARLIER[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         stack.callback(os.close, descriptor)
@@ -113,10 +113,10 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
             return
         if time.monotonic() > ends_at:
             break
-    raise _locked_by(last, f"another run holds the lock of this project ({state_dir / LOCK})")
+    raise _make_locked_error(last, f"another run holds the lock of this project ({state_dir / LOCK})")
 
 
-def _locked_by(last: Holder | None, message: str = "") -> LockedError:
+def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     if last is not None:
         message = f"`releaser {last.command}` (pid {last.pid}) has held the lock of this project since {last.since}"
     return LockedError(message, advice="Wait for it to end, or see `releaser status`.")
@@ -169,7 +169,7 @@ def _read_note(state_dir: Path, name: str = HOLDER) -> Any:
     return json.loads(read_file(state_dir / name))
 
 
-def running(state_dir: Path) -> Holder | None:
+def find_running(state_dir: Path) -> Holder | None:
     """Return who is running now; None when nobody holds the lock. Looks without taking it."""
     if _is_held(state_dir / LOCK):
         return holder(state_dir) or Holder(pid=0, command="?", since="?")

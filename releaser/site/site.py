@@ -80,7 +80,7 @@ class Site(Frozen):
     #: The files with secrets that every user of this host can read.
     exposed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
-    #: What leads git to a shadow of the repository, into which a rehearsal fetches.
+    #: What leads git to a shadow of the repository, into which a dry run fetches.
     git_variables: Mapping[str, str] = field(default_factory=dict)
     #: The staging tree that this is the site in, and the site in the checkout; None in the checkout itself.
     staged: Staged | None = None
@@ -224,7 +224,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv, uses_git=settings.git)
     ownership.refuse(foreign_state(root, paths.state_dir, group_writable=settings.group_writable))
     if not paths.has_git:
-        findings += tuple(_needing_git(settings, loaded.sources))
+        findings += tuple(_find_needing_git(settings, loaded.sources))
         settings = replace(settings, git_pull=False, git_push=False)
     return Site(
         project=paths,
@@ -243,7 +243,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     )
 
 
-def _needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterator[Finding]:
+def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterator[Finding]:
     """Find what somebody has set for a project without git that only git can do."""
     for name in ("git_pull", "git_push", "branch", "publish"):
         if name in sources and getattr(settings, name):
@@ -272,7 +272,7 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
         given |= secrets_in_service(url)
     if given:  # what everybody sees anyway is no secret, whatever it is called, and to mask it would tear paths apart
         host = os.uname().nodename
-        given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _locked(pyproject.parent, given))
+        given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _find_locked(pyproject.parent, given))
     secrets = secrets_in_environment(environ) | given
     secrets.update(filter(None, (settings.smtp_password, settings.webhook_secret)))
     if settings.vulnerability_service:
@@ -285,7 +285,7 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
     return Redactor(secrets)
 
 
-def _locked(root: Path, words: Iterable[str]) -> set[str]:
+def _find_locked(root: Path, words: Iterable[str]) -> set[str]:
     """Return those of the words that are names of packages in the lock."""
     with contextlib.suppress(OSError):
         text = read_text(root / "uv.lock", errors="replace")

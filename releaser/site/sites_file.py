@@ -86,7 +86,7 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
         paths = [entry["path"]] if not glob.has_magic(entry["path"]) else list(_match(entry["path"], warnings))
         for written in paths:
             path = os.path.realpath(written)
-            if led := _led_by_another(written):
+            if led := _describe_foreign_parent(written):
                 if "first" in entry:
                     refuse(f"first: {led}", "Correct that, or remove it from `first`.")
                 warnings.append(led)
@@ -112,7 +112,7 @@ def _unsafe(file: str) -> Finding | None:
     return None
 
 
-def _led_by_another(path: str) -> str:
+def _describe_foreign_parent(path: str) -> str:
     """Say that a directory on the way to a site belongs to somebody who is neither root nor its owner."""
     try:
         owner = os.stat(path).st_uid

@@ -63,6 +63,6 @@ def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
     return max((begin for one in windows if (begin := one.since(at))), default=None)
 
 
-def opening(windows: Iterable[Window], at: datetime) -> datetime:
+def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
     """Return from when on a window is open, `at` a local time at the earliest."""
     return at if open_since(windows, at) else min(one.next_begin(at) for one in windows)

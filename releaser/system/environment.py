@@ -121,7 +121,7 @@ def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[
     return found or last, last is not None
 
 
-def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+def add_git_settings(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     """Give git settings that are stronger than those of its files (git-config(1), GIT_CONFIG_COUNT)."""
     given = environ.get("GIT_CONFIG_COUNT", "")
     start = int(given) if given.isdecimal() else 0

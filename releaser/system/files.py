@@ -117,7 +117,7 @@ def replace_file(
     `staging` (default: beside `target`), which must be on the same file system; a checkout
     is thus never seen with a stray file in it.
     """
-    with _renamed(target, staging or target.parent) as temporary:
+    with _rename_when_done(target, staging or target.parent) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -146,12 +146,12 @@ def write_anew(path: Path, data: bytes) -> None:
 
 def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
     """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
-    with _renamed(link, staging) as temporary:
+    with _rename_when_done(link, staging) as temporary:
         temporary.symlink_to(target)
 
 
 @contextlib.contextmanager
-def _renamed(target: Path, staging: Path) -> Iterator[Path]:
+def _rename_when_done(target: Path, staging: Path) -> Iterator[Path]:
     """Give a temporary name in `staging`; what the block makes there gets to `target` by one rename, or is deleted."""
     temporary = staging / f".{target.name}.new"
     clear_name(temporary)

@@ -107,7 +107,7 @@ class Runner:
         env: Mapping[str, str] | None = None,
         check: bool = True,
         merge: bool = False,
-        stays: bool = False,
+        may_leave_service: bool = False,
         daemons: bool = False,
         death_signal: signal.Signals | None = signal.SIGKILL,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
@@ -117,12 +117,12 @@ class Runner:
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
-        `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
-        program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
-        leaves is ended, and noted in `ended`; with `daemons`, only what is in its group. If releaser itself dies, the
-        program gets `death_signal`; with None, for a question that only reads and is answered at once, it takes a fifth
-        of the time to start. On its standard input it finds `input`. With `whole`, all that it prints is kept; `umask`
-        is its own, -1 for ours. `prefix`, which messages do not name, is what starts it.
+        `env` replaces the whole environment; `merge` sends standard error to standard output. With `may_leave_service`
+        what it leaves running is a service, which is not ended, neither now nor by another run. Else what it leaves is
+        ended, and noted in `ended`; with `daemons`, only what is in its group. If releaser itself dies, the program
+        gets `death_signal`; with None, for a question that only reads and is answered at once, it takes a fifth of the
+        time to start. On its standard input it finds `input`. With `whole`, all that it prints is kept; `umask` is its
+        own, -1 for ours. `prefix`, which messages do not name, is what starts it.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -130,7 +130,7 @@ class Runner:
         words = tuple(os.fspath(word) for word in argv)
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
-        marked |= {} if stays else self.marks  # what stays gets none, not even inherited ones
+        marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
@@ -138,9 +138,9 @@ class Runner:
         kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
-            file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
+            file = stack.enter_context(tempfile.TemporaryFile()) if may_leave_service else None
             process: subprocess.Popen[bytes] | None = None
-            if not (stays or daemons):
+            if not (may_leave_service or daemons):
                 stack.enter_context(signals.Adoption.lasting(partial(self.note_ended, shlex.join(words))))
             try:
                 if self._is_stopped:
@@ -154,9 +154,11 @@ class Runner:
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
-                        stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
+                        stderr=subprocess.STDOUT if merge or may_leave_service else subprocess.PIPE,
                         umask=umask,
-                        preexec_fn=None if stays or death_signal is None else _dying_with_parent(death_signal),
+                        preexec_fn=None
+                        if may_leave_service or death_signal is None
+                        else _die_with_parent(death_signal),
                     )
                     own.add(process.pid)
                 self._running.add(process)
@@ -164,12 +166,12 @@ class Runner:
             finally:
                 if process is not None:
                     self._running.discard(process)
-                    _end(process, kept, spare_group=stays)
+                    _end(process, kept, spare_group=may_leave_service)
             if file is not None:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
         stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in kept)
-        told = "" if process.returncode == 0 else self._missed(stdout + stderr, env)
+        told = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
         shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
         finished = Finished(
             argv=words,
@@ -179,7 +181,7 @@ class Runner:
             output=shown and self.redactor.shown(shown),
             seconds=time.monotonic() - started,
         )
-        logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
+        logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridge(finished.output))
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
@@ -191,7 +193,7 @@ class Runner:
         self.ended.append(f"`{clean(command)[:_LONGEST]}` left {clean(name)} running; it {end} ended")
         logger.warning("%s", self.ended[-1])
 
-    def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
+    def _explain_missing(self, output: str, env: Mapping[str, str] | None) -> str:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
         said = (one[0] for one in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
@@ -227,7 +229,7 @@ def write_out(directory: Path) -> None:
         raise ToolError(message, advice="Check free space and the disk.") from error
 
 
-def _abridged(output: str) -> str:
+def _abridge(output: str) -> str:
     """Keep the log of a chatty program readable; 30 of them are kept."""
     cut = len(output) - 2 * LOGGED
     return output if cut <= 0 else f"{output[:LOGGED]}\n[... {cut} characters left out ...]\n{output[-LOGGED:]}"
@@ -282,7 +284,7 @@ class _HeadAndTail:
         return b"%b\n[... %d bytes cut ...]\n%b" % (head, dropped, tail)
 
 
-def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     """Return what the child does before exec, so that it gets `death_signal` when its parent dies."""
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible

@@ -26,18 +26,18 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does: by an exception, Interrupted."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
-    with _handled((signal.SIGTERM, signal.SIGHUP), interrupt):
+    with _handle((signal.SIGTERM, signal.SIGHUP), interrupt):
         yield
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Let interrupts wait until the end of the block, where the first of them arrives.
 
     Blocking the signals would not do: the kernel then gives them to another thread, such as that of a spinner, and
@@ -45,7 +45,7 @@ def deferred() -> Iterator[None]:
     """
     came: list[int] = []
     try:
-        with _handled(INTERRUPTS, lambda number, _: came.append(number)):
+        with _handle(INTERRUPTS, lambda number, _: came.append(number)):
             yield
     finally:
         if came:
@@ -53,7 +53,7 @@ def deferred() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def _handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Handle signals in another way for a while; what is ignored stays so, as under nohup(1)."""
     try:
         heard = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
@@ -82,11 +82,11 @@ MOMENT = 0.1  # seconds in which a process may end by itself; the first one in b
 def end_orphans(mark: str) -> bool:
     """End every process that carries the mark of a run; whether there was any. Those of other users are left alone."""
 
-    def marked() -> set[int]:
+    def find_marked() -> set[int]:
         others = (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
         return {pid for pid in others if _has(pid, mark)}
 
-    return bool(_end(marked, lambda pid, number: _tell(pid, mark, number)))
+    return bool(_end(find_marked, lambda pid, number: _tell(pid, mark, number)))
 
 
 def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
@@ -124,7 +124,7 @@ class Adoption:
     @contextlib.contextmanager
     def starting(cls) -> Iterator[set[int]]:
         """Let interrupts wait while a program is started; its number goes into the set, as it is nobody else's."""
-        with deferred(), cls._lock:
+        with defer_interrupts(), cls._lock:
             yield cls._own
 
     @classmethod

@@ -89,7 +89,7 @@ class Git(GitReader):
         there really is some.
         """
         submodules = self.submodules(before).keys() | self.submodules(after).keys()
-        for path in {*self._differing(before, after, "ACDMRT")} - submodules:
+        for path in {*self._list_differing(before, after, "ACDMRT")} - submodules:
             if not self._is_from(before, path) and not self._is_from(after, path):
                 message = f"{path} has uncommitted changes"
                 raise ToolError(message, advice=f"Commit them, or discard them: `git reset --keep {before[:12]}`.")
@@ -207,7 +207,7 @@ class Git(GitReader):
                 with contextlib.suppress(OSError):  # it is not empty
                     while (place := place.parent) != self.layout.top:  # directories that git made for the file
                         place.rmdir()
-        known = self._differing(before, after, "a")
+        known = self._list_differing(before, after, "a")
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._change(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
@@ -222,7 +222,7 @@ class Git(GitReader):
             self._change("add", "--", *paths)
         author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}")
         # A server often has nobody configured as the author of commits.
-        identity = () if "user.email" in self._configured() else author
+        identity = () if "user.email" in self._read_config() else author
         self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 

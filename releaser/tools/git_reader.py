@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import configured, find_program, of_git, unseen_passwords
+from releaser.system.environment import add_git_settings, find_program, of_git, unseen_passwords
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, parse_status
@@ -72,16 +72,16 @@ class GitReader(Frozen):
 
     def remote(self, branch: str) -> str | None:
         """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
-        settings = self._configured()
+        settings = self._read_config()
         remotes = [name.split(".", 1)[1].rsplit(".", 1)[0] for name in settings if name.startswith("remote.")]
-        configured = settings.get(f"branch.{branch}.remote")
-        if configured in remotes:
-            return configured
+        add_git_settings = settings.get(f"branch.{branch}.remote")
+        if add_git_settings in remotes:
+            return add_git_settings
         if "origin" in remotes:
             return "origin"
         return remotes[0] if len(remotes) == 1 else None
 
-    def _configured(self) -> dict[str, str]:
+    def _read_config(self) -> dict[str, str]:
         """Read what is set of remotes, of who commits, and what git would start by itself.
 
         What a person changes during a run counts in the next.
@@ -93,12 +93,14 @@ class GitReader(Frozen):
 
     def filters_of(self, commit: str) -> list[str]:
         """Name the filters that files of a commit would go through, if git were allowed to start them."""
-        drivers = {name.split(".", 1)[1].rsplit(".", 1)[0] for name in self._configured() if name.startswith("filter.")}
+        drivers = {
+            name.split(".", 1)[1].rsplit(".", 1)[0] for name in self._read_config() if name.startswith("filter.")
+        }
         if self.hooks or not drivers:
             return []
         places = [line.partition("\t")[2] for line in self._tree(commit)]
         texts = [self.content(commit, one) for one in places if one.rpartition("/")[2] == ".gitattributes"]
-        given = self._configured().get("core.attributesfile")
+        given = self._read_config().get("core.attributesfile")
         for file in (self.layout.common_directory / "info" / "attributes", given and Path(given).expanduser()):
             with contextlib.suppress(OSError, RuntimeError):
                 texts.append(read_text(file, errors="replace") if file else "")
@@ -112,7 +114,7 @@ class GitReader(Frozen):
     def _stopping_environ(self) -> dict[str, str]:
         """The environment in which git starts nothing by itself, whatever a commit or somebody's code has set."""
         stopped = {"core.hooksPath": "/dev/null", "core.fsmonitor": "false"}
-        for name, value in self._configured().items():
+        for name, value in self._read_config().items():
             kind, key = name.partition(".")[0], name.rpartition(".")[2]
             if kind == "filter":
                 stopped[name] = "false" if key == "required" else ""
@@ -122,7 +124,7 @@ class GitReader(Frozen):
                 stopped[name] = "checkout"
             elif key == "alternaterefscommand":
                 stopped[name] = "true"  # it names no references of another repository
-        return configured(self._environ, stopped)
+        return add_git_settings(self._environ, stopped)
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
@@ -197,7 +199,7 @@ class GitReader(Frozen):
 
         What is seen through a symlink lies elsewhere, and does not count.
         """
-        added = ((path, self.layout.top / path) for path in self._differing(before, after, "A"))
+        added = ((path, self.layout.top / path) for path in self._list_differing(before, after, "A"))
         there = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
         return [path for path, place in there if place.parent.resolve() == place.parent]
 
@@ -212,9 +214,9 @@ class GitReader(Frozen):
 
     def edited(self, before: str, after: str) -> list[str]:
         """List the files with edits that are not committed among those that `after` has otherwise than `before`."""
-        return sorted({*self.state().dirty} & {*self._differing(before, after, "a")})
+        return sorted({*self.state().dirty} & {*self._list_differing(before, after, "a")})
 
-    def _differing(self, before: str, after: str, kinds: str) -> list[str]:
+    def _list_differing(self, before: str, after: str, kinds: str) -> list[str]:
         """List the paths that differ, relative to the top; `kinds` as git-diff(1) takes them for --diff-filter."""
         words = ["diff", "--name-only", "--no-renames", f"--diff-filter={kinds}", "-z", before, after]
         return [path for path in self._run(*words).stdout.split("\0") if path]
@@ -315,7 +317,7 @@ class GitReader(Frozen):
         if words[0] == "status":
             env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
         if words[0] in ("fetch", "push", "ls-remote"):
-            env = configured(env, unseen_passwords(self._configured().values()))
+            env = add_git_settings(env, unseen_passwords(self._read_config().values()))
         return self.runner.run(
             [self._program, "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,

@@ -233,7 +233,7 @@ class Sendmail(Frozen):
         words: list[str | Path] = [self.program, "-i", "-f", sender, "--", *dict.fromkeys(recipients)]
         text = message.as_bytes(policy=_POLICY)
         try:
-            self.runner.run(words, cwd=Path("/"), timeout=self.timeout, stays=True, input=text)
+            self.runner.run(words, cwd=Path("/"), timeout=self.timeout, may_leave_service=True, input=text)
         except ToolError as error:
             reason = f"{self.program} did not accept the mail: {error.reason}"
             advice = "Check the mail server of this host, or set `smtp_host` or `sendmail`."

@@ -81,8 +81,8 @@ class Job(Frozen):
         values = {
             "Description": description,
             "User": self.user,
-            "ExecStart": " ".join(_quoted(word) for word in self.words),
-            "ReadWritePaths": " ".join(_quoted(place) for place in self.writable),
+            "ExecStart": " ".join(_quote(word) for word in self.words),
+            "ReadWritePaths": " ".join(_quote(place) for place in self.writable),
         }
         lines = []
         for line in read_text(TEMPLATE).splitlines():
@@ -104,7 +104,7 @@ def _without_orphans(lines: Sequence[str]) -> list[str]:
     return kept if kept[-1] else kept[:-1]
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     """Quote a word as systemd.syntax(7) and systemd.service(5) ask for."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'

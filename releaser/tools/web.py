@@ -49,26 +49,26 @@ class Patience(Frozen):
 
 
 class Said(Frozen):
-    """A good answer; `settled` says that it was asked for when those who are to answer had taken over."""
+    """A good answer; `taken_over` says that the new processes had taken over when it was asked for."""
 
     answer: str
-    settled: bool
+    taken_over: bool
 
 
 def until_good(
     ask: Callable[[], str],
     patience: Patience,
     *,
-    is_settled: Callable[[], bool] = lambda: True,
+    has_taken_over: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Said:
     """Ask until there is a good answer and return it; ToolError of the last try when that was no good one.
 
-    An answer to a question that was asked before all `is_settled` may not be from those who are to answer: then the
+    An answer to a question that was asked before `has_taken_over` may not be from the new processes: then the
     site is asked again, as long as there are tries, and the last answer counts.
     """
     for left in range(patience.tries - 1, -1, -1):
-        settled = is_settled()
+        taken_over = has_taken_over()
         try:
             answer = ask()
         except ToolError as error:
@@ -77,10 +77,10 @@ def until_good(
                 raise
             sleep(patience.pause)
         else:
-            if settled or not left:
-                return Said(answer=answer, settled=settled)
+            if taken_over or not left:
+                return Said(answer=answer, taken_over=taken_over)
             ends_at = time.monotonic() + patience.pause
-            while not is_settled() and (rest := ends_at - time.monotonic()) > 0:  # no longer than needed
+            while not has_taken_over() and (rest := ends_at - time.monotonic()) > 0:  # no longer than needed
                 sleep(min(_POLL, rest))
     message = "no health check was made"
     raise ToolError(message, advice="Set `health_retries` to 0 or more.")

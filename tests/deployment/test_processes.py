@@ -49,7 +49,7 @@ def doubt(found: RestartCheck) -> str:
 
 def test_new_processes_and_no_old_ones_are_as_it_should_be() -> None:
     found = turnover(new=[process(7, FLIP + 1), process(8, FLIP + 2)])
-    assert found.look().is_settled
+    assert found.look().has_taken_over
     assert doubt(found) == ""
     assert found.look().summary == "2 processes have begun since the flip"
     assert turnover(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
@@ -81,14 +81,14 @@ def test_a_process_counts_when_it_began_after_the_flip_as_exactly_as_the_kernel_
     began: float, counts: bool
 ) -> None:
     found = turnover(new=[process(7, began)])  # the release was live before, and is gone back to
-    assert found.look().is_settled is counts
+    assert found.look().has_taken_over is counts
     nobody = f"no new process uses release {NEW}; the restart seems to have failed"
     assert doubt(found) == ("" if counts else nobody)
 
 
 def test_processes_that_are_left_are_named() -> None:
     found = turnover([process(7, FLIP - 60)], [process(8, FLIP + 1)])
-    assert not found.look().is_settled
+    assert not found.look().has_taken_over
     message = doubt(found)
     assert message.startswith(
         f"1 process still runs on release {OLD}, which was live before: 7 (www, python serve.py 7,"
@@ -97,13 +97,13 @@ def test_processes_that_are_left_are_named() -> None:
     assert many.startswith(f"10 processes still run on release {OLD}")
     assert many.endswith(" and 5 more")
     forked_since = turnover([process(9, FLIP + 5)], [process(8, FLIP + 1)])
-    assert not forked_since.look().is_settled
+    assert not forked_since.look().has_taken_over
     assert "no new process uses release" in doubt(turnover())
 
 
 def test_what_cannot_be_seen_is_known_to_be_there() -> None:
     found = turnover(hidden=(NEW,))
-    assert found.look().is_settled
+    assert found.look().has_taken_over
     assert found.look().summary == "processes that cannot be seen from here use the release"
     assert doubt(turnover(hidden=(OLD, NEW))).startswith(
         f"processes that cannot be seen from here still run on release {OLD}"
@@ -112,12 +112,12 @@ def test_what_cannot_be_seen_is_known_to_be_there() -> None:
 
 def test_releaser_itself_and_who_started_it_do_not_count() -> None:
     ours = [process(os.getpid(), FLIP - 60), process(os.getppid(), FLIP - 60)]
-    assert turnover(ours, [process(8, FLIP + 1)]).look().is_settled
-    assert not turnover(new=[process(os.getpid(), FLIP + 1)]).look().is_settled
+    assert turnover(ours, [process(8, FLIP + 1)]).look().has_taken_over
+    assert not turnover(new=[process(os.getpid(), FLIP + 1)]).look().has_taken_over
 
 
 def test_a_first_release_has_nothing_before_it() -> None:
-    assert turnover(new=[process(8, FLIP + 1)], origin=None).look().is_settled
+    assert turnover(new=[process(8, FLIP + 1)], origin=None).look().has_taken_over
     assert not in_use(None)
 
 

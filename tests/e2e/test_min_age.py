@@ -128,7 +128,10 @@ def test_without_the_setting_versions_wait_for_three_days_and_fixes_for_one(shop
     shop.offer("alpha", "1.1.0", 4)
     shop.offer("deep", "1.1.0", 2)
     shop.offer("alpha", "1.2.0", 0.9)
-    fixes = Flaw(id="CVE-2026-1", package="deep", fixed="1.1.0"), Flaw(id="CVE-2026-2", package="alpha", fixed="1.2.0")
+    fixes = (
+        Flaw(id="CVE-2026-1", package="deep", fixed="1.1.0"),
+        Flaw(id="CVE-2026-2", package="alpha", fixed="1.2.0"),
+    )
     with VulnerabilityService(*fixes).serving() as service:
         service_url = {"RELEASER_VULNERABILITY_SERVICE": service.url}
         shop.site.releaser("update", check=0, env={**service_url, "RELEASER_SECURITY_FIXES": "normal"})

@@ -263,8 +263,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="the journal by rename", patch=_journal_in_place),
     Mutation(name="the flip by rename", patch=_unlink_then_link),
     Mutation(name="adoption by exchange", patch=_without_exchange),
-    Mutation(name="unlink of a stale temporary link", patch=_keeps_stale("_renamed")),
-    Mutation(name="unlink of a stale temporary file", patch=_keeps_stale("_renamed")),
+    Mutation(name="unlink of a stale temporary link", patch=_keeps_stale("_rename_when_done")),
+    Mutation(name="unlink of a stale temporary file", patch=_keeps_stale("_rename_when_done")),
     Mutation(name="sweep of what is half-made", patch=_without_sweep),
     Mutation(name="the project lock kept from what is started", patch=_lock_inherited),
 )

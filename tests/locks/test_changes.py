@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.locks.lock import Change, brought_in, bump_size, changes_between
+from releaser.locks.lock import Change, bump_size, changes_between, list_brought
 
 BUMPS = [
     # the three parts
@@ -57,7 +57,7 @@ def test_a_difference_names_what_changed_in_the_order_of_the_names() -> None:
         Change(name="new", old=None, new="1.0", bump="added"),
     )
     assert changes_between(new, new) == ()
-    assert brought_in(diff) == {"alpha": "2.0", "beta": "1.1", "new": "1.0"}
+    assert list_brought(diff) == {"alpha": "2.0", "beta": "1.1", "new": "1.0"}
 
 
 @pytest.mark.parametrize(

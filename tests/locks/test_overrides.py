@@ -9,7 +9,7 @@ import pytest
 
 from releaser.errors import UsageError
 from releaser.locks.lock import LockFile
-from releaser.locks.overrides import Override, check_locked, not_taken, overridden, parse_overrides, with_extras
+from releaser.locks.overrides import Override, apply_overrides, check_locked, not_taken, parse_overrides, with_extras
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,14 +190,14 @@ def test_the_override_is_all_that_pyproject_says_of_a_package() -> None:
     uv["constraint-dependencies"] = ["beta<2"]
     uv["override-dependencies"] = ["gamma==1", "not ! a requirement", "alpha @ https://example.org/new.whl"]
     del uv["sources"]["ALPHA"]
-    assert tomllib.loads(overridden(PYPROJECT, [from_elsewhere()])) == expected
+    assert tomllib.loads(apply_overrides(PYPROJECT, [from_elsewhere()])) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["[project]\nname = 'shop'\n", "tool = { ruff = { fix = true } }\n", "[tool.uv.pip]\n"]
 )
 def test_a_pyproject_that_says_nothing_to_uv_gets_the_override(text: str) -> None:
-    content = tomllib.loads(overridden(text, [Override(name="alpha", specifier="==2")]))
+    content = tomllib.loads(apply_overrides(text, [Override(name="alpha", specifier="==2")]))
     assert content["tool"]["uv"]["override-dependencies"] == ["alpha==2"]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import BuildError, ReleaserError
 from releaser.locks.origins import Deviation
-from releaser.releases.acceptance import DeviationError, asking, read_acceptance
+from releaser.releases.acceptance import DeviationError, note_refusals, read_acceptance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ def test_what_a_run_goes_on_without_can_be_accepted_too(tmp_path: Path) -> None:
     """A search for culprits goes on without what is refused, and says that it may be accepted."""
 
     def asked(*failures: ReleaserError, end: ReleaserError | None = None) -> list[str]:
-        with contextlib.suppress(ReleaserError), asking(tmp_path, failures):
+        with contextlib.suppress(ReleaserError), note_refusals(tmp_path, failures):
             if end is not None:
                 raise end
         return [one.name for one in read_acceptance(tmp_path).asked]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.releases.contents import FILES, hash_of, observe, seal_files
-from releaser.releases.integrity import Flaw, find_damage
+from releaser.releases.integrity import Defect, find_damage
 from releaser.releases.release import Release, write_manifest
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
@@ -214,7 +214,7 @@ def test_whole_packages_are_told_as_that(tmp_path: Path, change: Callable[[Path]
 
 def test_no_name_of_a_file_breaks_the_line() -> None:
     name = f"{SITE}/alpha/\n\x1b[31m\udce9.py"
-    assert str(Flaw(path=name, kind="unexpected", message="m")) == "alpha/??[31m?.py is added"
+    assert str(Defect(path=name, kind="unexpected", message="m")) == "alpha/??[31m?.py is added"
 
 
 def test_a_copy_that_keeps_no_times_is_as_sound(release: Release, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from releaser.releases import leases, retention, store
 from releaser.releases.release import LEDGER, Ledger
-from releaser.releases.retention import UNSEEN, failures, prune, removals, remove_unsealed, verdicts
+from releaser.releases.retention import UNSEEN, decide_retention, failures, prune, removals, remove_unsealed
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.system.files import encode_state, remove_tree, write_state
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.listener import Gauge
-    from releaser.releases.retention import Verdict
+    from releaser.releases.retention import RetentionDecision
 
 NOTHING = Settings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)
@@ -53,7 +53,7 @@ def ids(found: ReleaseStore) -> list[str]:
     return [one.id for one in found.all()]
 
 
-def pruned(found: ReleaseStore) -> dict[str, Verdict]:
+def pruned(found: ReleaseStore) -> dict[str, RetentionDecision]:
     return {one.id: one for one in prune(NOTHING, found, now=LATER)}
 
 
@@ -73,7 +73,7 @@ def test_to_look_writes_nothing(releases: ReleaseStore) -> None:
         return sorted((str(place), place.lstat().st_mtime_ns, place.lstat().st_ctime_ns) for place in places)
 
     before = seen()
-    decided = verdicts(NOTHING, releases, now=LATER)
+    decided = decide_retention(NOTHING, releases, now=LATER)
     assert [one.action for one in decided] == ["keep", "keep", "remove", "remove", "remove"]
     assert seen() == before
 
@@ -107,10 +107,10 @@ def test_a_user_that_cannot_be_seen_keeps_a_release_as_well(
     releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a container, whose processes are not in the process table, nor their locks in /proc/locks."""
-    monkeypatch.setattr(leases, "held", dict)
+    monkeypatch.setattr(leases, "read_file_locks", dict)
     r1 = ids(releases)[-1]
     with user(releases.path(r1)):
-        (looked_at,) = [one for one in verdicts(NOTHING, releases, now=LATER) if one.id == r1]
+        (looked_at,) = [one for one in decide_retention(NOTHING, releases, now=LATER) if one.id == r1]
         assert (looked_at.kept, looked_at.reason) == (True, UNSEEN)
         assert pruned(releases)[r1] == looked_at
     assert ids(releases)[-1] == r1
@@ -121,16 +121,16 @@ def test_a_release_that_comes_into_use_at_the_last_moment_is_kept_after_all_whic
     releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *_, r2, r1 = ids(releases)
-    decide = verdicts
+    decide = decide_retention
     with contextlib.ExitStack() as stack:
 
-        def decide_and_begin(*args: Any, **options: Any) -> tuple[Verdict, ...]:
+        def decide_and_begin(*args: Any, **options: Any) -> tuple[RetentionDecision, ...]:
             decided = decide(*args, **options)
             assert not next(one for one in decided if one.id == r1).kept
             stack.enter_context(user(releases.path(r1)))
             return decided
 
-        monkeypatch.setattr(retention, "verdicts", decide_and_begin)
+        monkeypatch.setattr(retention, "decide_retention", decide_and_begin)
         fared = pruned(releases)
     assert (fared[r1].action, fared[r1].reason[:18]) == ("keep", "in use by process ")
     assert fared[r2].action == "remove"
@@ -332,14 +332,14 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
         (store, "load_state"),
         (store, "write_state"),
         (store, "sync_directory"),
-        (leases, "held"),
+        (leases, "read_file_locks"),
     ):
         counted(module, name)
     decided = prune(NOTHING, releases, now=LATER)
     assert len(removals(decided)) == number - 2
     batches = -(-(number - 2) // retention.AT_ONCE)
     assert done["read_state"] == number  # each once
-    assert done["held"] == 0  # none is in use
+    assert done["read_file_locks"] == 0  # none is in use
     assert (done["write_state"], done["sync_directory"]) == (batches, batches)  # the ledger
     assert done["load_state"] == 1 + 3 * batches
     assert len(os.listdir(releases.directory)) == 2

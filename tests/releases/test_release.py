@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.lock import Change, brought_in
+from releaser.locks.lock import Change, list_brought
 from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, new_id, write_manifest
 from releaser.system.files import UnreadableStateError, read_state
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
@@ -92,7 +92,7 @@ def test_what_a_release_brought_is_what_is_new_in_it() -> None:
             Change(name="epsilon", old="1, 2", new="1", bump="other"),
         )
     )
-    assert brought_in(manifest.changes) == {"alpha": "2", "beta": "1", "delta": "3, 4"}
+    assert list_brought(manifest.changes) == {"alpha": "2", "beta": "1", "delta": "3, 4"}
 
 
 def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:

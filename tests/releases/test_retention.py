@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases.release import write_manifest
-from releaser.releases.retention import Verdict, judge
+from releaser.releases.retention import RetentionDecision, judge
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.site.values import count, duration
@@ -47,8 +47,8 @@ class Line:
         return timedelta(seconds=-seconds if text.startswith("-") else seconds)
 
     @property
-    def verdict(self) -> Verdict:
-        return Verdict(id=self.name, kept=self.action == "keep", reasons=self.reasons)
+    def verdict(self) -> RetentionDecision:
+        return RetentionDecision(id=self.name, kept=self.action == "keep", reasons=self.reasons)
 
 
 @dataclass(kw_only=True)
@@ -173,8 +173,10 @@ def test_the_cases_begin_with_the_defaults_that_releaser_has() -> None:
 
 
 def test_a_verdict_says_all_in_one_line() -> None:
-    kept = Verdict(id="A", kept=True, reasons=("live", "pinned"))
+    kept = RetentionDecision(id="A", kept=True, reasons=("live", "pinned"))
     assert (kept.action, kept.reason) == ("keep", "live; pinned")
-    stuck = Verdict(id="A", kept=False, reasons=("sealed, but it never went live",), error="Permission denied")
+    stuck = RetentionDecision(
+        id="A", kept=False, reasons=("sealed, but it never went live",), error="Permission denied"
+    )
     assert stuck.action == "remove"
     assert stuck.reason == "sealed, but it never went live; could not be deleted: Permission denied"

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from releaser.answers import HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.locks.origins import Deviation
-from releaser.releases.integrity import Flaw, Kind
+from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import RedTests
 from releaser.releases.listing import User
 from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
@@ -228,17 +228,17 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
     ]
 
 
-def answer(*findings: Flaw) -> Verified:
+def answer(*findings: Defect) -> Verified:
     return Verified(release="R", live=True, ok=not findings, problems=findings, files=3, seconds=0.25)
 
 
-def gone(number: int) -> Flaw:
-    return Flaw(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
+def gone(number: int) -> Defect:
+    return Defect(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
 
 
 def test_problems_are_grouped_by_kind() -> None:
-    package = Flaw(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
-    start = Flaw(kind="start", message="it does not\nstart")
+    package = Defect(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
+    start = Defect(kind="start", message="it does not\nstart")
     assert verified_text(answer(gone(1), package, gone(2), start), whole=False) == [
         "R: 4 problems",
         "  start (1):",
@@ -259,7 +259,7 @@ def test_a_long_list_is_cut_short_unless_all_is_asked_for() -> None:
 
 def test_every_kind_can_be_told() -> None:
     for kind in get_args(Kind):
-        assert verified_text(answer(Flaw(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
+        assert verified_text(answer(Defect(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
 
 
 def test_what_is_sound_is_said_in_a_line() -> None:

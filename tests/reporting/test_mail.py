@@ -21,7 +21,7 @@ from releaser.errors import Finding
 from releaser.locks.lock import Change
 from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.report import Answer, LeftBehind, Outcome, RunReport
+from releaser.report import HealthCheckResult, LeftBehind, Outcome, RunReport
 from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.reporting.page import page_of
@@ -83,7 +83,7 @@ REFUSED = replace(
 
 
 PICKLE = Vulnerability(name="django", version="5.1.2", id="CVE-2026-1", summary="Pickles", link="")
-FAILS_TOO = Answer(release="r1", good=False, text="500")
+FAILS_TOO = HealthCheckResult(release="r1", good=False, text="500")
 
 
 def arrived(
@@ -755,7 +755,7 @@ def everything_is(evil: str) -> RunReport:
         ),
         held_back=(Withheld(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
         left_behind=(LeftBehind(release=evil, pid=1, user=evil, command=evil, since=evil),),
-        answers=(Answer(release=evil, good=False, text=evil, body=evil),),
+        answers=(HealthCheckResult(release=evil, good=False, text=evil, body=evil),),
         fixed=(Vulnerability(name=evil, version=evil, id=evil, summary=evil, link=evil),),
         audit="unknown",
         audit_reason=evil,

@@ -77,7 +77,7 @@ def told(site: Site, report: RunReport = REPORT) -> RunReport:
 
 
 def waiting(site: Site) -> int:
-    return len(Outbox(site.project.outbox).queued())
+    return len(Outbox(site.project.outbox).list_queued())
 
 
 class TestWebhook:

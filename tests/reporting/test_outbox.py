@@ -63,14 +63,14 @@ def files_in(outbox: Outbox) -> list[Path]:
 
 
 def subjects(outbox: Outbox) -> list[str]:
-    return [str(mail.message["Subject"]) for mail in outbox.queued()]
+    return [str(mail.message["Subject"]) for mail in outbox.list_queued()]
 
 
 # --- the Maildir ---
 
 
 def test_a_kept_mail_is_an_ordinary_mail_of_a_maildir_which_is_for_the_group_and_nobody_else(outbox: Outbox) -> None:
-    assert outbox.queued() == ()
+    assert outbox.list_queued() == ()
     assert not outbox.path.exists()
     path = outbox.put(a_mail("stored"), queued=False)
     (message,) = mailbox.Maildir(outbox.path, create=False)
@@ -84,7 +84,7 @@ def test_a_kept_mail_is_an_ordinary_mail_of_a_maildir_which_is_for_the_group_and
 def test_a_queued_mail_comes_back_with_its_envelope(outbox: Outbox) -> None:
     message = a_mail("waits")
     path = outbox.put(message, queued=True)
-    (mail,) = outbox.queued()
+    (mail,) = outbox.list_queued()
     assert not [name for name in MARKS if name in message]
     assert (mail.key, mail.sender, mail.recipients) == (path.name, SENDER, (ANN, BOB))
     assert b"X-Releaser-Queue: smtp\n" in path.read_bytes()
@@ -99,7 +99,7 @@ def test_a_queued_mail_that_is_put_away_is_no_longer_queued(outbox: Outbox) -> N
     message = a_mail()
     message["X-Releaser-Queue"] = "smtp"
     outbox.put(message, queued=False)
-    assert outbox.queued() == ()
+    assert outbox.list_queued() == ()
 
 
 def test_a_mail_without_recipients_cannot_be_queued(outbox: Outbox) -> None:
@@ -112,7 +112,7 @@ def test_many_recipients_with_long_names_all_come_back(outbox: Outbox) -> None:
     people = [f"j{number}@a-rather-long-domain-name-{number}.example.org" for number in range(60)]
     to = ", ".join(f'"Jürgen Müller-Lüdenscheidt, {one[:3]}" <{one}>' for one in people)
     outbox.put(a_mail(to=to), queued=True)
-    assert outbox.queued()[0].recipients == tuple(people)
+    assert outbox.list_queued()[0].recipients == tuple(people)
 
 
 def test_the_oldest_comes_first_however_the_files_are_called(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_the_oldest_comes_first_however_the_files_are_called(outbox: Outbox, mon
 def test_a_mail_that_somebody_has_read_is_still_queued(outbox: Outbox) -> None:
     path = outbox.put(a_mail("seen"), queued=True)
     path.rename(outbox.path / "cur" / f"{path.name}:2,S")
-    (mail,) = outbox.queued()
+    (mail,) = outbox.list_queued()
     outbox.remove(mail.key)
     outbox.remove(mail.key)
     assert files_in(outbox) == []
@@ -208,7 +208,7 @@ def ordinary_rights() -> Iterator[None]:
 
 def test_the_same_mail_is_kept_once_also_in_a_half_made_maildir(outbox: Outbox) -> None:
     (outbox.path / "new").mkdir(parents=True)
-    assert outbox.queued() == ()
+    assert outbox.list_queued() == ()
     assert outbox.put(a_mail("same"), queued=True) == outbox.put(a_mail("same"), queued=True)
     assert len(files_in(outbox)) == 1
 

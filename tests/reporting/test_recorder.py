@@ -45,7 +45,7 @@ def test_a_step_went_well_unless_it_says_otherwise() -> None:
     with recorder.step("two") as step:
         step.says("in detail")
     with recorder.step("three") as step:
-        step.skipped("nothing to do")
+        step.skip("nothing to do")
     with recorder.step("four") as step:
         step.warns("not so well")
     assert summary(recorder) == [

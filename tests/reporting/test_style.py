@@ -8,7 +8,7 @@ import pytest
 
 from releaser.report import Outcome
 from releaser.reporting import terminal
-from releaser.reporting.style import wrapped
+from releaser.reporting.style import wrap_line
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from releaser.reporting.style import wrapped
     ],
 )
 def test_a_line_breaks_at_blanks_and_no_command_is_cut_that_fits(line: str, lines: list[str]) -> None:
-    assert wrapped(line, 14) == lines
+    assert wrap_line(line, 14) == lines
 
 
 def test_the_detail_of_a_step_goes_on_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:

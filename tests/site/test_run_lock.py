@@ -91,11 +91,11 @@ def test_the_lock_can_be_taken_again_and_again_by_the_group_too(tmp_path: Path) 
 
 
 def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
-    assert (run_lock.holder(tmp_path), run_lock.running(tmp_path)) == (None, None)
+    assert (run_lock.holder(tmp_path), run_lock.find_running(tmp_path)) == (None, None)
     with run_lock.acquire(tmp_path, command="update", now=NOW):
         expected = Holder(pid=os.getpid(), command="update", since="2026-11-20T06:12:00+00:00")
-        assert run_lock.holder(tmp_path) == run_lock.running(tmp_path) == expected
-    assert (run_lock.holder(tmp_path), run_lock.running(tmp_path)) == (None, None)
+        assert run_lock.holder(tmp_path) == run_lock.find_running(tmp_path) == expected
+    assert (run_lock.holder(tmp_path), run_lock.find_running(tmp_path)) == (None, None)
 
 
 def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
@@ -105,14 +105,14 @@ def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert run_lock.running(tmp_path) is None
+    assert run_lock.find_running(tmp_path) is None
     assert taken(tmp_path)
 
 
 def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wait_for_it(tmp_path: Path) -> None:
     with other_run(tmp_path) as other:
         assert said(other) == "held\n"
-        found = run_lock.running(tmp_path)
+        found = run_lock.find_running(tmp_path)
         assert found is not None
         assert (found.pid, found.command) == (other.pid, "update")
         with pytest.raises(LockedError) as caught, run_lock.acquire(tmp_path, command="init", now=NOW):
@@ -127,7 +127,7 @@ def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wa
             if note is not None:
                 (tmp_path / run_lock.HOLDER).write_text(note, encoding="utf-8")
             assert run_lock.holder(tmp_path) is None
-            assert run_lock.running(tmp_path) == Holder(pid=0, command="?", since="?")
+            assert run_lock.find_running(tmp_path) == Holder(pid=0, command="?", since="?")
         with pytest.raises(LockedError, match="another run holds the lock of this project"):
             run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
         other.terminate()  # it may take a moment
@@ -142,7 +142,7 @@ def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
             noted.append(note.stat().st_mtime)
             other.kill()
         assert run_lock.holder(tmp_path) is not None
-        assert run_lock.running(tmp_path) is None  # its note means nothing
+        assert run_lock.find_running(tmp_path) is None  # its note means nothing
     with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]  # and what it may have left cannot be looked for
         assert json.loads(note.read_text(encoding="utf-8"))["pid"] == os.getpid()
@@ -167,8 +167,8 @@ def test_no_run_is_beside_one_of_an_earlier_version(tmp_path: Path) -> None:
         note.write_text(json.dumps(asdict(last)), encoding="utf-8")
         with pytest.raises(LockedError, match=r"`releaser update` \(pid \d+\) has held the lock of this project since"):
             run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
-        assert run_lock.running(tmp_path) == last
-    assert run_lock.running(tmp_path) is None
+        assert run_lock.find_running(tmp_path) == last
+    assert run_lock.find_running(tmp_path) is None
     with run_lock.acquire(tmp_path, command="init", now=NOW), lock.open() as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert taken(tmp_path)
@@ -178,7 +178,7 @@ def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         taken(tmp_path / "file" / "state")
-    assert run_lock.running(tmp_path / "file" / "state") is None
+    assert run_lock.find_running(tmp_path / "file" / "state") is None
 
 
 # Children

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from releaser.site.values import windows
-from releaser.site.windows import Window, open_since, opening
+from releaser.site.windows import Window, find_opening, open_since
 
 
 def at(text: str) -> datetime:
@@ -35,13 +35,13 @@ def at(text: str) -> datetime:
 def test_a_window_is_open_in_its_hours_on_its_days(window: str, when: str, since: str | None, opens: str) -> None:
     found = [Window.parse(window)]
     assert open_since(found, at(when)) == (at(since) if since else None)
-    assert opening(found, at(when)) == at(opens)
+    assert find_opening(found, at(when)) == at(opens)
 
 
 def test_the_first_of_several_counts() -> None:
     found = windows("Sat 01:00-05:00; Wed 03:00-04:00")
     assert found == windows(["Sat 01:00-05:00", "Wed 03:00-04:00"])
-    assert opening(found, at("2026-11-23 12:00")) == at("2026-11-25 03:00")
+    assert find_opening(found, at("2026-11-23 12:00")) == at("2026-11-25 03:00")
     assert open_since(found, at("2026-11-28 02:00")) == at("2026-11-28 01:00")
 
 

@@ -347,7 +347,7 @@ def test_a_daemon_that_may_stay_keeps_the_pipe_and_does_not_keep_releaser(runner
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Let SIGTERM raise, as it does in a run."""
-    with signals.raised():
+    with signals.raise_on_signals():
         yield
 
 
@@ -356,7 +356,7 @@ def interruptible() -> Iterator[None]:
 def test_an_interrupt_ends_the_group_too(runner: Runner, lifeline: Lifeline, stays: bool) -> None:
     pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
     with pytest.raises(Interrupted):
-        sh(runner, f"exec 3>{pipe}; sleep 1000 & kill -TERM $PPID; wait", stays=stays)
+        sh(runner, f"exec 3>{pipe}; sleep 1000 & kill -TERM $PPID; wait", may_leave_service=stays)
     lifeline.text_until_all_are_gone()
 
 
@@ -379,7 +379,9 @@ def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_program_hears_of_interrupts_itself(runner: Runner, stays: bool) -> None:
-    finished = sh(runner, "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf", check=False, stays=stays)
+    finished = sh(
+        runner, "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf", check=False, may_leave_service=stays
+    )
     assert finished.stdout == "SigBlk:\t0000000000000000\n"
     assert finished.returncode == -signal.SIGTERM
 
@@ -387,8 +389,8 @@ def test_a_program_hears_of_interrupts_itself(runner: Runner, stays: bool) -> No
 def test_no_descriptor_is_leaked(runner: Runner) -> None:
     def act() -> None:
         sh(runner, "echo well")
-        sh(runner, "sleep 1000 &", stays=False)
-        sh(runner, "true", stays=True)
+        sh(runner, "sleep 1000 &", may_leave_service=False)
+        sh(runner, "true", may_leave_service=True)
         failure(runner, ["false"])
         failure(runner, ["releaser-no-such-program"])
         failure(runner, ["sleep", "1000"], timeout=0.05)
@@ -410,14 +412,14 @@ def test_a_service_stays_and_what_was_said_until_then_comes_back(
     # /proc leads to the pipe of the test: a service gets no descriptor of releaser's.
     pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
     script = f"(read word <{orders}; echo something more; echo $word >&3) 3>{pipe} & echo the service is up"
-    assert sh(runner, script, stays=True).stdout == "the service is up\n"
+    assert sh(runner, script, may_leave_service=True).stdout == "the service is up\n"
     orders.write_text("still here\n", encoding="utf-8")
     assert lifeline.text_until_all_are_gone() == "still here\n"
 
 
 def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
     with pytest.raises(ToolError) as caught:
-        sh(runner, "echo restarting; sleep 1000", timeout=1, stays=True)
+        sh(runner, "echo restarting; sleep 1000", timeout=1, may_leave_service=True)
     assert (caught.value.timed_out, caught.value.output) == (True, "restarting")
 
 

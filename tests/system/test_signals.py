@@ -26,14 +26,14 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_is_an_exception_with_its_number(number: signal.Signals) -> None:
-    with signals.raised(), pytest.raises(Interrupted) as caught:
+    with signals.raise_on_signals(), pytest.raises(Interrupted) as caught:
         os.kill(os.getpid(), number)
     assert caught.value.signal_number == number
 
 
 def interrupted_step(interrupt: Callable[[], object], done: list[str]) -> None:
     """Let an interrupt come in a step that must not be cut in two, and note how far it gets."""
-    with signals.deferred():
+    with signals.defer_interrupts():
         interrupt()
         done.append("the rest of the step")
     done.append("what comes behind it")
@@ -42,7 +42,7 @@ def interrupted_step(interrupt: Callable[[], object], done: list[str]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_deferred_interrupt_comes_at_the_end(number: signal.Signals) -> None:
     done: list[str] = []
-    with signals.raised(), pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Interrupted):
+    with signals.raise_on_signals(), pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Interrupted):
         interrupted_step(lambda: os.kill(os.getpid(), number), done)
     assert done == ["the rest of the step"]
 
@@ -62,7 +62,7 @@ def test_other_threads_do_not_let_an_interrupt_through() -> None:
         os.read(heard, 1)
 
     try:
-        with signals.raised(), pytest.raises(Interrupted):
+        with signals.raise_on_signals(), pytest.raises(Interrupted):
             interrupted_step(interrupt, done)
     finally:
         signal.set_wakeup_fd(before)
@@ -76,7 +76,7 @@ def test_other_threads_do_not_let_an_interrupt_through() -> None:
 def test_what_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with signals.raised(), signals.deferred():
+        with signals.raise_on_signals(), signals.defer_interrupts():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -86,7 +86,7 @@ def test_outside_the_main_thread_nothing_happens() -> None:
     done = []
 
     def act() -> None:
-        with signals.raised(), signals.deferred():
+        with signals.raise_on_signals(), signals.defer_interrupts():
             done.append("done")
 
     thread = threading.Thread(target=act)

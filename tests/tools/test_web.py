@@ -370,48 +370,48 @@ def test_one_bad_answer_is_enough_where_all_must_be_good() -> None:
 
 
 class Processes:
-    """Are settled once they have been looked at so often; each pause is a short one."""
+    """Have taken over once they have been looked at so often; each pause is a short one."""
 
     def __init__(self, looks: float) -> None:
         self.looks = 0
         self._enough = looks
 
-    def settled(self) -> bool:
+    def have_taken_over(self) -> bool:
         self.looks += 1
         return self.looks > self._enough
 
 
-def unsettled(answers: Answers, looks: float, *, tries: int, pause: float = 60) -> str:
-    """Ask, with processes that settle after so many looks; what was slept is in `answers.pauses`."""
+def answer_while_taking_over(answers: Answers, looks: float, *, tries: int, pause: float = 60) -> str:
+    """Ask, with processes that take over after so many looks; what was slept is in `answers.pauses`."""
     clock = iter(itertools.count(0.0, 0.05))
     patience = Patience(timeout=1, tries=tries, pause=pause)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("releaser.tools.web.time.monotonic", lambda: next(clock))
-        settled = Processes(looks).settled
-        return until_good(answers.ask, patience, is_settled=settled, sleep=answers.pauses.append).answer
+        taken_over = Processes(looks).have_taken_over
+        return until_good(answers.ask, patience, has_taken_over=taken_over, sleep=answers.pauses.append).answer
 
 
 @pytest.mark.parametrize(
     ("answers", "looks", "pauses"),
     [
         (["well"], 0, []),  # no reason to wait
-        (["from the old process", "well"], 3, [0.1, 0.1]),  # asked again as soon as all is settled
+        (["from the old process", "well"], 3, [0.1, 0.1]),  # asked again as soon as all have taken over
         (["perhaps from the old process", "well"], 1, []),  # Passenger restarts a site when it is asked for it
     ],
 )
-def test_a_site_is_asked_again_once_all_is_settled(answers: list[str], looks: float, pauses: list[float]) -> None:
+def test_a_site_is_asked_again_once_new_processes_serve(answers: list[str], looks: float, pauses: list[float]) -> None:
     found = Answers(*answers)
-    assert unsettled(found, looks, tries=3) == "well"
+    assert answer_while_taking_over(found, looks, tries=3) == "well"
     assert (found.asked, found.pauses) == (len(answers), pauses)
 
 
 def test_what_never_settles_is_as_good_as_its_last_answer() -> None:
     answers = Answers("well", "well", "well")
-    assert unsettled(answers, float("inf"), tries=3, pause=1) == "well"
+    assert answer_while_taking_over(answers, float("inf"), tries=3, pause=1) == "well"
     assert answers.asked == 3
     answers = Answers("well", ToolError("ill"), ToolError("ill"))
     with pytest.raises(ToolError, match="ill"):
-        unsettled(answers, float("inf"), tries=3, pause=1)
+        answer_while_taking_over(answers, float("inf"), tries=3, pause=1)
 
 
 def test_urls_are_told_from_commands() -> None:
