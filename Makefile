@@ -19,7 +19,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -127,11 +127,14 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
+test-pythons: $(READY) ## Run quick tests with each newer Python that is there
+	bash scripts/test-pythons $(ARGS)
+
 dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums; run the demo with it
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) $(LOWEST) $(DOCS) $(BENCH) $(FLEET) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-3.* $(LOWEST) $(DOCS) $(BENCH) $(FLEET) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # By uv, as the commands that an older pip writes import `re` first, and a bench would measure that.
 $(READY): requirements-dev.txt pyproject.toml

@@ -8,13 +8,21 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from bench_aims import AIMS, amount
+from stage import DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from bench_aims import Aim
+
     Words = Sequence[str | Path]
+
+LONGEST_REASON = 300  # characters
+T = TypeVar("T")
 
 
 class BenchError(Exception):
@@ -98,33 +106,6 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aim:
-    """What was aimed at, and what was found."""
-
-    what: str
-    limit: float
-    found: float
-    unit: str = "times"
-    at_least: bool = False
-
-    @property
-    def is_met(self) -> bool:
-        """Whether it is reached."""
-        return self.found >= self.limit if self.at_least else self.found <= self.limit
-
-    @property
-    def share(self) -> float:
-        """How much of what the aim allows is used: at most 1 where it is met; 100 stands for all above."""
-        used = self.limit / max(self.found, 1e-9) if self.at_least else self.found / max(self.limit, 1e-9)
-        return min(used, 100.0)
-
-    @property
-    def bound(self) -> str:
-        """The aim in words."""
-        return f"at {'least' if self.at_least else 'most'} {amount(self.limit, self.unit)}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Table:
     """Programs that took turns; ratios are to the first of them."""
 
@@ -137,14 +118,36 @@ class Part:
     """What one part of the bench found out."""
 
     title: str
-    #: When it was measured, in UTC.
+    #: When it was measured, in UTC, and at which commit.
     measured: str = ""
+    commit: str = ""
     tables: tuple[Table, ...] = ()
-    aims: tuple[Aim, ...] = ()
-    #: What could not be measured, and what else is to be known.
+    #: What was found of the aims, by their names, and why nothing was of others.
+    found: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    #: What else is to be known.
     notes: tuple[str, ...] = ()
     #: The versions of the programs that took part.
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no aim."""
+        if unknown := {*self.found, *self.missing}.difference(aim.what for aim in AIMS):
+            message = f"no aim of scripts/bench_aims.py: {', '.join(sorted(unknown))}"
+            raise ValueError(message)
+
+
+def attempt(act: Callable[[], T], note: Callable[[str], object]) -> T | None:
+    """Return what `act` does; None if it fails in whatever way: `note` gets the reason, and all else is measured."""
+    try:
+        return act()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - `pytest.fail` and `sys.exit` raise what is no Exception
+        known = isinstance(error, BenchError | DemoError)
+        words = " ".join(str(error).split())[:LONGEST_REASON]
+        note(words if known else f"{type(error).__name__}: {words}")
+        return None
 
 
 def measure(programs: Sequence[Program], turns: int, *, warm: bool = True) -> tuple[Figure, ...]:
@@ -167,12 +170,6 @@ def version_of(*words: str | Path) -> str:
     return next((word for word in found if word[:1].isdigit() and "." in word), "?")
 
 
-def amount(value: float, unit: str) -> str:
-    """Write a figure with as many digits as it deserves."""
-    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2 if value >= 0.1 else 3
-    return f"{value:.{digits}f} {unit}".strip()
-
-
 def duration(seconds: float) -> str:
     """Write a duration: in ms below one second."""
     return amount(seconds * 1000, "ms") if seconds < 1 else amount(seconds, "s")
@@ -183,13 +180,13 @@ def say(text: str = "") -> None:
     print(text, flush=True, file=sys.stdout)
 
 
-def as_text(part: Part) -> str:
+def as_text(part: Part, aims: Sequence[Aim]) -> str:
     """Return what a part found out, as a terminal shows it."""
     lines = [f"== {part.title}"]
     for table in part.tables:
         lines += ["", f"{table.title:<46}{'median':>10}{'quartiles':>22}{'CPU':>10}{'times':>8}{'CPU':>8}"]
         lines += [_row(figure, table.figures[0]) for figure in table.figures]
-    lines += ["", *(_aim(aim) for aim in part.aims)] if part.aims else []
+    lines += ["", *map(aim_line, aims)] if aims else []
     lines += ["", *part.notes] if part.notes else []
     return "\n".join([*lines, ""])
 
@@ -200,5 +197,7 @@ def _row(figure: Figure, first: Figure) -> str:
     return f"  {figure.name:<44}{times}{figure.times(first):>8.2f}{figure.times(first, 'cpu'):>8.2f}"
 
 
-def _aim(aim: Aim) -> str:
-    return f"  {'met   ' if aim.is_met else 'MISSED'} {aim.what}: {amount(aim.found, aim.unit)} ({aim.bound})"
+def aim_line(aim: Aim) -> str:
+    """Return how an aim stands, on a line."""
+    verdict = aim.verdict.upper() if aim.verdict == "missed" else aim.verdict
+    return f"  {verdict:<12} {aim.what}: {aim.said} ({aim.bound})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from bench_figures import BenchError, Part, amount, duration, version_of
+from bench_figures import BenchError, Part, duration, version_of
 from made import fill
 
 from releaser import __version__
@@ -22,7 +23,8 @@ from tests.support.commands import git_executable, uv_executable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bench_figures import Aim, Table
+    from bench_aims import Aim
+    from bench_figures import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -39,11 +41,21 @@ def keep(name: str, part: Part) -> None:
 def read(names: Sequence[str]) -> dict[str, Part]:
     """Return what each of these parts found out when it was last measured."""
     files = {name: FOUND / f"{name}.json" for name in names}
-    return {name: msgspec.json.decode(file.read_bytes(), type=Part) for name, file in files.items() if file.exists()}
+    found = dict[str, Part]()
+    for name, file in files.items():
+        with contextlib.suppress(OSError, msgspec.MsgspecError):  # as another version of the bench may have written it
+            found[name] = msgspec.json.decode(file.read_bytes(), type=Part)
+    return found
 
 
-def write_page(parts: Mapping[str, Part]) -> None:
-    """Write the figures into the page."""
+def commit() -> str:
+    """Return the commit that is measured; a `+` says that something is not committed."""
+    words = (git_executable(), "-C", ROOT, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+")
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def write_page(parts: Mapping[str, Part], aims: Sequence[Aim]) -> None:
+    """Write the figures into the page; a part that was measured at another commit than the last says so."""
     versions = {
         "releaser": __version__,
         "Python": platform.python_version(),
@@ -52,17 +64,18 @@ def write_page(parts: Mapping[str, Part]) -> None:
     }
     for part in parts.values():
         versions |= part.versions
-    days = sorted({part.measured[:10] for part in parts.values()})
-    measured = days[-1] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    aims = [aim for part in parts.values() for aim in part.aims]
+    last = max(parts.values(), key=lambda part: part.measured, default=None)
+    measured = f"at commit {last.commit}, on {last.measured[:10]}" if last else "never"
     lines = [
-        f"Measured on {measured}, on {machine()}, with {', '.join(f'{name} {one}' for name, one in versions.items())}.",
+        f"Measured {measured}, on {machine()}, with {', '.join(f'{name} {one}' for name, one in versions.items())}.",
         f"{sum(aim.is_met for aim in aims)} of {len(aims)} aims are met.",
         "",
         *aim_rows(aims),
     ]
     for part in parts.values():
         lines += ["", f"### {part.title}"]
+        if last is not None and part.commit != last.commit:
+            lines += ["", f"Measured at another commit, {part.commit or 'unknown'}, on {part.measured[:10]}."]
         for table in part.tables:
             lines += ["", *table_rows(table)]
         lines += ["", *(f"- {note}" for note in part.notes)] if part.notes else []
@@ -72,8 +85,9 @@ def write_page(parts: Mapping[str, Part]) -> None:
 def aim_rows(aims: Sequence[Aim]) -> list[str]:
     """Return the table of the aims."""
     rows = [
-        f"| {aim.what} | {aim.bound} | {amount(aim.found, aim.unit)} | {'met' if aim.is_met else '**missed**'} |"
+        f"| {aim.what} | {aim.bound} | {aim.said.replace('|', '/')} | {f'**{one}**' if one == 'missed' else one} |"
         for aim in aims
+        for one in [aim.verdict]
     ]
     return ["| what | aim | found | |", "|---|---|---|---|", *rows]
 
@@ -115,17 +129,13 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def plot(parts: Mapping[str, Part]) -> None:
+def plot(parts: Mapping[str, Part], aims: Sequence[Aim]) -> None:
     """Draw how the aims stand, and what a rollback takes beside its peers; matplotlib has an environment of its own."""
     python = ROOT / ".venv-bench" / "bin" / "python"
     if not python.exists():
         message = "no plot is drawn: `make bench` installs matplotlib into .venv-bench"
         raise BenchError(message)
-    aims = [
-        {"what": aim.what, "share": aim.share, "said": f"{amount(aim.found, aim.unit)} ({aim.bound})"}
-        for part in parts.values()
-        for aim in part.aims
-    ]
+    drawn = [{"what": aim.what, "share": aim.share, "said": f"{aim.said[:60]} ({aim.bound})"} for aim in aims]
     tables = [
         {
             "title": table.title,
@@ -134,7 +144,7 @@ def plot(parts: Mapping[str, Part]) -> None:
         for name in ("rollback", "updates")
         for table in (parts[name].tables[:1] if name in parts else ())
     ]
-    data = msgspec.json.encode({"aims": aims, "tables": tables})
+    data = msgspec.json.encode({"aims": drawn, "tables": tables})
     subprocess.run([python, Path(__file__).with_name("bench_plot.py"), PLOT], input=data, check=True, env={"HOME": "/"})
 
 

@@ -9,11 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench_figures import BenchError, Program, version_of
+from bench_figures import BenchError, Program, say, version_of
 
 from tests.support.commands import git_executable, uv_executable
 
@@ -37,6 +38,8 @@ set :sshkit_backend, SSHKit::Backend::Local
 set :format_options, truncate: false
 server "localhost", roles: %w[app]
 """
+INSTALL = "sudo bash scripts/install-debian-packages bench"
+PEERS = ("nix-env", "cap", "pipx", "mkfs.xfs", "bwrap", "apache2", "passenger-config")
 OLDER, NEWER = "20200101000000", "20200102000000"
 
 
@@ -44,14 +47,25 @@ def need(program: str) -> Path:
     """Find a program; BenchError if it is not installed."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/bin:/bin")
     if found is None:
-        message = f"{program} is not installed, so it is left out"
+        message = f"{program} is not installed, so it is left out: {INSTALL}"
         raise BenchError(message)
     return Path(found)
 
 
+def say_what_is_missing() -> None:
+    """Say how to install peers that are not there, before anything is measured."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/bin:/bin:/usr/sbin:/sbin"
+    if missing := [program for program in PEERS if shutil.which(program, path=path) is None]:
+        say(f"{', '.join(missing)}: not installed, so some aims cannot be measured. {INSTALL}\n")
+
+
 def call(*words: str | Path, cwd: Path, env: Mapping[str, str]) -> str:
     """Run a step of a set-up; return what it printed."""
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except OSError as error:
+        message = f"{words[0]} cannot be started, so it is left out: {error.strerror} ({INSTALL})"
+        raise BenchError(message) from error
     if done.returncode:
         said = " ".join(line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip())
         message = f"{Path(words[0]).name} failed, so it is left out: {said[-200:]}"
@@ -85,7 +99,7 @@ def capistrano_rollback(place: Path, tree: Path | None, name: str) -> tuple[Prog
     Capistrano packs the release that it leaves into an archive, and deletes it: it has to be put back each time.
     """
     cap = need("cap")
-    root = place / name
+    root = place / name.replace(" ", "-")
     home = root / "config" / "deploy"
     home.mkdir(parents=True)
     (root / "Capfile").write_text(CAPFILE, encoding="utf-8")
@@ -94,16 +108,14 @@ def capistrano_rollback(place: Path, tree: Path | None, name: str) -> tuple[Prog
     target = root / "target"
     releases = target / "releases"
     (target / "shared").mkdir(parents=True)
+    empty, began = target / "shared", time.time()
 
     def put_back(_: int) -> None:
-        for one in (OLDER, NEWER):
-            if (releases / one).exists():
-                continue
-            if tree is None:
-                (releases / one).mkdir(parents=True)
+        for age, one in ((2, OLDER), (1, NEWER)):
+            if not (releases / one).exists():
+                shutil.copytree(tree or empty, releases / one, symlinks=True)
                 (releases / one / "REVISION").write_text(f"{one}\n", encoding="utf-8")
-            else:
-                shutil.copytree(tree, releases / one, symlinks=True)
+            os.utime(releases / one, (began - age, began - age))  # which it goes by
         (target / "current").unlink(missing_ok=True)
         (target / "current").symlink_to(releases / NEWER)
 
@@ -114,9 +126,8 @@ def capistrano_rollback(place: Path, tree: Path | None, name: str) -> tuple[Prog
     if (target / "current").resolve().name != OLDER:
         message = f"{name} has not gone back, so it is left out"
         raise BenchError(message)
-    size = "a tiny release" if tree is None else "this release"
     program = Program(
-        name=f"cap deploy:rollback, {size}",
+        name=f"cap deploy:rollback, {name}",
         words=words,
         cwd=root,
         env=env,

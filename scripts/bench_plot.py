@@ -47,7 +47,7 @@ def draw_times(axis: Any, table: dict[str, Any]) -> None:
 
 def draw_aims(axis: Any, aims: list[dict[str, Any]]) -> None:
     """Draw how much each aim allows is used; beyond the line it is missed."""
-    shares = [max(aim["share"], 0.02) for aim in aims]
+    shares = [max(aim["share"], 0.02) for aim in aims]  # so that each has a bar; what was not measured, a short one
     names = [aim["what"] for aim in aims]
     axis.barh(range(len(aims)), shares, color=[MET if share <= 1 else MISSED for share in shares])
     axis.set_yticks(range(len(aims)), names)
@@ -55,7 +55,7 @@ def draw_aims(axis: Any, aims: list[dict[str, Any]]) -> None:
         axis.text(share * 1.06, place, aim["said"], va="center", fontsize=7)
     axis.axvline(1, color="#333333", linewidth=1)
     axis.set_xscale("log")
-    axis.set_xlim(0.01, max(*shares, 1.0) * 12)
+    axis.set_xlim(0.01, max([*shares, 1.0]) * 12)
     axis.set_xlabel("part of what the aim allows, logarithmic; at most 1 is met", fontsize=8)
     finish(axis, "Aims")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from bench_figures import Aim, BenchError, Figure, Part, Program, Table, duration, measure
+from bench_figures import Figure, Part, Program, Table, attempt, duration, measure
 from bench_peers import InPlace, capistrano_rollback, nix_rollback, symlink_rollback
 from bench_sites import NAMES, make_big_site, publish_one, resize, size_of, update
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 TURNS = 9
 FLIPS = 10_000
 SYNCS = 6
+NIX, CAP, SYNC = "nix-env --switch-generation", "cap deploy:rollback", "lock restored, uv sync"
+SIZES = "rollback, 1 GB beside 10 MB, in as many files"
 # Reads two packages of the venv that a link leads to, over and over; prints how long it was missing or half.
 READER = """\
 import os, sys, time
@@ -68,60 +71,53 @@ def compare_rollbacks(place: Path) -> Part:
     own = own_rollback(site, "releaser rollback", to=0)
     pushing = replace(own_rollback(site, "releaser rollback, and a push", to=1), env=site.env)
     programs, notes, versions = [own, pushing], [f"The venv has {megabytes:.0f} MB in {files:,} files."], {}
+    found, missing = dict[str, float](), dict[str, str]()
     in_place = InPlace.of(site, place / "in-place")
     locks = (
         in_place.lock("older", *(f"--upgrade-package={name}==1.0" for name in NAMES)),
         in_place.lock("newer", "--upgrade"),
     )
     peers: dict[str, Callable[[], tuple[Program, str]]] = {
-        "Nix": lambda: nix_rollback(place, older, newer),
-        "Capistrano": lambda: capistrano_rollback(place, newer, "cap-whole"),
-        "Capistrano, tiny": lambda: capistrano_rollback(place, None, "cap-tiny"),
+        NIX: lambda: nix_rollback(place, older, newer),
+        f"{CAP}, this release": lambda: capistrano_rollback(place, newer, "this release"),
+        f"{CAP}, a tiny release": lambda: capistrano_rollback(place, None, "a tiny release"),
     }
     for name, peer in peers.items():
-        try:
-            program, versions[name.partition(",")[0]] = peer()
-            programs.append(program)
-        except BenchError as error:
-            notes.append(str(error))
+        set_up = attempt(peer, partial(missing.__setitem__, aim_beside(name)))
+        if set_up is not None:
+            programs.append(set_up[0])
+            versions["Nix" if name == NIX else "Capistrano"] = set_up[1]
     in_place.sync()
-    programs += [
-        in_place.rollback("lock restored, uv sync, 60 packages changed", locks, turns=4),
-        symlink_rollback(place, older, newer),
-    ]
+    programs += [in_place.rollback(SYNC, locks, turns=4), symlink_rollback(place, older, newer)]
     figures = measure(programs, TURNS)
-    sized = measure_sizes(site)
-    found = {figure.name: figure for figure in figures}
-    aims = [
-        *beside(found, "nix-env --switch-generation", 8),
-        *beside(found, "cap deploy:rollback, this release", 30, faster=True),
-        *beside(found, "cap deploy:rollback, a tiny release", 3, faster=True),
-        *beside(found, "lock restored, uv sync, 60 packages changed", 10, faster=True),
-        Aim(what="rollback, 1 GB beside 10 MB, in as many files", limit=1.2, found=sized[1].times(sized[0])),
-    ]
-    tables = (Table(title="rollback, 186 MB", figures=figures), Table(title="rollback by size", figures=sized))
+    for figure in figures:
+        if figure.name in (NIX, *peers, SYNC):
+            ratio = figures[0].times(figure) if figure.name == NIX else figure.times(figures[0])
+            found[aim_beside(figure.name)] = ratio
+    tables = [Table(title="rollback, 186 MB", figures=figures)]
+    sized = attempt(lambda: measure_sizes(site, place), partial(missing.__setitem__, SIZES))
+    if sized is not None:
+        tables.append(Table(title="rollback by size", figures=sized))
+        found[SIZES] = sized[1].times(sized[0])
     notes.append("`ln -sfn` alone checks, records and syncs nothing, and deletes the link before it makes it again.")
-    return Part(title="Rollback", tables=tables, aims=tuple(aims), notes=tuple(notes), versions=versions)
+    return Part(
+        title="Rollback", tables=tuple(tables), found=found, missing=missing, notes=tuple(notes), versions=versions
+    )
 
 
-def beside(found: dict[str, Figure], name: str, limit: float, *, faster: bool = False) -> list[Aim]:
-    """Return the aim to be so many times faster than a peer, or within so many times of it; none if it is not there."""
-    if name not in found:
-        return []
-    own = found["releaser rollback"]
-    ratio = found[name].times(own) if faster else own.times(found[name])
-    return [
-        Aim(what=f"rollback {'faster than' if faster else 'beside'} {name}", limit=limit, found=ratio, at_least=faster)
-    ]
+def aim_beside(name: str) -> str:
+    """Return the name of the aim that is about a peer."""
+    return f"rollback {'beside' if name == NIX else 'faster than'} {name}"
 
 
-def measure_sizes(site: SampleSite) -> tuple[Figure, ...]:
-    """Measure rollbacks of venvs of other sizes, of which only one is there at a time."""
-    found = list[Figure]()
+def measure_sizes(site: SampleSite, place: Path) -> tuple[Figure, ...]:
+    """Measure rollbacks of venvs of 10 MB and of 1 GB, which take turns."""
+    programs = []
     for name, megabytes in (("10 MB", 10), ("1 GB", 1000)):
-        resize(site, megabytes)
-        found += measure([own_rollback(site, f"releaser rollback, {name}")], TURNS)
-    return tuple(found)
+        sized = site.copy(place / name.replace(" ", ""))
+        resize(sized, megabytes)
+        programs.append(own_rollback(sized, f"releaser rollback, {name}"))
+    return measure(programs, TURNS)
 
 
 def compare_gaps(place: Path) -> Part:
@@ -152,8 +148,8 @@ def compare_gaps(place: Path) -> Part:
         f"In place, of {seen_in_place:,} looks during {SYNCS} times `uv sync`, {bad_in_place:,} did:"
         f" {duration(lost_in_place / SYNCS)} of the {duration(sum(took) / SYNCS)} that each takes.",
     )
-    aim = Aim(what=f"time without a whole `.venv`, {FLIPS:,} flips", limit=0, found=lost, unit="s")
-    return Part(title="What a process sees", aims=(aim,), notes=notes)
+    found = {f"time without a whole `.venv`, {FLIPS:,} flips": lost}
+    return Part(title="What a process sees", found=found, notes=notes)
 
 
 def watch(link: Path, act: Callable[[], None], place: Path) -> tuple[int, int, float]:

@@ -1,0 +1,110 @@
+"""What `make bench` measures against: every aim by name, whether or not it can be measured on a machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+START = "times `python -c pass`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What is aimed at, and what was found."""
+
+    #: The part of the bench that measures it.
+    part: str
+    what: str
+    limit: float
+    unit: str = "times"
+    at_least: bool = False
+    found: float | None = None
+    #: Why nothing was found.
+    reason: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is reached."""
+        if self.found is None:
+            return False
+        return self.found >= self.limit if self.at_least else self.found <= self.limit
+
+    @property
+    def verdict(self) -> str:
+        """How it stands, in a word or two."""
+        return "not measured" if self.found is None else "met" if self.is_met else "missed"
+
+    @property
+    def said(self) -> str:
+        """What was found, in words."""
+        return self.reason if self.found is None else amount(self.found, self.unit)
+
+    @property
+    def share(self) -> float:
+        """How much of what the aim allows is used: at most 1 where it is met; 100 stands for all above."""
+        if self.found is None:
+            return 0.0
+        used = self.limit / max(self.found, 1e-9) if self.at_least else self.found / max(self.limit, 1e-9)
+        return min(used, 100.0)
+
+    @property
+    def bound(self) -> str:
+        """The aim in words."""
+        return f"at {'least' if self.at_least else 'most'} {amount(self.limit, self.unit)}"
+
+
+def amount(value: float, unit: str) -> str:
+    """Write a figure with as many digits as it deserves."""
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2 if value >= 0.1 else 3
+    return f"{value:.{digits}f} {unit}".strip()
+
+
+AIMS = (
+    Aim(part="rollback", what="rollback beside nix-env --switch-generation", limit=8),
+    Aim(part="rollback", what="rollback faster than cap deploy:rollback, this release", limit=30, at_least=True),
+    Aim(part="rollback", what="rollback faster than cap deploy:rollback, a tiny release", limit=3, at_least=True),
+    Aim(part="rollback", what="rollback faster than lock restored, uv sync", limit=10, at_least=True),
+    Aim(part="rollback", what="rollback, 1 GB beside 10 MB, in as many files", limit=1.2),
+    Aim(part="django", what="rollback of a Django site: releaser's own part", limit=0.3, unit="s"),
+    Aim(part="django", what="rollbacks that collected static files again", limit=0, unit="of 6"),
+    Aim(part="gaps", what="time without a whole `.venv`, 10,000 flips", limit=0, unit="s"),
+    Aim(part="requests", what="slowest request during an update, beside gunicorn's restart", limit=1.5),
+    Aim(part="requests", what="slowest request during an update, beside passenger's restart", limit=1.5),
+    Aim(part="nothing-newer", what="update, nothing newer: wall time over uv's", limit=0.15, unit="s"),
+    Aim(part="nothing-newer", what="update, nothing newer: CPU over uv's", limit=0.15, unit="s"),
+    Aim(part="nothing-newer", what="update, nothing newer, a real index, beside uv", limit=1.15),
+    Aim(part="updates", what="update of 60 packages beside the bare steps of uv", limit=1.1),
+    Aim(part="updates", what="starts of manage.py besides tests and collectstatic", limit=2, unit=""),
+    Aim(part="commands", what="`--version`", limit=2, unit=START),
+    Aim(part="commands", what="`list` of 5 releases", limit=6, unit=START),
+    Aim(part="commands", what="`list` of 1,000 releases", limit=8, unit=START),
+    Aim(part="commands", what="`exec`, over the program itself", limit=3, unit=START),
+    Aim(part="commands", what="a pinned interpreter's start: wall time", limit=1, unit="ms more"),
+    Aim(part="commands", what="a pinned interpreter's start: CPU", limit=1, unit="ms more"),
+    Aim(part="memory", what="peak memory, 1,000 releases, 100 MB of output", limit=50, unit="MB"),
+    Aim(part="disk", what="disk of 10 releases beside one, with reflinks", limit=1.6),
+    Aim(part="culprits", what="test runs to find 2 culprits in 22, test_jobs = 1", limit=14, unit="runs"),
+    Aim(part="culprits", what="test runs to find 2 culprits in 22, test_jobs = 2", limit=14, unit="runs"),
+    Aim(part="many", what="50 sites, quiet night: CPU of each site", limit=0.6, unit="s"),
+    *(
+        Aim(part="isolation", what=f"{what} in isolation ({kind})", limit=1.05)
+        for what in (
+            "the tests of the demo's site",
+            "a build of 60 packages, all wheels",
+            "a build of 60 packages, 5 from source",
+        )
+        for kind in ("bwrap", "landlock")
+    ),
+)
+
+
+def judge(part: str, found: Mapping[str, float], missing: Mapping[str, str], otherwise: str) -> tuple[Aim, ...]:
+    """Return each aim of a part, with what was found, or why nothing was: `otherwise`, if no other reason is known."""
+    return tuple(
+        replace(aim, found=found.get(aim.what), reason="" if aim.what in found else missing.get(aim.what, otherwise))
+        for aim in AIMS
+        if aim.part == part
+    )
