@@ -25,11 +25,11 @@ _SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, CODE_FILES, INSTALLER)
 LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
-_PATH = re.compile(rf"(?:{_PART})(?:/(?:{_PART}))*", re.ASCII)
+_PATH = rf"(?a)(?:{_PART})(?:/(?:{_PART}))*"
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 RELEASE_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
-_PYTHON = re.compile(r"3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?", re.ASCII)
+_PYTHON = r"(?a)3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?"
 
 
 class BundledFile(Frozen):
@@ -166,7 +166,7 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
         yield f"{LOCK} is missing, or is not the lock that it names"
     if both := {*paths} & {str(parent) for one in paths for parent in PurePosixPath(one).parents}:
         yield f"{min(both)} is a file and a directory"
-    if not _PYTHON.fullmatch(found.python):
+    if not re.fullmatch(_PYTHON, found.python):
         yield f"{found.python!r} is no version of Python"
     if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
         yield "release or sequence is none"
@@ -206,4 +206,4 @@ def _is_wheel(path: str) -> bool:
 
 def is_path(path: str) -> bool:
     """Whether a file of a bundle may have this path: relative, plain, and without a part that leads upwards."""
-    return _PATH.fullmatch(path) is not None and len(path) <= 255
+    return re.fullmatch(_PATH, path) is not None and len(path) <= 255

@@ -163,7 +163,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
     env |= {"NETRC": str(tree / _NETRC)} if (tree / _NETRC).exists() else {}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]
-    finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False)
+    finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False, whole=True)
     if finished.returncode not in (0, FOUND):
         raise _failure(finished)
     return finished

@@ -43,7 +43,7 @@ _NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".
 _ANYTHING = "anything"  # in what is noted as not isolated, where nothing on this host isolates
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9.]+")
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
-_DENIED = re.compile(rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})")
+_DENIED = rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})"
 
 
 def isolation_of(site: Site, what: What = "tests") -> Isolation | None:
@@ -287,7 +287,7 @@ def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:
         return
     note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | {_way(site, isolation, what)})
     site.runner.remembered[_WORKS, what] = site.runner.remembered[_WORKS, _way(site, isolation, what)] = "no"
-    denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in _DENIED.finditer(output))))
+    denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in re.finditer(_DENIED, output))))
     wanted = f"; they need {first_few(denied, 5)}" if denied else ""
     subject = "the tests of the live release do not pass in isolation ({}), so the tests run"
     if what != "tests":

@@ -23,34 +23,33 @@ NONE_RUN = "not a single test was run"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
 ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."
 # Django's runner is that of unittest. Tests that were skipped are in its number.
-_UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?", re.MULTILINE)
-_PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)
-_SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
-_NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
-_FAILED = re.compile(
-    r"^(?:FAIL|ERROR): (\S+ \(.*?|(?:test|setUp|tearDown)\w*)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)",
-    re.MULTILINE,
+_UNITTEST = r"(?m)^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?"
+_PYTEST = r"(?m)^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b"
+_SUGAR = r"(?m)^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)"  # of the plugin pytest-sugar
+_NOTHING = r"(?m)^(?:=+ )?(?:no tests ran\b|collected 0 items)"
+_FAILED = (
+    r"(?m)^(?:FAIL|ERROR): (\S+ \(.*?|(?:test|setUp|tearDown)\w*)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)"
 )
 _LONGEST = 200  # characters of the name of a test
 _MOST = 200  # names
-_RAN = re.compile(r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b")  # others were skipped, or not chosen
+_RAN = r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b"  # others were skipped, or not chosen
 
 
 def count_tests(output: str) -> int | None:
     """Count the tests that were run, by the last lines of unittest, Django and pytest; None if there is none."""
     text = strip_control(output)
-    counts = [int(ran) - int(skipped or 0) for ran, skipped in _UNITTEST.findall(text)]
-    ends = [*_PYTEST.findall(text), *_SUGAR.findall(text)]
-    counts += [sum(map(int, _RAN.findall(end))) for end in ends]
+    counts = [int(ran) - int(skipped or 0) for ran, skipped in re.findall(_UNITTEST, text)]
+    ends = [*re.findall(_PYTEST, text), *re.findall(_SUGAR, text)]
+    counts += [sum(map(int, re.findall(_RAN, end))) for end in ends]
     if not counts:
-        return 0 if _NOTHING.search(text) else None
+        return 0 if re.search(_NOTHING, text) else None
     return sum(counts)
 
 
 def failing_tests(output: str) -> tuple[str, ...]:
     """Name the tests that failed, in alphabetical order, as unittest, Django and pytest name them."""
     text = strip_control(output)
-    found = {one_line(first or second, limit=_LONGEST) for first, second in _FAILED.findall(text)}
+    found = {one_line(first or second, limit=_LONGEST) for first, second in re.findall(_FAILED, text)}
     return tuple(sorted(found)[:_MOST])
 
 
@@ -83,11 +82,11 @@ def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
     return Finding(message, advice="Check that no tests got lost: tests that are skipped or not found do not fail.")
 
 
-_IN_A_RELEASE = re.compile(r"/(?:site|dist)-packages/([^/\\\s\"']+)")
-_ERROR = re.compile(r"(?:E\s+)?((?:\w+\.)*\w*(?:Error|Exception|Failed|Failure|Warning)\b(?:: .*)?)\s*$")
-_RAISED = re.compile(r"((?:\w+\.)*\w+(?:: .*)?)\s*$")  # below the indented lines of a traceback
+_IN_A_RELEASE = r"/(?:site|dist)-packages/([^/\\\s\"']+)"
+_ERROR = r"(?:E\s+)?((?:\w+\.)*\w*(?:Error|Exception|Failed|Failure|Warning)\b(?:: .*)?)\s*$"
+_RAISED = r"((?:\w+\.)*\w+(?:: .*)?)\s*$"  # below the indented lines of a traceback
 _LONGEST_SUSPECTS = 200  # characters
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:
@@ -95,8 +94,8 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
     A framework is in every traceback, so that a crowd of suspects is no hint.
     """
-    words = {one[0].rstrip(".").lower() for one in _WORD.finditer(output)}
-    modules = {one[1].lower() for one in _IN_A_RELEASE.finditer(output)}
+    words = {one[0].rstrip(".").lower() for one in re.finditer(_WORD, output)}
+    modules = {one[1].lower() for one in re.finditer(_IN_A_RELEASE, output)}
     known = _modules(venv, names)
     found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
     return tuple(found) if len(found) * 2 <= len(names) else ()
@@ -119,7 +118,7 @@ def complaint(output: str) -> str:
     errors = [
         found
         for above, line in itertools.pairwise(lines)
-        if (found := _ERROR.match(line) or (above.startswith("    ") and _RAISED.match(line)))
+        if (found := re.match(_ERROR, line) or (above.startswith("    ") and re.match(_RAISED, line)))
     ]
     said = errors[-1].group(1) if errors else error_line(output)
     return f": {one_line(said, limit=_LONGEST_SUSPECTS)}" if said else ""

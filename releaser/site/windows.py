@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_WINDOW = re.compile(r"(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)", re.ASCII | re.IGNORECASE)
+_WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
 
 
 class Window(Frozen):
@@ -28,7 +28,7 @@ class Window(Frozen):
     @classmethod
     def parse(cls, text: str) -> Window:
         """Read `Sat-Sun 01:00-05:00`; every day, if none is named. Raises ValueError."""
-        found = _WINDOW.fullmatch(text.strip())
+        found = re.fullmatch(_WINDOW, text.strip())
         if found is None:
             raise ValueError
         begins, ends = time(int(found[2]), int(found[3])), int(found[4]) * 60 + int(found[5])

@@ -263,7 +263,7 @@ class Uv(Frozen):
         limit, prefix = self.timeout if timeout is None else timeout, sandbox.prefix if sandbox is not None else ()
         try:
             with for_uv_alone(env, cwd, sandbox) as (env, asked):
-                whole = words[0] in ("export", "audit")  # what the rest prints is short, or may come from a build
+                whole = words[0] == "export"  # what the rest prints is short, or may come from a build
                 return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix, input=asked, whole=whole)
         except ToolError as error:
             if not _is_about_cache(error.output, env):
