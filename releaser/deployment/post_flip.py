@@ -22,9 +22,11 @@ from releaser.reporting.hooks import run_hook
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.site.settings import HOOKS
+from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
 from releaser.tools import web
-from releaser.tools.django import is_django, outdate_since
+from releaser.tools.django import digest_of_made, is_django, outdate_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -35,13 +37,26 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, Step
     from releaser.site.settings import Hook
     from releaser.site.site import Site
-    from releaser.tools.django import StaticFiles
+    from releaser.tools.django import Manage, StaticFiles
 
     _Act = Callable[[Site, RunLog, RestartCheck, Step], None]
 
 
+COLLECTED = "static.json"  # in the directory of a release whose static files have been collected
+
+
+class Collected(Frozen):
+    """What is known of the static files of a release once they have been collected."""
+
+    #: A digest of what their storage had made of them; empty if it makes nothing.
+    made: str
+
+
 def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
-    """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError."""
+    """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError.
+
+    Those of a release that had been collected before may all be there still: then there is nothing to do.
+    """
     settings, root = site.settings, site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
         step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
@@ -49,6 +64,9 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     django = manage(site, venv, timeout=settings.collectstatic_timeout)
     found: StaticFiles | None = None
     try:
+        if _are_there(site, log, venv, django):
+            step.says("all are there still")
+            return
         found = django.static_files(outdates=True)  # collectstatic is to replace what is not of this release
     except ToolError as error:
         if error.returncode is None:  # it hangs, or cannot be started
@@ -64,6 +82,20 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
         outdate_since(place, since=since.timestamp())
     lines = django.collectstatic(place).stdout.strip().splitlines()[-1:]
     step.says("; ".join(filter(None, [*lines, run_hook(site, log, "after_static", venv)])))
+    if found is not None and (made := digest_of_made(found)) is not None:
+        with contextlib.suppress(OSError):  # then they are collected again
+            write_state(venv.parent / COLLECTED, Collected(made=made))
+
+
+def _are_there(site: Site, log: RunLog, venv: Path, django: Manage) -> bool:
+    """Whether the static files of a release that had been collected before are all there still. Raises ToolError."""
+    if log.finishing is not None or site.settings.after_static is not None:  # a power cut may have emptied some
+        return False
+    with contextlib.suppress(UnreadableStateError, OSError):
+        if (known := read_state(venv.parent / COLLECTED, Collected)) is not None:
+            found = django.static_files(compares=True)
+            return found.current and digest_of_made(found) == known.made
+    return False
 
 
 def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
@@ -80,7 +112,8 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     if leads_into(release.venv, project.of_checkout(site.git.layout.top)):
         return False
     try:
-        place = manage(site, release.venv, timeout=settings.collectstatic_timeout).static_files().place
+        django = manage(site, release.venv, timeout=settings.collectstatic_timeout)
+        place = django.static_files(compares=(release.directory / COLLECTED).exists()).place
     except ToolError:
         return False
     if place is None or place.resolve().is_relative_to(site.git.layout.top.resolve()):
@@ -204,13 +237,13 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
     )
 
 
-def check_before_flip(site: Site, venv: Path) -> None:
+def check_before_flip(site: Site, venv: Path, *, goes_back: bool = False) -> None:
     """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = site.settings, site.project.root
     problems = [*serving.program_findings(site, venv), *serving.restart_findings(site)]
     if settings.collectstatic != "off" and is_django(root):  # a pull may have changed STATIC_ROOT, or a package
         with contextlib.suppress(ToolError):  # which collectstatic will say
-            problems += static_findings(site, venv)
+            problems += static_findings(site, venv, compares=goes_back)
     if problems:
         raise PreflightError(*problems)
 

@@ -78,7 +78,7 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         if problems := tuple(serving.restart_findings(run.site)):
             raise PreflightError(*problems)
     else:
-        check_before_flip(run.site, target.venv)
+        check_before_flip(run.site, target.venv, goes_back=True)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
         from releaser.deployment.adopt import adopt_as_release  # which takes long to import

@@ -269,9 +269,12 @@ def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
     return Manage(runner=site.runner, project=site.project.root, venv=venv, timeout=timeout)
 
 
-def static_findings(site: Site, venv: Path) -> Iterator[Finding]:
-    """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError."""
-    return _static_findings(site, manage(site, venv).static_files())
+def static_findings(site: Site, venv: Path, *, compares: bool = False) -> Iterator[Finding]:
+    """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError.
+
+    `compares` asks in the same breath whether there is any work for it, which is remembered.
+    """
+    return _static_findings(site, manage(site, venv).static_files(compares=compares))
 
 
 def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:

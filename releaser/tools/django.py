@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
+from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
 from releaser.system.process import describe_status, write_out
@@ -41,6 +43,10 @@ class StaticFiles(Frozen):
     place: Path | None = None
     reason: str = ""
     blocked: tuple[str, ...] = ()
+    #: Whether each file is there, and like its source; False as well if that was not asked.
+    current: bool = False
+    #: Where the storage notes what it has made of each file; empty if it makes nothing, None if that is not known.
+    manifest: str | None = None
 
     @property
     def has_a_place(self) -> bool:
@@ -61,6 +67,20 @@ class AppliedElsewhere(Frozen):
 
     names: tuple[str, ...]
     failed: tuple[str, ...]
+
+
+def digest_of_made(found: StaticFiles) -> str | None:
+    """Return a digest of what a storage has made of the static files, empty if it makes nothing; None if unknown."""
+    if not found.manifest or found.place is None:
+        return found.manifest
+    try:
+        paths = json.loads(read_file(found.manifest))["paths"]
+        digest = hashlib.sha256(json.dumps(paths, sort_keys=True).encode())
+        for name in sorted({*paths.values()}):
+            digest.update(read_file(found.place / name))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return digest.hexdigest()
 
 
 def is_django(project: Path) -> bool:
@@ -89,13 +109,17 @@ class Manage(Frozen):
     venv: Path
     timeout: float
 
-    def static_files(self, *, outdates: bool = False) -> StaticFiles:
+    def static_files(self, *, outdates: bool = False, compares: bool = False) -> StaticFiles:
         """Ask where static files go; `outdates` lets the next collectstatic replace whatever differs from its source.
 
-        Raises ToolError when Django does not answer, as when the settings cannot be imported.
+        `compares` tells whether anything does. Raises ToolError when Django does not answer, as when the settings
+        cannot be imported.
         """
-        remembered = None if outdates else self.runner.remembered.get(self._static)
-        answer = json.loads(remembered) if remembered else self._ask("outdate" if outdates else "static", live=True)[0]
+        answer = json.loads(self.runner.remembered.get(self._static, "{}"))
+        if outdates or not answer or (compares and "current" not in answer):
+            answer = self._ask("outdate" if outdates else "compare" if compares else "static", live=True)[0]
+            if compares:
+                self.runner.remembered[self._static] = json.dumps(answer)
         place = answer.pop("place", "")
         return replace(convert(answer, StaticFiles), place=self.project / place if place else None)
 
@@ -143,6 +167,7 @@ class Manage(Frozen):
 
         A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
         """
+        self.runner.remembered.pop(self._static, None)
         finished = self._run("collectstatic", "--noinput", live=True)
         write_out(self.project)
         if place is not None and place.is_dir():  # it may lie on another file system

@@ -19,10 +19,10 @@ MARK = "releaser-answer:"
 MOST_NAMED = 3
 
 
-def static(*, outdates: bool) -> dict[str, Any]:
+def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
     """Say where collectstatic would put files, and which places below that it could not write.
 
-    `outdates` prepares for it: see `outdate`.
+    `outdates` prepares for it: see `outdate`. `compares` tells whether each file is there, and like its source.
     """
     from django.apps import apps
     from django.conf import settings
@@ -33,7 +33,7 @@ def static(*, outdates: bool) -> dict[str, Any]:
     from django.core.exceptions import ImproperlyConfigured
 
     setting = str(settings.STATIC_ROOT or "")
-    answer = {"installed": True, "setting": setting, "local": True, "place": "", "reason": "", "blocked": []}
+    answer: dict[str, Any] = {"installed": True, "setting": setting, "local": True, "reason": "", "blocked": []}
     try:
         place = os.path.abspath(staticfiles_storage.path(""))
     except NotImplementedError:  # as Django's storages say that do not keep files on this computer
@@ -45,7 +45,32 @@ def static(*, outdates: bool) -> dict[str, Any]:
         for source, target in targets:
             outdate(source, target)
     blocked = sorted({found for _, target in targets if (found := obstacle(target, place))})
-    return {**answer, "place": place, "blocked": blocked[:MOST_NAMED]}
+    answer |= {"place": place, "blocked": blocked[:MOST_NAMED], "manifest": manifest_of(staticfiles_storage)}
+    if compares and targets and all(is_current(*one) for one in targets):
+        from django.core.management import get_commands
+
+        answer["current"] = get_commands()["collectstatic"] == "django.contrib.staticfiles"  # and not the site's own
+    return answer
+
+
+def manifest_of(storage: Any) -> str | None:
+    """Return the file where a storage notes what it makes of each file; empty if it makes nothing, None if unknown."""
+    if not hasattr(storage, "post_process"):
+        return ""
+    try:
+        return str(os.path.abspath(getattr(storage, "manifest_storage", storage).path(storage.manifest_name)))
+    except Exception:  # noqa: BLE001 - a site may have a storage of its own
+        return None
+
+
+def is_current(source: str, target: str) -> bool:
+    """Whether a file is there, and like its source."""
+    import filecmp
+
+    try:
+        return not os.path.islink(target) and filecmp.cmp(source, target, shallow=False)
+    except OSError:
+        return False
 
 
 def collected(place: str) -> Iterator[tuple[str, str]]:
@@ -191,7 +216,8 @@ def not_on_disk() -> dict[str, Any]:
 def main(*questions: str) -> None:
     """Print the answers to questions, a line each."""
     answers = {
-        "static": lambda: static(outdates=False),
+        "static": static,
+        "compare": lambda: {"current": False, **static(compares=True)},
         "outdate": lambda: static(outdates=True),
         "migrations": migrations,
         "on disk": lambda: {"ids": sorted(f"{app}.{name}" for app, name in on_disk()[0])},
