@@ -165,7 +165,10 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
             log.note_failure(ActivationError(message, advice=failure.advice, output=failure.output), follow_up=is_due)
             failed |= {name} if is_due else set()
             note_failed_steps(site, release, failed)
+        before = entry
         entry = entry.moved(entry.phase, done=(*entry.done, name), start=() if name == "restart" else entry.start)
+        if entry.start == before.start and (step.status == "skipped" or name == "python start"):
+            continue  # it is noted with the next step: after a crash, doing it once more costs nothing
         try:
             journal.write_on_full_disk(entry)
         except OSError as error:  # after a crash the step would be done once more
