@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from releaser.system.files import only_files
 from releaser.tools.plain import is_code
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -22,6 +22,8 @@ _BLOCK = 512  # bytes of which such a file is a multiple
 
 def write_code(file: Path, root: Path, names: Iterable[str]) -> None:
     """Write these files below `root`; the same give the same bytes. Raises PreflightError and OSError."""
+    import tarfile  # which takes long to import
+
     with tarfile.open(file, "x", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(names):
             place = root / name
@@ -56,6 +58,8 @@ def differing(file: Path, root: Path) -> list[str]:
 
 def _entries(file: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
     """Yield the files, each of which must be a plain one with a place of its own. Raises PreflightError."""
+    import tarfile  # which takes long to import
+
     seen, room = set[str](), file.stat().st_size
     try:
         with tarfile.open(file, "r:") as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import itertools
@@ -165,6 +164,8 @@ def find_locked(lock: LockFile, name: str) -> str:
         message = f"{found} is part of the checkout; the code decides its version"
         raise UsageError(message, advice="Name packages that come from elsewhere.")
     if found not in lock.names:
+        import difflib  # which takes long to import
+
         close = difflib.get_close_matches(found, sorted(lock.names - lock.local), n=3)
         advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
         message = f"{found or 'a package without a name'} is not in uv.lock"

@@ -8,15 +8,12 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
-
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Rules, Withheld
-from releaser.locks.versions import Age, Upgrade
+from releaser.locks.versions import Age, Upgrade, normalize_name
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
-from releaser.site.pythons import minor
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import truncate
@@ -113,6 +110,8 @@ def select_holds(site: Site, holds: Holds, failed: FailedVersions = "rest", *, p
 
     A version that failed is worth another try when the code has changed, or Python, but not twice a week.
     """
+    from releaser.site.pythons import minor  # which takes long to import
+
     by_tests = [one for one in holds.entries if one.by == "tests"]
     code = code_digest(site) if by_tests and failed == "rest" else ""
 
@@ -208,7 +207,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
         if one is None:
             findings.append(Finding(f"{where}: {words!r} is not a version constraint", advice=_HOW))
         elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
-            name, limit = canonicalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
+            name, limit = normalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
             found[name] = found[name].also(limit) if name in found else limit
     if findings:
         raise PreflightError(*findings)

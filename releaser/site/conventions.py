@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import difflib
 import grp
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from releaser.errors import Finding, PreflightError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
+from releaser.locks.versions import normalize_name
 from releaser.site.settings import environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
@@ -267,6 +265,8 @@ def test_group_findings(
     """
     lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
     for name in (name for name in settings.test_groups if name not in lists):
+        import difflib  # which takes long to import
+
         close = difflib.get_close_matches(name, lists, n=1)
         meant = f"; did you mean `{close[0]}`?" if close else "."
         lacks = "is not a list in" if name in pyproject.groups else "is not in"
@@ -320,4 +320,4 @@ def find_left_out(site: Site, lock: Path) -> tuple[str, ...]:
 def keep_locked(groups: tuple[str, ...], lock: LockFile) -> tuple[str, ...]:
     """Return those of the groups that a lock has: an earlier one need not have all, and uv refuses others."""
     known = groups_in(lock)
-    return tuple(name for name in groups if canonicalize_name(name) in known)
+    return tuple(name for name in groups if normalize_name(name) in known)
