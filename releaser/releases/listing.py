@@ -82,13 +82,13 @@ class Row(Frozen):
 
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
-    locks = functools.cache(leases.read_file_locks)
+    locks, found = functools.cache(leases.read_file_locks), store.all()
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
-        for place in store.find_unsealed()
+        for place in store.find_unsealed({one.id for one in found})
         if (place / "venv").is_dir()
     ]
-    return [*candidates, *(_row(one, users_of(one, locks)) for one in store.all())]
+    return [*candidates, *(_row(one, users_of(one, locks)) for one in found)]
 
 
 def _row(release: Release, users: tuple[User, ...]) -> Row:

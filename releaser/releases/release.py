@@ -151,7 +151,7 @@ class Release(Frozen):
 
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
-        return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
+        return os.path.exists(f"{self.venv}/bin/python")  # False, where Path.exists would raise PermissionError
 
     @property
     def distrust(self) -> str:

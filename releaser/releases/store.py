@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 from dataclasses import replace
@@ -41,7 +42,7 @@ from releaser.system.files import (
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from releaser.site.site import Site
@@ -106,7 +107,7 @@ class ReleaseStore(Frozen):
     state_dir: Path
     link: Path
 
-    @property
+    @functools.cached_property
     def directory(self) -> Path:
         """The directory that holds one directory a release."""
         return self.state_dir / "releases"
@@ -166,9 +167,13 @@ class ReleaseStore(Frozen):
         """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
         return next(reversed(self.ledger().activations), None)
 
-    def find_unsealed(self) -> tuple[Path, ...]:
-        """Return the directories without a manifest, except for what a deletion has left half-way."""
-        return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
+    def find_unsealed(self, sealed: Collection[str] = ()) -> tuple[Path, ...]:
+        """Return the directories without a manifest, except for what a deletion has left half-way.
+
+        Of those that are known to be `sealed`, none is looked at.
+        """
+        entries = (entry for entry in self._entries() if entry.name not in sealed)
+        return tuple(entry for entry in entries if not (entry / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
         """Return the directories without a manifest; never the live one, nor what a deletion left half-way.
@@ -193,10 +198,11 @@ class ReleaseStore(Frozen):
     def _entries(self, *, doomed: bool = False) -> list[Path]:
         """Return the directories of releases, or of those on their way out."""
         try:
-            found = sorted(entry for entry in self.directory.iterdir() if self._is_release(entry))
+            with os.scandir(self.directory) as found:
+                names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):  # as where `state_dir` names a file, which preflight says
             return []
-        return [entry for entry in found if entry.name.startswith(DOOMED) == doomed]
+        return [self.directory / name for name in sorted(names) if name.startswith(DOOMED) == doomed]
 
     def _is_release(self, entry: Path) -> bool:
         return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()

@@ -83,7 +83,7 @@ class Interpreter(Frozen):
 
 def executable_of(venv: Path) -> str:
     """Return where the interpreter of a venv lies, all links followed; it may be gone."""
-    return os.path.realpath(venv / "bin" / "python")
+    return os.path.realpath(f"{venv}/bin/python")
 
 
 def ask(runner: Runner, executable: str) -> Interpreter:
