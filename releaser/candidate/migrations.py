@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from releaser.checkout.pull import has_other_code
 from releaser.errors import Finding, MigrationsError, ToolError
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.site.serving import manage
+from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, timestamp
 from releaser.tools.django import is_django
 
@@ -30,6 +34,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 20.0  # seconds
+_ON_DISK = "migrations.json"  # in the directory of a release
+
+
+class _OnDisk(Frozen):
+    """The ids of the migrations that a release has, with the code that it was built for."""
+
+    ids: tuple[str, ...]
 
 
 def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
@@ -64,6 +75,9 @@ def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     except ToolError as error:
         step.warns(f"not known: {error.message}")
         return ()
+    if answer.on_disk:
+        with contextlib.suppress(OSError):  # then it is asked again
+            write_state(venv.parent / _ON_DISK, _OnDisk(ids=answer.on_disk))
     if answer.failed:
         step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
     elif not answer.databases:
@@ -122,10 +136,16 @@ def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...
 def migrations_of_live(site: Site) -> frozenset[str]:
     """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
 
-    A rollback waits for the answer, so not for long.
+    With the code that it was built for, they are noted. Else a rollback waits for the answer, so not for long.
     """
     live = store_of(site).live()
-    if not _is_asked(site) or live is None or not live.works():
+    if not _is_asked(site) or live is None:
+        return frozenset()
+    with contextlib.suppress(UnreadableStateError, OSError, ToolError):
+        known = read_state(live.directory / _ON_DISK, _OnDisk)
+        if known is not None and not has_other_code(site, live):
+            return frozenset(known.ids)
+    if not live.works():
         return frozenset()
     try:
         return manage(site, live.venv, timeout=_PATIENCE).migrations_on_disk()

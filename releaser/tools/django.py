@@ -55,11 +55,15 @@ class StaticFiles(Frozen):
 
 
 class Migrations(Frozen):
-    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why."""
+    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why.
+
+    `on_disk` are the ids of those that the code has, none if that is not known.
+    """
 
     databases: int
     unapplied: tuple[str, ...]
     failed: tuple[str, ...]
+    on_disk: tuple[str, ...] = ()
 
 
 class AppliedElsewhere(Frozen):
@@ -126,12 +130,13 @@ class Manage(Frozen):
     def migrations(self) -> Migrations:
         """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does.
 
-        As Django takes long to start, it is asked in the same breath where static files go, which is remembered.
+        As Django takes long to start, it is asked in the same breath what the code has, and where static files go,
+        which is remembered.
         """
-        answer, *others = self._ask("migrations", "static")
+        answer, *others = self._ask("migrations", "static", "on disk")
         if others:
             self.runner.remembered[self._static] = json.dumps(others[0])
-        return convert(answer, Migrations)
+        return convert({**answer, "on_disk": others[1]["ids"] if others[1:] else ()}, Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:
         """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""
