@@ -27,7 +27,7 @@ from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import diff_to, is_as_live
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
-from releaser.system.files import write_anew
+from releaser.system.files import write_new_file
 from releaser.tools.uv import unbuildable_packages
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Builder(Workspace):
         hold_back(self, resolution.lock, dict.fromkeys(sorted(failed), fault))
         if self.would_be_live(lesser):
             return None
-        write_anew(self.site.project.lock, lesser.data)
+        write_new_file(self.site.project.lock, lesser.data)
         return replace(resolution, lock=lesser, diff=diff_to(self.live, lesser, python=self.facts.choice.version))
 
     def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:

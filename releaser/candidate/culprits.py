@@ -17,7 +17,7 @@ from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
 from releaser.resolution.resolve import diff_to
-from releaser.system.files import write_anew
+from releaser.system.files import write_new_file
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class CulpritSearch:
         self._passing = None
         self.budget.spent += 1
         renew_tree(self.site)
-        write_anew(self.site.project.lock, lock.data)
+        write_new_file(self.site.project.lock, lock.data)
         diff = self.locks.note_draggers(diff_to(self.builder.live, lock, python=self.full.key.python), part)
         built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):

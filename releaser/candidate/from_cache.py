@@ -42,7 +42,7 @@ def reinstall_altered(
     try:
         yield from again(lock.names - lock.local if added else altered.keys())
     except ToolError as error:
-        raise _not_anew(altered, added, error) from error
+        raise _cannot_reinstall(altered, added, error) from error
     still = find_altered(str(venv)).values()
     for name, path in altered.items():
         if path in still:
@@ -93,7 +93,7 @@ def _is_same(file: Path, other: Path) -> bool:
     return False
 
 
-def _not_anew(altered: dict[str, str], added: Collection[str], error: ToolError) -> ToolError:
+def _cannot_reinstall(altered: dict[str, str], added: Collection[str], error: ToolError) -> ToolError:
     shown = first_few([f"{path} of {name}" for name, path in altered.items()], 3)
     has = f"uv's cache has another {shown} than RECORD names"
     if added:

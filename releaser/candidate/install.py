@@ -28,18 +28,18 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
-from releaser.system.files import clear_name, read_file, write_anew
+from releaser.system.files import clear_name, read_file, write_new_file
 from releaser.system.words import first_few
 from releaser.tools.uv import backend_failed, packages_to_build, unbuildable_packages
 from releaser.tools.uv_arguments import (
     COMPILED,
     NOT_LOCAL,
-    anew_arguments,
     left_out_arguments,
     local_export_arguments,
     local_install_arguments,
     reinstall_arguments,
     sync_arguments,
+    uncached_arguments,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
 
     def again(names: Collection[str]) -> tuple[Finding, ...]:
         words[words.index("--link-mode") + 1] = "copy"
-        return sync(site, venv, words, python=facts.python, anew=names)
+        return sync(site, venv, words, python=facts.python, uncached=names)
 
     findings += reinstall_altered(site, facts, venv, again)
     if own_first:
@@ -116,7 +116,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     if not local.strip():
         return
     requirements = tree / ".releaser-local.txt"
-    write_anew(requirements, local.encode())
+    write_new_file(requirements, local.encode())
     before = set(site.git.unknown_files())
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
@@ -151,7 +151,7 @@ def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[F
 
 
 def sync(
-    site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: Collection[str] = ()
+    site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """Do a `uv sync` into `venv`, which is not there yet, in isolation if builds are. Raises ToolError.
 
@@ -160,13 +160,15 @@ def sync(
     packages come last: none but they may write in the staging tree. What is built without isolation comes before all:
     local packages, if theirs do not work in it, and versions that are live and do not. Returns what is new of the last.
 
-    The packages `anew` are not taken from uv's cache. Of a bundle, all come from its wheels.
+    The packages `uncached` are not taken from uv's cache. Of a bundle, all come from its wheels.
     """
     with lock_to_install(site):
-        return _sync(site, venv, words, python=python, anew=anew)
+        return _sync(site, venv, words, python=python, uncached=uncached)
 
 
-def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: Collection[str]) -> tuple[Finding, ...]:
+def _sync(
+    site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str]
+) -> tuple[Finding, ...]:
 
     def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
         def within(limits: list[str]) -> None:
@@ -176,7 +178,7 @@ def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: C
 
     if isolation_of(site, "builds") is None:
         mark_tried(site)
-        run([*words, *anew_arguments(anew)])
+        run([*words, *uncached_arguments(uncached)])
         return ()
     lock = LockFile.read(site.project.lock)
     open_ones = _find_known_failures(site, lock)
@@ -189,7 +191,7 @@ def _sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: C
             bare = [word for word in words if word != COMPILED]
             run([*bare, *left_out_arguments(lock.names - open_ones)])
         try:
-            _sync_isolated(site, venv, run, [*words, *(["--inexact"] if open_ones else [])], {*anew, *open_ones})
+            _sync_isolated(site, venv, run, [*words, *(["--inexact"] if open_ones else [])], {*uncached, *open_ones})
         except ToolError as error:
             failed = _failed_as_live(site, lock, error.output) - open_ones
             if not failed:

@@ -20,7 +20,7 @@ from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.releases.touched import note_installed
 from releaser.resolution.resolve import read_made_lock
-from releaser.system.files import clear_name, write_anew
+from releaser.system.files import clear_name, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
@@ -72,7 +72,7 @@ class TrialInstall(Frozen):
         project = self.site.project
         renew_tree(self.site)
         mark_tried(self.site)  # so that the venv goes as well, however that ends
-        write_anew(project.lock, lock.data)
+        write_new_file(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
         note_installed(str(project.root / _VENV))
@@ -245,7 +245,7 @@ class PartialLocks:
     def _lock(self, pins: dict[str, str]) -> LockFile | None:
         """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
         self.clean()
-        write_anew(self.tree / "uv.lock", self.committed.data)
+        write_new_file(self.tree / "uv.lock", self.committed.data)
         try:
             locked = self.uv.lock(self.tree, pinned_lock_arguments(pins), python=self.python)
             return None if isinstance(locked, NoSolution) else read_made_lock(self.tree)

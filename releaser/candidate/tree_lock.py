@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from releaser.system.files import read_file, write_anew
+from releaser.system.files import read_file, write_new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def other_lock(file: Path, text: bytes) -> Iterator[None]:
         yield
         return
     try:
-        write_anew(file, text)
+        write_new_file(file, text)
         yield
     finally:
-        write_anew(file, before)
+        write_new_file(file, before)

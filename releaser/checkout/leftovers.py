@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from releaser.checkout.staging import make_anew
+from releaser.checkout.staging import make_again
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import prepare_again
-from releaser.system.files import read_if_there, write_anew
+from releaser.system.files import read_if_there, write_new_file
 
 if TYPE_CHECKING:
     from releaser.site.site import Site
@@ -19,7 +19,7 @@ _ONE_AT_A_TIME = threading.Lock()  # two trees have the repository in common
 def mark_tried(site: Site) -> None:
     """Note that code of a candidate runs where it can write in the staging tree."""
     if site.staged is not None:
-        site.runner.remembered[_tried(site)] = ""
+        site.runner.remembered[_cleanup_key(site)] = ""
 
 
 def renew_tree(site: Site) -> None:
@@ -28,23 +28,23 @@ def renew_tree(site: Site) -> None:
     What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
     `pyproject.toml` and the lock, stays as it is: isolation has put that back already.
     """
-    if site.staged is None or _tried(site) not in site.runner.remembered:
+    if site.staged is None or _cleanup_key(site) not in site.runner.remembered:
         return
     project = site.project
     kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
         with _ONE_AT_A_TIME:
-            make_anew(site, site.staged.commit)
+            make_again(site, site.staged.commit)
         for path, data in kept.items():
             if data is not None and read_if_there(path) != data:
-                write_anew(path, data)
+                write_new_file(path, data)
     except (ToolError, OSError) as error:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
         advice = "Make room, or delete it if it is still there; the next run makes a new one."
         raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
     prepare_again(site)
-    del site.runner.remembered[_tried(site)]
+    del site.runner.remembered[_cleanup_key(site)]
 
 
-def _tried(site: Site) -> tuple[str, str]:
+def _cleanup_key(site: Site) -> tuple[str, str]:
     return "tried in", str(site.git.layout.top)

@@ -17,7 +17,7 @@ from releaser.checkout.included import overlay_included
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
-from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_anew
+from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.plain import CACHES, SMALL, matches
@@ -139,7 +139,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
-def make_anew(site: Site, commit: str) -> None:
+def make_again(site: Site, commit: str) -> None:
     """Take the staging tree of a site away, and make it again as it was made at first. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
@@ -189,7 +189,7 @@ def _keep_files_inside(root: Path, place: Path) -> None:
     """
     for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
-            write_anew(file, read_file(file))
+            write_new_file(file, read_file(file))
 
 
 def link_venv(site: Site, venv: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.errors import ToolError
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import hash_of, look_at
-from releaser.system.files import read_file, read_text, write_anew
+from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import web_link
 
@@ -313,7 +313,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_anew(record, text.getvalue().encode())
+    write_new_file(record, text.getvalue().encode())
 
 
 def _replace(data: bytes, old: Path, new: Path) -> bytes:

@@ -220,7 +220,7 @@ HISTORY = ("WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT")
 
 
 def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the rows of a table of runs; an entry that an older releaser wrote may lack something."""
+    """Return the rows of a table of runs."""
     return [
         [
             str(run.get("started_at", ""))[:19].replace("T", " "),

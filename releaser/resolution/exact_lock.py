@@ -22,7 +22,7 @@ from releaser.resolution.requirements_file import bounds, exact_version, index_s
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
 from releaser.site.pythons import minor
-from releaser.system.files import read_text, write_anew
+from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
 
@@ -96,7 +96,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
         uv=settings,
         releaser={"group": NO_GROUP} if is_ours else {},
     )
-    write_anew(path, text.encode())
+    write_new_file(path, text.encode())
     if wanted.requirements is not None:
         _add(site, facts, "-r", _in_tree(wanted.requirements, site))
     for one in wanted.given:
@@ -112,7 +112,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
 def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:
     path = site.project.pyproject
     facts.uv.run(["add", "--frozen", "--python", facts.python, *words], tree=site.project.root)
-    write_anew(path, loosen(read_text(path)).encode())
+    write_new_file(path, loosen(read_text(path)).encode())
 
 
 def _in_tree(file: Path, site: Site) -> Path:
@@ -150,7 +150,7 @@ def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> t
 
 
 def _lock_again(site: Site, facts: SiteFacts, found: UnlockedEnvironment, pyproject: str) -> LockFile | NoSolution:
-    write_anew(site.project.pyproject, pyproject.encode())
+    write_new_file(site.project.pyproject, pyproject.encode())
     site.project.lock.unlink(missing_ok=True)
     return _lock_all(site, facts, found)
 

@@ -23,7 +23,7 @@ from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, files_without_time, find_excluding, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
-from releaser.system.files import read_text, write_anew
+from releaser.system.files import read_text, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, failed_builds
@@ -281,7 +281,7 @@ def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
 def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
     pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
     completed = with_extras(overrides, read_made_lock(tree))
-    write_anew(pyproject, apply_overrides(read_text(pyproject), completed).encode())
+    write_new_file(pyproject, apply_overrides(read_text(pyproject), completed).encode())
     message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
     try:
         locked = facts.uv.lock(tree, ["lock"], python=facts.python)

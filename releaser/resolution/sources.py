@@ -17,7 +17,7 @@ from releaser.errors import Finding, PreflightError, ResolutionError, ToolError,
 from releaser.site.project import local_sources
 from releaser.site.values import S3
 from releaser.system.environment import all_settings_of_uv, without
-from releaser.system.files import clear_name, read_file, write_anew
+from releaser.system.files import clear_name, read_file, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import neutral
 from releaser.system.words import duration, first_few, plural
@@ -95,7 +95,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
             place = tree if aside else place
             place.mkdir(mode=0o770 if site.settings.group_writable else 0o700, exist_ok=True)
             if not os.path.lexists(place / ".gitignore"):
-                write_anew(place / ".gitignore", b"*\n")
+                write_new_file(place / ".gitignore", b"*\n")
             if not os.path.lexists(tree):
                 tree.symlink_to(place)
         except OSError as error:

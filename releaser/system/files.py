@@ -134,7 +134,7 @@ def replace_file(
             os.fsync(descriptor)
 
 
-def write_anew(path: Path, data: bytes) -> None:
+def write_new_file(path: Path, data: bytes) -> None:
     """Write a file in a place where code that is not trusted has been: a symlink there is replaced, not followed.
 
     Raises OSError.

@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.files import only_files, read_if_there, write_anew
+from releaser.system.files import only_files, read_if_there, write_new_file
 from releaser.system.temporary import sweep_temporary, temporary_directory
 from releaser.tools.git_reader import WITHOUT_HOOKS
 
@@ -57,7 +57,7 @@ def exclude(git: Git, paths: Iterable[str]) -> None:
         file.parent.mkdir(exist_ok=True)
         above = os.path.relpath(git.root, git.layout.top)
         lines = ("/" + os.path.normpath(os.path.join(above, path)) for path in missing)
-        write_anew(file, (read_if_there(file) or b"") + "".join(f"{line}\n" for line in lines).encode())
+        write_new_file(file, (read_if_there(file) or b"") + "".join(f"{line}\n" for line in lines).encode())
 
 
 def check_out(git: Git, url: str, ref: str) -> None:

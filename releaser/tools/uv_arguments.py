@@ -82,7 +82,7 @@ def sync_arguments(
     return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
 
 
-def anew_arguments(names: Collection[str]) -> list[str]:
+def uncached_arguments(names: Collection[str]) -> list[str]:
     """Arguments with which a `uv sync` installs packages again, without anything of uv's cache."""
     return ["--no-cache", *reinstall_arguments(names)] if names else []
 

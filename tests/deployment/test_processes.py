@@ -29,7 +29,7 @@ def process(pid: int, began: float) -> Process:
     return Process(pid, "www", f"python serve.py {pid}", began)
 
 
-def turnover(
+def restart_check(
     old: list[Process] | None = None, new: list[Process] | None = None, *, hidden: tuple[str, ...] = (), **fields: Any
 ) -> RestartCheck:
     """Make a flip with these processes on either release; on those that are `hidden` there are some unseen."""
@@ -42,29 +42,29 @@ def turnover(
     )
 
 
-def doubt(found: RestartCheck) -> str:
+def problem_of(found: RestartCheck) -> str:
     problem = found.problem(found.look())
     return problem.message if problem else ""
 
 
 def test_new_processes_and_no_old_ones_are_as_it_should_be() -> None:
-    found = turnover(new=[process(7, FLIP + 1), process(8, FLIP + 2)])
+    found = restart_check(new=[process(7, FLIP + 1), process(8, FLIP + 2)])
     assert found.look().has_taken_over
-    assert doubt(found) == ""
+    assert problem_of(found) == ""
     assert found.look().summary == "2 processes have begun since the flip"
-    assert turnover(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
+    assert restart_check(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
 
 
 def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> None:
-    assert turnover(new=[process(7, FLIP + 1)]).look().proves_it
-    assert not turnover([process(6, FLIP - 60)], [process(7, FLIP + 1)]).look().proves_it
-    assert not turnover(hidden=(NEW,)).look().proves_it
-    assert not turnover().look().proves_it
+    assert restart_check(new=[process(7, FLIP + 1)]).look().proves_it
+    assert not restart_check([process(6, FLIP - 60)], [process(7, FLIP + 1)]).look().proves_it
+    assert not restart_check(hidden=(NEW,)).look().proves_it
+    assert not restart_check().look().proves_it
 
 
 def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -> None:
     def sees_all(**fields: Any) -> bool:
-        found = turnover(target=on_disk, **fields)
+        found = restart_check(target=on_disk, **fields)
         return found.sees_all
 
     on_disk = on_paper(tmp_path, a_manifest(id=NEW))
@@ -80,44 +80,44 @@ def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -
 def test_a_process_counts_when_it_began_after_the_flip_as_exactly_as_the_kernel_tells(
     began: float, counts: bool
 ) -> None:
-    found = turnover(new=[process(7, began)])  # the release was live before, and is gone back to
+    found = restart_check(new=[process(7, began)])  # the release was live before, and is gone back to
     assert found.look().has_taken_over is counts
     nobody = f"no new process uses release {NEW}; the restart seems to have failed"
-    assert doubt(found) == ("" if counts else nobody)
+    assert problem_of(found) == ("" if counts else nobody)
 
 
 def test_processes_that_are_left_are_named() -> None:
-    found = turnover([process(7, FLIP - 60)], [process(8, FLIP + 1)])
+    found = restart_check([process(7, FLIP - 60)], [process(8, FLIP + 1)])
     assert not found.look().has_taken_over
-    message = doubt(found)
+    message = problem_of(found)
     assert message.startswith(
         f"1 process still runs on release {OLD}, which was live before: 7 (www, python serve.py 7,"
     )
-    many = doubt(turnover([process(pid, FLIP - 60) for pid in range(7, 17)]))
+    many = problem_of(restart_check([process(pid, FLIP - 60) for pid in range(7, 17)]))
     assert many.startswith(f"10 processes still run on release {OLD}")
     assert many.endswith(" and 5 more")
-    forked_since = turnover([process(9, FLIP + 5)], [process(8, FLIP + 1)])
+    forked_since = restart_check([process(9, FLIP + 5)], [process(8, FLIP + 1)])
     assert not forked_since.look().has_taken_over
-    assert "no new process uses release" in doubt(turnover())
+    assert "no new process uses release" in problem_of(restart_check())
 
 
 def test_what_cannot_be_seen_is_known_to_be_there() -> None:
-    found = turnover(hidden=(NEW,))
+    found = restart_check(hidden=(NEW,))
     assert found.look().has_taken_over
     assert found.look().summary == "processes that cannot be seen from here use the release"
-    assert doubt(turnover(hidden=(OLD, NEW))).startswith(
+    assert problem_of(restart_check(hidden=(OLD, NEW))).startswith(
         f"processes that cannot be seen from here still run on release {OLD}"
     )
 
 
 def test_releaser_itself_and_who_started_it_do_not_count() -> None:
     ours = [process(os.getpid(), FLIP - 60), process(os.getppid(), FLIP - 60)]
-    assert turnover(ours, [process(8, FLIP + 1)]).look().has_taken_over
-    assert not turnover(new=[process(os.getpid(), FLIP + 1)]).look().has_taken_over
+    assert restart_check(ours, [process(8, FLIP + 1)]).look().has_taken_over
+    assert not restart_check(new=[process(os.getpid(), FLIP + 1)]).look().has_taken_over
 
 
 def test_a_first_release_has_nothing_before_it() -> None:
-    assert turnover(new=[process(8, FLIP + 1)], origin=None).look().has_taken_over
+    assert restart_check(new=[process(8, FLIP + 1)], origin=None).look().has_taken_over
     assert not in_use(None)
 
 

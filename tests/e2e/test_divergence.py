@@ -74,10 +74,10 @@ def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory)
     after = site.snapshot()
     assert after == before
     assert site.head() == ours
-    mended = site.push_from_elsewhere({"run_tests.py": ""})
+    repaired = site.push_from_elsewhere({"run_tests.py": ""})
     assert site.releaser("update").returncode == 0
     assert site.git("merge-base", theirs, red) == theirs
-    on_top_of(site, mended)
+    on_top_of(site, repaired)
 
 
 def test_a_rollback_whose_commit_gave_way_stays_rolled_back(make_site: SiteFactory) -> None:

@@ -26,7 +26,7 @@ def site(make_scene: SiteFactory) -> SampleSite:
     return site
 
 
-def rehearse(site: SampleSite, command: str, *args: str, check: int = 0) -> str:
+def dry_run(site: SampleSite, command: str, *args: str, check: int = 0) -> str:
     """Run it twice, as text and as JSON, and see that nothing is written."""
     before = outer_snapshot(site)
     said = site.releaser(command, "--dry-run", *args, check=check)
@@ -41,7 +41,7 @@ def rehearse(site: SampleSite, command: str, *args: str, check: int = 0) -> str:
 def test_nothing_is_written_for_an_adopted_project(site: SampleSite, command: str) -> None:
     arguments = {"pin": [site.live_id()], "unpin": [site.live_id()], "hold": ["alpha"]}
     runs = site.manage_runs("test")
-    assert rehearse(site, command, *arguments.get(command, []))
+    assert dry_run(site, command, *arguments.get(command, []))
     assert site.manage_runs("test") == runs
 
 
@@ -51,7 +51,7 @@ def test_nothing_is_written_for_a_project_that_is_not_adopted(make_site: SiteFac
     site = make_site(venv=venv)
     site.publish("alpha", "1.1.0")
     for command in ("init", "update", "prune"):
-        rehearse(site, command)
+        dry_run(site, command)
         assert not site.state_dir.parent.exists()
         assert site.link.exists() == venv
         assert not site.link.is_symlink()
@@ -80,8 +80,8 @@ def test_a_rollback_is_described(site: SampleSite) -> None:
 
 def test_a_rollback_that_is_not_possible_is_described(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    rehearse(site, "rollback", check=9)
-    rehearse(site, "rollback", "20200101T000000Z", check=9)
+    dry_run(site, "rollback", check=9)
+    dry_run(site, "rollback", "20200101T000000Z", check=9)
 
 
 def test_pruning_is_described(make_site: SiteFactory) -> None:
@@ -96,14 +96,14 @@ def test_pruning_is_described(make_site: SiteFactory) -> None:
 
 def test_pins_are_described(site: SampleSite) -> None:
     live = site.live_id()
-    assert f"{live} would be pinned" in rehearse(site, "pin", live)
-    assert f"{live} is not pinned already" in rehearse(site, "unpin", live)
-    rehearse(site, "pin", "20200101T000000Z", check=9)
+    assert f"{live} would be pinned" in dry_run(site, "pin", live)
+    assert f"{live} is not pinned already" in dry_run(site, "unpin", live)
+    dry_run(site, "pin", "20200101T000000Z", check=9)
 
 
 def test_a_damaged_file_of_what_is_kept_out_does_not_end_a_rehearsal(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
     for name in ("holds.json", "quarantine.json"):
         (site.state_dir / name).write_text("[]", encoding="utf-8")
-    assert "1 package would change" in rehearse(site, "update")
-    assert "nothing is held back" in rehearse(site, "unhold", "alpha", check=2)
+    assert "1 package would change" in dry_run(site, "update")
+    assert "Nothing is held back" in dry_run(site, "unhold", "alpha", check=2)

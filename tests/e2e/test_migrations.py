@@ -263,7 +263,7 @@ def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier
     assert rolled_back(site) == "applied, but not in this release: site.0001_begin"
 
 
-# `manage.py check --deploy` as a part of the gate, on a site that stands in for Django
+# `manage.py check --deploy` as a part of the tests, on a site that stands in for Django
 
 
 ON = {"RELEASER_DJANGO_CHECK": "deploy"}

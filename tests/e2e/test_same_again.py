@@ -11,7 +11,7 @@ import pytest
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import LockFile
 from tests.e2e.scenes import silent, states
-from tests.e2e.test_rehearsed_update import (
+from tests.e2e.test_dry_run_of_update import (
     a_commit_and_its_revert,
     an_older_lock,
     another_order,

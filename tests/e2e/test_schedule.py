@@ -47,11 +47,11 @@ def test_the_line_is_in_the_crontab_of_the_owner_once_whoever_asks(people: Peopl
 
     crontab("-", text=OTHERS)
     before = crontab("-l")
-    rehearsed = people.by(OWNER, owned, "schedule", "cron", "--install", "--dry-run", check=0)
+    planned = people.by(OWNER, owned, "schedule", "cron", "--install", "--dry-run", check=0)
     assert crontab("-l") == before == OTHERS
     people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
     line = crontab("-l").removeprefix(OTHERS)
-    assert line.strip() in rehearsed.stdout
+    assert line.strip() in planned.stdout
     printed = people.by(OWNER, owned, "schedule", "cron", check=0).stdout
     assert printed == line
     again = json.loads(people.by("root", owned, "schedule", "cron", "--install", "--json", check=0).stdout)

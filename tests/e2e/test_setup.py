@@ -49,10 +49,10 @@ def test_all_is_done_by_options_and_a_second_time_nothing_is(
     words = (*OPTIONS, "--smtp-host", "127.0.0.1", "--mail-from", "releaser@example.org")
     before = outer_snapshot(site)
     secret = "hunter2-hunter2"
-    rehearsed = site.releaser("setup", *words[1:], "--set", f"smtp_password={secret}", "--dry-run", check=0)
-    assert "would write" in rehearsed.stdout
-    assert "SMTP_PASSWORD" in rehearsed.stdout
-    assert secret not in rehearsed.stdout
+    planned = site.releaser("setup", *words[1:], "--set", f"smtp_password={secret}", "--dry-run", check=0)
+    assert "would write" in planned.stdout
+    assert "SMTP_PASSWORD" in planned.stdout
+    assert secret not in planned.stdout
     assert outer_snapshot(site) == before
     assert not smtp_server.messages
     done = site.json("setup", *words)

@@ -1,4 +1,4 @@
-"""A package that is locked in several versions, for several platforms: gates count for each of them."""
+"""A package that is locked in several versions, for several platforms: rules count for each of them."""
 
 from __future__ import annotations
 

@@ -127,28 +127,28 @@ def site(scenes: Scenes, tmp_path: Path) -> SampleSite:
 def test_a_remote_that_is_gone_at_the_pull(site: SampleSite, tally: Callable[[str], Tally]) -> None:
     away = site.remote.with_name("elsewhere.git")
 
-    def mend() -> None:
+    def repair() -> None:
         away.rename(site.remote)
 
     site.remote.rename(away)
-    fails_at_the_pull(site, "gone", mend, tally)
+    fails_at_the_pull(site, "gone", repair, tally)
 
 
 def test_a_remote_that_does_not_answer_the_pull(site: SampleSite, tally: Callable[[str], Tally]) -> None:
     url = site.git("remote", "get-url", "origin")
 
-    def mend() -> None:
+    def repair() -> None:
         site.git("remote", "set-url", "origin", url)
 
     with mute_server() as port:
         site.git("remote", "set-url", "origin", f"git://127.0.0.1:{port}/site.git")
-        fails_at_the_pull(site, "hangs", mend, tally)
+        fails_at_the_pull(site, "hangs", repair, tally)
 
 
-def fails_at_the_pull(site: SampleSite, point: str, mend: Callable[[], None], tally: Callable[[str], Tally]) -> None:
+def fails_at_the_pull(site: SampleSite, point: str, repair: Callable[[], None], tally: Callable[[str], Tally]) -> None:
     points, live, head = tally("network: git remote at pull"), site.live_id(), site.head()
     _, broken = timed_update(site, code=4)
-    mend()
+    repair()
     witness = Witness.of(site)
     broken += witness.after_command()
     broken += [] if (site.live_id(), site.head()) == (live, head) else ["something has changed"]
@@ -163,27 +163,27 @@ def test_a_remote_that_is_gone_at_the_push(site: SampleSite, tally: Callable[[st
     away = site.remote.with_name("elsewhere.git")
     site.env["RELEASER_HEALTH_CHECK"] = f"sh -c 'test ! -e {site.remote} || mv {site.remote} {away}'"
 
-    def mend() -> None:
+    def repair() -> None:
         away.rename(site.remote)
         del site.env["RELEASER_HEALTH_CHECK"]
 
-    fails_at_the_push(site, "gone", mend, tally)
+    fails_at_the_push(site, "gone", repair, tally)
 
 
 def test_a_remote_that_drops_the_push(site: SampleSite, tally: Callable[[str], Tally]) -> None:
-    def mend() -> None:
+    def repair() -> None:
         site.git("config", "--unset", "remote.origin.pushurl")
 
     with mute_server(drops=True) as port:
         site.git("config", "remote.origin.pushurl", f"git://127.0.0.1:{port}/site.git")
-        fails_at_the_push(site, "drops", mend, tally)
+        fails_at_the_push(site, "drops", repair, tally)
 
 
-def fails_at_the_push(site: SampleSite, point: str, mend: Callable[[], None], tally: Callable[[str], Tally]) -> None:
+def fails_at_the_push(site: SampleSite, point: str, repair: Callable[[], None], tally: Callable[[str], Tally]) -> None:
     """The release is live and good, and stays so; only the push is late."""
     points, live, witness = tally("network: git remote at push"), site.live_id(), Witness.of(site)
     finished, broken = timed_update(site, code=7)
-    mend()
+    repair()
     now = site.live_id()
     broken += [] if now != live and "push failed" in finished.stderr else [f"it should be live and say so: {finished}"]
     broken += witness.after_command()

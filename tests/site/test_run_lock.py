@@ -222,13 +222,13 @@ GRANDCHILD = "sh -c 'echo $$ >done; read word <go; echo $word >done' & wait"
 SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 
-@pytest.mark.parametrize("option", ["daemons", "stays"])
+@pytest.mark.parametrize("option", ["daemons", "may_leave_service"])
 def test_no_child_has_the_lock_and_a_service_that_stays_is_not_ended(
     tmp_path: Path, go: Fifo, done: Fifo, option: str
 ) -> None:
     """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
     script = f"setsid sh -c '{SERVICE}'" if option == "daemons" else SERVICE
-    with other_run(tmp_path, script, option=option, marked=option == "stays") as other:
+    with other_run(tmp_path, script, option=option, marked=option == "may_leave_service") as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         assert not taken(tmp_path)

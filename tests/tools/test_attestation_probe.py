@@ -33,7 +33,7 @@ ALONE = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"
 OWN = {"kind": "GitHub", "repository": "example/alpha", "workflow": "publish.yml"}
 
 
-class Asked:
+class Probe:
     """Files of a package that an index has, each with what it answers when it is asked for the provenance."""
 
     def __init__(self, place: Path, url: str) -> None:
@@ -114,18 +114,18 @@ class Asked:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[Asked]:
+def asked(tmp_path: Path) -> Iterator[Probe]:
     """An index without files; the libraries are loaded, for forks."""
     attestation_probe._load()
     place = tmp_path / "files"
     place.mkdir()
-    found = Asked(place, "")
+    found = Probe(place, "")
     with http_server(found.serve) as url:
         found.url = url.rstrip("/")
         yield found
 
 
-def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked: Asked, tmp_path: Path) -> None:
+def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked: Probe, tmp_path: Path) -> None:
     sigstore, others = Sigstore(), Sigstore()
 
     def file(number: int) -> Path:
@@ -176,7 +176,7 @@ def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked
 
 
 def test_what_an_outdated_trust_root_does_not_verify_is_unknown_but_for_another_file(
-    asked: Asked, tmp_path: Path
+    asked: Probe, tmp_path: Path
 ) -> None:
     wheel = asked.add("alpha-1-py3-none-any.whl")
     asked.answers[wheel.name] = asked.answers["alpha-2-py3-none-any.whl"] = Sigstore().provenance(wheel, "own/alpha")
@@ -186,7 +186,7 @@ def test_what_an_outdated_trust_root_does_not_verify_is_unknown_but_for_another_
     assert "the trust root of Sigstore could not be fetched" in first["reason"]
 
 
-def test_what_one_answer_does_says_nothing_of_the_others(asked: Asked, tmp_path: Path) -> None:
+def test_what_one_answer_does_says_nothing_of_the_others(asked: Probe, tmp_path: Path) -> None:
     sigstore, wheel = Sigstore(), asked.add("alpha-1-py3-none-any.whl")
     asked.answers[wheel.name] = sigstore.provenance(wheel, OWN["repository"])
     asked.answers |= {"moved": {}, "trickled": {}, "large": "x" * (3 << 20)}
@@ -212,7 +212,7 @@ def test_what_one_answer_does_says_nothing_of_the_others(asked: Asked, tmp_path:
     assert [(text, one) for text, one in told if text not in one["reason"]] == []
 
 
-def test_libraries_that_do_not_fit_are_told_and_not_taken_for_what_an_index_says(asked: Asked, tmp_path: Path) -> None:
+def test_libraries_that_do_not_fit_are_told_and_not_taken_for_what_an_index_says(asked: Probe, tmp_path: Path) -> None:
     wheel = asked.add("alpha-1-py3-none-any.whl")
     asked.answers[wheel.name] = {"version": 1, "attestation_bundles": []}
     (tmp_path / "pypi_attestations.py").write_text("", encoding="utf-8")
@@ -220,7 +220,7 @@ def test_libraries_that_do_not_fit_are_told_and_not_taken_for_what_an_index_says
         asked.start(None, tmp_path, path=str(tmp_path))
 
 
-def test_what_takes_too_long_in_all_is_unknown(asked: Asked, tmp_path: Path) -> None:
+def test_what_takes_too_long_in_all_is_unknown(asked: Probe, tmp_path: Path) -> None:
     sigstore, wheel = Sigstore(), asked.add("alpha-1-py3-none-any.whl")
     asked.answers |= {wheel.name: sigstore.provenance(wheel, OWN["repository"]), "trickled": {}}
     asked.pages["beta"] = json.dumps({"files": [{"filename": "trickled", "provenance": "../../of/trickled"}]}).encode()
@@ -229,7 +229,7 @@ def test_what_takes_too_long_in_all_is_unknown(asked: Asked, tmp_path: Path) -> 
     assert (first["state"], second) == ("verified", {"state": "unknown", "reason": "no answer within 2 s"})
 
 
-def test_a_firewall_that_says_nothing_holds_up_the_trust_root_for_a_short_time(asked: Asked, tmp_path: Path) -> None:
+def test_a_firewall_that_says_nothing_holds_up_the_trust_root_for_a_short_time(asked: Probe, tmp_path: Path) -> None:
     wheel = asked.add("alpha-1-py3-none-any.whl")
     asked.answers[wheel.name] = Sigstore().provenance(wheel, "own/alpha")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -239,7 +239,7 @@ def test_a_firewall_that_says_nothing_holds_up_the_trust_root_for_a_short_time(a
 
 
 @pytest.mark.network
-def test_real_attestations_are_verified_by_the_root_that_the_library_brings(asked: Asked, tmp_path: Path) -> None:
+def test_real_attestations_are_verified_by_the_root_that_the_library_brings(asked: Probe, tmp_path: Path) -> None:
     """The source release of the library has real files with real attestations, which its own tests read."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
     run([*pip, "--dest", tmp_path, "pypi-attestations==0.0.28"], cwd=tmp_path, env=os.environ, check=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.files import read_file, write_anew
+from releaser.system.files import read_file, write_new_file
 from releaser.system.own_code import text_of
 from releaser.system.venv_environment import inside
 
@@ -109,7 +109,7 @@ def _write(path: Path, text: str) -> None:
         raise
     except OSError:
         pass
-    write_anew(path, text.encode())
+    write_new_file(path, text.encode())
     _open_up(path, 0o600)
 
 

@@ -86,16 +86,16 @@ def test_code_that_came_after_the_first_lock_goes_back_to_the_commit_of_that_loc
     fill(site, site.link, *INSTALLED)
     site.push()
     first = site.json("init", "--from-venv", site.link)
-    founding = site.head()
+    first_lock = site.head()
     site.push_from_elsewhere({"notes.txt": "news"})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert (site.path / "notes.txt").exists()
     site.releaser("rollback", first["previous"], check=0)
-    assert (site.head(), site.live_id()) == (founding, first["previous"])
+    assert (site.head(), site.live_id()) == (first_lock, first["previous"])
     assert site.git("status", "--porcelain", "--untracked-files=all") == ""
     site.releaser("rollback", first["release"], check=0)
-    assert (site.head(), site.live_id()) == (founding, first["release"])
+    assert (site.head(), site.live_id()) == (first_lock, first["release"])
 
 
 def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFactory) -> None:

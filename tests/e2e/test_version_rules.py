@@ -125,7 +125,7 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, option
     assert "alpah is not in uv.lock" in said
     assert "Did you mean alpha" in said
     assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
-    assert "nothing is held back." in site.releaser("unhold", "alpha", *options, check=2).stderr
+    assert "Nothing is held back." in site.releaser("unhold", "alpha", *options, check=2).stderr
     site.releaser("hold", "beta", check=0)
     said = site.releaser("unhold", "alpha", *options, check=2).stderr
     assert "alpha is not held back" in said
