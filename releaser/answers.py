@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from releaser.bundles.channel import ChannelDetails
 from releaser.bundles.details import BundleDetails, BundleDifference
+from releaser.bundles.pointer import ChannelDetails
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld

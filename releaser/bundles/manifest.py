@@ -156,22 +156,22 @@ def _refuse(flaw: str, advice: str = "Get the bundle again from where it was mad
 def _flaws(found: BundleManifest) -> Iterator[str]:
     paths = [one.path for one in found.files]
     if len(paths) > _MOST_FILES or paths != sorted(set(paths)):
-        yield f"its {len(paths)} files are not in order, one is named twice, or they are more than {_MOST_FILES}"
+        yield f"its {len(paths)} files are not sorted, not unique, or more than {_MOST_FILES}"
     for one in found.files:
         yield from _flaws_of(one)
         if one.in_base and found.base is None:
-            yield f"{one.path} is said to be in a base, and there is none"
+            yield f"{one.path} is marked as in a base, but the bundle has no base"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
         yield f"{LOCK} is missing, or is not the lock that it names"
     if both := {*paths} & {str(parent) for one in paths for parent in PurePosixPath(one).parents}:
-        yield f"{min(both)} is a file and a directory"
+        yield f"{min(both)} is both a file and a directory"
     if not re.fullmatch(_PYTHON, found.python):
-        yield f"{found.python!r} is no version of Python"
+        yield f"{found.python!r} is not a version of Python"
     if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
-        yield "release or sequence is none"
+        yield "its release or sequence is not valid"
     if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
-        yield f"{found.commit!r} is no commit, or there is no branch that it is on"
+        yield f"{found.commit!r} is not a commit, or its branch is missing"
     yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not is_time(one))
 
 
@@ -179,11 +179,11 @@ def _flaws_of(one: BundledFile) -> Iterator[str]:
     if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
         yield f"{one.path!r} is not the path of a file in a bundle"
     if one.path.startswith((WHEELS, TOOLS)) and not _is_wheel(one.path):
-        yield f"{one.path} is no wheel"
+        yield f"{one.path} is not a wheel"
     if one.path.startswith(INCLUDED) and ".git" in one.path.lower().split("/"):
         yield f"{one.path} would be one of git's own files"
     if not SHA256.fullmatch(one.sha256) or one.size < 0:
-        yield f"hash or size of {one.path} is none"
+        yield f"the hash or size of {one.path} is not valid"
 
 
 def is_time(text: str) -> bool:

@@ -60,7 +60,7 @@ def open_place(where: str, environ: Mapping[str, str]) -> Place:
         return Web.of(where, environ)
     if scheme == "s3":
         return S3.of(where)
-    message = f"{where} is no place for a channel"
+    message = f"channels cannot lie at {where}"
     raise UsageError(message, advice="Name a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
 
 

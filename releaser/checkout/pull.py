@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.bundles.code_archive import differing
+from releaser.bundles.code import find_differing
 from releaser.checkout.checks import (
     describe_divergence,
     describe_rewrite,
@@ -135,7 +135,7 @@ def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bo
             refuse(
                 f"of the bundle of {release} and {site.project.root}, only one is under git", "Install it elsewhere."
             )
-        if bundle.code_files is not None and (edited := differing(bundle.code_files, site.project.root)):
+        if bundle.code_files is not None and (edited := find_differing(bundle.code_files, site.project.root)):
             what = f"{site.project.root} is not under git, and has other code than the bundle of {release}"
             refuse(
                 f"{what}: {first_few(edited)}", "Bring the code up to date by hand; or install it --into a new place."

@@ -90,12 +90,12 @@ def create(
 
 def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> BundleDetails:
     from releaser.pipelines.bundle_create import create_bundle
-    from releaser.pipelines.bundle_from import built_from
+    from releaser.pipelines.bundle_from import build_from
     from releaser.site.site import open_site
 
     if wanted.release is not None:
         refuse_both("--from", "RELEASE")
-    with built_from(source, os.environ, ctx.output.listener()) as (place, report):
+    with build_from(source, os.environ, ctx.output.listener()) as (place, report):
         if report.exit_code:
             ctx.end(report)
         site = open_site(place, {**os.environ, "RELEASER_BRANCH": "main"})

@@ -14,7 +14,7 @@ from releaser.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from releaser.bundles.channel import ChannelDetails
+    from releaser.bundles.pointer import ChannelDetails
     from releaser.cli.command import CommandContext
     from releaser.pipelines.channel import Publisher
 
@@ -61,7 +61,7 @@ def publish(
     file: Path,
 ) -> None:
     """Upload BUNDLE, and let a channel point to it: hosts with `update --from PLACE/NAME` make it live."""
-    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Channel
 
     found = _publisher(ctx, key, expires, signers).publish(Channel.of(where, name), file, deltas)
     _tell(ctx, found)
@@ -82,7 +82,7 @@ def promote(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, source: str, name: str
 ) -> None:
     """Let the channel TO point to what the channel FROM points to."""
-    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Channel
 
     publisher = _publisher(ctx, key, expires, signers)
     _tell(ctx, publisher.promote(Channel.of(where, source), Channel.of(where, name)))
@@ -103,7 +103,7 @@ def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
     """Let the channel NAME point to RELEASE again; by default, to the newest one that is older than what it has now."""
-    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Channel
 
     _tell(ctx, _publisher(ctx, key, expires, signers).rollback(Channel.of(where, name), release))
 
@@ -114,7 +114,7 @@ def rollback(
 @click.argument("name")
 def show(ctx: CommandContext, signers: Path | None, where: str, name: str) -> None:
     """Verify the channel NAME, and tell where it points to, who has moved it, and when."""
-    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Channel
     from releaser.pipelines.bundle_install import trust_of
     from releaser.site.site import open_site
 

@@ -147,7 +147,7 @@ def update(
 
 
 def _update_from(ctx: CommandContext, text: str, timing: Timing, *, force: bool, others: dict[str, bool]) -> NoReturn:
-    from releaser.bundles.channel import Channel
+    from releaser.bundles.pointer import Channel
     from releaser.pipelines import update_from
 
     if refused := next((name for name, given in others.items() if given), None):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
-from releaser.bundles.code_archive import write_code
+from releaser.bundles.code import write_code
 from releaser.bundles.details import BundleDetails
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
@@ -93,7 +93,7 @@ def _collect(  # noqa: PLR0913 - what, and where it may lie
 ) -> dict[str, Path]:
     files = {
         **_texts(site, release, commit, scratch),
-        **_included(site),
+        **_find_included(site),
         **collect_wheels(site, release, commit, request.targets, pool, scratch),
         **(_installer(pool, scratch) if request.installer else {}),
         names.REQUIREMENTS: scratch / names.REQUIREMENTS,
@@ -172,7 +172,7 @@ def _texts(site: Site, release: Release, commit: str | None, scratch: Path) -> d
     return {names.LOCK: release.lock, names.PYPROJECT: pyproject}
 
 
-def _included(site: Site) -> dict[str, Path]:
+def _find_included(site: Site) -> dict[str, Path]:
     """Return what `bundle_include` names: files beside the code, which git does not have."""
     found: dict[str, Path] = {}
     for pattern in site.settings.bundle_include:

@@ -31,7 +31,7 @@ _SOURCE = re.compile(r"(?P<url>(?:[a-z][a-z0-9+.-]*://[^/]*/)?+.+?)(?:@(?P<ref>[
 
 
 @contextmanager
-def built_from(source: str, environ: Mapping[str, str], listener: Listener) -> Iterator[tuple[Path, RunReport]]:
+def build_from(source: str, environ: Mapping[str, str], listener: Listener) -> Iterator[tuple[Path, RunReport]]:
     """Build and test what `URL@REF` has, and yield the checkout and the report; all of it goes at the end.
 
     Nothing is restarted, pushed or mailed. Raises PreflightError and UsageError.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
-from releaser.bundles.checkout import make_checkout
+from releaser.bundles.code import make_checkout
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
@@ -75,7 +75,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
     if (place / "pyproject.toml").exists():
         return place
     if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
-        refuse(f"{place} is there, and is no project", "Name a directory that is empty or not there.")
+        refuse(f"{place} exists, and has no pyproject.toml", "Name a directory that is empty or does not exist.")
     runner = Runner(environ=environ)
     with open_archive(wanted.file) as archive:
         verify_signature(runner, archive, wanted, _trust_beside(place, environ, wanted))

@@ -28,9 +28,9 @@ from releaser.site.ownership import name_of
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.bundles.channel import Channel, ChannelDetails
     from releaser.bundles.manifest import BundleManifest
     from releaser.bundles.places import Found
+    from releaser.bundles.pointer import Channel, ChannelDetails
     from releaser.bundles.trust import Trust
     from releaser.system.process import Runner
 

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.answers import Plan
-    from releaser.bundles.channel import Channel
-    from releaser.bundles.pointer import Move, Pointer, PublishedBundle
+    from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle
     from releaser.pipelines.due import Timing
     from releaser.pipelines.session import Request
     from releaser.releases.release import Release
@@ -133,8 +132,8 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
         message = f"{channel} is at {pointer.current.sequence}, older than what it was at before, {before.sequence}"
         refuse(message, "Find out who has put an old pointer there; `releaser channel publish` makes a new one.")
     if before is not None and pointer.current.sequence == before.sequence and pointer.sha256 != before.sha256:
-        message = f"{channel} is at {pointer.current.sequence} as before, and says something else"
-        refuse(message, "Two have been signed with one sequence. Find out who has; publish it again.")
+        message = f"{channel} is at {pointer.current.sequence} as before, but has other content"
+        refuse(message, "Two pointers were signed with one sequence. Find out by whom, and publish again.")
     if pointer.has_expired:
         message = f"{channel} expired at {pointer.expires}, and may not be what it should be now"
         refuse(message, "Publish it again; if somebody has, find out why that is not seen here.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
+from tests.e2e.test_bundles import make_key
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
@@ -113,12 +114,22 @@ def _ill_package(make_site: SiteFactory) -> SampleSite:
 
 
 def _bundled(make_site: SiteFactory) -> SampleSite:
-    """Make a site with a bundle beside it of what another host has updated to."""
+    """Make a site that follows a channel, to which another host has published what it has updated to."""
     site = _adopted(make_site)
+    key, signers = make_key(site.outer)
+    line = signers.read_text(encoding="utf-8")
+    signers.write_text(line.replace('"releaser-bundle"', '"releaser-bundle,releaser-channel"'), encoding="utf-8")
+    site.write_dotenv({"RELEASER_BUNDLE_SIGNERS": "../builder-signers"})
     with tempfile.TemporaryDirectory() as elsewhere:
         builder = site.copy(Path(elsewhere))
+        (builder.path / "logo.txt").write_text("a logo", encoding="utf-8")
+        (builder.path / ".git" / "info" / "exclude").write_text("logo.txt\n", encoding="utf-8")
         builder.releaser("update", check=0)
-        builder.releaser("bundle create", "--no-installer", "-o", site.outer / "shop.bundle", check=0)
+        file = builder.outer / "shop.bundle"
+        env = {"RELEASER_BUNDLE_INCLUDE": "logo.txt"}
+        builder.releaser("bundle create", "--no-installer", "--sign", key, "-o", file, env=env, check=0)
+        to = ("--to", site.outer / "channel", "--name", "production")
+        builder.releaser("channel publish", file, "--sign", key, *to, check=0)
     return site
 
 
@@ -150,9 +161,9 @@ SCENES: Mapping[str, Scene] = {
         told=r"\brolled back|went to|(?s:releaser rollback.{1,80}had\s+made)",
         versions=ORIGINAL,
     ),
-    "bundle install": Scene(
+    "update from a channel": Scene(
         make=_bundled,
-        command="bundle install --unsigned {outer}/shop.bundle",
+        command="update --from {outer}/channel/production",
         told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0",
     ),
     "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),

@@ -32,7 +32,7 @@ OWN = {
     "update, taken back": 3,
     "rollback": 5,
     "prune": 3,
-    "bundle install": 3,
+    "update from a channel": 3,
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.bundles.code_archive import differing, unpack_code, write_code
+from releaser.bundles.code import find_differing, unpack_code, write_code
 from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
@@ -76,10 +76,10 @@ def test_code_is_compared_with_what_is_there(tmp_path: Path) -> None:
     (there / "c.py").write_text("c")
     write_code(file, there, ["c.py", "a/b.py"])
     unpack_code(file, place)
-    assert differing(file, place) == []
+    assert find_differing(file, place) == []
     (place / "c.py").write_text("mine")
     (place / "a" / "b.py").unlink()
-    assert differing(file, place) == ["a/b.py", "c.py"]
+    assert find_differing(file, place) == ["a/b.py", "c.py"]
 
 
 LOCK = b"""version = 1

@@ -1,4 +1,4 @@
-"""The code of a project without git in one file: writing it, taking it out, and comparing it with what is there."""
+"""The code of a bundle: a new checkout of it; and without git, one file that is compared with what is there."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import os
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
+from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK
 from releaser.bundles.pool import hash_of_file
-from releaser.errors import refuse
-from releaser.system.files import only_files
+from releaser.errors import ToolError, reason_of, refuse
+from releaser.system.files import only_files, sync_directory, sync_file_system
+from releaser.system.temporary import sweep_temporary, temporary_directory
+from releaser.tools.git import Git
+from releaser.tools.git_bundle import check_out_bundle, exclude
 from releaser.tools.plain import is_code
 
 if TYPE_CHECKING:
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from releaser.bundles.archive import BundleArchive
+    from releaser.bundles.manifest import BundleManifest
+    from releaser.system.process import Runner
+
+_GIT_SECONDS = 600.0
 _BLOCK = 512  # bytes of which such a file is a multiple
 
 
@@ -47,7 +56,7 @@ def unpack_code(file: Path, root: Path) -> None:
             os.fchmod(target.fileno(), os.fstat(target.fileno()).st_mode | (0o111 if entry.mode & 0o100 else 0))
 
 
-def differing(file: Path, root: Path) -> list[str]:
+def find_differing(file: Path, root: Path) -> list[str]:
     """Name the files of code that are not below `root`, or are other ones there. Raises PreflightError and OSError."""
     return [
         entry.name
@@ -68,10 +77,41 @@ def _entries(file: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
                 room -= _BLOCK + entry.size
                 is_safe = parts and entry.name == "/".join(parts) and not {"..", "/"} & {*parts}
                 if not entry.isreg() or entry.issparse() or not is_safe or entry.name in seen or room < 0:
-                    refuse(f"its code has {entry.name!r}, which is no plain file", "Create the bundle again.")
+                    refuse(f"its code has {entry.name!r}, which is not a regular file", "Create the bundle again.")
                 if ".git" in entry.name.lower().split("/"):
                     refuse(f"its code has {entry.name}, which is one of git's own files", "Create the bundle again.")
                 seen.add(entry.name)
                 yield entry, archive.extractfile(entry)  # type: ignore[misc]
     except (tarfile.TarError, EOFError, ValueError) as error:
         refuse(f"its code cannot be read: {error}", "Create the bundle again.")
+
+
+def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path, runner: Runner) -> None:
+    """Put the code of a bundle that was verified at `place`, where nothing is, as a whole. Raises PreflightError."""
+    code = manifest.find(CODE if manifest.commit else CODE_FILES)
+    if code is None or manifest.base is not None:
+        refuse("it is a delta, which needs the project that it builds on", "Install the full bundle.")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporary(beside=place)  # what a killed run has left
+        with temporary_directory(beside=place) as scratch:
+            archive.extract(code, scratch / code.path)
+            fresh = scratch / place.name
+            fresh.mkdir()
+            if manifest.commit and manifest.branch:
+                git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
+                check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
+                exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+            else:
+                unpack_code(scratch / CODE_FILES, fresh)
+                archive.extract(next(one for one in manifest.files if one.path == LOCK), fresh / LOCK)
+            for one in manifest.below(INCLUDED):
+                target = fresh / one.path.removeprefix(INCLUDED)
+                if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    archive.extract(one, target)
+            sync_file_system(fresh)
+            fresh.rename(place)
+            sync_directory(place.parent)
+    except (OSError, ToolError) as error:
+        refuse(f"{place} cannot be made: {reason_of(error)}", "Check free space and rights there.")
