@@ -13,7 +13,6 @@ from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.installed import index_files
 from releaser.locks.origins import Answer, judge
-from releaser.locks.versions import files_of
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.releases.release import lock_of
 from releaser.site.conventions import default_groups
@@ -125,7 +124,7 @@ def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[I
     """Return what could be installed and was not locked before; nothing where what is live has no lock."""
     if not before.data:
         return []
-    digests = {entry.get("hash") for one in before.packages for entry in files_of(one)}
+    digests = {entry.get("hash") for _, entry in before.files}
     return [one for one in _files(work, after) if f"sha256:{one.sha256}" not in digests]
 
 

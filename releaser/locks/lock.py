@@ -113,6 +113,7 @@ class LockFile(Frozen):
         return frozenset(one["name"] for one in self.packages if not one.get("wheels") and not is_local(one))
 
     @classmethod
+    @functools.lru_cache(maxsize=4)  # one run asks for the same few many times
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock; InvalidLockError when it is none."""
         import tomllib

@@ -326,6 +326,12 @@ def is_checkable(hashed: str) -> bool:
     return hashed.partition("=")[0] in _ALGORITHMS
 
 
+def hash_sources(venv: str, files: Iterable[str], recorded: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of files of a venv, as `recorded` where that tells; byte code is left out. Raises OSError."""
+    hashes = {path: recorded.get(path, "") for path in files if not is_byte_code(path)}
+    return {path: hashed if is_checkable(hashed) else hash_of(f"{venv}/{path}") for path, hashed in hashes.items()}
+
+
 def matches(path: str, hashed: str) -> bool:
     """Whether a file has the contents that a checkable hash names. Raises OSError."""
     return hash_of(path, hashed.partition("=")[0]) == hashed.rstrip("=")

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from releaser.releases.contents import hash_of, is_byte_code, is_checkable, list_below, matches, read_records
+from releaser.releases.contents import hash_sources, is_byte_code, list_below, matches, read_records
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -29,14 +29,11 @@ _installed: dict[str, _Installed] = {}
 
 def note_installed(venv: str) -> None:
     """Note what a venv is before any code of what is installed there runs. Raises OSError."""
-    looks, recorded, contents = _look(venv), read_records(venv), {}
-    for path, (mode, *_) in looks.items():
-        hashed = recorded.get(path, "")
-        if stat.S_ISLNK(mode):
-            contents[path] = os.readlink(f"{venv}/{path}")
-        elif (path in recorded or _may_run(path, mode)) and stat.S_ISREG(mode) and not is_byte_code(path):
-            contents[path] = hashed if is_checkable(hashed) else hash_of(f"{venv}/{path}")
-    _installed[venv] = _Installed(looks=looks, contents=contents)
+    looks, recorded = _look(venv), read_records(venv)
+    links = {path: os.readlink(f"{venv}/{path}") for path, (mode, *_) in looks.items() if stat.S_ISLNK(mode)}
+    files = [path for path, (mode, *_) in looks.items() if stat.S_ISREG(mode)]
+    hashes = hash_sources(venv, [one for one in files if one in recorded or _may_run(one, looks[one][0])], recorded)
+    _installed[venv] = _Installed(looks=looks, contents=links | hashes)
 
 
 def find_touched(venv: str) -> list[str]:

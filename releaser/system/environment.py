@@ -156,7 +156,7 @@ def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[
     it, or warns of it.
     """
     found: list[Mapping[str, Any]] = []
-    for file in files_of_uv(tree, environ):
+    for file in filter(os.path.exists, files_of_uv(tree, environ)):  # most are not there
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the last if `tool` is no table
             content = tomllib.loads(read_text(file))
             found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})

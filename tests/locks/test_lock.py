@@ -66,6 +66,11 @@ def test_local_packages_are_told_apart(kind: str) -> None:
     assert lock.local == {"site", "dynamic"}
 
 
+def test_the_same_text_is_parsed_once() -> None:
+    text = b'version = 1\n[[package]]\nname = "alpha"\nversion = "1.0"\n'
+    assert LockFile.parse(text) is LockFile.parse(bytes(bytearray(text))) is not LockFile.parse(text + b"\n")
+
+
 def test_the_digest_is_that_of_the_text(tmp_path: Path) -> None:
     text = HEAD + package("alpha")
     (tmp_path / "uv.lock").write_text(text, encoding="utf-8")
