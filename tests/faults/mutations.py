@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from filelock import FileLock
-
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"
 
@@ -195,20 +193,18 @@ def _lock_inherited() -> None:
     from releaser.site import run_lock
     from releaser.system.process import Runner
 
-    acquire, start = run_lock._try_to_acquire, Runner._start
+    acquire, start = run_lock.try_to_acquire, Runner._start
 
-    def acquired(lock: FileLock, wait: float) -> bool:
+    def acquired(lock: int, wait: float) -> bool:
         if not acquire(lock, wait):
             return False
-        descriptor = lock._context.lock_file_fd
-        assert descriptor is not None
-        os.set_inheritable(descriptor, True)
+        os.set_inheritable(lock, True)
         return True
 
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)
 
-    run_lock._try_to_acquire = acquired
+    run_lock.try_to_acquire = acquired
     Runner._start = started  # type: ignore[method-assign]
 
 
