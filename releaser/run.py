@@ -149,10 +149,12 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
 
 def begun_at(run_id: str) -> datetime | None:
     """Return when a run began, by its id; None if that is no id of a run."""
+    said = run_id.partition("-")[0]
     try:
-        return datetime.strptime(run_id.partition("-")[0], _RUN_TIME).replace(tzinfo=UTC)
+        found = datetime.fromisoformat(said)  # which needs no import, as strptime does
     except ValueError:
         return None
+    return found if f"{found:{_RUN_TIME}}" == said else None
 
 
 def new_run_id(now: datetime) -> str:

@@ -7,7 +7,6 @@ import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.bundles.code import find_differing
 from releaser.checkout.checks import (
     describe_divergence,
     describe_rewrite,
@@ -129,6 +128,8 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
 
 def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str | None:
     """Take the commit out of a bundle, and return it; None without git. Raises PreflightError."""
+    from releaser.bundles.code import find_differing  # which takes long to import
+
     git, commit, release = site.git, bundle.manifest.commit, bundle.manifest.release
     if not site.project.has_git or commit is None:
         if site.project.has_git or commit is not None:

@@ -13,7 +13,7 @@ _PACKAGES = (
     "candidate", "checkout", "deployment", "locks", "releases", "reporting", "resolution", "site", "system", "tools"
 )  # fmt: skip
 # Of other projects, what is imported only where it is needed.
-_OTHERS = ("dotenv.parser", "filelock", "packaging.markers", "packaging.metadata", "packaging.tags", "tomlkit")
+_OTHERS = ("dotenv.parser", "packaging.markers", "packaging.metadata", "packaging.tags", "tomlkit")
 # Programs of other interpreters get these as text.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "system/landlock.py", "tools/django_probe.py", "tools/notice_sender.py"
