@@ -85,7 +85,7 @@ docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wron
 pictures: $(READY) ## Make the pictures in docs/images (needs Chromium)
 	$(BIN)/python scripts/pictures.py $(ARGS)
 
-bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would use instead (25 minutes; ARGS="--only rollback" a part)
+bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would use instead (20 minutes; ARGS="--only rollback" a part)
 	$(BIN)/python scripts/bench.py $(ARGS)
 
 bench-ci: $(READY) ## Fail if a ratio of the small bench has become 25 % worse than in scripts/bench-ci.json

@@ -42,12 +42,12 @@ PARTS: Mapping[str, Callable[[Path], Part]] = {
     "nothing-newer": compare_nothing_newer,
     "updates": compare_updates,
     "commands": compare_commands,
-    "prune": compare_pruning,
     "memory": measure_memory,
-    "disk": measure_disk,
     "culprits": measure_search,
     "many": compare_many_sites,
+    "disk": measure_disk,
     "isolation": compare_isolation,
+    "prune": compare_pruning,
 }
 
 
@@ -56,13 +56,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part alone; may be repeated")
     parser.add_argument("--page", action="store_true", help="measure nothing, write page and plot again")
+    parser.add_argument("--minutes", type=float, default=19, help="begin no part after so many; default: %(default)s")
     options = parser.parse_args(words)
     say(f"Python {sys.version.split()[0]}, {machine()}, commit {commit()}\n")
     say_what_is_missing()
     clock, reasons = Clock(), dict[str, str]()
     for name in () if options.page else options.only or PARTS:
-        part = attempt(partial(run_part, name), partial(reasons.__setitem__, name))
+        is_late = clock.total > options.minutes * 60
+        part = None if is_late else attempt(partial(run_part, name), partial(reasons.__setitem__, name))
         if part is None:
+            reasons.setdefault(name, f"{options.minutes:g} minutes had gone by")
             fail(f"{name} is left out: {reasons[name]}\n")
             continue
         keep(name, part)

@@ -41,7 +41,7 @@ PACKAGES = 60
 SOURCES = 5  # of them without a wheel
 FILES = 20  # modules of each package, some 4 KB each
 KINDS: tuple[Literal["off", "bwrap", "landlock"], ...] = ("off", "bwrap", "landlock")
-TURNS = 7
+TURNS = 5
 
 
 def cost(action: Callable[[], object]) -> Cost:

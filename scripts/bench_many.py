@@ -33,7 +33,7 @@ def compare_many_sites(place: Path) -> Part:
     cache = place / "uv-cache"
     cache.mkdir()
     model = SiteFactory(place, Templates(place / "templates", cache)).adopted(prepare=without_django, **OPTIONS)
-    crowds = {jobs: make_crowd(model, place / f"crowd{jobs}", COUNT) for jobs in (0, 1, 2)}
+    crowds = {jobs: make_crowd(model, place / f"crowd{jobs}", COUNT) for jobs in (0, 2)}
     quiet = run_nights(crowds)
     few = {jobs: sites[:FEW] for jobs, sites in crowds.items()}
     busy = run_nights(few, lambda night: model.publish("alpha", f"1.{night}.0"))

@@ -152,7 +152,12 @@ class Clock:
     """Says how long the parts of the bench take."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._first = self._began = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """The seconds since the beginning."""
+        return time.monotonic() - self._first
 
     def lap(self) -> float:
         """Return the seconds since the last lap."""

@@ -34,7 +34,7 @@ REAL_FUNCTIONS = 60  # of a module, so that its byte code is as large as that of
 HUNDRED = (
     "attrs", "babel", "beautifulsoup4", "bleach", "blinker", "boltons", "cachetools", "celery", "chardet",
     "cloudpickle", "croniter", "cssselect", "dateparser", "decorator", "defusedxml", "distro", "django-cors-headers",
-    "django-environ", "django-extensions", "django-filter", "django-redis", "djangorestframework", "docopt",
+    "django-environ", "django-extensions", "django-filter", "django-redis", "djangorestframework",
     "docutils", "faker", "flask", "freezegun", "fsspec", "gunicorn", "httpx", "humanize", "importlib-metadata",
     "inflection", "isodate", "jsonschema", "markdown-it-py", "more-itertools", "networkx", "openpyxl", "passlib",
     "pathspec", "polib", "pyjwt", "pyparsing", "pytest", "python-slugify", "pytz", "redis", "requests-oauthlib",

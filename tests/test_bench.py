@@ -69,3 +69,5 @@ def test_parts_that_fail_in_whatever_way_lose_nothing_of_the_others(
     assert "| `--version` | at most 2 times `python -c pass` | 1.50 times `python -c pass` | met |" in text
     assert f"1 of {len(aims.AIMS)} aims are met" in said
     assert f"at commit {page.commit()}" in text
+    bench.main(["--minutes", "0"])
+    assert "0 minutes had gone by" in written.read_text(encoding="utf-8")
