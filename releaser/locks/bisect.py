@@ -18,7 +18,6 @@ Part = tuple[str, ...]
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
-
 _WIDE = 8  # more items than that are divided by two trials at once; of fewer, a second trial says too little
 
 

@@ -277,6 +277,13 @@ def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:
     assert driver.run(["cache", "dir"]).strip() == str(tmp_path / "cache")
 
 
+def test_an_export_is_read_whole_however_long_the_lock_is(tmp_path: Path) -> None:
+    fake = program(tmp_path / "uv")
+    fake.write_text("#!/bin/sh\nyes alpha==1.0 | head -n 300000\n", encoding="utf-8")
+    driver = Uv(runner=Runner(environ={"PATH": "/usr/bin:/bin"}), executable=fake, timeout=60)
+    assert driver.run(["export"]) == "alpha==1.0\n" * 300_000
+
+
 BACKEND = "  x Failed to build `alpha==2.0`\n  |-> The build backend returned an error\n"
 
 
