@@ -98,7 +98,7 @@ def require(
         elif times and may_look:
             said = look(place, *times, say=False)
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
-    message = f"{requirement} is required, but {where} has {found or 'none of it'}{f': {said}' if said else ''}"
+    message = f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {said}' if said else ''}"
     advice = "`releaser update` installs what passes the tests; `releaser outdated` shows what blocks a version."
     raise RequirementError(message, advice=advice)
 

@@ -277,7 +277,7 @@ class RunLog:
         self.unreported: list[str] = []
 
     def measure(self, gauge: Gauge) -> None:
-        """Let whoever watches see how far the step gets."""
+        """Show those who watch how far the step gets."""
         self._listener.measured(gauge)
 
     def note(self, *findings: Finding) -> None:

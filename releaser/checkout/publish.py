@@ -250,7 +250,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     brought = ["pyproject.toml"] if _came_along(site.project, release, waits=due.commit) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
-    # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
+    # Noted before the commit is made: a crash right after it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or due.push)
     known = _list_unpushed(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):

@@ -301,7 +301,7 @@ def code_of_release(site: Site, release: Release) -> Target:
 
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
-    """Refuse to go back behind commits of a person that are not on the remote."""
+    """Refuse to go back before commits of a person that are not on the remote."""
     git, places = site.git, _find_remote_commits(site)
     if git.remote(site.settings.branch) is None:
         return  # there is nowhere to push to; a rollback keeps the commits under a name of their own

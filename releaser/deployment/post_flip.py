@@ -178,7 +178,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
 
 
 def _steps(site: Site, command: str) -> Mapping[str, _Act]:
-    """Return the steps behind a flip by this command, the hook that comes last included if it is set."""
+    """Return the steps after a flip by this command, the hook that comes last included if it is set."""
     hook: Hook = "on_rollback" if command == "rollback" else "after_live"
 
     def act(site: Site, log: RunLog, check: RestartCheck, step: Step) -> None:
@@ -299,7 +299,7 @@ def _start(site: Site, words: list[str], venv: Path) -> str:
     return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output
 
 
-# In this order, behind every flip; each may be done twice.
+# In this order, after every flip; each may be done twice.
 STEPS: Mapping[str, _Act] = {
     "python start": lambda site, _, check, step: start_python(site, check.target, step),
     "collectstatic": lambda site, log, check, step: collectstatic(site, log, check.target.venv, step),

@@ -305,7 +305,7 @@ def list_brought(changes: Iterable[Change]) -> dict[str, str]:
 def bump_size(old: str | None, new: str | None) -> str:
     """Name the first part of the release number that differs.
 
-    A change behind the third part, and anything that is not a version is `other`.
+    A change after the third part, and anything that is not a version is `other`.
     """
     if old is None:
         return "added"

@@ -23,7 +23,7 @@ class Deviation(Frozen):
     version: str
     what: Literal["index", "hash", "attestation", "publisher"]
     old: str
-    #: Empty where a file has no hash, or no attestation, any more.
+    #: Empty where a file no longer has a hash, or an attestation.
     new: str
     #: The file that differs, or its URL where that is the source; empty where the index does.
     file: str = ""
@@ -79,7 +79,7 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
 def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
     """Return the mirrors that somebody has set: each new index, with the ones that it has replaced.
 
-    Nothing came from it before, nothing comes from those any more, and files of the same versions have the same hashes.
+    Nothing came from it before, nothing comes from those now, and files of the same versions have the same hashes.
     """
     places = [{_origin(one) for one in lock.packages} for lock in (before, after)]
     had, has = ({(one["name"], one.get("version")): one for one in lock.packages} for lock in (before, after))
@@ -110,7 +110,7 @@ def _origin(package: Package) -> str:
 def _other_hashes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Deviation]:
     for key in sorted(before.keys() & after.keys()):
         old, new = before[key], after[key]
-        if old and old != new:  # of another algorithm, or none, as well: whoever serves the file chooses which
+        if old and old != new:  # of another algorithm, or none, as well: the server of the file chooses which
             name, version, file = key.split(" ", 2)
             yield Deviation(name=name, version=version, what="hash", old=old, new=new, file=file)
 

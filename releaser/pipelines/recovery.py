@@ -157,7 +157,7 @@ def _roll_forward(site: Site, log: RunLog, entry: Entry, release: Release) -> st
 
 
 def conclude(site: Site, entry: Entry, release: Release) -> str:
-    """Record that a release went live and stays; say which packages it brought, for a run that cannot tell any more.
+    """Record that a release went live and stays; say which packages it brought, for a run that can no longer tell.
 
     The journal stays until the follow-ups are through.
     """

@@ -56,7 +56,7 @@ class Scheduler(Protocol):
         """Let updates be started."""
 
     def remove(self) -> None:
-        """Let none be started any more."""
+        """Let no update be started from now on."""
 
 
 class _Cron(Frozen):
@@ -146,7 +146,7 @@ def find_scheduler(
 ) -> Scheduler:
     """Return what would start the updates of the project at the time `at`, HH:MM.
 
-    The units of the system are root's, whoever owns the project; of that root reads nothing. Raises PreflightError.
+    The units of the system are root's, which reads nothing of a project of somebody else. Raises PreflightError.
     """
     start = os.path.realpath(path.expanduser())
     root = Path(find_project(start) or start)

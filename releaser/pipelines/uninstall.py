@@ -78,7 +78,7 @@ def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
 
 
 def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
-    """Replace the symlink, restart the site, and delete the state directory once nothing runs there any more."""
+    """Replace the symlink, restart the site, and delete the state directory once nothing runs there."""
 
     def pipeline(run: Run) -> PipelineResult:
         schedulers, live, link = find_schedulers(run.site), run.store.live_id(), run.site.project.venv

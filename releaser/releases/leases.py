@@ -93,7 +93,7 @@ def _command(pid: int) -> str:
 
 
 def executable(pid: int) -> str:
-    """Return the file that a process runs, with ` (deleted)` behind it if it is gone; empty if nobody may know."""
+    """Return the file that a process runs, with ` (deleted)` after it if it is gone; empty if nobody may know."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:

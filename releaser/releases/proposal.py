@@ -39,7 +39,7 @@ class Proposal(Frozen):
     pushed: bool = False
     #: Whether somebody has deleted the branch since: the same is not proposed again.
     declined: bool = False
-    #: Whether it has come in, or is not wanted any more.
+    #: Whether it has come in, or is no longer wanted.
     done: bool = False
     #: The commit of somebody else on that branch, which is left alone, and has been told.
     others: str = ""

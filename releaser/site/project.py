@@ -98,7 +98,7 @@ class Project(Frozen):
     def at(cls, root: Path, *, state_dir: str | None, venv: str, uses_git: bool = True) -> Project:
         """Lay out the project at `root`; relative settings are relative to it.
 
-        A directory on the way to the symlink may be a link itself: what is relative in the symlink starts behind it.
+        A directory on the way to the symlink may be a link itself: relative parts of the symlink start at its target.
         """
         state = state_dir or default_state_dir(str(root))
         link = _tidy(root / venv)

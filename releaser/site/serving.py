@@ -145,7 +145,7 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
 def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
     """Look whether this user may touch a file, or make it, without doing so.
 
-    Whoever may write beside it may have put a symlink in its place, to a file that is none of the site's.
+    A user who may write beside it may have put a symlink in its place, to a file that is not the site's.
     """
     target = Path(os.path.realpath(file))
     if file.is_symlink() and not target.is_relative_to(os.path.realpath(outer)):

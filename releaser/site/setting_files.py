@@ -88,7 +88,7 @@ def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
 
 
 def _with_value(text: str, line: str, value: str | None) -> str:
-    """Replace an assignment, and keep what is before it, `export`, and a comment behind it."""
+    """Replace an assignment, and keep what is before it, `export`, and a comment after it."""
     from dotenv.parser import parse_stream
 
     start = text[: len(text) - len(text.lstrip())]

@@ -50,7 +50,7 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
 
 
 def _close_to_group(directory: Path) -> None:
-    """Let the group write nothing of this user's in the state directory any more, which it could until now."""
+    """Keep the group from writing this user's files in the state directory, as it could until now."""
     is_open = directory.is_dir() and stat.S_IWGRP & directory.stat().st_mode
     for place, directories, files in os.walk(directory, topdown=False) if is_open else ():
         for path in (*(os.path.join(place, name) for name in directories + files), place):
@@ -122,7 +122,7 @@ def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
     """Say that the work tree belongs to another project, if it does: going live with one moves the code of both."""
     file = layout.git_directory / OWNER_OF_WORK_TREE
     owner = _other(project, file)
-    if owner is None or not owner.link.is_symlink():  # that one is not adopted any more
+    if owner is None or not owner.link.is_symlink():  # that one is no longer adopted
         return None
     message = f"the work tree {layout.top} belongs to the project {_name(owner)}, and not to {_name(project)}"
     advice = (
@@ -253,7 +253,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _has_moved(owner: Owner, project: Project) -> bool:
-    """Whether what is written down is not there any more, and this project is the one that it has become."""
+    """Whether what is written down is no longer there, and this project is the one that it has become."""
     if _is_same(owner.root, project.checkout):
         return _is_gone(owner.link)
     return _leads_into(project.venv, project.releases) and _is_gone(owner.root)

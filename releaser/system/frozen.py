@@ -1,4 +1,4 @@
-"""What values are made of: `Frozen`, a frozen dataclass whose methods are not compiled anew for each class."""
+"""What values are made of: `Frozen`, a frozen dataclass whose methods are not compiled again for each class."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _LEFT = ".left-running"  # in the private directory, and what is read of it at m
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
 # The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
-# there when the command has ended: what was started and what is left, each with a NUL behind it.
+# there when the command has ended: what was started and what is left, each ended by a NUL.
 _NOTING = f"""\
 "$@"
 status=$?

@@ -276,7 +276,7 @@ class _HeadAndTail:
     def joined(self) -> bytes:
         if not self._dropped:
             return bytes(self._head + self._tail)
-        # What is cut in two is not known any more, such as a secret; so what stands on the same line goes, too.
+        # What is cut in two is no longer recognized, such as a secret; so what stands on the same line goes, too.
         head, tail = (bytes(one) for one in (self._head, self._tail))
         head = head[: max(head.rfind(b"\n"), len(head) - _LONGEST_LINE)]
         tail = tail[min(tail.find(b"\n") % (len(tail) + 1), _LONGEST_LINE) :].removeprefix(b"\n")
@@ -336,7 +336,7 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
     try:
         process.wait(timeout=GRACE)
     except subprocess.TimeoutExpired as error:
-        process.returncode = -signal.SIGKILL  # nobody waits for it any more
+        process.returncode = -signal.SIGKILL  # nobody waits for it now
         message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
         if error.__context__ is None or isinstance(error.__context__, Exception):
             raise ToolError(message, advice="End it as root.", timed_out=True) from error

@@ -38,8 +38,8 @@ def _passes(name: str) -> bool:
 def inside(venv: Path | str, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
     """Let programs, `uv run` included, use exactly this venv and leave it as it is.
 
-    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
-    them, and behind the programs of their own.
+    They also find the packages and programs of the venv `beside`: after what PYTHONPATH names, as in a venv that had
+    them, and after the programs of their own.
     """
     env = neutral(environ)
     programs = [f"{one}/bin" for one in (venv, beside) if one is not None]

@@ -232,8 +232,8 @@ class _Judge:
     def _verify(self, attestation: Any, publisher: Any, question: Question) -> tuple[bool, str]:
         """Return whether an attestation is known to be false, and why it does not verify; no reason if it does.
 
-        It is false if its signature, what it is for, or the identity in a certificate that the trust root vouches for
-        is; or if that root has just been fetched and vouches for no such certificate. All else may be too new.
+        It is false if its signature, what it is for, or the identity in a certificate that the trust root confirms
+        is; or if that root has just been fetched and confirms no such certificate. All else may be too new.
         """
         from pypi_attestations import Distribution
         from sigstore.errors import CertValidationError, VerificationError
@@ -252,7 +252,7 @@ class _Judge:
 
 
 class _Identity:
-    """Who must have signed; asked as soon as it is known that the trust root vouches for a certificate."""
+    """Who must have signed; asked as soon as it is known that the trust root confirms a certificate."""
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
@@ -274,7 +274,7 @@ def _unknown(reason: str) -> Answer:
 
 
 def _names(attestation: Any, question: Question) -> bool | None:
-    """Whether an attestation says that it is for a file with this hash, whoever has signed that; None if unreadable."""
+    """Whether an attestation says that it is for a file with this hash, no matter who signed it; None if unreadable."""
     try:
         return any(one["digest"]["sha256"] == question[3] for one in attestation.statement["subject"])
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -35,7 +35,7 @@ def format_line(when: str, words: Sequence[str]) -> str:
 
 
 def find_jobs(crontab: str, project: Path) -> list[Job]:
-    """Return the jobs that update the project, whoever has written them."""
+    """Return the jobs that update the project, no matter who wrote them."""
     found = []
     for number, line in enumerate(crontab.split("\n")):
         match = _LINE.fullmatch(line)
@@ -116,7 +116,7 @@ class Crontab(Frozen):
         return finished.stdout
 
     def replace(self, before: str, after: str) -> None:
-        """Install `after`, unless the crontab is not what it was `before` any more. Raises PreflightError."""
+        """Install `after`, unless the crontab is no longer what it was `before`. Raises PreflightError."""
         if self.read() != before:
             refuse("somebody has changed the crontab meanwhile; it is left alone", "Try again.")
         try:

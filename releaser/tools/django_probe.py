@@ -1,7 +1,7 @@
 """What releaser asks of a Django site. The site's own interpreter runs this text, by `manage.py shell -c`.
 
 So nothing of releaser is at hand here, Django may be of any version from 2.2 on, and nothing may be written but what is
-said. The answer is one line of JSON behind a mark, as start-up code of a site may print as well.
+said. The answer is one line of JSON after a mark, as start-up code of a site may print as well.
 """
 
 from __future__ import annotations

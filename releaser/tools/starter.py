@@ -182,7 +182,7 @@ def _make_first(deadline: float) -> None:
     place = tempfile.mkdtemp(prefix="first-", dir=top)
     try:
         os.mknod(os.path.join(place, _MADE), 0o600)
-        for name in ("pyproject.toml", "uv.lock"):  # of an environment that does not work any more
+        for name in ("pyproject.toml", "uv.lock"):  # of an environment that no longer works
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(project(), name), os.path.join(place, name))
         if not os.path.exists(os.path.join(place, "pyproject.toml")):

@@ -101,7 +101,7 @@ def is_in(venv: Path) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file unless it is so already: whoever may read the directory may read it, whatever the umask is."""
+    """Write a file unless it is so already: all who may read the directory may read it, whatever the umask is."""
     try:
         if not path.is_symlink() and read_file(path) == text.encode():
             return

@@ -52,7 +52,7 @@ class _Pin:
             self.links.append(name)
 
     def resolved(self, path: str) -> str:
-        """Return what a path is called behind the symlink."""
+        """Return a path with the symlink replaced by what it leads to."""
         for link in self.links:
             if path == link or path.startswith(link + "/"):
                 return self.real + path[len(link) :]
