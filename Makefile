@@ -45,7 +45,7 @@ test-slow: $(READY) $(FLEET)/.ready ## Run the others: every end-to-end test tha
 test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults $(ARGS)
 
-attacks: $(READY) ## Try what others could make releaser do
+attacks: $(READY) ## Try what others could make releaser do, as root, after scripts/install-debian-packages
 	CI=true $(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
 
 coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)

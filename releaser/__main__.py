@@ -79,7 +79,7 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
         project = Project.at(Path(root), state_dir=None, venv=DEFAULT_VENV)
         if foreign_state(root, project.state_dir):
             return None
-        store = ReleaseStore(state_dir=project.state_dir, link=project.venv)
+        store = ReleaseStore(state_dir=project.state_dir, link=project.venv, asks=False)
         rows = listing.rows(store)
         if rows or not as_json:  # the state must be this project's own, and the link lead where releaser has let it
             owner = read_owner(project.state_dir / OWNER)

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
-_LOGS = 30  # the newest are kept
 
 
 @dataclass(kw_only=True)
@@ -203,14 +202,10 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
-    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `_LOGS` logs."""
+    """Log everything that happens inside to `<directory>/<run_id>.log`."""
     path = directory / f"{run_id}.log"
     with contextlib.suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
-        logs.sort(key=lambda one: one.stat().st_mtime, reverse=True)
-        for old in logs[_LOGS - 1 :]:
-            old.unlink()
     handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
     handler.setFormatter(redactor.formatter())
     logger = logging.getLogger("releaser")

@@ -22,7 +22,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv
-from releaser.system.temporary import temporary_directory
+from releaser.system.temporary import NETRC, temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -185,7 +185,7 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
     user, _, password = userinfo.partition(":")
     host = urlsplit(f"//{place}").hostname or ""
     login, secret = ('"' + re.sub(r'(["\\])', r"\\\1", unquote(one)) + '"' for one in (user, password))
-    number, file = tempfile.mkstemp(".new", ".netrc-", state_dir if os.access(state_dir, os.W_OK | os.X_OK) else tree)
+    number, file = tempfile.mkstemp(*NETRC, state_dir if os.access(state_dir, os.W_OK | os.X_OK) else tree)
     try:
         with open(number, "w", encoding="utf-8") as netrc:
             netrc.write(f"machine {f'[{host}]' if ':' in host else host} login {login} password {secret}\n")

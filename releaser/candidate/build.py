@@ -27,7 +27,7 @@ from releaser.releases.contents import measure, others_may_read, seal_files, sha
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
-from releaser.releases.touched import find_touched, note_installed
+from releaser.releases.touched import find_touched, note_installed, note_live
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key
@@ -142,6 +142,8 @@ def try_to_build(
         )
         journal_of(site).write(make_entry(work.log, "building", target=name))
         try:
+            if work.live is not None:
+                note_live(work.live)
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
             if site.bundle is not None and site.bundle.included.is_dir():

@@ -19,7 +19,8 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.touched import find_touched
+from releaser.releases.release import MADE, is_marked
+from releaser.releases.touched import find_touched, note_live
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
@@ -163,9 +164,11 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
     Its scripts and activation files lead into the copy. Raises ToolError and OSError.
     """
     venv = place / "venv"
-    clear_name(place, of_directory=True)
+    clear_name(place, of_directory=is_marked(place))
     try:
+        note_live(release)
         place.mkdir(mode=0o700)
+        (place / MADE).touch()
         source = os.path.realpath(release.venv)
         cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
         site.runner.run([cp, "-a", "--reflink=auto", source, venv], cwd=place, timeout=site.settings.uv_timeout)
@@ -205,6 +208,7 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
     try:
         try:
             place = Path(tempfile.mkdtemp(*TEST_PACKAGES, scratch or site.state_dir))
+            (place / MADE).touch()
             found = _sync_test_packages(site, venv, place / "venv", read_file(lock))
         except (ReleaserError, InvalidLockError, OSError) as error:
             named = ", ".join(site.settings.test_groups)

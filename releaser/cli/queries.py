@@ -114,11 +114,12 @@ def test_mail(ctx: CommandContext) -> None:
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
+    from dataclasses import replace
 
     from releaser.pipelines.status import list_damage
     from releaser.releases import listing
 
-    site = ctx.site()
+    site = replace(ctx.site(), asks=False)
     rows = listing.rows(store_of(site))
     ctx.warn(list_damage(site))
     if ctx.output.json:

@@ -104,10 +104,13 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
     that first imports a module in between would have new code beside old. It waits where the files would not go to the
     place of the live site, where packages lead into the checkout, which has other files of theirs, and where it fails:
-    then it is tried with the release live, which is taken back.
+    then it is tried with the release live, which is taken back. It also waits where the live site has tokens that a
+    candidate does not get: without them, files might go elsewhere, as where they go to S3.
     """
     settings, project = site.settings, site.project
     if settings.collectstatic == "off" or not is_django(project.root):
+        return False
+    if site.runner.live_environ != site.runner.site_environ:
         return False
     if leads_into(release.venv, project.of_checkout(site.git.layout.top)):
         return False

@@ -26,15 +26,17 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
-from releaser.releases.release import DOOMED, read_versions
+from releaser.releases.release import DOOMED, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
 from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
-from releaser.system.temporary import LIVE_COPY, TEST_PACKAGES, sweep_temporary
+from releaser.system.temporary import LIVE_COPY, NETRC, TEST_PACKAGES, sweep_temporary
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+KEPT_LOGS = 30  # one a run
 
 
 def recover(run: Run) -> None:
@@ -287,21 +291,51 @@ def sweep(site: Site, log: RunLog) -> None:
         except OSError as error:
             _note_undeleted(log, {place.name: error})
         gone += [] if os.path.lexists(place) else [place.name]
-    for temporary in site.state_dir.glob(".*.new"):  # links, and files, that were not renamed in
-        target = temporary.name[1 : -len(".new")]
-        of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
+    for temporary in left_temporaries(site):
         with contextlib.suppress(OSError):
-            places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
-            if not (of_tests or target in OWN_FILES or any(os.path.lexists(place / target) for place in places)):
-                continue
-            is_own = of_tests or temporary.is_symlink() or not temporary.is_dir()  # else it is but put aside
-            clear_name(temporary, of_directory=of_tests)
+            is_own = is_marked(temporary) or temporary.is_symlink() or not temporary.is_dir()  # else it is put aside
+            clear_name(temporary, of_directory=is_marked(temporary))
             gone += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
-        sweep_temporary()  # perhaps of another site, so that only the log names them
-    if gone:
+        gone += sweep_temporary()  # perhaps of another site
+    old = _delete_old_logs(site.project.logs)
+    if gone or old:
         with log.step("clean up") as step:
-            step.says(f"deleted what an earlier run had left: {', '.join(gone)}")
+            left = f"what an earlier run had left: {', '.join(gone)}" if gone else ""
+            logs = f"{plural(old, 'log')}, as the newest {KEPT_LOGS} are kept" if old else ""
+            step.says(f"deleted {'; '.join(filter(None, (left, logs)))}")
+
+
+def left_temporaries(site: Site) -> list[Path]:
+    """Return what a run that was cut off has left in the state directory, under names that end with `.new`.
+
+    A directory of tests or a copy has the mark of releaser, or is a link to a release that a copy has taken the place
+    of; another link or a file has the name of one that is in its place.
+    """
+    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one)]
+
+
+def _is_left(site: Site, temporary: Path) -> bool:
+    if temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1]):
+        if not temporary.is_symlink():
+            return is_marked(temporary)
+        target = os.path.realpath(site.project.venv.parent / os.readlink(temporary))
+        return target.startswith(f"{os.path.realpath(site.project.releases)}/")
+    if temporary.name.startswith(NETRC[1]):
+        return True
+    target = temporary.name[1 : -len(".new")]
+    places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
+    return target in OWN_FILES or any(os.path.lexists(place / target) for place in places)
+
+
+def _delete_old_logs(directory: Path) -> int:
+    """Delete all logs but the newest `KEPT_LOGS`; return how many went."""
+    logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
+    old = sorted(logs, key=lambda one: one.name, reverse=True)[KEPT_LOGS:]
+    with contextlib.suppress(OSError):
+        for one in old:
+            one.unlink(missing_ok=True)
+    return len(old)
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

@@ -34,6 +34,7 @@ from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, keep_reserve, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
+from releaser.releases.touched import find_rewritten
 from releaser.report import LeftBehind, Result, RunLog, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
@@ -45,6 +46,7 @@ from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.frozen import Frozen
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -242,6 +244,9 @@ def _look_again(run: Run) -> None:
         if live is not None and (damage := find_damage(live)) is not None:
             message = f"the live release {live.id} is not what was sealed: {damage}"
             found.append(Finding(message, advice="Find out who changed it. The next update rebuilds it."))
+        elif live is not None and (rewritten := find_rewritten(live)):
+            message = f"the live release {live.id} is not what was sealed: changed are {first_few(rewritten, 3)}"
+            found.append(Finding(message, advice="Find out who changed it; then give `releaser rebuild`."))
         if run.find_changes is not None:
             found += run.find_changes()
     except OSError as error:

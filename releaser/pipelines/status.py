@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 T = TypeVar("T")
+_CHANGED_PYTHON = ("replaced", "interpreter")  # which uv would start
 _UV_TIMEOUT = 10.0  # seconds that the status waits to hear which Pythons are installed
 
 
@@ -87,7 +88,7 @@ def without_python(site: Site) -> Finding | None:
 
 def show(site: Site, release: str) -> ReleaseDetails:
     """Return one release whole; NoSuchReleaseError when it is not there."""
-    store = store_of(site)
+    store = store_of(replace(site, asks=False))
     found = store.find(release)
     runs = [
         entry
@@ -181,6 +182,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
 
 def status(site: Site) -> Status:
     """Return how the site stands."""
+    site = replace(site, asks=False)
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
     space, constraints = free_space(project.state_dir), Constraints.read(project.state_dir)
@@ -205,7 +207,9 @@ def status(site: Site) -> Status:
         live=live.id if live else None,
         live_age_seconds=(datetime.now(UTC) - live.manifest.created_at).total_seconds() if live else None,
         live_python=live.manifest.python if live else None,
-        newer_python=None if live and live.distrust else _newer_python(site, live),  # uv would start it
+        newer_python=None
+        if damage and damage.kind in _CHANGED_PYTHON
+        else _newer_python(site, live),  # uv would start it
         releases_bytes=total_bytes(one.manifest for one in store.all()),
         free_bytes=space.bytes,
         free_inodes=space.inodes,

@@ -26,12 +26,13 @@ from releaser.errors import (
     reason_of,
     refuse,
 )
+from releaser.pipelines.recovery import left_temporaries
 from releaser.pipelines.repair import OWN_FILES
 from releaser.pipelines.schedule import find_schedulers
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
 from releaser.releases.journal import journal_of
-from releaser.releases.release import is_id
+from releaser.releases.release import MADE, is_id, is_marked
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
 from releaser.run import begun_at
@@ -144,13 +145,14 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         yield lambda: _put_back(site, real, text)
         startup.take_out(Path(real))
         return
-    clear_name(place, of_directory=True)
+    clear_name(place, of_directory=is_marked(place))
     made = None
     try:
         with log.step("copy"):
             _copy(site, venv, place)
         made = os.lstat(place)
         yield lambda: leave_directory(link, place, text)
+        (link / MADE).unlink(missing_ok=True)
         log.tell(f"{link} is a plain directory with what {live} held.")
     except ToolError as error:
         message = f"no plain venv was made: {error.reason}"
@@ -170,7 +172,9 @@ def _put_back(site: Site, real: str, text: str) -> None:
 
 def _copy(site: Site, venv: Path, place: Path) -> None:
     cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
-    words = [cp, "-a", "--reflink=auto", os.path.realpath(venv), str(place)]
+    words = [cp, "-a", "--reflink=auto", f"{os.path.realpath(venv)}/.", str(place)]
+    place.mkdir(mode=0o700)
+    (place / MADE).touch()  # so that a later run knows what to delete, should this one be cut off
     site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
     startup.take_out(place)
     for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
@@ -235,9 +239,11 @@ def _find_used(store: ReleaseStore, names: Iterable[str]) -> list[str]:
 def _remove_files(site: Site) -> list[str]:
     """Delete all that is releaser's beside the releases; return what is left, which is not."""
     state_dir, outbox = site.state_dir, site.project.outbox
+    for path in left_temporaries(site):
+        clear_name(path, of_directory=is_marked(path))
     for path in state_dir.iterdir():
-        if path.name.partition(".unreadable-")[0] in OWN_FILES or path.name == LIVE_COPY or path.match(".*.new"):
-            clear_name(path, of_directory=path.name == LIVE_COPY)
+        if path.name.partition(".unreadable-")[0] in OWN_FILES:
+            clear_name(path)
     for log in site.project.logs.glob("*.log"):
         if begun_at(log.stem) is not None:
             log.unlink()

@@ -197,7 +197,7 @@ def has_lost_python(release: Release, found: Damage | None) -> bool:
 
 
 def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage | None:
-    """Tell what is wrong with the interpreter of a release; one that looks as it did is started only if this `asks`."""
+    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed."""
     was = release.manifest.interpreter
     if not release.works():
         what = str(release.venv / "bin" / "python")
@@ -207,10 +207,12 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
     executable = executable_of(release.venv)
     if why := release.distrust:
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
-    if was is None and executable.startswith(f"{os.path.realpath(release.venv)}/"):
+    if was is None and (not release.asks or executable.startswith(f"{os.path.realpath(release.venv)}/")):
         return None  # a copy of an interpreter that could not be asked when it was sealed
     if not asks and (was is None or (executable == was.executable and look_at(was.seen) == was.seen)):
         return None
+    if not release.asks:
+        return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); `verify` looks into it")
     try:
         now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
     except ToolError as error:
@@ -221,9 +223,8 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
         if not was.version[:1].isdigit():  # an adopted venv whose version nobody could tell
             return None
         return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
-    if not (reason := change(was, now)):
-        return None
-    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was))
+    reason = change(was, now)
+    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
 
 
 @functools.cache

@@ -107,6 +107,8 @@ class Release(Frozen):
     manifest: Manifest
     state: State
     pinned: bool
+    #: Whether an interpreter that has changed is started, to ask what it is.
+    asks: bool = True
 
     @functools.cached_property
     def id(self) -> str:
@@ -230,12 +232,13 @@ def is_own(entry: Path, known: Collection[str]) -> bool:
     Nothing is lost with an empty one.
     """
     name = entry.name.removeprefix(DOOMED)
-    if not is_id(name):
-        return False
-    if name in known or (entry / MADE).is_file():
-        return True
+    return is_id(name) and (name in known or is_marked(entry))
+
+
+def is_marked(directory: Path) -> bool:
+    """Whether a directory has the mark of releaser, or is empty, as where a run was cut off before it set the mark."""
     try:
-        return {*os.listdir(entry)} <= {f".{MADE}.new"}
+        return (directory / MADE).is_file() or {*os.listdir(directory)} <= {f".{MADE}.new"}
     except FileNotFoundError:  # just deleted
         return True
     except OSError:

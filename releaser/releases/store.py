@@ -106,6 +106,7 @@ class ReleaseStore(Frozen):
 
     state_dir: Path
     link: Path
+    asks: bool = True  # as `Release.asks`
 
     @functools.cached_property
     def directory(self) -> Path:
@@ -227,9 +228,8 @@ class ReleaseStore(Frozen):
         state: State = "live" if manifest.id == live else ledger.marks.get(manifest.id, "candidate")
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
-        return Release(
-            directory=self.path(manifest.id), manifest=manifest, state=state, pinned=manifest.id in ledger.pins
-        )
+        pinned, directory = manifest.id in ledger.pins, self.path(manifest.id)
+        return Release(directory=directory, manifest=manifest, state=state, pinned=pinned, asks=self.asks)
 
     # The ledger
 
@@ -350,4 +350,4 @@ def target_of(link: Path) -> Path | None:
 
 def store_of(site: Site) -> ReleaseStore:
     """Return the releases of a site."""
-    return ReleaseStore(state_dir=site.state_dir, link=site.project.venv)
+    return ReleaseStore(state_dir=site.state_dir, link=site.project.venv, asks=site.asks)

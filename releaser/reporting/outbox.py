@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import math
 import os
 import re
@@ -132,7 +133,7 @@ class Outbox:
                 sync_directory(file.parent)
 
     def _files(self) -> Iterator[Path]:
-        for name in ("new", "cur"):
+        for name in () if self.path.is_symlink() else ("new", "cur"):  # what is behind one is not releaser's to send
             try:
                 files = list((self.path / name).iterdir())
             except FileNotFoundError:
@@ -141,6 +142,8 @@ class Outbox:
 
     def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a symlink", str(self.path))
         for directory in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
             if not directory.is_dir():
                 directory.mkdir(exist_ok=True)

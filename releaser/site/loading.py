@@ -16,7 +16,7 @@ from releaser.site.ownership import readable_by_all
 from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, SPECS, Settings
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.words import secrets_in_variables
+from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
 
 _TABLE = "tool.releaser."
 _SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
@@ -76,7 +76,7 @@ class Loaded(Frozen):
     sources: Mapping[str, str]
     #: Those in the `.env`.
     secrets: frozenset[str] = field(repr=False)
-    #: The files with secrets that every user of this host can read.
+    #: The files with secrets that every user of this host can read, or that are too short to be masked.
     exposed: tuple[Finding, ...]
 
 
@@ -129,8 +129,18 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
         problems=tuple(problems),
         sources=sources,
         secrets=secrets,
-        exposed=tuple(filter(None, (readable_by_all(path) for path, secret in exposing if path and secret))),
+        exposed=tuple(
+            filter(None, (bare(env_file, file), *(readable_by_all(path) for path, one in exposing if path and one)))
+        ),
     )
+
+
+def bare(path: Path | None, variables: Variables) -> Finding | None:
+    """Say which passwords in a file are not masked, as they are too short for that."""
+    short = [name for name, value in variables.values.items() if 0 < len(value) < SHORTEST]
+    names = first_few([name for name in short if PASSWORD_NAME.search(name)], 3)
+    advice = f"Take a longer one: it is masked from {SHORTEST} characters on."
+    return Finding(f"{path}: {names}: too short to be masked in what releaser prints", advice=advice) if names else None
 
 
 def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _UNMAPPED = 65534  # what the kernel tells of a user or group that a user namespace does not know
 _NULL = os.makedev(1, 3)  # /dev/null, which is empty (null(4))
+_OF_STATE = ("releases", "logs", "outbox", "run")  # directories in the state directory
 _ALL = 4294967295  # ids, of a namespace that knows all
 
 
@@ -227,6 +228,12 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
 
     Members of a group work with the state that the owner has opened to them, or is to by `group_writable`.
     """
+    for name in _OF_STATE:
+        if os.path.islink(f"{state_dir}/{name}"):
+            message = f"{state_dir}/{name} is a symlink, behind which releaser neither writes nor deletes"
+            return Finding(
+                message, advice="Put a directory in its place; to keep it elsewhere, set `state_dir` instead."
+            )
     project = Ownership.of(root)
     try:
         status = os.stat(state_dir)

@@ -272,9 +272,9 @@ def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
 def static_findings(site: Site, venv: Path, *, compares: bool = False) -> Iterator[Finding]:
     """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError.
 
-    `compares` asks in the same breath whether there is any work for it, which is remembered.
+    `compares` asks in the same breath whether there is any work for it, which is remembered: of what was live before.
     """
-    return _static_findings(site, manage(site, venv).static_files(compares=compares))
+    return _static_findings(site, manage(site, venv).static_files(live=compares, compares=compares))
 
 
 def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:

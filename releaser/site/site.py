@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
-from releaser.site.loading import Variables, load, read_variables
+from releaser.site.loading import Variables, bare, load, read_variables
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
@@ -30,6 +30,7 @@ from releaser.system.words import (
     secrets_in_variables,
 )
 from releaser.tools.git import Git
+from releaser.tools.git_state import files_of_git
 from releaser.tools.plain import PlainDirectory
 from releaser.tools.uv import Uv, find_uv
 
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
     from releaser.tools.git_state import CheckoutState, Layout
-
-
-_OF_GIT = (".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")
 
 
 class Pulled(Frozen):
@@ -77,7 +75,7 @@ class Site(Frozen):
     pyproject: Pyproject
     findings: tuple[Finding, ...]
     runner: Runner
-    #: The files with secrets that every user of this host can read.
+    #: The files with secrets that every user of this host can read, or that are too short to be masked.
     exposed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     #: What leads git to a shadow of the repository, into which a dry run fetches.
@@ -87,6 +85,8 @@ class Site(Frozen):
     in_checkout: Site | None = None
     #: What alone is installed, without asking any index or remote; None outside of `bundle install`.
     bundle: UnpackedBundle | None = None
+    #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
+    asks: bool = True
 
     @property
     def outside(self) -> Site:
@@ -202,7 +202,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     project = Ownership.of(root)
     ownership.refuse(project.doubt())
     of_uv = (file for file in files_of_uv(root, environ) if file.name == "uv.toml")
-    ownership.refuse(ownership.waits((*of_uv, *(root / name for name in _OF_GIT))))
+    ownership.refuse(ownership.waits((*of_uv, *files_of_git(root))))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:
@@ -215,7 +215,8 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     settings = loaded.settings
     given, name = Variables(values={}), settings.environment_file
     own = root / ".env"  # of the site, in the checkout; releaser takes no setting from it
-    secrets = {own: secrets_in_variables(read_variables(own).values)} if os.path.lexists(own) else {}
+    in_checkout = read_variables(own) if os.path.lexists(own) else Variables(values={})
+    secrets = {own: secrets_in_variables(in_checkout.values)}
     if name:
         place = Path(os.path.normpath(root / Path(name).expanduser()))
         ownership.refuse(project.unsafe(place))
@@ -238,7 +239,11 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
             distrust=partial(distrust, paths.releases),
             redactor=_redactor(settings, pyproject_path, environ, set(loaded.secrets.union(*secrets.values()))),
         ),
-        exposed=(*loaded.exposed, *filter(None, (readable_by_all(file) for file in secrets if secrets[file]))),
+        exposed=(
+            *loaded.exposed,
+            *filter(None, (bare(own, in_checkout), bare(Path(name or ""), given))),
+            *filter(None, (readable_by_all(file) for file in secrets if secrets[file])),
+        ),
         sources=loaded.sources,
     )
 

@@ -189,7 +189,8 @@ def _write_owner(project: Project, file: Path) -> None:
 def foreign(project: Project) -> Finding | None:
     """Say that releaser has not made the state directory, if it is not empty: what lies there is somebody else's.
 
-    Its own one names the project, or holds a release, or the symlink leads into it.
+    Its own one names a project in a file of releaser's, or holds a release, or the symlink leads into it: other tools
+    have a `project.json`, too.
     """
     place = project.state_dir
     try:
@@ -198,12 +199,13 @@ def foreign(project: Project) -> Finding | None:
         return None
     if project.checkout.is_relative_to(place):  # which is said as well
         return None
-    if not names or any(name == OWNER or name.startswith(f"{OWNER}.unreadable-") for name in names):
-        return None
+    with contextlib.suppress(UnreadableStateError, OSError):
+        if not names or read_owner(place / OWNER) is not None:
+            return None
     if _leads_into(project.venv, project.releases) or any(map(_is_release, project.releases.glob("*/manifest.json"))):
         return None
     advice = "Set `state_dir` to a directory that is empty or not there yet, as old releases in it are deleted."
-    message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER}"
+    message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER} of releaser's"
     return Finding(message, advice=advice)
 
 

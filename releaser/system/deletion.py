@@ -1,31 +1,46 @@
-"""Deletes a directory in an order: what tells whose it is goes last."""
+"""Deletes a directory in an order: what tells whose it is goes last. No symlink on the way is followed."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from pathlib import Path
 
-from releaser.system.files import open_up, remove_tree, sync_directory
+from releaser.system.files import open_up, remove_tree
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def delete_directory(directory: Path, *, last: str) -> None:
     """Delete a directory, the file `last` in it when nothing else is left: the next run knows what a killed one leaves.
 
-    Raises OSError for the first file that resists; everything else is deleted anyway.
+    Raises OSError for the first file that resists; everything else is deleted anyway. Neither the directory nor the one
+    above may be a symlink.
     """
     failed: list[OSError] = []
-    open_up(directory)
-    with os.scandir(directory) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for one in entries:
-        try:
-            if one.is_dir(follow_symlinks=False):
-                remove_tree(Path(one.path))
-            elif one.name != last:
-                os.unlink(one.path)
-        except OSError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
-    sync_directory(directory)  # else a power cut could take the last file alone
-    remove_tree(directory)
+    with contextlib.ExitStack() as stack:
+        above = _open(directory.parent, stack)
+        open_up(directory.name, dir_fd=above)
+        here = _open(directory.name, stack, dir_fd=above)
+        logging.getLogger(__name__).info("deleting what is in %s", directory)
+        with os.scandir(here) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for one in entries:
+            try:
+                if one.is_dir(follow_symlinks=False):
+                    remove_tree(Path(one.name), dir_fd=here)
+                elif one.name != last:
+                    os.unlink(one.name, dir_fd=here)
+            except OSError as error:
+                failed.append(OSError(error.errno, error.strerror, str(directory / str(error.filename or one.name))))
+        if failed:
+            raise failed[0]
+        os.fsync(here)  # else a power cut could take the last file alone
+        remove_tree(Path(directory.name), dir_fd=above)
+
+
+def _open(directory: Path | str, stack: contextlib.ExitStack, *, dir_fd: int | None = None) -> int:
+    descriptor = os.open(directory, _FLAGS, dir_fd=dir_fd)
+    stack.callback(os.close, descriptor)
+    return descriptor

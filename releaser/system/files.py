@@ -277,19 +277,19 @@ def clear_name(path: Path, *, of_directory: bool = False) -> None:
         remove_tree(path) if of_directory else put_aside(path)
 
 
-def remove_tree(directory: Path) -> None:
+def remove_tree(directory: Path, *, dir_fd: int | None = None) -> None:
     """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
 
-    Everything else is deleted anyway.
+    Everything else is deleted anyway. A relative path starts at `dir_fd`.
     """
     import logging  # which takes long to import
 
     logging.getLogger(__name__).info("deleting %s", directory)
     try:
-        failed = _delete_what_can_be(directory)
+        failed = _delete_what_can_be(directory, dir_fd)
         if any(isinstance(error, PermissionError) for error in failed):
-            _open_up(directory)
-            failed = _delete_what_can_be(directory)
+            _open_up(directory, dir_fd)
+            failed = _delete_what_can_be(directory, dir_fd)
     except RecursionError as error:
         message = "directories are nested too deeply; delete them with `rm -r`"
         raise OSError(errno.ENAMETOOLONG, message, str(directory)) from error
@@ -297,7 +297,7 @@ def remove_tree(directory: Path) -> None:
         raise failed[0]
 
 
-def _delete_what_can_be(directory: Path) -> list[OSError]:
+def _delete_what_can_be(directory: Path, dir_fd: int | None) -> list[OSError]:
     failed: list[OSError] = []
 
     def note(_: object, path: str, error: BaseException) -> None:
@@ -309,24 +309,24 @@ def _delete_what_can_be(directory: Path) -> list[OSError]:
     import shutil
 
     if sys.version_info >= (3, 12):
-        shutil.rmtree(directory, onexc=note)
+        shutil.rmtree(directory, dir_fd=dir_fd, onexc=note)
     else:
-        shutil.rmtree(directory, onerror=lambda call, path, info: note(call, path, info[1]))
+        shutil.rmtree(directory, dir_fd=dir_fd, onerror=lambda call, path, info: note(call, path, info[1]))
     return failed
 
 
-def _open_up(directory: Path) -> None:
+def _open_up(directory: Path, dir_fd: int | None) -> None:
     """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
-    open_up(directory)
-    for place, names, _ in os.walk(directory):
+    open_up(directory, dir_fd=dir_fd)
+    for _, names, _, place in os.fwalk(directory, dir_fd=dir_fd):
         for name in names:
-            open_up(os.path.join(place, name))
+            open_up(name, dir_fd=place)
 
 
-def open_up(directory: str | Path) -> None:
+def open_up(directory: str | Path, *, dir_fd: int | None = None) -> None:
     """Let the owner into a directory if it is theirs, and never into one that a symlink there leads to."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        descriptor = os.open(directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=dir_fd)
         try:
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
             if mode & stat.S_IRWXU != stat.S_IRWXU:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PREFIX = "releaser-tmp-"
 # What lies in the state directory for a while; recovery sweeps there what ends like that.
 LIVE_COPY = ".live-copy.new"
+NETRC = (".new", ".netrc-")  # suffix and prefix, of what uv asks a service with
 TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
 _REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them
 _YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet

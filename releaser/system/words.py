@@ -203,12 +203,13 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _NAMES_A_FILE = re.compile(r"_(FILE|PATH|DIR)$", re.IGNORECASE)
+PASSWORD_NAME = re.compile(r"PASSWORD|SECRET", re.IGNORECASE)
 _NO_SECRET_NAME = re.compile(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
 # What releaser names itself: programs look these values up, and no secret stands there but in a URL.
 _OWN_FIELD = re.compile(
-    "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file"
+    "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file|step|command"
 )
-_SHORTEST = 4  # masking shorter strings would tear ordinary text apart
+SHORTEST = 4  # masking shorter strings would tear ordinary text apart
 
 
 class Redactor:
@@ -219,8 +220,10 @@ class Redactor:
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Mask these secrets from now on, and no others."""
-        self.secrets = frozenset(secret for secret in secrets if len(secret) >= _SHORTEST)
-        self._forms = sorted(set().union(*map(_forms, self.secrets)), key=lambda one: (-len(one), one))
+        self.secrets = frozenset(secret for secret in secrets if len(secret) >= SHORTEST)
+        forms = sorted(set().union(*map(_forms, self.secrets)), key=lambda one: (-len(one), one))
+        self._forms = [one for one in forms if _is_telling(one)]
+        self._words = [re.compile(rf"(?<!\w){re.escape(one)}(?!\w)") for one in forms if not _is_telling(one)]
 
     def clean(self, text: str) -> str:
         """Return `text` without any secret."""
@@ -229,6 +232,8 @@ class Redactor:
         for secret in self._forms:  # far quicker than one regular expression for all of them
             if secret in text:
                 text = text.replace(secret, MASK)
+        for word in self._words:  # which may be a part of ordinary ones
+            text = word.sub(MASK, text)
         return text
 
     def shown(self, text: str) -> str:
@@ -282,8 +287,8 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
     """Find the values that go by names of secrets, each line of them, and the passwords in URLs.
 
     A value that may be an ordinary word or number is none, as masking it would tear text apart: one of less than 8
-    characters, or 6 if it has both letters and digits; of letters or digits alone, of less than 12. So is a path by
-    the name of a file.
+    characters, or 6 if it has both letters and digits; of letters or digits alone, of less than 12. Of passwords and
+    secrets, these are some as well, and masked where they are whole words. A path by the name of a file is none.
     """
     found: set[str] = set()
     for name, value in variables.items():
@@ -292,7 +297,8 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
         if is_told and not ("/" in value and _NAMES_A_FILE.search(name)):
             found.update(part.strip() for part in re.split(r"\\n|[\r\n,]", value))
             found.add(value)
-    return {one for one in found if _is_telling(one)}
+    words = {value for name, value in variables.items() if PASSWORD_NAME.search(name)} - {"true", "True", "None"}
+    return {one for one in found if _is_telling(one) or (one in words and len(one) >= SHORTEST)}
 
 
 def _is_telling(value: str) -> bool:

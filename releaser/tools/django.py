@@ -113,15 +113,15 @@ class Manage(Frozen):
     venv: Path
     timeout: float
 
-    def static_files(self, *, outdates: bool = False, compares: bool = False) -> StaticFiles:
+    def static_files(self, *, live: bool = True, outdates: bool = False, compares: bool = False) -> StaticFiles:
         """Ask where static files go; `outdates` lets the next collectstatic replace whatever differs from its source.
 
-        `compares` tells whether anything does. Raises ToolError when Django does not answer, as when the settings
-        cannot be imported.
+        `compares` tells whether anything does. What is not `live`, nor was, finds no tokens of the site. Raises
+        ToolError when Django does not answer, as when the settings cannot be imported.
         """
         answer = json.loads(self.runner.remembered.get(self._static, "{}"))
         if outdates or not answer or (compares and "current" not in answer):
-            answer = self._ask("outdate" if outdates else "compare" if compares else "static", live=True)[0]
+            answer = self._ask("outdate" if outdates else "compare" if compares else "static", live=live)[0]
             if compares:
                 self.runner.remembered[self._static] = json.dumps(answer)
         place = answer.pop("place", "")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.system.files import read_text
+from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
@@ -25,6 +27,10 @@ _IN_PROGRESS = {
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
 WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
+_READ_FIRST = (
+    "HEAD", "index", "config", "config.worktree", "packed-refs", "shallow", "info/exclude", "info/attributes",
+    "objects/info/alternates",
+)  # fmt: skip
 
 
 class Layout(Frozen):
@@ -98,3 +104,28 @@ def parse_status(text: str) -> CheckoutState:
         elif line.startswith("u "):
             dirty.append(line.split(" ", 10)[10])
     return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
+
+
+def files_of_git(root: Path) -> Iterator[Path]:
+    """Yield the files that git reads whatever it is asked in a checkout, be it a linked work tree.
+
+    See gitrepository-layout(5). Another branch's file may be read besides, as by a fetch.
+    """
+    top = next((place for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
+    yield from (place / name for place in {root, top or root} for name in (".gitignore", ".gitattributes"))
+    if top is None:
+        return
+    own = top / ".git"
+    if not own.is_dir():
+        yield own
+        own = top / _line(own).removeprefix("gitdir: ")
+    yield own / "commondir"
+    common = Path(os.path.normpath(own / _line(own / "commondir")))
+    yield from (place / name for place in dict.fromkeys((own, common)) for name in _READ_FIRST)
+    yield common / _line(own / "HEAD").removeprefix("ref: ")
+    yield from (own / OURS).rglob("*")
+
+
+def _line(file: Path) -> str:
+    """Return what a file of one line says; empty if it cannot be read."""
+    return os.fsdecode(read_if_there(file) or b"").strip().replace("\0", "")

@@ -33,14 +33,23 @@ def of_documents(place: Path) -> None:
     (place / ".letter.new").write_text("draft", encoding="utf-8")
 
 
-def seen(place: Path) -> dict[str, str]:
+def of_nx(place: Path) -> None:
+    """Lay out what another tool describes in a file of the same name, open to a group."""
+    (place / "src" / "releases").mkdir(parents=True)
+    (place / "project.json").write_text('{"name": "shop", "root": "apps/shop", "version": 2}', encoding="utf-8")
+    (place / "project.json.unreadable-1").write_text("draft", encoding="utf-8")
+    for path in (place, *place.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o020)
+
+
+def seen(place: Path) -> dict[str, tuple[int, str]]:
     return {
-        str(path.relative_to(place)): path.read_text(encoding="utf-8") if path.is_file() else ""
+        str(path.relative_to(place)): (path.lstat().st_mode, path.read_text(errors="replace") if path.is_file() else "")
         for path in sorted(place.rglob("*"))
     }
 
 
-@pytest.mark.parametrize("lay_out", [of_capistrano, of_documents])
+@pytest.mark.parametrize("lay_out", [of_capistrano, of_documents, of_nx])
 @pytest.mark.parametrize("by_symlink", [False, True])
 def test_a_directory_of_somebody_else_is_no_state_directory(
     make_site: SiteFactory, tmp_path: Path, lay_out: Callable[[Path], None], *, by_symlink: bool
@@ -76,16 +85,36 @@ def test_what_others_put_among_the_releases_stays_and_is_told(make_site: SiteFac
     if not by_symlink:
         (place / ID / "venv").mkdir()
         (place / ID / "venv" / "pyvenv.cfg").write_text("home = /usr/bin", encoding="utf-8")
-    kept = seen(theirs if by_symlink else place / ID)
+    kept, doomed = seen(theirs if by_symlink else place / ID), seen(place / f".doomed-{ID}")
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0, env={"RELEASER_KEEP": "0"})
     site.releaser("prune", check=0)
     assert (seen(theirs), seen(theirs if by_symlink else place / ID)) == (before, kept)
-    assert seen(place / f".doomed-{ID}") == before
+    assert seen(place / f".doomed-{ID}") == doomed
     assert {*names} <= {path.name for path in place.iterdir()}
     problems = " ".join(site.json("status")["problems"])
     assert all(f"{place / name} is not releaser's; it stays where it is" in problems for name in names)
     silent(site.releaser("update"))
+
+
+@pytest.mark.parametrize("name", ["releases", "logs", "outbox", "run"])
+def test_a_symlink_in_the_place_of_a_directory_is_not_followed(
+    make_site: SiteFactory, tmp_path: Path, name: str
+) -> None:
+    site = make_site.adopted()
+    theirs = tmp_path / "theirs"
+    (site.state_dir / name).rename(theirs)
+    (theirs / ID).mkdir(parents=True)
+    (theirs / ID / ".releaser").touch()
+    for number in range(40):
+        (theirs / f"20200101T0000{number:02}Z-1.log").touch()
+    (site.state_dir / name).symlink_to(theirs)
+    before = seen(theirs)
+    for words in ("update", "prune", "list", "check"):
+        said = site.releaser(words, check=3).stderr
+        assert f"{site.state_dir / name} is a symlink" in said
+        assert "set `state_dir` instead" in said
+    assert seen(theirs) == before
 
 
 def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
@@ -99,6 +128,15 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     (draft / "letter.txt").write_text("dear", encoding="utf-8")
     letter = site.state_dir / ".letter.new"
     letter.write_text("dear", encoding="utf-8")
+    theirs, left = site.state_dir / ".test-packages-mine.new", site.state_dir / ".live-copy.new"
+    theirs.mkdir()
+    (theirs / "notes.txt").write_text("dear", encoding="utf-8")
+    left.mkdir()
+    (left / ".releaser").touch()
+    silent(site.releaser("update"))
+    (told,) = [one for one in site.json("history")[0]["steps"] if one["step"] == "clean up"]
+    assert told["detail"] == "deleted what an earlier run had left: .live-copy.new; 12 logs, as the newest 30 are kept"
+    assert (theirs / "notes.txt").read_text(encoding="utf-8") == "dear"
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert own.read_text(encoding="utf-8") == "theirs"

@@ -27,7 +27,8 @@ NEEDED = {"DATABASE_URL": "postgres://shop:letmein@localhost/shop", "SECRET_KEY"
 _SPY = """
 import json, os, sys
 with open({place!r}, "a") as file:
-    file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:2], dict(os.environ)]) + "\\n")
+    place = dict(PREFIX=os.path.realpath(sys.prefix), LIVE=os.path.realpath({link!r}))
+    file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:2], {{**os.environ, **place}}]) + "\\n")
 """
 
 
@@ -38,7 +39,7 @@ def seen_in(place: Path) -> list[tuple[str, dict[str, str]]]:
 
 def spied_on(site: SampleSite, place: Path) -> None:
     """Offer a version that writes down what it finds, and let restart and health check do the same."""
-    spy = _SPY.format(place=str(place))
+    spy = _SPY.format(place=str(place), link=str(site.link))
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{spy}'})
     script = site.outer / "spy.py"
     script.write_text(spy, encoding="utf-8")
@@ -58,6 +59,7 @@ def test_a_candidate_finds_no_secret_and_a_restart_none_that_is_for_releaser_uv_
         assert not {*OWN, *INDEX, *AGENT} & environ.keys(), word
         assert NEEDED.items() <= environ.items(), word
         of_live = word in ("RESTART", "HEALTH_CHECK", "collectstatic")
+        assert environ["PREFIX"] == environ["LIVE"] or word != "collectstatic"  # the tokens are for what is live
         assert (TOKENS.items() <= environ.items()) if of_live else not TOKENS.keys() & environ.keys(), word
 
 
@@ -83,7 +85,7 @@ def test_a_build_backend_finds_no_secret(make_site: SiteFactory, tmp_path: Path)
     files = {
         "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
         "pyproject.toml": f'{_OF_BACKEND}[project]\nname = "alpha"\nversion = "1.1.0"\n',
-        "backend.py": _BACKEND.format(spy=_SPY.format(place=str(place))),
+        "backend.py": _BACKEND.format(spy=_SPY.format(place=str(place), link=str(site.link))),
     }
     with tarfile.open(site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
         for name, text in files.items():

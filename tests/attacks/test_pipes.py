@@ -68,6 +68,36 @@ def test_no_command_waits_for_it(site: SampleSite, name: str, kind: str) -> None
     assert site.link.is_symlink()
 
 
+def test_nor_for_what_git_reads_before_it_does_anything(site: SampleSite) -> None:
+    tree, git = site.outer / "linked", site.path / ".git"
+    site.git("worktree", "add", "--quiet", "-b", "other", tree)
+    of_all = [
+        git / name
+        for name in (
+            "config.worktree",
+            "packed-refs",
+            "shallow",
+            "info/exclude",
+            "info/attributes",
+            "objects/info/alternates",
+            "refs/heads/main",
+            "refs/worktree/releaser/fetched",
+        )
+    ]
+    of_linked = [git / "refs" / "heads" / "other", git / "worktrees" / "linked" / "index", git / "config"]
+    for project, places in ((site.path, of_all), (tree, of_linked)):
+        for place in places:
+            content = place.read_bytes() if place.exists() else None
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)
+            os.mkfifo(place)
+            finished = site.releaser("update", "--dry-run", "--project", project, timeout=SECONDS, check=3)
+            assert f"{place} is a named pipe" in finished.stderr
+            place.unlink()
+            if content is not None:
+                place.write_bytes(content)
+
+
 def test_nor_for_what_the_user_has_set_for_uv(site: SampleSite) -> None:
     place = site.outer / "home" / "uv" / "uv.toml"
     place.parent.mkdir(parents=True)

@@ -31,7 +31,7 @@ for value in re.findall(r"='(.*?)'\\n", text, re.DOTALL):
     for form in (str, repr, json.dumps, shlex.quote, html.escape, urllib.parse.quote, urllib.parse.quote_plus):
         print("leak:", form(value), coloured)
 sys.stdout.write("x" * 4_000_000 + "\\n")
-print("the last of the leaks")
+print("the last of the leaks: sunshine, but sunshines are no secret")
 sys.exit(%d)
 """
 
@@ -45,7 +45,7 @@ def site(make_site: SiteFactory) -> SampleSite:
     site.write_dotenv({"DB_PASSWORD": escaped, "DATABASE_URL": url, "SSH_KEY": PEM, "RELEASER_ENVIRONMENT_FILE": file})
     (site.outer / "site.env").write_text(f"API_TOKEN='{NAMED}'\n", encoding="utf-8")
     (site.path / ".git" / "info" / "exclude").write_text(".env\n", encoding="utf-8")
-    (site.path / ".env").write_text(f"SECRET_KEY='{OWN}'\n", encoding="utf-8")
+    (site.path / ".env").write_text(f"SECRET_KEY='{OWN}'\nADMIN_PASSWORD=sunshine\nPIN_SECRET=abc\n", encoding="utf-8")
     return site
 
 
@@ -61,7 +61,8 @@ def test_secrets_that_tests_and_commits_print_are_masked(site: SampleSite, statu
     said = everything_said(site, *(text for one in (*finished, *answers) for text in (one.stdout, one.stderr)))
     said += "".join(path.read_text(encoding="utf-8") for path in site.state_dir.glob("releases/*/test-output.txt"))
     assert "leak: ***" in said
-    assert "the last of the leaks" in said
+    assert "the last of the leaks: ***, but sunshines are no secret" in said
+    assert "PIN_SECRET: too short to be masked" in site.releaser("check").stderr
     for secret in (OUTER, OWN, NAMED, IN_URL, *LINES, "p4ss", "w'rd", "0uter", "ss%2Fw"):
         assert secret not in said, secret
 

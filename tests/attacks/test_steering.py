@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +13,6 @@ import pytest
 from tests.support.commands import git_executable, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SiteFactory
 
 
@@ -57,9 +57,18 @@ def test_a_tool_that_only_an_activated_venv_has_is_named(make_site: SiteFactory,
 
 
 @pytest.mark.parametrize("words", [["--version"], ["list"], ["status"]])
-def test_nothing_is_imported_from_the_current_directory(make_site: SiteFactory, words: list[str]) -> None:
+def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is_in_the_current_directory(
+    make_site: SiteFactory, words: list[str]
+) -> None:
     site = make_site.adopted()
-    for name in ("click", "msgspec", "json", "filelock", "dotenv", "jinja2", "rich"):
-        (site.path / f"{name}.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    for name in ("releaser/__init__", "releaser/__main__", "click", "msgspec", "json", "filelock", "jinja2", "rich"):
+        planted = site.path / f"{name}.py"
+        planted.parent.mkdir(exist_ok=True)
+        planted.write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    script = Path(sys.executable).with_name("releaser")
+    for command in ([sys.executable, "-P", "-m", "releaser"], [script]):
+        finished = run([*command, *words], cwd=site.path, env=site.environment(), check=0)
+        assert "imported" not in finished.stderr
+    shutil.rmtree(site.path / "releaser")  # without a package of that name, the modules there are not imported either
     finished = run([sys.executable, "-m", "releaser", *words], cwd=site.path, env=site.environment(), check=0)
     assert "imported" not in finished.stderr
