@@ -24,6 +24,7 @@ class BundleDetails(Frozen):
     created: str
     expires: str | None
     commit: str | None
+    lock_sha256: str
     group: str | None
     python: str
     platform: str
@@ -48,6 +49,7 @@ class BundleDetails(Frozen):
             created=manifest.created,
             expires=manifest.expires,
             commit=manifest.commit,
+            lock_sha256=manifest.lock_sha256,
             group=manifest.group,
             python=manifest.python,
             platform=manifest.platform,

@@ -18,6 +18,8 @@ from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
+    from releaser.releases.integrity import Defect
+    from releaser.releases.release import Release
 
 
 @command(section="Set up", example="releaser check", many="all")
@@ -183,20 +185,30 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 )
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
+@click.option("--health", is_flag=True, help="Also ask the site whether it is well, if `health_check` is set.")
 @click.argument("release", required=False, shell_complete=completion.releases)
-def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool) -> None:
+def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
     """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
     from releaser.candidate.testing import check_trial, prepare_trials, tests_trial
+    from releaser.releases.integrity import Defect
     from releaser.releases.verify import to_error
     from releaser.releases.verify import verify as ask
     from releaser.reporting.text import sound_text, verified_text
+    from releaser.site.serving import live_findings
 
     if release and every:
         refuse_both("--all", "a release")
+    if health and (release or every):
+        refuse_both("--health", "a release" if release else "--all")
     site = ctx.site()
     trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
     with prepare_trials(site, trials) as run_trials:
-        found = ask(site, release, every=every, track=ctx.output.track, run_trials=run_trials)
+
+        def look(found: Release) -> list[Defect]:
+            unwell = live_findings(site, "verify") if health else ()
+            return [*run_trials(found), *(Defect.of_failure("health", one.message, one.output) for one in unwell)]
+
+        found = ask(site, release, every=every, track=ctx.output.track, run_trials=look)
     if ctx.output.json:
         ctx.output.print_json(found if every else found[0])
     for answer in found:

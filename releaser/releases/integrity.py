@@ -47,7 +47,7 @@ _SITE = "/site-packages/"
 # In the order in which they are told.
 Kind = Literal[
     "interpreter", "start", "lock", "package", "changed", "missing", "unexpected", "shared", "permissions", "check",
-    "tests",
+    "tests", "health",
 ]  # fmt: skip
 
 

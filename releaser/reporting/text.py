@@ -176,7 +176,7 @@ _LONGEST_PROBLEM = 600  # characters
 _KINDS = {  # of problems that `verify` finds, in the order in which they are shown
     "interpreter": "interpreter", "start": "start", "lock": "lock", "package": "packages", "changed": "changed",
     "missing": "missing", "unexpected": "unexpected", "shared": "shared with others", "permissions": "group and mode",
-    "check": "manage.py check", "tests": "tests",
+    "check": "manage.py check", "tests": "tests", "health": "health check",
 }  # fmt: skip
 
 

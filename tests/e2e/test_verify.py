@@ -102,6 +102,10 @@ def test_every_release_can_be_looked_at(site: SampleSite) -> None:
     assert status == 0
     assert text.count("is what was sealed") == 3
     site.releaser("verify", "--all", site.live_id(), check=2)
+    site.releaser("verify", "--all", "--health", check=2)
+    site.json("verify", "--health", env={"RELEASER_HEALTH_CHECK": "true"})
+    ill = {"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0"}
+    assert problems(site.json("verify", "--health", check=10, env=ill)) == {"health": {"None"}}
     site.releaser("verify", "nothing", check=9)
     site.break_tests()
     assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
