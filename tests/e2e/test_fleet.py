@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.scenes import eventually
+from tests.e2e.tampering import Maker
 from tests.e2e.test_bundles import make_key
 from tests.e2e.test_group_use import base_python
 from tests.support import hosts
@@ -19,7 +26,7 @@ from tests.support.commands import console_script, run
 from tests.support.guards import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.commands import Finished
     from tests.support.hosts import Host, Hosts
@@ -30,18 +37,20 @@ PLAYBOOKS = REPOSITORY / "scripts" / "ansible"
 PROGRAMS = REPOSITORY / ".venv-fleet" / "bin"
 COUNT = 8
 
-# What each site asks of itself. A sick one is well on 1.1.0 alone, a tired one for some seconds.
+# What each site asks of itself. A sick one is well on 1.0.0 alone, a tired one for some seconds.
 HEALTH = """\
 #!/bin/sh
 cd "$(dirname "$0")"
 [ ! -e slow ] || sleep 3
-[ ! -e sick ] || site/.venv/bin/python -c 'import alpha, sys; sys.exit(alpha.__version__ != "1.1.0")' || exit 1
+while [ -e held ]; do touch holding; sleep 0.1; done
+[ ! -e sick ] || site/.venv/bin/python -c 'import alpha, sys; sys.exit(alpha.__version__ != "1.0.0")' || exit 1
 [ ! -e tired ] || [ $(($(date +%s) - $(stat -c %Y site/.venv))) -lt 4 ]
 """
 SETTINGS = """\
 RELEASER_ENVIRONMENT=local
 RELEASER_HEALTH_CHECK={outer}/health
 RELEASER_HEALTH_RETRIES=0
+RELEASER_HEALTH_TIMEOUT=2m
 RELEASER_HEALTH_SECONDS=0
 RELEASER_SENDMAIL=none
 """
@@ -68,18 +77,46 @@ class Fleet:
     def __getitem__(self, number: int) -> Host:
         return self.hosts.all[number - 1]
 
-    def run(self, *words: str, check: int = 0, away: str = "", soak: float = 0, force: bool = False) -> Finished:
+    def run(self, *words: str, check: int = 0, **given: Any) -> Finished:
         """Run playbooks."""
+        found = run(self.words(*words, **given), cwd=PLAYBOOKS, env=self.env(), timeout=300)
+        assert (found.returncode == 0) == (check == 0), str(found)
+        return found
+
+    @contextlib.contextmanager
+    def running(self, *words: str, **given: Any) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+        """Run playbooks beside the block; give the process, and what tells what it has printed."""
+        log, argv = self.bundle.with_name("running.log"), self.words(*words, **given)
+        with open(log, "wb") as file:
+            process = subprocess.Popen(argv, cwd=PLAYBOOKS, env=self.env(), stdout=file, start_new_session=True)
+        try:
+            yield process, partial(log.read_text, encoding="utf-8")
+            process.wait(timeout=300)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            sys.stdout.write(log.read_text(encoding="utf-8"))
+
+    def env(self) -> dict[str, str]:
+        env = self.builder.environment({"ANSIBLE_HOME": str(self.bundle.parent / "ansible"), "ANSIBLE_NOCOLOR": "1"})
+        return env | {"PATH": f"{PROGRAMS}:{env['PATH']}", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.hosts.base / "c")}
+
+    def words(
+        self, *words: str, away: str = "", soak: float = 0, force: bool = False, bundle: Path | None = None
+    ) -> list[str | Path]:
+        """Write the inventory; return the command that runs playbooks with it."""
         shared = {
-            "releaser_bundle": self.bundle,
+            "releaser_bundle": bundle or self.bundle,
             "releaser_signers": self.signers,
             "releaser_key": self.key,
             "releaser_soak_seconds": soak,
             "releaser_channel": self.channel,
             "releaser_force": str(force).lower(),
         }
+        reached = "ansible_host=127.0.0.1 ansible_port=1" if away == "build1" else "ansible_connection=local"
         builder = (
-            f"build1 ansible_connection=local ansible_python_interpreter={sys.executable} "
+            f"build1 {reached} ansible_python_interpreter={sys.executable} "
             f"releaser_project={self.builder.path} releaser_program={console_script()} "
             f"releaser_home={self.bundle.parent / 'tools'}"
         )
@@ -87,16 +124,13 @@ class Fleet:
         text = ["[builder]", builder, self.hosts.inventory(away=away), "[all:vars]"]
         text += [f"{key}={value}" for key, value in shared.items()]
         inventory.write_text("\n".join([*text, ""]), encoding="utf-8")
-        env = self.builder.environment({"ANSIBLE_HOME": str(self.bundle.parent / "ansible"), "ANSIBLE_NOCOLOR": "1"})
-        env |= {"PATH": f"{PROGRAMS}:{env['PATH']}", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.hosts.base / "c")}
-        found = run([PROGRAMS / "ansible-playbook", "-i", inventory, *words], cwd=PLAYBOOKS, env=env, timeout=300)
-        assert (found.returncode == 0) == (check == 0), str(found)
-        return found
+        return [PROGRAMS / "ansible-playbook", "-i", inventory, *words]
 
-    def published(self) -> str:
-        """Return the release that the channel points to."""
+    def pointer(self) -> dict[str, Any]:
+        """Return what the channel says."""
         place = ("--at", self.channel.parent, "--signers", self.signers)
-        return str(self.builder.json("channel show", self.channel.name, *place)["release"])
+        found: dict[str, Any] = self.builder.json("channel show", self.channel.name, *place)
+        return found
 
     def versions(self) -> str:
         """Return the version of alpha on each host, of which the last number tells."""
@@ -124,7 +158,6 @@ def fleet(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> 
             (one.outer / "health").chmod(0o755)
             one.give()
         builder.releaser("init", check=0)
-        builder.publish("alpha", "1.1.0")
         (channels := found.base / "channels").mkdir()
         yield Fleet(
             builder=builder,
@@ -148,23 +181,43 @@ def small_disk(place: Path) -> Iterator[None]:
 
 
 def test_a_release_reaches_eight_hosts_or_none_but_the_first_and_all_go_back_from_it(fleet: Fleet) -> None:
-    fleet.run("build.yml", "adopt.yml", "--limit", "build1,h8")
-    assert fleet[8].version("alpha") == "1.0.0"  # as it was
-    fleet.run("roll_out.yml")
-    assert fleet.versions() == "11111111"
-    assert len(fleet.digests()) == 1
-
-    fleet.builder.publish("alpha", "1.2.0")
-    fleet.run("build.yml")
+    told = fleet.run("build.yml", "adopt.yml", "--limit", "build1,h8").stdout  # with nothing newer
+    assert hosts.recap(told)["build1"]["changed"] > 0
+    adopted = fleet[8].records()["live"]
+    fleet.run("rollback.yml", "--limit", "build1", "-e", "releaser_leave=nothing")  # as there is no channel
+    all_get_what_the_first_host_ran(fleet)
+    assert fleet[8].records()["live"] == adopted  # which had the same code and packages
     the_first_host_keeps_it_from_the_others(fleet)
     check_mode_tells_and_changes_nothing(fleet)
     a_full_disk_stops_it(fleet)
     who_was_away_catches_up(fleet)
+    nothing_of_a_tampered_bundle_runs(fleet)
     all_go_back_once(fleet)
 
 
+def all_get_what_the_first_host_ran(fleet: Fleet) -> None:
+    """While it soaks there, somebody builds the next release, and somebody edits a file in the checkout."""
+    holding, edited = fleet[1].outer / "holding", fleet[1].site / "manage.py"
+    (fleet[1].outer / "held").touch()
+    first, text = fleet.builder.live_id(), ""
+    with fleet.running("roll_out.yml", soak=2) as (process, log):
+        eventually(holding.exists, "the first host asking itself whether it is well")
+        fleet.builder.publish("alpha", "1.1.0")
+        fleet.run("build.yml")
+        (fleet[1].outer / "held").unlink()
+        eventually(lambda: "Wait whether it stays well" in log(), "the soak")
+        text = edited.read_text(encoding="utf-8")
+        edited.write_text(text + "# edited\n", encoding="utf-8")
+    assert process.returncode == 0, log()
+    edited.write_text(text, encoding="utf-8")
+    assert fleet.builder.live_id() != first
+    assert fleet.versions() == "00000000"
+    assert len({one.digest() for one in fleet.hosts.all[:-1]}) == 1
+    assert fleet.pointer()["release"] == first
+
+
 def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
-    others = [one.records() for one in fleet.hosts.all[1:]]
+    others, pointer = [one.records() for one in fleet.hosts.all[1:]], fleet.pointer()
     (fleet[1].outer / "sick").touch()
     told = fleet.run("roll_out.yml", check=2)
     touched = {host for host, counts in hosts.recap(told.stdout).items() if counts["changed"]}
@@ -176,54 +229,85 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
     told = fleet.run("roll_out.yml", check=2, soak=4, force=True)
     assert "did not stay well, and went back" in told.stdout
     (fleet[1].outer / "tired").unlink()
-    assert fleet.versions() == "11111111"
+    assert fleet.versions() == "00000000"
     assert [one.records() for one in fleet.hosts.all[1:]] == others
+    assert fleet.pointer() == pointer
 
 
 def check_mode_tells_and_changes_nothing(fleet: Fleet) -> None:
     before = [one.records() for one in fleet.hosts.all]
     told = fleet.run("roll_out.yml", "--check", "--diff", "--limit", "h3,h4").stdout
-    assert told.count("-alpha 1.1.0\n+release to be built, from the bundle of ") == 2
-    assert told.count("+alpha 1.2.0\n") == 2
+    assert told.count("-alpha 1.0.0\n+release to be built, from the bundle of ") == 2
+    assert told.count("+alpha 1.1.0\n") == 2
     assert [one.records() for one in fleet.hosts.all] == before
 
 
 def a_full_disk_stops_it(fleet: Fleet) -> None:
-    filling = fleet[2].outer / "filling"
+    """The first host gets the whole of its time, although the roll-out was killed meanwhile and began again."""
+    filling, pointer, soak = fleet[2].outer / "filling", fleet.pointer(), 12
     size = shutil.disk_usage(filling.parent).free - 200_000
     filling.write_bytes(bytes(size))
     before = [one.records() for one in fleet.hosts.all]
-    told = fleet.run("roll_out.yml", check=2, force=True)
+    with fleet.running("roll_out.yml", force=True, soak=600) as (process, log):
+        eventually(lambda: "Wait whether it stays well" in log(), "the soak")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert fleet.versions() == "10000000"
+    told = fleet.run("roll_out.yml", check=2, force=True, soak=soak)
     assert "Make room" in told.stdout
-    assert fleet.versions() == "21221111"
+    assert fleet.versions() == "10110000"
+    assert fleet[3].flipped_at() - fleet[1].flipped_at() >= soak
     assert fleet[2].records()["live"] == before[1]["live"]
     assert [one.records() for one in fleet.hosts.all[4:]] == before[4:]
+    assert fleet.pointer() == pointer
     filling.unlink()
 
 
 def who_was_away_catches_up(fleet: Fleet) -> None:
-    (fleet[7].outer / "slow").touch()
+    (fleet[2].outer / "slow").touch()
     told = fleet.run("roll_out.yml", away="h8").stdout
     assert "away, to catch up later: h8" in told
-    assert fleet.versions() == "22222221"
+    assert fleet.versions() == "11111110"
     assert {hosts.recap(told)[name]["changed"] for name in ("h1", "h3", "h4")} == {0}
+    assert fleet[5].flipped_at() - fleet[2].flipped_at() > 3  # those of the next batch wait for a slow host
     line = fleet[8].run("crontab", "-l").stdout.splitlines()[-1]
     minute, *rest, job = line.split(maxsplit=5)
     assert (minute.isdecimal(), rest) == (True, ["*"] * 4)
     done = fleet[8].run("sh", "-c", job)
     assert done.returncode == 0, done
-    assert fleet.versions() == "22222222"
+    assert fleet.versions() == "11111111"
     assert len(fleet.digests()) == 1
+
+
+def nothing_of_a_tampered_bundle_runs(fleet: Fleet) -> None:
+    maker = Maker(good=fleet.bundle, key=fleet.key, other_key=fleet.key, scratch=fleet.bundle.parent)
+    entries, manifest = maker.entries(), maker.manifest()
+    file = next(one for one in manifest["files"] if "releaser" in one["path"] and one["path"].startswith("tools/"))
+    entries[file["path"]] += b"tampered"
+    file |= {"sha256": sha256(entries[file["path"]]).hexdigest(), "size": len(entries[file["path"]])}
+    tampered = maker.write({**entries, "manifest.json": json.dumps(manifest, indent=1).encode() + b"\n"})
+    program = fleet[1].home / ".local" / "bin" / "releaser"
+    before = program.readlink()
+    told = fleet.run("roll_out.yml", "--limit", "h1", check=2, bundle=tampered)
+    assert "Verify the bundle before anything of it runs" in told.stdout
+    assert program.readlink() == before
 
 
 def all_go_back_once(fleet: Fleet) -> None:
-    before = fleet.published()
-    fleet.run("rollback.yml")
-    assert fleet.versions() == "11111111"
-    assert fleet.published() < before
+    """From what was rolled out, although somebody has built another release since."""
+    before, live = fleet.pointer(), [one.live() for one in fleet.hosts.all]
+    fleet.run("renew.yml", "-e", "releaser_expires=90d")
+    assert fleet.pointer()["expires"] > before["expires"]
+    fleet.builder.publish("alpha", "1.2.0")
+    fleet.run("build.yml")
+    told = fleet.run("rollback.yml", "--limit", "h1", "-e", "releaser_leave=nothing", check=2).stdout
+    assert "No host runs nothing, or has left it" in told
+    assert [one.live() for one in fleet.hosts.all] == live
+    told = fleet.run("rollback.yml", away="build1", check=2).stdout
+    assert "The hosts went back, but not the channel" in told
+    assert fleet.versions() == "00000000"
     again = hosts.recap(fleet.run("rollback.yml").stdout)
-    assert {counts["changed"] for counts in again.values()} == {0}
-    assert len(fleet.digests()) == 1
+    assert {name for name, counts in again.items() if counts["changed"]} == {"build1"}
+    assert fleet.pointer()["release"] < before["release"]
 
 
 def test_the_playbooks_are_clean(tmp_path: Path) -> None:

@@ -73,6 +73,10 @@ class Host:
         """Return the directory of the live release."""
         return (self.site / ".venv").resolve().parent
 
+    def flipped_at(self) -> float:
+        """Return when the live release went live."""
+        return (self.site / ".venv").lstat().st_mtime
+
     def version(self, package: str) -> str:
         """Return the version of a package in the live release."""
         (found,) = self.live().glob(f"venv/lib/python*/site-packages/{package}-*.dist-info")
