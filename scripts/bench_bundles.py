@@ -20,9 +20,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from made import fill
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "bundles.md"
 AGES = (61, 30, 14, 0)  # days
 PACKAGES = (
     "django", "wagtail", "celery", "redis", "psycopg[binary]", "pillow", "cryptography", "requests", "gunicorn",
@@ -160,16 +163,32 @@ def _is_fit(python: str) -> bool:
     return subprocess.run([python, "-c", code], check=False, capture_output=True).returncode == 0
 
 
-class Clock:
-    """Prints what something took."""
+class Table:
+    """The rows of the table of docs/guides/bundles.md, printed as they are found."""
 
-    @staticmethod
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str]] = []
+
+    def add(self, what: str, found: str) -> None:
+        """Add a row."""
+        self.rows.append((what, found))
+        print(f"  {what:<62}{found}", flush=True)
+
     @contextlib.contextmanager
-    def row(what: str) -> Any:
-        """Time what is inside, in seconds."""
+    def time(self, what: str) -> Iterator[None]:
+        """Add what the block takes."""
         began = time.perf_counter()
         yield
-        print(f"  {what:<52}{time.perf_counter() - began:>8.1f} s", flush=True)
+        self.add(what, f"{time.perf_counter() - began:.1f} s")
+
+    def write(self) -> None:
+        """Write the table into the page."""
+        fill(
+            PAGE, {"costs": "\n".join(["| | |", "|---|---|", *(f"| {what} | {found} |" for what, found in self.rows)])}
+        )
+
+
+TABLE = Table()
 
 
 def megabytes(file: Path) -> float:
@@ -178,7 +197,7 @@ def megabytes(file: Path) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--days", type=int, nargs="+", default=AGES, help="how old the locks are; the last is the newest"
@@ -193,6 +212,7 @@ def main() -> None:
         install(application, ages[0])
         compare_pip(application, bundles[-1])
         compare_buildout(application)
+    TABLE.write()
 
 
 def make_bundles(application: Application, ages: Sequence[int]) -> list[Path]:
@@ -202,18 +222,18 @@ def make_bundles(application: Application, ages: Sequence[int]) -> list[Path]:
         count = application.lock(age)
         application.release(first=not files)
         files.append(application.place / f"{age}.bundle")
-        with Clock.row(f"create the bundle of {age} days ago, {count} packages"):
+        with TABLE.time(f"`bundle create`, as of {age} days ago ({count} packages)"):
             application.run("releaser", "bundle", "create", "--no-installer", "-o", files[-1])
     whole = application.place / "whole.bundle"
     application.run("releaser", "bundle", "create", "-o", whole)
-    print(f"  {'full bundle':<52}{megabytes(files[-1]):>8.1f} MB, with releaser and uv {megabytes(whole):.1f} MB")
+    TABLE.add("full bundle", f"{megabytes(files[-1]):.1f} MB; with releaser and uv {megabytes(whole):.1f} MB")
     for age, base in zip(ages[:-1], files[:-1], strict=True):
         delta = application.place / f"{age}.delta"
         application.run("releaser", "bundle", "create", "--no-installer", "--base", base, "-o", delta)
         changes = json.loads(application.run("releaser", "bundle", "diff", base, files[-1], "--json"))["changes"]
         share = megabytes(delta) / megabytes(files[-1])
-        what = f"delta of {age} days, {len(changes)} packages"
-        print(f"  {what:<52}{megabytes(delta):>8.1f} MB, {share:.0%} of the full one")
+        what = f"delta of {age} days ({len(changes)} packages changed)"
+        TABLE.add(what, f"{megabytes(delta):.1f} MB, {share:.0%} of the full one")
     return [*files, whole]
 
 
@@ -223,19 +243,20 @@ def install(application: Application, oldest_age: int) -> None:
     first = json.loads(application.run("releaser", "list", "--json"))
     made = sorted(one["id"] for one in _releases(first))[1:]  # the first is what was there before
     application.run("releaser", "bundle", "create", made[0], "-o", oldest)
-    with Clock.row("copy the full bundle"):
+    with TABLE.time("copy the full bundle to the host"):
         (oldest, delta) = application.give(oldest, application.place / f"{oldest_age}.delta")
     place = application.host / "srv" / "shop"
-    with Clock.row("install it on an empty host without network"):
+    with TABLE.time("install it on an empty host without network"):
         application.run_alone(application.python, oldest, "--into", place, "--unsigned")
     releaser = next(application.host.glob(".local/share/releaser*/**/bin/releaser"))
-    with Clock.row("install the delta"):
+    with TABLE.time("install the delta"):
         report = application.run_alone(releaser, "bundle", "install", "--unsigned", "--json", delta, cwd=place)
     for step in json.loads(report)["steps"]:
-        print(f"    {step['step']:<50}{step['seconds']:>8.2f} s")
-    with Clock.row("health check alone"):
+        if step["step"] in ("build", "tests", "health check"):
+            TABLE.add(f"of that, {step['step']}", f"{step['seconds']:.1f} s")
+    with TABLE.time("health check alone"):
         application.run_alone(place / ".venv/bin/python", place / "manage.py", "check", "--deploy", cwd=place)
-    with Clock.row("roll back"):
+    with TABLE.time("roll back"):
         application.run_alone(releaser, "rollback", cwd=place)
 
 
@@ -247,7 +268,7 @@ def compare_pip(application: Application, bundle: Path) -> None:
     """Install the same wheels by pip, with hashes required, and try the same."""
     wheels, host = application.place / "wheels", application.host / "pip"
     subprocess.check_call([sys.executable, "-m", "zipfile", "-e", bundle, wheels])
-    with Clock.row("pip: make a venv and install the same wheels"):
+    with TABLE.time("pip: make a venv and install the same wheels"):
         application.run_alone(application.python, "-m", "venv", host)
         application.run_alone(
             host / "bin/pip", "install", "-q", "--no-index", "--find-links", wheels / "wheels",
@@ -284,11 +305,11 @@ def compare_buildout(application: Application) -> None:
     for name in ("manage.py", "settings.py", "urls.py"):
         shutil.copy(application.site / name, tree)
     archive = application.place / "shop.tgz"
-    with Clock.row("buildout: pack the download cache"), tarfile.open(archive, "w:gz") as file:
+    with TABLE.time("buildout: pack the download cache"), tarfile.open(archive, "w:gz") as file:
         file.add(tree, "buildout")
-    print(f"  {'the archive':<52}{megabytes(archive):>8.1f} MB")
+    TABLE.add("buildout: the archive", f"{megabytes(archive):.1f} MB")
     application.give(archive)
-    with Clock.row("buildout: unpack, and run it offline"):
+    with TABLE.time("buildout: unpack, and run it offline"):
         application.run_alone("tar", "-xzf", archive.name)
         host = application.host / "buildout"
         application.run_alone(application.python, "-m", "venv", "tools", cwd=host)
@@ -301,7 +322,7 @@ def compare_buildout(application: Application) -> None:
 def try_checks(application: Application, what: str, python: Path) -> None:
     """Run the tests and the health check once each, as the bundle's installation does."""
     source = application.host / "srv" / "shop"
-    with Clock.row(f"{what}: the same tests and health check"):
+    with TABLE.time(f"{what}: the same tests and health check"):
         path = f"PYTHONPATH={source}"  # which buildout's interpreter does not look at by itself
         application.run_alone("env", path, python, "manage.py", "check", cwd=source)
         application.run_alone("env", path, python, "manage.py", "check", "--deploy", cwd=source)

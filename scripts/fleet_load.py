@@ -1,7 +1,8 @@
 """What 1,000 hosts ask of the index, of where bundles lie, and of the git remote: measured on one host, and scaled.
 
-A project with some sixty real packages is updated from what they were on --day: by `releaser update`, with an index
-and a git remote on the loopback that count, and by bundles. Asks the index at --index.
+A project with some sixty real packages is updated from what they were on --day: by `releaser update` and by
+`releaser update --from`, with an index, a git remote and an S3 on the loopback that count. Asks the index at --index,
+and writes the table of docs/fleet.md.
 """
 
 from __future__ import annotations
@@ -30,15 +31,20 @@ from urllib.parse import urljoin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from releaser.system.words import size
+from made import fill
+
+from releaser.system.words import plural, size
 from tests.support.commands import clean_environment, console_script, run, uv_executable
+from tests.support.s3 import s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "fleet.md"
 HOSTS = 1000
 PACKAGES = ["wagtail", "celery[redis]", "djangorestframework", "django-allauth", "sentry-sdk", "boto3", "gunicorn"]
 PACKAGES += ["psycopg[binary]", "reportlab", "pandas", "django-storages", "django-debug-toolbar", "httpx", "pytest"]
+DOTENV = "ADMINS_JSON='[]'\n"
 SPREADS = {"all at once": 1, "within 10 minutes": 600, "within the hour": 3600}
 JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -206,7 +212,7 @@ class Site:
         seconds = time.monotonic() - began
         print(f"{what}: {seconds:.0f} s, {dict(self.index.tally.kinds)}", file=sys.stderr)
         return [
-            Cost(what=f"{what}: {name}", requests=tally.requests, sent=tally.sent, seconds=seconds)
+            Cost(what=f"{name}, {what}", requests=tally.requests, sent=tally.sent, seconds=seconds)
             for name, tally in (("index", self.index.tally), ("git remote", self.git.tally))
         ]
 
@@ -238,7 +244,7 @@ def make_site(place: Path, upstream: str, day: str) -> Iterator[Site]:
             lines += ["[tool.releaser]", *(f'{name} = "{value}"' for name, value in settings.items())]
             (path / "pyproject.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
             (path / ".gitignore").write_text(".venv\n", encoding="utf-8")
-            (path.parent / ".env").write_text("ADMINS_JSON='[]'\n", encoding="utf-8")
+            (path.parent / ".env").write_text(DOTENV, encoding="utf-8")
             site.do("git", "init", "--quiet")
             site.do("git", "init", "--quiet", "--bare", remote)
             site.do(uv_executable(), "lock", "--quiet")
@@ -269,31 +275,48 @@ def measure(place: Path, upstream: str, day: str) -> list[Cost]:
         text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
         (site.path / "pyproject.toml").write_text(re.sub("exclude-newer.*\n", "", text), encoding="utf-8")
         commit(site, "Take what is new")
-        costs += site.update("resolving on each, news")
-        costs += site.update("resolving on each, no news")
-        site.releaser("bundle create", "--no-installer", "-o", new)
-        site.releaser("bundle create", "--no-installer", "--base", old, "-o", delta)
-        packages = site.releaser("packages").count("\n")
-        print(f"{packages} packages", file=sys.stderr)
-        pointer = publish(site, new, place)
-    for name, file in (("bundles", new), ("deltas", delta)):
-        sent = file.stat().st_size + pointer
-        costs.append(Cost(what=f"{name}, news: bucket", requests=2, sent=sent, seconds=seconds_of(sent)))
-    costs.append(Cost(what="bundles or deltas, no news: bucket", requests=1, sent=pointer, seconds=1))
+        costs += site.update("news")
+        costs += site.update("no news")
+        key, signers = make_key(site, place)
+        site.releaser("bundle create", "--no-installer", "--sign", key, "-o", new)
+        site.releaser("bundle create", "--no-installer", "--sign", key, "--base", old, "-o", delta)
+        print(f"{site.releaser('packages').count(chr(10))} packages", file=sys.stderr)
+        costs += follow(site, place, key, signers, old=old, new=new, delta=delta)
     return costs
 
 
-def publish(site: Site, bundle: Path, place: Path) -> int:
-    """Sign a bundle, publish it, and return the size of what points to it: all that a host gets without news."""
-    key, signers, channels = place / "key", place / "signers", place / "channels"
-    channels.mkdir()
+def make_key(site: Site, place: Path) -> tuple[Path, Path]:
+    """Make a key, and a file that lets it sign bundles and channels."""
+    key, signers = place / "key", place / "signers"
     site.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "build", "-f", key)
     public = key.with_suffix(".pub").read_text(encoding="utf-8")
     signers.write_text(f'build namespaces="releaser-bundle,releaser-channel" {public}', encoding="utf-8")
-    site.releaser("bundle create", "--no-installer", "--sign", key, "-o", bundle)
-    words = ("--to", channels, "--name", "production", "--sign", key, "--signers", signers)
-    site.releaser("channel publish", bundle, *words)
-    return sum(file.stat().st_size for file in channels.glob("production*"))
+    return key, signers
+
+
+def follow(site: Site, place: Path, key: Path, signers: Path, *, old: Path, new: Path, delta: Path) -> list[Cost]:
+    """Let hosts that have an old bundle follow channels, and return what the bucket was asked."""
+    costs: list[Cost] = []
+    with s3_server(place) as s3:
+        s3.put("bucket")
+        plain = {**s3.env, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3.port}"}  # past what counts
+        env = {**site.env, "RELEASER_BUNDLE_SIGNERS": str(signers)}
+        for kind, more in (("bundles", ()), ("deltas", ("--delta", delta))):
+            host = place / kind / "site"
+            host.parent.mkdir()
+            (host.parent / ".env").write_text(DOTENV, encoding="utf-8")
+            words: list[str | Path] = ["bundle", "install", "--unsigned", "--into", host, old]
+            run([console_script(), *words], cwd=place, env=env, check=0, timeout=1800)
+            words = ["channel", "publish", new, *more, "--to", "s3://bucket", "--name", kind, "--sign", key]
+            run([console_script(), *words], cwd=site.path, env=env | plain, check=0)
+            for news in (f"news by {kind}", "no news")[: 1 if more else 2]:
+                s3.asked.clear()
+                s3.sent = 0
+                words = ["update", "--project", host, "--from", f"s3://bucket/{kind}"]
+                run([console_script(), *words], cwd=place, env=env | s3.env, check=0, timeout=1800)
+                requests, sent = len(s3.asked), s3.sent
+                costs.append(Cost(what=f"bucket, {news}", requests=requests, sent=sent, seconds=seconds_of(sent)))
+    return costs
 
 
 def seconds_of(sent: int) -> float:
@@ -316,14 +339,14 @@ def peaks(cost: Cost, spread: int) -> tuple[int, float]:
 
 def table(costs: list[Cost]) -> str:
     """Return the table of the documentation."""
-    rows = [["what, and who is asked", "a host", f"{HOSTS:,} hosts", *(f"at most a second, {one}" for one in SPREADS)]]
+    first, *others = SPREADS
+    rows = [["who is asked", "a host", f"{HOSTS:,} hosts", f"most in a second: {first}", *others]]
     rows.append(["---"] * len(rows[0]))
     for cost in costs:
-        row = [cost.what, f"{cost.requests}; {size(cost.sent)}"]
-        row.append(f"{cost.requests * HOSTS:,}; {size(cost.sent * HOSTS)}")
-        for spread in SPREADS.values():
-            asked, rate = peaks(cost, spread)
-            row.append(f"{asked:,}; {rate:,.1f} Mbit/s" if rate < 1 else f"{asked:,}; {rate:,.0f} Mbit/s")
+        row = [cost.what, f"{plural(cost.requests, 'request')}, {size(cost.sent)}"]
+        row.append(f"{cost.requests * HOSTS:,}, {size(cost.sent * HOSTS)}")
+        found = (peaks(cost, spread) for spread in SPREADS.values())
+        row += [f"{asked:,}, {rate:,.0f} Mbit/s" if rate >= 1 else f"{asked:,}" for asked, rate in found]
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -335,7 +358,7 @@ def main() -> None:
     parser.add_argument("--day", required=True, help="what the packages were on this day is what is updated")
     args = parser.parse_args()
     args.place.mkdir()
-    print(table(measure(args.place.absolute(), args.index, args.day)))
+    fill(PAGE, {"load": table(measure(args.place.absolute(), args.index, args.day))})
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class S3:
     mood: Mood = "is well"
     #: The paths of all requests.
     asked: list[str] = field(default_factory=list)
+    #: How many bytes it has answered with, without headers.
+    sent: int = 0
     #: The accounts that asked, as their signatures name them.
     accounts: set[str] = field(default_factory=set)
     #: The regions for which they signed.
@@ -68,6 +70,7 @@ class S3:
             reply(request, 500, b"<Error><Code>InternalError</Code><Message>We are sorry</Message></Error>")
         else:
             status, headers, body = self._ask(request)
+            self.sent += len(body)
             if is_file and self.mood == "alters":
                 body = body.swapcase()
             begin_reply(request, status, len(body), headers)
