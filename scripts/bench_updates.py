@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -226,10 +227,15 @@ def disk_of_releases(place: Path, kind: str) -> tuple[float, float]:
 
 
 def used(mounted: Path) -> float:
-    """Return the MB that are used on a file system."""
-    os.sync()
-    found = os.statvfs(mounted)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize / 1e6
+    """Return the MB that are used on a file system, once they stay the same: XFS deletes in the background."""
+    before = -1
+    while True:
+        os.sync()
+        found = os.statvfs(mounted)
+        if found.f_bfree == before:
+            return (found.f_blocks - found.f_bfree) * found.f_frsize / 1e6
+        before = found.f_bfree
+        time.sleep(1)
 
 
 def measure_search(place: Path) -> Part:
