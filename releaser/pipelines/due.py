@@ -148,15 +148,22 @@ def _wait(site: Site, request: Request, due: Due) -> None:
 @contextlib.contextmanager
 def _alone(site: Site) -> Iterator[bool]:
     """Yield whether no other `update --if-due` waits or runs, and keep others from it."""
+    from filelock import FileLock, Timeout
+
     if run_lock.find_running(site.state_dir):
         yield False
         return
     with contextlib.ExitStack() as stack:
-        is_alone = True
-        with contextlib.suppress(OSError):  # nothing is adopted yet, or this user may not; the project lock counts
-            lock = stack.enter_context(run_lock.open_lock(site.state_dir / run_lock.WAITING))
-            is_alone = run_lock.try_to_acquire(lock, 0)
-        yield is_alone
+        try:
+            stack.enter_context(
+                FileLock(site.state_dir / run_lock.WAITING, timeout=0, mode=0o660, preserve_lock_file=True)
+            )
+        except Timeout:
+            yield False
+            return
+        except OSError:  # nothing is adopted yet, or this user may not; the lock of the project is what counts
+            pass
+        yield True
 
 
 def _is_unfinished(site: Site) -> bool:

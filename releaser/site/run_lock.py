@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from filelock import FileLock
+
 
 DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
 EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
-_POLL = 0.02  # seconds between two looks at a lock that another run holds
 INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 
 
@@ -67,11 +68,15 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
     left running is ended first. Raises LockedError, or OSError when there can be no such file.
     """
+    from filelock import FileLock
+
     with contextlib.suppress(FileExistsError):
         (state_dir / DIRECTORY).mkdir()
         (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
+    lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
+    _acquire(lock, state_dir, wait)
     with contextlib.ExitStack() as stack:
-        _acquire(stack.enter_context(open_lock(state_dir / LOCK)), state_dir, wait)
+        stack.callback(lock.release)
         _acquire_earlier(state_dir, stack)
         held = RunLock(killed_since=_end_left_programs(state_dir))
         try:
@@ -98,25 +103,13 @@ def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-@contextlib.contextmanager
-def open_lock(path: Path) -> Iterator[int]:
-    """Open the file of a lock, which is made if need be. What is locked is free once it is closed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o660)
-    try:
-        with contextlib.suppress(OSError):  # it is another user's
-            os.fchmod(descriptor, 0o660)  # whatever the umask is
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _acquire(lock: int, state_dir: Path, wait: float) -> None:
-    if try_to_acquire(lock, wait):
+def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
+    if _try_to_acquire(lock, wait):
         return
     ends_at = time.monotonic() + INTRODUCTION
     # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
     while (last := holder(state_dir)) is None or not is_alive(last.pid):
-        if try_to_acquire(lock, _POLL):
+        if _try_to_acquire(lock, 0.01):
             return
         if time.monotonic() > ends_at:
             break
@@ -129,18 +122,14 @@ def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     return LockedError(message, advice="Wait for it to end, or see `releaser status`.")
 
 
-def try_to_acquire(lock: int, wait: float) -> bool:
-    """Lock an open file, within `wait` seconds; False if somebody else holds it. Raises OSError."""
-    import fcntl
+def _try_to_acquire(lock: FileLock, wait: float) -> bool:
+    from filelock import Timeout
 
-    ends_at = time.monotonic() + wait
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        if time.monotonic() >= ends_at:
-            return False
-        time.sleep(_POLL)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        return False
+    return True
 
 
 def _end_left_programs(state_dir: Path) -> float | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from filelock import FileLock
+
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"
 
@@ -193,18 +195,20 @@ def _lock_inherited() -> None:
     from releaser.site import run_lock
     from releaser.system.process import Runner
 
-    acquire, start = run_lock.try_to_acquire, Runner._start
+    acquire, start = run_lock._try_to_acquire, Runner._start
 
-    def acquired(lock: int, wait: float) -> bool:
+    def acquired(lock: FileLock, wait: float) -> bool:
         if not acquire(lock, wait):
             return False
-        os.set_inheritable(lock, True)
+        descriptor = lock._context.lock_file_fd
+        assert descriptor is not None
+        os.set_inheritable(descriptor, True)
         return True
 
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)
 
-    run_lock.try_to_acquire = acquired
+    run_lock._try_to_acquire = acquired
     Runner._start = started  # type: ignore[method-assign]
 
 
