@@ -169,18 +169,12 @@ class ReleaseStore(Frozen):
         return next(reversed(self.ledger().activations), None)
 
     def find_unsealed(self, sealed: Collection[str] = ()) -> tuple[Path, ...]:
-        """Return the directories without a manifest, except for what a deletion has left half-way.
-
-        Of those that are known to be `sealed`, none is looked at.
-        """
+        """Return the directories, other than those `sealed`, without a manifest; not what a deletion left half-way."""
         entries = (entry for entry in self._entries() if entry.name not in sealed)
         return tuple(entry for entry in entries if not (entry / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
-        """Return the directories without a manifest; never the live one, nor what a deletion left half-way.
-
-        What releaser cannot have made is none of them.
-        """
+        """Return those of them that releaser may have made; never the live one."""
         live, known = self.live_id(), self.ledger().named
         return tuple(entry for entry in self.find_unsealed() if entry.name != live and is_own(entry, known))
 

@@ -49,7 +49,9 @@ def refused(site: SampleSite, command: str = "update") -> str:
     return finished.stderr
 
 
-@pytest.mark.parametrize(("told", "said"), [(["sha256"], "is another"), (["md5"], "is another"), ([], "has no hash")])
+@pytest.mark.parametrize(
+    ("told", "said"), [(["sha256"], "is a different"), (["md5"], "is a different"), ([], "no longer has a hash")]
+)
 def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
     served: SampleSite, algorithms: list[str], told: list[str], said: str
 ) -> None:
