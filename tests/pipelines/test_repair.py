@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> ReleaseStore:
 
 def a_site(store: ReleaseStore) -> Site:
     project = SimpleNamespace(state_dir=store.state_dir, venv=store.link)
-    return cast("Site", SimpleNamespace(project=project, state_dir=store.state_dir))
+    return cast("Site", SimpleNamespace(project=project, state_dir=store.state_dir, asks=True))
 
 
 def problems(store: ReleaseStore) -> list[str]:

@@ -272,7 +272,7 @@ def test_what_is_discarded_half_way_is_no_candidate_any_more(
         assert (place / last).exists()
         raise PermissionError(13, "Permission denied", str(place))
 
-    site: Any = SimpleNamespace(state_dir=releases.state_dir, project=SimpleNamespace(venv=releases.link))
+    site: Any = SimpleNamespace(state_dir=releases.state_dir, project=SimpleNamespace(venv=releases.link), asks=True)
     with monkeypatch.context() as patched:
         patched.setattr(store, "delete_directory", resist)
         with pytest.raises(PermissionError):

@@ -63,7 +63,7 @@ def files_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def site_of(release: Release) -> Site:
     state_dir = release.directory.parents[1]
     project = SimpleNamespace(state_dir=state_dir, venv=state_dir / "none")
-    return cast("Site", SimpleNamespace(project=project, state_dir=state_dir))
+    return cast("Site", SimpleNamespace(project=project, state_dir=state_dir, asks=True))
 
 
 def found(release: Release) -> set[tuple[str, str]]:
