@@ -30,6 +30,7 @@ from releaser.releases.release import (
     new_id,
     write_manifest,
 )
+from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
     load_state,
@@ -311,8 +312,6 @@ class ReleaseStore(Frozen):
 
         Raises OSError when the ledger cannot be written.
         """
-        from releaser.system.deletion import delete_directory  # which logs, and a list does not
-
         # At once, so that a crash leaves none in the ledger that is gone; a full disk has room only after the deletion.
         with contextlib.suppress(OSError):
             self.forget(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from pathlib import Path
 
@@ -18,6 +17,8 @@ def delete_directory(directory: Path, *, last: str) -> None:
     Raises OSError for the first file that resists; everything else is deleted anyway. Neither the directory nor the one
     above may be a symlink.
     """
+    import logging  # slow to import, and a list, which imports this module, does not log
+
     failed: list[OSError] = []
     with contextlib.ExitStack() as stack:
         above = _open(directory.parent, stack)
