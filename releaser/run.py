@@ -1,4 +1,4 @@
-"""One run of a command that changes something: what it works on, its journal, and its report."""
+"""One run of a command that changes something: what it works on, its report and log file, and closing its journal."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ _MOST_ASKERS = 5
 
 
 class Candidate(Frozen):
-    """A release that is being made: built, but neither tested nor sealed."""
+    """A release that is being made: built, and not sealed yet."""
 
     id: str
     sequence: int

@@ -239,7 +239,7 @@ _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
 class CheckoutSnapshot(Frozen):
-    """What a run is based on, as it was when it began to build; None for a file that is not there."""
+    """What a release is based on, as it was before anything was fetched or built; None for a file that is not there."""
 
     #: What `git status` said; None where git does not work.
     state: CheckoutState | None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
-    """Move the checkout to the commit that was tested: forward, or back where releaser's own commits give way.
+    """Move the checkout to the commit that was tested: by a fast-forward, or by a reset that keeps edits.
 
     uv.lock and the export may still wait to be committed; they get the content that HEAD has for them first, as git
     would refuse to replace them otherwise. Raises ToolError, with the checkout at the commit where it was.

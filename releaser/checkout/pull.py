@@ -1,4 +1,4 @@
-"""Fetching, and choosing the commit that is to go live, for an update or with an earlier release."""
+"""Fetching, and choosing the commit that is to go live; and which untracked files a run has left in the checkout."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Target(Frozen):
     #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
     commits: tuple[Commit, ...] = ()
     brings_code: bool = False
-    #: Whether the checkout gets there by a fast-forward; else commits that releaser made give way.
+    #: Whether the checkout gets there by a fast-forward; else commits on top of it give way, as in a rollback.
     forward: bool = True
     #: What keeps out the commit that the remote is at, `offered`, and `commits` with it, if anything does.
     rejected: RejectedCommit | None = None

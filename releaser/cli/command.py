@@ -66,7 +66,7 @@ class CommandContext(Frozen):
     def site(self) -> Site:
         """Read the project for a question; what is wrong with its settings is a warning then.
 
-        Raises PreflightError without a state directory.
+        Raises PreflightError where a file lies in the place of the state directory.
         """
         from releaser.site.disk import find_misplaced_state
         from releaser.site.site import find_site, open_site

@@ -27,10 +27,9 @@ from releaser.errors import (
     refuse,
 )
 from releaser.releases import leases
-from releaser.releases import release as links
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, journal_of, make_entry
-from releaser.releases.release import is_missing_or_dangling, refuse_moved
+from releaser.releases.release import flip, is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import tell_return
 from releaser.system.files import UnreadableStateError, link_text, replace_symlink, sync_directory
@@ -195,7 +194,7 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
         raise PreflightError(finding) from error
     _refuse_other_link(site, deployment.link)
     with log.step("flip") as step:
-        _flip(site, entry, release)
+        _flip_or_move_back(site, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
     return entry
 
@@ -209,10 +208,10 @@ def _refuse_other_link(site: Site, before: str | None) -> None:
         refuse(f"somebody changed {link}, which {where} now", "Nothing went live; run it again when they are done.")
 
 
-def _flip(site: Site, entry: Entry, release: Release) -> None:
+def _flip_or_move_back(site: Site, entry: Entry, release: Release) -> None:
     """Flip, or not at all: what moved and cannot be synced, which a power cut could undo, is moved back."""
     try:
-        links.flip(site.project.venv, release.venv, staging=site.state_dir)
+        flip(site.project.venv, release.venv, staging=site.state_dir)
     except OSError:
         if store_of(site).live_id() == release.id:
             with contextlib.suppress(OSError):  # if that cannot be synced either, the link is still back
@@ -322,7 +321,7 @@ def _restore_link(site: Site, entry: Entry) -> None:
     if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
         return
     if origin is not None:
-        links.flip(link, origin.venv, staging=staging)
+        flip(link, origin.venv, staging=staging)
     elif entry.origin_link is not None:
         replace_symlink(link, entry.origin_link, staging=staging)
     elif store_of(site).live_id() == entry.target:

@@ -1,4 +1,4 @@
-"""What follows the flip: collectstatic, restart, health check, one after the other."""
+"""What follows the flip, in this order: python start, collectstatic, restart, health check, and a hook."""
 
 from __future__ import annotations
 

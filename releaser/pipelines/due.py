@@ -110,9 +110,9 @@ _NOW = "`releaser update --now` does not wait."
 
 
 def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
-    """Run an update if it may begin; else bring to its end what an earlier one has left, and say that this one waits.
+    """Run an update if it may begin; else finish what an earlier run has left, and say that this one waits.
 
-    One that is to be due waits the `jitter` of the site before it begins.
+    With `if_due`, it first waits for the `jitter` of the site, and nothing is run if there is nothing to finish.
     """
     if not timing.now:
         pipeline = partial(_in_window, pipeline=pipeline)

@@ -17,8 +17,7 @@ from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases import release as links
-from releaser.releases.release import find_moved_link
+from releaser.releases.release import find_moved_link, flip
 from releaser.releases.store import store_of
 from releaser.reporting.mail_setup import warnings
 from releaser.site.conventions import find_conventions
@@ -79,7 +78,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     link, store = site.project.venv, store_of(site)
     ours = Path(os.path.realpath(link)).parent
     if store.live_id() is None and store.get(ours.name) is not None and ours == store.directory.resolve() / ours.name:
-        links.flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same, as we write it
+        flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same, as we write it
     live = store.live()
     if live is not None and live.manifest.never_live:
         message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"

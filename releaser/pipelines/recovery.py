@@ -1,4 +1,4 @@
-"""Finishing or undoing what an earlier run left half-way, and undoing what this one could not finish.
+"""Finishing or undoing what a run left half-way, this one or an earlier one; and recording how it ended.
 
 The symlink decides: while it says `origin`, nothing has happened yet; once it says `target`, the release is live. Doing
 any of this twice changes nothing the second time, so a crash in here is one more case of the same.

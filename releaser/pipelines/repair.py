@@ -19,7 +19,6 @@ from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
 from releaser.releases import leases
-from releaser.releases import release as links
 from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
@@ -45,6 +44,7 @@ from releaser.releases.release import (
     Ledger,
     Manifest,
     find_moved_link,
+    flip,
     is_missing_or_dangling,
 )
 from releaser.releases.store import store_of
@@ -126,7 +126,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
-    links.flip(link, release.venv, staging=site.state_dir)
+    flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"

@@ -66,13 +66,15 @@ _RESULTS: dict[int, Result] = {
 
 
 class Request(Frozen):
-    """What the command line asks for; `wait` is how many seconds to wait for the project lock."""
+    """What every run is asked with; what only its command takes, such as `force`, goes to the pipeline beside it."""
 
     path: Path
     environ: Mapping[str, str]
     command: str
     listener: Listener = field(default_factory=Silence)
+    #: How long to wait for the project lock, in seconds.
     wait: float = 0.0
+    #: Whether its report is worth a mail.
     mails: bool = False
     #: The project may have no pyproject.toml yet.
     creates_pyproject: bool = False
@@ -233,7 +235,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
     )
 
 
-def _look_again(run: Run) -> None:
+def _note_if_live_differs(run: Run) -> None:
     """See that what builds and tests were not to touch is as it was, before it is said to be unchanged."""
     log = run.log
     if log.learned.live_changed or not any(one.step == "build" or TEST in one.step.split() for one in log.outcomes):
@@ -262,7 +264,7 @@ def _report_failure(run: Run, error: ReleaserError) -> RunReport:
     run.log.findings[:0] = error.findings if isinstance(error, PreflightError) else (error.finding,)
     if error.output:
         run.log.learn(output=error.output)
-    _look_again(run)
+    _note_if_live_differs(run)
     if isinstance(error, TestsFailedError):
         run.log.findings[0] = Finding(error.message, advice=error.advice)
     return run.report(

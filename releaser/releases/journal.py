@@ -58,7 +58,7 @@ class Entry(Frozen):
     origin_link: str | None = None
     #: The release that is to be live.
     target: str | None = None
-    #: The commits before and after the checkout was moved; None if it was not.
+    #: The commits before and after the checkout moves, equal if it stays; None without git, and where nothing moves it.
     head_before: str | None = None
     head_after: str | None = None
     #: The steps after the flip that are finished.
@@ -76,7 +76,7 @@ class Entry(Frozen):
     was_used: bool = False
     #: Whether it is not taken back for a step after the flip that fails, as a person has decided.
     stays: bool = False
-    #: Whether its static files are there before the flip.
+    #: Whether its static files were collected before the flip, or in part.
     collected: bool = False
     #: What starts the service that `stop` has stopped, or is about to, at `flipped_at`; empty once it runs again.
     start: tuple[str, ...] = ()

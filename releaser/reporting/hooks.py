@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from releaser.site.settings import Hook
     from releaser.site.site import Site
 
-_RELEASES = ("update", "init", "rebuild", "rollback")  # commands that are to make a release live
+_GOING_LIVE = ("update", "init", "rebuild", "rollback")  # commands that are to make a release live
 _ENDED_WELL = (0, 7)  # exit codes
 
 
@@ -135,7 +135,7 @@ def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None
 def tell_failure(run: Run, report: RunReport) -> RunReport:
     """Run `on_failure` if a run has ended without the release live that it was about; return the report with that."""
     is_live = report.live_changed and report.result != "rolled_back"
-    wanted = run.site.settings.on_failure is not None and report.command in _RELEASES
+    wanted = run.site.settings.on_failure is not None and report.command in _GOING_LIVE
     if not wanted or is_live or report.exit_code in _ENDED_WELL:
         return report
     try:

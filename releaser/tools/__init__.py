@@ -1,1 +1,1 @@
-"""One module for each program that releaser drives; none knows another."""
+"""The programs that releaser drives: a module or a few for each, which know none of the others."""
