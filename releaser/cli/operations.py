@@ -98,7 +98,9 @@ def init(
     metavar="PACKAGE",
     help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
 )
-@click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one began.")
+@click.option(
+    "--if-due", is_flag=True, help="Only finish what is left, unless `every` has passed since the last one began."
+)
 @click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
 @click.option(
     "--from", "channel", metavar="CHANNEL", help="Make live what this channel points to (PLACE/NAME), and ask no index."

@@ -39,7 +39,7 @@ _COUNTED = (ExitCode.OK, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_U
 class Timing(Frozen):
     """What the command line says of when an update may begin."""
 
-    #: Whether one that is not due is left out.
+    #: Whether one that is not due only finishes what an earlier run has left.
     if_due: bool = False
     #: Whether it begins whatever is due, and whatever the window is.
     now: bool = False
