@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
-from releaser.releases.venv import executable_of
 from releaser.system.files import clear_name, only_files, open_up, read_file
 from releaser.system.isolation import (
     Bounds,
@@ -139,7 +138,7 @@ def sandbox_of(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
         hidden=hidden,
         kept=(project.outer, project.state_dir, tree.parent),
-        needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv.executable),
+        needed=programs_of(site, venv / "bin" / "python"),
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
     before = {path: look_at(path) for path in steering}
@@ -163,6 +162,11 @@ def hidden_from(site: Site, by: Isolation, *, needs_keys: bool, passwords: bool)
     found += passwords_of_user(environ) if passwords else ()
     found += (site.project.checkout / Path(named).expanduser(),) if named else ()
     return (site.project.outbox, site.project.logs, *found)
+
+
+def programs_of(site: Site, python: Path) -> tuple[Path, ...]:
+    """Return what is started in isolation: releaser, uv, and an interpreter with its library."""
+    return (Path(sys.prefix), site.uv.executable, python, Path(os.path.realpath(python)).parent.parent)
 
 
 def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.isolated import (
@@ -14,6 +12,7 @@ from releaser.candidate.isolated import (
     hidden_from,
     isolation_of,
     look_at,
+    programs_of,
     put_all_back,
     writable_places,
 )
@@ -28,13 +27,17 @@ from releaser.tools.uv import LockBuilds, failed_builds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from releaser.site.site import Site
 
 
 @contextlib.contextmanager
-def lock_sandbox(site: Site, tree: Path) -> Iterator[Sandbox]:
-    """Yield what isolates a uv that locks in `tree` and builds for that; its lock stays. Raises ToolError."""
+def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
+    """Yield what isolates a uv that locks in `tree` for `python`, and builds for that; its lock stays.
+
+    Raises ToolError.
+    """
     isolation, lock = isolation_of(site, "builds"), tree / "uv.lock"
     if isolation is None:
         yield Sandbox()
@@ -47,7 +50,7 @@ def lock_sandbox(site: Site, tree: Path) -> Iterator[Sandbox]:
         writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
         hidden=hidden_from(site, isolation, needs_keys=keys, passwords=passwords),
         kept=(site.project.outer, site.project.state_dir, tree.parent),
-        needed=(Path(sys.prefix), site.uv.executable),
+        needed=programs_of(site, python),
     )
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
     try:

@@ -119,7 +119,10 @@ class Isolation(Frozen):
                 words = [str(len(paths)), *paths, str(len(hidden)), *hidden]
                 yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", private),), outside=private)
             else:
-                binds = [path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)]
+                binds = {path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)}
+                links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
+                seen = (*binds, *writable)
+                binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
                 words = _bubblewrap(private, sorted(binds), hidden, writable)
                 prefix = (*self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
                 try:
@@ -221,6 +224,16 @@ def _sockets(place: str) -> list[str]:
 def _real(paths: Iterable[Path]) -> list[str]:
     """Return what is there, without symlinks; what holds another comes before it, so that both can be mounted."""
     return sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
+
+
+def _links_to(path: Path) -> Iterator[str]:
+    """Yield the symlinks on the way to what is there: programs are started by these."""
+    for place in (*reversed(path.parents), path):
+        if place.is_symlink():
+            yield str(place)
+            target = place.parent / os.readlink(place) / path.relative_to(place)
+            yield from _links_to(Path(os.path.normpath(target)))
+            return
 
 
 def _is_shared(path: str, *places: str) -> bool:

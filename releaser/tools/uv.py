@@ -94,12 +94,13 @@ class Spent:
 class LockBuilds(Frozen):
     """What becomes of packages that have to be built before it is known what they need.
 
-    `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, which keeps
-    the lock that it writes; `is_known` says, by uv's output, whether all that failed so is live in that very version.
+    `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, for a tree
+    and an interpreter, which keeps the lock that it writes; `is_known` says, by uv's output, whether all that failed so
+    is live in that very version.
     """
 
     nothing: Sandbox | None
-    isolated: Callable[[Path], AbstractContextManager[Sandbox]]
+    isolated: Callable[[Path, Path], AbstractContextManager[Sandbox]]
     is_known: Callable[[str], bool]
 
 
@@ -155,7 +156,8 @@ class Uv(Frozen):
             else:
                 if not isinstance(done, NoSolution) or _NO_SYMLINK not in done.output:
                     return done
-        with builds.isolated(tree) as sandbox:
+        python = Path(words[words.index("--python") + 1])  # which each resolution names
+        with builds.isolated(tree, python) as sandbox:
             done = self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
         if isinstance(done, NoSolution) and builds.is_known(done.output):
             return self._resolve(words, cwd=tree, timeout=timeout)

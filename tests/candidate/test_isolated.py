@@ -1,19 +1,25 @@
-"""Whether people hear that nothing on a host isolates tests and builds."""
+"""What is isolated starts its programs, and people hear where nothing on a host isolates tests and builds."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from releaser.candidate import isolated
-from releaser.candidate.isolated import runs_open, tell_open
+from releaser.candidate.isolated import programs_of, runs_open, tell_open
+from releaser.system.isolation import Bounds, find_isolation
+from releaser.system.process import Runner
+from releaser.tools.uv import find_uv
+from tests.support.guards import require
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
-
     from releaser.site.site import Site
 
 
@@ -39,3 +45,33 @@ def test_that_nothing_isolates_is_logged_each_time_told_once_and_known_until_som
     settings.isolate, found = "auto", object()
     tell_open(site, a_log())
     assert not runs_open(site)
+
+
+@pytest.mark.parametrize("kind", ["bwrap", "landlock"])
+def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them(kind: str) -> None:
+    """As uv is in a venv of symlinks, and as uv names the directories of its interpreters."""
+    runner = Runner(environ=os.environ)
+    isolation = find_isolation(kind, runner)
+    if isinstance(isolation, str):
+        require(False, isolation)
+        return
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        place = Path(base)
+        for name in ("cache", "bin", "python-3.11.7/bin", "python-3.11.7/lib", "venv/bin"):
+            (place / name).mkdir(parents=True)
+        shutil.copy(str(find_uv(None, environ=os.environ, project=place)), place / "cache" / "uv")
+        (place / "bin" / "uv").symlink_to("../cache/uv")
+        (place / "python-3.11").symlink_to("python-3.11.7")
+        (place / "python-3.11" / "lib" / "said").write_text("its library")
+        python = place / "python-3.11" / "bin" / "python"
+        python.write_text(f"#!/bin/sh\ncat {place}/python-3.11/lib/said\n")
+        python.chmod(0o755)
+        (link := place / "venv" / "bin" / "python").symlink_to(python)
+        site = cast("Site", SimpleNamespace(uv=SimpleNamespace(executable=place / "bin" / "uv")))
+        said = []
+        for words in ([str(site.uv.executable), "--version"], [str(python)], [str(link)]):
+            bounds = Bounds(writable=(place / "venv",), needed=programs_of(site, link))
+            with isolation.sandbox(bounds) as sandbox:
+                said.append(runner.run(words, cwd=Path("/"), timeout=60, prefix=sandbox.prefix).stdout)
+    assert said[0].startswith("uv ")
+    assert said[1:] == ["its library"] * 2
