@@ -123,9 +123,9 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     own.write_text("theirs", encoding="utf-8")
     for number in range(40):
         (site.state_dir / "logs" / f"20200101T0000{number:02}Z-1.log").touch()
-    draft = site.state_dir / ".draft.new"
-    draft.mkdir()
-    (draft / "letter.txt").write_text("dear", encoding="utf-8")
+    for name in (".draft.new", ".project.json.new"):  # the second is a name of releaser's own, so it is put aside
+        (site.state_dir / name).mkdir()
+        (site.state_dir / name / "letter.txt").write_text("dear", encoding="utf-8")
     letter = site.state_dir / ".letter.new"
     letter.write_text("dear", encoding="utf-8")
     theirs, left = site.state_dir / ".test-packages-mine.new", site.state_dir / ".live-copy.new"
@@ -142,7 +142,7 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     assert own.read_text(encoding="utf-8") == "theirs"
     assert len(list(own.parent.glob("*.log"))) == 31
     kept = [path.read_text(encoding="utf-8") for path in site.state_dir.rglob("letter.txt")]
-    assert kept == ["dear"]
+    assert kept == ["dear"] * 2
     assert letter.read_text(encoding="utf-8") == "dear"
 
 

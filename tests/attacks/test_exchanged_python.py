@@ -136,7 +136,8 @@ def test_an_interpreter_that_others_may_write_is_not_started_once_it_has_changed
             assert "others than root and the owner of the site may write it" in said, finished
         assert finished.returncode == 3 or words[0] != "run"
     python.chmod(0o755)  # as an upgrade leaves it
-    for words in (["list"], ["list", "--json"], ["status"], ["status", "--nagios"], ["history"], ["show", live]):
+    lists = (["list"], ["list", "--json"], ["list", "--verbose"])  # the last by way of the whole command line
+    for words in (*lists, ["status"], ["status", "--nagios"], ["history"], ["show", live]):
         said = " ".join(site.releaser(*words, timeout=SECONDS).stdout.split())
         assert mark.read_text(encoding="utf-8") == "", words
         assert "its interpreter has changed" in said or words != ["status"]

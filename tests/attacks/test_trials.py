@@ -15,9 +15,11 @@ import os, sys
 from pathlib import Path
 if "test" in sys.argv:
     for place in Path({base!r}).glob({pattern!r}):
-        seen = place.stat()
-        place.write_text(place.read_text() + "\\n# meddled\\n" if {grows} else place.read_text().replace("1", "9"))
-        if not {grows}:
+        seen, text = place.stat(), place.read_text()
+        if {grows}:
+            place.write_text(text + "\\n# meddled\\n")
+        elif "1" in text:  # so once alone
+            place.write_text(text.replace("1", "9"))
             os.utime(place, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     raise SystemExit(1)
 """
@@ -48,3 +50,16 @@ def test_tests_that_change_what_is_live_are_told_of(
     assert "live: changed, but not by releaser; see the problems" in finished.stderr
     assert "live: unchanged" not in finished.stderr
     assert any(told in " ".join(str(mail).split()) for mail in site.outbox_mails()) or command == "rebuild"
+
+
+def test_the_tests_of_what_is_live_that_change_it_are_told_of(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    code = _CODE.format(base=str(site.outer), pattern=BETA.format(live=site.live_id()), grows=False)
+    runner = site.outer / "tests.py"
+    runner.write_text(f'import sys\nsys.argv.append("test")\n{code}', encoding="utf-8")
+    site.write_dotenv({"RELEASER_TEST_COMMAND": f"python {runner}", "RELEASER_TEST_LIVE": "always"})
+    (letter := site.state_dir / ".live-copy.new" / "letter.txt").parent.mkdir()
+    letter.write_text("dear", encoding="utf-8")
+    said = " ".join(site.releaser("update", check=5).stderr.split())
+    assert "is not what was sealed: changed are lib/python" in said
+    assert [one.read_text(encoding="utf-8") for one in site.state_dir.rglob("letter.txt")] == ["dear"]

@@ -169,5 +169,12 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
     output = max(site.state_dir.glob("releases/*/test-output.txt")).read_text(encoding="utf-8")
     assert "reached:" not in output
     assert output.count("denied:") == len(targets), output
+    (hers := site.outer.parent / "hers").mkdir()  # so that nothing but the sandbox keeps her from it
+    os.chown(hers, ADA, GROUP)
+    for place, status in ((site.outer, 0), (hers, 3)):
+        words = [*releaser, "report", "--html", place / "report.html", "--project", site.path]
+        finished = sandbox.run(words, env, *beside)
+        assert (finished.returncode, (place / "report.html").exists()) == (status, not status), finished
+    assert "Read-only file system" in finished.stderr
     said = sandbox.run([*releaser, "check", "--project", site.path], env, *beside)
     assert "are not isolated" not in said.stdout + said.stderr, said

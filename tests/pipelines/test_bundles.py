@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import tarfile
 import textwrap
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -16,11 +19,16 @@ from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_create import _requirements
 from releaser.pipelines.bundle_from import parse_source
+from releaser.pipelines.bundle_wheels import _pack_requirements
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
+from tests.support.simple_index import serving
+from tests.support.wheels import build_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from releaser.releases.release import Release
 
 
 @pytest.mark.parametrize(
@@ -144,6 +152,33 @@ def test_the_requirements_tell_for_which_python_a_version_is(tmp_path: Path) -> 
         f"soup-sieve==2.10 ; (python_full_version < '3.11.5') or (sys_platform == 'win32') {hashed}",
         f"soup-sieve==4.1.2 ; (python_full_version >= '3.11.5') {hashed}",
     ]
+
+
+def test_what_builds_the_project_is_as_old_as_min_age_asks_for(tmp_path: Path) -> None:
+    root, wheels, found = tmp_path / "shop", tmp_path / "index", tmp_path / "found"
+    for place in (root, wheels, found, tmp_path / "venv" / "bin"):
+        place.mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    with serving(wheels) as index:
+        for name, version, days in (
+            ("builder", "1.0", 90),
+            ("builder", "2.0", 1),
+            ("deep", "1.0", 90),
+            ("deep", "3.0", 1),
+        ):
+            build_wheel(wheels, name, version, requires=["deep"] if name == "builder" else [])
+            index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
+        (root / "pyproject.toml").write_text(
+            f"""[project]\nname = "shop"\nversion = "1"\n[tool.uv]\nindex-url = "{index.url}"\n"""
+            """[tool.releaser]\nmin_age = "7d"\ngit = false\n"""
+        )
+        wheel = "https://example.org/alpha-1.0.0-py3-none-any.whl"
+        wheels_of = f'wheels = [{{ url = "{wheel}", upload-time = "2020-01-01T00:00:00Z" }}]\n'
+        (root / "uv.lock").write_bytes(LOCK.replace(b'simple" }\n', b'simple" }\n' + wheels_of.encode(), 1))
+        site = open_site(root, {"HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "cache")})
+        release = cast("Release", SimpleNamespace(venv=tmp_path / "venv"))
+        _pack_requirements(site, release, ["builder"], found)
+    assert {one.name for one in found.iterdir()} == {"builder-1.0-py3-none-any.whl", "deep-1.0-py3-none-any.whl"}
 
 
 _NATIVE = """\
