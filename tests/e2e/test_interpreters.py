@@ -208,7 +208,7 @@ def test_a_dead_release_stays_live_until_it_is_rebuilt_or_left_by_hand(make_site
     new.delete()
     (site.index.path / "alpha-1.1.0-py3-none-any.whl").write_bytes(b"half a download")
     site.env["UV_CACHE_DIR"] = str(tmp_path / "empty-cache")
-    assert "another file now" in site.json("update", check=4)["headline"]
+    assert "a different file now" in site.json("update", check=4)["headline"]
     site.releaser("accept", "alpha", check=0)
     report = site.json("update", check=4)
     assert (report["live_changed"], site.live_id()) == (False, dead), "its replacement cannot be built"
