@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.deployment.post_flip import STEPS
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, states, step, steps
 
@@ -78,7 +79,7 @@ def test_each_runs_in_its_place_and_is_told_what_is_known(hooked: Hooked) -> Non
     found = steps(report)
     places = [found.index(name) for name in ("before_build", "build", "test", "before_live", "flip", "collectstatic")]
     assert places == sorted(places)
-    assert found.index("health check") + 1 == found.index("after_live")
+    assert found[found.index("flip") + 1 : found.index("after_live")] == [*STEPS]
     notes = {one["hook"]: one for one in hooked.notes()}
     assert list(notes) == ["before_build", "before_live", "after_static", "after_live"]
     venv = site.link.resolve()
@@ -97,7 +98,7 @@ def test_each_runs_in_its_place_and_is_told_what_is_known(hooked: Hooked) -> Non
     assert "after_live was here" in step(report, "after_live")["detail"]
     report = site.json("rollback")
     assert [one["hook"] for one in hooked.notes()] == ["after_static", "on_rollback"]
-    assert steps(report).index("health check") < steps(report).index("on_rollback")
+    assert steps(report).index([*STEPS][-1]) < steps(report).index("on_rollback")
 
 
 def test_what_may_refuse_does_and_live_is_unchanged(hooked: Hooked) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.deployment.post_flip import STEPS
 from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     restarted = site.restarted_at() or 0
     report = site.json("rollback")
     assert (report["result"], report["release"], report["previous"]) == ("activated", first, second)
-    assert steps(report) == [
-        "preflight", "flip", "python start", "collectstatic", "restart", "health check", "export", "commit", "push",
-        "prune", "migrations",
-    ]  # fmt: skip
+    assert steps(report) == ["preflight", "flip", *STEPS, "export", "commit", "push", "prune", "migrations"]
     assert site.manage_runs("test") == []
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
     assert site.lock_text().rstrip("\n") == lock
