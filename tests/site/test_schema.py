@@ -13,7 +13,7 @@ from releaser.site import values
 from releaser.site.loading import load
 from releaser.site.schema import describe, json_schema, spell, spell_in_line
 from releaser.site.settings import SPECS, Settings
-from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG
+from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG, form
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ jsonschema = pytest.importorskip("jsonschema")  # which not every environment of
 LEFT: dict[Any, list[Any]] = {
     values.duration: ["9" * 400 + "d"],
     values.limit: ["8d"],
+    values.jitter: ["2d"],
     values.command: ["echo 'a"],
     values.count: [1.0],
     values.url_or_command: ["http://[::1", "http://example.org:port/", "curl 'x"],
@@ -33,9 +34,11 @@ LEFT: dict[Any, list[Any]] = {
     values.host: ["shop:port", "shop:99999", "größe", "[::1"],
     values.socket_path: ["/" + 107 * "x", "/" + 54 * "ü"],
     values.path: ["~nobody-of-this-name/x"],
+    values.paths: ["~nobody-of-this-name/x"],
+    values.s3_prefixes: ["s3://b/../c"],
     values.file_inside: ["a/../.."],
 }
-KNOWN = {spec.parse.func if isinstance(spec.parse, functools.partial) else spec.parse for spec in SPECS.values()}
+KNOWN = {form(spec.parse) for spec in SPECS.values()}
 
 
 @functools.cache
@@ -53,7 +56,7 @@ def takes(parse: Callable[[Any], Any], value: Any) -> bool:
 
 
 def in_settings(parse: Any) -> bool:
-    return (parse.func if isinstance(parse, functools.partial) else parse) in KNOWN
+    return form(parse) in KNOWN
 
 
 def in_address(value: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import pytest
 
 from releaser.site.addresses import Address
 from releaser.site.loading import Loaded, load, read_variables
-from releaser.site.settings import HOOKS, SPECS, Settings, environment_of, this_host
+from releaser.site.settings import SPECS, Settings, environment_of, this_host
+from tests.site.test_values import WRONG, form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,45 +152,15 @@ def test_the_environment_still_sets_what_the_file_unsets(tmp_path: Path) -> None
 # What is wrong
 
 
-WRONG_TEXT: dict[str, str] = {
-    "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
-    "min_age_packages": "django", "min_age_unknown": "maybe", "min_age_fixes": "soon",
-    "attestations": "on", "attestations_root": " ", "sources": "s3://b/../c", "sources_timeout": "0",
-    "state_dir": " ", "environment_file": "", "constraints": " ",
-    "bundle_include": "../x", "bundle_signers": " ", "bundle_revoked": "",
-    "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
-    "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
-    "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
-    "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
-    "health_retries": "-1", "health_pause": "x", "health_seconds": "x", "test_live": "never",
-    **dict.fromkeys(HOOKS, "'"), "hook_timeout": "0",
-    "git": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x", "publish": "mail",
-    "requirements_export": "..",
-    "requirements_export_group": "", "requirements_export_hashes": "maybe", "staging_copy": "../x",
-    "staging_link": "/x", "staging_omit": "a/../b",
-    "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
-    "every": "0", "window": "Sa 1-5", "jitter": "2d",
-    "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "a b",
-    "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
-    "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",
-    "isolate": "docker", "test_writable": "~nobody-at-all/x",
-    "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
-    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "lock_alert": "x", "group_writable": "x", "sendmail": "",
-    "webhook": "ftp://a/b", "webhook_secret": "a\nb", "ping_url": "http://", "notify": "slack",
-    "smtp_host": "a\nb", "smtp_user": "a\nb", "smtp_password_file": " ",
-    "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
-    "health_host": "http://shop", "passenger_app_root": "",
-}  # fmt: skip
-
-
-def test_there_is_a_wrong_value_for_every_setting() -> None:
-    assert WRONG_TEXT.keys() == {item.name for item in fields(Settings)}
+#: By parser, the first text of those that it refuses.
+REFUSED = {form(parse): text for parse, _, wrong in WRONG[::-1] for text in wrong[::-1] if isinstance(text, str)}
 
 
 def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
-    for name, text in WRONG_TEXT.items():
+    """If a KeyError tells that a parser is missing here: add what it refuses to WRONG in test_values.py."""
+    for name, spec in SPECS.items():
         variable = f"RELEASER_{name.upper()}"
-        found = loaded(tmp_path, {}, "", {variable: text})
+        found = loaded(tmp_path, {}, "", {variable: REFUSED[form(spec.parse)]})
         (problem,) = found.problems
         assert problem.message.startswith(f"environment: {variable} ")
         assert problem.advice == f"Correct {variable} in environment."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,6 +98,11 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
 ]
 
 
+def form(parse: Any) -> Any:
+    """Return the function behind a parser, whatever words or values it was made for."""
+    return parse.func if isinstance(parse, partial) else parse
+
+
 def named(parameter: object) -> str | None:
     return getattr(parameter, "__name__", None)
 
@@ -116,6 +122,7 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.text, "must be one line", ["a\nb", "a\rb", "a\0b"]),
     (values.non_empty, "must not be empty", ["  "]),
     (values.visible, "must not be empty", [" "]),
+    (values.interpreter, "must", ["latest"]),
     (values.visible, "must be a string", [5]),
     (values.flag, "must be true or false", [1, "maybe", "TRUE", " true", "on", "yes", "1", "0", "", None]),
     (values.duration, "must be a length of time", [-1, True, math.nan, math.inf, 90, 1.5, [5], "90", "30 min"]),
@@ -123,8 +130,12 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.duration, "must be at most 3650d", ["9" * 400 + "d"]),
     (values.limit, "must be longer than 0", [0, "0s"]),
     (values.limit, "must be at most 7d", ["8d"]),
+    (values.interval, "must be", ["0"]),
+    (values.jitter, "must be", ["2d"]),
+    (values.windows, "must", ["Sa 1-5"]),
     (values.count, "must be a whole number", [-1, 1.0, True, " 12 ", "", "-1", "1.5", "²", "٣"]),
     (values.port, "must be a port", [65536]),
+    (values.port, "must be a whole number", ["x"]),
     (values.jobs, "must be 1 or 2", [0, 3, True, "x"]),
     (values.command, "must not be empty", ["", []]),
     (values.command, "must be a command: No closing quotation", ["echo 'a"]),
@@ -149,6 +160,7 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.socket_path, "at most 107 bytes", ["/" + 107 * "x", "/" + 54 * "ü"]),
     (values.path, "must be a path", ["~nobody-of-this-name/x"]),
     (values.path, "must not be empty", [""]),
+    (values.paths, "must be a path", ["~nobody-of-this-name/x"]),
     (values.file_inside, "must name a file inside the project", ["../requirements.txt", "/etc/passwd", "a/../.."]),
     (values.file_inside, "must name a file of its own", [".", "uv.lock", "./pyproject.toml", ".git/config"]),
     (A_LINK_MODE, "must be one of: clone, copy", ["hardlink", ["copy"]]),
@@ -159,6 +171,9 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.ids, "commas between them", [3, None, ["a", 3], {"a": 1}, '["a"]', True, "CVE-1 CVE-2", ["a b"], [" a"]]),
     (values.patterns, "below the top of the checkout", ["/srv", "../lib", ["my media", "a/../../b"]]),
     (sender, "has no @", ["nobody"]),
+    (values.services, "must", ["slack"]),
+    (values.s3_prefixes, "must", ["s3://b/../c"]),
+    (values.package_patterns, "must", ["django>=5"]),
     (sender, "must not be empty", [""]),
     (addresses, "must be a JSON list of .*not JSON", ["ada@example.org", " ", "", "[['A', 'a@b']]", '[["A",']),
     (addresses, "must be a JSON list of .*not JSON", ["[" * 20_000]),
