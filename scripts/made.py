@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,17 +17,22 @@ _PART = re.compile(r"(?ms)^<!-- (?P<name>[^\n]+) -->\n(?:.*?^)??<!-- end of (?P=
 def fill(page: Path, parts: Mapping[str, str]) -> bool:
     """Write the parts of a page, or with `--check` nothing; return whether the page had each of them as it is.
 
-    Raises ValueError if the page lacks the place for a part, or has one for another.
+    A part without a place gets one below what the page says of the part before it. Raises ValueError if it cannot, or
+    the page has a place for another part.
     """
-    before = page.read_text(encoding="utf-8")
-    places = [found["name"] for found in _PART.finditer(before)]
+    text = page.read_text(encoding="utf-8")
+    places = [found["name"] for found in _PART.finditer(text)]
+    for before, name in pairwise(parts):
+        if name not in places:
+            above = rf"(?ms)^<!-- end of {re.escape(before)} -->\n.*?(?=^<!-- |^## |\Z)"
+            text = re.sub(above, rf"\g<0><!-- {name} -->\n<!-- end of {name} -->\n\n", text).rstrip("\n") + "\n"
+    places = [found["name"] for found in _PART.finditer(text)]
     if sorted(places) != sorted(parts):
-        message = f"{page}: made parts that are missing, or too many: {sorted({*places} ^ {*parts}) or places}"
+        unmatched = sorted({*places} ^ {*parts}) or places
+        message = f"{page}: no place, `<!-- NAME -->` and `<!-- end of NAME -->`, or no part that is made: {unmatched}"
         raise ValueError(message)
-    after = _PART.sub(
-        lambda one: f"<!-- {one['name']} -->\n{parts[one['name']]}\n<!-- end of {one['name']} -->", before
-    )
-    return keep(page, after)
+    text = _PART.sub(lambda one: f"<!-- {one['name']} -->\n{parts[one['name']]}\n<!-- end of {one['name']} -->", text)
+    return keep(page, text)
 
 
 def keep(page: Path, text: str) -> bool:

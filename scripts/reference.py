@@ -20,7 +20,7 @@ from releaser.cli.command import all_commands, sections
 from releaser.pipelines.config import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site import values
-from releaser.site.addresses import addresses, sender
+from releaser.site.addresses import addresses
 from releaser.site.schema import comments, spell, spell_in_line
 from releaser.site.settings import PREFIX, Settings
 from share import shared_files
@@ -33,24 +33,18 @@ REFERENCE = ROOT / "docs" / "reference"
 _COMMON = {"--project", "--json", "--verbose", "--quiet", "--help"}
 _FOUND_OUT = {*LATER, "state_dir", "environment", "group", "test_command", "uv", "restart_file", "passenger_app_root"}
 _FOUND_OUT |= {"mail_from", "unix_group"}
-#: How a value is written, by what reads it, in the words of the table in docs/reference/settings.md.
+#: How a value is written, in the words of the table in docs/reference/settings.md: by what reads it, or by its type.
 _KINDS: dict[Any, str] = {
-    **dict.fromkeys((values.text, values.visible, values.non_empty, values.interpreter, values.host, sender), "text"),
     **dict.fromkeys((values.path, values.file_inside, values.socket_path), "path"),
-    **dict.fromkeys((values.duration, values.limit, values.interval, values.jitter), "length of time"),
-    **dict.fromkeys((values.count, values.jobs, values.port), "whole number"),
-    **dict.fromkeys(
-        (values.ids, values.names, values.s3_prefixes, values.services, values.statuses, values.windows), "list"
-    ),
     values.paths: "list of paths",
     values.patterns: "list of patterns",
     values.package_patterns: "list of packages",
-    values.flag: "on or off",
     values.command: "command",
     values.url_or_command: "URL or command",
     values.url_or_none: "URL, or `none`",
     addresses: "addresses",
 }
+_BY_TYPE = {"str": "text", "float": "length of time", "int": "whole number", "bool": "on or off"}
 _SCHEMAS = """# JSON schemas
 
 What each command [prints with `--json`](exit-codes-and-json.md#json-in-general), as JSON Schema. Every field is always
@@ -104,8 +98,10 @@ def _settings() -> Iterator[tuple[str, str]]:
         if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
             *words, last = [f"`{word}`" for word in spec.parse.args[0]]
             kind = f"{', '.join(words)} or {last}"
+        elif isinstance(spec.parse, partial):
+            kind = "table by package"
         else:
-            kind = "table by package" if isinstance(spec.parse, partial) else _KINDS[spec.parse]
+            kind = _KINDS.get(spec.parse) or _BY_TYPE.get(spec.parse.__annotations__["return"], "list")
         default = "found out" if one.name in _FOUND_OUT else "none"
         if one.default not in {None, ()}:
             default = f"`{spell_in_line(one.default, spec.parse)}`"

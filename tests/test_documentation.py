@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import re
 import shlex
@@ -84,9 +85,23 @@ def test_what_an_older_tool_promised_is_shown_by_tests_that_there_are() -> None:
 
 @pytest.mark.spawns
 def test_the_reference_is_made_from_the_code() -> None:
-    """If this fails: `make reference`. A part that has no place in its page, or a place without a part, fails too."""
+    """If this fails: `make reference`. A place in a page without a part that is made fails too."""
     script = ROOT / "scripts" / "reference.py"
     assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
+
+
+def test_a_new_part_gets_its_place_below_the_part_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    fill, page = importlib.import_module("made").fill, tmp_path / "page.md"
+    page.write_text("<!-- a -->\n<!-- end of a -->\n\nOf a.\n\n## Other\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["made", "--check"])
+    assert fill(page, {"a": "A"}) is fill(page, {"a": "", "b": ""}) is False
+    monkeypatch.setattr(sys, "argv", ["made"])
+    fill(page, {"a": "A", "b": "B", "c": "C"})
+    a, b, c = (f"<!-- {one} -->\n{one.upper()}\n<!-- end of {one} -->\n\n" for one in "abc")
+    assert page.read_text(encoding="utf-8") == f"{a}Of a.\n\n{b}{c}## Other\n"
+    with pytest.raises(ValueError, match="no part that is made"):
+        fill(page, {"a": "A", "b": "B"})
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -226,7 +241,9 @@ def test_every_setting_has_an_example_that_works() -> None:
     validator = pytest.importorskip("jsonschema").validators.validator_for(json_schema())(json_schema())
     sections = SETTINGS.sections(3)
     for setting in (field.name for field in fields(Settings)):
-        (block,) = sections[setting].blocks
+        blocks = sections[setting].blocks
+        assert len(blocks) == 1, f"{setting} has {len(blocks)} examples (`make reference` writes that of many kinds)"
+        (block,) = blocks
         loaded = _load_example(block)
         assert (loaded.problems, list(loaded.sources)) == ((), [setting])
         value = getattr(loaded.settings, setting)
