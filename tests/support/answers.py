@@ -14,7 +14,7 @@ from releaser.system.files import plain
 def mismatch(command: str, answer: Any) -> str:
     """Say in which way an answer is none of those that the command gives; empty if it is one."""
     told = [{**run, "output": ""} for run in answer] if command == "history" else answer
-    reasons = []
+    reasons = [] if command in ANSWERS else ["ANSWERS in releaser/answers.py does not name it, and it is no run"]
     for kind in ANSWERS.get(command, RUN):
         try:
             read = convert(told, kind)
