@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -78,7 +79,7 @@ def _commands() -> Iterator[tuple[str, str]]:
         context = click.Context(command, info_name=command.full_name, **cli.context_settings)
         usage = " ".join(["releaser", command.full_name, *command.collect_usage_pieces(context)]).strip()
         own = _options(context, common=False)
-        lines = [f"## {command.full_name}", f"`{usage}`", command.help or ""]
+        lines = [f"## {command.full_name}", f"`{usage}`", inspect.cleandoc(command.help or "")]
         lines += [_table(("option", "meaning"), own)] if own else []
         lines += [f"```sh\n{(command.epilog or '').removeprefix('Example: ')}\n```"]
         yield f"{command.full_name}", "\n\n".join(lines)

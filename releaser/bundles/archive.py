@@ -46,7 +46,7 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
     """
     size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
     if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
-        refuse(f"the bundle would have {size} bytes, more than 2 GB", "Leave files out of `bundle_include`.")
+        refuse(f"the bundle would be {size} bytes, more than 2 GB", "Remove files from `bundle_include`.")
     with open(place, "xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         archive.writestr(_entry(MANIFEST), manifest.data)
         if signature is not None:
@@ -58,7 +58,7 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
             entry.file_size = one.size  # which is in the header, and so has to be known before
             with open(files[one.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
                 if _copy(source, target) != (one.sha256, one.size):
-                    refuse(f"{files[one.path]} has changed while the bundle was written", "Create it again.")
+                    refuse(f"{files[one.path]} changed while the bundle was being written", "Create it again.")
     descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
@@ -81,7 +81,7 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
 
 
 class BundleArchive(Frozen):
-    """A bundle whose form is right. Nothing that it holds has been believed yet."""
+    """A well-formed bundle. Nothing in it is trusted yet."""
 
     place: Path
     archive: zipfile.ZipFile
@@ -90,21 +90,21 @@ class BundleArchive(Frozen):
     signature: bytes | None
 
     def manifest(self) -> BundleManifest:
-        """Read the manifest, and see that it names just what is here. Raises PreflightError."""
+        """Read the manifest, and check that it lists exactly the files here. Raises PreflightError."""
         found = parse_manifest(self.data)
         there = {one.filename: one.file_size for one in self.archive.infolist()}
         named = {one.path: one.size for one in found.files if not one.in_base}
         if extra := sorted(there.keys() - named.keys() - {MANIFEST, SIGNATURE}):
-            refuse(f"{self.place} has {extra[0]}, which its manifest does not name", _AGAIN)
+            refuse(f"{self.place} has {extra[0]}, which its manifest does not list", _AGAIN)
         for path, size in named.items():
             if path not in there:
-                refuse(f"{self.place} lacks {path}, which its manifest names", _AGAIN)
+                refuse(f"{self.place} lacks {path}, which its manifest lists", _AGAIN)
             if there[path] != size:
-                refuse(f"{path} in {self.place} has {there[path]} bytes, and its manifest says {size}", _AGAIN)
+                refuse(f"{path} in {self.place} is {there[path]} bytes, but {size} by its manifest", _AGAIN)
         return found
 
     def verify(self, manifest: BundleManifest) -> None:
-        """See that each file has the hash that the manifest says, and the code its commit. Raises PreflightError."""
+        """Check each file against its hash in the manifest, and the code against its commit. Raises PreflightError."""
         with open(os.devnull, "wb") as nowhere:
             for one in manifest.files:
                 if not one.in_base:
@@ -112,7 +112,7 @@ class BundleArchive(Frozen):
         if manifest.find(CODE) is not None and manifest.commit is not None:
             with self.archive.open(CODE) as stream:
                 if manifest.commit.encode() not in stream.read(_CHUNK).partition(b"\n\n")[0]:
-                    refuse(f"the code in {self.place} is not of commit {manifest.commit[:12]}", _AGAIN)
+                    refuse(f"the code in {self.place} is not that of commit {manifest.commit[:12]}", _AGAIN)
 
     def extract(self, one: BundledFile, target: Path) -> None:
         """Write a file of the bundle to `target`, where nothing is. Raises PreflightError and OSError."""
@@ -135,16 +135,16 @@ class BundleArchive(Frozen):
         except _DAMAGED as error:
             refuse(f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
         if found != (one.sha256, one.size):
-            refuse(f"{one.path} in {self.place} is not what its manifest says", _AGAIN)
+            refuse(f"{one.path} in {self.place} does not match its manifest", _AGAIN)
 
 
 @contextmanager
 def open_archive(place: Path) -> Iterator[BundleArchive]:
-    """Open a bundle whose form is right. Raises PreflightError."""
+    """Open a well-formed bundle. Raises PreflightError."""
     try:
         stream = open(place, "rb", opener=only_files)  # noqa: SIM115 - closed below
     except OSError as error:
-        refuse(f"{place} cannot be read: {os_reason(error)}", "Name a bundle that was made by `bundle create`.")
+        refuse(f"{place} cannot be read: {os_reason(error)}", "Give a file that `bundle create` wrote.")
     with stream:
         try:
             _refuse_other_end(stream, place)
@@ -175,41 +175,41 @@ def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
         is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
         if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
             return
-    refuse(f"{place} is not a bundle: it does not end as one", _AGAIN)
+    refuse(f"{place} is not a bundle: it does not end like one", _AGAIN)
 
 
 def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
     """Find what `write_archive` would not have written: there is one way to write an archive with these entries."""
     entries = archive.infolist()
     if not entries or entries[0].filename != MANIFEST:
-        yield f"it does not begin with {MANIFEST}"
+        yield f"it does not start with {MANIFEST}"
         return
     for one, limit in zip(entries[:2], (LARGEST_MANIFEST, _LARGEST_SIGNATURE), strict=False):
         if one.filename in (MANIFEST, SIGNATURE) and one.file_size > limit:
-            yield f"its {one.filename} has {one.file_size} bytes, more than {limit}"
+            yield f"its {one.filename} is {one.file_size} bytes, more than {limit}"
     offset, seen = 0, set[str]()
     for one in entries:
         name = one.filename
         if name in seen or (name == SIGNATURE and one is not entries[1]):
-            yield f"{name} is in it twice, or not where it should be"
+            yield f"{name} is in it twice, or in the wrong place"
         seen.add(name)
         yield from _flaws_of(one)
         stream.seek(offset)
         if one.header_offset != offset or stream.read(_LOCAL + len(name)) != one.FileHeader():
-            yield f"{name} does not lie where it should, or what stands there is not what stands in the list of entries"
+            yield f"{name} is in the wrong place, or its header differs from the list of entries"
         offset += _LOCAL + len(name) + one.file_size
     if stream.seek(0, os.SEEK_END) != offset + sum(_CENTRAL + len(one.filename) for one in entries) + _END:
-        yield "there is more in it than its entries"
+        yield "it contains more than its entries"
 
 
 def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
     name = one.filename
     if one.orig_filename != name or not is_path(name):
-        yield f"{one.orig_filename!r} is not the path of a file in a bundle"
+        yield f"{one.orig_filename!r} is not a valid path in a bundle"
     if one.compress_type != zipfile.ZIP_STORED or one.compress_size != one.file_size:
         yield f"{name} is compressed"
     if one.external_attr != _MODE << 16 or one.create_system != _UNIX:
-        yield f"{name} is not a plain file"
+        yield f"{name} is not a regular file"
     version = (one.create_version, one.extract_version, one.reserved, one.volume, one.internal_attr)
     if one.flag_bits or one.extra or one.comment or one.date_time != _TIME or version != _VERSION:
         yield f"{name} is encrypted, or has fields that no bundle has"

@@ -37,7 +37,7 @@ def write_code(file: Path, root: Path, names: Iterable[str]) -> None:
         for name in sorted(names):
             place = root / name
             if place.is_symlink():
-                refuse(f"{place} is a symlink, which no bundle has", "Name it in `staging_omit`.")
+                refuse(f"{place} is a symlink, and bundles cannot hold symlinks", "Add it to `staging_omit`.")
             with open(place, "rb", opener=only_files) as source:
                 status = os.fstat(source.fileno())
                 entry = tarfile.TarInfo(name)
@@ -90,7 +90,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
     """Put the code of a bundle that was verified at `place`, where nothing is, as a whole. Raises PreflightError."""
     code = manifest.find(CODE if manifest.commit else CODE_FILES)
     if code is None or manifest.base is not None:
-        refuse("it is a delta, which needs the project that it builds on", "Install the full bundle.")
+        refuse("it is a delta, which needs the project that its base was installed in", "Install the full bundle.")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporary(beside=place)  # what a killed run has left
@@ -114,4 +114,4 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             fresh.rename(place)
             sync_directory(place.parent)
     except (OSError, ToolError) as error:
-        refuse(f"{place} cannot be made: {reason_of(error)}", "Check free space and rights there.")
+        refuse(f"{place} cannot be created: {reason_of(error)}", "Check free space and permissions there.")

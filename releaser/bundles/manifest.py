@@ -138,14 +138,16 @@ def parse_manifest(data: bytes) -> BundleManifest:
     try:
         content = json.loads(data)
         if isinstance(content, dict) and content.get("format") not in (None, FORMAT):
-            _refuse(f"it has format {content['format']!r}, and this releaser reads {FORMAT}", "Upgrade releaser.")
+            _refuse(
+                f"it has format {content['format']!r}, but this version of releaser reads {FORMAT}", "Upgrade releaser."
+            )
         found = convert(content, BundleManifest)
     except (ValidationError, ValueError, RecursionError) as error:
         _refuse(str(error))
     for flaw in _flaws(found):
         _refuse(flaw)
     if found.data != data:
-        _refuse("it is not written as releaser writes one")
+        _refuse("it is not in the form that releaser writes")
     return found
 
 
@@ -160,14 +162,14 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
     for one in found.files:
         yield from _flaws_of(one)
         if one.in_base and found.base is None:
-            yield f"{one.path} is marked as in a base, but the bundle has no base"
+            yield f"{one.path} is marked as being in a base, but the bundle has none"
     lock = found.find(LOCK)
     if lock is None or lock.sha256 != found.lock_sha256:
-        yield f"{LOCK} is missing, or is not the lock that it names"
+        yield f"{LOCK} is missing, or does not match lock_sha256"
     if both := {*paths} & {str(parent) for one in paths for parent in PurePosixPath(one).parents}:
         yield f"{min(both)} is both a file and a directory"
     if not re.fullmatch(_PYTHON, found.python):
-        yield f"{found.python!r} is not a version of Python"
+        yield f"{found.python!r} is not a Python version"
     if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
         yield "its release or sequence is not valid"
     if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
@@ -177,7 +179,7 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
 
 def _flaws_of(one: BundledFile) -> Iterator[str]:
     if not is_path(one.path) or not (one.path in _SINGLE or one.path.startswith((WHEELS, TOOLS, INCLUDED))):
-        yield f"{one.path!r} is not the path of a file in a bundle"
+        yield f"{one.path!r} is not a valid path in a bundle"
     if one.path.startswith((WHEELS, TOOLS)) and not _is_wheel(one.path):
         yield f"{one.path} is not a wheel"
     if one.path.startswith(INCLUDED) and ".git" in one.path.lower().split("/"):

@@ -60,19 +60,22 @@ def open_place(where: str, environ: Mapping[str, str]) -> Place:
         return Web.of(where, environ)
     if scheme == "s3":
         return S3.of(where)
-    message = f"channels cannot lie at {where}"
-    raise UsageError(message, advice="Name a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
+    message = f"{where} cannot hold channels"
+    raise UsageError(message, advice="Use a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
 
 
 def fail(where: str, reason: object, advice: str = "") -> NoReturn:
     """Say that a place cannot be reached or used. Raises ResolutionError."""
     message = f"{where}: {reason}"
-    raise ResolutionError(message, advice=advice or "Check the name, the network and the rights there.") from None
+    raise ResolutionError(message, advice=advice or "Check the name, the network and the permissions there.") from None
 
 
 def refuse_moved_meanwhile(where: str) -> NoReturn:
     """Say that somebody else was quicker. Raises PreflightError."""
-    refuse(f"somebody has moved {where} meanwhile", "Look at `releaser channel show`, and try again if that is right.")
+    refuse(
+        f"somebody else has moved {where} in the meantime",
+        "See `releaser channel show`, and run this again if you still want it.",
+    )
 
 
 def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) -> None:
@@ -83,12 +86,12 @@ def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) 
             while chunk := read(min(_CHUNK, left + 1)):
                 left -= len(chunk)
                 if left < 0:
-                    message = f"it has more than the {size} bytes that the channel says"
+                    message = f"it is larger than the {size} bytes that the channel says"
                     raise ValueError(message)
                 digest.update(chunk)
                 stream.write(chunk)
             if left or digest.hexdigest() != sha256:
-                message = f"it has {size - left} bytes of another hash than the channel says"
+                message = f"its {size - left} bytes do not match the size and hash in the channel"
                 raise ValueError(message)
             stream.flush()
             os.fsync(stream.fileno())

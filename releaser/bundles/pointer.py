@@ -28,7 +28,7 @@ _FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\.bundle", re.ASCII)
 _LARGEST_BUNDLE = (1 << 32) - 1
-_AGAIN = "Have the channel published again: `releaser channel publish`."
+_AGAIN = "Publish the channel again: `releaser channel publish`."
 
 
 class PublishedBundle(Frozen):
@@ -121,12 +121,12 @@ def read_channel(runner: Runner, data: bytes, channel: str, trust: Trust) -> tup
     """
     try:
         if len(data) > LARGEST:
-            refuse(f"it has more than {LARGEST} bytes", _AGAIN)
+            refuse(f"it is larger than {LARGEST} bytes", _AGAIN)
         text, signature = _split(data)
         signer = trust.verify(runner, text.encode(), signature.encode(), namespace=NAMESPACE)
         pointer = _parse(text)
         if pointer.channel != channel:
-            refuse(f"it is the channel {pointer.channel}", "Find out who has put it in this place.")
+            refuse(f"it is that of the channel {pointer.channel}", "Find out who put it there.")
     except PreflightError as error:
         refuse(f"the channel {channel} is not valid: {error.message}", error.advice)
     return pointer, signer
@@ -150,21 +150,24 @@ def _parse(text: str) -> Pointer:
     try:
         content = json.loads(text)
         if isinstance(content, dict) and content.get("format") not in (None, _FORMAT):
-            refuse(f"it has format {content['format']!r}, and this releaser reads {_FORMAT}", "Upgrade releaser.")
+            refuse(
+                f"it has format {content['format']!r}, but this version of releaser reads {_FORMAT}",
+                "Upgrade releaser.",
+            )
         found = convert(content, Pointer)
     except (ValidationError, ValueError, RecursionError) as error:
         refuse(str(error), _AGAIN)
     for flaw in _flaws(found):
         refuse(flaw, _AGAIN)
     if found.text != text:
-        refuse("it is not written as releaser writes one", _AGAIN)
+        refuse("it is not in the form that releaser writes", _AGAIN)
     return found
 
 
 def _flaws(found: Pointer) -> Iterator[str]:
     sequences = [one.sequence for one in found.moves]
     if not sequences or sequences != sorted({*sequences}, reverse=True) or sequences[-1] <= 0:
-        yield "it has no sequence that grows with each move"
+        yield "its sequence does not grow with each move"
     times = (found.expires, *(time for one in found.moves for time in (one.at, one.bundle_expires)))
     yield from (f"{one!r} is not a time in UTC" for one in times if one is not None and not is_time(one))
     for move in found.moves:
@@ -177,7 +180,7 @@ def _flaws(found: Pointer) -> Iterator[str]:
             if not SHA256.fullmatch(one.sha256) or not SHA256.fullmatch(one.manifest):
                 yield f"a hash of {one.path} is not valid"
             if not 0 < one.size <= _LARGEST_BUNDLE:
-                yield f"{one.path} cannot have {one.size} bytes"
+                yield f"{one.path} cannot be {one.size} bytes"
 
 
 # Reading one from where it lies, and telling of it
@@ -222,7 +225,7 @@ class Channel(Frozen):
     def of(cls, where: str, name: str) -> Channel:
         """Name a channel and its place. Raises UsageError."""
         if not is_name(name):
-            message = f"{name!r} is not the name of a channel"
+            message = f"{name!r} is not a valid channel name"
             raise UsageError(message, advice="Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
         open_place(where, {})
         return cls(name=name, where=where.rstrip("/") or "/")
@@ -239,13 +242,13 @@ class Channel(Frozen):
         """Return its pointer, and who has signed that. Raises PreflightError and ResolutionError."""
         found = self.find(runner)
         if found is None:
-            refuse(f"there is no channel {self}", "Publish it: `releaser channel publish`; or correct its name.")
+            refuse(f"there is no channel {self}", "Correct its name, or publish it: `releaser channel publish`.")
         return self.verify(runner, found, trust)
 
     def verify(self, runner: Runner, found: Found, trust: Trust | None) -> tuple[Pointer, str]:
         """Return the pointer in its file, and who has signed it. Raises PreflightError."""
         if trust is None:
-            message = f"the channel {self} cannot be verified: it is not said whom this host trusts"
+            message = f"the channel {self} cannot be verified: no trusted signers are set on this host"
             refuse(message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)).")
         return read_channel(runner, found.data, self.name, trust)
 

@@ -54,10 +54,10 @@ class Web(Frozen):
         """Return that at a URL. Raises UsageError."""
         parts = urlsplit(url)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
-            message = "the URL of a channel has a host and a path, and nothing else"
-            raise UsageError(message, advice="Put user and password into ~/.netrc.")
+            message = "the URL of a channel must be a host and a path, and nothing else"
+            raise UsageError(message, advice="Put the user and password into ~/.netrc.")
         if parts.scheme != "https" and not is_loopback(parts.hostname):
-            raise UsageError(f"{url} would be read in the clear", advice="Use https://.")  # noqa: EM102 - short
+            raise UsageError(f"{url} would be read unencrypted", advice="Use https://.")  # noqa: EM102 - short
         return cls(url=url.rstrip("/"), environ=environ)
 
     def read(self, name: str, most: int) -> Found | None:
@@ -120,8 +120,8 @@ class Web(Frozen):
         if error is not None and error.code == 412:
             refuse_moved_meanwhile(where)
         if error is not None and error.code in _TAKES_NONE:
-            advice = "Publish to its directory on that host (`--to DIRECTORY`), or to S3; or let it take files by PUT."
-            fail(where, f"the server takes no files (HTTP {error.code})", advice)
+            advice = "Publish to its directory on that host (`--to DIRECTORY`), or to S3; or allow PUT on that server."
+            fail(where, f"the server does not accept files (HTTP {error.code})", advice)
         if error is not None:
             fail(where, error)
 
@@ -144,10 +144,10 @@ class S3(Frozen):
         """Return that at `s3://BUCKET/PREFIX`. Raises UsageError and PreflightError."""
         found = _S3.fullmatch(url)
         if found is None:
-            message = f"{url} is not a prefix in S3"
+            message = f"{url} is not an S3 prefix"
             raise UsageError(message, advice="Write it as s3://BUCKET/PREFIX.")
         if importlib.util.find_spec("boto3") is None:
-            refuse("boto3, which asks S3, is not installed beside releaser", f"In {sys.prefix}: pip install boto3")
+            refuse("boto3, which S3 needs, is not installed with releaser", f"In {sys.prefix}: pip install boto3")
         prefix = (found["prefix"] or "").strip("/")
         return cls(bucket=found["bucket"], prefix=f"{prefix}/" if prefix else "")
 
@@ -215,5 +215,5 @@ class S3(Frozen):
         try:
             return _within(seconds, where, lambda: call(connect()))
         except (BotoCoreError, ClientError) as error:
-            advice = "Check the network, AWS_ENDPOINT_URL, the credentials and the rights there."
+            advice = "Check the network, AWS_ENDPOINT_URL, the credentials and the permissions there."
             fail(where, str(error).partition("\n")[0], advice)

@@ -29,7 +29,7 @@ class Trust(Frozen):
     def verify(self, runner: Runner, data: bytes, signature: bytes | None, *, namespace: str = NAMESPACE) -> str:
         """Return who has signed; PreflightError if that is nobody, or nobody whom this host trusts."""
         if signature is None:
-            refuse("it is not signed", "Have it signed where it is made: `bundle create --sign KEY`.")
+            refuse("it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
         keygen = SshKeygen(runner=runner)
         with temporary_directory() as directory:
             file = directory / "signature"
@@ -39,7 +39,9 @@ class Trust(Frozen):
             try:
                 found = keygen.find_signers(file, allowed)
                 if not found:
-                    refuse(f"nobody in {self.signers} has signed it", "Get it from somebody whom this host trusts.")
+                    refuse(
+                        f"it was not signed by anybody in {self.signers}", "Get it from somebody whom this host trusts."
+                    )
                 signer = found[0]
                 keygen.verify(data, file, signer=signer, allowed=allowed, namespace=namespace, revoked=revoked)
             except ToolError as error:
@@ -54,7 +56,10 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
         return SshKeygen(runner=runner).sign(data, key, namespace=namespace)
     except ToolError as error:
         reason = (error.output.strip().splitlines() or [error.message])[0]
-        refuse(f"{key} cannot sign: {reason}", "Name a private key, or a public one that the agent has.")
+        refuse(
+            f"signing with {key} failed: {reason}",
+            "Give a private key, or a public one whose private key is in ssh-agent.",
+        )
 
 
 def _copy(file: Path, place: Path, setting: str) -> Path:
@@ -70,8 +75,8 @@ def _copy(file: Path, place: Path, setting: str) -> Path:
     except OSError as error:
         refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-        message = f"{file} belongs to another user (uid {status.st_uid}), or everybody can write it"
-        refuse(message, f"Let root or this user own it, and `chmod o-w {file}`; or correct `{setting}`.")
+        message = f"{file} belongs to another user (uid {status.st_uid}), or anybody can write to it"
+        refuse(message, f"Make root or this user its owner, and run `chmod o-w {file}`; or correct `{setting}`.")
     if above & stat.S_IWOTH and not above & stat.S_ISVTX:
-        refuse(f"everybody can replace {file}", f"Run `chmod o-w {file.resolve().parent}`, or correct `{setting}`.")
+        refuse(f"anybody can replace {file}", f"Run `chmod o-w {file.resolve().parent}`, or correct `{setting}`.")
     return place

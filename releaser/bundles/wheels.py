@@ -52,7 +52,7 @@ def parse_target(text: str) -> Target:
     """Read what `--target` takes, such as `3.12-manylinux_2_28_aarch64`. Raises UsageError."""
     found = _TARGET.fullmatch(text)
     if found is None:
-        message = f"--target {text} is not a Python and a platform of Linux"
+        message = f"--target {text} is not a Python version and a Linux platform"
         raise UsageError(message, advice="Write it as 3.12-manylinux_2_28_x86_64.")
     return Target(python=found["python"], platform=found["platform"])
 
@@ -83,7 +83,7 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
                 wheels[best[1]] = None
             elif target is not None and not is_local(package):
                 message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
-                refuse(message, "Leave out that target, or create the bundle on such a host, which has built it.")
+                refuse(message, "Leave out that target, or create the bundle on a host of that kind.")
             elif version == tested and not is_local(package):
                 built.add(package["name"])
     return Selection(wheels=tuple(wheels), built=tuple(sorted(built)))
@@ -94,8 +94,8 @@ def _refuse_outside(lock: LockFile) -> None:
         source = package.get("source", {})
         place = next((str(source[kind]) for kind in ("editable", "directory") if kind in source), ".")
         if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
-            message = f"{package['name']} is code outside of the checkout ({place}), which no bundle has"
-            refuse(message, "Let it come from an index or from git, or move it into the checkout.")
+            message = f"{package['name']} is installed from outside the checkout ({place}), so it cannot be bundled"
+            refuse(message, "Install it from an index or from git, or move it into the checkout.")
 
 
 def _ranked(package: Package, ranks: Mapping[Any, int]) -> Iterator[tuple[int, LockedWheel]]:
@@ -204,7 +204,11 @@ def pack_installed(info: Path, directory: Path) -> Path:
 def _altered(place: Path, name: str) -> list[Any]:
     from releaser.errors import Finding
 
-    return [Finding(f"{place} is not what {name} installed", advice="Run `releaser verify`, and `releaser rebuild`.")]
+    return [
+        Finding(
+            f"{place} has changed since {name} was installed", advice="Run `releaser verify`, and `releaser rebuild`."
+        )
+    ]
 
 
 def _place_in_wheel(place: Path, site_packages: Path, info: Path, name: str) -> str | None:

@@ -24,7 +24,7 @@ _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
 _signers = click.option(
     "--signers", type=_FILE, help="Whom to trust: an allowed_signers file. Default: bundle_signers."
 )
-_unsigned = click.option("--unsigned", is_flag=True, help="Ask for no signature.")
+_unsigned = click.option("--unsigned", is_flag=True, help="Do not require a signature.")
 
 
 @command(
@@ -33,10 +33,12 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Ask for no signature.
     example="releaser bundle create --sign ~/.ssh/id_ed25519 -o shop.bundle",
     admits=False,
 )
-@click.option("--from", "source", metavar="URL@REF", help="Build and test what this repository has, without a site.")
-@click.option("--base", metavar="BUNDLE", help="Leave out what this earlier bundle has: its file, or its release.")
-@click.option("--target", "targets", multiple=True, metavar="PYTHON-PLATFORM", help="Bring wheels for that, too.")
-@click.option("--sign", "key", type=_FILE, metavar="KEY", help="Sign it with this key of OpenSSH.")
+@click.option("--from", "source", metavar="URL@REF", help="Build and test from this repository, without a site.")
+@click.option("--base", metavar="BUNDLE", help="Leave out what this earlier bundle, a file or a release, contains.")
+@click.option(
+    "--target", "targets", multiple=True, metavar="PYTHON-PLATFORM", help="Add wheels for this target. May be repeated."
+)
+@click.option("--sign", "key", type=_FILE, metavar="KEY", help="Sign it with this OpenSSH key.")
 @click.option(
     "--expires", metavar="TIME", help="How long after the release was built it may be installed, such as 30d."
 )
@@ -54,7 +56,7 @@ def create(
     output: Path,
     release: str | None,
 ) -> None:
-    """Write RELEASE (default: the live one) into one file: its code, lock and wheels, releaser and uv."""
+    """Write RELEASE (default: the live one) to one file: its code, lock and wheels, releaser and uv."""
     from releaser.bundles.wheels import parse_target
     from releaser.pipelines.bundle_create import BundleRequest, create_bundle
     from releaser.site.values import duration
@@ -81,11 +83,11 @@ def create(
     if ctx.output.json:
         ctx.output.print_json(found)
     else:
-        kind = f"a delta to {found.base}" if found.base else "all that is needed"
+        kind = f"a delta from {found.base}" if found.base else "all that is needed"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
         if wanted.installer and found.targets[1:]:
             own = f"Python {found.python} on {found.platform}"
-            ctx.output.note(f"releaser and uv in it are for {own}: install them yourself on hosts of another kind")
+            ctx.output.note(f"it has releaser and uv for {own} only: install them yourself on other hosts")
 
 
 def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> BundleDetails:
@@ -114,11 +116,14 @@ def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> Bun
 @_signers
 @_unsigned
 @click.option(
-    "--into", type=NonEmptyPath(path_type=Path), metavar="DIR", help="Make the project here, if it is not there."
+    "--into",
+    type=NonEmptyPath(path_type=Path),
+    metavar="DIR",
+    help="Create the project in this directory if it does not exist.",
 )
-@click.option("--allow-older", is_flag=True, help="Install it although what is live is newer.")
+@click.option("--allow-older", is_flag=True, help="Install it even if the live release is newer.")
 @click.option("--tests", type=click.Choice(["always", "never"]), default="always", help="Run the project's tests here.")
-@click.option("--force", is_flag=True, help="Install it although it failed here before.")
+@click.option("--force", is_flag=True, help="Install it even if it failed here before.")
 @click.argument("file", type=_FILE)
 def install(
     ctx: CommandContext,
@@ -158,7 +163,7 @@ def install(
 @command("bundle show", section="Bundles", example="releaser bundle show shop.bundle", admits=False)
 @click.argument("file", type=_FILE)
 def show(ctx: CommandContext, file: Path) -> None:
-    """Tell what the bundle FILE says of itself, without verifying that."""
+    """Show what the bundle FILE says about itself, without verifying it."""
     from releaser.pipelines.bundle_show import show_bundle
 
     ctx.output.answer(show_bundle(file), _lines)
@@ -204,7 +209,7 @@ def _lines(found: BundleDetails) -> list[str]:
         ("python:", f"{found.python} on {found.platform}, {found.libc}"),
         ("targets:", ", ".join(found.targets)),
         ("builds on:", found.base or "nothing"),
-        ("signed by:", found.signer or ("nobody was asked for" if found.signer == "" else "not verified")),
+        ("signed by:", found.signer or ("not required" if found.signer == "" else "not verified")),
         ("size:", f"{size(found.size_bytes)}, {found.files} files"),
     ]
     return [f"{name:<11}{value}" for name, value in rows] + [f"  {one}" for one in found.wheels]

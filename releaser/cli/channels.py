@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.channel import Publisher
 
 _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
-_PLACE = "Where the channel lies: a directory, or a URL that begins with s3: or https:."
+_PLACE = "Where the channel is: a directory, or a URL that begins with s3: or https:."
 _signers = click.option(
     "--signers", type=_FILE, help="Whom to trust: an allowed_signers file. Default: bundle_signers."
 )
@@ -28,10 +28,10 @@ _at = click.option("--at", "where", metavar="PLACE", required=True, help=_PLACE)
 
 def _moves(function: Callable[..., None]) -> Callable[..., None]:
     sign = click.option(
-        "--sign", "key", type=_FILE, metavar="KEY", required=True, help="Sign it with this key of OpenSSH."
+        "--sign", "key", type=_FILE, metavar="KEY", required=True, help="Sign it with this OpenSSH key."
     )
     expires = click.option(
-        "--expires", metavar="TIME", default="30d", show_default=True, help="How long hosts are to believe it."
+        "--expires", metavar="TIME", default="30d", show_default=True, help="How long hosts accept it."
     )
     return sign(expires(_signers(function)))
 
@@ -60,7 +60,7 @@ def publish(
     deltas: tuple[Path, ...],
     file: Path,
 ) -> None:
-    """Upload BUNDLE, and let a channel point to it: hosts with `update --from PLACE/NAME` make it live."""
+    """Upload BUNDLE and point a channel at it; hosts that run `update --from PLACE/NAME` make it live."""
     from releaser.bundles.pointer import Channel
 
     found = _publisher(ctx, key, expires, signers).publish(Channel.of(where, name), file, deltas)
@@ -81,7 +81,7 @@ def publish(
 def promote(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, source: str, name: str
 ) -> None:
-    """Let the channel TO point to what the channel FROM points to."""
+    """Point the channel TO at what the channel FROM points at."""
     from releaser.bundles.pointer import Channel
 
     publisher = _publisher(ctx, key, expires, signers)
@@ -102,7 +102,7 @@ def promote(
 def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
-    """Let the channel NAME point to RELEASE again; by default, to the newest one that is older than what it has now."""
+    """Point the channel NAME back at RELEASE; by default, at the newest one older than the current one."""
     from releaser.bundles.pointer import Channel
 
     _tell(ctx, _publisher(ctx, key, expires, signers).rollback(Channel.of(where, name), release))
@@ -113,7 +113,7 @@ def rollback(
 @_at
 @click.argument("name")
 def show(ctx: CommandContext, signers: Path | None, where: str, name: str) -> None:
-    """Verify the channel NAME, and tell where it points to, who has moved it, and when."""
+    """Verify the channel NAME, and show where it points, who moved it, and when."""
     from releaser.bundles.pointer import Channel
     from releaser.pipelines.bundle_install import trust_of
     from releaser.site.site import open_site
@@ -129,7 +129,7 @@ def _lines(found: ChannelDetails) -> list[str]:
         ("project:", found.project),
         ("release:", found.release),
         ("sequence:", found.sequence),
-        ("expires:", f"{found.expires}{' (that is over)' if found.expired else ''}"),
+        ("expires:", f"{found.expires}{' (expired)' if found.expired else ''}"),
         ("signed by:", found.signer),
     ]
     moves = (f"  {one.at}  {one.action:<9}{one.release}  {one.by}  {one.bundle.path}" for one in found.moves)

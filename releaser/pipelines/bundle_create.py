@@ -85,7 +85,9 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
         return BundleDetails.of(manifest, signer=None, path=str(place), size=place.stat().st_size)
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
         what = f": {error.filename}" if error.filename else ""
-        return refuse(f"{place} cannot be made: {os_reason(error)}{what}", "Make room, or write it elsewhere: -o FILE.")
+        return refuse(
+            f"{place} cannot be created: {os_reason(error)}{what}", "Make room, or write it elsewhere: -o FILE."
+        )
 
 
 def _collect(  # noqa: PLR0913 - what, and where it may lie
@@ -105,10 +107,10 @@ def _collect(  # noqa: PLR0913 - what, and where it may lie
 def _refuse_untested(release: Release) -> None:
     manifest = release.manifest
     if manifest.tests != "passed" or manifest.never_live:
-        message = f"{release.id} is not a release that passed its tests ({manifest.origin}, tests: {manifest.tests})"
-        refuse(message, "Name one that did, as `releaser list` shows; `releaser rebuild` makes one of what is live.")
+        message = f"{release.id} has not passed its tests ({manifest.origin}, tests: {manifest.tests})"
+        refuse(message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):
-        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle that.")
+        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle the new release.")
 
 
 def _read_base(site: Site, name: str | None) -> BundleManifest | None:
@@ -118,8 +120,8 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
         return known
     place = Path(name)
     if not place.exists():
-        message = f"--base {name} is neither a bundle nor a release that a bundle was made of here"
-        refuse(message, "Name the file of an earlier bundle.")
+        message = f"--base {name} is neither a bundle nor a release that was bundled here"
+        refuse(message, "Give the file of an earlier bundle.")
     with open_archive(place) as archive:
         return archive.manifest()
 
@@ -139,25 +141,28 @@ def _commit_of(site: Site, release: Release) -> str | None:
     """Return the commit that has the code, with the lock where that was committed; None without git."""
     if not site.project.has_git:
         if release.manifest.code_key != site.code_key(""):
-            refuse(f"the code has changed since {release.id} was tested", "Run `releaser rebuild`, and bundle that.")
+            refuse(
+                f"the code has changed since {release.id} was tested",
+                "Run `releaser rebuild`, and bundle the new release.",
+            )
         return None
     commit = release.manifest.commit
     try:
         if commit is None or not site.git.has(commit):
-            refuse(f"the commit that {release.id} was tested with is not here", "Bundle a release that is newer.")
+            refuse(f"the commit that {release.id} was tested with is missing here", "Bundle a newer release.")
         commit = commit_with_lock(site, release, commit)
         lacking = first_few(site.git.submodules(commit))
     except ToolError as error:
         return refuse(f"the code of {release.id} cannot be read: {error.reason}", "See git's message.")
     if lacking:
-        refuse(f"{lacking} is a submodule, and no bundle has those", "Let its code be a part of the repository.")
+        refuse(f"{lacking} is a submodule, and bundles cannot hold submodules", "Move its code into the repository.")
     return commit
 
 
 def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:
     before = base.commit if base is not None else None
     if before is not None and not site.git.is_ancestor(before, commit):
-        refuse(f"commit {commit[:12]} does not follow that of the base, {before[:12]}", "Create a full bundle.")
+        refuse(f"commit {commit[:12]} does not descend from that of the base, {before[:12]}", "Create a full bundle.")
     try:
         write_bundle(site.git, file, commit, base=before)
     except ToolError as error:
@@ -178,13 +183,15 @@ def _find_included(site: Site) -> dict[str, Path]:
     for pattern in site.settings.bundle_include:
         places = sorted(site.project.root.glob(pattern))
         if not places:
-            refuse(f"bundle_include names {pattern}, and there is no such file", "Correct `bundle_include`.")
+            refuse(f"bundle_include names {pattern}, but there is no such file", "Correct `bundle_include`.")
         for place in places:
             files = [one for one in sorted(place.rglob("*")) if one.is_file()] if place.is_dir() else [place]
             for one in files:
                 path = names.INCLUDED + one.relative_to(site.project.root).as_posix()
                 if one.is_symlink() or not names.is_path(path):
-                    refuse(f"{one} cannot be bundled: it is a symlink, or has a name that is not plain", "Rename it.")
+                    refuse(
+                        f"{one} cannot be bundled: it is a symlink, or its name has special characters", "Rename it."
+                    )
                 found[path] = one
     return found
 

@@ -75,7 +75,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
     if (place / "pyproject.toml").exists():
         return place
     if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
-        refuse(f"{place} exists, and has no pyproject.toml", "Name a directory that is empty or does not exist.")
+        refuse(f"{place} exists, but has no pyproject.toml", "Use a directory that is empty or does not exist.")
     runner = Runner(environ=environ)
     with open_archive(wanted.file) as archive:
         verify_signature(runner, archive, wanted, _trust_beside(place, environ, wanted))
@@ -108,7 +108,7 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
         lock = next(one for one in manifest.files if one.path == LOCK)
         live = store_of(site).live()
         changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
-    tests = "test it" if wanted.tests else "leave its tests out"
+    tests = "test it" if wanted.tests else "skip its tests"
     would = f"build the release of {manifest.release} without a network, {tests}, and make it live"
     return Plan(would=(would,), changes=changes)
 
@@ -125,14 +125,14 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         archive.verify(manifest)
         _refuse_platform(run.site, archive, pool, manifest, tests=wanted.tests)
         _check_room(run.site, manifest)
-        step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature asked for'}")
+        step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
     bundle = UnpackedBundle(place=place, manifest=manifest, signer=signer, runs_tests=wanted.tests)
     run.site = run.site.with_bundle(bundle)
     run.log.note(*sort_included(run.site, bundle.included)[1])
     if not wanted.tests:
-        run.log.tell(f"The tests were left to where the bundle was made ({manifest.release}).")
+        run.log.tell(f"The tests were skipped here; they passed where the bundle was created ({manifest.release}).")
     try:
         result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
     finally:
@@ -148,7 +148,7 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
     if wanted.unsigned:
         return ""
     if trust is None:
-        message = "no signature can be verified: it is not said whom this host trusts"
+        message = "the signature cannot be verified: no trusted signers are set on this host"
         refuse(message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)), or add --unsigned.")
     return trust.verify(runner, archive.data, archive.signature)
 
@@ -176,10 +176,13 @@ def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> 
     """See that a bundle is for this project and host, and no older than what is live. Raises PreflightError."""
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
-        refuse(f"it is a bundle of {manifest.project}, and this is {site.project.name}", "Install it in its project.")
+        refuse(
+            f"it is a bundle of {manifest.project}, but this project is {site.project.name}",
+            "Install it in that project.",
+        )
     before = bundle_before(site)
     if before is not None and manifest.sequence < before.sequence and not allow_older:
-        message = f"it is a bundle of {manifest.release}, older than what is live, {before.release}"
+        message = f"it is a bundle of {manifest.release}, which is older than the live one, {before.release}"
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
 
 
@@ -215,7 +218,7 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
     if lacking:
         targets = first_few(map(str, manifest.targets))
         message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
-        refuse(message, "Create it for this host with --target, or choose another Python: `python`.")
+        refuse(message, "Create it for this host with --target, or set another Python: `python`.")
 
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
@@ -237,7 +240,7 @@ def _check_room(site: Site, manifest: BundleManifest) -> None:
     needed = sum(one.size for one in manifest.files if not one.in_base)
     free = shutil.disk_usage(site.state_dir).free
     if needed > free:
-        refuse(f"the bundle takes {size(needed)} and there are {size(free)} in {site.state_dir}", "Make room.")
+        refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {site.state_dir}", "Make room.")
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
@@ -254,6 +257,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
         pool.remember(manifest)
     except (OSError, ToolError) as error:
         refuse(
-            f"the bundle cannot be unpacked: {reason_of(error)}", f"Check free space and rights of {pool.directory}."
+            f"the bundle cannot be unpacked: {reason_of(error)}",
+            f"Check free space and permissions of {pool.directory}.",
         )
     return pool.unpacked

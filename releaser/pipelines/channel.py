@@ -76,7 +76,9 @@ class Publisher(Frozen):
         """Let a channel point to what another one in the same place points to."""
         offered, _ = source.read(self.runner, self.trust)
         if offered.has_expired:
-            refuse(f"the channel {source} expired at {offered.expires}", "Publish it again, if it is still to count.")
+            refuse(
+                f"the channel {source} expired at {offered.expires}", "Publish it again first, if it is still current."
+            )
         expires = offered.current.bundle_expires
         if expires is not None and datetime.fromisoformat(expires) <= datetime.now(UTC):
             refuse(f"the bundle of {offered.current.release} expired at {expires}", "Create and publish a new one.")
@@ -96,7 +98,7 @@ class Publisher(Frozen):
         """Describe a bundle that no host refuses for what it is."""
         with open_archive(file) as archive:
             if archive.signature is None:
-                refuse(f"{file} is not signed, and no host would install it", "Create it with `--sign`.")
+                refuse(f"{file} is not signed, so no host would install it", "Create it with `--sign`.")
             if self.trust is not None:
                 self.trust.verify(self.runner, archive.data, archive.signature)
             manifest = archive.manifest()
@@ -124,7 +126,10 @@ class Publisher(Frozen):
         self, channel: Channel, found: Found | None, before: Pointer | None, project: str, offered: Move
     ) -> ChannelDetails:
         if before is not None and before.project != project:
-            refuse(f"{channel} is of {before.project}, and this is {project}", "Use another name, or another place.")
+            refuse(
+                f"{channel} is a channel of {before.project}, but this project is {project}",
+                "Use another name, or another place.",
+            )
         now, last = datetime.now(UTC), before.current.sequence if before is not None else 0
         move = replace(
             offered,
@@ -146,7 +151,7 @@ class Publisher(Frozen):
 
 def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> None:
     if before is not None and offered.built < before.current.built:
-        message = f"{offered.release} is older than {before.current.release}, to which {channel} points"
+        message = f"{offered.release} is older than {before.current.release}, which {channel} points at"
         refuse(message, f"Go back with `releaser channel rollback {channel.name}`.")
 
 
@@ -155,5 +160,5 @@ def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
     for one in pointer.moves:
         if one.built < pointer.current.built if release is None else one.release.startswith(release):
             return one
-    message = f"{channel} never pointed to {release or 'an older release'}, as far as it remembers"
+    message = f"{channel} has no record of {release or 'an older release'}"
     raise NoSuchReleaseError(message, advice="See `releaser channel show`.")

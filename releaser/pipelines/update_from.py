@@ -86,7 +86,7 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
     elif not force and (why := _why_stay(site, pointer, before, kept)):
         would = f"nothing would change: {why}"
     elif kept is not None:
-        would = f"would go to {kept.id}, which is {move.release} and still here"
+        would = f"would go to {kept.id}, which is {move.release} and is still here"
     else:
         would = f"would download {move.release} ({size(move.bundle.size)}), and install it as `bundle install` does"
     return Plan(would=((due.reason,) if due and due.reason else ()) + (would,))
@@ -97,7 +97,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     retry_post_flip_steps(run.site, run.log)
     with run.log.step("channel") as step:
         pointer, before, signer = _read(run.site, channel)
-        step.says(f"{channel.name} points to {pointer.current.release}, signed by {signer}")
+        step.says(f"{channel.name} points at {pointer.current.release}, signed by {signer}")
     if not force and before is not None and (why := _why_nothing(run.site, pointer, before)):
         return PipelineResult(result="unchanged", headline=why)
     seen = Seen(
@@ -114,7 +114,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     except (TestsFailedError, ActivationError) as error:
         known = read_quarantine(run.site.state_dir).candidates
         if not any(one.sick or one.unfinished or one.migrations for one in known):  # they are looked at each time
-            _settle(run.site, seen, f"{seen.release} stays out, as it failed here before: {error.message}")
+            _settle(run.site, seen, f"{seen.release} is left out, as it failed here before: {error.message}")
         raise
     kept = _find_kept(run.site, pointer.current)
     is_live = kept is not None and kept.live
@@ -126,17 +126,20 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
     """Return the pointer, the one that was seen last, and who has signed it. Raises PreflightError, ResolutionError."""
     pointer, signer = channel.read(site.runner, trust_of(site))
     if pointer.project not in names_of(site):
-        refuse(f"it is a channel of {pointer.project}, and this is {site.project.name}", "Name one of this project.")
+        refuse(
+            f"it is a channel of {pointer.project}, but this project is {site.project.name}",
+            "Use a channel of this project.",
+        )
     before = _seen(site).of(channel.name)
     if before is not None and pointer.current.sequence < before.sequence:
-        message = f"{channel} is at {pointer.current.sequence}, older than what it was at before, {before.sequence}"
-        refuse(message, "Find out who has put an old pointer there; `releaser channel publish` makes a new one.")
+        message = f"{channel} went back: it is at {pointer.current.sequence}, and was at {before.sequence} before"
+        refuse(message, "Find out who put an old pointer there; `releaser channel publish` writes a new one.")
     if before is not None and pointer.current.sequence == before.sequence and pointer.sha256 != before.sha256:
-        message = f"{channel} is at {pointer.current.sequence} as before, but has other content"
-        refuse(message, "Two pointers were signed with one sequence. Find out by whom, and publish again.")
+        message = f"{channel} is at {pointer.current.sequence} as before, but its content has changed"
+        refuse(message, "Two pointers were signed with the same sequence. Find out who did that, and publish again.")
     if pointer.has_expired:
-        message = f"{channel} expired at {pointer.expires}, and may not be what it should be now"
-        refuse(message, "Publish it again; if somebody has, find out why that is not seen here.")
+        message = f"{channel} expired at {pointer.expires}, and may be out of date"
+        refuse(message, "Publish it again; if somebody did, find out why this host does not see it.")
     return pointer, before, signer
 
 
@@ -179,12 +182,12 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
         return ""
     if kept is not None and not kept.live:
         if (failed := read_quarantine(site.state_dir).candidate(key_of(kept))) is not None:
-            return f"{move.release} stays out: {failed.reason}"
+            return f"{move.release} is left out: {failed.reason}"
         if before is not None and before.release == move.release and before.headline:  # else a run was killed
-            return f"{move.release} was live, and somebody has left it since"
+            return f"{move.release} was live here, and somebody has gone back from it"
     is_ahead = newest is not None and newest.sequence > move.built
     if newest is not None and is_ahead and newest.release not in {one.release for one in pointer.moves}:
-        return f"{newest.release} was installed here, newer than {move.release}; --force goes back to that"
+        return f"{newest.release} was installed here, and is newer; --force goes back to {move.release}"
     return ""
 
 
@@ -229,7 +232,7 @@ def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
                 commit = manifest.base.commit if manifest.base is not None else None
                 has_code = commit is None or site.git.has(commit)  # that bundle may have come no further than here
                 if has_code and not find_missing(pool, manifest):
-                    return file, f"{size(one.size)}, a delta to {one.base}"
+                    return file, f"{size(one.size)}, a delta from {one.base}"
         except ResolutionError:  # then the whole one is tried
             continue
     return _fetch(site, channel, move.bundle), size(move.bundle.size)
@@ -246,9 +249,9 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
         directory.mkdir(parents=True, mode=0o700)
         free = shutil.disk_usage(directory).free
     except OSError as error:
-        refuse(f"{directory} cannot be made: {error}", "Check free space and rights there.")
+        refuse(f"{directory} cannot be created: {error}", "Check free space and permissions there.")
     if one.size > free:
-        refuse(f"the bundle has {size(one.size)}, and there are {size(free)} in {directory}", "Make room.")
+        refuse(f"the bundle needs {size(one.size)}, but only {size(free)} are free in {directory}", "Make room.")
     try:
         channel.place(site.runner).fetch(one.path, file, sha256=one.sha256, size=one.size)
     except ResolutionError:
@@ -264,7 +267,7 @@ def _seen(site: Site) -> SeenChannels:
     try:
         return read_state(site.state_dir / SEEN, SeenChannels) or SeenChannels()
     except UnreadableStateError as error:
-        return refuse(f"{error.path} cannot be read: {error}", "Delete it, if the channel is what it should be.")
+        return refuse(f"{error.path} cannot be read: {error}", "Delete that file if the channel is right.")
 
 
 def _remember(site: Site, seen: Seen) -> None:

@@ -88,12 +88,12 @@ class Settings(Frozen):
     attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
     #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
     attestations_root: str | None = _setting(None, values.path)
-    #: The files beside the code, as paths and patterns in the project, that a bundle brings along. They are tested, go
-    #: live and go back with its release; one that was edited on a host stays, and is named.
+    #: The files beside the code that a bundle includes, as paths and patterns in the project. They are tested, go live
+    #: and go back with its release; one that was edited on a host stays, and is named.
     bundle_include: tuple[str, ...] = _setting((), values.patterns)
     #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
     bundle_signers: str | None = _setting(None, values.path)
-    #: The keys whose signatures count no more, as a key revocation list or one public key a line.
+    #: The keys whose signatures are no longer accepted, as a key revocation list or one public key a line.
     bundle_revoked: str | None = _setting(None, values.path)
     #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
     every: float | None = _setting(None, values.interval)
@@ -167,17 +167,17 @@ class Settings(Frozen):
     health_pause: float = _setting(2.0, values.duration)
     #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
     health_seconds: float = _setting(10.0, values.duration)
-    #: A command in each staging tree, before a candidate is built there.
+    #: A command that runs in each staging tree before a candidate is built there.
     before_build: tuple[str, ...] | None = _setting(None, values.command)
-    #: A command before a tested candidate goes live; a status other than 0 keeps it from that.
+    #: A command that runs before a tested candidate goes live; if it fails, the candidate does not.
     before_live: tuple[str, ...] | None = _setting(None, values.command)
-    #: A command right after collectstatic, such as for compressing; it fails as collectstatic does.
+    #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.
     after_static: tuple[str, ...] | None = _setting(None, values.command)
-    #: A command when a new release is live and well; it never takes that back.
+    #: A command that runs once a new release is live and well; if it fails, the release stays live.
     after_live: tuple[str, ...] | None = _setting(None, values.command)
-    #: A command at the end of a run without the new release live.
+    #: A command that runs at the end of a run that did not make its release live.
     on_failure: tuple[str, ...] | None = _setting(None, values.command)
-    #: A command when the site is back on an earlier release.
+    #: A command that runs once the site is back on an earlier release.
     on_rollback: tuple[str, ...] | None = _setting(None, values.command)
     #: The time limit of each hook.
     hook_timeout: float = _setting(300.0, values.limit)
@@ -251,17 +251,17 @@ class Settings(Frozen):
     admins: tuple[Address, ...] = _setting((), addresses, aliases=("ADMINS_JSON",))
     #: Who gets mail about releaser itself, and about a project without `admins`.
     updater_admins: tuple[Address, ...] = _setting((), addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
-    #: After how long without a mail the next update writes one, even with nothing to report; 0 is off.
+    #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
     heartbeat: float = _setting(0.0, values.duration)
     #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
     webhook: str | None = _setting(None, values.url_or_none, secret=True)
     #: The secret that reports to the webhook are signed with.
     webhook_secret: str | None = _setting(None, values.text, secret=True)
-    #: A URL that hears when an update begins and how it ends, as services that watch cron jobs take it.
+    #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
     ping_url: str | None = _setting(None, values.url_or_none, secret=True)
-    #: URLs of services, as Apprise writes them, that get a few lines when a mail is due.
+    #: Apprise URLs of services that get a few lines whenever a mail is due.
     notify: tuple[str, ...] = _setting((), values.services, secret=True)
-    #: How long somebody may hold the lock of the project before a mail tells of it; 0 is off.
+    #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
     lock_alert: float = _setting(7200.0, values.duration)
 
     @property

@@ -45,7 +45,7 @@ RELEASER_LIMIT = 5.0  # seconds, for releaser to show that it can start programs
 
 def starting() -> None:
     """Tell that the environment is going to be made, before anything is downloaded; not once it is there."""
-    print(f"{NAME}: making its environment; this is done once.", file=sys.stderr)
+    print(f"{NAME}: creating its environment; this happens only once.", file=sys.stderr)
 
 
 def succeeded() -> None:
@@ -54,7 +54,7 @@ def succeeded() -> None:
 
 def failed(reason: str) -> int:
     """Tell that there is no environment, and return the exit status; the next start tries again."""
-    print(f"{NAME}: its environment could not be made.\n{reason}", file=sys.stderr)
+    print(f"{NAME}: its environment could not be created.\n{reason}", file=sys.stderr)
     return 1
 
 
@@ -67,7 +67,7 @@ def main(venv: str, arguments: List[str]) -> int:
 
 
 class _FailedError(Exception):
-    """The environment could not be made."""
+    """The environment could not be created."""
 
 
 _GUARD = "_RELEASER_STARTER"  # the process that has become the application already
@@ -165,7 +165,7 @@ def _locked(deadline: float) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise _FailedError(f"Another start has been making it for {FIRST_LIMIT:g} s.") from None
+                    raise _FailedError(f"Another start has been creating it for {FIRST_LIMIT:g} s.") from None
                 time.sleep(0.1)
         yield
 
@@ -212,7 +212,7 @@ def _delete_own(directory: str) -> None:
         return
     with contextlib.suppress(OSError):
         if os.path.lexists(os.path.join(directory, _MADE)):
-            print(f"{NAME}: deleting {directory}, which an earlier start has left.", file=sys.stderr)
+            print(f"{NAME}: deleting {directory}, which an earlier start left behind.", file=sys.stderr)
             shutil.rmtree(directory, ignore_errors=True)
         else:
             os.rmdir(directory)  # by a start that came to nothing; else it is not empty
@@ -246,7 +246,7 @@ def _install_by_uv(uv: str, place: str, deadline: float) -> None:
         except _FailedError as error:
             if "upload date" not in str(error):  # which the index does not tell
                 rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
-                raise _FailedError(f"{error}\n{rules} say what it may take.") from None
+                raise _FailedError(f"{error}\n{rules} limit what it may install.") from None
         _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit, and keeps the versions
     _run([uv, "sync", "--frozen", *words], place, deadline, env)
 
@@ -285,7 +285,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
             process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            raise _FailedError(f"{words[0]} was still running after {FIRST_LIMIT:g} s in all, and was ended.") from None
+            raise _FailedError(f"{words[0]} was stopped: it ran for longer than {FIRST_LIMIT:g} s in all.") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if process.returncode:
@@ -313,7 +313,7 @@ def _refuse_others() -> None:
         with contextlib.suppress(FileNotFoundError):
             found = os.lstat(path)
             if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not os.path.islink(path)):
-                message = f"{path} belongs to another user, or everybody may change it: start it as that user, or set"
+                message = f"{path} belongs to another user, or anybody can write to it: start it as that user, or set"
                 raise _FailedError(f"{message} STATE in {os.path.abspath(__file__)} to a directory of your own.")
 
 
@@ -338,7 +338,7 @@ def start(arguments: List[str]) -> int:
     except (_FailedError, OSError) as error:
         return failed(str(error))
     if not venv:
-        return failed(f"What is in {state()} does not work; delete it, and start again.")
+        return failed(f"The environment in {state()} does not work; delete it, and start again.")
     _adopt(venv)
     return main(find_venv() or venv, arguments)
 

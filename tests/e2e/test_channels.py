@@ -138,7 +138,7 @@ def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
             one.rename(one.with_name("aside"))
     report = follow(host, channel)
     assert (report["result"], host.live_version("alpha")) == ("activated", "1.2.0")
-    assert "a delta to" in str(report["steps"])
+    assert "a delta from" in str(report["steps"])
     assert not (host.state_dir / "bundles" / "download").exists()
     seen = json.loads((host.state_dir / "channels.json").read_text(encoding="utf-8"))["channels"]
     assert [one["sequence"] for one in seen] == [second["sequence"]]
@@ -242,7 +242,7 @@ def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the
     published.publish(0, place)
     host.releaser("bundle install", published.bundles[1], check=0)
     for _ in range(2):
-        assert "was installed here, newer than" in str(follow(host, production, "--dry-run")["would"])
+        assert "was installed here, and is newer" in str(follow(host, production, "--dry-run")["would"])
         report = follow(host, production)
         assert (report["result"], host.live_version("alpha")) == ("unchanged", "1.2.0")
         published.publish(0, place)  # for another month
@@ -330,7 +330,7 @@ def test_a_channel_in_s3_is_followed_and_not_overwritten_by_who_is_late(
     published.publish(0, bucket)
     assert follow(host, bucket / "production", place=bucket)["result"] == "activated"
     published.publish(1, bucket, "--delta", published.deltas[0])
-    assert "a delta to" in str(follow(host, bucket / "production", place=bucket)["steps"])
+    assert "a delta from" in str(follow(host, bucket / "production", place=bucket)["steps"])
     assert host.live_version("alpha") == "1.2.0"
     published.channel("rollback", "production", "--at", bucket.at, env=bucket.env)
     assert follow(host, bucket / "production", place=bucket)["command"] == "rollback"
@@ -392,11 +392,11 @@ def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(
     told = follow(host, web / "production", check=4)["problems"][0]  # which does not know who issued the certificate
     assert "CERTIFICATE_VERIFY_FAILED" in told
     assert follow(host, web / "production", place=web)["result"] == "activated"
-    assert "would be read in the clear" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
+    assert "would be read unencrypted" in host.releaser("update", "--from", "http://example.org/x", check=2).stderr
     assert "~/.netrc" in host.releaser("update", "--from", "https://me:secret@example.org/x", check=2).stderr
     there = Place(to=web.at, at=web.at, env=web.env)
     told = published.publish(1, there, check=4)
-    assert "the server takes no files (HTTP 405)" in told
+    assert "the server does not accept files (HTTP 405)" in told
     assert "Publish to its directory on that host" in told
     assert follow(host, web / "production", place=web)["result"] == "unchanged"
     monkeypatch.setattr(Static, "takes", True)
@@ -424,7 +424,7 @@ def test_a_place_replaces_a_file_only_over_what_was_read_there(
     assert first.data == b"first"
     found.replace("a.channel", b"second", first)
     for before in (None, first):
-        with pytest.raises(PreflightError, match="somebody has moved"):
+        with pytest.raises(PreflightError, match="somebody else has moved"):
             found.replace("a.channel", b"third", before)
     second = found.read("a.channel", 3)
     assert second is not None
@@ -496,8 +496,8 @@ def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_
     (tmp_path / "nobody").touch()
     none = {"RELEASER_BUNDLE_SIGNERS": str(tmp_path / "nobody")}
     words = ("--sign", published.key, "--to", place.to, "--name", "production", published.bundles[1])
-    assert "nobody in" in published.site.releaser("channel publish", *words, env=none, check=3).stderr
-    assert "is not the name of a channel" in published.publish(1, place, name="../x", check=2)
+    assert "not signed by anybody in" in published.site.releaser("channel publish", *words, env=none, check=3).stderr
+    assert "is not a valid channel name" in published.publish(1, place, name="../x", check=2)
     with_locked = subprocess.Popen(["flock", "--no-fork", place.to, "sleep", "60"])
     with contextlib.ExitStack() as stack:
         stack.callback(with_locked.communicate)

@@ -227,7 +227,7 @@ def the_first_host_keeps_it_from_the_others(fleet: Fleet) -> None:
     assert "failed on this host before, and is not live" in told.stdout
     (fleet[1].outer / "sick").rename(fleet[1].outer / "tired")
     told = fleet.run("roll_out.yml", check=2, soak=4, force=True)
-    assert "did not stay well, and went back" in told.stdout
+    assert "did not stay well, and was rolled back" in told.stdout
     (fleet[1].outer / "tired").unlink()
     assert fleet.versions() == "00000000"
     assert [one.records() for one in fleet.hosts.all[1:]] == others
@@ -265,7 +265,7 @@ def a_full_disk_stops_it(fleet: Fleet) -> None:
 def who_was_away_catches_up(fleet: Fleet) -> None:
     (fleet[2].outer / "slow").touch()
     told = fleet.run("roll_out.yml", away="h8").stdout
-    assert "away, to catch up later: h8" in told
+    assert "unreachable, to catch up later: h8" in told
     assert fleet.versions() == "11111110"
     assert {hosts.recap(told)[name]["changed"] for name in ("h1", "h3", "h4")} == {0}
     assert fleet[5].flipped_at() - fleet[2].flipped_at() > 3  # those of the next batch wait for a slow host
@@ -303,7 +303,7 @@ def all_go_back_once(fleet: Fleet) -> None:
     assert "No host runs nothing, or has left it" in told
     assert [one.live() for one in fleet.hosts.all] == live
     told = fleet.run("rollback.yml", away="build1", check=2).stdout
-    assert "The hosts went back, but not the channel" in told
+    assert "The hosts were rolled back, but the channel was not" in told
     assert fleet.versions() == "00000000"
     again = hosts.recap(fleet.run("rollback.yml").stdout)
     assert {name for name, counts in again.items() if counts["changed"]} == {"build1"}

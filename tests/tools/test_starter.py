@@ -101,7 +101,7 @@ class Shop:
         return sorted(one.name for one in self.state.iterdir() if one.name != ".starting")
 
 
-MAKING = "shop: making its environment; this is done once."
+MAKING = "shop: creating its environment; this happens only once."
 
 
 def test_the_first_start_makes_the_environment_and_later_ones_need_nothing(shop: Shop) -> None:
@@ -152,7 +152,7 @@ def test_a_start_that_is_killed_leaves_nothing_that_counts(shop: Shop) -> None:
     assert not os.path.lexists(shop.project / ".venv")
     (half,) = shop.left()
     shop.has_uv()
-    told = f"{MAKING}\nshop: deleting {shop.state / half}, which an earlier start has left."
+    told = f"{MAKING}\nshop: deleting {shop.state / half}, which an earlier start left behind."
     assert shop.start() == (3, "shop venv True", told)
     assert half not in shop.left()
 
@@ -168,7 +168,7 @@ def test_a_start_ends_in_its_time_and_takes_with_it_what_it_has_begun(shop: Shop
         process.send_signal(by)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == (128 + by if by else 1)
-    assert by or "was still running after 1.5 s in all, and was ended" in said
+    assert by or "was stopped: it ran for longer than 1.5 s in all" in said
     assert shop.left() == []
     pid = int((shop.bin / "pid").read_text())
     time.sleep(0.1)
@@ -200,7 +200,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew_and_what_a_release_lea
     with (shop.project / "pyproject.toml").open("a") as file:
         file.write("# mine\n")
     index.publish("shop", "2.0")
-    told = f"{MAKING}\nshop: deleting {shop.state / 'first-left'}, which an earlier start has left."
+    told = f"{MAKING}\nshop: deleting {shop.state / 'first-left'}, which an earlier start left behind."
     assert shop.start() == (3, "shop venv True", told)  # as it was
     assert (shop.project / "pyproject.toml").read_text().endswith("# mine\n")
     assert venv.parent.name in shop.left()
@@ -214,7 +214,7 @@ def test_what_others_may_have_made_is_not_started(shop: Shop) -> None:
     shop.start()
     link = shop.project / ".venv"
     for path in (shop.state, shop.project, link, Path(os.path.realpath(link))):
-        refusal = f"{path} belongs to another user, or everybody may change it"
+        refusal = f"{path} belongs to another user, or anybody can write to it"
         os.chown(path, 65534, 65534, follow_symlinks=False)
         status, stdout, stderr = shop.start()
         assert (status, stdout, refusal in stderr) == (1, "", True)
@@ -247,7 +247,7 @@ def test_what_uv_says_is_told_at_each_start_without_control_characters_and_secre
         status, _, said = shop.start()
         assert (status, said.rpartition("\n")[0]) == (
             1,
-            f"{MAKING}\nshop: its environment could not be made.\nno such package",
+            f"{MAKING}\nshop: its environment could not be created.\nno such package",
         )
 
 
@@ -270,7 +270,7 @@ def test_the_first_start_takes_nothing_young_where_the_index_tells_ages(
             server.uploaded["shop", "1.0"] = datetime.now(UTC)
             status, _, stderr = shop.start()
             assert status == 1
-            assert f"MIN_AGE = 3 (days) and BUILD = False in {shop.file} say what it may take." in stderr
+            assert f"MIN_AGE = 3 (days) and BUILD = False in {shop.file} limit what it may install." in stderr
 
 
 @pytest.mark.parametrize("has_uv", [True, False])

@@ -30,7 +30,7 @@ options:
     description:
       - C(adopted) adopts a site, as C(releaser init) does.
       - C(updated) resolves, builds and tests newer packages, as C(releaser update) does. If there are none, and what
-        is live was adopted, and thus not tested, it is built anew and tested.
+        is live was adopted, and thus not tested, it is built again and tested.
       - C(installed) makes the release of O(bundle) live, and the checkout if there is none.
       - C(left) goes back from O(release), or that of O(bundle), to the one before. If it is not live, nothing is done.
       - C(checked) fails if O(release), or that of O(bundle), is not what is live, if that is not what was installed, or
