@@ -52,9 +52,10 @@ def test_a_candidate_finds_no_secret_and_a_restart_none_that_is_for_releaser_uv_
 ) -> None:
     site, place = make_site.adopted(), tmp_path / "seen"
     spied_on(site, place)
+    site.push_from_elsewhere({"README": "So that static files could be collected before it is live\n"})
     site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
     found = seen_in(place)
-    assert {"test", "collectstatic", "RESTART", "HEALTH_CHECK"} <= {word for word, _ in found}
+    assert {"test", "shell", "collectstatic", "RESTART", "HEALTH_CHECK"} <= {word for word, _ in found}
     for word, environ in found:
         assert not {*OWN, *INDEX, *AGENT} & environ.keys(), word
         assert NEEDED.items() <= environ.items(), word
