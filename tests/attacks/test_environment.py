@@ -37,10 +37,10 @@ def seen_in(place: Path) -> list[tuple[str, dict[str, str]]]:
     return [(words[-2], words[-1]) for words in map(json.loads, place.read_text(encoding="utf-8").splitlines())]
 
 
-def spied_on(site: SampleSite, place: Path) -> None:
+def spied_on(site: SampleSite, place: Path, version: str = "1.1.0") -> None:
     """Offer a version that writes down what it finds, and let restart and health check do the same."""
     spy = _SPY.format(place=str(place), link=str(site.link))
-    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{spy}'})
+    site.publish("alpha", version, modules={"alpha/__init__.py": f'__version__ = "{version}"\n{spy}'})
     script = site.outer / "spy.py"
     script.write_text(spy, encoding="utf-8")
     python = shlex.quote(sys.executable)
@@ -50,17 +50,23 @@ def spied_on(site: SampleSite, place: Path) -> None:
 def test_a_candidate_finds_no_secret_and_a_restart_none_that_is_for_releaser_uv_or_git(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:
-    site, place = make_site.adopted(), tmp_path / "seen"
-    spied_on(site, place)
-    site.push_from_elsewhere({"README": "So that static files could be collected before it is live\n"})
-    site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
+    site, place = make_site.adopted("1.1.0"), tmp_path / "seen"  # it has static files, so that with a commit
+    manage = (site.path / "manage.py").read_text(encoding="utf-8")  # they could be collected before that is live
+    spy = _SPY.format(place=str(place), link=str(site.link))
+    site.push_from_elsewhere({"manage.py": manage.replace("\nimport ", f"{spy}\nimport ", 1)})
+    spied_on(site, place, "1.2.0")
+    alone = {"RELEASER_MIGRATIONS": "off"}  # else Django says with these where static files go
+    site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED, **alone})
     found = seen_in(place)
-    assert {"test", "shell", "collectstatic", "RESTART", "HEALTH_CHECK"} <= {word for word, _ in found}
+    assert {"test", "collectstatic", "RESTART", "HEALTH_CHECK"} <= {word for word, _ in found}
+    assert {environ["PREFIX"] == environ["LIVE"] for word, environ in found if word == "shell"} == {True, False}
     for word, environ in found:
         assert not {*OWN, *INDEX, *AGENT} & environ.keys(), word
         assert NEEDED.items() <= environ.items(), word
         of_live = word in ("RESTART", "HEALTH_CHECK", "collectstatic")
-        assert environ["PREFIX"] == environ["LIVE"] or word != "collectstatic"  # the tokens are for what is live
+        if word in ("shell", "collectstatic"):  # the tokens are for what is live
+            of_live = environ["PREFIX"] == environ["LIVE"]
+            assert of_live or word == "shell"
         assert (TOKENS.items() <= environ.items()) if of_live else not TOKENS.keys() & environ.keys(), word
 
 
