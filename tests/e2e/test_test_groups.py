@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.refusals import unfit
 from tests.e2e.scenes import edit_pyproject, silent, states
 from tests.e2e.test_bad_tools import proxy
@@ -75,6 +76,8 @@ def has_no_tool(run: ManageRun) -> bool:
 def test_they_are_there_for_the_tests_and_not_live(make_site: SiteFactory) -> None:
     site = a_site(make_site, settings={"django_check": "deploy"})
     publish(site, "alpha", "tool")
+    interrupted(site, "update", at=Point(place="releaser.candidate.trials:_sync_test_packages"))
+    assert list(site.state_dir.glob(".test-packages-*"))  # which the next run deletes
     assert site.json("update")["result"] == "activated"
     assert runs_with(site) == [("1.1.0", "1.1.0")]
     assert "tool" in site.manage_runs("check")[-1].versions
