@@ -58,7 +58,7 @@ class Move(Frozen):
     release: str
     #: The sequence of the bundle: a release that was built later has a larger one.
     built: int
-    #: When no host installs it any more, as ISO 8601; None if it never expires.
+    #: When it expires, as ISO 8601; None if it never expires.
     bundle_expires: str | None
     bundle: PublishedBundle
     deltas: tuple[PublishedDelta, ...] = ()
@@ -95,7 +95,7 @@ class Pointer(Frozen):
 
     @property
     def has_expired(self) -> bool:
-        """Whether it is not to be believed any more."""
+        """Whether hosts no longer accept it."""
         return datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
 

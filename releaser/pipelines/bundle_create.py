@@ -54,7 +54,7 @@ class BundleRequest(Frozen):
     targets: tuple[Target, ...] = ()
     key: Path | None = None
     expires: float | None = None
-    #: Whether releaser and uv come along, for hosts that have neither.
+    #: Whether to include releaser and uv, for hosts that have neither.
     installer: bool = True
 
 

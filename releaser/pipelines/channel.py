@@ -133,7 +133,7 @@ class Publisher(Frozen):
         now, last = datetime.now(UTC), before.current.sequence if before is not None else 0
         move = replace(
             offered,
-            sequence=max(int(time.time()), last + 1),  # hosts go on even if the file was lost and is made anew
+            sequence=max(int(time.time()), last + 1),  # hosts go on even if the file was lost and is created again
             at=now.isoformat(timespec="seconds"),
             by=f"{name_of(os.geteuid()) or os.geteuid()}@{socket.gethostname()}",
         )

@@ -275,7 +275,7 @@ def refuse_unfit_lock(work: Workspace, lock: LockFile, *, force: bool) -> None:
     """See that a lock, which lies in the staging tree, may go live as it is. Raises ResolutionError.
 
     It has to fit pyproject.toml, and may change no package that a person holds; nor be one that was backed out, unless
-    `force` takes that again. Another lock may have some versions of that: whoever locked it knows which are well.
+    `force` takes that again. Another lock may have some of those versions: somebody chose them.
     """
     site, constraints, before = work.site, Constraints.read(work.site.state_dir), lock_of(work.live).versions
     if not force:
