@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from datetime import timedelta
 from email.header import Header
@@ -9,10 +10,9 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formataddr, make_msgid
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
 from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
@@ -22,6 +22,7 @@ from releaser.reporting.text import held_back_passages, outage_sentence, summari
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.settings import this_host
+from releaser.system.own_code import text_of
 from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def render_bodies(report: RunReport) -> tuple[str, str]:
 def templates() -> tuple[Template, Template]:
     """Return the templates of the text and the HTML."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FunctionLoader(lambda name: text_of(os.path.join(os.path.dirname(__file__), "templates", name))),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -14,17 +14,19 @@ _PACKAGES = (
 )  # fmt: skip
 # Of other projects, what is imported only where it is needed.
 _OTHERS = ("dotenv.parser", "packaging.markers", "packaging.metadata", "packaging.tags", "tomlkit")
-# Programs of other interpreters get these as text.
+# Programs of other interpreters get these as text; of the templates, it takes less memory than what is made of them.
 _TEXTS = (
-    "releases/startup/_releaser_pin.py", "system/landlock.py", "tools/django_probe.py", "tools/notice_sender.py"
+    "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
+    "system/landlock.py", "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
 # These run on their own.
 _APART = ("releaser.tools.attestation_probe", "releaser.tools.starter", "releaser.releases.startup._releaser_pin")
+_TERMINAL = "releaser.reporting.terminal"
 
 
 @cache
 def text_of(file: str) -> str:
-    """Return the text of a module as it was when it was first asked for."""
+    """Return the text of a file of releaser as it was when it was first asked for."""
     return read_file(file).decode()
 
 
@@ -33,16 +35,16 @@ def load_all() -> None:
     import importlib  # which quick runs do without
     import pkgutil
 
+    apart = _APART if os.isatty(2) else (*_APART, _TERMINAL)
     for name in _PACKAGES:
         package = importlib.import_module(f"releaser.{name}")
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if found.name not in _APART:
+            if found.name not in apart:
                 importlib.import_module(found.name)
     for name in _OTHERS:
         importlib.import_module(name)
     for name in _TEXTS:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
-    importlib.import_module("releaser.reporting.mail").templates()
     # After the imports, as an upgrade may have come before them.
     if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
         refuse("releaser was replaced as it ran", "Run it again: nothing has been changed yet.")

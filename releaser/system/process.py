@@ -42,7 +42,7 @@ KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning 
 KEPT_TAIL = 1024 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
 _LONGEST = 120  # characters of a command in a report
-LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
+LOGGED = 250_000  # characters of output that are logged from its beginning, and from its end
 
 
 class Finished(Frozen):
@@ -170,7 +170,7 @@ class Runner:
             if file is not None:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
-        stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in kept)
+        stdout, stderr = (one.take() for one in kept)
         told = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
         shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
         finished = Finished(
@@ -268,20 +268,24 @@ class _HeadAndTail:
         room = KEPT_HEAD - len(self._head)
         self._head += chunk[:room]
         self._tail += chunk[room:] if room > 0 else chunk
-        if len(self._tail) > 2 * self._longest:
+        if len(self._tail) > self._longest + KEPT_HEAD:
             cut = len(self._tail) - self._longest
             self._dropped += cut
             del self._tail[:cut]
 
-    def joined(self) -> bytes:
-        if not self._dropped:
-            return bytes(self._head + self._tail)
-        # What is cut in two is no longer recognized, such as a secret; so what stands on the same line goes, too.
-        head, tail = (bytes(one) for one in (self._head, self._tail))
-        head = head[: max(head.rfind(b"\n"), len(head) - _LONGEST_LINE)]
-        tail = tail[min(tail.find(b"\n") % (len(tail) + 1), _LONGEST_LINE) :].removeprefix(b"\n")
-        dropped = self._dropped + len(self._head) + len(self._tail) - len(head) - len(tail)
-        return b"%b\n[... %d bytes cut ...]\n%b" % (head, dropped, tail)
+    def take(self) -> str:
+        """Return what was kept, which is kept no longer."""
+        head, tail, self._head, self._tail = self._head, self._tail, bytearray(), bytearray()
+        if self._dropped:
+            # What is cut in two is no longer recognized, such as a secret; what stands on the same line goes, too.
+            length = len(head) + len(tail)
+            del head[max(head.rfind(b"\n"), len(head) - _LONGEST_LINE) :]
+            del tail[: min(tail.find(b"\n") % (len(tail) + 1), _LONGEST_LINE)]
+            tail = tail.removeprefix(b"\n")
+            head += b"\n[... %d bytes cut ...]\n" % (self._dropped + length - len(head) - len(tail))
+        head += tail
+        del tail
+        return head.decode("utf-8", errors="replace")
 
 
 def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
