@@ -166,9 +166,12 @@ def test_what_is_not_releasers_stays_nor_what_nobody_has_read(make_site: SiteFac
     (mail,) = (site.state_dir / "outbox" / "new").iterdir()
     (site.state_dir / "mine").write_text("x")
     (site.state_dir / "releases" / "mine").mkdir()
+    (site.state_dir / LIVE_COPY).mkdir()  # without the mark of releaser
+    (site.state_dir / LIVE_COPY / "letter.txt").touch()
     assert str(site.state_dir) in site.json("uninstall", "--yes")["noted"]
     assert {path.name for path in site.state_dir.iterdir()} >= {"mine", "releases", "project.json"}
     assert [path.name for path in (site.state_dir / "releases").iterdir()] == ["mine"]
+    assert len([*site.state_dir.rglob("letter.txt")]) == 1
     assert mail.is_file()
 
 

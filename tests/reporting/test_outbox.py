@@ -69,6 +69,14 @@ def subjects(outbox: Outbox) -> list[str]:
 # --- the Maildir ---
 
 
+def test_mails_behind_a_symlink_are_not_releasers_to_send(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.put(a_mail(), queued=True)
+    assert len(outbox.list_queued()) == 1
+    outbox.path.rename(tmp_path / "theirs")
+    outbox.path.symlink_to(tmp_path / "theirs")
+    assert outbox.list_queued() == ()
+
+
 def test_a_kept_mail_is_an_ordinary_mail_of_a_maildir_which_is_for_the_group_and_nobody_else(outbox: Outbox) -> None:
     assert outbox.list_queued() == ()
     assert not outbox.path.exists()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from releaser.system import files as durable
+from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
     exchange,
@@ -376,3 +377,15 @@ def test_directories_nested_too_deeply_are_an_error_of_the_system(tmp_path: Path
             remove_tree(place)
     finally:
         subprocess.run(["rm", "-r", "--", str(place)], check=False)
+
+
+@pytest.mark.parametrize("link", ["releases", "releases/a"])
+def test_nothing_is_deleted_behind_a_symlink(tmp_path: Path, link: str) -> None:
+    for name in ("theirs", "theirs/a"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "theirs" / "a" / "letter.txt").touch()
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "theirs" / ("a" if "/" in link else ""))
+    with pytest.raises(OSError, match="Not a directory"):
+        delete_directory(tmp_path / "releases" / "a", last=".releaser")
+    assert (tmp_path / "theirs" / "a" / "letter.txt").exists()
