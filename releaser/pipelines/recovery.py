@@ -297,7 +297,7 @@ def sweep(site: Site, log: RunLog) -> None:
             clear_name(temporary, of_directory=is_marked(temporary))
             gone += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
-        gone += sweep_temporary()  # perhaps of another site
+        sweep_temporary()  # perhaps of another site, so that only the log names them
     old = _delete_old_logs(site.project.logs)
     if gone or old:
         with log.step("clean up") as step:

@@ -41,7 +41,7 @@ LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 1024 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
-_LONGEST = 120  # characters of a command in a report
+_LONGEST, _LONGEST_WORD = 120, 400  # characters of a command in a report; of each of its words in the log
 LOGGED = 250_000  # characters of output that are logged from its beginning, and from its end
 
 
@@ -64,9 +64,9 @@ class Finished(Frozen):
 class Runner:
     """Starts programs with `environ` and `marks`, and cleans what they print.
 
-    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
-    the site are to get besides; `passes` names the secrets that they get. `remembered` holds what programs have said
-    that cannot change while releaser runs, `ended` what programs have left running and what became of it.
+    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what programs of the
+    site get besides; `passes` names the secrets that they get. `remembered` holds what programs have said that cannot
+    change while releaser runs, `ended` what they have left running and what became of it.
     """
 
     environ: Mapping[str, str]
@@ -118,11 +118,10 @@ class Runner:
         """Run a program to its end, within `timeout` seconds.
 
         `env` replaces the whole environment; `merge` sends standard error to standard output. With `may_leave_service`
-        what it leaves running is a service, which is not ended, neither now nor by another run. Else what it leaves is
-        ended, and noted in `ended`; with `daemons`, only what is in its group. If releaser itself dies, the program
-        gets `death_signal`; with None, for a question that only reads and is answered at once, it takes a fifth of the
-        time to start. On its standard input it finds `input`. With `whole`, all that it prints is kept; `umask` is its
-        own, -1 for ours. `prefix`, which messages do not name, is what starts it.
+        what it leaves running is a service, which no run ends. Else what it leaves is ended, and noted in `ended`; with
+        `daemons`, only what is in its group. If releaser itself dies, the program gets `death_signal`; with None, for a
+        question that only reads and is answered at once, it takes a fifth of the time to start. It reads `input`. With
+        `whole`, all that it prints is kept; `umask` is its own, -1 for ours. `prefix`, which no message has, starts it.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -132,7 +131,7 @@ class Runner:
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
-        logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
+        logger.debug("run %s in %s", shlex.join(self.redactor.clean(word)[:_LONGEST_WORD] for word in words), cwd)
         started = time.monotonic()
         tail = sys.maxsize if whole else KEPT_TAIL
         kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
@@ -312,8 +311,7 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
                 selector.register(pipe, selectors.EVENT_READ, stream)
         ended = False
         while not ended or selector.get_map():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if (left := deadline - time.monotonic()) <= 0:
                 return ended
             for key, _ in selector.select(min(left, LONGEST_POLL)):
                 if key.data is None:

@@ -122,7 +122,7 @@ def test_another_group_that_fails_by_itself_is_not_held_against_upgrades(make_si
     site.write_dotenv({"RELEASER_GROUP": "staging"})
     report = site.json("update", check=5)
     assert (report["culprits"], report["held_back"]) == ([], [])
-    assert any("no package is to blame" in problem for problem in report["problems"])
+    assert any("no package is the cause" in problem for problem in report["problems"])
     silent(site.releaser("update"))
 
 
@@ -152,7 +152,7 @@ def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: Site
     full = in_search("echo 'error: No space left on device' >&2; exit 2")
     report = site.json("update", check=5, env=proxy(site, "' sync '", full))
     assert any("no part of the upgrades can be installed" in problem for problem in report["problems"])
-    assert "the next update searches again" in report["advice"]
+    assert "the next update searches for the cause again" in report["advice"]
     assert not any("not tried again" in problem for problem in report["problems"])
     assert (report["culprits"], report["held_back"]) == ([], [])
     report = site.json("update")

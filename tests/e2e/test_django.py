@@ -278,7 +278,7 @@ def test_code_waits_until_its_migrations_are_applied_from_a_work_tree_beside_the
 def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFactory) -> None:
     absent = settings(database='BASE_DIR.parent / "absent.sqlite3"')
     django = make_django(absent, dotenv={"RELEASER_MIGRATIONS": "refuse"}, migrated=False)
-    see_that_it_is_no_hindrance(django, "1.1.0", "there is not a file")
+    see_that_it_is_no_hindrance(django, "1.1.0", "there is no file")
     assert not (django.site.outer / "absent.sqlite3").exists()
     django.site.push_from_elsewhere({"shop/settings.py": settings(database="BASE_DIR")})
     see_that_it_is_no_hindrance(django, "1.2.0", "unable to open database file")

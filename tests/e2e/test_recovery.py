@@ -146,7 +146,7 @@ def test_one_that_had_only_to_tell_of_it_is_told_later(site: SampleSite) -> None
 
 
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=JOURNAL, number=5))
+    interrupted(site, "update", at=Point(place=JOURNAL, number=4))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
     report = site.json("update")
     assert FINISHED in report["recovered"]

@@ -84,7 +84,7 @@ def test_if_nothing_is_to_be_held_the_failure_is_told(make_site: SiteFactory) ->
 # With `test_jobs = 2`, a search for what breaks the tests runs them twice at once
 
 
-NAMES = tuple("abcdefg")
+NAMES = tuple("abcdefghij")  # more than are divided by one trial at a time
 # Notes when and where it runs; with some of the upgrades, it takes a while.
 TESTS = """\
 import json, os, pathlib, time
