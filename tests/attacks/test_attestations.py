@@ -100,7 +100,7 @@ def test_what_a_search_for_culprits_builds_several_times_is_told_once(served: Se
     served.site.publish("beta", "1.1.0", broken=True)
     told, problems = attested(served.site)
     assert told == "0 of 2 packages attested"
-    assert ["alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 no longer has an attestation" in one for one in problems].count(True) == 1
+    assert ["of alpha 1.1.0 no longer has an attestation" in one for one in problems].count(True) == 1
     assert served.site.live_version("beta") == "1.0.0"
 
 
