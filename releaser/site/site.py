@@ -264,7 +264,11 @@ def existing_directory(path: Path) -> Path:
         if root.is_dir():
             str(root).encode()
             return root
-        what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
+        try:
+            root.stat()  # is_dir() and exists() say nothing of a loop, or of what is forbidden, since Python 3.13
+            what = f"{root} is not a directory"
+        except (FileNotFoundError, NotADirectoryError):
+            what = f"{root} does not exist"
     except UnicodeEncodeError:
         refuse(f"project {root}: the path is not UTF-8, which uv and git's output need", "Rename what is not UTF-8.")
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody

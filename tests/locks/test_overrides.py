@@ -109,7 +109,7 @@ def test_a_path_starts_at_the_directory_and_may_have_any_name(tmp_path: Path) ->
         ("alpha @ nowhere", "/nowhere, which does not exist", "git+https://"),
         ("alpha @ git@example.org:alpha.git", "which does not exist", "git+https://"),
         (f"alpha @ {'a' * 300}", "cannot be read: File name too long", "NAME @ PATH"),
-        ("alpha @ a\0b", "cannot be read: embedded null byte", "NAME @ PATH"),
+        ("alpha @ a\0b", "embedded null", "NAME @ PATH"),
         ("alpha @ file://[::1/x", "cannot be read: Invalid IPv6 URL", "NAME @ URL"),
         ("alpha @ ~nobody-of-that-name/alpha", "cannot be read: Could not determine home", "NAME @ PATH"),
         ("alpha @ s3://bucket/alpha.whl", "s3://, which uv does not support", "https"),

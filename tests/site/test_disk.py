@@ -153,7 +153,7 @@ def test_only_who_may_replace_it_is_fit(
     link.mkdir()
     (link / "pyvenv.cfg").touch()
     kind = stat.S_IFLNK if is_link else stat.S_IFDIR
-    monkeypatch.setattr(os, "lstat", lambda _: SimpleNamespace(st_mode=kind | 0o755, st_uid=owner, st_gid=group))
+    monkeypatch.setattr(os, "lstat", lambda *_, **__: SimpleNamespace(st_mode=kind | 0o755, st_uid=owner, st_gid=group))
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(os, "getegid", lambda: 49)
     monkeypatch.setattr(os, "getgroups", lambda: [49, 50])
