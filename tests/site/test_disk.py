@@ -153,11 +153,13 @@ def test_only_who_may_replace_it_is_fit(
     link.mkdir()
     (link / "pyvenv.cfg").touch()
     kind = stat.S_IFLNK if is_link else stat.S_IFDIR
-    monkeypatch.setattr(os, "lstat", lambda *_, **__: SimpleNamespace(st_mode=kind | 0o755, st_uid=owner, st_gid=group))
-    monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(os, "getegid", lambda: 49)
-    monkeypatch.setattr(os, "getgroups", lambda: [49, 50])
-    said = messages(disk.venv_findings(link))
+    seen = SimpleNamespace(st_mode=kind | 0o755, st_uid=owner, st_gid=group)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "lstat", lambda _: seen)
+        patched.setattr(os, "geteuid", lambda: user)
+        patched.setattr(os, "getegid", lambda: 49)
+        patched.setattr(os, "getgroups", lambda: [49, 50])
+        said = messages(disk.venv_findings(link))
     assert said == ([] if fit else [f"{link} is owned by another user (uid {owner}; this is uid {user})"])
 
 
