@@ -41,7 +41,7 @@ LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 1024 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
-_LONGEST, _LONGEST_WORD = 120, 400  # characters of a command in a report; of each of its words in the log
+_LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
 LOGGED = 250_000  # characters of output that are logged from its beginning, and from its end
 
 
@@ -131,7 +131,7 @@ class Runner:
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
-        logger.debug("run %s in %s", shlex.join(self.redactor.clean(word)[:_LONGEST_WORD] for word in words), cwd)
+        logger.debug("run %s in %s", self.redactor.clean(shlex.join(words))[:_LONGEST_LOGGED], cwd)
         started = time.monotonic()
         tail = sys.maxsize if whole else KEPT_TAIL
         kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
