@@ -71,7 +71,7 @@ class BundleManifest(Frozen):
     format: int
     project: str
     release: str
-    #: When the release was begun, in seconds since 1970: a later bundle of a project has a larger one.
+    #: When the release was begun, in milliseconds since 1970: a later bundle of a project has a larger one.
     sequence: int
     #: As ISO 8601 in UTC; `expires` is None if it never does.
     created: str

@@ -262,7 +262,7 @@ def _manifest(  # noqa: PLR0913 - all that it tells
         format=names.FORMAT,
         project=str(site.pyproject.table("project").get("name") or site.project.name),
         release=release.id,
-        sequence=int(created.timestamp()),
+        sequence=int(created.timestamp() * 1000),
         created=created.isoformat(timespec="seconds"),
         expires=expires.astimezone(UTC).isoformat(timespec="seconds") if expires else None,
         commit=commit,

@@ -245,5 +245,5 @@ def test_a_target_of_which_there_is_no_wheel_is_refused() -> None:
 @pytest.mark.parametrize("place", ["../shared", "/srv/shared", "lib/../../shared"])
 def test_code_outside_of_the_checkout_is_refused_by_name(place: str) -> None:
     lock = LockFile.parse(_NATIVE.replace("PLACE", place).encode())
-    with pytest.raises(PreflightError, match=f"shop is code outside of the checkout .{place}."):
+    with pytest.raises(PreflightError, match=f"shop is installed from outside the checkout .{place}."):
         select_wheels(lock, (), None, python="3.12.1")
