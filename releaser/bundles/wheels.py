@@ -168,11 +168,12 @@ def find_metadata(venv: Path, name: str) -> Path:
     return refuse(f"{name} is not installed in {venv}", "Run `releaser verify`.")
 
 
-def pack_installed(info: Path, directory: Path) -> Path:
+def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Path:
     """Make a wheel in `directory` of the package of which `info` is the metadata, and return it.
 
-    It has what is installed, by its RECORD, so that it installs what was tested; the same gives the same bytes. Raises
-    PreflightError for files that RECORD has another hash of, and OSError.
+    It has what is installed, by its RECORD, so that it installs what was tested; the same gives the same bytes. An
+    editable package has its `code`, a directory, in place of the file that leads there. Raises PreflightError for files
+    that RECORD has another hash of, and OSError.
     """
     site_packages, name = info.parent, info.name.removesuffix(".dist-info")
     tags = message_from_bytes(read_file(info / "WHEEL")).get_all("Tag", ["py3-none-any"])
@@ -187,7 +188,12 @@ def pack_installed(info: Path, directory: Path) -> Path:
         data = read_file(place)
         if digest and digest != _digest(data):
             raise PreflightError(*_altered(place, name))
+        if code is not None and path.endswith(".pth"):
+            continue
         entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data
+    for file in sorted(code.rglob("*")) if code is not None else ():
+        if file.is_file() and file.suffix != ".pyc":
+            entries[f"{code.name}/{file.relative_to(code).as_posix()}"] = read_file(file)
     lines = [f"{path},{_digest(data)},{len(data)}" for path, data in sorted(entries.items())]
     record = f"{info.name}/RECORD"
     entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import releaser
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
 from releaser.bundles.code import write_code
@@ -213,8 +214,12 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
         except PackageNotFoundError:
             refuse(f"{name}, which releaser needs, is not installed as a package", "Install releaser with pip or uv.")
         info = Path(str(one._path))  # type: ignore[attr-defined]
-        kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
-        (found[name],) = pool.packed(kind, partial(pack_installed, info))
+        code = Path(releaser.__file__).parent if name == "venv-releaser" else None
+        if code is not None and code.parent != info.parent:  # editable, so that a host would look for this checkout
+            found[name] = pack_installed(info, scratch, code)
+        else:
+            kind = f"{one.name}-{one.version}-{_hash(info / 'RECORD')[:12]}"
+            (found[name],) = pool.packed(kind, partial(pack_installed, info))
         needs = (Requirement(line) for line in one.requires or ())
         waiting += [it.name for it in needs if it.marker is None or it.marker.evaluate({"extra": ""})]
     program = scratch / names.INSTALLER
