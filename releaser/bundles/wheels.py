@@ -191,9 +191,9 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
         if code is not None and path.endswith(".pth"):
             continue
         entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data
-    for file in sorted(code.rglob("*")) if code is not None else ():
-        if file.is_file() and file.suffix != ".pyc":
-            entries[f"{code.name}/{file.relative_to(code).as_posix()}"] = read_file(file)
+    for file in code.rglob("*") if code is not None else ():
+        if code is not None and file.is_file() and file.suffix != ".pyc":
+            entries[file.relative_to(code.parent).as_posix()] = read_file(file)
     lines = [f"{path},{_digest(data)},{len(data)}" for path, data in sorted(entries.items())]
     record = f"{info.name}/RECORD"
     entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()

@@ -205,7 +205,7 @@ def all_get_what_the_first_host_ran(fleet: Fleet) -> None:
         fleet.builder.publish("alpha", "1.1.0")
         fleet.run("build.yml")
         (fleet[1].outer / "held").unlink()
-        eventually(lambda: "Wait whether it stays well" in log(), "the soak")
+        eventually(lambda: "Wait while the first host runs the release" in log(), "the soak")
         text = edited.read_text(encoding="utf-8")
         edited.write_text(text + "# edited\n", encoding="utf-8")
     assert process.returncode == 0, log()
@@ -249,7 +249,7 @@ def a_full_disk_stops_it(fleet: Fleet) -> None:
     filling.write_bytes(bytes(size))
     before = [one.records() for one in fleet.hosts.all]
     with fleet.running("roll_out.yml", force=True, soak=600) as (process, log):
-        eventually(lambda: "Wait whether it stays well" in log(), "the soak")
+        eventually(lambda: "Wait while the first host runs the release" in log(), "the soak")
         os.killpg(process.pid, signal.SIGKILL)
     assert fleet.versions() == "10000000"
     told = fleet.run("roll_out.yml", check=2, force=True, soak=soak)
