@@ -288,7 +288,7 @@ def nothing_of_a_tampered_bundle_runs(fleet: Fleet) -> None:
     program = fleet[1].home / ".local" / "bin" / "releaser"
     before = program.readlink()
     told = fleet.run("roll_out.yml", "--limit", "h1", check=2, bundle=tampered)
-    assert "Verify the bundle before anything of it runs" in told.stdout
+    assert "Verify the bundle before running anything in it" in told.stdout
     assert program.readlink() == before
 
 
