@@ -135,7 +135,11 @@ def plot(parts: Mapping[str, Part], aims: Sequence[Aim]) -> None:
     if not python.exists():
         message = "no plot is drawn: `make bench` installs matplotlib into .venv-bench"
         raise BenchError(message)
-    drawn = [{"what": aim.what, "share": aim.share, "said": f"{aim.said[:60]} ({aim.bound})"} for aim in aims]
+    drawn = [
+        {"what": aim.what, "share": aim.share, "said": f"{aim.said[:60]} ({aim.bound})"}
+        for aim in aims
+        if aim.found is not None
+    ]
     tables = [
         {
             "title": table.title,

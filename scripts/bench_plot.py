@@ -47,7 +47,7 @@ def draw_times(axis: Any, table: dict[str, Any]) -> None:
 
 def draw_aims(axis: Any, aims: list[dict[str, Any]]) -> None:
     """Draw how much each aim allows is used; beyond the line it is missed."""
-    shares = [max(aim["share"], 0.02) for aim in aims]  # so that each has a bar; what was not measured, a short one
+    shares = [max(aim["share"], 0.02) for aim in aims]  # so that each has a bar
     names = [aim["what"] for aim in aims]
     axis.barh(range(len(aims)), shares, color=[MET if share <= 1 else MISSED for share in shares])
     axis.set_yticks(range(len(aims)), names)
