@@ -121,7 +121,7 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 
 test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
 	$(PYTHON) -m venv --clear $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
@@ -136,25 +136,26 @@ dist: $(READY) ## Make what a release consists of in dist/: wheel with man page 
 clean: ## Remove what these commands made
 	rm -rf $(VENV) .venv-3.* $(LOWEST) $(DOCS) $(BENCH) $(FLEET) .bench dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
+# Everything is pinned, so no dependency is looked for: pip asks for the newest where one is needed with an extra.
 # By uv, as the commands that an older pip writes import `re` first, and a bench would measure that.
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
 	touch $@
 
 $(BENCH)/.ready: requirements-bench.txt
 	$(PYTHON) -m venv --clear $(BENCH)
-	$(BENCH)/bin/python -m pip install --quiet --require-hashes --requirement requirements-bench.txt
+	$(BENCH)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-bench.txt
 	touch $@
 
 $(DOCS)/.ready: requirements-docs.txt
 	$(PYTHON) -m venv --clear $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement requirements-docs.txt
+	$(DOCS)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-docs.txt
 	touch $@
 
 $(FLEET)/.ready: requirements-fleet.txt
 	$(PYTHON) -m venv --clear $(FLEET)
-	$(FLEET)/bin/python -m pip install --quiet --require-hashes --requirement requirements-fleet.txt
+	$(FLEET)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-fleet.txt
 	touch $@
