@@ -218,7 +218,7 @@ def ping(site: Site, command: str, report: RunReport | None = None) -> None:
         return
     end = "/start" if report is None else "/fail" if report.exit_code else ""
     try:
-        if problem := _ping(site, end, _end_of_log(report) if report is not None and report.exit_code else b""):
+        if problem := _ping(site, end, _failure(site, report) if report and report.exit_code else b""):
             logger.warning("%s", problem)
     except KeyboardInterrupt:
         if report is None:  # else all is done
@@ -239,11 +239,13 @@ def _describe_ping(site: Site) -> str:
     return f"ping_url at {urlsplit(site.settings.ping_url or '').netloc}"
 
 
-def _end_of_log(report: RunReport) -> bytes:
-    """Return the end of the log, in which there are no secrets, or else the headline."""
+def _failure(site: Site, report: RunReport) -> bytes:
+    """Return what has failed, and then the end of the log, in which there are no secrets."""
+    failed = [f"step {step.step}: {step.detail}" for step in report.steps if step.status == "failed"]
+    told = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()
     try:
         with open(report.log_file, "rb", opener=only_files) as file:
             file.seek(max(0, file.seek(0, 2) - _LOG_END))
-            return file.read()
+            return told + file.read()
     except OSError:
-        return report.headline.encode()
+        return told
