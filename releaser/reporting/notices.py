@@ -40,7 +40,7 @@ _SECONDS = 10.0  # for a webhook or a service to take one notice; after as many,
 _PING_SECONDS = 4.0
 _KEPT = 7 * 86400.0  # seconds that a notice waits
 _LONGEST = 3000  # characters of a notice
-_LOG_END = 10_000  # bytes of a log that go with a ping
+_PING_BODY = 10_000  # bytes: what failed, and as much of the end of the log as fits
 _AGAIN = "The notice is in the outbox; the next run sends it."
 SIGNATURE = "X-Releaser-Signature"
 _LIBRARY = "apprise"
@@ -242,10 +242,10 @@ def _describe_ping(site: Site) -> str:
 def _failure(site: Site, report: RunReport) -> bytes:
     """Return what has failed, and then the end of the log, in which there are no secrets."""
     failed = [f"step {step.step}: {step.detail}" for step in report.steps if step.status == "failed"]
-    told = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()
+    told = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()[: _PING_BODY // 2]
     try:
         with open(report.log_file, "rb", opener=only_files) as file:
-            file.seek(max(0, file.seek(0, 2) - _LOG_END))
+            file.seek(max(0, file.seek(0, 2) + len(told) - _PING_BODY))
             return told + file.read()
     except OSError:
         return told

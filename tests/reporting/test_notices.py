@@ -183,7 +183,7 @@ class TestPing:
             "/ping/uu1d/start?a=b", "/ping/uu1d?a=b", "/ping/uu1d/fail?a=b", "/ping/uu1d/fail?a=b"
         ]  # fmt: skip
         *_, with_log, without = (body.decode() for _, _, body in server.got)
-        assert (len(with_log), with_log[-3:], without) == (10_000, "end", REPORT.headline)
+        assert (len(with_log), with_log[-3:], without) == (10_000, "end", f"{REPORT.headline}\n\n")
 
     @pytest.mark.parametrize("status", [0, 1, 500])
     def test_nothing_becomes_of_its_failure(self, tmp_path: Path, server: Server, status: int) -> None:
