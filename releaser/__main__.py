@@ -1,10 +1,12 @@
 """Where the `releaser` command begins. The quick answers, and starting a program, do without the whole command line."""
 
-from __future__ import annotations
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # by `python -m`, that is the current directory: what lies there may be anybody's
 
 import io
 import os
-import sys
 
 from releaser import __version__
 
@@ -13,9 +15,6 @@ def main() -> None:
     """Answer at once what can be, and hand everything else to the command line, which gives the same answers."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
-    # By `python -m`, what lies in this directory could be imported, and may be anybody's.
-    if __name__ == "__main__" and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - pathlib takes long to import
-        del sys.path[0]
     words = sys.argv[1:]
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")

@@ -61,7 +61,8 @@ def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is
     make_site: SiteFactory, words: list[str]
 ) -> None:
     site = make_site.adopted()
-    for name in ("releaser/__init__", "releaser/__main__", "click", "msgspec", "json", "filelock", "jinja2", "rich"):
+    packages = ("releaser/__init__", "releaser/__main__")
+    for name in (*packages, "__future__", "click", "msgspec", "json", "filelock", "jinja2", "rich"):
         planted = site.path / f"{name}.py"
         planted.parent.mkdir(exist_ok=True)
         planted.write_text("raise SystemExit('imported')\n", encoding="utf-8")
@@ -69,6 +70,7 @@ def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is
     for command in ([sys.executable, "-P", "-m", "releaser"], [script]):
         finished = run([*command, *words], cwd=site.path, env=site.environment(), check=0)
         assert "imported" not in finished.stderr
-    shutil.rmtree(site.path / "releaser")  # without a package of that name, the modules there are not imported either
+    # Without a package of that name, and but for what Python itself imports first, nothing there is imported either.
+    shutil.rmtree(site.path / "releaser")
     finished = run([sys.executable, "-m", "releaser", *words], cwd=site.path, env=site.environment(), check=0)
     assert "imported" not in finished.stderr
