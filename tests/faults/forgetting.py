@@ -100,16 +100,19 @@ class ForgetfulDisk:
 
     # The cut
 
-    def lose(self, *, oldest_only: bool) -> None:
-        """Undo what does not last: all, latest first, or only the oldest that can be undone by itself."""
-        if not oldest_only:
+    def lose(self, how: str) -> None:
+        """Undo what does not last, latest first: all, the oldest that can be, or all but the directory changed last."""
+        if how == "reorder":
+            self._undo_oldest()
+        else:
+            entries = [one for one in self._pending if isinstance(one, _Change)]
+            kept = entries[-1].directory if how == "newest lasts" and entries else None
             for one in reversed(self._pending):
-                self._undo(one)
+                if not (isinstance(one, _Change) and one.directory == kept):
+                    self._undo(one)
             for path in list(self._files()):
                 if not self._is_lasting(path):
                     os.truncate(path, 0)
-        else:
-            self._undo_oldest()
         shutil.rmtree(self._kept)
 
     def _undo_oldest(self) -> None:

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from tests.faults.forgetting import ForgetfulDisk
     from tests.support.sites import SampleSite
 
-# What comes at the point. `forget` loses all that has not been synced, `reorder` the oldest of it only.
-How = Literal["SIGKILL", "SIGSTOP", "forget", "reorder", ""]
+# What comes at the point. Of what has not been synced, `forget` loses all, `reorder` the oldest alone, and `newest
+# lasts` all but what was changed last, and the other entries of that directory.
+How = Literal["SIGKILL", "SIGSTOP", "forget", "reorder", "newest lasts", ""]
+LOSING = ("forget", "reorder", "newest lasts")
 
 END = "end"
 _VARIABLE = "OBSERVE"
@@ -189,9 +191,9 @@ class Observer:
         return not (self._omit and fnmatchcase(event, self._omit))
 
     def _strike(self) -> None:
-        if self._how in ("forget", "reorder") and self.disk is not None:
+        if self._how in LOSING and self.disk is not None:
             self._busy = True
-            self.disk.lose(oldest_only=self._how == "reorder")
+            self.disk.lose(self._how)
         if self._how:
             os.kill(os.getpid(), signal.SIGSTOP if self._how == "SIGSTOP" else signal.SIGKILL)
 
@@ -357,7 +359,7 @@ def _main() -> None:
     from tests.faults.forgetting import ForgetfulDisk
 
     mutation = mutations.named(order["without"])
-    disk = ForgetfulDisk(order["root"], apart=_APART) if order["how"] in ("forget", "reorder") else None
+    disk = ForgetfulDisk(order["root"], apart=_APART) if order["how"] in LOSING else None
     observer = Observer(order, disk, mutation.omits)
     _observe_syncs(observer)
     _observe_programs(observer)

@@ -81,6 +81,7 @@ _NAMES = {
     "cut": "power cut, ext4",
     "forget": "power cut, unsynced data lost",
     "reorder": "power cut, oldest unsynced change lost",
+    "newest lasts": "power cut, all unsynced data lost but the newest",
     "SIGKILL": "kill -9",
     "": "none",
 }
@@ -295,7 +296,9 @@ TRIALS: dict[str, Trial] = {
     "fsync of the history": Trial(scene="rollback", how="forget", check=remembered),
     "fsync of the directory with the history": Trial(scene="init", how="forget", check=remembered),
     "fsync of the directory with a release on its way out": Trial(
-        scene="prune", how="reorder", at=Point(event=f"remove {STATE}/releases/.doomed-<release>/venv/<file>", number=3)
+        scene="prune",
+        how="newest lasts",
+        at=Point(event=f"remove {STATE}/releases/.doomed-<release>/venv/<file>", number=3),
     ),
     "core.fsync=all for git": Trial(scene="update", how="cut", at=Point(event="after git commit")),
     "syncfs after git moved the checkout": Trial(scene="update", how="cut", prepare=same_packages, check=clean_tree),
