@@ -58,7 +58,7 @@ faults-spread: $(READY) ## Make every fault at a spread of points
 	$(BIN)/python -m pytest $(WORKERS) tests/faults $(ARGS)
 
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
-	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults/test_mutations.py $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) tests/faults/test_mutations.py $(ARGS)
 
 check: $(READY) lint types imports test ## What must be green before a commit
 

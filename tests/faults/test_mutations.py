@@ -344,34 +344,10 @@ TRIALS: dict[str, Trial] = {
         check=not_kept_out,
     ),
 }
-SPREAD = 3  # in CI, each third mutation, and these
-ALWAYS = frozenset(
-    {
-        "syncfs after git moved the checkout",
-        "the journal by rename",
-        "the project lock kept from what is started",
-    }
-)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose mutations."""
-    if "mutation" in metafunc.fixturenames:
-        everything = metafunc.config.getoption("--all-points")
-        metafunc.parametrize("mutation", list(TRIALS) if everything else spread())
-
-
-def spread() -> list[str]:
-    """Return each third mutation, and those that are never left out."""
-    return [name for number, name in enumerate(TRIALS) if number % SPREAD == 0 or name in ALWAYS]
 
 
 def test_every_mutation_has_its_fault() -> None:
     assert sorted(TRIALS) == sorted(one.name for one in MUTATIONS)
-
-
-def test_some_mutations_are_in_every_spread() -> None:
-    assert {*TRIALS} > {*spread()} > ALWAYS
 
 
 @pytest.fixture(scope="module")
@@ -380,6 +356,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
     return Disks(tmp_path_factory.mktemp("disks"), scenes)
 
 
+@pytest.mark.parametrize("mutation", list(TRIALS))
 def test_what_is_left_out_is_missed(
     mutation: str,
     scenes: Scenes,
