@@ -7,7 +7,6 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build_limits import build_within_limits
 from releaser.candidate.from_cache import reinstall_altered
 from releaser.candidate.isolated import (
     give_up,
@@ -17,8 +16,8 @@ from releaser.candidate.isolated import (
     sandbox_of,
     without_isolation,
 )
-from releaser.candidate.tree_lock import lock_to_install
-from releaser.checkout.leftovers import mark_tried
+from releaser.candidate.lock_builds import build_within_limits
+from releaser.checkout.leftovers import lock_to_install, mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments

@@ -1,8 +1,10 @@
-"""Isolation of what uv builds to make a lock: packages that have to be built before it is known what they need."""
+"""What uv builds: in isolation where it makes a lock, and by nothing that is newer than `min_age` lets in."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,18 +20,22 @@ from releaser.candidate.isolated import (
 )
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
-from releaser.locks.versions import normalize_name
+from releaser.locks.limits import limits_of_builds
+from releaser.locks.lock import LockFile
+from releaser.locks.versions import Age, normalize_name, uploads_in
 from releaser.releases.store import store_of
 from releaser.system.environment import builds_in_place, fetches_by_ssh
 from releaser.system.files import read_if_there
 from releaser.system.isolation import Bounds, Sandbox, without_symlinks
 from releaser.tools.uv import LockBuilds, failed_builds
+from releaser.tools.uv_arguments import limit_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from releaser.site.site import Site
+    from releaser.tools.uv_arguments import ExcludeNewer
 
 
 @contextlib.contextmanager
@@ -75,3 +81,33 @@ def lock_builds(site: Site) -> LockBuilds | None:
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, isolated=partial(lock_sandbox, site), is_known=is_known)
     return builds if isolation_of(site, "builds") is not None else None
+
+
+# As uv 0.13 says it of a package that it passed over; of one whose index tells times, it says when it was published.
+_PASSED_OVER = re.compile(r"`([^`\s]+)` was filtered by `exclude-newer`(?![^\n]*published at)")
+
+
+def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
+    """Call what installs from the lock of the staging tree with the limits for what uv may build with.
+
+    Once more, without them for packages of which an index tells no times, as far as these are taken. Raises ToolError.
+    """
+    limits = _limits(site)
+    while True:
+        try:
+            run(limit_arguments(limits))
+        except ToolError as error:
+            undated = {*_PASSED_OVER.findall(error.output)} - {name for name, one in limits.items() if one is None}
+            if not limits or not undated or site.settings.min_age_unknown != "take":
+                raise
+            limits = {**limits, **dict.fromkeys(undated)}
+        else:
+            return
+
+
+def _limits(site: Site) -> ExcludeNewer:
+    if site.bundle is not None:  # it has what its packages are built with
+        return {}
+    settings, now = site.settings, datetime.now(UTC)
+    age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
+    return limits_of_builds(age, uploads_in(LockFile.read(site.project.lock), now))

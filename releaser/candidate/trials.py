@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.install import sync
 from releaser.candidate.isolated import sandbox_of
 from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
-from releaser.candidate.tree_lock import other_lock
-from releaser.checkout.leftovers import mark_tried
+from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile

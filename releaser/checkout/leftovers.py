@@ -1,17 +1,23 @@
-"""A staging tree in which code of a candidate has run: it is recreated before anything else is done there."""
+"""A staging tree in which candidates are tried: what stands in for its lock, and a new one after their code has run."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from releaser.checkout.staging import make_again
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import prepare_again
-from releaser.system.files import read_if_there, write_new_file
+from releaser.system.files import read_file, read_if_there, write_new_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from releaser.site.site import Site
+
 
 _ONE_AT_A_TIME = threading.Lock()  # two trees have the repository in common
 
@@ -48,3 +54,24 @@ def renew_tree(site: Site) -> None:
 
 def _cleanup_key(site: Site) -> tuple[str, str]:
     return "tried in", str(site.git.layout.top)
+
+
+def lock_to_install(site: Site) -> AbstractContextManager[None]:
+    """Let the staging tree have the lock that uv is to install from: of a bundle, one that names its wheels."""
+    if site.bundle is None:
+        return contextlib.nullcontext()
+    return other_lock(site.project.lock, site.bundle.offline_lock(read_file(site.project.lock)))
+
+
+@contextlib.contextmanager
+def other_lock(file: Path, text: bytes) -> Iterator[None]:
+    """Let the staging tree have another lock for the time being."""
+    before = read_file(file)
+    if before == text:
+        yield
+        return
+    try:
+        write_new_file(file, text)
+        yield
+    finally:
+        write_new_file(file, before)

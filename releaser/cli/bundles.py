@@ -164,7 +164,7 @@ def install(
 @click.argument("file", type=_FILE)
 def show(ctx: CommandContext, file: Path) -> None:
     """Show what the bundle FILE says about itself, without verifying it."""
-    from releaser.pipelines.bundle_show import show_bundle
+    from releaser.pipelines.bundle_install import show_bundle
 
     ctx.output.answer(show_bundle(file), _lines)
 
@@ -175,8 +175,7 @@ def show(ctx: CommandContext, file: Path) -> None:
 @click.argument("file", type=_FILE)
 def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path) -> None:
     """Verify the signature of the bundle FILE, and the hash of each file in it."""
-    from releaser.pipelines.bundle_install import InstallRequest
-    from releaser.pipelines.bundle_show import verify_bundle
+    from releaser.pipelines.bundle_install import InstallRequest, verify_bundle
 
     wanted = InstallRequest(file=file, signers=signers.absolute() if signers is not None else None, unsigned=unsigned)
     ctx.output.answer(verify_bundle(ctx.site(), wanted), _lines)
@@ -187,7 +186,7 @@ def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path
 @click.argument("after", type=_FILE)
 def diff(ctx: CommandContext, before: Path, after: Path) -> None:
     """List what changes from the bundle BEFORE to the bundle AFTER."""
-    from releaser.pipelines.bundle_show import compare_bundles
+    from releaser.pipelines.bundle_install import compare_bundles
 
     def lines(found: BundleDifference) -> list[str]:
         return [

@@ -310,7 +310,7 @@ def report(ctx: CommandContext, html: Path, offline: bool) -> None:
 
     With --all, it is about all sites, the worst first, and no index is asked.
     """
-    from releaser.pipelines.overview import overview
+    from releaser.pipelines.status import overview
     from releaser.reporting.page import page_of
 
     ctx.output.write_page(html, page_of(overview(ctx.site(), offline=offline)))

@@ -1,4 +1,4 @@
-"""Installing a bundle: verified before anything is unpacked, then built, tested and made live as by any update."""
+"""Installing a bundle: verified before anything is unpacked, then made live as by any update; and looking at one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.code import make_checkout
+from releaser.bundles.details import BundleDetails, BundleDifference
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
@@ -20,7 +21,7 @@ from releaser.bundles.unpacked import UnpackedBundle
 from releaser.bundles.wheels import lacks
 from releaser.checkout.included import place_included, sort_included
 from releaser.errors import PreflightError, ToolError, reason_of, refuse
-from releaser.locks.lock import LockFile
+from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.site.settings import Settings
     from releaser.site.site import Site
+
 
 _MOST_NAMED = 8
 
@@ -261,3 +263,36 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
             f"Check free space and permissions of {pool.directory}.",
         )
     return pool.unpacked
+
+
+def show_bundle(file: Path) -> BundleDetails:
+    """Say what a bundle says of itself, which nobody has verified. Raises PreflightError."""
+    with open_archive(file) as archive:
+        return BundleDetails.of(archive.manifest(), signer=None, path=str(file), size=file.stat().st_size)
+
+
+def verify_bundle(site: Site, wanted: InstallRequest) -> BundleDetails:
+    """Verify the signature of a bundle and the hash of each of its files. Raises PreflightError."""
+    with open_archive(wanted.file) as archive:
+        signer = verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
+        manifest = archive.manifest()
+        archive.verify(manifest)
+        return BundleDetails.of(manifest, signer=signer, path=str(wanted.file), size=wanted.file.stat().st_size)
+
+
+def compare_bundles(before: Path, after: Path) -> BundleDifference:
+    """Say what changes from one bundle to another. Raises PreflightError."""
+    with open_archive(before) as old, open_archive(after) as new:
+        was, now = old.manifest(), new.manifest()
+        locks = [
+            LockFile.parse(one.read(found)).versions if (found := it.find(LOCK)) and not found.in_base else None
+            for one, it in ((old, was), (new, now))
+        ]
+        known = {(one.path, one.sha256) for one in was.files}
+        return BundleDifference(
+            before=was.release,
+            after=now.release,
+            commits=(was.commit, now.commit),
+            changes=changes_between(locks[0], locks[1]) if locks[0] is not None and locks[1] is not None else (),
+            new_bytes=sum(one.size for one in now.files if (one.path, one.sha256) not in known),
+        )

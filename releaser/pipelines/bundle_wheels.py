@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import WHEELS
 from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
-from releaser.candidate.build_limits import build_within_limits
+from releaser.candidate.lock_builds import build_within_limits
 from releaser.errors import ToolError, refuse
 from releaser.releases.release import lock_of
 from releaser.site.conventions import needed_groups

@@ -1,4 +1,4 @@
-"""Questions about a site that change nothing: one release, a difference, the status, the history."""
+"""Questions about a site that change nothing: one release, a difference, the status, the history, all for a page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from releaser.candidate.live_tests import red_tests
 from releaser.candidate.space import free_space
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
-from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
+from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, ReleaserError, VulnerableError
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
+from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
@@ -25,7 +26,7 @@ from releaser.releases.acceptance import read_acceptance
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, last_wait, read_history
-from releaser.releases.listing import DriftAnswer, users_of
+from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from releaser.errors import ReleaserError
+    from releaser.answers import OutdatedPackage
     from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
+    from releaser.reporting.page import Overview
     from releaser.site.site import Site
+
 
 T = TypeVar("T")
 _CHANGED_PYTHON = ("replaced", "interpreter")  # which uv would start
@@ -299,3 +302,36 @@ def _still_out(found: Quarantine, live: Release | None, store: ReleaseStore) -> 
         versions=tuple(one for one in found.versions if (one.name, one.version) in waiting),
         candidates=tuple(one for one in found.candidates if one.at >= since),
     )
+
+
+def overview(site: Site, *, offline: bool) -> Overview:
+    """Look at a site; unless `offline`, also ask the index what is newer. Raises PreflightError."""
+    from releaser.reporting.page import LastRun, Overview
+
+    now, store = datetime.now(UTC), store_of(site)
+    runs = read_history(site.state_dir)
+    deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
+    audit = next((run for run in runs if run.get("audit")), {})
+    outdated, reason = (None, "it was not asked") if offline else _ask_for_newer(site)
+    return Overview(
+        at=now,
+        status=status(site),
+        releases=tuple(rows(store)),
+        runs=tuple(one for run in runs if (one := read_as(RunBrief, run))),
+        last=read_as(LastRun, deployment) or LastRun(),
+        outdated=outdated,
+        outdated_reason=reason,
+        vulnerabilities=known_vulnerabilities(runs) or (),
+        unanswered=str(audit.get("audit_reason") or "no reason is known") if audit.get("audit") == "unknown" else "",
+        uploaded=tuple(sorted(filter(None, uploads_in(lock_of(store.live()), now).times.values()))),
+    )
+
+
+def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]:
+    from releaser.candidate.lock_builds import lock_builds
+    from releaser.resolution.outdated import find_outdated
+
+    try:
+        return find_outdated(site, lock_builds(site)).packages, ""
+    except ReleaserError as error:
+        return None, error.message
