@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
 _NOT_INSTALLED = '`attestations = "require"`: the packages that verify them are not installed with releaser'
+_HOLD = "Find out why. `releaser hold {}` keeps the live version until then."
 _INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`; or change `attestations`."
 _REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[attestations]'`."
 
@@ -63,7 +64,8 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     is unknown.
     """
     site, live = work.site, lock_of(work.live)
-    known = {name: one for name, one in _recall_publishers(work).items() if name in lock.names}
+    publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
+    known = {name: one for name, one in publishers.items() if name in lock.names}
     if site.settings.attestations == "off" or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():
@@ -80,19 +82,11 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         is_required = site.settings.attestations == "require"
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if is_required else ()))
         _tell(work, step, found, known, {one: answers[one] for one in asked})
-        told = [] if is_required else [Finding(str(one), advice=_advice(one.name)) for one in found.lost]
+        told = [] if is_required else [Finding(str(one), advice=_HOLD.format(one.name)) for one in found.lost]
         # Several candidates of a run may have lost the same.
         work.log.note(*(one for one in told if one not in work.log.findings))
     gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
-
-
-def _recall_publishers(work: Workspace) -> Mapping[str, Publisher]:
-    return work.live.manifest.publishers if work.live else {}
-
-
-def _advice(name: str) -> str:
-    return f"Find out why. `releaser hold {name}` keeps the live version until then."
 
 
 def _tell(

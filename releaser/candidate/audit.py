@@ -164,9 +164,14 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     env |= {"NETRC": str(tree / _NETRC)} if (tree / _NETRC).exists() else {}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]
     finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False, whole=True)
-    if finished.returncode not in (0, FOUND):
-        raise _failure(finished)
-    return finished
+    if finished.returncode in (0, FOUND):
+        return finished
+    reason = error_line(finished.output) or f"uv audit ended with status {finished.returncode}"
+    if "unrecognized subcommand 'audit'" in finished.stderr or "unexpected argument '--" in finished.stderr:
+        reason, advice, output = "this uv is too old for it", "Upgrade uv.", ""
+    else:
+        advice, output = "", finished.output
+    raise ToolError(reason, advice=advice, output=output, returncode=finished.returncode)
 
 
 @contextlib.contextmanager
@@ -194,13 +199,6 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
     finally:
         with contextlib.suppress(OSError):
             os.unlink(file)
-
-
-def _failure(finished: Finished) -> ToolError:
-    if "unrecognized subcommand 'audit'" in finished.stderr or "unexpected argument '--" in finished.stderr:
-        return ToolError("this uv is too old for it", advice="Upgrade uv.", returncode=finished.returncode)
-    reason = error_line(finished.output) or f"uv audit ended with status {finished.returncode}"
-    return ToolError(reason, output=finished.output, returncode=finished.returncode)
 
 
 # In an update

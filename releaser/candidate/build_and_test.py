@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.resolution.rules import FailedVersions
-    from releaser.site.site import Site
 
 
 logger = logging.getLogger(__name__)
@@ -317,22 +316,21 @@ class _Descent:
     def _test(self, candidate: Candidate) -> tuple[TrialResult | None, bool]:
         """Test a candidate; return what failed, and whether that says something of the versions in it.
 
-        A failure of another kind than those that are known is repeated, if there is a run left for that.
+        A failure of another kind than those that are known, in other tests or with other words except for numbers, is
+        repeated, if there is a run left for that.
         """
         budget = self.builder.budget
         failed = first_failure(self.builder, candidate)
-        if failed is None or _is_known(self.builder.site, failed):
+        if failed is None:
+            return None, True
+        entries = read_holds(self.builder.site.state_dir).entries
+        known = {(one.tests, _strip_numbers(one.reason)) for one in entries if one.by == "tests"}
+        if (failing_tests(failed.output), _strip_numbers(failed.fault)) in known:
             return failed, True
         if not budget.allows():
             return failed, False
         budget.spent += 1
         return steady_failure(self.builder, candidate, failed), True
-
-
-def _is_known(site: Site, failed: TrialResult) -> bool:
-    """Whether another version has failed so: in the same tests, with the same words except for numbers."""
-    known = {(one.tests, _strip_numbers(one.reason)) for one in read_holds(site.state_dir).entries if one.by == "tests"}
-    return (failing_tests(failed.output), _strip_numbers(failed.fault)) in known
 
 
 def _strip_numbers(words: str) -> str:

@@ -180,7 +180,9 @@ def _sync(
         run([*words, *uncached_arguments(uncached)])
         return ()
     lock = LockFile.read(site.project.lock)
-    open_ones = _find_known_failures(site, lock)
+    noted = read_notes(site.state_dir).not_isolated
+    known = _same_as_live(site, lock) if noted else set()
+    open_ones = {name for name in known if _way_of_version(site, lock, name) in noted}
     if NOT_LOCAL not in words and isolation_of(site, "own builds") is None:
         open_ones |= lock.local
     findings: list[Finding] = []
@@ -192,8 +194,9 @@ def _sync(
         try:
             _sync_isolated(site, venv, run, [*words, *(["--inexact"] if open_ones else [])], {*uncached, *open_ones})
         except ToolError as error:
-            failed = _failed_as_live(site, lock, error.output) - open_ones
-            if not failed:
+            named = {name for name, _ in unbuildable_packages(error.output)}
+            failed = named - open_ones
+            if not failed or not named <= _same_as_live(site, lock):
                 raise
             open_ones |= failed
             findings += _note_failed(site, lock, failed)
@@ -212,34 +215,17 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             run([*others, *compiling], sandbox=sandbox)
     elif compiling:
+        # As `uv sync` would that looks at everything again and starts the venv's own Python.
+        command: list[str | Path] = [executable_of(venv), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
         with sandbox_of(site, venv, what="builds") as sandbox:
-            _compile(site, venv, sandbox)
+            env = {**site.runner.neutral, **dict(sandbox.variables)}
+            site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
     if others is not words and isolation_of(site, "own builds"):
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)
 
 
-def _compile(site: Site, venv: Path, sandbox: Sandbox) -> None:
-    """Compile what is installed, as `uv sync` would that looks at everything again and starts the venv's own Python."""
-    words: list[str | Path] = [executable_of(venv), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
-    env = {**site.runner.neutral, **dict(sandbox.variables)}
-    site.runner.run(words, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
-
-
 # Versions whose builds do not work in isolation, and ran without it before: those that are live
-
-
-def _find_known_failures(site: Site, lock: LockFile) -> set[str]:
-    noted = read_notes(site.state_dir).not_isolated
-    return (
-        {name for name in _same_as_live(site, lock) if _way_of_version(site, lock, name) in noted} if noted else set()
-    )
-
-
-def _failed_as_live(site: Site, lock: LockFile, output: str) -> set[str]:
-    """Return the packages that could not be built, by `output`; none if one of them is not as it is live."""
-    failed = {name for name, _ in unbuildable_packages(output)}
-    return failed if failed <= _same_as_live(site, lock) else set()
 
 
 def _same_as_live(site: Site, lock: LockFile) -> set[str]:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.site.site import Site
-    from releaser.tools.uv_arguments import ExcludeNewer
 
 
 @contextlib.contextmanager
@@ -92,7 +91,10 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
 
     Once more, without them for packages of which an index tells no times, as far as these are taken. Raises ToolError.
     """
-    limits = _limits(site)
+    settings, now, limits = site.settings, datetime.now(UTC), dict[str, datetime | None]()
+    if site.bundle is None:  # else it has what its packages are built with
+        age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
+        limits |= limits_of_builds(age, uploads_in(LockFile.read(site.project.lock), now))
     while True:
         try:
             run(limit_arguments(limits))
@@ -103,11 +105,3 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
             limits = {**limits, **dict.fromkeys(undated)}
         else:
             return
-
-
-def _limits(site: Site) -> ExcludeNewer:
-    if site.bundle is not None:  # it has what its packages are built with
-        return {}
-    settings, now = site.settings, datetime.now(UTC)
-    age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
-    return limits_of_builds(age, uploads_in(LockFile.read(site.project.lock), now))

@@ -143,29 +143,22 @@ class PartialLocks:
 
     @property
     def base(self) -> LockFile:
-        """The lock with none of the upgrades; not quite that of the checkout, if the project asks for something else.
+        """The lock with no upgrade, but with what is no matter of choice: `full` is what the rules have let in.
 
-        Raises ResolutionError.
+        What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
+        and the full resolution then leads back to what is live. Raises ResolutionError.
         """
-        if self._base is None:
-            self._base = self._lowest()
+        if self._base is not None:
+            return self._base
+        pins: dict[str, str] = {}
+        self._base = self._lock(pins)
+        while self._base is not None and (more := self._moves_anyway(self._base).items() - pins.items()):
+            pins |= dict(more)
+            self._base = self._lock(pins)
         if self._base is None:
             message = "the dependencies of the project have no solution with the locked versions"
             raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
         return self._base
-
-    def _lowest(self) -> LockFile | None:
-        """Lock with no upgrade, but with what is no matter of choice: `full` is what the rules have let in.
-
-        What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
-        and the full resolution then leads back to what is live.
-        """
-        pins: dict[str, str] = {}
-        lock = self._lock(pins)
-        while lock is not None and (more := self._moves_anyway(lock).items() - pins.items()):
-            pins |= dict(more)
-            lock = self._lock(pins)
-        return lock
 
     def _moves_anyway(self, lock: LockFile) -> dict[str, str]:
         locked, full, local = self.committed.versions, self.full.versions, self.full.local | lock.local

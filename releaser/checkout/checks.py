@@ -47,7 +47,13 @@ def check_checkout(
         findings.append(_not_a_repository(site, error))
         return None
     findings.extend(_branch_findings(site, state, layout))
-    findings.extend(_dirt_findings(site, state, layout, pending, ignorable))
+    ours = own_paths(site, layout.top)
+    dirty = [path for path in state.dirty if path not in pending]
+    untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
+    if found := dirty + untracked:
+        message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
+        advice = "Commit, ignore or remove these; releaser runs only what is committed."
+        findings.append(Finding(message, advice=advice))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
     beside = layout.top.parent  # where the staging tree is to lie
@@ -142,17 +148,6 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
         yield Finding(message, advice=f"`git switch {wanted}`, or set `branch`.")
     if state.head is None:
         yield Finding(f"{site.project.root}: there is no commit yet", advice="Commit the project first.")
-
-
-def _dirt_findings(
-    site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str], ignorable: frozenset[str]
-) -> Iterator[Finding]:
-    ours = own_paths(site, layout.top)
-    dirty = [path for path in state.dirty if path not in pending]
-    untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
-    if found := dirty + untracked:
-        message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
-        yield Finding(message, advice="Commit, ignore or remove these; releaser runs only what is committed.")
 
 
 def own_paths(site: Site, top: Path) -> tuple[str, ...]:

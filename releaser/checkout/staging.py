@@ -157,39 +157,30 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
     overlay_included(site, root)
     if tree.shadow is not None:
-        _surround(place, git.layout.top, levels=_levels_above(root, place))
+        _surround(place, git.layout.top, root)
     else:
         git.clone_submodules(tree.commit, place)
-    _keep_files_inside(root, place)
+    for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
+        # Out of the tree, it would be written there, which may be in the checkout.
+        if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
+            write_new_file(file, read_file(file))
     return replace(staged, pulled=tree.pulled)
 
 
-def _levels_above(root: Path, top: Path) -> int:
-    """Tell how many directories above the tree are named in the files that uv reads; the first, with `.env`, always."""
+def _surround(place: Path, top: Path, root: Path) -> None:
+    """Let the directories around `place` look like those around `top`, by symlinks.
+
+    These are as many as files name that uv reads in the project at `root`; the first, with `.env`, always.
+    """
     files = (root / name for name in ("pyproject.toml", "uv.toml", "uv.lock"))
     texts = [read_text(file, errors="replace") for file in files if file.is_file()]
     steps = max((len(found.group().split("..")) - 1 for text in texts for found in _UPWARDS.finditer(text)), default=0)
-    return max(1, steps - len(root.relative_to(top).parts))
-
-
-def _surround(place: Path, top: Path, *, levels: int) -> None:
-    """Let the directories around `place` look like those around `top`, by symlinks."""
-    for _ in range(min(levels, len(top.parts) - 1)):
+    for _ in range(min(max(1, steps - len(root.relative_to(place).parts)), len(top.parts) - 1)):
         with contextlib.suppress(PermissionError):
             for entry in sorted(os.listdir(top.parent)):
                 if not os.path.lexists(place.parent / entry):
                     (place.parent / entry).symlink_to(top.parent / entry)
         place, top = place.parent, top.parent
-
-
-def _keep_files_inside(root: Path, place: Path) -> None:
-    """Replace the files of uv that are symlinks out of the tree by what they lead to, as they are going to be written.
-
-    Raises OSError.
-    """
-    for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
-        if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
-            write_new_file(file, read_file(file))
 
 
 def link_venv(site: Site, venv: Path) -> None:

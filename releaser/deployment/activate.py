@@ -192,20 +192,14 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
             output=error.output,
         )
         raise PreflightError(finding) from error
-    _refuse_other_link(site, deployment.link)
+    link, now = site.project.venv, link_text(site.project.venv)
+    if now != deployment.link:
+        where = f"leads to {now}" if now is not None else "is not a symlink"
+        refuse(f"somebody changed {link}, which {where} now", "Nothing went live; run it again when they are done.")
     with log.step("flip") as step:
         _flip_or_move_back(site, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
     return entry
-
-
-def _refuse_other_link(site: Site, before: str | None) -> None:
-    """See that nobody has moved the symlink since it was looked at. Raises PreflightError."""
-    link = site.project.venv
-    now = link_text(link)
-    if now != before:
-        where = f"leads to {now}" if now is not None else "is not a symlink"
-        refuse(f"somebody changed {link}, which {where} now", "Nothing went live; run it again when they are done.")
 
 
 def _flip_or_move_back(site: Site, entry: Entry, release: Release) -> None:
