@@ -155,7 +155,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a format to come": (_of(format=2), "it has format 2"),
     "without the project": (_without("project"), "is not valid"),
     "without moves": (_without("moves"), "is not valid"),
-    "a field that there is not": (_of(command="rm -rf /"), "not in the form that releaser writes"),
+    "an unknown field": (_of(command="rm -rf /"), "not in the form that releaser writes"),
     "written otherwise": (lambda it: it.signed(json.dumps(json.loads(it.text))), "not in the form that releaser"),
     "something else that is signed": (lambda it: it.signed("[]"), "is not valid"),
     "a bundle that lies above": (_bundle(path="../other.bundle"), "is not the name of a bundle"),

@@ -11,7 +11,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import in_background
 from tests.e2e.test_bundles import host_of, make_key, state_of
 from tests.support.s3 import s3_server
-from tests.support.serving import http_server, reply, served
+from tests.support.serving import Quiet, handler_server, http_server, reply
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def test_a_channel_in_s3_is_followed_and_not_overwritten_by_who_is_late(
     assert "NoSuchBucket" in told
 
 
-class Static(SimpleHTTPRequestHandler):
+class Static(Quiet, SimpleHTTPRequestHandler):
     """A web server that has files, and takes some if `takes` is set."""
 
     takes = False
@@ -365,9 +365,6 @@ class Static(SimpleHTTPRequestHandler):
     def _tag(file: Path) -> str:
         return f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"' if file.is_file() else '""'
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-        """Say nothing."""
-
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Place]:
@@ -377,12 +374,8 @@ def web(tmp_path: Path) -> Iterator[Place]:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Static, directory=str(files)))
-    server.daemon_threads, server.block_on_close = True, False
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    with served(server):
-        env = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
-        yield Place(to=str(files), at=f"https://127.0.0.1:{server.server_port}", env=env)
+    with handler_server(partial(Static, directory=str(files)), tls=context) as url:
+        yield Place(to=str(files), at=url, env={"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
 
 
 def test_a_channel_on_a_static_web_server_is_followed_over_tls_alone(

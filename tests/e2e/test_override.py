@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import signal
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, states, step, steps
 from tests.support.commands import git_executable, run
-from tests.support.serving import served
+from tests.support.serving import Quiet, handler_server
 from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_wheel
 
@@ -76,13 +76,11 @@ def a_repository(site: SampleSite, branch: str) -> str:
 def files_at(directory: Path) -> Iterator[str]:
     """Serve the files of a directory on the loopback; yield host and port."""
 
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-            """Say nothing."""
+    class Handler(Quiet, SimpleHTTPRequestHandler):
+        pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
-    with served(server):
-        yield f"127.0.0.1:{server.server_port}"
+    with handler_server(functools.partial(Handler, directory=str(directory))) as url:
+        yield url.removeprefix("http://")
 
 
 def tried(site: SampleSite, override: str | Path, *more: str, name: str = "alpha", check: int = 0) -> Any:

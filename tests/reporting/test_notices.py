@@ -18,7 +18,7 @@ from releaser.reporting.outbox import Outbox
 from releaser.reporting.subject import subject
 from releaser.site.site import open_site
 from tests.reporting.makers import QUIET
-from tests.support.serving import http_server, reply
+from tests.support.serving import hang, http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Server:
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         self.got.append((request.path, {name.lower(): value for name, value in request.headers.items()}, body))
         if self.status == 0:  # it hangs
-            time.sleep(5)
+            hang(request)
         elif self.status == 1:  # it goes away
             request.close_connection = True
         else:

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import trustme
 
-from tests.support.serving import begin_reply, reply, served
+from tests.support.serving import begin_reply, hang, http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ class S3:
         self.regions.add(region)
         is_file = "?" not in request.path
         if self.mood == "hangs":
-            time.sleep(60)
+            hang(request)
         elif self.mood == "refuses":
             reply(request, 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
         elif self.mood == "fails":
@@ -110,29 +110,15 @@ def s3_server(place: Path) -> Iterator[S3]:
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with _moto() as port:
         s3 = S3(port=port)
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                with contextlib.suppress(OSError):  # who asked has gone away, or was ended
-                    s3.deal(self)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-                """Say nothing."""
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads, server.block_on_close = True, False
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        s3.env = {
-            "AWS_ENDPOINT_URL": f"https://127.0.0.1:{server.server_port}",
-            "AWS_CA_BUNDLE": str(place / "s3-ca.pem"),
-            "AWS_ACCESS_KEY_ID": "account",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        with served(server):
+        with http_server(s3.deal, tls=context) as url:
+            s3.env = {
+                "AWS_ENDPOINT_URL": url,
+                "AWS_CA_BUNDLE": str(place / "s3-ca.pem"),
+                "AWS_ACCESS_KEY_ID": "account",
+                "AWS_SECRET_ACCESS_KEY": SECRET,
+                "AWS_DEFAULT_REGION": "eu-central-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
             yield s3
 
 

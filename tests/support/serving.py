@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from socket import SHUT_RDWR
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import socketserver
     from collections.abc import Callable, Iterator
+    from ssl import SSLContext
 
 
 @contextlib.contextmanager
@@ -25,11 +27,58 @@ def served(server: socketserver.BaseServer) -> Iterator[None]:
         server.server_close()
 
 
-@contextlib.contextmanager
-def http_server(deal: Callable[[BaseHTTPRequestHandler], None], *, port: int = 0) -> Iterator[str]:
-    """Let `deal` deal with every request, each in a thread of its own; give the URL, without a slash at its end."""
+class Quiet:
+    """Says nothing of the requests."""
 
-    class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    """Ends its connections with itself, and waits for their threads: none closes anything during another test."""
+
+    daemon_threads = False
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._connections: set[Any] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        for one in self._connections.copy():
+            with contextlib.suppress(OSError):
+                one.shutdown(SHUT_RDWR)
+        super().server_close()
+
+
+@contextlib.contextmanager
+def handler_server(
+    handler: Callable[..., BaseHTTPRequestHandler],
+    *,
+    address: str = "127.0.0.1",
+    port: int = 0,
+    tls: SSLContext | None = None,
+) -> Iterator[str]:
+    """Handle every request, each in a thread of its own; give the URL, without a slash at its end."""
+    server = _Server((address, port), handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with served(server):
+        yield f"http{'s' if tls else ''}://{address}:{server.server_port}"
+
+
+@contextlib.contextmanager
+def http_server(deal: Callable[[BaseHTTPRequestHandler], None], **where: Any) -> Iterator[str]:
+    """Let `deal` deal with every request, as `handler_server` does."""
+
+    class Handler(Quiet, BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -39,13 +88,13 @@ def http_server(deal: Callable[[BaseHTTPRequestHandler], None], *, port: int = 0
         def do_POST(self) -> None:
             self.do_GET()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-            """Say nothing."""
+    with handler_server(Handler, **where) as url:
+        yield url
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.block_on_close = False
-    with served(server):
-        yield f"http://127.0.0.1:{server.server_port}"
+
+def hang(request: BaseHTTPRequestHandler) -> None:
+    """Answer nothing until who asked has gone away, or the server ends."""
+    request.rfile.read(1)
 
 
 def begin_reply(request: BaseHTTPRequestHandler, status: int, size: int, headers: dict[str, str] | None = None) -> None:

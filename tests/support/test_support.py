@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import smtplib
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +16,11 @@ import pytest
 
 from tests.support.commands import clean_environment, run
 from tests.support.guards import forbid, require
+from tests.support.serving import hang, http_server
 
 if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+
     from tests.support.sites import Breakage, SampleSite, SiteFactory
 
 pytestmark = pytest.mark.spawns
@@ -106,3 +112,19 @@ def test_unit_tests_can_neither_start_programs_nor_mail(
 def _manage(site: SampleSite, *args: str) -> bool:
     """Run manage.py in the site's environment; tell whether that went well."""
     return run([site.link / "bin" / "python", "manage.py", *args], cwd=site.path, env=site.env).returncode == 0
+
+
+def test_no_connection_outlives_its_server() -> None:
+    """Descriptors of one test would close while another one counts its own."""
+    before, asked = os.listdir("/proc/self/fd"), threading.Event()
+
+    def deal(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        hang(request)
+
+    with contextlib.ExitStack() as clients:
+        with http_server(deal) as url:
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))))
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert asked.wait(20)
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +11,11 @@ import pytest
 from releaser.errors import ToolError
 from releaser.tools import download as module
 from releaser.tools.download import download
+from tests.support.serving import begin_reply, http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
 CONTENT = b"a wheel" * 1000
@@ -27,31 +27,17 @@ def served(address: str = "127.0.0.1") -> Iterator[tuple[str, list[tuple[str, st
     """Serve a file, part of it, and redirections; yield host and port, and what was asked with which credentials."""
     asked: list[tuple[str, str | None]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers["Authorization"]))
-            if self.path.startswith("/to/"):
-                self.send_response(302)
-                self.send_header("Location", f"http://{self.path.removeprefix('/to/')}")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT[: 100 if self.path == "/part" and len(asked) < 3 else None])
+    def deal(request: BaseHTTPRequestHandler) -> None:
+        asked.append((request.path, request.headers["Authorization"]))
+        if request.path.startswith("/to/"):
+            reply(request, 302, headers={"Location": f"http://{request.path.removeprefix('/to/')}"})
+            return
+        begin_reply(request, 200, len(CONTENT))
+        request.wfile.write(CONTENT[: 100 if request.path == "/part" and len(asked) < 3 else None])
+        request.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer((address, 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"{address}:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(deal, address=address) as url:
+        yield url.removeprefix("http://"), asked
 
 
 def fetch(url: str, target: Path, sha256: str = DIGEST) -> None:
