@@ -91,8 +91,7 @@ def create(
 
 
 def _create_from(ctx: CommandContext, source: str, wanted: BundleRequest) -> BundleDetails:
-    from releaser.pipelines.bundle_create import create_bundle
-    from releaser.pipelines.bundle_from import build_from
+    from releaser.pipelines.bundle_create import build_from, create_bundle
     from releaser.site.site import open_site
 
     if wanted.release is not None:

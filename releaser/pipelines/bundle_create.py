@@ -1,10 +1,12 @@
-"""Making a bundle of a release: what was built and tested here, in one file for hosts without a network."""
+"""Making a bundle of a release, or of what a repository has: all that was tested, in one file for other hosts."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sysconfig
+from contextlib import contextmanager
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,25 +22,34 @@ from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed
-from releaser.checkout.pull import commit_with_lock
-from releaser.errors import ToolError, os_reason, refuse
+from releaser.checkout.pull import as_checked_out, commit_with_lock
+from releaser.errors import ToolError, UsageError, os_reason, refuse
+from releaser.pipelines.build_locked import build_as_locked, open_workspace
 from releaser.pipelines.bundle_wheels import collect_wheels
+from releaser.pipelines.preflight import Scope, preflight
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
+from releaser.run import close_journal
 from releaser.system.files import only_files, read_file
 from releaser.system.frozen import Frozen
+from releaser.system.process import Runner
 from releaser.system.temporary import temporary_directory, write_beside
-from releaser.system.words import first_few
-from releaser.tools.git_bundle import write_bundle
+from releaser.system.words import first_few, secrets_in_urls
+from releaser.tools.git import Git
+from releaser.tools.git_bundle import check_out, write_bundle
 from releaser.tools.plain import SMALL, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from releaser.listener import Listener
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
+    from releaser.report import RunReport
+    from releaser.run import Run
     from releaser.site.site import Site
 
 
@@ -65,7 +76,12 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     The same release gives the same bytes, if the key is of Ed25519.
     """
     release = find_release(site, request.release)
-    _refuse_untested(release)
+    made = release.manifest
+    if made.tests != "passed" or made.never_live:
+        message = f"{release.id} has not passed its tests ({made.origin}, tests: {made.tests})"
+        refuse(message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
+    if damage := find_damage(release):
+        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle the new release.")
     base, pool = _read_base(site, request.base), Pool.of(site.state_dir)
     place = Path(os.path.abspath(request.output))
     try:
@@ -94,8 +110,12 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
 def _collect(  # noqa: PLR0913 - what, and where it may lie
     site: Site, release: Release, commit: str | None, request: BundleRequest, pool: Pool, scratch: Path
 ) -> dict[str, Path]:
+    path = os.path.relpath(site.project.pyproject, site.git.layout.top)
+    pyproject = read_file(site.project.pyproject) if commit is None else site.git.data(commit, path)
+    (scratch / names.PYPROJECT).write_bytes(pyproject or b"")
     files = {
-        **_texts(site, release, commit, scratch),
+        names.LOCK: release.lock,
+        names.PYPROJECT: scratch / names.PYPROJECT,
         **_find_included(site),
         **collect_wheels(site, release, commit, request.targets, pool, scratch),
         **(_installer(pool, scratch) if request.installer else {}),
@@ -103,15 +123,6 @@ def _collect(  # noqa: PLR0913 - what, and where it may lie
     }
     files[names.REQUIREMENTS].write_text(_requirements(files, lock_of(release)), encoding="utf-8")
     return files
-
-
-def _refuse_untested(release: Release) -> None:
-    manifest = release.manifest
-    if manifest.tests != "passed" or manifest.never_live:
-        message = f"{release.id} has not passed its tests ({manifest.origin}, tests: {manifest.tests})"
-        refuse(message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
-    if damage := find_damage(release):
-        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle the new release.")
 
 
 def _read_base(site: Site, name: str | None) -> BundleManifest | None:
@@ -168,14 +179,6 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
         write_bundle(site.git, file, commit, base=before)
     except ToolError as error:
         refuse(f"the code cannot be bundled: {error.reason}", "See git's message.")
-
-
-def _texts(site: Site, release: Release, commit: str | None, scratch: Path) -> dict[str, Path]:
-    pyproject = scratch / names.PYPROJECT
-    path = os.path.relpath(site.project.pyproject, site.git.layout.top)
-    data = read_file(site.project.pyproject) if commit is None else site.git.data(commit, path)
-    pyproject.write_bytes(data or b"")
-    return {names.LOCK: release.lock, names.PYPROJECT: pyproject}
 
 
 def _find_included(site: Site) -> dict[str, Path]:
@@ -292,3 +295,47 @@ def _manifest(  # noqa: PLR0913 - all that it tells
 def _hash(place: Path) -> str:
     with open(place, "rb", opener=only_files) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_GIT_SECONDS = 1800.0
+_SOURCE = re.compile(r"(?P<url>(?:[a-z][a-z0-9+.-]*://[^/]*/)?+.+?)(?:@(?P<ref>[^@:\s]+))?")  # a user has an @, too
+
+
+@contextmanager
+def build_from(source: str, environ: Mapping[str, str], listener: Listener) -> Iterator[tuple[Path, RunReport]]:
+    """Build and test what `URL@REF` has, and yield the checkout and the report; all of it goes at the end.
+
+    Nothing is restarted, pushed or mailed. Raises PreflightError and UsageError.
+    """
+    url, ref = parse_source(source)
+    name = re.sub(r"[^\w-]", "", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "project"
+    with temporary_directory() as outer:
+        place = outer / name
+        place.mkdir()
+        runner = Runner(environ=environ)
+        runner.redactor.learn(secrets_in_urls(url))
+        try:
+            check_out(Git(runner=runner, root=place, timeout=_GIT_SECONDS), url, ref)
+        except ToolError as error:
+            refuse(f"{ref} of the repository cannot be checked out: {error.reason}", error.advice or "Check URL@REF.")
+        own = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false", "RELEASER_BRANCH": "main"}
+        request = Request(path=place, environ={**environ, **own}, command="bundle create", listener=listener)
+        yield place, run_session(request, _build)
+
+
+def parse_source(source: str) -> tuple[str, str]:
+    """Return the URL of a repository, and the branch or tag there, from `URL@REF`. Raises UsageError."""
+    found = _SOURCE.fullmatch(source)
+    if found is None or found["url"].startswith("-"):
+        message = f"--from {source} is not a repository"
+        raise UsageError(message, advice="Write it as URL@REF, with a branch or a tag.")
+    return found["url"], found["ref"] or "HEAD"
+
+
+def _build(run: Run) -> PipelineResult:
+    facts = preflight(run.site, run.log, Scope(asks=()))
+    with open_workspace(run.site, run.log, facts, as_checked_out(facts)) as work:
+        release = build_as_locked(work)
+    run.log.learn(release=release.id)
+    close_journal(run.site, run.log)
+    return PipelineResult(result="unchanged", headline=f"built {release.id}, which passed its tests")

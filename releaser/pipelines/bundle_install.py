@@ -122,11 +122,14 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         signer = verify_signature(run.site.runner, archive, wanted, trust_of(run.site, wanted.signers))
         manifest = archive.manifest()
         refuse_unfit(run.site, manifest, allow_older=wanted.allow_older)
-        pool = Pool.of(run.site.state_dir)
+        state_dir = run.site.state_dir
+        pool = Pool.of(state_dir)
         _refuse_incomplete(pool, manifest)
         archive.verify(manifest)
         _refuse_platform(run.site, archive, pool, manifest, tests=wanted.tests)
-        _check_room(run.site, manifest)
+        needed, free = sum(one.size for one in manifest.files if not one.in_base), shutil.disk_usage(state_dir).free
+        if needed > free:
+            refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {state_dir}", "Make room.")
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
@@ -236,13 +239,6 @@ def _refuse_incomplete(pool: Pool, manifest: BundleManifest) -> None:
             f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
         )
         refuse(message, "Install the full bundle, which `bundle create` makes without --base.")
-
-
-def _check_room(site: Site, manifest: BundleManifest) -> None:
-    needed = sum(one.size for one in manifest.files if not one.in_base)
-    free = shutil.disk_usage(site.state_dir).free
-    if needed > free:
-        refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {site.state_dir}", "Make room.")
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:

@@ -43,7 +43,10 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
         if isinstance(one, dict)
     }
     found = {WHEELS + one.name: _fetch(site, one, indexes, pool, scratch) for one in chosen.values()}
-    packed = [pool.packed(f"{release.id}/{name}", partial(_pack, release, name)) for name in own.built]
+    packed = [  # of packages of which there is only a source: what was built of it, and tested
+        pool.packed(f"{release.id}/{name}", partial(pack_installed, find_metadata(release.venv, name)))
+        for name in own.built
+    ]
     for number, wanted in enumerate(_list_requirements(site, commit, lock)):
         packed.append(pool.packed(f"{release.id}/build {number}", partial(_pack_requirements, site, release, wanted)))
     return found | {WHEELS + one.name: one for made in packed for one in made}
@@ -60,11 +63,6 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
     except ToolError as error:
         refuse(f"a wheel of the lock cannot be downloaded: {error.message}", error.advice)
     return pool.add(place)
-
-
-def _pack(release: Release, name: str, directory: Path) -> None:
-    """Make a wheel of a package of which there is only a source: of what was built of it, and tested."""
-    pack_installed(find_metadata(release.venv, name), directory)
 
 
 def _list_requirements(site: Site, commit: str | None, lock: LockFile) -> list[tuple[str, ...]]:

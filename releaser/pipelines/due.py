@@ -131,7 +131,7 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
             due = find_due(site, if_due=True)
         if not due.reason or site.findings:
             return run_session(request, pipeline)
-        if _is_unfinished(site):
+        if journal_of(site).path.exists() or read_pending(site.state_dir).pending_steps is not None:
             return run_session(request, partial(_finish_only, due=due))
         return _report(site, request, due)
 
@@ -164,11 +164,6 @@ def _alone(site: Site) -> Iterator[bool]:
         except OSError:  # nothing is adopted yet, or this user may not; the lock of the project is what counts
             pass
         yield True
-
-
-def _is_unfinished(site: Site) -> bool:
-    due = read_pending(site.state_dir)
-    return journal_of(site).path.exists() or due.pending_steps is not None
 
 
 def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> PipelineResult:

@@ -95,7 +95,10 @@ def repair(site: Site, log: RunLog) -> None:
     The update itself replaces what else is damaged, or a person has to decide.
     """
     _restore_link(site, log)
-    _forget_lost_releases(site, log)
+    store = store_of(site)
+    if (lost := _list_lost(store)) and find_moved_link(store) is None:  # else somebody has to decide which one is live
+        store.forget(lost)
+        log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
 
 # The symlink
@@ -201,14 +204,6 @@ def _describe_gone(names: list[str], directory: Path) -> str:
 def _find_lost_releases(store: ReleaseStore) -> Iterator[Finding]:
     if lost := _list_lost(store):
         yield Finding(message=_describe_gone(lost, store.directory), advice=_REPAIRS)
-
-
-def _forget_lost_releases(site: Site, log: RunLog) -> None:
-    """Forget the releases that are gone, unless somebody has to decide first which one is live. Raises OSError."""
-    store = store_of(site)
-    if (lost := _list_lost(store)) and find_moved_link(store) is None:
-        store.forget(lost)
-        log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
 
 def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:

@@ -223,7 +223,11 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
         except (KeyboardInterrupt, Interrupted) as error:
             return _report_interrupt(run, error)
         except OSError as error:
-            return _disk_failed(run, error)
+            logger.error("system error\n%s", traceback.format_exc())
+            message = f"{run.log.command} could not continue: {error}"
+            advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
+            failure = FollowUpError if run.log.learned.live_changed else BuildError
+            return _report_failure(run, failure(message, advice=advice))
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
             return _report_bug(run, error)
     failed = run.log.learned.follow_up_failed
@@ -273,15 +277,6 @@ def _report_failure(run: Run, error: ReleaserError) -> RunReport:
         headline=error.message,
         advice=error.advice,
     )
-
-
-def _disk_failed(run: Run, error: OSError) -> RunReport:
-    """The disk ended the run, or its permissions: before the flip a failed build, after it a failed follow-up."""
-    logger.error("system error\n%s", traceback.format_exc())
-    message = f"{run.log.command} could not continue: {error}"
-    advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
-    failure = FollowUpError if run.log.learned.live_changed else BuildError
-    return _report_failure(run, failure(message, advice=advice))
 
 
 def _report_interrupt(run: Run, error: BaseException) -> RunReport:

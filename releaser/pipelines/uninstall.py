@@ -54,9 +54,8 @@ from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog, RunReport
     from releaser.run import Run
     from releaser.site.site import Site
@@ -99,7 +98,9 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                 raise
         if live is not None:
             _restart(run.site, run.log)
-        _leave_repository(run.site)
+        with contextlib.suppress(ToolError, OSError):  # what releaser keeps in git's directory
+            release_work_tree(run.site.project, run.site.git.layout)
+            run.site.git.drop_references()
         if live is None:
             headline = f"{link.name} does not lead to a release; nothing is left to do there"
             return PipelineResult(result="unchanged", headline=headline)
@@ -193,13 +194,6 @@ def _restart(site: Site, log: RunLog) -> None:
             log.note_failure(ActivationError(message, advice="Restart it, so that it runs on the plain venv."))
 
 
-def _leave_repository(site: Site) -> None:
-    """Delete what releaser keeps in git's directory."""
-    with contextlib.suppress(ToolError, OSError):
-        release_work_tree(site.project, site.git.layout)
-        site.git.drop_references()
-
-
 def _remove_state(site: Site, *, patient: bool) -> str:
     """Delete what is releaser's in the state directory, and the directory if that was all; say what stays there.
 
@@ -210,7 +204,9 @@ def _remove_state(site: Site, *, patient: bool) -> str:
         with run_lock.acquire(state_dir, command="uninstall", now=datetime.now(UTC), wait=_PATIENCE):
             ends_at = time.monotonic() + (_PATIENCE if patient else 0)
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
-            while (used := _find_used(store, names)) and time.monotonic() < ends_at:
+            while (
+                used := [one for one in names if leases.is_used(str(store.path(one)))]
+            ) and time.monotonic() < ends_at:
                 time.sleep(0.2)
             if used:
                 message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
@@ -230,10 +226,6 @@ def _remove_state(site: Site, *, patient: bool) -> str:
         message = f"{state_dir} could not be deleted: {reason}"
         raise FollowUpError(message, advice=_AGAIN) from error
     return ""
-
-
-def _find_used(store: ReleaseStore, names: Iterable[str]) -> list[str]:
-    return [name for name in names if leases.is_used(str(store.path(name)))]
 
 
 def _remove_files(site: Site) -> list[str]:

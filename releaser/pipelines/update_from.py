@@ -164,7 +164,12 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
             run.log.note(Finding(f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`."))
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:
-        return _go_to(run, kept)
+        # Back to it, or forward; it is for the channel to say what comes next, so nothing stays out for it.
+        quarantine = read_quarantine(run.site.state_dir)
+        run.log.command = "rollback"  # which is what the journal has to know
+        result = roll_back(run, to=kept.id, force=False, keep_code=False)
+        change_quarantine(run.site.state_dir, lambda now: _both(now, quarantine))
+        return result
     newest = bundle_before(run.site)
     is_older = newest is not None and move.built < newest.sequence
     with run.log.step("download") as step:
@@ -200,15 +205,6 @@ def _find_kept(site: Site, move: Move) -> Release | None:
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
     return None
-
-
-def _go_to(run: Run, release: Release) -> PipelineResult:
-    """Roll back to a release, or forward; it is for the channel to say what comes next, so nothing stays out for it."""
-    before = read_quarantine(run.site.state_dir)
-    run.log.command = "rollback"  # which is what the journal has to know
-    result = roll_back(run, to=release.id, force=False, keep_code=False)
-    change_quarantine(run.site.state_dir, lambda now: _both(now, before))
-    return result
 
 
 def _both(one: Quarantine, other: Quarantine) -> Quarantine:

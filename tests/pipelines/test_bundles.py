@@ -17,8 +17,7 @@ from releaser.bundles.code import find_differing, unpack_code, write_code
 from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
-from releaser.pipelines.bundle_create import _requirements
-from releaser.pipelines.bundle_from import parse_source
+from releaser.pipelines.bundle_create import _requirements, parse_source
 from releaser.pipelines.bundle_wheels import _pack_requirements
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
