@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from releaser.reporting.hooks import run_hook
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.site.settings import HOOKS
+from releaser.system import signals
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
@@ -286,18 +288,21 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
             step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
         case ("passenger",):
             try:
-                output = _start(site, web.passenger_arguments(serving.app_root(site)), venv)
+                output = _start(site, web.passenger_arguments(serving.app_root(site)), venv, {})
             except ToolError as error:
                 web.passenger_result(error.output)  # the reason does not stand where other programs have it
                 raise
             step.says(": ".join(filter(None, ("passenger-config", web.passenger_result(output)))))
         case words:
-            step.says(": ".join(filter(None, (words[0], error_line(_start(site, list(words), venv))))))
+            mark = os.urandom(8).hex()
+            said = error_line(_start(site, list(words), venv, {signals.SERVICE_MARK: mark}))
+            left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
+            step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
 
 
-def _start(site: Site, words: list[str], venv: Path) -> str:
+def _start(site: Site, words: list[str], venv: Path, mark: Mapping[str, str]) -> str:
     """Run what restarts the site, which may leave a service behind; return what it printed."""
-    env, settings = inside(venv, site.runner.live_environ), site.settings
+    env, settings = {**inside(venv, site.runner.live_environ), **mark}, site.settings
     limit, leaves = settings.restart_timeout, settings.restart_leaves_service
     return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output
 

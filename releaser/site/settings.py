@@ -141,7 +141,7 @@ class Settings(Frozen):
     restart_file: str | None = _setting(None, values.non_empty)
     #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
     passenger_app_root: str | None = _setting(None, values.path)
-    #: Whether what the restart command leaves running stays, such as a server that it starts by itself.
+    #: Whether what the restart command leaves running stays, such as a server that it starts by itself; it is named.
     restart_leaves_service: bool = _setting(True, values.flag)
     #: The time limit of a restart command.
     restart_timeout: float = _setting(120.0, values.limit)

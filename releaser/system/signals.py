@@ -71,6 +71,7 @@ def _handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], o
 logger = logging.getLogger(__name__)
 
 MARK = "_RELEASER_RUN"  # an environment variable
+SERVICE_MARK = "_RELEASER_SERVICE"  # another: of what a restart command starts, which no run ends
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git takes its lock files away
 _LONGEST_NAME = 120  # bytes
@@ -82,11 +83,22 @@ MOMENT = 0.1  # seconds in which a process may end by itself; the first one in b
 def end_orphans(mark: str) -> bool:
     """End every process that carries the mark of a run; whether there was any. Those of other users are left alone."""
 
-    def find_marked() -> set[int]:
-        others = (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
-        return {pid for pid in others if _has(pid, mark)}
+    variable = f"{MARK}={mark}"
 
-    return bool(_end(find_marked, lambda pid, number: _tell(pid, mark, number)))
+    def find_marked() -> set[int]:
+        return {pid for pid in _pids() if pid != os.getpid() and _has(pid, variable)}
+
+    return bool(_end(find_marked, lambda pid, number: _tell(pid, variable, number)))
+
+
+def name_services(mark: str) -> list[str]:
+    """Name what carries the mark of a restart command, but not its children; it has a moment in which it may end."""
+    variable = f"{SERVICE_MARK}={mark}"
+    if not any(_has(pid, variable) for pid in _pids()):
+        return []
+    time.sleep(MOMENT)
+    found = {pid for pid in _pids() if _has(pid, variable)}
+    return [_name(pid) for pid in sorted(found) if found.isdisjoint(map(int, _stat(pid)[1:2]))]
 
 
 def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
@@ -195,11 +207,18 @@ def _name(pid: int) -> str:
 
 def is_alive(pid: int) -> bool:
     """Tell whether there is such a process, and it has not ended yet."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except OSError:
-        return False
+    return _stat(pid)[:1] not in ([], [b"Z"], [b"X"])
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Read what stat has after the name (proc(5)): the state and the parent first; nothing if there is no process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+    return []
 
 
 def may_be_running(program: str, places: Collection[Path]) -> bool:
@@ -207,10 +226,10 @@ def may_be_running(program: str, places: Collection[Path]) -> bool:
 
     It has that name, or that and what follows a hyphen.
     """
-    return any(_may_be(program, pid, places) for pid in os.listdir("/proc") if pid.isdigit())
+    return any(_may_be(program, pid, places) for pid in _pids())
 
 
-def _may_be(program: str, pid: str, places: Collection[Path]) -> bool:
+def _may_be(program: str, pid: int, places: Collection[Path]) -> bool:
     try:
         if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
             return False
@@ -226,20 +245,20 @@ def _may_be(program: str, pid: str, places: Collection[Path]) -> bool:
     return any(f"{place}/".startswith(f"{one}/") for one in places)
 
 
-def _has(pid: int, mark: str) -> bool:
+def _has(pid: int, variable: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{MARK}={mark}".encode() in file.read().split(b"\0")
+            return variable.encode() in file.read().split(b"\0")
     except OSError:  # it has just ended, or is another user's
         return False
 
 
-def _tell(pid: int, mark: str, number: signal.Signals) -> None:
+def _tell(pid: int, variable: str, number: signal.Signals) -> None:
     """Signal one process, whose number may have been given away since it was found."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)
         try:
-            if _has(pid, mark):
+            if _has(pid, variable):
                 logger.warning("%s to process %d, which a killed run has left", number.name, pid)
                 signal.pidfd_send_signal(descriptor, number)
         finally:

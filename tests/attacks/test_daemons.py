@@ -83,7 +83,8 @@ def test_a_restart_command_leaves_a_service_unless_that_is_switched_off(
 ) -> None:
     site = make_site.adopted()
     script = site.outer / "serve.py"
-    script.write_text(DAEMON.format(place=str(place)), encoding="utf-8")
+    daemon = DAEMON.format(place=str(place))
+    script.write_text(daemon.replace("], {})", "], os.environ)") if leaves else daemon, encoding="utf-8")
     settings = {
         "RELEASER_RESTART": f"{sys.executable} {script}",
         "RELEASER_RESTART_LEAVES_SERVICE": str(leaves).lower(),
@@ -93,3 +94,7 @@ def test_a_restart_command_leaves_a_service_unless_that_is_switched_off(
     finished = site.releaser("update", check=0)
     (pid,) = numbers(place)
     assert (is_alive(pid), "running; it was ended" in finished.stderr) == (leaves, not leaves)
+    body = site.outbox_mails()[-1].get_body(("plain",))
+    assert body is not None
+    named = f"; it left lingering-daemon -S -c import time; time.sleep(1000) (pid {pid}) running"
+    assert (named in " ".join(body.get_content().split())) == leaves
