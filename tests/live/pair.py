@@ -59,10 +59,11 @@ def interpreter(version: str) -> Path:
         return Path(version)
     places = [Path(name) for name in (f"/usr/bin/python{version}", f"/usr/local/bin/python{version}")]
     roots = [Path(os.environ.get("PYENV_ROOT", "")), Path.home() / ".pyenv"]
+    roots = [root for root in roots if os.access(root, os.R_OK | os.X_OK)]
     places += [path for root in roots for path in sorted(root.glob(f"versions/{version}.*/bin/python{version}"))]
     if (found := shutil.which(f"python{version}")) and "shims" not in found:
         places.append(Path(found))
-    works = [path for path in places if path.is_file()]
+    works = [path for path in places if os.access(path, os.X_OK) and path.is_file()]
     require(works, f"Python {version} is not installed")
     return works[0]
 

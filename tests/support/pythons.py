@@ -58,7 +58,7 @@ def real_pythons() -> tuple[RealPython, ...]:
 
 
 def _asked(path: Path) -> RealPython | None:
-    if not path.is_file() or "shims" in path.parts:
+    if not os.access(path, os.X_OK) or "shims" in path.parts:
         return None
     try:
         answer = subprocess.run(
