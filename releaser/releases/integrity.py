@@ -148,9 +148,9 @@ def read_sealed(release: Release) -> Sealed:
 
 def find_damage(release: Release) -> Damage | None:
     """Tell by a quick look what is wrong with a release; None when it is what was sealed."""
-    if not os.path.isdir(release.venv):
-        return Damage(kind="gone", reason=f"its venv is gone ({release.venv})", fatal=True)
     found = find_interpreter_damage(release)
+    if found and found.kind == "gone" and not os.path.isdir(release.venv):
+        return replace(found, reason=f"its venv is gone ({release.venv})")
     if found and found.kind == "replaced" and (files := _find_file_damage(release)):
         return replace(found, reason=f"{found.reason}; {files.reason}", drift=files.drift)
     return found or find_lock_damage(release) or _find_file_damage(release)

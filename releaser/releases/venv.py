@@ -83,7 +83,15 @@ class Interpreter(Frozen):
 
 def executable_of(venv: Path) -> str:
     """Return where the interpreter of a venv lies, all links followed; it may be gone."""
-    return os.path.realpath(f"{venv}/bin/python")
+    path = f"{venv}/bin/python"
+    try:  # realpath looks at each directory of the way, for each release
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            return os.readlink(f"/proc/self/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return os.path.realpath(path)
 
 
 def ask(runner: Runner, executable: str) -> Interpreter:

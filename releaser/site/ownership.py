@@ -72,11 +72,13 @@ class Ownership(Frozen):
         One that is not there, or cannot be looked at, is none: whoever reads it says so.
         """
         with contextlib.suppress(OSError):
-            for status in (os.lstat(path), os.stat(path)):
-                if not self._trusts(status):
-                    message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
-                    advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
-                    return Finding(message, advice=advice)
+            status = os.lstat(path)
+            if stat.S_ISLNK(status.st_mode) and self._trusts(status):
+                status = os.stat(path)
+            if not self._trusts(status):
+                message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
+                advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
+                return Finding(message, advice=advice)
         return None
 
     def unsafe(self, path: str | Path) -> Finding | None:

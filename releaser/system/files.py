@@ -207,8 +207,6 @@ def read_state(path: Path, kind: type[T]) -> T | None:
     Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
     what this user may not read.
     """
-    from dataclasses import fields
-
     try:
         content = json.loads(read_file(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -223,8 +221,11 @@ def read_state(path: Path, kind: type[T]) -> T | None:
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
-    if not (names := {one.name for one in fields(kind)}) & content.keys():  # type: ignore[arg-type]
-        raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
+    if kind.__dataclass_fields__.keys().isdisjoint(content):  # type: ignore[attr-defined]
+        from dataclasses import fields
+
+        names = sorted(one.name for one in fields(kind))  # type: ignore[arg-type]
+        raise UnreadableStateError(path, f"none of {', '.join(names)} is in it")
     from msgspec import ValidationError, convert  # which takes long to import
 
     try:

@@ -177,11 +177,12 @@ def test_what_somebody_else_has_written_is_not_believed(
 def test_a_dotenv_that_a_stranger_has_linked_is_not_read(people: People, owned: SampleSite) -> None:
     place = owned.outer / ".env"
     text = place.read_text(encoding="utf-8")
-    place.unlink()
-    place.symlink_to(owned.path / "pyproject.toml")
-    os.chown(place, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
-    finished = people.by(OWNER, owned, "status", check=3)
-    assert f"{place} belongs to {STRANGER}" in finished.stderr
+    for leads_to in ("pyproject.toml", "nowhere"):
+        place.unlink()
+        place.symlink_to(owned.path / leads_to)
+        os.chown(place, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
+        finished = people.by(OWNER, owned, "status", check=3)
+        assert f"{place} belongs to {STRANGER}" in finished.stderr
     place.unlink()
     place.write_text(text, encoding="utf-8")
     os.chown(place, people.of(OWNER).pw_uid, people.of(OWNER).pw_gid)
