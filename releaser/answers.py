@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from releaser.bundles.details import BundleDetails, BundleDifference
+from releaser.bundles.manifest import BundleDetails, BundleDifference
 from releaser.bundles.pointer import ChannelDetails
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation

@@ -1,4 +1,4 @@
-"""The file that a bundle is: a ZIP archive that is written in one way, and read only if it is written so.
+"""The file that a bundle is, and what comes out of it: a ZIP archive written in one way, and read only if it is so.
 
 Python starts such a file by its `__main__.py`. All is stored as it is: wheels are compressed already, and nothing can
 unpack to more than the file is long.
@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import stat
 import struct
 import zipfile
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from releaser.bundles.manifest import CODE, LARGEST_MANIFEST, MANIFEST, SIGNATURE, is_path, parse_manifest
+from releaser.bundles.manifest import (
+    CODE,
+    CODE_FILES,
+    INCLUDED,
+    LARGEST_MANIFEST,
+    LOCK,
+    MANIFEST,
+    SIGNATURE,
+    WHEELS,
+    is_path,
+    parse_manifest,
+)
 from releaser.errors import os_reason, refuse
-from releaser.system.files import only_files, sync_directory
+from releaser.system.files import only_files, read_file, sync_directory
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -37,6 +49,7 @@ _LONGEST_NAME = 255
 _CHUNK = 1 << 20
 _DAMAGED = (zipfile.BadZipFile, EOFError, KeyError)  # also of a file that changes while it is read
 _AGAIN = "Get the bundle again from where it was made."
+_ELSEWHERE = ("registry", "url", "path", "git")  # sources of packages in a uv.lock that are not the project's own
 
 
 def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None, files: Mapping[str, Path]) -> None:
@@ -213,3 +226,77 @@ def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
     version = (one.create_version, one.extract_version, one.reserved, one.volume, one.internal_attr)
     if one.flag_bits or one.extra or one.comment or one.date_time != _TIME or version != _VERSION:
         yield f"{name} is encrypted, or has fields that no bundle has"
+
+
+class UnpackedBundle(Frozen):
+    """The files of a bundle that was verified, below `place`."""
+
+    place: Path
+    manifest: BundleManifest
+    #: Who has signed it; empty if nobody was asked for.
+    signer: str
+    #: Whether the tests of the project are run here as well.
+    runs_tests: bool = True
+
+    @property
+    def lock(self) -> bytes:
+        """The lock that was tested."""
+        return read_file(self.place / LOCK)
+
+    @property
+    def included(self) -> Path:
+        """The files beside the code; it may not be there."""
+        return self.place / INCLUDED.rstrip("/")
+
+    @property
+    def code(self) -> Path | None:
+        """The bundle of git that has the commit; None if the project is not under git."""
+        return self.place / CODE if self.manifest.find(CODE) is not None else None
+
+    @property
+    def code_files(self) -> Path | None:
+        """The files of the code; None if the project is under git."""
+        return self.place / CODE_FILES if self.manifest.find(CODE_FILES) is not None else None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What keeps uv from any index and from the network: it installs and builds from the wheels alone.
+
+        Of its settings it goes by none: indexes and directories would be added to ours. Groups, sources and the like of
+        a project are no settings to uv.
+        """
+        return {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.place / WHEELS)}
+
+    def offline_lock(self, lock: bytes) -> bytes:
+        """Return a lock of the same versions, each from its wheel in this bundle, with the hash of that.
+
+        uv installs from it as from any other. Nothing but an installation is to see it.
+        """
+        import tomllib
+
+        import tomlkit
+        from packaging.utils import parse_wheel_filename
+
+        from releaser.bundles.wheels import pin_of
+
+        content = tomllib.loads(lock.decode())
+        wheels: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for one in self.manifest.below(WHEELS):
+            name, version, *_ = parse_wheel_filename(one.path.removeprefix(WHEELS))
+            entry = {"path": one.path.removeprefix(WHEELS), "hash": f"sha256:{one.sha256}", "size": one.size}
+            wheels.setdefault((name, str(version)), []).append(entry)
+        here = {"registry": str(self.place / WHEELS.rstrip("/"))}
+        for package in content.get("package", ()):
+            if any(kind in package.get("source", {}) for kind in _ELSEWHERE):
+                package["source"] = here
+                package.pop("sdist", None)
+                package["wheels"] = wheels.get(pin_of(package), [])
+            for needed in _needed(package):
+                if any(kind in needed.get("source", {}) for kind in _ELSEWHERE):
+                    needed["source"] = here
+        return tomlkit.dumps(json.loads(json.dumps(content, default=str))).encode()
+
+
+def _needed(package: dict[str, Any]) -> list[dict[str, Any]]:
+    kinds = (package.get("optional-dependencies", {}), package.get("dev-dependencies", {}))
+    return [*package.get("dependencies", ()), *(one for kind in kinds for found in kind.values() for one in found)]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, os_reason, refuse
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
-from releaser.tools.ssh_keygen import SshKeygen
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from releaser.system.process import Finished, Runner
 
-    from releaser.system.process import Runner
-
+_SECONDS = 60.0  # an agent or a hardware key may ask a person
 NAMESPACE = "releaser-bundle"  # so that no signature for git, or of a file, is one of a bundle
 
 
@@ -30,36 +29,52 @@ class Trust(Frozen):
         """Return who has signed; PreflightError if that is nobody, or nobody whom this host trusts."""
         if signature is None:
             refuse("it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
-        keygen = SshKeygen(runner=runner)
         with temporary_directory() as directory:
             file = directory / "signature"
             file.write_bytes(signature)
             allowed = _copy(self.signers, directory / "signers", "bundle_signers")
             revoked = _copy(self.revoked, directory / "revoked", "bundle_revoked") if self.revoked else None
             try:
-                found = keygen.find_signers(file, allowed)
-                if not found:
+                found = _ssh_keygen(runner, "find-principals", "-s", file, "-f", allowed, check=False)
+                named = found.stdout.splitlines() if found.returncode == 0 else ()
+                signers = [one for one in named if not one.startswith("!")]  # who is excepted from a pattern after it
+                if not signers:
                     refuse(
                         f"it was not signed by anybody in {self.signers}", "Get it from somebody whom this host trusts."
                     )
-                signer = found[0]
-                keygen.verify(data, file, signer=signer, allowed=allowed, namespace=namespace, revoked=revoked)
+                more = ("-r", revoked) if revoked is not None else ()
+                words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
+                _ssh_keygen(runner, "verify", *words, input=data)  # by a key that counts now and is not revoked
             except ToolError as error:
                 reason = (error.output.strip().splitlines() or [error.message])[0]
                 refuse(f"its signature is not valid: {reason}", error.advice or "Do not install it.")
-        return signer
+        return signers[0]
 
 
 def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) -> bytes:
-    """Sign with a key of OpenSSH. Raises PreflightError."""
+    """Return a signature for one purpose by a key of OpenSSH; with Ed25519 it is always the same.
+
+    `key` is a private key, or a public one whose private half an agent has. Raises PreflightError.
+    """
     try:
-        return SshKeygen(runner=runner).sign(data, key, namespace=namespace)
+        return _ssh_keygen(runner, "sign", "-f", key, "-n", namespace, input=data).stdout.encode()
     except ToolError as error:
         reason = (error.output.strip().splitlines() or [error.message])[0]
         refuse(
             f"signing with {key} failed: {reason}",
             "Give a private key, or a public one whose private key is in ssh-agent.",
         )
+
+
+def _ssh_keygen(
+    runner: Runner,
+    action: str,
+    *words: str | Path,
+    input: bytes = b"",  # noqa: A002 - as of `Runner.run`
+    check: bool = True,
+) -> Finished:
+    """Run OpenSSH's ssh-keygen, 8.2 or newer (ssh-keygen(1), `-Y`). Raises ToolError."""
+    return runner.run(["ssh-keygen", "-Y", action, *words], cwd=Path("/"), timeout=_SECONDS, input=input, check=check)
 
 
 def _copy(file: Path, place: Path, setting: str) -> Path:

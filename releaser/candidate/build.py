@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.bundles.unpacked import UnpackedBundle
+    from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import Change, LockFile
     from releaser.locks.origins import Publisher
     from releaser.releases.quarantine import CandidateKey

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from releaser.bundles.unpacked import UnpackedBundle
+    from releaser.bundles.archive import UnpackedBundle
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.releases.quarantine import RejectedCommit
     from releaser.releases.release import Release

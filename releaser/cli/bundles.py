@@ -16,7 +16,7 @@ from releaser.site.ownership import admit
 from releaser.system.words import size
 
 if TYPE_CHECKING:
-    from releaser.bundles.details import BundleDetails, BundleDifference
+    from releaser.bundles.manifest import BundleDetails, BundleDifference
     from releaser.cli.command import CommandContext
     from releaser.pipelines.bundle_create import BundleRequest
 

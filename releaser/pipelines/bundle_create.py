@@ -16,9 +16,8 @@ import releaser
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
 from releaser.bundles.code import write_code
-from releaser.bundles.details import BundleDetails
 from releaser.bundles.installer import INSTALLER_TEXT
-from releaser.bundles.manifest import Base, BundledFile, BundleManifest, Target
+from releaser.bundles.manifest import Base, BundleDetails, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed

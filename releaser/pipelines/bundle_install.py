@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.bundles.archive import open_archive
+from releaser.bundles.archive import UnpackedBundle, open_archive
 from releaser.bundles.code import make_checkout
 from releaser.bundles.details import BundleDetails, BundleDifference
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
-from releaser.bundles.unpacked import UnpackedBundle
 from releaser.bundles.wheels import lacks
 from releaser.checkout.included import place_included, sort_included
 from releaser.errors import PreflightError, ToolError, reason_of, refuse

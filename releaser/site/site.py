@@ -37,7 +37,7 @@ from releaser.tools.uv import Uv, find_uv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from releaser.bundles.unpacked import UnpackedBundle
+    from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
     from releaser.tools.git_state import CheckoutState, Layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.reporting.progress import Count, Downloads, Tests, share
+from releaser.reporting.terminal import Count, Downloads, Tests, share
 
 DJANGO = "Found 5 test(s).\nSystem check identified no issues (0 silenced).\n..F.s\n======\nFAIL: test_x (a.T)\n"
 PYTEST = (
