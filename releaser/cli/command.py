@@ -48,6 +48,9 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(path_type=Path)
+
+
 class CommandContext(Frozen):
     """What every command gets: the project, how to print, and what all that change something have in common."""
 
@@ -97,13 +100,16 @@ class CommandContext(Frozen):
         """Do what the command is for; a dry run prints what that would do, and exits."""
         if not self.dry_run:
             return change(self.request(), *args, **options)
-        found = plan(self.site(), *args, **options)
+        self.print_plan(plan(self.site(), *args, **options))
+        sys.exit(0)
+
+    def print_plan(self, found: Plan) -> None:
+        """Print what a dry run has found."""
         if self.output.json:
             self.output.print_json(found)
         else:
             self.output.print_changes(found.changes)
             self.output.print_lines(f"dry run: {line}" for line in found.would)
-        sys.exit(0)
 
     def warn(self, sentences: Iterable[str]) -> tuple[str, ...]:
         """Print warnings, and return them."""
@@ -130,7 +136,7 @@ class Command(click.Command):
 
 
 #: The modules whose commands join the group, and the sections of the help, in this order.
-_MODULES = ("operations", "queries", "release_contents", "setting_up", "bundles", "channels")
+_MODULES = ("operations", "queries", "release_contents", "setting_up", "bundles")
 _SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
 
 
@@ -235,7 +241,7 @@ def command(
     def decorate(function: Callable[..., None]) -> Command:
         @click.option(
             "--project",
-            type=NonEmptyPath(path_type=Path),
+            type=DIRECTORY,
             envvar="RELEASER_PROJECT",
             default=Path(),
             show_default="the current directory",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.command import DIRECTORY, command, refuse_both
 from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
 from releaser.system.durations import how_often, seconds_of
@@ -35,13 +35,13 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
 @click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock.")
 @click.option(
     "--from-venv",
-    type=NonEmptyPath(path_type=Path),
+    type=DIRECTORY,
     metavar="PATH",
     help="Lock exactly what is installed in this venv or by this Python, for a project without uv.lock.",
 )
 @click.option(
     "--from-requirements",
-    type=NonEmptyPath(path_type=Path),
+    type=DIRECTORY,
     metavar="FILE",
     help="Lock what this requirements file asks for, in the versions that are installed or that it pins.",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.command import FILE, command, refuse_both
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
@@ -254,7 +254,7 @@ def _duration(option: str, value: str) -> float:
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
 @click.option(
     "--textfile",
-    type=NonEmptyPath(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Write the metrics for Prometheus to this file, as a whole.",
 )
@@ -297,13 +297,7 @@ def status(
 
 
 @command(section="Look", example="releaser report --html shop.html", many="all")
-@click.option(
-    "--html",
-    type=NonEmptyPath(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    required=True,
-    help="Write the page to this file, as a whole.",
-)
+@click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, as a whole.")
 @click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
     """Write a page about the site: what is live, the runs, and what is outdated, held back or vulnerable.

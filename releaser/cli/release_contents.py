@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.command import FILE, command, refuse_both
 from releaser.cli.output import write_named
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.words import one_line, secrets_in_urls
@@ -40,7 +40,7 @@ def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
     "-o",
     "--output",
     "file",
-    type=NonEmptyPath(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Write it to this file, as a whole, and not to standard output.",
 )

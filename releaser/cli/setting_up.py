@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.command import DIRECTORY, command, refuse_both
 from releaser.errors import PreflightError, UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def setup(
         scheduler=pipeline.choose_scheduler(site, kind or usual, at),
     )
     if ctx.dry_run:
-        ctx.output.answer(Plan(would=plan.would), lambda found: (f"dry run: {line}" for line in found.would))
+        ctx.print_plan(Plan(would=plan.would))
         return
     if not ctx.output.json:
         ctx.output.print_lines(line for one in plan.edits for line in one.diff)
@@ -152,7 +152,7 @@ def schedule(
 
 
 @command(section="Set up", example="releaser bootstrap -o shop.py --requirement shop", changes=True, admits=False)
-@click.option("-o", "--output", "path", type=NonEmptyPath(path_type=Path), required=True, help="The file to write.")
+@click.option("-o", "--output", "path", type=DIRECTORY, required=True, help="The file to write.")
 @click.option(
     "-r",
     "--requirement",

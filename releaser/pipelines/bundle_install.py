@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from releaser.answers import Plan
 from releaser.bundles.archive import UnpackedBundle, open_archive
 from releaser.bundles.code import make_checkout
-from releaser.bundles.details import BundleDetails, BundleDifference
-from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS
+from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS, BundleDetails, BundleDifference
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
