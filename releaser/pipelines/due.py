@@ -20,7 +20,7 @@ from releaser.run import Run, new_run_id
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.windows import find_opening, open_since
+from releaser.site.values import find_opening, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, sender
 from releaser.site.settings import Settings
-from releaser.site.windows import Window
+from releaser.site.values import Window
 
 Parser = Callable[[Any], Any]
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ from releaser.site.addresses import Address, addresses, sender
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.site.windows import Window
+    from releaser.site.values import Window
 
 
 PREFIX = "RELEASER_"

@@ -14,7 +14,7 @@ from releaser.pipelines.session import Request
 from releaser.releases.journal import HISTORY
 from releaser.site.run_lock import acquire
 from releaser.site.site import Site, open_site
-from releaser.site.windows import Window
+from releaser.site.values import Window
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from releaser.site.values import windows
-from releaser.site.windows import Window, find_opening, open_since
+from releaser.site.values import Window, find_opening, open_since, windows
 
 
 def at(text: str) -> datetime:
