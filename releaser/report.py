@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from releaser.errors import Finding, ReleaserError
 from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
-from releaser.locks.vulnerabilities import Vulnerability
+from releaser.locks.vulnerabilities import Audit, Vulnerability
 from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
 from releaser.system.frozen import Frozen
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from releaser.listener import Gauge, Listener
-    from releaser.locks.vulnerabilities import Audit
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
-from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK
+from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK, BundleManifest
 from releaser.bundles.pool import hash_of_file
 from releaser.errors import ToolError, reason_of, refuse
 from releaser.system.files import only_files, sync_directory, sync_file_system
@@ -19,10 +19,8 @@ from releaser.tools.plain import is_code
 if TYPE_CHECKING:
     import tarfile
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from releaser.bundles.archive import BundleArchive
-    from releaser.bundles.manifest import BundleManifest
     from releaser.system.process import Runner
 
 _GIT_SECONDS = 600.0

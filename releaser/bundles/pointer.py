@@ -10,14 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import RELEASE_ID, SHA256, is_time
-from releaser.bundles.places import open_place
+from releaser.bundles.places import Found, Place, open_place
 from releaser.errors import PreflightError, UsageError, refuse
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.bundles.places import Found, Place
     from releaser.bundles.trust import Trust
     from releaser.system.process import Runner
 

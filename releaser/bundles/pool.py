@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import TOOLS, BundleManifest, parse_manifest
+from releaser.bundles.manifest import TOOLS, BundledFile, BundleManifest, parse_manifest
 from releaser.errors import PreflightError
 from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
@@ -20,7 +20,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from releaser.bundles.manifest import BundledFile
 
 KEPT = 4  # manifests, the newest; what none of them names is deleted
 _UNUSED = 30 * 86400.0  # seconds; they could be packed again

@@ -6,8 +6,8 @@ import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping
-from http.client import HTTPException
+from collections.abc import Callable, Mapping
+from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
@@ -20,8 +20,6 @@ from releaser.system.signals import call_within
 from releaser.tools.download import ask, credentials_for, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from http.client import HTTPResponse
     from pathlib import Path
 
 T = TypeVar("T")

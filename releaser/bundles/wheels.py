@@ -17,14 +17,13 @@ from urllib.parse import unquote, urlsplit
 from releaser.bundles.manifest import Target
 from releaser.errors import PreflightError, UsageError, refuse
 from releaser.locks.installed import environment_of, ordered_tags, reach
-from releaser.locks.lock import is_local
+from releaser.locks.lock import LockFile, Package, is_local
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from releaser.locks.lock import LockFile, Package
 
 _TARGET = re.compile(r"(?P<python>3\.\d+)-(?P<platform>(?:linux|manylinux_\d+_\d+|musllinux_\d+_\d+)_(?P<machine>\w+))")
 _STEP = re.compile(r"(many|musl)linux_(\d+)_(\d+)_(\w+)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import DIRECTORY, FILE, command, refuse_both
+from releaser.cli.command import DIRECTORY, FILE, CommandContext, command, refuse_both
 from releaser.errors import UsageError
 from releaser.site.ownership import admit
 from releaser.system.durations import seconds_of
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from releaser.bundles.manifest import BundleDetails, BundleDifference
     from releaser.bundles.pointer import Channel, ChannelDetails
-    from releaser.cli.command import CommandContext
     from releaser.pipelines.channel import Publisher
 
 _PLACE = "Where the channel is: a directory, or a URL that begins with s3: or https:."

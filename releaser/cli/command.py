@@ -7,7 +7,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,8 +23,6 @@ from releaser.site.ownership import admit
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from releaser.answers import Plan
     from releaser.pipelines.session import Request
     from releaser.report import RunReport

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import DIRECTORY, command, refuse_both
+from releaser.cli.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
 from releaser.system.durations import how_often, seconds_of
@@ -20,7 +20,6 @@ from releaser.system.durations import how_often, seconds_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from releaser.cli.command import CommandContext
     from releaser.pipelines.due import Timing
 
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import FILE, command, refuse_both
+from releaser.cli.command import FILE, CommandContext, command, refuse_both
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
-    from releaser.cli.command import CommandContext
     from releaser.releases.integrity import Defect
     from releaser.releases.release import Release
 

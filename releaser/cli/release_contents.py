@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import FILE, command, refuse_both
+from releaser.cli.command import FILE, CommandContext, command, refuse_both
 from releaser.cli.output import write_named
 from releaser.errors import UsageError, os_reason, refuse
 from releaser.system.words import one_line, secrets_in_urls
-
-if TYPE_CHECKING:
-    from releaser.cli.command import CommandContext
 
 
 @command(section="Look", example="releaser packages --offline", many="all")

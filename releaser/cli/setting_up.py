@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.command import DIRECTORY, command, refuse_both
+from releaser.cli.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.errors import PreflightError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from releaser.cli.command import CommandContext
     from releaser.pipelines.schedule import Kind
     from releaser.pipelines.setup import Plan as SetUpPlan
     from releaser.site.site import Site

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from releaser.locks.lock import list_brought
-from releaser.locks.rules import Withheld
+from releaser.locks.lock import Change, list_brought
+from releaser.locks.rules import Rules, Withheld
 from releaser.locks.versions import parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
@@ -16,8 +16,6 @@ from releaser.system.words import first_few, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from releaser.locks.lock import Change
-    from releaser.locks.rules import Rules
 
 Version = tuple[str, str]  # name and version
 _LONGEST = 100_000  # bytes of a variable, of which Linux takes 128 KiB

@@ -10,13 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from releaser.locks.lock import is_local, version_shown
+from releaser.locks.lock import LockFile, Package, is_local, version_shown
 from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
-
-    from releaser.locks.lock import LockFile, Package
 
     Table = Mapping[str, Any]
 

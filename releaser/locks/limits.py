@@ -6,13 +6,12 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.locks.versions import Uploads, is_newer
+from releaser.locks.versions import Age, Uploads, is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from releaser.locks.rules import Rules
-    from releaser.locks.versions import Age
 
 
 def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:

@@ -14,15 +14,13 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from releaser.errors import UsageError, os_reason
-from releaser.locks.lock import Graph
+from releaser.locks.lock import Graph, LockFile, Package
 from releaser.locks.versions import parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from releaser.locks.lock import LockFile, Package
 
 
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)

@@ -19,14 +19,13 @@ from releaser.errors import (
 from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
 from releaser.run import Run
-from releaser.site.settings import HOOK_VARIABLES
+from releaser.site.settings import HOOK_VARIABLES, Hook
 from releaser.system.venv_environment import inside, neutral
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.report import RunLog, RunReport
-    from releaser.site.settings import Hook
     from releaser.site.site import Site
 
 _GOING_LIVE = ("update", "init", "rebuild", "rollback")  # commands that are to make a release live

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -27,7 +27,6 @@ from releaser.system.words import elapsed, one_line, one_lines, strip_control, t
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from releaser.report import RunReport
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, MailError, PreflightError
 from releaser.reporting import notices
 from releaser.site.conventions import choose_environment
-from releaser.site.settings import NO_SENDMAIL, this_host
+from releaser.site.settings import NO_SENDMAIL, Settings, this_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.answers import TestMail
-    from releaser.site.settings import Settings
     from releaser.site.site import Site
     from releaser.system.process import Runner
     from releaser.tools.mail_transport import Sendmail, SmtpServer

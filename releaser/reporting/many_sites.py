@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from releaser.errors import ExitCode, MailError
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.subject import make_subject
-from releaser.site.settings import this_host
+from releaser.site.settings import Settings, this_host
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, age, first_few, plural, table
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from releaser.site.addresses import Address
-    from releaser.site.settings import Settings
 
 T = TypeVar("T")
 COLUMNS = ("SITE", "CODE", "WHAT")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
-from releaser.report import RunReport
+from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
 from releaser.reporting.mail_setup import mail_transport, sender_of
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from email.message import EmailMessage
 
-    from releaser.report import RunLog
     from releaser.reporting.outbox import Carrier
     from releaser.site.addresses import Address
     from releaser.site.site import Site

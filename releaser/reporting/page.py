@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import ValidationError, convert
 
-from releaser.answers import Status
+from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
-from releaser.reporting.many_sites import said
+from releaser.reporting.many_sites import SiteAnswer, said
 from releaser.reporting.monitoring import Ages, Service, find_alarms
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.site.settings import this_host
@@ -22,10 +22,8 @@ from releaser.system.words import age, elapsed, plural, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from releaser.answers import OutdatedPackage, RunBrief
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
-    from releaser.reporting.many_sites import SiteAnswer
 
 _RUNS, _WEEKS = 20, 26  # that are shown
 _AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich import markup
 from rich.console import Console
 
-from releaser.listener import Silence
+from releaser.listener import Gauge, Silence
+from releaser.reporting.changes import Table as ChangesTable
 from releaser.reporting.changes import changes_table
 from releaser.reporting.style import wrap_line
 from releaser.reporting.text import ADVICE, closing_lines, output_lines, step_line
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from releaser.listener import Gauge
     from releaser.report import Outcome, RunReport
-    from releaser.reporting.changes import Table as ChangesTable
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
-from releaser.locks.rules import REJECTED, Withheld
+from releaser.locks.rules import REJECTED, Rules, Strictness, Withheld
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -17,7 +17,6 @@ from releaser.tools.uv import NoSolution
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from releaser.locks.rules import Rules, Strictness
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
     Versions = Mapping[str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,16 @@ from releaser.releases.venv import requirements_in
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, Uv
 from releaser.tools.uv_arguments import newest_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from releaser.locks.lock import Graph
     from releaser.releases.release import Release
     from releaser.site.pythons import Choice
     from releaser.site.site import Site
-    from releaser.tools.uv import Uv
 
 
 _NOT_ASKED = "the package index could not be asked"

@@ -8,7 +8,7 @@ is asked to resolve a project that wants the newest of each package, whatever go
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from releaser.errors import ToolError, refuse
 from releaser.locks.installed import versions_for
 from releaser.locks.limits import exclude_newer
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
-from releaser.locks.rules import explain
+from releaser.locks.rules import Rules, explain
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
@@ -30,18 +30,14 @@ from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen
 from releaser.system.words import why_held
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import LockBuilds, NoSolution, Uv
 from releaser.tools.uv_arguments import lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from packaging.requirements import Requirement
 
-    from releaser.locks.rules import Rules
     from releaser.resolution.newest import AvailableVersions
     from releaser.site.site import Site
-    from releaser.tools.uv import LockBuilds, Uv
 
     Versions = Mapping[str, str]
 

@@ -18,13 +18,12 @@ from releaser.resolution.newest import describe_unanswered
 from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, Uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.site.site import Site
-    from releaser.tools.uv import Uv
 
 AGREE = "Make file and venv agree: `pip install -r` it, or correct the file. Or name another --from-venv."
 _CORRECT = "Correct that; a repository is written as `NAME @ git+URL@COMMIT`, without -e. Then run it again."

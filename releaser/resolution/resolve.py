@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
-from releaser.locks.lock import Graph, InvalidLockError, LockFile, changes_between
-from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
+from releaser.locks.lock import Change, Graph, InvalidLockError, LockFile, changes_between
+from releaser.locks.overrides import Override, apply_overrides, not_taken, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
-from releaser.releases.release import lock_of, read_versions
+from releaser.releases.release import Release, lock_of, read_versions
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, files_without_time, find_excluding, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
@@ -30,13 +30,9 @@ from releaser.tools.uv import NoSolution, failed_builds
 from releaser.tools.uv_arguments import lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from releaser.locks.lock import Change
-    from releaser.locks.overrides import Override
     from releaser.locks.rules import Rules, Withheld
-    from releaser.releases.release import Release
     from releaser.report import Step
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts

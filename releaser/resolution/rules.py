@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Rules, Withheld
-from releaser.locks.versions import Age, Upgrade, normalize_name
+from releaser.locks.versions import Age, Level, Upgrade, normalize_name
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from releaser.locks.lock import LockFile
-    from releaser.locks.versions import Level
     from releaser.releases.quarantine import Constraints, Hold, Holds, Quarantine
     from releaser.site.site import Site
 

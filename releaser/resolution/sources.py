@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,8 +23,6 @@ from releaser.system.venv_environment import neutral
 from releaser.system.words import duration, first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from releaser.report import RunLog
     from releaser.site.site import Site
 

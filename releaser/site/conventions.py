@@ -13,7 +13,7 @@ from releaser.errors import Finding, PreflightError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
-from releaser.site.settings import environment_of, this_host
+from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
 from releaser.tools.uv import find_uv
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.site.project import Pyproject
-    from releaser.site.settings import Settings
     from releaser.site.site import Site
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, ToolError, error_line
+from releaser.errors import Finding, Findings, ToolError, error_line
 from releaser.site.settings import HOOKS, Settings
 from releaser.system.venv_environment import inside
 from releaser.tools import web
@@ -20,7 +20,6 @@ from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from releaser.errors import Findings
     from releaser.site.site import Site
 
 

@@ -30,7 +30,7 @@ from releaser.system.words import (
     secrets_in_variables,
 )
 from releaser.tools.git import Git
-from releaser.tools.git_state import files_of_git
+from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 from releaser.tools.plain import PlainDirectory
 from releaser.tools.uv import Uv, find_uv
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
-    from releaser.tools.git_state import CheckoutState, Layout
 
 
 class Pulled(Frozen):

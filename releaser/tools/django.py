@@ -16,14 +16,13 @@ from releaser.errors import ToolError, error_line
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
-from releaser.system.process import describe_status, write_out
+from releaser.system.process import Finished, Runner, describe_status, write_out
 from releaser.system.venv_environment import inside
 from releaser.tools.django_probe import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from releaser.system.process import Finished, Runner
 
 _PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions there are
 _LONGEST_REASON = 300

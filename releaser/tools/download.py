@@ -7,7 +7,7 @@ import hashlib
 import netrc
 import os
 import re
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,7 +18,6 @@ from releaser.system.files import only_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from http.client import HTTPResponse
 
 _CHUNK = 1 << 20
 _SECONDS = 60.0  # without a byte

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.process import write_out
+from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, WITHOUT_HOOKS, GitReader
 from releaser.tools.git_state import OURS
@@ -24,7 +24,6 @@ from releaser.tools.git_state import OURS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from releaser.system.process import Finished
 
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # of large files, by git-lfs

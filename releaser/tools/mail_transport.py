@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import MailError, ToolError
 from releaser.system.frozen import Frozen
-from releaser.system.signals import call_within
+from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from releaser.system.process import Runner
-    from releaser.system.signals import Deadline
 
 Security = Literal["none", "starttls", "tls"]
 

@@ -14,14 +14,13 @@ from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
 from releaser.system.frozen import Frozen
-from releaser.system.signals import call_within
+from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
-    from releaser.system.signals import Deadline
 
 logger = logging.getLogger(__name__)
 
