@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
-from releaser.listener import Silence
+from releaser.listener import Listener, Silence
 from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
@@ -156,15 +156,11 @@ def begun_at(run_id: str) -> datetime | None:
     return found if f"{found:{_RUN_TIME}}" == said else None
 
 
-def new_run_id(now: datetime) -> str:
-    """Name a run by the UTC time it begins at, and its process."""
-    return f"{now.astimezone(UTC):{_RUN_TIME}}-{os.getpid()}"
-
-
-def silent_log(command: str) -> RunLog:
-    """Return a log for what is no run, but does some of its steps; nobody is told of them."""
+def new_log(command: str, listener: Listener | None = None) -> RunLog:
+    """Return the log of a run that begins now; without a listener, of what only does some steps of one."""
     now = datetime.now(UTC)
-    return RunLog(Silence(), command=command, run_id=new_run_id(now), started_at=now)
+    run_id = f"{now:{_RUN_TIME}}-{os.getpid()}"
+    return RunLog(listener or Silence(), command=command, run_id=run_id, started_at=now)
 
 
 def name_run(command: str, run_id: str) -> str:

@@ -34,7 +34,7 @@ from releaser.releases.store import store_of
 from releaser.releases.touched import note_installed
 from releaser.releases.venv import repoint_editables
 from releaser.reporting.hooks import prepare_tree
-from releaser.run import silent_log
+from releaser.run import new_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import LIVE_COPY, temporary_directory
@@ -317,7 +317,7 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         tree = base.joinpath("tree", *top.parts[1:])
         tree.mkdir(parents=True)
         head, shadow = site.git.commit("HEAD"), shadow_of(site.git, tree, {})
-        staged = stage_aside(site, silent_log("verify"), shadow, tree, Target(head=head, commit=head))
+        staged = stage_aside(site, new_log("verify"), shadow, tree, Target(head=head, commit=head))
         # What of the site is linked into the tree is not to be written to.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
         staged = replace(staged, runner=replace(staged.runner, site_variables=variables))

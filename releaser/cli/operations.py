@@ -121,7 +121,7 @@ def update(
 
     With NAME, bring only these packages, and what they need.
     """
-    from releaser.pipelines import dry_run, selected_packages
+    from releaser.pipelines import dry_run, due
     from releaser.pipelines import update as pipeline
     from releaser.pipelines.due import Timing
 
@@ -141,9 +141,9 @@ def update(
     timing = Timing(if_due=if_due, now=now)
     if channel is not None:
         _update_from(ctx, channel, timing, force=force, others={"--follow-remote": follow, "NAME": bool(names)})
-    only = selected_packages.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
+    only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
-        ctx.end(ctx.run(selected_packages.plan_unaffected, selected_packages.report_unaffected, names))
+        ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
     ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
 
 

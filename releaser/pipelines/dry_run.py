@@ -24,7 +24,7 @@ from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
 from releaser.resolution.sources import mirror_sources
-from releaser.run import Workspace, silent_log
+from releaser.run import Workspace, new_log
 from releaser.site import disk
 from releaser.site.pythons import version_in
 from releaser.system.temporary import temporary_directory
@@ -63,7 +63,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
     """
     from releaser.answers import Plan
 
-    store, log = store_of(site), silent_log("update")
+    store, log = store_of(site), new_log("update")
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site)
     refuse_moved(store)

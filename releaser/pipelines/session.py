@@ -7,7 +7,6 @@ import logging
 import signal
 import traceback
 from dataclasses import field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,12 +34,12 @@ from releaser.releases.journal import Journal, keep_reserve, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_rewritten
-from releaser.report import LeftBehind, Result, RunLog, RunReport
+from releaser.report import LeftBehind, Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
 from releaser.reporting.threads import find_solved, tell_unknown_once
-from releaser.run import Run, new_run_id, run_log
+from releaser.run import Run, new_log, run_log
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
@@ -93,8 +92,7 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
 
     Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
     """
-    started = datetime.now(UTC)
-    log = RunLog(request.listener, command=request.command, run_id=new_run_id(started), started_at=started)
+    log = new_log(request.command, request.listener)
     try:
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:

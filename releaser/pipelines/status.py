@@ -11,7 +11,7 @@ from msgspec import ValidationError, convert
 from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.candidate.build import describe_changes
 from releaser.candidate.isolated import runs_open
-from releaser.candidate.live_tests import red_tests
+from releaser.candidate.results import red_tests
 from releaser.candidate.space import free_space
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind

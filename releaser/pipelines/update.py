@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from releaser.candidate.audit import note_unfixed, with_fixes
 from releaser.candidate.build import build, seal
 from releaser.candidate.build_and_test import build_and_test
-from releaser.candidate.live_tests import try_live_release
 from releaser.candidate.migrations import look_at_migrations
+from releaser.candidate.results import try_live_release
 from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again, run_tests
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes

@@ -15,7 +15,7 @@ from releaser.candidate.isolated import sandbox_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
 from releaser.errors import ToolError
-from releaser.run import silent_log
+from releaser.run import new_log
 from releaser.site.site import Site, open_site
 from releaser.system import landlock
 from tests.attacks.test_isolation import Scene, publish_source, scene
@@ -194,7 +194,7 @@ def stage(place: Path, *, below: str = "", isolate: str = "off") -> Iterator[Sit
     write_files(top, dict.fromkeys((*names, "../venv/bin/python", "../other/__pycache__/live.pyc"), "good"))
     (top / "linked.py").symlink_to("../shared.py")
     given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_ISOLATE": isolate}
-    site, log = open_site(top / below, {**env, **given}), silent_log("update")
+    site, log = open_site(top / below, {**env, **given}), new_log("update")
     with staging_tree(site, log, site.git.commit("HEAD")) as staged:
         yield staged
 

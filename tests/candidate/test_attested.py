@@ -14,7 +14,7 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import Answer
-from releaser.run import silent_log
+from releaser.run import new_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,7 +98,7 @@ def test_what_is_unknown_is_asked_once_in_a_run(
         raise error
 
     monkeypatch.setattr(attested, "_run_probe", fail)
-    log = silent_log("update")
+    log = new_log("update")
     work: Any = SimpleNamespace(site=SimpleNamespace(runner=SimpleNamespace(remembered={})), log=log)
     file = IndexFile("https://example.org/simple", "alpha", "1", "alpha-1.tar.gz", "00")
     first, second = (attested._ask(work, [file]) for _ in range(2))

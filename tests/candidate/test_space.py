@@ -24,7 +24,7 @@ from releaser.candidate.space import (
 from releaser.errors import PreflightError, ToolError
 from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, Change, LockFile
-from releaser.run import Workspace, silent_log
+from releaser.run import Workspace, new_log
 from releaser.site.project import Project
 from tests.releases.makers import a_manifest, on_paper
 from tests.support.guards import other_file_system
@@ -189,7 +189,7 @@ def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: tup
     uv, choice = SimpleNamespace(run=answer), SimpleNamespace(version="3.12.1")
     facts = cast("SiteFacts", SimpleNamespace(uv=uv, choice=choice, group=None))
     try:
-        work = Workspace(site=site, log=silent_log("update"), facts=facts, before=facts, live=before)
+        work = Workspace(site=site, log=new_log("update"), facts=facts, before=facts, live=before)
         check_space(work, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)))
     except PreflightError as error:
         (finding,) = error.findings

@@ -12,7 +12,7 @@ import pytest
 
 from releaser.errors import PreflightError, ResolutionError
 from releaser.resolution.sources import MIRRORS, mirror_sources, source_findings
-from releaser.run import silent_log
+from releaser.run import new_log
 from releaser.site.site import open_site
 from tests.support.s3 import SECRET, s3_server
 
@@ -80,7 +80,7 @@ def shop(tmp_path: Path, s3: S3, env: dict[str, str] | None = None, *, links: st
 
 
 def mirrored(site: Site) -> RunLog:
-    log = silent_log("update")
+    log = new_log("update")
     mirror_sources(site, log)
     assert SECRET not in str([log.outcomes, log.findings])
     return log
@@ -259,6 +259,6 @@ def test_a_dry_run_leaves_the_mirror_as_it_is(site: Site, s3: S3, tmp_path: Path
     tree.mkdir()
     (tree / MIRRORS).symlink_to(site.project.root / MIRRORS)
     aside = replace(site, project=replace(site.project, root=tree, staged_from=site.project.root))
-    mirror_sources(aside, silent_log("update"), aside=True)
+    mirror_sources(aside, new_log("update"), aside=True)
     assert files(aside, s3) == {WHEEL: "other bytes", SOURCE: SOURCE, "gamma-1.0.tar.gz": "gamma"}
     assert {one: (one.stat().st_ino, one.stat().st_mtime_ns) for one in place(site, s3).iterdir()} == before
