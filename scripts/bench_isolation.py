@@ -25,7 +25,7 @@ from releaser.candidate.install import install
 from releaser.candidate.trials import list_trials, run_trial
 from releaser.checkout.staging import staging_tree
 from releaser.pipelines.preflight import preflight
-from releaser.run import silent_log
+from releaser.run import new_log
 from releaser.site.site import open_site
 from releaser.system.isolation import find_isolation
 from tests.support.sites import SiteFactory
@@ -136,7 +136,7 @@ def _with(action: Callable[[Site], None], site: Site) -> Callable[[], None]:
 @contextlib.contextmanager
 def opened(path: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, Site], SiteFacts]]:
     """Yield a site in a staging tree, with each kind of isolation, and what preflight finds out about it."""
-    site, log = open_site(path, env), silent_log("update")
+    site, log = open_site(path, env), new_log("update")
     facts = preflight(site, log)
     site.state_dir.mkdir(parents=True, exist_ok=True)
     with staging_tree(site, log, site.git.commit("HEAD")) as staged:
