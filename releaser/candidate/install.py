@@ -86,12 +86,14 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     """
     group, without = facts.group, find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
-    own_first = isolation_of(site, "builds") is not None and isolation_of(site, "own builds") is None
-    words += refresh_arguments(lock := LockFile.read(site.project.lock), site.project.root, store_of(site).live())
+    lock = LockFile.read(site.project.lock)
+    own_first = lock.has_own and isolation_of(site, "builds") is not None and isolation_of(site, "own builds") is None
+    words += refresh_arguments(lock, site.project.root, store_of(site).live())
     if own_first:
         words.remove(NOT_LOCAL)
         words += reinstall_arguments(lock.local)
-    before, findings = set(site.git.unknown_files()), [*sync(site, venv, words, python=facts.python)]
+    before = set(site.git.unknown_files()) if own_first else set()
+    findings = [*sync(site, venv, words, python=facts.python)]
 
     def again(names: Collection[str]) -> tuple[Finding, ...]:
         words[words.index("--link-mode") + 1] = "copy"

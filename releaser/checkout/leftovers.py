@@ -40,7 +40,7 @@ def renew_tree(site: Site) -> None:
     kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
         with _ONE_AT_A_TIME:
-            make_again(site, site.staged.commit)
+            make_again(site, site.staged)
         for path, data in kept.items():
             if data is not None and read_if_there(path) != data:
                 write_new_file(path, data)

@@ -102,6 +102,8 @@ class _Tree(Frozen):
     commit: str
     stage: Stage = "stage"
     pulled: Pulled | None = None
+    #: What git does not track in the checkout; None where that is to be asked.
+    untracked: tuple[str, ...] | None = None
     #: A shadow of the repository, to check the commit out of that.
     shadow: Git | None = None
 
@@ -139,11 +141,12 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
-def make_again(site: Site, commit: str) -> None:
+def make_again(site: Site, staged: Staged) -> None:
     """Take the staging tree of a site away, and make it again as it was made at first. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
-    _fill(outside, _Tree(place=place, commit=commit), root, head=outside.git.commit("HEAD"))
+    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked)
+    _fill(outside, tree, root, head=outside.git.commit("HEAD"))
 
 
 def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
@@ -154,7 +157,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     else:
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
-    staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
+    staged = _carry(site, tree, head=head, known=tree.shadow or git)
     overlay_included(site, root)
     if tree.shadow is not None:
         _surround(place, git.layout.top, root)
@@ -243,15 +246,18 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> Staged:
+def _carry(site: Site, tree: _Tree, *, head: str, known: Git) -> Staged:
     """Bring the untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
 
     `known` is the repository that has the commit.
     """
-    top, project = site.git.layout.top, site.project
+    top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
     kept_out, has_git = frozenset({project.venv, project.state_dir}), project.has_git
     carrier = _Carrier(settings=site.settings, top=top, place=place, kept_out=kept_out, divides=not has_git)
-    for name in site.git.unknown_files() if has_git else sorted(os.listdir(top)):
+    untracked = tree.untracked
+    if untracked is None:
+        untracked = tuple(site.git.unknown_files() if has_git else sorted(os.listdir(top)))
+    for name in untracked:
         carrier.carry(name.rstrip("/"))
     for file in (project.lock, project.pyproject) if has_git else ():
         path = os.path.relpath(file, top)
@@ -261,6 +267,7 @@ def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> St
     return Staged(
         commit=commit,
         subject=known.subject(commit),
+        untracked=untracked,
         copied=tuple(sorted(carrier.copied)),
         linked=tuple(sorted(carrier.linked)),
     )

@@ -56,7 +56,9 @@ class Staged(Frozen):
     #: The commit that was checked out there, and the first line of its message.
     commit: str
     subject: str
-    #: What the checkout has and git does not track, relative to the top: copied into the tree, or linked there.
+    #: What the checkout has and git does not track, relative to the top; what of that was copied into the tree, or
+    #: linked there.
+    untracked: tuple[str, ...] = ()
     copied: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()
     #: The commits that it brings, if these change the code.

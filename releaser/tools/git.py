@@ -18,7 +18,7 @@ from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
-from releaser.tools.git_reader import FETCHED, WITHOUT_HOOKS, GitReader
+from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
 from releaser.tools.git_state import OURS
 
 if TYPE_CHECKING:
@@ -128,9 +128,15 @@ class Git(GitReader):
         return -1
 
     def add_work_tree(self, place: Path, commit: str) -> None:
-        """Check out a commit at `place`, which has the repository in common with the checkout."""
+        """Check out a commit at `place`, which has the repository in common with the checkout.
+
+        Its layout is remembered, so that git need not be asked for it.
+        """
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words)
+        top, common = self.layout.top, self.layout.common_directory
+        own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
+        self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
 
     def clone_submodules(self, commit: str, place: Path) -> None:
         """Check out the submodules that the checkout uses below `place`, at the commits that `commit` names.

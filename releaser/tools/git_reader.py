@@ -32,6 +32,7 @@ _VARIABLES = {
 }  # fmt: skip
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
+LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
 _READ = r"^(remote\..*\.(push)?url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
 _READ += r"|filter\..*\.(clean|smudge|process|required)|submodule\..*\.update)$"
@@ -61,9 +62,7 @@ class GitReader(Frozen):
     @functools.cached_property
     def layout(self) -> Layout:
         """The work tree and the repository; ToolError when `root` is in none."""
-        words = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
-        place = (self.root, *self.variables.items())
-        top, own, common = self._ask_once(*words, place=place).splitlines()
+        top, own, common = self._ask_once(*LAYOUT, place=(self.root, *self.variables.items())).splitlines()
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
 
     def state(self) -> CheckoutState:
@@ -137,7 +136,7 @@ class GitReader(Frozen):
 
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
         """List the commits that `new` has and `old` has not, newest first."""
-        return tuple(commit for _, commit in self._log(f"{old}..{new}"))
+        return tuple(commit for _, commit in self._log(f"{old}..{new}")) if self.layout.read(new) != old else ()
 
     def newest(self, commit: str, count: int) -> tuple[Commit, ...]:
         """List a commit and those before it, `count` at the most, newest first, along first parents."""
@@ -167,15 +166,15 @@ class GitReader(Frozen):
 
     def reference(self, name: str) -> str | None:
         """Return the commit that a reference of ours names; None when there is none."""
-        return self.layout.read(f"{OURS}{name}") or self._find_commit(f"{OURS}{name}")
+        return self._find_commit(f"{OURS}{name}")
 
     def tracked(self, remote: str, branch: str) -> str | None:
         """Return where a remote's branch was when somebody last fetched or pushed; None when nobody has."""
         return self._find_commit(f"refs/remotes/{remote}/{branch}")
 
     def _find_commit(self, name: str) -> str | None:
-        found = self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
-        return found.stdout.strip() or None
+        words = ("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        return self.layout.read(name) or self._run(*words, check=False).stdout.strip() or None
 
     def apart(self, ours: str, theirs: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
         """List the commits that only `ours` has and those that only `theirs` has, newest first."""

@@ -41,14 +41,15 @@ class Layout(Frozen):
     common_directory: Path
 
     def read(self, name: str) -> str | None:
-        """Read the commit that HEAD or a reference of ours names, without a start of git; None where git has to tell.
+        """Read the commit that HEAD, a reference of ours or of a remote names; None where only git can tell.
 
         HEAD names a branch, which has a file unless it is packed (gitrepository-layout(5)).
         """
-        if name != "HEAD" and not name.startswith(OURS):
+        is_shared = name.startswith("refs/remotes/")
+        if name != "HEAD" and not is_shared and not name.startswith(OURS):
             return None
         with contextlib.suppress(OSError):
-            text = read_text(self.git_directory / name, errors="replace")
+            text = read_text((self.common_directory if is_shared else self.git_directory) / name, errors="replace")
             if text.startswith("ref: refs/heads/"):
                 text = read_text(self.common_directory / text[5:].rstrip("\n"), errors="replace")
             return text[:-1] if WHOLE_ID.fullmatch(text[:-1]) else None
