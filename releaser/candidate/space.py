@@ -66,22 +66,18 @@ def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
     for need in needs:
         by_device.setdefault(os.stat(nearest_existing(need.place)).st_dev, []).append(need)
     for found in by_device.values():
-        yield from _lacks_on_one(found)
-
-
-def _lacks_on_one(needs: list[Need]) -> Iterator[Finding]:
-    what, place = needs[0].what, nearest_existing(needs[0].place)
-    free, remedies = free_space(place), dict.fromkeys(need.remedy for need in needs if need.remedy)
-    advice = f"Make room, or {'; '.join(remedies)}."
-    needed = sum(need.bytes for need in needs)
-    if free.bytes < needed:
-        large = [f"{_mb(need.bytes)} for {need.what}" for need in needs if need.bytes >= _WORTH_NAMING]
-        parts = f" ({', '.join(large)})" if len(large) > 1 else ""
-        message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
-        yield Finding(message, advice=advice)
-    inodes = sum(need.inodes for need in needs)
-    if free.inodes is not None and free.inodes < inodes:
-        yield Finding(f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed", advice=advice)
+        what, place = found[0].what, nearest_existing(found[0].place)
+        free, remedies = free_space(place), dict.fromkeys(need.remedy for need in found if need.remedy)
+        advice = f"Make room, or {'; '.join(remedies)}."
+        needed = sum(need.bytes for need in found)
+        if free.bytes < needed:
+            large = [f"{_mb(need.bytes)} for {need.what}" for need in found if need.bytes >= _WORTH_NAMING]
+            parts = f" ({', '.join(large)})" if len(large) > 1 else ""
+            message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
+            yield Finding(message, advice=advice)
+        inodes = sum(need.inodes for need in found)
+        if free.inodes is not None and free.inodes < inodes:
+            yield Finding(f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed", advice=advice)
 
 
 def _mb(number: int) -> str:

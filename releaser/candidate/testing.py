@@ -223,14 +223,11 @@ def _differs(site: Site, log: RunLog, live: Release, isolated: TrialResult) -> T
         return None
     with without_isolation(site):
         other = _try_live(site, log, live, isolated.trial, how=_WITHOUT)
-    if _outcome(other) != _outcome(isolated):
+    ends = [(one.reason, count_tests(one.output), failing_tests(one.output)) for one in (other, isolated)]
+    if ends[0] != ends[1]:
         return other
     note_fails_alike(site, live.id, isolated.output)
     return None
-
-
-def _outcome(result: TrialResult) -> tuple[object, ...]:
-    return result.reason, count_tests(result.output), failing_tests(result.output)
 
 
 def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str = "") -> TrialResult:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
@@ -33,7 +34,6 @@ from releaser.system.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from releaser.answers import Plan
     from releaser.checkout.pull import Target
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Following, Goal
@@ -61,8 +61,6 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
     ResolutionError and BuildError, as an update does; but what somebody would be asked to accept is part of the plan.
     """
-    from releaser.answers import Plan
-
     store, log = store_of(site), new_log("update")
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site)
@@ -94,8 +92,6 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
-    from releaser.answers import Plan
-
     work, due, resolution = goal.work, goal.due, goal.resolution
     site, builds = work.site.outside, goal.outcome == "build"
     commits = note_target(work.log, target)
@@ -150,12 +146,8 @@ def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Releas
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
     """Say of each commit whether it would come in, and of those that would not, why."""
     quietly = "" if builds or target.brings_code else ", without a release: it brings neither code nor packages"
-    if builds or following != "stays":
-        for one in commits:
-            yield f"commit {one.id[:12]} ({one.subject}) would come in{quietly}"
-    elif target.moves:
-        for one in commits:
-            yield f"commit {one.id[:12]} ({one.subject}) would not come in yet"
+    fate = f"would come in{quietly}" if builds or following != "stays" else "would not come in yet"
+    yield from (f"commit {one.id[:12]} ({one.subject}) {fate}" for one in commits)
     if target.rejected is not None:
         rejected = target.rejected
         by = f"{rejected.commit[:12]} " if rejected.commit != target.offered else "it "
@@ -182,8 +174,6 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
 
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
-    from releaser.answers import Plan
-
     facts = check_unmoved(site, Scope())
     live = require_live(store_of(site).live())
     lines = [

@@ -172,12 +172,11 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             raise NoSuchReleaseError(message, advice=f"{repair}See `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
+    never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)
     if target.manifest.origin == "override" and not target.live:
-        message = f"{target.id} was built to try {', '.join(target.manifest.overrides)}, and never goes live"
-        raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
-    if target.state in ("failed", "candidate"):
-        what = "failed its tests" if target.state == "failed" else "has never been live"
-        message = f"{target.id} {what}"
+        never = f"was built to try {', '.join(target.manifest.overrides)}, and never goes live"
+    if never is not None:
+        message = f"{target.id} {never}"
         raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
     found = find_rollback_damage(target) if not target.live else None
     if found is not None:

@@ -69,12 +69,8 @@ class _Cron(Frozen):
     usual: str
     kind: Kind = "cron"
 
-    @property
-    def _words(self) -> tuple[str, ...]:
-        return _update(self.project)
-
     def show(self) -> Schedule:
-        line = format_line(self.when or self.usual, self._words)
+        line = format_line(self.when or self.usual, _update(self.project))
         return Schedule(kind=self.kind, line=line, units={}, advice=(_MAILTO,))
 
     def changes(self) -> tuple[str, ...]:
@@ -102,7 +98,7 @@ class _Cron(Frozen):
             self.crontab.replace(before, after)
 
     def _with_job(self, crontab: str) -> str:
-        return with_job(crontab, self.project, self._words, self.when, self.usual)
+        return with_job(crontab, self.project, _update(self.project), self.when, self.usual)
 
 
 class _Timer(Frozen):

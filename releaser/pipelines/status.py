@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import ValidationError, convert
@@ -240,10 +241,6 @@ def status(site: Site) -> Status:
     )
 
 
-def _contents(release: Release) -> tuple[str, str]:
-    return release.manifest.lock_sha256, release.manifest.code_key
-
-
 DEPLOYING = ("update", "bundle install", "rebuild", "rollback", "init")
 
 
@@ -295,7 +292,8 @@ def _was_interrupted(state_dir: Path) -> bool:
 def _still_out(found: Quarantine, live: Release | None, store: ReleaseStore) -> Quarantine:
     """Return what is still kept out; what newer versions or newer code have replaced is of interest no more."""
     waiting = {(one.name, one.version) for one in list_failed(found.versions, lock_of(live))}
-    same = [one for one in store.all() if live and _contents(one) == _contents(live)]  # which a rebuild makes again
+    contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
+    same = [one for one in store.all() if live and contents(one) == contents(live)]  # which a rebuild makes again
     since = min((one.manifest.created_at.isoformat(timespec="seconds") for one in same), default="")
     return replace(
         found,

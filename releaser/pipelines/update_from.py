@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.candidate.results import key_of
@@ -29,7 +30,6 @@ from releaser.system.words import size
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from releaser.answers import Plan
     from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle
     from releaser.pipelines.due import Timing
     from releaser.pipelines.session import Request
@@ -74,8 +74,6 @@ def update_from(request: Request, timing: Timing, channel: Channel, *, force: bo
 
 def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: bool = False) -> Plan:
     """Say what that would do. Raises PreflightError and ResolutionError."""
-    from releaser.answers import Plan
-
     pointer, before, _ = _read(site, channel)
     due = None if timing.now else find_due(site, if_due=timing.if_due)
     move, kept = pointer.current, _find_kept(site, pointer.current)

@@ -265,23 +265,24 @@ def _names_in(directory: str) -> list[str]:
 
 def read_records(venv: str) -> dict[str, str]:
     """Return what every RECORD names, byte code too, each with its hash as it stands there; empty if it has none."""
-    infos = ((place, name) for place in list_site_packages(venv) for name in _names_in(f"{venv}/{place}"))
-    return {
-        path: hashed for place, name in infos if name.endswith(INFO) for path, hashed in _read_record(venv, place, name)
-    }
+    return {path: hashed for _, path, hashed in _read_each(venv)}
 
 
 def sizes_of_packages(venv: str) -> dict[str, int]:
     """Return how many bytes the files of each package take on disk, in whole blocks, by normalized name."""
     sizes: dict[str, int] = {}
-    for place in list_site_packages(venv):
-        for info in _names_in(f"{venv}/{place}"):
-            if info.endswith(INFO):
-                name = normalize_name(info.removesuffix(INFO).partition("-")[0])
-                for path, _ in _read_record(venv, place, info):
-                    with contextlib.suppress(OSError):
-                        sizes[name] = sizes.get(name, 0) + os.lstat(f"{venv}/{path}").st_blocks * _BLOCK
+    for info, path, _ in _read_each(venv):
+        name = normalize_name(info.removesuffix(INFO).partition("-")[0])
+        with contextlib.suppress(OSError):
+            sizes[name] = sizes.get(name, 0) + os.lstat(f"{venv}/{path}").st_blocks * _BLOCK
     return sizes
+
+
+def _read_each(venv: str) -> Iterator[tuple[str, str, str]]:
+    """Yield what every RECORD names: its .dist-info, the file, and the hash as it stands there."""
+    for place in list_site_packages(venv):
+        for info in (name for name in _names_in(f"{venv}/{place}") if name.endswith(INFO)):
+            yield from ((info, path, hashed) for path, hashed in _read_record(venv, place, info))
 
 
 def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
@@ -306,11 +307,9 @@ def find_altered(venv: str) -> dict[str, str]:
     Packages may share a file, which is what one of them has, and is right if one of their RECORDs names its contents.
     """
     named, found = dict[str, list[tuple[str, str]]](), dict[str, str]()
-    infos = ((place, name) for place in list_site_packages(venv) for name in _names_in(f"{venv}/{place}"))
-    for place, name in infos:
-        for path, hashed in _read_record(venv, place, name) if name.endswith(INFO) else ():
-            if not is_byte_code(path):
-                named.setdefault(path, []).append((name, hashed))
+    for name, path, hashed in _read_each(venv):
+        if not is_byte_code(path):
+            named.setdefault(path, []).append((name, hashed))
     for path, owners in named.items():
         if all(is_checkable(hashed) for _, hashed in owners):
             with contextlib.suppress(OSError):

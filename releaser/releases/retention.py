@@ -149,7 +149,10 @@ def prune_by_settings(site: Site, log: RunLog) -> tuple[RetentionDecision, ...]:
 
 def prune_step(site: Site, log: RunLog, step: Step) -> None:
     """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
-    if not _may_remove(site):
+    store = store_of(site)
+    # Before it is found out what a rollback would go to and what is in use: whether anything might go at all.
+    first = judge(store.snapshot(), site.settings, now=datetime.now(UTC), rollback_target=None, in_use={})
+    if all(one.kept for one in first) and not store.half_removed():
         step.skip("nothing to remove")
         return
     decided = prune_by_settings(site, log)
@@ -160,13 +163,6 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
         step.says(f"{len(removed)} removed: {', '.join(one.id for one in removed)}")
     else:
         step.skip("nothing to remove")
-
-
-def _may_remove(site: Site) -> bool:
-    """Whether anything might go, before it is found out what a rollback would go to and what is in use."""
-    store = store_of(site)
-    decided = judge(store.snapshot(), site.settings, now=datetime.now(UTC), rollback_target=None, in_use={})
-    return not all(one.kept for one in decided) or bool(store.half_removed())
 
 
 def removals(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
@@ -182,20 +178,17 @@ def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
 def decide_retention(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[RetentionDecision, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
-    target = snapshot.rollback_target()
+    target, known = snapshot.rollback_target(), read_proposal(store.state_dir)
+    waits = known.release and not (known.done or known.declined)
+    proposed = {known.release: f"proposed on {known.branch}"} if waits else {}
     decided = judge(
         snapshot,
         settings,
         now=now,
         rollback_target=target.id if target else None,
-        in_use=_in_use(store, [one.id for one in snapshot.releases]) | _list_proposed(store),
+        in_use=_in_use(store, [one.id for one in snapshot.releases]) | proposed,
     )
     return (*decided, *(RetentionDecision(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
-
-
-def _list_proposed(store: ReleaseStore) -> dict[str, str]:
-    known = read_proposal(store.state_dir)
-    return {} if known.done or known.declined or not known.release else {known.release: f"proposed on {known.branch}"}
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
