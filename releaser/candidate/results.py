@@ -58,22 +58,13 @@ def mark_good(site: Site, release: Release) -> None:
     store_of(site).record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
     quarantine = read_quarantine(site.state_dir)
     lifted = quarantine.without(lock_of(release).versions, key_of(release))
-    overtaken = _find_overtaken(site, release, lifted)
+    overtaken, commit = set[str](), release.manifest.commit
+    with contextlib.suppress(ToolError):  # on top of which somebody has built what is live and good now
+        overtaken |= {one.commit for one in lifted.commits if commit and site.git.is_ancestor(one.commit, commit)}
     lifted = replace(lifted, commits=tuple(one for one in lifted.commits if one.commit not in overtaken))
     if lifted != quarantine:
         change_quarantine(site.state_dir, lambda _: lifted)
     change_holds(site.state_dir, lambda holds: holds.without_live(lock_of(release).versions))
-
-
-def _find_overtaken(site: Site, release: Release, quarantine: Quarantine) -> frozenset[str]:
-    """Return the rejected commits on top of which somebody has built what is live and good now."""
-    git, commit = site.git, release.manifest.commit
-    if commit is None:
-        return frozenset()
-    try:
-        return frozenset(one.commit for one in quarantine.commits if git.is_ancestor(one.commit, commit))
-    except ToolError:
-        return frozenset()
 
 
 def mark_bad(

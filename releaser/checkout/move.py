@@ -273,16 +273,14 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
     committed = {name: git.data("HEAD", name) for name in site.own_files()}
     tracked = {name: data for name, data in committed.items() if data is not None}
     for name, data in tracked.items():
-        if read_if_there(top / name) != data:
-            _keep_edit_of_own(site, log, top / name)
-            replace_file(top / name, data, staging=site.state_dir)
+        path = top / name
+        if read_if_there(path) == data:
+            continue
+        # What a person made of it: a lock of no release, or an export while none waits.
+        if path == site.project.lock:
+            releases = _copies_in(site, path, store_of(site).all())
+            _keep_edit(site, log, path, _Known([site.state_dir / LOCK_BEFORE, *releases]))
+        elif not read_pending(site.state_dir).commit:
+            _keep_edit(site, log, path, _Known([]))
+        replace_file(path, data, staging=site.state_dir)
     git.unstage([*tracked])
-
-
-def _keep_edit_of_own(site: Site, log: RunLog, path: Path) -> None:
-    """Keep what a person made of a file that releaser commits: a lock of no release, or an export while none waits."""
-    if path == site.project.lock:
-        releases = _copies_in(site, path, store_of(site).all())
-        _keep_edit(site, log, path, _Known([site.state_dir / LOCK_BEFORE, *releases]))
-    elif not read_pending(site.state_dir).commit:
-        _keep_edit(site, log, path, _Known([]))

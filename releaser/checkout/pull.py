@@ -30,7 +30,6 @@ from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
     from releaser.bundles.archive import UnpackedBundle
     from releaser.checkout.checks import CheckoutSnapshot
@@ -44,16 +43,11 @@ _MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
 _KEEP = "`--keep-code` goes back to the packages alone."
 
 
-def known_untracked_files(state_dir: Path) -> frozenset[str]:
-    """Return the paths, relative to the top of the work tree, that appeared in earlier runs."""
-    return read_notes(state_dir).untracked
-
-
 def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
     """Report untracked files that were not there `before` this run."""
     project, ours = site.project, own_paths(site, site.git.layout.top)
     found = [path for path in state.untracked if path not in before and not is_below(path, ours)]
-    known = known_untracked_files(project.state_dir)
+    known = read_notes(project.state_dir).untracked
     fresh = [path for path in found if path not in known]
     if not fresh:
         return

@@ -113,9 +113,7 @@ class Publisher(Frozen):
         manifest, found = self._describe(file)
         if manifest.base is None or (manifest.release, manifest.project) != (whole.release, whole.project):
             refuse(f"{file} is not a delta of {whole.release}", "Create it with `--base`, of the same release.")
-        return PublishedDelta(
-            path=found.path, sha256=found.sha256, size=found.size, manifest=found.manifest, base=manifest.base.release
-        )
+        return PublishedDelta(**vars(found), base=manifest.base.release)
 
     def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
         """Return what is there, which has to be valid: else its sequence could not be gone on from."""

@@ -14,9 +14,9 @@ from releaser.candidate.isolated import isolation_findings
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.journal import read_notes
 from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
 from releaser.reporting import notices
@@ -113,7 +113,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(settings_without_django(site))
-    ignorable = known_untracked_files(site.state_dir)
+    ignorable = read_notes(site.state_dir).untracked
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:

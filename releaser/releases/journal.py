@@ -245,17 +245,14 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
             os.fchmod(descriptor, state_mode(state_dir))
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (b"\n" if cut_off else b"") + _encode(line) + b"\n")
+        # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+        data = json.dumps(line, ensure_ascii=False, default=plain).encode(errors="backslashreplace")
+        os.write(descriptor, (b"\n" if cut_off else b"") + data + b"\n")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if is_new:
         sync_directory(state_dir)
-
-
-def _encode(line: Mapping[str, Any]) -> bytes:
-    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
-    return json.dumps(line, ensure_ascii=False, default=plain).encode(errors="backslashreplace")
 
 
 def read_history(state_dir: Path) -> list[dict[str, Any]]:
