@@ -63,15 +63,14 @@ def init(
     given: tuple[str, ...],
 ) -> None:
     """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
-    from releaser.pipelines import first_lock
     from releaser.pipelines import init as pipeline
 
     if from_venv is not None or from_requirements is not None:
         if force:
             refuse_both("--force", "--from-venv or --from-requirements")
-        wanted = first_lock.read_request(from_venv, from_requirements, without, given)
+        wanted = pipeline.read_request(from_venv, from_requirements, without, given)
         ctx = replace(ctx, creates_pyproject=True)
-        report = ctx.run(first_lock.plan_first_lock, first_lock.create_first_lock, wanted)
+        report = ctx.run(pipeline.plan_first_lock, pipeline.create_first_lock, wanted)
     elif without or given:
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
         raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")
