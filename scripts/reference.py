@@ -18,7 +18,7 @@ from made import fill, keep
 from releaser.answers import ANSWERS, RUN
 from releaser.cli import cli
 from releaser.cli.command import all_commands, sections
-from releaser.pipelines.config import LATER
+from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site import values
 from releaser.site.addresses import addresses

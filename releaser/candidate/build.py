@@ -14,7 +14,7 @@ from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
-from releaser.checkout.included import included_of
+from releaser.checkout.files import included_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge

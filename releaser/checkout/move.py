@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.checkout.included import place_included
+from releaser.checkout.files import place_included
 from releaser.checkout.publish import read_pending
 from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry

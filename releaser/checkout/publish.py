@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.checkout.export import export_lock
+from releaser.checkout.files import export_lock
 from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, reason_of
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of

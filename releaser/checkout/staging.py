@@ -13,7 +13,7 @@ import stat
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Literal
 
-from releaser.checkout.included import overlay_included
+from releaser.checkout.files import overlay_included
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged

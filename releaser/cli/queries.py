@@ -70,7 +70,7 @@ def run_check(ctx: CommandContext) -> None:
 @click.argument("name", required=False, shell_complete=completion.settings)
 def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
     """Show every setting, its value and where it comes from; of the setting NAME, the value alone."""
-    from releaser.pipelines import config as pipeline
+    from releaser.pipelines import setup as pipeline
 
     if schema and name:
         refuse_both("--schema", "a setting")

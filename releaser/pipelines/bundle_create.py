@@ -23,9 +23,9 @@ from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed
 from releaser.checkout.pull import as_checked_out, commit_with_lock
 from releaser.errors import ToolError, UsageError, os_reason, refuse
-from releaser.pipelines.build_locked import build_as_locked, open_workspace
 from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.preflight import Scope, preflight
+from releaser.pipelines.rebuild import build_as_locked, open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage

@@ -17,7 +17,7 @@ from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS, BundleDetails, Bun
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
-from releaser.checkout.included import place_included, sort_included
+from releaser.checkout.files import place_included, sort_included
 from releaser.errors import PreflightError, ToolError, reason_of, refuse
 from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.session import PipelineResult, Request, run_session

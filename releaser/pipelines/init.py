@@ -34,9 +34,9 @@ from releaser.errors import (
 )
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
-from releaser.pipelines.build_locked import build_from_checkout, open_workspace
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Question, Scope, check, preflight, say_refusals
+from releaser.pipelines.rebuild import build_from_checkout, open_workspace
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure

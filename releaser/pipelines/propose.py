@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.checkout.export import export_lock
+from releaser.checkout.files import export_lock
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.publish import SEEN, commit_message
 from releaser.errors import (

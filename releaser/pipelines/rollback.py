@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.checkout.checks import lock_findings
-from releaser.checkout.included import included_of
+from releaser.checkout.files import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment

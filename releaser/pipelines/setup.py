@@ -1,36 +1,41 @@
-"""`setup`: the settings of a new site, and where they are written. What it does besides has commands of its own."""
+"""`config` and `setup`: every setting as it counts here, and where it comes from; those of a new site, written."""
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import json
+import shlex
 import tempfile
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.answers import SetUp
+from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
-from releaser.pipelines.config import find_values, in_line, pick
 from releaser.pipelines.schedule import scheduler_of
-from releaser.reporting.mail_setup import mail_transport, send_test_mail
+from releaser.reporting.mail_setup import mail_transport, send_test_mail, sender_of
+from releaser.site import serving
 from releaser.site.addresses import parse_address
-from releaser.site.conventions import choose_dependency_group
+from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
 from releaser.site.loading import Loaded, load, read_variables
-from releaser.site.schema import spell
+from releaser.site.schema import spell, spell_in_line
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
-from releaser.system.words import secrets_in_urls
+from releaser.system.words import MASK, secrets_in_urls
+from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.pipelines.schedule import Scheduler
     from releaser.site.setting_files import Edit
     from releaser.site.site import Site
+
 
 #: What is asked on a terminal, and how; the last two are of this host, as the environment is.
 QUESTIONS = {
@@ -218,3 +223,91 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
             failures.append(error)
     written = {str(one.path): one.added for one in plan.edits}
     return SetUp(written=written, mail=sent, schedule=scheduled, by_hand=plan.by_hand), failures
+
+
+# What `releaser config` tells, which changes nothing
+
+PROJECT = "project"  # which is not set like the others
+#: What a run finds out if nothing is set, and finding out would take a run.
+LATER = ("python", "vulnerability_service", "link_mode", "smtp_security", "sendmail")
+EACH_RUN = "found by each run"
+_GIVEN = {
+    "COMMANDLINE": ("command line", "--project"),
+    "ENVIRONMENT": ("environment", "environment: RELEASER_PROJECT"),
+}
+
+
+def find_values(site: Site, *, by: str = "") -> list[SettingValue]:
+    """Return the project and every setting; `by` names what the project was given by, as click calls it."""
+    origin, source = _GIVEN.get(by, ("found out", "the current directory"))
+    root = str(site.project.root)
+    found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_find_out(site)}
+    found = [SettingValue(name=PROJECT, value=root, origin=origin, source=source)]  # type: ignore[arg-type]
+    return found + [_find_value(site, name, found_out) for name in SPECS]
+
+
+def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
+    """Return the setting of this name, in either spelling; UsageError if there is none."""
+    wanted = name.lower().removeprefix("releaser_").removeprefix("tool.releaser.")
+    for one in found:
+        if one.name == wanted:
+            return one
+    import difflib  # which takes long to import
+
+    close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
+    message = f"{name} is not a setting of releaser"
+    raise UsageError(message, advice=f"Did you mean {close[0]}?" if close else "`releaser config` lists all of them.")
+
+
+def in_line(one: SettingValue) -> str:
+    """Write a value on one line, as a variable has it; empty if there is none."""
+    spec = SPECS.get(one.name)
+    if spec is None or one.value in (None, MASK):
+        return str(one.value or "")
+    return spell_in_line(spec.parse(one.value), spec.parse)
+
+
+def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) -> SettingValue:
+    spec, value, source = SPECS[name], getattr(site.settings, name), site.sources.get(name)
+    if source is not None:
+        origin = "environment" if source.startswith("environment: ") else ".env"
+        origin = "pyproject.toml" if source.startswith(f"{site.pyproject.path}: ") else origin
+    elif spec.secret and value:  # of a file that is set, or of systemd's credentials
+        origin = source = "file"
+    elif name in found_out:
+        value, source = found_out[name]
+        return SettingValue(name=name, value=value, origin="found out", source=source)
+    else:
+        origin = source = "default"
+    shown = MASK if spec.secret and value else spell(value, spec.parse)
+    return SettingValue(name=name, value=shown, origin=origin, source=source)  # type: ignore[arg-type]
+
+
+def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
+    """Return what is found out for settings that are not set, and what says so."""
+    settings, project = site.settings, site.project
+    conventions = {one.what: (one.value, one.source) for one in find_conventions(site)}
+    words, why = conventions.get("test command", (None, "no tests were found"))
+    nothing = (None, "nothing was found")
+    found: dict[str, tuple[Any, str]] = {
+        "state_dir": (str(project.state_dir), "beside the checkout"),
+        "environment": conventions["environment"],
+        "group": conventions.get("dependency group", (None, "the group of the environment is missing")),
+        "test_command": (shlex.split(words) if words else None, why),
+        "uv": nothing,
+        "restart_file": nothing,
+        "passenger_app_root": (str(serving.app_root(site)), "the directory of the project"),
+        "mail_from": (sender_of(settings), "the name of this host"),
+        "unix_group": (None, "the commonest group of the project's files has no name"),
+    }
+    if executable := find_uv(None, environ=site.runner.environ, project=project.root):
+        found["uv"] = (str(executable), "PATH, or the uv beside releaser")
+    if file := serving.restart_file(site):
+        found["restart_file"] = (str(file), "is there to be touched")
+    if not project.has_git:
+        found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))
+    if not settings.unix_group:
+        with contextlib.suppress(KeyError, OSError):
+            name = grp.getgrgid(find_commonest_group(project.root)).gr_name
+            found["unix_group"] = (name, "the commonest group of the project's files")
+    return found

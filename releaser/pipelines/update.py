@@ -26,7 +26,6 @@ from releaser.deployment.post_flip import check_before_flip, collectstatic_befor
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.build_locked import open_workspace
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
@@ -36,6 +35,7 @@ from releaser.pipelines.rebuild import (
     describe_damage,
     describe_python,
     find_rebuild_reason,
+    open_workspace,
     refuse_unreadable_live,
 )
 from releaser.pipelines.recovery import undo_unfinished

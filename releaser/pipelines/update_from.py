@@ -11,7 +11,7 @@ from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.candidate.results import key_of
-from releaser.checkout.included import place_included
+from releaser.checkout.files import place_included
 from releaser.deployment.post_flip import retry_post_flip_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
 from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of

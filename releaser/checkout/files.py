@@ -1,23 +1,27 @@
-"""Files beside the code that bundles bring: in the staging tree for the tests, in the checkout as a release goes live.
+"""Files beside the code, in the checkout and for the tests: what bundles bring, and the lock written for other tools.
 
 What a person has put or edited there is never overwritten.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import INCLUDED
 from releaser.bundles.pool import Pool, hash_of_file
-from releaser.errors import Finding
+from releaser.errors import Finding, FollowUpError
+from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.system.files import clear_name, nearest_existing, read_file, replace_file, sync_directory
+from releaser.site.conventions import choose_export_group, find_left_out
+from releaser.system.files import clear_name, nearest_existing, read_file, read_if_there, replace_file, sync_directory
+from releaser.tools.uv_arguments import requirements_arguments
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
-    from releaser.report import RunLog
+    from releaser.report import RunLog, Step
     from releaser.site.site import Site
 
 
@@ -106,3 +110,31 @@ def _unlink_directory(place: Path) -> None:
     place.mkdir()
     for name in os.listdir(there):
         (place / name).symlink_to(there / name)
+
+
+def export_lock(site: Site, step: Step) -> None:
+    """Write the export. It depends on the commit alone, as several hosts may write it in turn.
+
+    Without git, a file that somebody else has written, or edited, stays as it is. Raises FollowUpError and ToolError.
+    """
+    root, settings = site.project.root, site.settings
+    path = root / str(settings.requirements_export)
+    group = choose_export_group(settings, site.pyproject)
+    hashes = settings.requirements_export_hashes
+    without = find_left_out(site, site.project.lock)
+    text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
+    before = read_if_there(path)
+    if not site.project.has_git:
+        _refuse_foreign(site, path, before, text)
+    if before != text:
+        replace_file(path, text, staging=site.state_dir)
+    step.says(path.name)
+
+
+def _refuse_foreign(site: Site, path: Path, before: bytes | None, text: bytes) -> None:
+    """Note what is about to be written; git, which has what others wrote, does not keep it here."""
+    now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
+    if now not in ("", new, *read_notes(site.state_dir).exported):
+        message = f"{path} was written, or edited, by somebody else, so it is left as it is"
+        raise FollowUpError(message, advice=f"Move {path.name} away, or remove `requirements_export`.")
+    note(site.state_dir, exported=tuple(filter(None, (now, new))))
