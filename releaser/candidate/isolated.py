@@ -15,14 +15,7 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.system.files import clear_name, only_files, open_up, read_file
-from releaser.system.isolation import (
-    Bounds,
-    Isolation,
-    Sandbox,
-    find_isolation,
-    passwords_of_user,
-    secrets_of_user,
-)
+from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, passwords_of_user, secrets_of_user
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:

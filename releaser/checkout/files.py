@@ -124,17 +124,12 @@ def export_lock(site: Site, step: Step) -> None:
     without = find_left_out(site, site.project.lock)
     text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     before = read_if_there(path)
-    if not site.project.has_git:
-        _refuse_foreign(site, path, before, text)
+    if not site.project.has_git:  # which has what others wrote; here, what is about to be written is noted
+        now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
+        if now not in ("", new, *read_notes(site.state_dir).exported):
+            message = f"{path} was written, or edited, by somebody else, so it is left as it is"
+            raise FollowUpError(message, advice=f"Move {path.name} away, or remove `requirements_export`.")
+        note(site.state_dir, exported=tuple(filter(None, (now, new))))
     if before != text:
         replace_file(path, text, staging=site.state_dir)
     step.says(path.name)
-
-
-def _refuse_foreign(site: Site, path: Path, before: bytes | None, text: bytes) -> None:
-    """Note what is about to be written; git, which has what others wrote, does not keep it here."""
-    now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
-    if now not in ("", new, *read_notes(site.state_dir).exported):
-        message = f"{path} was written, or edited, by somebody else, so it is left as it is"
-        raise FollowUpError(message, advice=f"Move {path.name} away, or remove `requirements_export`.")
-    note(site.state_dir, exported=tuple(filter(None, (now, new))))

@@ -17,13 +17,7 @@ from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import Constraints, read_holds, read_quarantine
 from releaser.releases.release import lock_of
-from releaser.resolution.resolve import (
-    ResolveAgain,
-    candidate_key,
-    is_as_live,
-    resolve,
-    resolve_as_locked,
-)
+from releaser.resolution.resolve import ResolveAgain, candidate_key, is_as_live, resolve, resolve_as_locked
 from releaser.resolution.rules import Lower
 from releaser.site.conventions import default_groups
 from releaser.site.settings import FAILURES_VARIABLE

@@ -14,12 +14,7 @@ from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.acceptance import change_acceptance, read_acceptance
-from releaser.releases.quarantine import (
-    Constraints,
-    Hold,
-    change_holds,
-    change_quarantine,
-)
+from releaser.releases.quarantine import Constraints, Hold, change_holds, change_quarantine
 from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.store import store_of

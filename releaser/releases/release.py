@@ -19,12 +19,7 @@ from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.venv import Interpreter, executable_of
 from releaser.site.sealed_python import changed_by_others, look_at_start
-from releaser.system.files import (
-    exchange,
-    read_text,
-    replace_symlink,
-    write_state,
-)
+from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
