@@ -99,12 +99,7 @@ def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallReques
 def plan_install(site: Site, wanted: InstallRequest) -> Plan:
     """Verify a bundle, and say what `install_bundle` would do. Raises PreflightError."""
     with open_archive(wanted.file) as archive:
-        verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
-        manifest = archive.manifest()
-        refuse_unfit(site, manifest, allow_older=wanted.allow_older)
-        _refuse_incomplete(Pool.of(site.state_dir), manifest)
-        archive.verify(manifest)
-        _refuse_platform(site, archive, Pool.of(site.state_dir), manifest, tests=wanted.tests)
+        manifest, _ = _verify(site, archive, wanted, Pool.of(site.state_dir))
         lock = next(one for one in manifest.files if one.path == LOCK)
         live = store_of(site).live()
         changes = diff_to(live, LockFile.parse(archive.read(lock)), python=manifest.python) if not lock.in_base else ()
@@ -117,14 +112,9 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     """Do that in a run. Raises what an update does."""
     with run.log.step("verify bundle") as step, contextlib.ExitStack() as stack:
         archive = stack.enter_context(open_archive(wanted.file))
-        signer = verify_signature(run.site.runner, archive, wanted, trust_of(run.site, wanted.signers))
-        manifest = archive.manifest()
-        refuse_unfit(run.site, manifest, allow_older=wanted.allow_older)
         state_dir = run.site.state_dir
         pool = Pool.of(state_dir)
-        _refuse_incomplete(pool, manifest)
-        archive.verify(manifest)
-        _refuse_platform(run.site, archive, pool, manifest, tests=wanted.tests)
+        manifest, signer = _verify(run.site, archive, wanted, pool)
         needed, free = sum(one.size for one in manifest.files if not one.in_base), shutil.disk_usage(state_dir).free
         if needed > free:
             refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {state_dir}", "Make room.")
@@ -144,6 +134,26 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     if result.result == "unchanged" and live is not None:  # something that was in the way may be gone
         place_included(run.site.outside, run.log, live)
     return result
+
+
+def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
+    """See that a bundle is to be believed, whole, and fit for this site; return it and who signed it.
+
+    Raises PreflightError.
+    """
+    signer = verify_signature(site.runner, archive, wanted, trust_of(site, wanted.signers))
+    manifest = archive.manifest()
+    _refuse_unfit(site, manifest, allow_older=wanted.allow_older)
+    lacking = find_missing(pool, manifest)
+    if lacking and manifest.base is not None:
+        names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
+        message = (
+            f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
+        )
+        refuse(message, "Install the full bundle, which `bundle create` makes without --base.")
+    archive.verify(manifest)
+    _refuse_platform(site, archive, pool, manifest, tests=wanted.tests)
+    return manifest, signer
 
 
 def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequest, trust: Trust | None) -> str:
@@ -175,7 +185,7 @@ def _refuse_expired(manifest: BundleManifest) -> None:
         refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
 
 
-def refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
+def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
     """See that a bundle is for this project and host, and no older than what is live. Raises PreflightError."""
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
@@ -227,16 +237,6 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
     """Return what a delta builds on and this host lacks."""
     return [one for one in manifest.files if one.in_base and pool.find(one.sha256) is None]
-
-
-def _refuse_incomplete(pool: Pool, manifest: BundleManifest) -> None:
-    lacking = find_missing(pool, manifest)
-    if lacking and manifest.base is not None:
-        names, whole = first_few([one.path for one in lacking], _MOST_NAMED), size(sum(one.size for one in lacking))
-        message = (
-            f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
-        )
-        refuse(message, "Install the full bundle, which `bundle create` makes without --base.")
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:

@@ -252,22 +252,17 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
     try:
         return preflight(work.site, work.log, scope)
     except PreflightError as error:
-        raise _of_commit(work.site, target, error) from error
+        project, commit = work.site.project, target.commit[:12]
 
+        def named(text: str) -> str:  # as in the checkout
+            return text.replace(str(project.root), str(project.checkout))
 
-def _of_commit(site: Site, target: Target, error: PreflightError) -> PreflightError:
-    """Say of findings in the staging tree in which commit they are, and name files as in the checkout."""
-    project = site.project
-
-    def named(text: str) -> str:
-        return text.replace(str(project.root), str(project.checkout))
-
-    return PreflightError(
-        *(
-            Finding(f"commit {target.commit[:12]}: {named(one.message)}", advice=named(one.advice), output=one.output)
-            for one in error.findings
-        )
-    )
+        raise PreflightError(
+            *(
+                replace(one, message=f"commit {commit}: {named(one.message)}", advice=named(one.advice))
+                for one in error.findings
+            )
+        ) from error
 
 
 def _report_unusable_live(goal: Goal, reason: str) -> None:
