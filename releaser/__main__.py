@@ -5,6 +5,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path:
     del sys.path[0]  # by `python -m`, that is the current directory: what lies there may be anybody's
 
+import gc
 import io
 import os
 
@@ -15,6 +16,7 @@ def main() -> None:
     """Answer at once what can be, and hand everything else to the command line, which gives the same answers."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
+    gc.set_threshold(50_000)  # nearly all that a start makes stays, and is not to be looked through again and again
     words = sys.argv[1:]
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ERROR = re.compile(r"^\s*(?:error|fatal): (.+)", re.IGNORECASE)
-_CAUSE = re.compile(r"^\s*cause(?:d by)?: (.+)", re.IGNORECASE)
+_ERROR = r"(?i)^\s*(?:error|fatal): (.+)"
+_CAUSE = r"(?i)^\s*cause(?:d by)?: (.+)"
 _LONGEST_REASON = 600  # characters
 
 
@@ -45,8 +45,8 @@ def error_line(output: str) -> str:
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for number, line in enumerate(lines):
-        if found := _ERROR.match(line):
-            causes = [cause.group(1) for below in lines[number + 1 :] if (cause := _CAUSE.match(below))]
+        if found := re.match(_ERROR, line):
+            causes = [cause.group(1) for below in lines[number + 1 :] if (cause := re.match(_CAUSE, below))]
             return ": ".join(dict.fromkeys([found.group(1), *causes[:1], *causes[-1:]]))
     return lines[-1] if lines else ""
 

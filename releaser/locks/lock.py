@@ -255,7 +255,7 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
 
 
 # As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
-_LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$", re.MULTILINE)
+_LINE = r"(?m)^(Update|Add|Remove)d? (\S+) (.+)$"
 
 
 class Change(Frozen):
@@ -321,7 +321,7 @@ def bump_size(old: str | None, new: str | None) -> str:
 def parse_changes(text: str) -> tuple[Change, ...]:
     """Read the changes out of what `uv lock --dry-run` prints."""
     changes = []
-    for verb, name, versions in _LINE.findall(text):
+    for verb, name, versions in re.findall(_LINE, text):
         before, _, after = re.sub(r"(^|, | -> )v", r"\1", versions).partition(" -> ")
         old, new = {"Update": (before, after), "Add": (None, before), "Remove": (before, None)}[verb]
         changes.append(Change(name=name, old=old, new=new, bump=bump_size(old, new)))

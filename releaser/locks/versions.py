@@ -134,7 +134,7 @@ def is_older(version: str, than: str) -> bool:
 Unknown = Literal["take", "refuse"]
 _DAY = 86400
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
-_SPAN = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_SPAN = r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"
 _SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, 3600, 60, 1)
 
 
@@ -247,7 +247,7 @@ def times_of(
 def _limit(value: Any, now: datetime) -> datetime | None:
     if not isinstance(value, dict):
         return _time(value)
-    found = _SPAN.fullmatch(str(value.get("span") or ""))
+    found = re.fullmatch(_SPAN, str(value.get("span") or ""))
     if found is None or not any(found.groups()):
         return _time(value.get("timestamp"))
     return now - timedelta(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.releases.lease import LEASE, open_lease, open_there
+from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +18,7 @@ _LONGEST = 120  # characters of a command line
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(Frozen):
     """A process."""
 
     pid: int
@@ -75,7 +74,7 @@ def look(pid: int) -> Process | None:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = str(uid)
-    return Process(pid, user, _command(pid), began)
+    return Process(pid=pid, user=user, command=_command(pid), began=began)
 
 
 def _command(pid: int) -> str:

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import re
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,7 +165,6 @@ _LABELS = (
     "source", "repository", "sourcecode", "github",
     "documentation", "docs",
 )  # fmt: skip
-_DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
 
 
 class Installed(Frozen):
@@ -201,9 +199,12 @@ def versions_in(venv: Path, name: str | None = None) -> dict[str, str]:
 
 def link_of(venv: Path, name: str) -> str | None:
     """Return where to read about a package: its changelog, else its home page, its source or its documentation."""
+    import string  # which takes long to import, for `releaser list`
+
     nothing: RawMetadata = {}
+    dropped = str.maketrans("", "", string.punctuation + string.whitespace)
     said = next(_read_metadata(venv, name), nothing)
-    urls = {label.translate(_DROPPED).lower(): url for label, url in said.get("project_urls", {}).items()}
+    urls = {label.translate(dropped).lower(): url for label, url in said.get("project_urls", {}).items()}
     urls.setdefault("homepage", said.get("home_page", ""))
     return next((link for label in _LABELS if (link := web_link(urls.get(label, "")))), None)
 

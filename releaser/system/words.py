@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-_ESCAPE = re.compile(
+# Compiled when they are first needed, which `releaser list` does without.
+_ESCAPE = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor movements
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC and the like: titles, links
     r"|\x1b[ -/]*[0-~]?"  # all the others
 )
-_LINE_END = re.compile(r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_LINE_END = r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
 # The last ones turn the direction of text, so that it reads otherwise than it is.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 _CLEAN = re.compile(r"[\t\n -~]*")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SURROGATE = r"[\ud800-\udfff]"
 _MARKER_LENGTH = 80
 _NARROW = 24  # characters of a column in which a sentence can be read
 _LONGEST_LINE = 2000  # characters of a report; it may quote names of files, and programs
@@ -138,13 +139,13 @@ def strip_control(text: str) -> str:
     """
     if _CLEAN.fullmatch(text):  # as most lines are
         return text
-    text = _LINE_END.sub("\n", _ESCAPE.sub("", text))
-    return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text))
+    text = re.sub(_LINE_END, "\n", re.sub(_ESCAPE, "", text))
+    return re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, "", text))
 
 
 def one_line(text: str, *, limit: int = 300) -> str:
     """Put text on one line of at most `limit` characters; control characters and blanks become one space."""
-    text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", _ESCAPE.sub("", text)))
+    text = re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, " ", re.sub(_ESCAPE, "", text)))
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
@@ -193,8 +194,8 @@ def timestamp() -> str:
 
 
 MASK = "***"
-_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")  # up to the last @ before the path: some passwords have one
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@")
+_USERINFO = r"(?<=://)[^/?#\s\"'<>]+@"  # up to the last @ before the path: some passwords have one
+_CREDENTIALS = r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@"
 _NO_PASSWORDS = {"", "x-oauth-basic"}  # what stands in the place of a password when the user is the token
 _SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
 _SECRET_NAME = re.compile(
@@ -202,11 +203,11 @@ _SECRET_NAME = re.compile(
     r"|PRIVATE|KEYS?$|(^|_)(PASS|PWD|AUTH|SALT|DSN)$",
     re.IGNORECASE,
 )
-_NAMES_A_FILE = re.compile(r"_(FILE|PATH|DIR)$", re.IGNORECASE)
+_NAMES_A_FILE = r"(?i)_(FILE|PATH|DIR)$"
 PASSWORD_NAME = re.compile(r"PASSWORD|SECRET", re.IGNORECASE)
 _NO_SECRET_NAME = re.compile(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
 # What releaser names itself: programs look these values up, and no secret stands there but in a URL.
-_OWN_FIELD = re.compile(
+_OWN_FIELD = (
     "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file|step|command"
 )
 SHORTEST = 4  # masking shorter strings would tear ordinary text apart
@@ -228,7 +229,7 @@ class Redactor:
     def clean(self, text: str) -> str:
         """Return `text` without any secret."""
         if "://" in text:
-            text = _USERINFO.sub(f"{MASK}@", text)
+            text = re.sub(_USERINFO, f"{MASK}@", text)
         for secret in self._forms:  # far quicker than one regular expression for all of them
             if secret in text:
                 text = text.replace(secret, MASK)
@@ -262,7 +263,7 @@ class Redactor:
         In names, versions, paths and the like only URLs have any, as programs look these up.
         """
         if isinstance(content, str):
-            return _USERINFO.sub(f"{MASK}@", content) if _OWN_FIELD.fullmatch(field) else self.clean(content)
+            return re.sub(_USERINFO, f"{MASK}@", content) if re.fullmatch(_OWN_FIELD, field) else self.clean(content)
         if isinstance(content, dict):
             return {name: self.clean_all(value, name) for name, value in content.items()}
         return [self.clean_all(one) for one in content] if isinstance(content, list | tuple) else content
@@ -294,7 +295,7 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
     for name, value in variables.items():
         found |= secrets_in_urls(value)
         is_told = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
-        if is_told and not ("/" in value and _NAMES_A_FILE.search(name)):
+        if is_told and not ("/" in value and re.search(_NAMES_A_FILE, name)):
             found.update(part.strip() for part in re.split(r"\\n|[\r\n,]", value))
             found.add(value)
     words = {value for name, value in variables.items() if PASSWORD_NAME.search(name)} - {"true", "True", "None"}
@@ -318,7 +319,7 @@ def secrets_in_urls(text: str) -> set[str]:
     from urllib.parse import unquote  # which most commands need not import
 
     found = set()
-    for scheme, user, password in _CREDENTIALS.findall(text):
+    for scheme, user, password in re.findall(_CREDENTIALS, text):
         if password not in _NO_PASSWORDS:
             found.add(password)
         elif "http" in scheme.lower():

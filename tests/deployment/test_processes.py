@@ -26,7 +26,7 @@ def release(name: str) -> Release:
 
 
 def process(pid: int, began: float) -> Process:
-    return Process(pid, "www", f"python serve.py {pid}", began)
+    return Process(pid=pid, user="www", command=f"python serve.py {pid}", began=began)
 
 
 def restart_check(
