@@ -24,8 +24,8 @@ from releaser.errors import (
 from releaser.pipelines.decide import decide
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
+from releaser.releases.acceptance import BRANCH, Proposal, note_proposal, read_proposal
 from releaser.releases.integrity import find_damage
-from releaser.releases.proposal import BRANCH, Proposal, note_proposal, read_proposal
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal

@@ -23,8 +23,8 @@ from releaser.errors import ActivationError, Finding, IncompleteReturnError, Rel
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import OWN_FILES, accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
+from releaser.releases.acceptance import read_proposal
 from releaser.releases.journal import journal_of
-from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.release import DOOMED, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed

@@ -19,7 +19,7 @@ from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
 from releaser.releases import leases
-from releaser.releases.acceptance import ACCEPTANCE, Acceptance
+from releaser.releases.acceptance import ACCEPTANCE, PROPOSAL, Acceptance, Proposal
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
     HISTORY,
@@ -34,7 +34,6 @@ from releaser.releases.journal import (
     journal_of,
     make_entry,
 )
-from releaser.releases.proposal import PROPOSAL, Proposal
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import (
     DOOMED,

@@ -23,12 +23,11 @@ from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
-from releaser.releases.acceptance import read_acceptance
+from releaser.releases.acceptance import read_acceptance, read_proposal
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, last_wait, read_history
 from releaser.releases.listing import DriftAnswer, rows, users_of
-from releaser.releases.proposal import read_proposal
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of

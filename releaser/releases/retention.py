@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
-from releaser.releases.proposal import read_proposal
+from releaser.releases.acceptance import read_proposal
 from releaser.releases.release import DOOMED
 from releaser.releases.store import store_of
 from releaser.system.frozen import Frozen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.releases.proposal import BRANCH
+from releaser.releases.acceptance import BRANCH
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
 from tests.support.commands import console_script, run
