@@ -56,10 +56,7 @@ def served(make_site: SiteFactory) -> Iterator[Served]:
     (site.outer / "root.json").write_text(json.dumps(sigstore.root), encoding="utf-8")
     site.write_dotenv({"RELEASER_ATTESTATIONS_ROOT": "../root.json"})
     with serving(site.index.path) as index:
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         wheel = next(site.index.path.glob("alpha-1.0.0-*.whl"))
         index.provenance[wheel.name] = sigstore.provenance(wheel, OWN)

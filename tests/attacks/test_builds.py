@@ -76,9 +76,7 @@ def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
         index.uploaded["alpha", "1.0"] = datetime.now(UTC) - timedelta(days=100)
         from_server(site, index.url)
         site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "evil"'))
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        site.push_commit("Take packages from a server", lock=True)
         site.uv("sync", "--quiet", "--group", "local")
         site.releaser("init", check=0)
         yield scene
@@ -99,8 +97,7 @@ def test_what_a_young_version_brings_along_is_not_built(scene: Scene) -> None:
 
 def test_what_the_project_asks_for_is_not_built_before_it_is_old_enough(scene: Scene) -> None:
     scene.offer("evil", "2.0", 5 / 1440)
-    scene.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"evil"', '"evil>=2"')})
-    scene.site.push()
+    scene.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"evil"', '"evil>=2"')})
     assert "`min_age` keeps out: evil 2.0: it is 5 minutes old" in scene.site.releaser("update", check=4).stderr
     assert "evil 2.0" not in scene.mark.read_text(encoding="utf-8")
 
@@ -125,8 +122,7 @@ def test_what_goes_too_far_is_not_built_and_what_goes_so_far_comes_in(scene: Sce
 @pytest.mark.parametrize("rule", ["UPGRADE", "IGNORE"])
 def test_the_project_itself_may_ask_for_what_goes_too_far(scene: Scene, rule: str) -> None:
     scene.offer("alpha", "2.0", 90)
-    scene.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"alpha"', '"alpha>=2"')})
-    scene.site.push()
+    scene.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"alpha"', '"alpha>=2"')})
     values = {"UPGRADE": "minor", "IGNORE": "alpha"}
     scene.site.releaser("update", check=0, env={f"RELEASER_{rule}": values[rule]})
     assert scene.site.live_version("alpha") == "2.0"

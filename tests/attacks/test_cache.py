@@ -45,10 +45,7 @@ def test_what_the_cache_has_altered_and_cannot_be_had_again_is_named(make_site: 
     site, cache = make_site(venv=True), tmp_path / "cache"
     index = SimpleIndex(site.index.path)
     with index.serving():
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
         fill_cache(site, cache, "alpha==1.1.0", "beta", "localtools", url=index.url)

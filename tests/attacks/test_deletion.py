@@ -137,8 +137,7 @@ def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
     (told,) = [one for one in site.json("history")[0]["steps"] if one["step"] == "clean up"]
     assert told["detail"] == "deleted what an earlier run had left: .live-copy.new; 12 logs, as the newest 30 are kept"
     assert (theirs / "notes.txt").read_text(encoding="utf-8") == "dear"
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert own.read_text(encoding="utf-8") == "theirs"
     assert len(list(own.parent.glob("*.log"))) == 31
     kept = [path.read_text(encoding="utf-8") for path in site.state_dir.rglob("letter.txt")]

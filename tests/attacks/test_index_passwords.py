@@ -102,9 +102,7 @@ def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
         settings = f'[[tool.uv.index]]\nname = "my-own"\nurl = "{index.url}"\ndefault = true'
         text = edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', settings)
         site.edit("pyproject.toml", text.replace('"beta"', '"beta", "alpha"'))
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        site.push_commit("Take packages from a server", lock=True)
         site.uv("sync", "--quiet", "--group", "local")
         site.releaser("init", check=0)
         scene.mark.unlink()

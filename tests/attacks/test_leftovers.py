@@ -160,8 +160,9 @@ def test_what_is_asked_before_a_release_goes_live_runs_in_nothing_that_its_tests
 ) -> None:
     """`before_live` gets the tokens of the site, and is not isolated."""
     site = make_site.adopted(dotenv={"RELEASER_BEFORE_LIVE": "test ! -e left.py"})
-    site.commit("tests", {"site_tests.py": "from pathlib import Path\ndef test_it(_):\n    Path('left.py').touch()\n"})
-    site.push()
+    site.push_commit(
+        "tests", {"site_tests.py": "from pathlib import Path\ndef test_it(_):\n    Path('left.py').touch()\n"}
+    )
     site.publish("alpha", "1.1.0")
     assert site.json(command)["result"] == "activated"
 

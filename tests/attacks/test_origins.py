@@ -33,10 +33,7 @@ def served(make_site: SiteFactory, algorithms: list[str]) -> Iterator[SampleSite
     site = make_site(venv=True)
     with serving(site.index.path) as index:
         index.algorithms = algorithms
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         yield site
 
@@ -103,9 +100,7 @@ def _take_from(site: SampleSite, first: SimpleIndex, second: SimpleIndex) -> Non
     indexes = f'index-url = "{second.url}"\nextra-index-url = ["{first.url}"]'
     old = 'no-index = true\nfind-links = ["../index"]'
     site.edit("pyproject.toml", edit_pyproject(site, old, indexes))
-    site.uv("lock", "--quiet")
-    site.commit("Take packages from two servers")
-    site.push()
+    site.push_commit("Take packages from two servers", lock=True)
 
 
 def test_an_index_that_somebody_has_committed_with_its_lock_is_taken(served: SampleSite) -> None:
@@ -113,9 +108,7 @@ def test_an_index_that_somebody_has_committed_with_its_lock_is_taken(served: Sam
         lines = (served.path / "pyproject.toml").read_text(encoding="utf-8").splitlines()
         text = "\n".join(f'index-url = "{mirror.url}"' if one.startswith("index-url") else one for one in lines)
         served.edit("pyproject.toml", text + "\n")
-        served.uv("lock", "--quiet")
-        served.commit("Take packages from a mirror")
-        served.push()
+        served.push_commit("Take packages from a mirror", lock=True)
         served.index.publish("alpha", "1.1.0")
         served.releaser("update", check=0)
         assert served.live_version("alpha") == "1.1.0"

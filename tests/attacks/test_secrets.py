@@ -59,8 +59,7 @@ def site(make_site: SiteFactory) -> SampleSite:
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_secrets_that_tests_and_commits_print_are_masked(site: SampleSite, status: int) -> None:
-    site.commit(f"Write {OWN} where all can see it", {"run_tests.py": FORMS % status})
-    site.push()
+    site.push_commit(f"Write {OWN} where all can see it", {"run_tests.py": FORMS % status})
     site.publish("alpha", "1.2.0")
     finished = [site.releaser("update", "-v", *words) for words in ([], ["--json"])]
     answers = [site.releaser(*words) for words in (["show", "live", "--json"], ["status"], ["history", "--json"])]

@@ -73,8 +73,7 @@ def test_a_process_on_an_earlier_release_cannot(site: SampleSite) -> None:
     words = [str(python), "-c", "import time; time.sleep(600)", EVIL]
     with subprocess.Popen(words, env=site.environment()) as process:
         try:
-            site.publish("alpha", "1.2.0")
-            site.releaser("update", check=0)
+            site.update_to("alpha", "1.2.0")
             assert str(process.pid) in harmless(site, ["status"], ["list"], ["update", "--force"])
         finally:
             process.kill()

@@ -77,24 +77,15 @@ def interrupted(
 @contextlib.contextmanager
 def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[subprocess.Popen[str]]:
     """Start releaser, which stands still at a point until it gets SIGCONT; it is ended at the end of the block."""
+    from tests.support.commands import beside
+
     env = {_VARIABLE: json.dumps([at.place, at.when, at.number, "SIGSTOP"]), _PATCHES: ""}
-    with subprocess.Popen(
-        [sys.executable, __file__, command, "--project", site.path, *args],
-        cwd=site.outer.parent,
-        env=site.environment(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            happened = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            assert happened is not None
-            assert happened.si_code == os.CLD_STOPPED, f"releaser never came to {at}: {process.communicate()}"
-            yield process
-        finally:
-            process.kill()
+    words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
+    with beside(words, cwd=site.outer.parent, env=site.environment(env)) as process:
+        happened = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert happened is not None
+        assert happened.si_code == os.CLD_STOPPED, f"releaser never came to {at}: {process.communicate()}"
+        yield process
 
 
 def go_on(process: subprocess.Popen[str], code: int) -> str:

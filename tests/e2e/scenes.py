@@ -19,7 +19,7 @@ import pytest
 
 from releaser.reporting.style import WIDEST
 from tests.support import snapshots
-from tests.support.commands import Finished, console_script, run
+from tests.support.commands import Finished, beside, console_script, run
 from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
@@ -114,10 +114,12 @@ def edit_pyproject(site: SampleSite, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def from_server(site: SampleSite, url: str) -> None:
-    """Let the site take its packages from a server; nothing is committed."""
+def from_server(site: SampleSite, url: str, *, lock: bool = False) -> None:
+    """Let the site take its packages from a server; nothing is committed unless it is to `lock`."""
     index = f'index-url = "{url}"'
     site.edit("pyproject.toml", edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', index))
+    if lock:
+        site.push_commit("Take packages from a server", lock=True)
 
 
 def make_hook(repository: Path, name: str, script: str = "exit 1") -> Path:
@@ -171,26 +173,12 @@ def _all_of(controller: int) -> Iterator[bytes]:
     pytest.fail("nothing came from the terminal any more")
 
 
-@contextlib.contextmanager
 def in_background(
     site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None
-) -> Iterator[subprocess.Popen[str]]:
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """Start releaser and go on; it is ended, if need be, at the end of the block."""
     words = [str(console_script()), *command.split(" "), "--project", str(site.path), *args]
-    with subprocess.Popen(
-        words,
-        cwd=site.outer,
-        env=site.environment(env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return beside(words, cwd=site.outer, env=site.environment(env), stdin=subprocess.PIPE)
 
 
 class Meeting:

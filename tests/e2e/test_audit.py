@@ -77,8 +77,7 @@ def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: 
 def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
     site = watched(make_site, service.url)
     first = site.live_id()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.releaser("audit", check=0).stdout == ""
     answer = site.json("audit", first, check=FOUND)
     assert (answer["release"], answer["live"], len(answer["vulnerabilities"])) == (first, False, 1)

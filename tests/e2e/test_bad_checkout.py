@@ -50,8 +50,7 @@ def test_an_edit_that_git_is_told_to_overlook(site: SampleSite, option: str) -> 
 
 
 def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -> None:
-    site.commit("Add much", {"much/more.txt": "more"})
-    site.push()
+    site.push_commit("Add much", {"much/more.txt": "more"})
     site.git("sparse-checkout", "set", "--no-cone", "/*", "!/much/")
     assert not (site.path / "much").exists()
     fit(site)

@@ -144,10 +144,7 @@ def test_too_little_room_for_what_has_to_be_downloaded(site: SampleSite, tmp_pat
     site.releaser("init", check=0)
     data = base64.b64encode(os.urandom(8_000_000)).decode()
     with serving(site.index.path) as index, small_file_system(tmp_path / "cache", size="24m") as cache:
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "alpha/data.txt": data})
         refusal = refused(site, env={"UV_CACHE_DIR": str(cache)})
         refusal.says_only("no space for uv's cache", cache, "MB needed", "`uv cache prune`")

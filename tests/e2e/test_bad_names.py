@@ -58,8 +58,7 @@ def test_a_whole_life_under_an_odd_name(make_site: SiteFactory) -> None:
 @pytest.mark.parametrize("kind", ["packaged", "path"])
 def test_local_packages_under_an_odd_name(make_site: SiteFactory, kind: Kind) -> None:
     site = make_site("Käse & Brötchen", outer="meine Seiten", kind=kind, venv=True)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
     module, version = {"packaged": ("sample_site", "0.1.0"), "path": ("common_lib", "1.0.0")}[kind]
     assert site.python(f"import {module}; print({module}.__version__)") == version
@@ -77,8 +76,7 @@ def test_odd_names_for_the_link_and_the_state(make_site: SiteFactory) -> None:
     site = make_site("Käse", outer="meine Seiten", link="das [lebende] env", settings=settings)
     site.state_dir = site.outer / "die Zustände" / "übrig"
     site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
     assert site.git("status", "--porcelain") == ""
     assert (site.path / "config" / "tmp" / "neu start").exists()

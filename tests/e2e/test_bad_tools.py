@@ -267,8 +267,7 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
     site = make_site.adopted(settings={"uv_timeout": f"{LIMIT:g}s", "min_age": "7d"})
     with endless_server(()) as url:
         from_server(site, url)
-        site.commit("Take packages from a server")
-        site.push()
+        site.push_commit("Take packages from a server")
         refusal = refused(site, code=4, timeout=300)
     assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
     refusal.says("no upgraded lock could be made", "still running after", "uv_timeout")

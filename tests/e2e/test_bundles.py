@@ -444,8 +444,7 @@ def test_a_project_without_git_is_made_and_its_code_is_never_overwritten(
     (site.path / ".env").write_text("SECRET=abcdefgh", encoding="utf-8")
     site.releaser("init", check=0)
     host = site.copy(tmp_path / "second")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     files = [tmp_path / f"{number}.bundle" for number in range(2)]
     for file in files:
         site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
@@ -479,8 +478,7 @@ def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, 
     site.edit("pyproject.toml", edit_pyproject(site, "../index", str(site.index.path)))
     site.publish("alpha", "1.1.0")
     site.uv("lock", "--upgrade")
-    site.commit("take packages from anywhere on this host")
-    site.push()
+    site.push_commit("take packages from anywhere on this host")
     before = site.snapshot()
     told = site.releaser("bundle create", "--from", f"file://{site.remote}@nothing", "-o", file, check=3).stderr
     assert "nothing of the repository cannot be checked out" in told

@@ -25,10 +25,7 @@ def test_it_is_told_who_asks_for_a_package_where_to_read_and_how_old_it_is(make_
     uploaded = datetime.now(UTC) - timedelta(days=3, hours=1)
     with serving(site.index.path) as index:
         index.uploaded["alpha", "1.1.0"] = uploaded  # of deep, the index does not know it
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("update", check=0)
     html = body(site, kind="html")
     assert f'<a href="{CHANGELOG.replace("&", "&amp;")}">alpha</a>' in html

@@ -37,8 +37,7 @@ def with_news(make_site: SiteFactory, **options: Any) -> News:
 
 def _take_two(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
-    site.publish("beta", "2.0.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "2.0.0")
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,7 @@ def test_of_many_sites_three_are_broken_and_a_first_one_holds_up_the_rest(
     wanted = f'mail_to = ["ops@example.org"]\nmail = {{ sendmail = "{sendmail}", mail_from = "ops@example.org" }}'
     *well, unreadable, red, dead = sites
     (unreadable.path / "pyproject.toml").write_text("broken")
-    red.commit("Need the alpha of old", {TESTS: OLD_TESTS})
-    red.push()
+    red.push_commit("Need the alpha of old", {TESTS: OLD_TESTS})
     red.releaser("update", check=0)
     dead.write_dotenv({"RELEASER_RESTART": "false"})
     model.publish("alpha", "1.1.0")

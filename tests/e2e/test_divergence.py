@@ -82,8 +82,7 @@ def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory)
 
 def test_a_rollback_whose_commit_gave_way_stays_rolled_back(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     site.releaser("rollback", check=7)
     assert site.releaser("update").returncode == 0
@@ -154,8 +153,7 @@ def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: Sit
     """If somebody undoes a push on the server, the update says so and does not push again."""
     site = make_site.adopted()
     before = site.remote_head()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", before)
     assert "was moved back" in site.releaser("update", check=3).stderr
     assert site.remote_head() == before

@@ -262,9 +262,7 @@ def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site
             "Say no index", {"pyproject.toml": edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', "")}
         )
         use_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Lock from a server")
-        site.push()
+        site.push_commit("Lock from a server", lock=True)
         site.make_venv()
         site.releaser("init", check=0)
         before = site.snapshot()
@@ -272,8 +270,7 @@ def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site
         mirror.uploaded["alpha", "1.0.0"] = datetime(2026, 1, 1, tzinfo=UTC)
         compare(site, Case(prepare=nothing, builds=False))
         assert site.snapshot() == before
-        site.publish("beta", "1.1.0")
-        site.releaser("update", check=0)
+        site.update_to("beta", "1.1.0")
         assert mirror.url in site.lock_text()
 
 
@@ -288,8 +285,7 @@ def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) ->
     site.git("-C", str(library), "add", ".")
     site.git("-C", str(library), "commit", "--quiet", "--message", "One")
     site.git(*local, "submodule", "add", "--quiet", str(library), "vendored")
-    site.commit("Vendor")
-    site.push()
+    site.push_commit("Vendor")
     site.releaser("init", check=0)
     (library / "lib.txt").write_text("two", encoding="utf-8")
     site.git("-C", str(library), "commit", "--quiet", "--all", "--message", "Two")
@@ -309,8 +305,7 @@ def test_a_lock_that_an_absolute_link_leads_to_is_not_written(make_site: SiteFac
     (site.path / "locks").mkdir()
     site.git("mv", "uv.lock", "locks/uv.lock")
     (site.path / "uv.lock").symlink_to(site.path / "locks" / "uv.lock")
-    site.commit("Keep locks together")
-    site.push()
+    site.push_commit("Keep locks together")
     a_version(site)
     before = outer_snapshot(site)
     (change,) = site.json("update", "--dry-run")["changes"]

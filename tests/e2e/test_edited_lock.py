@@ -21,8 +21,7 @@ FLIPPED = Point(place="releaser.releases.release:flip")
 def site(make_site: SiteFactory) -> SampleSite:
     """A site that a rollback takes one release back."""
     site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     return site
 
 
@@ -88,8 +87,7 @@ def test_an_edit_that_was_kept_and_put_back_is_kept_again(site: SampleSite) -> N
 
 def test_the_lock_of_an_older_release_that_somebody_chose_is_kept(site: SampleSite) -> None:
     """It is in a release, yet it is not what releaser left in the checkout."""
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     oldest = [one["id"] for one in site.json("list")][-1]
     chosen = (site.state_dir / "releases" / oldest / "uv.lock").read_text(encoding="utf-8")
     assert chosen != site.lock_text()

@@ -61,8 +61,7 @@ def test_everything_that_the_site_runs_gets_it(make_site: SiteFactory) -> None:
 def test_git_and_uv_do_not_get_it(make_site: SiteFactory, tmp_path: Path) -> None:
     site = with_file(make_site)
     (site.outer / "site.env").write_text("GIT_SSH_COMMAND=false\nUV_OFFLINE=1\nPATH=/nowhere\n", encoding="utf-8")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
 
 
@@ -70,8 +69,7 @@ def test_no_secret_of_it_is_shown(make_site: SiteFactory) -> None:
     site = with_file(make_site)
     site.releaser("init", check=0)
     code = "import os; print(dict(os.environ)); raise SystemExit(1)"
-    site.commit("Chatter", {"run_tests.py": code})
-    site.push()
+    site.push_commit("Chatter", {"run_tests.py": code})
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", "-v", "--json", check=5)
     (mail,) = site.outbox_mails()

@@ -105,8 +105,9 @@ def test_a_network_that_hangs_keeps_no_program_from_starting(make_site: SiteFact
     with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
         text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
         address = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
-        site.commit("Another index", {"pyproject.toml": text.replace("no-index = true", f'index-url = "{address}"')})
-        site.push()
+        site.push_commit(
+            "Another index", {"pyproject.toml": text.replace("no-index = true", f'index-url = "{address}"')}
+        )
         began = time.monotonic()
         assert start(site, wait="1s").stdout == "1.0.0\n"
         assert time.monotonic() - began < 20

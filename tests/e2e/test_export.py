@@ -20,14 +20,10 @@ if TYPE_CHECKING:
 def test_what_is_exported_is_what_the_release_has_and_others_install_it(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site(venv=True)
     with serving(site.index.path) as index:
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         first = site.live_id()
-        site.publish("alpha", "1.1.0")
-        site.releaser("update", check=0)
+        site.update_to("alpha", "1.1.0")
         before = outer_snapshot(site)
         text = site.releaser("export", "--requirements", check=0).stdout
         names = [line.split()[0] for line in text.splitlines() if "==" in line]

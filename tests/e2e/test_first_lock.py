@@ -40,6 +40,14 @@ def is_as_committed(site: SampleSite) -> bool:
     return site.git("status", "--porcelain", "--untracked-files=all") == "" and site.remote_head() == site.head()
 
 
+def make_sources(site: SampleSite) -> tuple[Path, str]:
+    """Make the projects tools and theme beside the site, theme in a repository; return theme, and its commit."""
+    theme = site.outer / "theme"
+    for directory in (theme, site.outer / "tools"):
+        write_files(directory, project_files(directory.name))
+    return theme, make_repository(site, theme)
+
+
 def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: SiteFactory) -> None:
     site = make_lockless(make_site, pyproject=COMMENTED)
     fill(site, site.link, *INSTALLED, pip=True)
@@ -88,8 +96,7 @@ def test_code_that_came_after_the_first_lock_goes_back_to_the_commit_of_that_loc
     first = site.json("init", "--from-venv", site.link)
     first_lock = site.head()
     site.push_from_elsewhere({"notes.txt": "news"})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert (site.path / "notes.txt").exists()
     site.releaser("rollback", first["previous"], check=0)
     assert (site.head(), site.live_id()) == (first_lock, first["previous"])
@@ -103,8 +110,7 @@ def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFacto
     fill(site, site.link, *INSTALLED)
     site.edit("requirements.txt", f"--no-index\n--find-links {site.index.path}\nalpha\ndelta[fast]\ngamma==1.0.0\n")
     site.edit("site_tests.py", 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n')
-    site.commit("Close the shop")
-    site.push()
+    site.push_commit("Close the shop")
     before, words = site.snapshot(), ("init", "--from-requirements", site.path / "requirements.txt")
 
     report = site.json(*words, check=5)
@@ -142,10 +148,7 @@ def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFacto
 
 def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
-    theme, tools = site.outer / "theme", site.outer / "tools"
-    for directory in (theme, tools):
-        write_files(directory, project_files(directory.name))
-    commit = make_repository(site, theme)
+    (theme, commit), tools = make_sources(site), site.outer / "tools"
     later = f"python_version > '{sys.version_info[0]}.{sys.version_info[1]}'"
     site.publish("zeta", "1.0.0", requires=[f"alpha>=1.1; {later}"])  # which no lock for all Pythons could have
     wheel = next(site.index.path.glob("epsilon-*.whl"))
@@ -217,8 +220,7 @@ def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
     site.edit("requirements/base.in", "gamma\nalpha ~= 1.0\n")
     site.edit("requirements.txt", "-r requirements/base.in\n-c pins.txt\n--no-index\n-f ../index\ndelta[fast]==1.0.0\n")
     site.edit("pins.txt", "beta==1.0.0\nalpha==1.0.0\n")
-    site.commit("Require packages")
-    site.push()
+    site.push_commit("Require packages")
     report = site.json("init", "--from-requirements", site.path / "requirements.txt")
     assert report["result"] == "activated"
     assert "besides, epsilon 1.0.0, gamma 1.0.0" in step(report, "compare")["detail"]
@@ -229,18 +231,14 @@ def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
 
 def test_a_file_may_name_places_bounds_and_other_platforms(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
-    theme, tools = site.outer / "theme", site.outer / "tools"
-    for directory in (theme, tools):
-        write_files(directory, project_files(directory.name))
-    commit = make_repository(site, theme)
+    theme, commit = make_sources(site)
     lines = [
         "-e ../tools", f"theme @ git+{theme.as_uri()}@{commit}", "-c bounds.txt", "gamma", "delta[fast]==1.0.0",
         'alpha==1.0.0; sys_platform == "win32"', 'alpha==1.1.0; sys_platform == "linux"  # here',
     ]  # fmt: skip
     site.edit("requirements.txt", "\n".join(lines) + "\n")
     site.edit("bounds.txt", "beta<2\ndelta==1.0.0\n")
-    site.commit("Require packages")
-    site.push()
+    site.push_commit("Require packages")
     report = site.json("init", "--from-requirements", site.path / "requirements.txt")
     assert report["result"] == "activated"
     there = installed(site.link / "bin" / "python")
@@ -294,8 +292,7 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
         assert "sees packages that are not installed in it, which may be needed: alpha" in refused
     (place / "loud.pth").unlink()
     site.edit("requirements.txt", "alpha\ngamma\nzeta\nwheel\n")
-    site.commit("Require packages")
-    site.push()
+    site.push_commit("Require packages")
     report = site.json("init", "--from-venv", site.link, "--from-requirements", site.path / "requirements.txt")
     assert report["result"] == "activated"
     assert locked(site) == ["alpha==1.0.0", "beta==2.0.0", "gamma==1.0.0", "wheel==1.0.0", "zeta==1.0.0"]
@@ -322,8 +319,7 @@ def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: S
 def test_a_project_that_is_installed_itself_may_write_its_name_as_it_likes(make_site: SiteFactory) -> None:
     head = project_files("My_Shop")["pyproject.toml"]
     site = make_lockless(make_site, pyproject=head + UV_TABLE)
-    site.commit("Be a package", {"My_Shop.py": '__version__ = "1.0.0"\n'})
-    site.push()
+    site.push_commit("Be a package", {"My_Shop.py": '__version__ = "1.0.0"\n'})
     fill(site, site.link, "alpha==1.0.0", "-e", site.path)
     report = site.json("init", "--from-venv", site.link)
     assert report["result"] == "activated"
@@ -362,8 +358,7 @@ def test_a_venv_of_real_packages_keeps_every_version(make_site: SiteFactory) -> 
     named = f"[[tool.uv.index]]\nurl = {json.dumps(index)}\ndefault = true\n" if index else None
     site = make_lockless(make_site, pyproject=named)
     site.env = {**os.environ, **site.env}  # for certificates and proxies
-    site.commit("Import some", {"shop.py": "import flask, yaml\n"})
-    site.push()
+    site.push_commit("Import some", {"shop.py": "import flask, yaml\n"})
     run([sys.executable, "-m", "venv", site.link], cwd=site.outer, env=site.env, check=0)
     pip: list[str | Path] = [site.link / "bin" / "python", "-m", "pip"]
     words = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", *REAL]

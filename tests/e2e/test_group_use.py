@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -58,27 +59,35 @@ def base_python() -> str:
     return str(mine) if reachable else f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@pytest.fixture
-def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
-    """Make a site of a group, which the first user has updated once."""
+@contextlib.contextmanager
+def adas_site(
+    templates: Templates, everybodys: Path, *, below: str | None = None, **settings: bool
+) -> Iterator[SampleSite]:
+    """Make a site of Ada's, with a start script that everybody may run."""
     require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can become somebody else")
     require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
-    base = Path(tempfile.mkdtemp(prefix="group-"))  # pytest's own directories are for one user alone
+    base = Path(tempfile.mkdtemp(prefix="ada-", dir=below))  # pytest's own directories are for one user alone
     try:
         base.chmod(0o755)
         # Under this umask, Django's static files and git's FETCH_HEAD belong to who was first.
-        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "group_writable": True}
-        site = SiteFactory(base, templates)(settings=settings)
+        own = {"python": base_python(), "collectstatic": "off", "git_pull": False}
+        site = SiteFactory(base, templates)(settings={**own, **settings})
         site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
         give_to_group(site)
-        # The tests ask as Ada, too: root may have no releaser that she can start.
-        site.__dict__["releaser"] = lambda command, *args, check=0, **_: by(ADA, site, command, *args, check=check)
-        by(ADA, site, "init")
-        site.publish("alpha", "1.1.0")
-        by(ADA, site, "update")
         yield site
     finally:
         shutil.rmtree(base)
+
+
+@pytest.fixture
+def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
+    """Make a site of a group, which the first user has updated once."""
+    with adas_site(templates, everybodys, group_writable=True) as site:
+        # The tests ask as Ada, too: root may have no releaser that she can start.
+        site.__dict__["releaser"] = lambda command, *args, check=0, **_: by(ADA, site, command, *args, check=check)
+        by(ADA, site, "init")
+        site.update_to("alpha", "1.1.0")
+        yield site
 
 
 def give_to_group(site: SampleSite) -> None:

@@ -92,8 +92,7 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
 
 def test_a_release_before_that_fails_too_is_flipped_to_once_and_loudly(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.1.0")
     earlier, before = site.live_id(), states(site)
     site.publish("alpha", "1.1.0")
     with served(site, sick_with("1.0.0", "1.1.0")) as web:

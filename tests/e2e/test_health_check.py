@@ -49,8 +49,7 @@ signal.pause()
 def adopted(make_site: SiteFactory, settings: Mapping[str, Any], **options: Any) -> SampleSite:
     """Make a site that has been updated once, so that it was collected and restarted."""
     site = make_site(venv=True, settings={**IMPATIENT, **settings}, **options)
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.1.0")
     return site
 
 
@@ -134,11 +133,9 @@ def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFac
     report = see_that_it_is_rolled_back(site, "health check")
     assert "I feel ill" in report["output"]
     see_that_it_stays_out(site)
-    site.publish("beta", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.2.0")
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.2.0")
-    site.publish("alpha", "1.1.1")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.1")
     assert site.live_version("alpha") == "1.1.1"
 
 

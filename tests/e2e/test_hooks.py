@@ -204,8 +204,7 @@ def test_a_kill_before_the_flip_lets_the_next_update_ask_again(hooked: Hooked) -
 
 def test_static_files_of_new_code_are_followed_up_before_the_flip_and_put_back(hooked: Hooked) -> None:
     site = hooked.site
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     hooked.ran()
     site.push_from_elsewhere({"notes.txt": "news"})
     interrupted(site, "update", at=Point(place="releaser.deployment.activate:move_checkout"))

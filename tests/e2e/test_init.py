@@ -112,8 +112,7 @@ class TestRealDirectory:
         before = snapshots.tree(site.link)
         site.releaser("init", check=0)
         assert snapshots.tree(site.link.resolve()) == before
-        site.publish("alpha", "1.1.0")
-        site.releaser("update", check=0)
+        site.update_to("alpha", "1.1.0")
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert not (site.link / "releaser.lease").exists()
 
@@ -233,8 +232,7 @@ class TestExclusion:
 
     def test_the_symlink_is_excluded_once_and_below_what_was_there(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
-        site.commit("Ignore", {".gitignore": "__pycache__/\nstatic_out/\n.venv/\n"})
-        site.push()
+        site.push_commit("Ignore", {".gitignore": "__pycache__/\nstatic_out/\n.venv/\n"})
         (site.path / ".git/info/exclude").write_text("*.swp\n/drafts", encoding="utf-8")  # no line end
         for _ in range(2):
             site.releaser("init", check=0)

@@ -111,8 +111,7 @@ def test_a_rollback_goes_to_a_release_under_which_python_was_patched(make_site: 
     old, new = need_two_patches()
     site, installation = site_on(make_site, tmp_path, old)
     first = site.live_id()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     second = site.live_id()
     installation.upgrade(new)
 
@@ -151,8 +150,7 @@ def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Pa
     assert versions(site) == before
     assert live_is_tested(site)
     site.releaser("update", check=3)  # as it said
-    site.commit("Go to 3.13", {"pyproject.toml": edit_pyproject(site, 'python = "3.12"', 'python = "3.13"')})
-    site.push()
+    site.push_commit("Go to 3.13", {"pyproject.toml": edit_pyproject(site, 'python = "3.12"', 'python = "3.13"')})
     silent(site.releaser("update"))
 
 
@@ -187,8 +185,7 @@ def two_pythons(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, lis
     site.make_venv()
     site.releaser("init", check=0)
     names = [site.live_id()]
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     names.append(site.live_id())
     site.releaser("rebuild", "--python", "3.13", check=0)
     names.append(site.live_id())
@@ -314,8 +311,7 @@ def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory,
     give_pythons(site, installation)
     site.publish("alpha", "1.1.0", broken="collectstatic")
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock again")
-    site.push()
+    site.push_commit("Lock again")
     site.make_venv()
     site.releaser("init", check=0)
     give_pythons(site, new)

@@ -16,9 +16,7 @@ def test_what_is_live_is_built_without_isolation_if_need_be_and_nothing_else(mak
     mark = site.outer / "mark"  # which no build in isolation may write
     build_sdist(site.index.path, "evil", "1.0", mark=mark)
     site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "evil"'))
-    site.uv("lock", "--quiet")
-    site.commit("Take evil")
-    site.push()
+    site.push_commit("Take evil", lock=True)
     site.uv("sync", "--quiet", "--group", "local")
     site.write_dotenv({"RELEASER_TEST_WRITABLE": None})
     site.releaser("init", check=0)

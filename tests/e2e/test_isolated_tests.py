@@ -70,8 +70,7 @@ def test_verify_isolates_the_tests_where_that_is_known_to_work(make_site: SiteFa
     assert site.json("verify", "--tests")["ok"]
     assert mark.exists()
     mark.unlink()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.json("verify", "--tests")["ok"]
     assert not mark.exists()
 

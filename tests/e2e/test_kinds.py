@@ -92,9 +92,7 @@ def see_that_a_member_gets_what_it_needs(site: SampleSite) -> None:
     member = site.path / "packages/two/pyproject.toml"
     text = member.read_text(encoding="utf-8").replace('dependencies = ["one"]', 'dependencies = ["one", "gamma"]')
     site.edit("packages/two/pyproject.toml", text)
-    site.uv("lock", "--quiet")
-    site.commit("Need gamma")
-    site.push()
+    site.push_commit("Need gamma", lock=True)
     site.releaser("update", check=0)
     assert site.live_version("gamma") == "1.0.0"
     assert site.git("status", "--porcelain") == ""
@@ -121,8 +119,7 @@ def test_a_copied_path_dependency_is_in_the_next_release_as_it_is_then(make_site
     first = site.live_id()
     module = site.common_library / "src" / "common_lib" / "__init__.py"
     module.write_text("MARK = 'changed, under the same version'\n", encoding="utf-8")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert file_of(site, "common_lib").is_relative_to(site.link.resolve())
     assert files_that_mention(SCRATCH, site.state_dir / "releases") == []
     assert site.python("import common_lib; print(common_lib.MARK)") == "changed, under the same version"
@@ -142,8 +139,7 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(
 ) -> None:
     site = make_site(index="inside", files={"pyproject.toml": FLAT_INDEX} if flat_index else {}, venv=True)
     if not ignored:
-        site.commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
-        site.push()
+        site.push_commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
         assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
@@ -165,8 +161,7 @@ def test_a_live_environment_that_git_does_not_ignore_is_no_uncommitted_work(make
     site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
     (site.link / ".gitignore").unlink()  # uv puts it there, but not every program that makes environments
     assert site.git("status", "--porcelain") == "?? env/"
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
     assert site.git("status", "--porcelain") == ""
 
@@ -196,8 +191,7 @@ def data_of(release: Path) -> Path:
 
 def test_a_cloned_release_takes_what_differs(site: SampleSite) -> None:
     before, free = used(site.outer), site.json("status")["free_bytes"]
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
     assert used(site.outer) - before < BULK / 2
     assert free - site.json("status")["free_bytes"] < BULK / 2

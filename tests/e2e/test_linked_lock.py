@@ -25,8 +25,7 @@ def test_an_update_and_a_rollback_write_to_what_it_leads_to(make_site: SiteFacto
     for number, way in enumerate((Path("locks/site.lock"), target), 1):
         link.unlink()
         link.symlink_to(way)
-        site.commit(f"Keep the lock elsewhere, {number}")
-        site.push()
+        site.push_commit(f"Keep the lock elsewhere, {number}")
         version = f"1.{number}.0"
         site.publish("alpha", version)
         site.releaser("update", check=0)
@@ -45,8 +44,7 @@ def test_one_that_leads_out_of_the_repository_is_refused(make_site: SiteFactory)
     site = make_site.adopted("1.1.0")
     target = site.outer / "shared" / "uv.lock"
     link_lock(site, target)
-    site.commit("Share the lock")
-    site.push()
+    site.push_commit("Share the lock")
     site.publish("alpha", "1.2.0")
     before, seen = target.read_bytes(), site.snapshot()
     for words in (["check"], ["update"], ["update", "--dry-run"], ["rollback"], ["rollback", "--dry-run"], ["rebuild"]):

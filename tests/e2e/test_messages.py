@@ -200,8 +200,7 @@ def test_the_password_of_the_mail_server_and_of_the_environment_is_never_shown(m
 def test_credentials_of_an_index_are_never_shown(make_site: SiteFactory, dead_port: int) -> None:
     url = f"http://{SECRET}@127.0.0.1:{dead_port}/simple"
     site = make_site(venv=True, extra_toml=f'\n[[tool.uv.index]]\nname = "private"\nurl = "{url}"\n')
-    site.commit("Use the private index", {"pyproject.toml": index_allowed(site)})
-    site.push()
+    site.push_commit("Use the private index", {"pyproject.toml": index_allowed(site)})
     said = said_of(site, check=4, env={"UV_HTTP_RETRIES": "0"})
     assert f"127.0.0.1:{dead_port}" in said
     assert SECRET not in said

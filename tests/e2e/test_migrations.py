@@ -124,8 +124,7 @@ def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(report
 
 def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
     site = reporting.site
-    site.commit("Migrate", {"site_settings.py": reporting.settings("0001_old")})
-    site.push()
+    site.push_commit("Migrate", {"site_settings.py": reporting.settings("0001_old")})
     commit = site.push_from_elsewhere({"site_settings.py": reporting.settings("0001_old", "0002_new")})
     report = site.json("update")
     assert report["migrations"] == ["site.0002_new"]

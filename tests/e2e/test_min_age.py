@@ -57,10 +57,7 @@ def shop(make_site: SiteFactory) -> Iterator[Shop]:
     )  # fmt: skip
     with serving(site.index.path) as index:
         shop = Shop(site, index)
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         yield shop
 
@@ -148,9 +145,7 @@ def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
     limit = f'exclude-newer = "{datetime.now(UTC) - timedelta(days=20):%Y-%m-%dT%H:%M:%SZ}"\n{own}'
     shop.age(localtools_1_0_0=90, stagingtools_1_0_0=90, prodtools_1_0_0=90)
     shop.site.edit("pyproject.toml", edit_pyproject(shop.site, own, limit))
-    shop.site.uv("lock", "--quiet")
-    shop.site.commit("Take nothing that is newer")
-    shop.site.push()
+    shop.site.push_commit("Take nothing that is newer", lock=True)
     shop.offer("alpha", "1.1.0", 30)
     shop.offer("alpha", "1.2.0", 10)
     shop.offer("deep", "1.1.0", 25)
@@ -164,8 +159,7 @@ def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
 
 def test_the_limit_is_waited_for_even_if_the_project_asks_for_what_is_too_young(shop: Shop) -> None:
     shop.offer("alpha", "2.0.0", 2)
-    shop.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(shop.site, '"alpha"', '"alpha>=2"')})
-    shop.site.push()
+    shop.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(shop.site, '"alpha"', '"alpha>=2"')})
     (problem,) = shop.site.json("update", check=4)["problems"]
     assert "the project asks for versions that `min_age` keeps out: alpha 2.0.0: it is 2 days old" in problem
     assert "min_age_packages" in problem

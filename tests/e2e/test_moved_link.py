@@ -101,8 +101,7 @@ def test_init_adopts_the_venv_that_stands_there(site: SampleSite) -> None:
     assert (report["result"], report["release"]) == ("activated", live_in(site))
     assert live_in(site) not in before
     assert site.json("status")["problems"] == []
-    site.publish("alpha", "1.3.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.3.0")
     assert site.live_version("alpha") == "1.3.0"
 
 
@@ -161,8 +160,7 @@ def test_a_repair_that_is_cut_off_is_finished(site: SampleSite) -> None:
 def test_a_link_that_is_moved_during_an_update_stays(site: SampleSite) -> None:
     outside = site.outer.parent / "outside"
     site.uv("venv", "--quiet", outside)
-    site.commit("Move the link in the tests", {"site_tests.py": _MOVES.format(link=site.link, outside=outside)})
-    site.push()
+    site.push_commit("Move the link in the tests", {"site_tests.py": _MOVES.format(link=site.link, outside=outside)})
     site.publish("alpha", "1.3.0")
     head, lock = site.head(), site.lock_text()
     report = site.json("update", check=3)

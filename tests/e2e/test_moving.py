@@ -177,8 +177,7 @@ def with_newer_beta(site: SampleSite) -> None:
     """Let the lock go ahead of the venv, as a pull without `uv sync` does."""
     site.publish("beta", "1.1.0")
     site.uv("lock", "--quiet", "--upgrade-package", "beta")
-    site.commit("Upgrade beta")
-    site.push()
+    site.push_commit("Upgrade beta")
 
 
 def test_a_package_in_another_version(make_site: SiteFactory) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +13,8 @@ import pytest
 
 from tests.e2e.refusals import seem_no_bug
 from tests.e2e.scenes import under_umask
-from tests.e2e.test_group_use import ADA, GRACE, GROUP, base_python, environment_of, give_to_group, script_of
+from tests.e2e.test_group_use import ADA, GRACE, GROUP, adas_site, base_python, environment_of, script_of
 from tests.support.commands import run
-from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
@@ -45,24 +42,14 @@ def asked(user: int, site: SampleSite, command: str, *args: str | Path) -> Finis
 @pytest.fixture(scope="module")
 def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
     """Make a site of Ada's that others may pass through, as a web server has to, but not all of which they may read."""
-    require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can become somebody else")
-    require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
-    base = Path(tempfile.mkdtemp(prefix="others-"))  # pytest's own directories are for one user alone
-    try:
-        base.chmod(0o755)
-        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "group_writable": True}
-        site = SiteFactory(base, templates)(settings=settings)
-        site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
-        give_to_group(site)
-        home = base / str(STRANGER)
+    with adas_site(templates, everybodys, group_writable=True) as site:
+        home = site.outer.parent / str(STRANGER)
         home.mkdir()
         os.chown(home, STRANGER, STRANGER)
         assert asked(ADA, site, "init").returncode == 0
         site.publish("alpha", "1.1.0")
         assert asked(ADA, site, "update").returncode == 0
         yield site
-    finally:
-        shutil.rmtree(base)
 
 
 @contextlib.contextmanager

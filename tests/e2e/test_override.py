@@ -136,8 +136,7 @@ def test_source_is_built_whatever_the_project_says_of_the_package(site: SampleSi
     lines = 'no-index = true\nconstraint-dependencies = ["alpha<2"]\noverride-dependencies = ["alpha==1.0.0"]'
     site.commit("Hold alpha", {"pyproject.toml": edit_pyproject(site, "no-index = true", lines)})
     site.uv("lock")
-    site.commit("Lock")
-    site.push()
+    site.push_commit("Lock")
     somewhere = site.outer.parent / "somewhere"  # the current directory
     place = os.path.relpath(a_directory(site, "beta", requires='"alpha"'), somewhere)
     report = tried(site, a_repository(site, "fix/cart"), "--override", f"beta @ {place}")

@@ -87,8 +87,7 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     reviewed: Reviewed,
 ) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     first = reviewed.tip()
     site.publish("beta", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
@@ -104,8 +103,7 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     report = site.json("update")
     assert not {"build", "test"} & {*steps(report)}
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
     site.push_from_elsewhere({"notes.txt": "other code"})  # with which it was not tested
     report = site.json("update")
@@ -115,8 +113,7 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
 
 def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
     silent(site.releaser("update"))
     site.releaser("update", "beta", check=0)  # of which there is nothing newer
@@ -138,8 +135,7 @@ def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None
 
 def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_proposed(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)

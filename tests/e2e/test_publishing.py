@@ -132,10 +132,7 @@ def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: Site
     settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
     site = make_site(venv=True, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
     with serving(site.index.path) as index:  # as the lock has no hashes of files in a directory
-        from_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Take packages from a server")
-        site.push()
+        from_server(site, index.url, lock=True)
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
         report = site.json("update")

@@ -84,8 +84,7 @@ def test_red_commits_wait_for_a_newer_one_or_for_a_person(make_site: SiteFactory
     needs = "def test_alpha(packages):\n    assert packages['alpha'].__version__ == '1.1.0'\n"
     theirs = site.push_from_elsewhere({TESTS: needs})
     site.releaser("update", check=5)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
     site.releaser("unhold", theirs[:12], check=0)
     site.releaser("update", check=0)

@@ -36,8 +36,7 @@ def only_for(site: SampleSite, package: str, tag: str) -> None:
     pure = site.index.path / f"{package}-1.0.0-py3-none-any.whl"
     pure.rename(pure.with_name(f"{package}-1.0.0-{tag}-none-any.whl"))
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock again")
-    site.push()
+    site.push_commit("Lock again")
 
 
 @pytest.mark.story
@@ -100,8 +99,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert f"on the venv that was rebuilt, with Python {need_python('3.13').version} and passed on the live" in red
     assert "too new" in red
     (site.path / ".python-version").write_text("3.12\n", encoding="utf-8")
-    site.commit("Stay")
-    site.push()
+    site.push_commit("Stay")
     before = site.snapshot()
     assert ".python-version is '3.12': the next update would go back from Python 3.13" in refused(
         "--python", "3.13", code=3
@@ -138,8 +136,7 @@ def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: Site
     before = site.live_id()
     with in_background(site, "run", "--", "sleep", "600") as sleeper:
         wait_until_used(site, before, sleeper.pid)
-        site.publish("alpha", "1.2.0")
-        site.releaser("update", check=0)
+        site.update_to("alpha", "1.2.0")
         site.write_dotenv({"RELEASER_PYTHON": "3.13"})
         site.releaser("update", check=5)
         assert site.python(RUNS_ON) == old.version

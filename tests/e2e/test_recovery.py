@@ -15,6 +15,7 @@ import pytest
 from releaser.deployment.post_flip import STEPS
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, in_background, meeting, steps
+from tests.e2e.test_people_at_work import due, gone_forward
 from tests.support.commands import git_executable
 
 if TYPE_CHECKING:
@@ -31,18 +32,6 @@ FAST_FORWARD = "releaser.tools.git:Git.fast_forward"
 UNTOUCHED = "was interrupted before it changed anything for the site"
 TOLD_LATER = "had made release"
 FINISHED = "the rest is done now"
-
-
-def due(site: SampleSite) -> None:
-    """Offer a newer package and a commit to pull."""
-    site.publish("alpha", "1.1.0")
-    site.push_from_elsewhere({"notes.txt": "pulled"})
-
-
-def updated(site: SampleSite) -> None:
-    """Take both."""
-    due(site)
-    site.releaser("update", check=0)
 
 
 @pytest.fixture
@@ -214,7 +203,7 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
 
 
 def test_a_rollback_that_is_cut_off_is_finished(make_site: SiteFactory) -> None:
-    site = make_site.adopted(prepare=updated, settings=SETTINGS)
+    site = make_site.adopted(prepare=gone_forward, settings=SETTINGS)
     new = site.live_id()
     interrupted(site, "rollback", at=Point(place=LINK))
     assert FINISHED in site.releaser("prune", "-v", check=0).stderr

@@ -89,8 +89,7 @@ def test_what_was_left_never_comes_back_by_itself(make_site: SiteFactory) -> Non
     assert [(held["name"], held["version"]) for held in report["held_back"]] == [("alpha", "1.1.0")]
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.1.0")
     assert "Held back" in body(site)
-    site.publish("alpha", "1.1.1")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.1")
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.1", "1.1.0")
 
 

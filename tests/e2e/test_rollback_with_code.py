@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def _take_both(site: SampleSite) -> None:
     site.push_from_elsewhere({"notes.txt": "news"})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
 
 
 def _with_commit(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, str, str]:

@@ -63,8 +63,7 @@ def an_export(site: SampleSite) -> None:
 
 def a_lock_by_hand(site: SampleSite) -> None:
     """Commit the lock of another uv in the checkout itself."""
-    site.commit("Lock by hand", {"uv.lock": f"# by hand\n{site.lock_text()}"})
-    site.push()
+    site.push_commit("Lock by hand", {"uv.lock": f"# by hand\n{site.lock_text()}"})
 
 
 @pytest.mark.parametrize("prepare", [an_export, a_lock_by_hand])
@@ -95,8 +94,7 @@ def test_a_lock_that_somebody_took_back_becomes_that_of_what_is_live(make_site: 
     assert site.lock_text() == lock
     assert site.git("rev-parse", "HEAD^") == theirs
     site.uv("lock", "--check")
-    site.commit("Back", {"uv.lock": old})
-    site.push()
+    site.push_commit("Back", {"uv.lock": old})
     live = site.live_id()
     silent(site.releaser("update"))
     assert (site.live_id(), site.lock_text(), site.remote_head()) == (live, lock, site.head())

@@ -71,8 +71,7 @@ def test_all_is_done_by_options_and_a_second_time_nothing_is(
     assert "next: `releaser init` adopts the site" in site.releaser("setup", *words, "--no-mail", check=0).stderr
     site.releaser("init", check=0)
     assert "next: `releaser update`" in site.releaser("setup", *words, "--no-mail", check=0).stderr
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
 
 
 def test_it_asks_on_a_terminal_and_offers_what_is_found(

@@ -20,9 +20,7 @@ def site(make_site: SiteFactory) -> SampleSite:
     site = make_site()
     site.publish("alpha", "2.0.0")
     site.edit("pyproject.toml", edit_pyproject(site, '["alpha"', BY_PLATFORM))
-    site.uv("lock", "--quiet")
-    site.commit("Take alpha by platform")
-    site.push()
+    site.push_commit("Take alpha by platform", lock=True)
     site.make_venv()
     site.releaser("init", check=0)
     return site
@@ -35,12 +33,10 @@ def live(site: SampleSite) -> tuple[str, str]:
 
 def test_what_was_backed_out_stays_out_and_stops_no_update(site: SampleSite) -> None:
     site.publish("alpha", "1.0.1")
-    site.publish("alpha", "2.0.1")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "2.0.1")
     site.releaser("rollback", check=0)
     site.releaser("update", check=0)
-    site.publish("beta", "1.0.1")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.0.1")
     assert live(site) == ("1.0.0", "1.0.1")
     site.publish("alpha", "1.0.2")
     (change,) = site.json("update")["changes"]
@@ -50,8 +46,7 @@ def test_what_was_backed_out_stays_out_and_stops_no_update(site: SampleSite) -> 
 
 def test_what_broke_the_tests_is_not_tried_again(site: SampleSite) -> None:
     site.publish("alpha", "1.0.1", broken=True)
-    site.publish("beta", "1.0.1")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.0.1")
     site.publish("beta", "1.0.2")
     tested = len(site.manage_runs("test"))
     site.releaser("update", check=0)

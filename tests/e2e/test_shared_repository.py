@@ -27,8 +27,7 @@ def _second_project(site: SampleSite) -> Path:
         if (site.path / name).exists():
             shutil.copy(site.path / name, inner / name)
     site.git("add", "blog")
-    site.commit("Add a blog")
-    site.push()
+    site.push_commit("Add a blog")
     shutil.copytree(site.link, inner / ".venv", symlinks=True)
     return inner
 

@@ -112,8 +112,7 @@ def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
     site = site_on(make_site, python, "uv", link="../env", settings=SMALL["settings"] | {"venv": "../env"})
     site.edit("pyproject.toml", edit_pyproject(site, 'requires-python = ">=3.8"', 'requires-python = "==3.10.*"'))
     site.uv("lock", "--quiet", "--python", python)
-    site.commit("Stay on 3.10")
-    site.push()
+    site.push_commit("Stay on 3.10")
     site.env["PATH"] = "/usr/bin:/bin"
     site.publish("alpha", "1.1.0")
     expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}]
@@ -146,8 +145,7 @@ def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_sit
     """Its own Python is lost with that; what stands in for it is told."""
     python = interpreter("3.10")
     site = site_on(make_site, python, "uv")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
     (site.link / "pyvenv.cfg").write_text(config.replace(str(python.parent), f"{site.link}/bin"), encoding="utf-8")
     live = site.link.resolve() / "bin" / "python"

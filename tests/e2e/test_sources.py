@@ -30,8 +30,7 @@ def test_a_site_takes_packages_from_s3(make_site: SiteFactory, tmp_path: Path) -
         offer("1.1.0")
         text = (site.path / "pyproject.toml").read_text().replace('["../index"]', f'["../index", "{MIRROR}"]')
         settings = '\n[tool.releaser]\nsources = ["s3://wheels/python"]\n'
-        site.commit("Take packages from S3", {"pyproject.toml": text + settings})
-        site.push()
+        site.push_commit("Take packages from S3", {"pyproject.toml": text + settings})
 
         other = f"alpha 1.1.0 now comes from {MIRROR} (before: ../index)"
         assert other in str(site.json("update", "--dry-run")["would"])

@@ -136,8 +136,7 @@ def test_untracked_files_are_there_for_the_tests_and_what_these_leave_is_gone(ma
 def test_local_packages_lead_into_the_checkout_once_they_are_live(make_site: SiteFactory) -> None:
     """While they are tested they lead into the staging tree, where the new code is."""
     site = make_site(kind="workspace", venv=True)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     assert not _files_with(site.link.resolve(), ".releaser-staging")
     assert _files_with(site.link.resolve(), str(site.path))
     assert site.json("verify", check=0)
@@ -167,8 +166,7 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     _run_git(site, library, "commit", "--quiet", "--message", "Use the deep one")
     site.git(*allow, "submodule", "add", "--quiet", str(library), "vendored")
     site.git(*allow, "submodule", "update", "--quiet", "--init", "--recursive")
-    site.commit("Use the library", {})
-    site.push()
+    site.push_commit("Use the library", {})
     site.releaser("init", check=0)
     (deep / "code.txt").write_text("new", encoding="utf-8")
     _run_git(site, deep, "commit", "--quiet", "--all", "--message", "New")

@@ -53,10 +53,8 @@ def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make
     site = make_site(venv=True, kind="packaged")
     text = (site.path / "manage.py").read_text(encoding="utf-8")
     version = 'repr({"code": __import__("sample_site").__version__})'
-    site.commit("Collect from the package", {"manage.py": text.replace("repr(versions())", version)})
-    site.push()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.push_commit("Collect from the package", {"manage.py": text.replace("repr(versions())", version)})
+    site.update_to("alpha", "1.1.0")
     assert site.static_versions() == {"code": "0.1.0"}
     code = (site.path / "src/sample_site/__init__.py").read_text(encoding="utf-8")
     site.push_from_elsewhere({"src/sample_site/__init__.py": code.replace("0.1.0", "0.10.0")})

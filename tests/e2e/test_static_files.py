@@ -59,8 +59,7 @@ def test_without_any_venv_the_candidate_is_asked_before_the_flip(make_site: Site
 def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFactory) -> None:
     """Its own tests will tell whether it is ill."""
     site = site_with(make_site, root="static_out")
-    site.commit("Trip over the database", {"site_settings.py": "raise SystemExit('there is no database')"})
-    site.push()
+    site.push_commit("Trip over the database", {"site_settings.py": "raise SystemExit('there is no database')"})
     finished = site.releaser("check", check=0)
     assert "where static files go is not known yet: Django does not answer: there is no database" in finished.stderr
     report = site.json("update")

@@ -93,15 +93,13 @@ def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFa
     packages = dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0")
     site = make_site.adopted("1.1.0", packages=packages)
     first = site.releases()[0]
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.1.0")
     site.releaser("rollback", first, check=0)
     site.publish("gamma", "1.1.0")
     report = site.json("update")
     assert {(one["name"], one["version"]) for one in report["held_back"]} == {("alpha", "1.1.0"), ("beta", "1.1.0")}
     assert [site.live_version(name) for name in packages] == ["1.0.0", "1.0.0", "1.1.0"]
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     assert [site.live_version(name) for name in packages] == ["1.2.0", "1.0.0", "1.1.0"]
 
 
@@ -161,8 +159,7 @@ def test_a_rollback_minds_settings_that_say_where_releases_are(make_site: SiteFa
 
 def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
-    site.commit("Allow", {"pyproject.toml": edit_pyproject(site, "0.1.0", "0.1.1")})
-    site.push()
+    site.push_commit("Allow", {"pyproject.toml": edit_pyproject(site, "0.1.0", "0.1.1")})
     report = site.json("rollback")
     assert report["problems"] == []
     assert list(site.state_dir.glob("uv.lock-*")) == []

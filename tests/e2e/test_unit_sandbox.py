@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.tools.systemd import TEMPLATE as UNIT
-from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
+from tests.e2e.test_group_use import ADA, GROUP, adas_site, base_python, environment_of, script_of
 from tests.support import seccomp
 from tests.support.commands import run
 from tests.support.guards import require
-from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,16 +119,8 @@ def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
     require(os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("bwrap"), "root makes the user and mounts")
     require(shutil.which("systemd-analyze") and seccomp.library(), "they say what the filter lets through")
     require(run(["bwrap", "--ro-bind", "/", "/", "true"], cwd=Path("/"), env=os.environ).returncode == 0, "bwrap works")
-    base = Path(tempfile.mkdtemp(prefix="unit-", dir="/srv"))
-    try:
-        base.chmod(0o755)
-        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "git_push": False}
-        made = SiteFactory(base, templates)(settings=settings)
-        made.env["PATH"] = f"{everybodys / 'bin'}:{made.env['PATH']}"
-        give_to_group(made)
+    with adas_site(templates, everybodys, below="/srv", git_push=False) as made:
         yield made
-    finally:
-        shutil.rmtree(base)
 
 
 @pytest.mark.attack

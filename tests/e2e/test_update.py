@@ -199,8 +199,7 @@ def test_a_release_belongs_to_the_commonest_group_which_writes_it_only_if_that_i
     for name in site.git("ls-files").splitlines():
         os.chown(site.path / name, -1, group)
     os.chown(site.path / "manage.py", -1, os.getegid())  # not every file has to have it
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.0")
     for path in [release_of(site), release_of(site) / "uv.lock", *below(release_of(site) / "venv")]:
         status = path.lstat()
         assert status.st_gid == group, path

@@ -42,8 +42,7 @@ def mail_settings(port: int) -> dict[str, str]:
 @pytest.mark.story
 def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    site.commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost>=7"')})
-    site.push()
+    site.push_commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost>=7"')})
     before = site.snapshot()
     report = site.json("update", check=4)
     assert (report["result"], report["release"]) == ("failed", None)

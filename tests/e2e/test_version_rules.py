@@ -135,8 +135,7 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, option
 def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", "waits for the printer", check=0)
-    site.commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
-    site.push()
+    site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
     report = site.json("update", check=4)
     (message,) = report["problems"]
     assert "the dependencies of the project have no solution" in message
@@ -188,8 +187,7 @@ def test_the_policy_holds_for_packages_that_others_bring_too(make_site: SiteFact
 
 def test_the_project_itself_may_ask_for_more_than_the_policy(make_site: SiteFactory) -> None:
     site = adopted(make_site, upgrade="patch")
-    site.commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
-    site.push()
+    site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
     site.releaser("update", check=0)
     assert versions(site) == ("2.0.0", "1.0.0")
 
@@ -197,8 +195,7 @@ def test_the_project_itself_may_ask_for_more_than_the_policy(make_site: SiteFact
 def test_nothing_goes_down_for_another_to_go_up(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "3.0.0", requires=["beta<1"])
-    site.publish("beta", "0.9.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "0.9.0")
     assert versions(site) == ("2.0.0", "1.1.0")
 
 
@@ -317,8 +314,7 @@ def test_a_candidate_that_failed(make_site: SiteFactory) -> None:
 def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0", broken=True)
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0)
+    site.update_to("beta", "1.1.0")
     assert shown(site)["packages"] == ["alpha"]
     silent(site.releaser("update"))
     let_all_in(site)

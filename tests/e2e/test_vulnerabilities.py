@@ -117,8 +117,7 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
     site = watched(make_site, service.url)
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.2.0")
     site.releaser("rollback", check=0)  # now 1.2.0 is left out of updates
     first, second = site.json("update"), site.json("update")
     assert first["result"] == second["result"] == "unchanged"

@@ -26,7 +26,7 @@ if __name__ == "__main__":  # as a script: the directory of this file is on the 
     sys.path[0] = str(ROOT)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tests.faults.forgetting import ForgetfulDisk
     from tests.support.sites import SampleSite
@@ -100,24 +100,15 @@ def run_observed(site: SampleSite, command: str, *args: str, fault: Fault) -> En
     )
 
 
-@contextlib.contextmanager
-def started(site: SampleSite, command: str, *args: str, fault: Fault) -> Iterator[subprocess.Popen[str]]:
+def started(
+    site: SampleSite, command: str, *args: str, fault: Fault
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """Start releaser and go on at once; it is ended at the end of the block."""
+    from tests.support.commands import beside
+
     notes = _notes(site)
-    with subprocess.Popen(
-        _words(site, command, args),
-        cwd=notes.parent,
-        env=_environment(site, fault, notes),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    env = _environment(site, fault, notes)
+    return beside(_words(site, command, args), cwd=notes.parent, env=env, output=subprocess.DEVNULL)
 
 
 def points(site: SampleSite, command: str, *args: str) -> tuple[Point, ...]:

@@ -60,8 +60,7 @@ class Harm:
 def grown(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
     """Make a site with three good releases: one adopted, one kept, one live."""
     site = scenes.copy("rollback", tmp_path_factory.mktemp("grown"))
-    site.publish("alpha", "1.1.1")
-    site.releaser("update", check=0)
+    site.update_to("alpha", "1.1.1")
     return site
 
 

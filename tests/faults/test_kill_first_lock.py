@@ -36,8 +36,7 @@ class Crossing:
         self._place.mkdir()
         self.site: SampleSite = make_lockless(SiteFactory(self._place, templates), pyproject=None)
         fill(self.site, self.site.link, *INSTALLED)
-        self.site.commit("Require packages", {"requirements.txt": "--no-index\n-f ../index\nalpha\ngamma\n"})
-        self.site.push()
+        self.site.push_commit("Require packages", {"requirements.txt": "--no-index\n-f ../index\nalpha\ngamma\n"})
         self.words = ("init", "--from-requirements", str(self.site.path / "requirements.txt"))
         shutil.copytree(self._place, self._kept, symlinks=True)
 

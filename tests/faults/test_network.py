@@ -61,9 +61,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tupl
     new = text.replace(old, f'\n[[tool.uv.index]]\nurl = "{index.url}"\ndefault = true\n')
     site.edit("pyproject.toml", new)
     with index.serving():
-        site.uv("lock", "--quiet")
-        site.commit("Get packages from a server")
-        site.push()
+        site.push_commit("Get packages from a server", lock=True)
         site.make_venv()
         site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")

@@ -166,8 +166,7 @@ def _site(make_site: SiteFactory) -> SampleSite:
     site.write_dotenv({"RELEASER_HEALTH_SOCKET": str(site.path / "tmp" / "gunicorn.sock")})
     _publish_gunicorn(site)
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Serve by gunicorn")
-    site.push()
+    site.push_commit("Serve by gunicorn")
     site.make_venv()
     return site
 

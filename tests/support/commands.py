@@ -20,7 +20,7 @@ import pytest
 from tests.support.forks import Fork, can_fork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Coverage measures subprocesses through these.
 _PASSING = ("COVERAGE_", "COV_CORE_")
@@ -96,6 +96,21 @@ def _run_started(
                 pytest.fail(f"{words} was still running after {timeout:g} s\n{stdout}\n{stderr}")
             raise
     return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
+
+
+@contextlib.contextmanager
+def beside(
+    words: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdin: int = subprocess.DEVNULL,
+    output: int = subprocess.PIPE,
+) -> Iterator[subprocess.Popen[str]]:  # fmt: skip
+    """Start a program and go on at once; it is ended, if need be, at the end of the block."""
+    with subprocess.Popen(
+        words, cwd=cwd, env=env, stdin=stdin, stdout=output, stderr=output, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _run_forked(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> Finished:

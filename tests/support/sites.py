@@ -150,6 +150,13 @@ class SampleSite:
         """Push the branch."""
         self.git("push", "--quiet")
 
+    def push_commit(self, message: str, files: Mapping[str, str] | None = None, *, lock: bool = False) -> None:
+        """Commit as `commit` does, with a fresh uv.lock if `lock`, and push."""
+        if lock:
+            self.uv("lock", "--quiet")
+        self.commit(message, files)
+        self.push()
+
     def push_from_elsewhere(
         self, files: Mapping[str, str], *, message: str = "Work from elsewhere", lock: bool = False
     ) -> str:
@@ -189,6 +196,11 @@ class SampleSite:
         return self.index.publish(
             name, version, requires=requires, modules=modules, requires_python=requires_python, urls=urls
         )
+
+    def update_to(self, name: str, version: str) -> None:
+        """Offer a version on the index, and update the site."""
+        self.publish(name, version)
+        self.releaser("update", check=0)
 
     def withdraw(self, name: str, version: str) -> None:
         """Take a version off the index."""
