@@ -196,10 +196,12 @@ _FOLLOWS = 'this site takes what git has locked (`upgrade = "none"`), and upgrad
 
 
 def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], *, if_locked: bool) -> frozenset[str]:
-    """Return the packages as uv.lock writes them; with `if_locked`, only those that are there.
+    """Return the packages as uv.lock writes them; with `if_locked`, only those that are there. None are for all.
 
     Raises UsageError for what is no name, for a package that is not in uv.lock, and where nothing is upgraded.
     """
+    if not names:
+        return frozenset()
     spelled = tuple(map(normalize_name, names))
     for name, spelling in zip(names, spelled, strict=True):
         if not is_normalized_name(spelling):
@@ -207,7 +209,7 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
             raise UsageError(message, advice="Give the name alone, without a version or extras.")
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
         site = find_site(path, environ)
-        if names and site.settings.upgrade == "none":
+        if site.settings.upgrade == "none":
             if if_locked:
                 return frozenset()
             advice = "Update the host that upgrades, or `uv lock --upgrade-package NAME` where you develop; and push."

@@ -6,13 +6,9 @@ import contextlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
@@ -107,24 +103,22 @@ def parse_status(text: str) -> CheckoutState:
     return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
 
 
-def files_of_git(root: Path) -> Iterator[Path]:
-    """Yield the files that git reads whatever it is asked in a checkout, be it a linked work tree.
+def files_of_git(root: Path) -> list[Path]:
+    """List the files that git reads whatever it is asked in a checkout, be it a linked work tree.
 
     See gitrepository-layout(5). Another branch's file may be read besides, as by a fetch.
     """
     top = next((place for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
-    yield from (place / name for place in {root, top or root} for name in (".gitignore", ".gitattributes"))
+    files = [place / name for place in {root, top or root} for name in (".gitignore", ".gitattributes")]
     if top is None:
-        return
+        return files
     own = top / ".git"
     if not own.is_dir():
-        yield own
+        files.append(own)
         own = top / _line(own).removeprefix("gitdir: ")
-    yield own / "commondir"
     common = Path(os.path.normpath(own / _line(own / "commondir")))
-    yield from (place / name for place in dict.fromkeys((own, common)) for name in _READ_FIRST)
-    yield common / _line(own / "HEAD").removeprefix("ref: ")
-    yield from (own / OURS).rglob("*")
+    files += (place / name for place in dict.fromkeys((own, common)) for name in _READ_FIRST)
+    return [*files, own / "commondir", common / _line(own / "HEAD").removeprefix("ref: "), *(own / OURS).rglob("*")]
 
 
 def _line(file: Path) -> str:
