@@ -210,7 +210,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         dependencies_key=site.pyproject.dependencies_key(),
         code_key=candidate.key.code_key,
         commit=(staged.commit or None) if staged else None,
-        subject=staged.subject if staged else "",
+        subject=site.outside.git.subject(staged.commit) if staged else "",
         staging_copied=staged.copied if staged and staged.commit else (),  # without git, that is everything
         staging_linked=staged.linked if staged else (),
         previous=work.live.id if work.live else None,

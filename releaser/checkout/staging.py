@@ -266,7 +266,6 @@ def _carry(site: Site, tree: _Tree, *, head: str, known: Git) -> Staged:
             shutil.copyfile(file, place / path)
     return Staged(
         commit=commit,
-        subject=known.subject(commit),
         untracked=untracked,
         copied=tuple(sorted(carrier.copied)),
         linked=tuple(sorted(carrier.linked)),

@@ -206,7 +206,7 @@ def link_of(venv: Path, name: str) -> str | None:
     said = next(_read_metadata(venv, name), nothing)
     urls = {label.translate(dropped).lower(): url for label, url in said.get("project_urls", {}).items()}
     urls.setdefault("homepage", said.get("home_page", ""))
-    return next((link for label in _LABELS if (link := web_link(urls.get(label, "")))), None)
+    return next(filter(None, (web_link(urls[label]) for label in _LABELS if urls.get(label))), None)
 
 
 def requirements_in(venv: Path) -> Iterator[Installed]:

@@ -53,9 +53,8 @@ class Pulled(Frozen):
 class Staged(Frozen):
     """The staging tree that a release was tested in."""
 
-    #: The commit that was checked out there, and the first line of its message.
+    #: The commit that was checked out there.
     commit: str
-    subject: str
     #: What the checkout has and git does not track, relative to the top; what of that was copied into the tree, or
     #: linked there.
     untracked: tuple[str, ...] = ()
