@@ -133,7 +133,7 @@ def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[F
     """
     site, facts = work.site, work.facts
     place = venv.with_name("own")
-    if is_in_question(site, "own builds") and LockFile.read(site.project.lock).has_own:
+    if LockFile.read(site.project.lock).has_own and is_in_question(site, "own builds"):
         try:
             facts.uv.run(["venv", "--python", facts.python, place], tree=site.project.root)
             try:

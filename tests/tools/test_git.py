@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,6 +85,22 @@ def test_the_layout_of_a_project_below_the_top_and_of_a_linked_work_tree(reposit
     assert linked.top == repository.path.parent / "linked"
     assert linked.git_directory == repository.path / ".git" / "worktrees" / "linked"
     assert linked.common_directory == repository.path / ".git"
+
+
+@pytest.mark.parametrize("relative", ["true", "false"])  # of git 2.48 and later
+def test_git_is_not_asked_for_what_its_files_say(repository: Repository, relative: str) -> None:
+    """The layout of a work tree that was just made is as git itself tells it; nothing lies between HEAD and itself."""
+    head = repository.commit({"web/code.py": ""})
+    repository.call("config", "worktree.useRelativePaths", relative)
+    repository.call("update-ref", "refs/remotes/origin/main", head)
+    git, place = replace(repository.git, root=repository.path / "web"), repository.path.parent / "made"
+    git.add_work_tree(place, head)
+    told = replace(git, root=place / "web", runner=Runner(environ=repository.env)).layout
+    tree = replace(git, root=place / "web")
+    git.__dict__["_program"] = tree.__dict__["_program"] = "nowhere/git"
+    assert tree.layout == told
+    assert git.tracked("origin", "main") == head
+    assert git.commits(head, "HEAD") == ()
 
 
 def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(repository: Repository) -> None:
