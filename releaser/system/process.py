@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -123,8 +122,7 @@ class Runner:
         question that only reads and is answered at once, it takes a fifth of the time to start. It reads `input`. With
         `whole`, all that it prints is kept; `umask` is its own, -1 for ours. `prefix`, which no message has, starts it.
 
-        Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
-        ends with another status than 0.
+        Raises ToolError if it cannot be started, exceeds the limit or, with `check`, ends with another status than 0.
         """
         words = tuple(os.fspath(word) for word in argv)
         given = self.environ if env is None else env
@@ -162,6 +160,8 @@ class Runner:
                     own.add(process.pid)
                 self._running.add(process)
                 timed_out = not _follow(process, kept, deadline=started + timeout)
+                if not (timed_out or may_leave_service or daemons):
+                    signals.Adoption.name_group(process.pid, partial(self.note_ended, shlex.join(words)))
             finally:
                 if process is not None:
                     self._running.discard(process)

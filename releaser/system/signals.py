@@ -178,6 +178,16 @@ class Adoption:
                     cls._own &= _children()
 
     @classmethod
+    def name_group(cls, group: int, tell: Callable[[str], None]) -> None:
+        """Let `tell` hear of each process that has been left in a group, which is about to be killed as a whole."""
+        with cls._lock:
+            by = time.monotonic() + MOMENT
+            while (left := {pid for pid in cls._adopted() if _is_in(group, pid)}) and time.monotonic() < by:
+                time.sleep(POLL)
+        for pid in left:
+            tell(_name(pid))
+
+    @classmethod
     def _adopted(cls) -> set[int]:
         """Find those that have not ended yet. They keep their numbers until this process has asked how they ended."""
         adopted = _children() - cls._own
@@ -208,6 +218,14 @@ def _name(pid: int) -> str:
 def is_alive(pid: int) -> bool:
     """Tell whether there is such a process, and it has not ended yet."""
     return _stat(pid)[:1] not in ([], [b"Z"], [b"X"])
+
+
+def _is_in(group: int, pid: int) -> bool:
+    """Whether a process is in a group, and may be ended: what another user has started there is told of later."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return os.getpgid(pid) == group
+    return False
 
 
 def _pids() -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,18 @@ def test_settings_and_commands_of_the_site_cannot(site: SampleSite) -> None:
     site.write_dotenv({"RELEASER_RESTART": f"sh -c 'printf %s \"{EVIL}no restart\"; exit 1'", "RELEASER_KEEP": EVIL})
     site.publish("alpha", "1.2.0")
     assert "RELEASER_KEEP" in harmless(site, ["update"], ["check"], ["status"])
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_what_a_restart_command_leaves_running_cannot(site: SampleSite, *, leaves: bool) -> None:
+    left = f"import time; time.sleep(10)  # {EVIL}"
+    script = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {left!r}])"
+    (site.outer / "serve.py").write_text(script, encoding="utf-8")
+    settings = {"RESTART": f"{sys.executable} {site.outer}/serve.py", "RESTART_LEAVES_SERVICE": str(leaves).lower()}
+    site.write_dotenv({f"RELEASER_{name}": value for name, value in settings.items()})
+    site.publish("alpha", "1.2.0")
+    harmless(site, ["update"])
+    assert "import time; time.sleep(10)" in body(site)
 
 
 def test_a_process_on_an_earlier_release_cannot(site: SampleSite) -> None:
