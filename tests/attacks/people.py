@@ -60,7 +60,9 @@ class People:
     def run_as(self, name: str, *words: str | Path, env: Mapping[str, str], check: int | None = None) -> Finished:
         """Run a program as one of them, or as root."""
         become = (
-            [] if name == "root" else ["setpriv", f"--reuid={name}", f"--regid={self.of(name).pw_gid}", "--init-groups"]
+            ["setpriv", "--groups=0"]  # as root has it after a login
+            if name == "root"
+            else ["setpriv", f"--reuid={name}", f"--regid={self.of(name).pw_gid}", "--init-groups"]
         )
         return run([*become, *words], cwd=Path("/"), env=env, check=check, timeout=180)
 

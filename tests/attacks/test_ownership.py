@@ -236,11 +236,12 @@ def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
     for name in ("cache", "nobodys"):
         (people.base / name).mkdir(mode=0o700)
     os.chown(people.base / "cache", user, user)
-    script = "echo $HOME $UV_CACHE_DIR $TMPDIR"
+    script = "echo $HOME $UV_CACHE_DIR $TMPDIR; echo groups: $(id -G)"
     for cache, said in (("cache", f"/ {people.base}/cache\n"), ("nobodys", "/ /tmp/releaser-tmp-")):
         env = {**environment, "UV_CACHE_DIR": str(people.base / cache), "TMPDIR": "/tmp"}
         finished = people.by("root", site, "run", "--", "sh", "-c", script, env=env, check=0)
         assert finished.stdout.startswith(said.replace("\n", " /tmp"))
+        assert finished.stdout.endswith(f"\ngroups: {user}\n")
         left = subprocess.check_output(
             ["find", "/tmp", "-maxdepth", "1", "-ignore_readdir_race", "-name", "releaser-tmp-*", "-uid", str(user)]
         )
