@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from releaser import __version__
 from releaser.cli.command import all_commands
@@ -161,6 +164,21 @@ FILES = [
 def test_what_users_install_is_what_the_tests_run_with() -> None:
     least, more = (pins(REPOSITORY / name) for name in ("constraints.txt", "constraints-attestations.txt"))
     assert least < more <= pins(REPOSITORY / "requirements-dev.txt")
+
+
+def test_each_bound_of_what_it_needs_is_tested() -> None:
+    """The lowest version is that of `make test-lowest`; of the last series that may come in, all tests have one."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for extra in project["optional-dependencies"].values() for one in extra]
+    newest, lowest = (
+        {name: Version(version) for name, _, version in (pin.partition("==") for pin in pins(REPOSITORY / file))}
+        for file in ("requirements-dev.txt", "requirements-lowest.txt")
+    )
+    for need in map(Requirement, [*project["dependencies"], *extras]):
+        bounds = {one.operator: Version(one.version) for one in need.specifier}
+        *above, last = bounds["<"].release
+        assert list(newest[need.name].release[: len(above) + 1]) == [*above, last - 1], need
+        assert lowest[need.name] == bounds[">="], need
 
 
 @pytest.mark.parametrize("name", FILES)
