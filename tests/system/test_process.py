@@ -298,7 +298,8 @@ def test_a_program_that_closes_its_output_is_still_waited_for(runner: Runner) ->
 
 def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lifeline: Lifeline) -> None:
     assert sh(runner, f"{lifeline.hold}sleep 1000 & echo left something").stdout == "left something\n"
-    assert re.fullmatch(r"`sh -c .*` left sleep 1000 \(pid \d+\) running; it was ended", *runner.ended)
+    (said,) = runner.ended
+    assert re.fullmatch(r"`sh -c .*` left sleep 1000 \(pid \d+\) running; it was ended", said)
     lifeline.text_until_all_are_gone()
 
 
