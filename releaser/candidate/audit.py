@@ -166,12 +166,11 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False, whole=True)
     if finished.returncode in (0, FOUND):
         return finished
-    reason = error_line(finished.output) or f"uv audit ended with status {finished.returncode}"
     if "unrecognized subcommand 'audit'" in finished.stderr or "unexpected argument '--" in finished.stderr:
-        reason, advice, output = "this uv is too old for it", "Upgrade uv.", ""
-    else:
-        advice, output = "", finished.output
-    raise ToolError(reason, advice=advice, output=output, returncode=finished.returncode)
+        message = "this uv is too old for it"
+        raise ToolError(message, advice="Upgrade uv.", returncode=finished.returncode)
+    reason = error_line(finished.output) or f"uv audit ended with status {finished.returncode}"
+    raise ToolError(reason, output=finished.output, returncode=finished.returncode)
 
 
 @contextlib.contextmanager

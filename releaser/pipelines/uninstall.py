@@ -204,13 +204,11 @@ def _remove_state(site: Site, *, patient: bool) -> str:
         with run_lock.acquire(state_dir, command="uninstall", now=datetime.now(UTC), wait=_PATIENCE):
             ends_at = time.monotonic() + (_PATIENCE if patient else 0)
             names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
-            while (
-                used := [one for one in names if leases.is_used(str(store.path(one)))]
-            ) and time.monotonic() < ends_at:
+            while used := [one for one in names if leases.is_used(str(store.path(one)))]:
+                if time.monotonic() >= ends_at:
+                    message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
+                    raise FollowUpError(message, advice=_AGAIN)
                 time.sleep(0.2)
-            if used:
-                message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
-                raise FollowUpError(message, advice=_AGAIN)
             failures = {**store.remove(*names), **store.finish_removal(*store.half_removed())}
             for error in failures.values():
                 raise error
