@@ -84,8 +84,20 @@ _REBUILDS = "The next `releaser update` rebuilds it."
 
 def diagnose(store: ReleaseStore) -> Iterator[Finding]:
     """Yield what is not as releaser left it, each with what to do."""
-    for find in FINDERS:
-        yield from find(store)
+    yield from filter(None, [find_moved_link(store)])
+    if store.live_by_record() and is_missing_or_dangling(store.link):
+        yield Finding(message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
+    yield from _find_stopped(store)
+    yield from _find_live_damage(store)
+    if lost := _list_lost(store):
+        yield Finding(message=_describe_gone(lost, store.directory), advice=_REPAIRS)
+    yield from _find_odd_entries(store)
+    for release in store.snapshot().rollback_order():
+        if (found := find_rollback_damage(release)) is None:
+            break
+        message = f"release {release.id} is not what was sealed: {found}"
+        yield Finding(message=message, advice="Rollbacks pass over it.")
+    yield from _find_unreadable(store)
 
 
 def repair(site: Site, log: RunLog) -> None:
@@ -101,11 +113,6 @@ def repair(site: Site, log: RunLog) -> None:
 
 
 # The symlink
-
-
-def _find_lost_link(store: ReleaseStore) -> Iterator[Finding]:
-    if store.live_by_record() and is_missing_or_dangling(store.link):
-        yield Finding(message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
 
 
 def _describe_lost(link: Path) -> str:
@@ -200,39 +207,19 @@ def _describe_gone(names: list[str], directory: Path) -> str:
     return f"{what} gone from {directory}"
 
 
-def _find_lost_releases(store: ReleaseStore) -> Iterator[Finding]:
-    if lost := _list_lost(store):
-        yield Finding(message=_describe_gone(lost, store.directory), advice=_REPAIRS)
-
-
-def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
+def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
+    """Name what is only half there among the releases, and what is none of them."""
     for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
         advice = "The next run tries again; `releaser prune` says why it could not."
         yield Finding(message=f"release {name} is only partly deleted", advice=advice)
-
-
-def _find_foreign(store: ReleaseStore) -> Iterator[Finding]:
     for name in store.foreign():
         message = f"{store.directory / name} is not releaser's; it stays where it is"
         yield Finding(message=message, advice="Move it elsewhere; that directory is for releases alone.")
-
-
-def _find_lost_manifests(store: ReleaseStore) -> Iterator[Finding]:
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
             if read_state(store.path(name) / MANIFEST, Manifest) is not None:
                 continue
         yield Finding(message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS)
-
-
-def _find_broken_releases(store: ReleaseStore) -> Iterator[Finding]:
-    """Name the releases that a rollback passes over."""
-    for release in store.snapshot().rollback_order():
-        found = find_rollback_damage(release)
-        if found is None:
-            return
-        message = f"release {release.id} is not what was sealed: {found}"
-        yield Finding(message=message, advice="Rollbacks pass over it.")
 
 
 # State files
@@ -306,18 +293,3 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
     if found:
         change_quarantine(state_dir, lambda _: quarantine)
         log.note_repair(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
-
-
-# In the order in which they tell.
-FINDERS = (
-    lambda store: filter(None, [find_moved_link(store)]),
-    _find_lost_link,
-    _find_stopped,
-    _find_live_damage,
-    _find_lost_releases,
-    _find_half_deleted,
-    _find_foreign,
-    _find_lost_manifests,
-    _find_broken_releases,
-    _find_unreadable,
-)
