@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, compress
@@ -243,6 +242,8 @@ def lock_diff(site: Site, report: RunReport) -> str:
         return ""
     if len(before) + len(after) > _LARGEST:
         return ""
-    lines = difflib.unified_diff(before, after, "a/uv.lock", "b/uv.lock", old.id, new.id, lineterm="")
+    from difflib import unified_diff  # which takes long to import
+
+    lines = unified_diff(before, after, "a/uv.lock", "b/uv.lock", old.id, new.id, lineterm="")
     text = site.redactor.clean("\n".join(lines))
     return truncate(text, head_lines=_LONGEST, max_chars=_LONGEST) + "\n" if text else ""

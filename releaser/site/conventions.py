@@ -16,7 +16,6 @@ from releaser.locks.versions import normalize_name
 from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
-from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -183,6 +182,8 @@ def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Conve
 
 def _of_venv(site: Site) -> Iterator[Convention]:
     """Name the tools that are taken from an activated venv or the project, as there is no other on PATH."""
+    from releaser.tools.uv import find_uv  # which takes long to import, for a rollback
+
     for name in ("git", "uv"):
         path, is_last = find_program(name, site.runner.environ, site.project.root)
         used = str(find_uv(site.settings.uv, environ=site.runner.environ, project=site.project.root))

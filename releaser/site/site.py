@@ -32,7 +32,6 @@ from releaser.system.words import (
 from releaser.tools.git import Git
 from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 from releaser.tools.plain import PlainDirectory
-from releaser.tools.uv import Uv, find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
+    from releaser.tools.uv import Uv
 
 
 class Pulled(Frozen):
@@ -157,6 +157,8 @@ class Site(Frozen):
     @functools.cached_property
     def uv(self) -> Uv:
         """What drives uv. Raises PreflightError when there is none."""
+        from releaser.tools.uv import Uv, find_uv  # which takes long to import, for a rollback
+
         setting = self.settings.uv
         executable = find_uv(setting, environ=self.runner.environ, project=self.project.root)
         if executable is None:

@@ -7,15 +7,14 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import threading
 import time
-from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from releaser.errors import Interrupted
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from types import FrameType
@@ -306,8 +305,10 @@ class Deadline:
         self.is_over = True
         for connection in self.connections:
             if connection.sock is not None:
+                from socket import SHUT_RDWR  # which takes long to import, for what speaks to no server
+
                 with contextlib.suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    connection.sock.shutdown(SHUT_RDWR)
 
 
 def call_within(seconds: float, call: Callable[[Deadline], T], *, grace: float = 0.0) -> T:
@@ -316,6 +317,8 @@ def call_within(seconds: float, call: Callable[[Deadline], T], *, grace: float =
     The call runs in a thread: a socket's timeout bounds neither name resolution nor a server that sends a byte at a
     time. The thread is a daemon, which never keeps the process from ending.
     """
+    from concurrent.futures import Future, wait  # which takes long to import
+
     result: Future[T] = Future()
     deadline = Deadline()
 
