@@ -98,11 +98,6 @@ class Pointer(Frozen):
         return datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
 
-def is_name(text: str) -> bool:
-    """Whether a channel may be called so."""
-    return _NAME.fullmatch(text) is not None
-
-
 def file_of(channel: str) -> str:
     """Name the file of a channel."""
     return f"{channel}.channel"
@@ -223,7 +218,7 @@ class Channel(Frozen):
     @classmethod
     def of(cls, where: str, name: str) -> Channel:
         """Name a channel and its place. Raises UsageError."""
-        if not is_name(name):
+        if not _NAME.fullmatch(name):
             message = f"{name!r} is not a valid channel name"
             raise UsageError(message, advice="Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
         open_place(where, {})

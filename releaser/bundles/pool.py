@@ -65,13 +65,15 @@ class Pool(Frozen):
     def find(self, sha256: str) -> Path | None:
         """Return the file of a hash that is whole; None if there is none."""
         place = self.directory / "files" / sha256
-        if not sha256 or hash_of_file(place) != sha256:
-            return None
-        return place
+        return place if sha256 and hash_of_file(place) == sha256 else None
 
     def add(self, place: Path) -> Path:
         """Take a file over. Raises OSError."""
-        return self._keep(place, hash_of_file(place) or "")
+        target = self.directory / "files" / (hash_of_file(place) or "")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = target.with_name(f"{target.name}.new")
+        shutil.copyfile(place, fresh)
+        return fresh.replace(target)
 
     def extract(self, one: BundledFile, extract: Callable[[BundledFile, Path], None]) -> Path:
         """Return a file of a bundle, which is extracted if it is not here. Raises what `extract` does, and OSError."""
@@ -81,17 +83,7 @@ class Pool(Frozen):
         fresh = self.directory / "files" / f"{one.sha256}.new"
         fresh.unlink(missing_ok=True)
         extract(one, fresh)
-        target = fresh.with_suffix("")
-        fresh.replace(target)
-        return target
-
-    def _keep(self, place: Path, sha256: str) -> Path:
-        target = self.directory / "files" / sha256
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = target.with_name(f"{sha256}.new")
-        shutil.copyfile(place, fresh)
-        fresh.replace(target)
-        return target
+        return fresh.replace(fresh.with_suffix(""))
 
     def packed(self, kind: str, make: Callable[[Path], object]) -> list[Path]:
         """Return wheels that were made once: `make` makes them in a directory of their own. Raises OSError.

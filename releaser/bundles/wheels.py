@@ -196,7 +196,8 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
     lines = [f"{path},{_digest(data)},{len(data)}" for path, data in sorted(entries.items())]
     record = f"{info.name}/RECORD"
     entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()
-    place = directory / f"{name}-{_compressed(tags)}.whl"
+    compressed = "-".join(".".join(dict.fromkeys(part)) for part in zip(*(tag.split("-") for tag in tags), strict=True))
+    place = directory / f"{name}-{compressed}.whl"  # as PEP 425 has it
     with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # a program of 60 MB is in one
         for path, data in sorted(entries.items()):
             entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
@@ -237,12 +238,6 @@ def _entry_points(info: Path) -> set[str]:
     if file.exists():
         parser.read_string(read_file(file).decode())
     return {name for kind in ("console_scripts", "gui_scripts") if parser.has_section(kind) for name in parser[kind]}
-
-
-def _compressed(tags: Collection[str]) -> str:
-    """Return the tags as the name of a wheel has them (PEP 425)."""
-    parts = zip(*(tag.split("-") for tag in tags), strict=True)
-    return "-".join(".".join(dict.fromkeys(part)) for part in parts)
 
 
 def _digest(data: bytes) -> str:

@@ -25,7 +25,6 @@ from releaser.site.site import Pulled
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
-from releaser.tools.git_bundle import fetch_bundle
 from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
 
 def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str | None:
     """Take the commit out of a bundle, and return it; None without git. Raises PreflightError."""
-    from releaser.bundles.code import find_differing  # which takes long to import
+    from releaser.bundles.code import fetch_bundle, find_differing  # which takes long to import
 
     git, commit, release = site.git, bundle.manifest.commit, bundle.manifest.release
     if not site.project.has_git or commit is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import releaser
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
-from releaser.bundles.code import write_code
+from releaser.bundles.code import check_out, write_bundle, write_code
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundleDetails, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool
@@ -38,7 +38,6 @@ from releaser.system.process import Runner
 from releaser.system.temporary import temporary_directory, write_beside
 from releaser.system.words import first_few, secrets_in_urls
 from releaser.tools.git import Git
-from releaser.tools.git_bundle import check_out, write_bundle
 from releaser.tools.plain import SMALL, matches
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.bundles.archive import UnpackedBundle, open_archive
-from releaser.bundles.code import make_checkout
+from releaser.bundles.code import exclude, make_checkout
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS, BundleDetails, BundleDifference
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
@@ -33,7 +33,6 @@ from releaser.system.files import nearest_existing, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import first_few, size
-from releaser.tools.git_bundle import exclude
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

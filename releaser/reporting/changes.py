@@ -207,16 +207,13 @@ def _why_left(one: Vulnerability, report: RunReport) -> str:
     if one.fix is None:
         return "not fixed in any version yet"
     fixed = f"fixed in {one.fix}"
-    if not report.live_changed and any(_fixes(change, one) for change in report.changes):
+    came = [change.new for change in report.changes if change.name == one.name and change.new]
+    if not report.live_changed and not all(replace(one, version=new).fix for new in came):
         return f"{fixed}, which this run could not make live"
     held = next((held for held in report.held_back if held.name == one.name), None)
     if held is not None:
         return f"{fixed}; {held.version} is held back: {held.reason}"
     return f"{fixed}; `releaser outdated` shows what blocks it"
-
-
-def _fixes(change: Change, one: Vulnerability) -> bool:
-    return change.name == one.name and bool(change.new) and not replace(one, version=change.new or "").fix
 
 
 def _cap(lines: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from releaser.system.words import age, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.answers import RunBrief, Status
+    from releaser.answers import Status
 
 
 class Service(IntEnum):
@@ -119,8 +119,9 @@ def prometheus(status: Status) -> str:
 def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
     run, now = status.last_deployment, datetime.now(UTC)
     since = _seconds_since(status, now)
+    last_began = datetime.fromisoformat(status.last_run.started_at).timestamp() if status.last_run else None
     return {
-        "last_run_timestamp_seconds": ("When the last run began", _timestamp(status.last_run)),
+        "last_run_timestamp_seconds": ("When the last run began", last_began),
         "last_deployment_exit_code": (
             "How the last update, rebuild, rollback or init ended",
             run.exit_code if run else None,
@@ -146,7 +147,3 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         "releases_bytes": ("What the releases take on disk", status.releases_bytes),
         "free_bytes": ("What is free on that disk", status.free_bytes),
     }
-
-
-def _timestamp(run: RunBrief | None) -> float | None:
-    return datetime.fromisoformat(run.started_at).timestamp() if run else None

@@ -51,15 +51,11 @@ def fold(text: str, *, whole: str = "") -> str:
 
     What is wrapped goes on two columns further right, except for the two sentences that a mail begins with.
     """
-    lines = text.split("\n")
-    return "\n".join(
-        line if line.strip() == whole else _fold(line, hanging=2 if number > _OPENING else 0)
-        for number, line in enumerate(lines)
-    )
-
-
-def _fold(line: str, *, hanging: int) -> str:
-    return "\n".join(wrap_line(line, WIDEST, hanging=hanging))
+    folded: list[str] = []
+    for number, line in enumerate(text.split("\n")):
+        is_whole = line.strip() == whole
+        folded += [line] if is_whole else wrap_line(line, WIDEST, hanging=2 if number > _OPENING else 0)
+    return "\n".join(folded)
 
 
 def wrap_line(line: str, width: int, *, hanging: int = 2) -> list[str]:

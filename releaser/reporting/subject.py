@@ -148,11 +148,8 @@ def _unchanged(report: RunReport) -> str:
         return _only_problem(report)
     if report.recovered:
         return "recovered from an interrupted run"
-    return _shorten(report, report.noted) or _solved(report) or "all clear"
-
-
-def _solved(report: RunReport) -> str:
-    return f"solved, {', '.join(SOLVED[one] for one in report.solved)}" if report.solved else ""
+    solved = f"solved, {', '.join(SOLVED[one] for one in report.solved)}" if report.solved else ""
+    return _shorten(report, report.noted) or solved or "all clear"
 
 
 def _activated(report: RunReport) -> str:

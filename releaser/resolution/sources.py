@@ -53,11 +53,6 @@ class Mirrored(Frozen):
         return self.error or (f"{files} ({reasons})" if self.failed else "")
 
 
-def mirror_of(source: str) -> str:
-    """Return the directory of a source, relative to the project."""
-    return f"{MIRRORS}/{source.removeprefix(S3)}"
-
-
 def source_findings(site: Site) -> Iterator[Finding]:
     """Say what keeps packages from coming from S3."""
     sources, root = site.settings.sources, site.project.root
@@ -68,7 +63,7 @@ def source_findings(site: Site) -> Iterator[Finding]:
         links = settings.get("find-links")
         known.update(os.path.normpath(one) for one in (links if isinstance(links, list) else ()))
     for source in sources:
-        if (place := mirror_of(source)) not in known:
+        if (place := f"{MIRRORS}/{source.removeprefix(S3)}") not in known:
             message = f"`sources`: {source} is mirrored in {place}, but uv is not told to look there"
             yield Finding(message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
 

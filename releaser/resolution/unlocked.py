@@ -22,7 +22,7 @@ from releaser.system.temporary import temporary_directory
 from releaser.system.words import Redactor, secrets_in_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from releaser.locks.overrides import Override
     from releaser.site.site import Site
@@ -155,7 +155,13 @@ class _Look(Frozen):
             self.problems.extend(self._find_conflicts(python, visible))
             unlisted = visible.keys() - found.versions.keys() - found.elsewhere - request.without - found.own
             if unlisted and request.requirements is None:
-                self.problems.extend([_of_the_system(place, python, unlisted)])
+                which = ", ".join(sorted(unlisted))
+                message = f"{place} sees packages that are not installed in it, which may be needed: {which}"
+                advice = (
+                    f"Write those that the site needs into a file, and give it as well: `{python} -m pip freeze` names"
+                    " all; then --from-requirements FILE. Or make a venv without --system-site-packages."
+                )
+                self.problems.append(Finding(message, advice=advice))
         try:
             if request.requirements is not None:
                 added = self.problems.attempt(self._add_file, request.requirements, found, visible)
@@ -183,7 +189,12 @@ class _Look(Frozen):
         frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", found.python]).splitlines())
         places = {str(canonicalize_name(name)): place for name, _, place in frozen if place} | links
         tree = uv.run(["pip", "tree", "--depth", "0", "--python", found.python]).splitlines()
-        problems.extend(_own_problems(site, {name: versions[name] for name in own - request.decided}))
+        for name in own - request.decided if not site.pyproject.table("build-system") else ():
+            message = (
+                f"{name} {versions[name]} is the project itself, and {site.project.pyproject} has no [build-system]"
+            )
+            advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
+            problems.append(Finding(message, advice=advice))
         problems.extend(
             Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
             for name in sorted(request.without - versions.keys())
@@ -278,13 +289,6 @@ def _list_installed(uv: Uv, python: Path) -> dict[str, dict[str, str]]:
     return {str(canonicalize_name(one["name"])): one for one in listed}
 
 
-def _own_problems(site: Site, own: Mapping[str, str]) -> Iterator[Finding]:
-    for name, version in own.items() if not site.pyproject.table("build-system") else ():
-        message = f"{name} {version} is the project itself, and {site.project.pyproject} has no [build-system]"
-        advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
-        yield Finding(message, advice=advice)
-
-
 def _from_elsewhere(python: Path, versions: Mapping[str, str], places: Mapping[str, str]) -> Iterator[Finding]:
     """Find the packages that come from `places` or that a `setup.py install` has left, and so from no index.
 
@@ -316,15 +320,6 @@ def _visible_to(site: Site, python: Path) -> dict[str, str]:
     said = finished.stdout.rpartition("\nvisible:")[2].partition("\n")[0]  # beside what the site prints at each start
     found = reversed(json.loads(said))  # of two of one name, the first is the one that is imported
     return {canonicalize_name(name): version for name, version in found if name and version}
-
-
-def _of_the_system(place: Path, python: Path, names: Iterable[str]) -> Finding:
-    message = f"{place} sees packages that are not installed in it, which may be needed: {', '.join(sorted(names))}"
-    advice = (
-        f"Write those that the site needs into a file, and give it as well: `{python} -m pip freeze` names all; then"
-        " --from-requirements FILE. Or make a venv without --system-site-packages."
-    )
-    return Finding(message, advice=advice)
 
 
 def _missing_from_index(site: Site, uv: Uv, found: UnlockedEnvironment) -> Iterator[Finding]:

@@ -145,20 +145,16 @@ class Adoption:
 
         The first process of a container gets all orphans of others anyway, and ends none.
         """
-        cls._begin()
-        try:
-            yield
-        finally:
-            for name, has_ended in cls._end().items():
-                tell(name, has_ended)
-
-    @classmethod
-    def _begin(cls) -> None:
         with cls._lock:
             cls._count += 1
             if cls._count == 1 and os.getpid() != 1:
                 cls._own |= _children()
                 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        try:
+            yield
+        finally:
+            for name, has_ended in cls._end().items():
+                tell(name, has_ended)
 
     @classmethod
     def _end(cls) -> dict[str, bool]:

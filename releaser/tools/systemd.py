@@ -133,7 +133,11 @@ class Systemd(Frozen):
             if text is not None and text != units[path] and not _is_untouched(text):
                 advice = "Delete it and try again, or keep it. `systemctl edit` changes a unit, and not its file."
                 refuse(f"{path} was changed by hand, and is left alone", advice)
-        return present != units or not self._is_enabled(job)
+        if present == units:
+            with contextlib.suppress(ToolError):
+                self._run("is-enabled", "--quiet", job.timer)
+                return False
+        return True
 
     def install(self, job: Job) -> None:
         """Write the units and enable the timer, unless all that is so. Raises PreflightError."""
@@ -169,12 +173,6 @@ class Systemd(Frozen):
             path.unlink(missing_ok=True)
         with contextlib.suppress(ToolError):  # units that are gone do no harm until the next reload
             self._run("daemon-reload")
-
-    def _is_enabled(self, job: Job) -> bool:
-        with contextlib.suppress(ToolError):
-            self._run("is-enabled", "--quiet", job.timer)
-            return True
-        return False
 
     def _restore(self, present: Mapping[Path, str | None]) -> None:
         with contextlib.suppress(OSError, ToolError):

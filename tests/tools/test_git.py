@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.bundles.code import write_bundle
 from releaser.errors import ToolError
 from releaser.system import process
 from releaser.system.process import Runner
 from releaser.system.temporary import PREFIX, temporary_directory
 from releaser.tools.git import Git
-from releaser.tools.git_bundle import write_bundle
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
