@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from releaser.bundles.manifest import Target
-from releaser.errors import PreflightError, UsageError, refuse
+from releaser.errors import UsageError, refuse
 from releaser.locks.installed import environment_of, ordered_tags, reach
 from releaser.locks.lock import LockFile, Package, is_local
 from releaser.system.files import read_file
@@ -68,11 +68,7 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
     platforms = None if target is None else _platforms(target.platform)
     ranks = ordered_tags(tested, platforms=platforms)
     wheels, built = dict[LockedWheel, None](), set[str]()
-    for version in (
-        tested,
-        f"{minor}.0",
-        f"{minor}.99",
-    ):  # a lock may fork by the patch version, and hosts differ in it
+    for version in (tested, f"{minor}.0", f"{minor}.99"):  # a lock may fork by the patch version, and hosts differ
         environment = environment_of(version)
         if target is not None:
             environment["platform_machine"] = _TARGET.fullmatch(str(target))["machine"]  # type: ignore[index]
@@ -186,7 +182,7 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
             continue
         data = read_file(place)
         if digest and digest != _digest(data):
-            raise PreflightError(*_altered(place, name))
+            refuse(f"{place} has changed since {name} was installed", "Run `releaser verify`, and `releaser rebuild`.")
         if code is not None and path.endswith(".pth"):
             continue
         entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data
@@ -205,16 +201,6 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
             entry.create_system, entry.external_attr, entry.compress_type = 3, (0o100000 | mode) << 16, 8
             archive.writestr(entry, data)
     return place
-
-
-def _altered(place: Path, name: str) -> list[Any]:
-    from releaser.errors import Finding
-
-    return [
-        Finding(
-            f"{place} has changed since {name} was installed", advice="Run `releaser verify`, and `releaser rebuild`."
-        )
-    ]
 
 
 def _place_in_wheel(place: Path, site_packages: Path, info: Path, name: str) -> str | None:

@@ -14,7 +14,7 @@ from releaser.errors import PreflightError, ReleaserError, UsageError, os_reason
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain, replace_file
 from releaser.system.frozen import Frozen
-from releaser.system.words import Redactor
+from releaser.system.words import Redactor, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -110,8 +110,6 @@ class Output(Frozen):
 
             show_rows(columns, rows, sys.stdout)
         else:
-            from releaser.system.words import table
-
             self.print_lines(table([columns, *rows]))
 
     def print_changes(self, changes: Sequence[Change]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import click
 
 from releaser.cli import completion
 from releaser.cli.command import FILE, CommandContext, command, refuse_both
-from releaser.errors import UsageError, os_reason, refuse
+from releaser.errors import MailError, PreflightError, UsageError, os_reason, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
 
@@ -32,7 +34,6 @@ def run_check(ctx: CommandContext) -> None:
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.isolated import isolation_warnings
     from releaser.deployment.adopt import find_unsynced, left_out
-    from releaser.errors import PreflightError
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage
     from releaser.reporting.mail_setup import warnings as mail_warnings
@@ -97,7 +98,6 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
 @command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, a notice and a ping; print where each went."""
-    from releaser.errors import MailError
     from releaser.reporting.mail_setup import send_test_mail
 
     sent = send_test_mail(ctx.site())
@@ -114,9 +114,6 @@ def test_mail(ctx: CommandContext) -> None:
 @command("list", section="Look", example="releaser list --json", many="all")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
-    import time
-    from dataclasses import replace
-
     from releaser.pipelines.status import list_damage
     from releaser.releases import listing
 

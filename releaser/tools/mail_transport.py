@@ -40,9 +40,8 @@ class SmtpServer(Frozen):
     """Where to send mail, and how.
 
     `port` 0 is the usual one for `security`. No login without a `user`; without `security`, none in clear but to this
-    very host. `timeout` (seconds) limits each
-    operation on the socket, `deadline` (seconds) the whole delivery, name resolution included. `ca_file`
-    takes the place of the system's certificate authorities.
+    very host. `timeout` (seconds) limits each operation on the socket, `deadline` (seconds) the whole delivery, name
+    resolution included.
     """
 
     host: str
@@ -52,7 +51,6 @@ class SmtpServer(Frozen):
     security: Security | None = None
     timeout: float = 30.0
     deadline: float = 120.0
-    ca_file: str | None = None
 
     @property
     def address(self) -> str:
@@ -95,7 +93,9 @@ class _PlainClient(smtplib.SMTP):
 class _TlsClient(smtplib.SMTP_SSL):
     def __init__(self, server: SmtpServer, deadline: Deadline) -> None:
         deadline.connections.append(self)
-        super().__init__(server.host, server.effective_port, timeout=server.timeout, context=_tls(server))
+        super().__init__(
+            server.host, server.effective_port, timeout=server.timeout, context=ssl.create_default_context()
+        )
 
 
 def _converse(
@@ -112,7 +112,7 @@ def _converse(
         client = (_TlsClient if server.security == "tls" else _PlainClient)(server, deadline)
         if server.security == "starttls" or (server.security is None and server.user and not _stays_here(client)):
             check_time()
-            client.starttls(context=_tls(server))
+            client.starttls(context=ssl.create_default_context())
         if server.user:
             check_time()
             _log_in(client, server)
@@ -154,14 +154,6 @@ def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
         # Neither the message nor the cause of this one may show: both quote the password.
         reason = "the user or the password has characters that a login cannot carry"
         raise _failure(server, reason, advice=advice) from None
-
-
-def _tls(server: SmtpServer) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=server.ca_file)
-    except OSError as error:
-        message = f"the CA file {server.ca_file} for the mail server {server.address} cannot be used: {error}"
-        raise MailError(message, advice="Check the setting of the CA file.") from error
 
 
 def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool = False) -> MailError:
