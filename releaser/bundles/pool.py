@@ -6,13 +6,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import TOOLS, BundledFile, BundleManifest, parse_manifest
+from releaser.bundles.manifest import RELEASE_ID, TOOLS, BundledFile, BundleManifest, parse_manifest
 from releaser.errors import PreflightError
 from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 KEPT = 4  # manifests, the newest; what none of them names is deleted
 _UNUSED = 30 * 86400.0  # seconds; they could be packed again
-_RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
 class Pool(Frozen):
@@ -103,7 +101,7 @@ class Pool(Frozen):
     def forget_unused(self, releases: Collection[str]) -> None:
         """Delete the wheels that were packed of releases that are gone, and those unused for long. Raises OSError."""
         for place in (self.directory / "made").glob("*"):
-            is_of_release, unused_since = _RELEASE.fullmatch(place.name), place.stat().st_mtime
+            is_of_release, unused_since = RELEASE_ID.fullmatch(place.name), place.stat().st_mtime
             if place.name not in releases if is_of_release else unused_since < time.time() - _UNUSED:
                 remove_tree(place)
 
@@ -112,7 +110,7 @@ class Pool(Frozen):
         directory = self.directory / "manifests"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
-        known = sorted(one for one in directory.glob("*.json") if _RELEASE.fullmatch(one.stem))
+        known = sorted(one for one in directory.glob("*.json") if RELEASE_ID.fullmatch(one.stem))
         for one in known[:-KEPT]:
             one.unlink()
         used = {file.sha256 for one in known[-KEPT:] for file in self._files_of(one)}
@@ -132,7 +130,7 @@ class Pool(Frozen):
 
     def manifest_of(self, release: str) -> BundleManifest | None:
         """Return the manifest of the bundle of a release; None if none is known."""
-        if not _RELEASE.fullmatch(release):
+        if not RELEASE_ID.fullmatch(release):
             return None
         data = read_if_there(self.directory / "manifests" / f"{release}.json")
         with contextlib.suppress(PreflightError):

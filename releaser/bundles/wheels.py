@@ -18,6 +18,7 @@ from releaser.bundles.manifest import Target
 from releaser.errors import UsageError, refuse
 from releaser.locks.installed import environment_of, ordered_tags, reach
 from releaser.locks.lock import LockFile, Package, is_local
+from releaser.locks.versions import normalize_name
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 
@@ -156,9 +157,9 @@ def pin_of(package: Package) -> tuple[str, str]:
 
 def find_metadata(venv: Path, name: str) -> Path:
     """Return the `.dist-info` of a package in a venv. Raises PreflightError."""
-    wanted = _normalized(name)
+    wanted = normalize_name(name)
     for info in sorted(venv.glob("lib/python3*/site-packages/*.dist-info")):
-        if _normalized(info.name.partition("-")[0]) == wanted:
+        if normalize_name(info.name.partition("-")[0]) == wanted:
             return info
     return refuse(f"{name} is not installed in {venv}", "Run `releaser verify`.")
 
@@ -228,7 +229,3 @@ def _entry_points(info: Path) -> set[str]:
 
 def _digest(data: bytes) -> str:
     return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -263,15 +263,9 @@ def status_text(status: Status) -> list[str]:
 
 
 def _withheld(one: HeldBack) -> Withheld:
-    return Withheld(
-        name=one.name,
-        version=one.version,
-        reason=one.reason,
-        by=one.by,
-        since=one.at,
-        tests=one.tests,
-        together=one.together,
-    )
+    from msgspec import convert  # which takes long to import
+
+    return replace(convert(one, Withheld, from_attributes=True), since=one.at)
 
 
 def _runs(status: Status) -> Iterator[str]:

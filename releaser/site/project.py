@@ -101,9 +101,9 @@ class Project(Frozen):
         A directory on the way to the symlink may be a link itself: relative parts of the symlink start at its target.
         """
         state = state_dir or default_state_dir(str(root))
-        link = _tidy(root / venv)
+        link = Path(os.path.normpath(root / venv))
         parent = Path(os.path.realpath(link.parent))  # of a loop of links, too, Path.resolve() raises RuntimeError
-        place = _tidy(root / Path(state).expanduser())
+        place = Path(os.path.normpath(root / Path(state).expanduser()))
         return cls(root=root, venv=parent / link.name, state_dir=place, uses_git=uses_git)
 
     @functools.cached_property
@@ -180,11 +180,6 @@ def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
     if (root / "requirements.txt").is_file():
         return "A site that pip installs gets its first lock by `releaser init --from-requirements requirements.txt`."
     return "A site that pip has installed gets its first lock by `releaser init --from-venv PATH`, that of its venv."
-
-
-def _tidy(path: Path) -> Path:
-    """Make `..` go away without following the last symlink."""
-    return Path(os.path.normpath(path))
 
 
 def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
