@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ import pytest
 
 from tests.e2e.scenes import edit_pyproject, from_server
 from tests.support.simple_index import SimpleIndex, serving
-from tests.support.wheels import TELLING, build_sdist
+from tests.support.wheels import TELLING, build_sdist, write_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +40,7 @@ class Scene:
             "pyproject.toml": f'{project}[build-system]\nrequires = ["{backend}"]\nbuild-backend = "{backend}"\n',
             "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n",
         }
-        with tarfile.open(self.site.index.path / f"{name}-{version}.tar.gz", "w:gz") as archive:
-            for path, text in files.items():
-                entry = tarfile.TarInfo(f"{name}-{version}/{path}")
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text.encode()))
+        write_sdist(self.site.index.path, name, version, files)
         if days is not None:
             self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
 

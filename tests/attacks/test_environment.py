@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import sys
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.system.environment import kind_of, of_git, of_uv
+from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,11 +93,7 @@ def test_a_build_backend_finds_no_secret(make_site: SiteFactory, tmp_path: Path)
         "pyproject.toml": f'{_OF_BACKEND}[project]\nname = "alpha"\nversion = "1.1.0"\n',
         "backend.py": _BACKEND.format(spy=_SPY.format(place=str(place), link=str(site.link))),
     }
-    with tarfile.open(site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo(f"alpha-1.1.0/{name}")
-            member.size = len(text.encode())
-            archive.addfile(member, io.BytesIO(text.encode()))
+    write_sdist(site.index.path, "alpha", "1.1.0", files)
     site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
     assert site.live_version("alpha") == "1.1.0"
     for word, environ in seen_in(place):

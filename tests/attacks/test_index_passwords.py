@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import pytest
 
 from tests.e2e.scenes import edit_pyproject
 from tests.support.simple_index import SimpleIndex, serving
+from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,11 +63,7 @@ class Scene:
 
     def offer(self, version: str) -> None:
         backend = _BACKEND.format(place=str(self.mark), version=version, password=PASSWORD)
-        with tarfile.open(self.site.index.path / f"alpha-{version}.tar.gz", "w:gz") as archive:
-            for name, text in {"pyproject.toml": _OF_BACKEND, "backend.py": backend}.items():
-                member = tarfile.TarInfo(f"alpha-{version}/{name}")
-                member.size = len(text.encode())
-                archive.addfile(member, io.BytesIO(text.encode()))
+        write_sdist(self.site.index.path, "alpha", version, {"pyproject.toml": _OF_BACKEND, "backend.py": backend})
 
     def keep(self, place: str) -> dict[str, str]:
         """Keep the password in a place, and return the variables that are needed for it."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import shutil
 import socket
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, gi
 from tests.support.commands import run
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
+from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -259,11 +258,7 @@ def publish_source(scene: Scene, code: str, *, metadata: str = "2.2") -> None:
         "pyproject.toml": f"{project}{SOURCE}",
         "backend.py": code + BACKEND,
     }
-    with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
-        for path, text in files.items():
-            entry = tarfile.TarInfo(f"alpha-1.1.0/{path}")
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    write_sdist(scene.site.index.path, "alpha", "1.1.0", files)
 
 
 @pytest.mark.parametrize(

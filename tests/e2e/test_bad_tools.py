@@ -117,9 +117,7 @@ IF_NEW = "import alpha, sys\nif alpha.__version__ == '1.0.0':\n    sys.exit(0)\n
 
 def with_tests(make_site: SiteFactory, tests: str, **settings: object) -> SampleSite:
     """Make a site with these tests, adopted, and with something newer for it."""
-    site = make_site.adopted(files={"run_tests.py": tests}, settings=settings)
-    site.publish("alpha", "1.1.0")
-    return site
+    return make_site.adopted(files={"run_tests.py": tests}, settings=settings, due="1.1.0")
 
 
 def variables(tmp_path: Path) -> Mapping[str, str]:

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def with_two_releases(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site.adopted("1.1.0", settings={"keep": 0, "keep_within": 0}, **options)
-    site.publish("alpha", "1.2.0")
-    return site
+    return make_site.adopted("1.1.0", settings={"keep": 0, "keep_within": 0}, **options, due="1.2.0")
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,7 @@ def expect_in_order(found: list[tuple[str, str]], wanted: list[tuple[str, str]])
 
 
 def adopted(make_site: SiteFactory) -> SampleSite:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    return site
+    return make_site.adopted(due="1.1.0")
 
 
 def test_each_step_of_an_update_is_durable_before_the_next(make_site: SiteFactory) -> None:

@@ -56,8 +56,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.story
 def test_a_program_updates_itself_once_a_day_as_it_starts(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     assert start(site).stdout == "1.1.0\n"
     site.publish("alpha", "1.2.0")
     again = start(site)
@@ -120,8 +119,7 @@ def test_a_network_that_hangs_keeps_no_program_from_starting(make_site: SiteFact
 
 def test_an_update_goes_on_without_the_program_and_holds_nothing_of_it(make_site: SiteFactory) -> None:
     """What reads the output of the program sees its end, and its terminal and session end with it."""
-    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, due="1.1.0")
     with meeting() as met:
         words = [console_script(), "exec", "--project", site.path, "--refresh", "daily", "--wait", "1s", "--", *VERSION]
         env = site.environment(met.env)
@@ -139,8 +137,7 @@ def test_an_update_goes_on_without_the_program_and_holds_nothing_of_it(make_site
 
 
 def test_two_programs_that_start_at_once_look_once(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     with ThreadPoolExecutor() as pool:
         said = sorted((one.stdout, one.stderr) for one in pool.map(start, [site, site]))
     assert said == [("1.0.0\n", ""), ("1.1.0\n", "")]
@@ -220,8 +217,7 @@ print(alpha.__version__)
 
 @pytest.mark.story
 def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     words: list[str | Path] = [sys.executable, "-c", ASKED, site.path]
     finished = run(words, cwd=site.outer, env=site.environment(), check=0)
     assert finished.stderr == "activated [('alpha', '1.1.0')]\n"
@@ -232,8 +228,7 @@ def test_a_program_in_python_asks_for_all_of_that(make_site: SiteFactory) -> Non
 
 @pytest.mark.story
 def test_a_program_that_requires_more_updates_and_restarts_itself_once(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     (site.outer / "tool.py").write_text(REQUIRING, encoding="utf-8")
     # The program finds releaser where the tests have it; programs of sites have it among their packages.
     paths = os.pathsep.join([str(Path(releaser.__file__).parents[1]), sysconfig.get_path("purelib")])

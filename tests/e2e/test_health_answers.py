@@ -129,8 +129,7 @@ def test_both_answers_are_printed_for_people(make_site: SiteFactory) -> None:
 
 
 def test_an_answer_that_is_not_the_expected_one_takes_the_release_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     with served(site, sick_with()) as web:
         report = update(site, web, "--force", check=6, settings={"health_text": "well: 1.0"})
     bad, good = report["answers"]
@@ -141,15 +140,13 @@ def test_an_answer_that_is_not_the_expected_one_takes_the_release_back(make_site
 
 def test_what_a_command_printed_is_told_with_either_release(make_site: SiteFactory) -> None:
     code = "import alpha, sys; sys.exit('ill with ' + alpha.__version__)"
-    site = make_site.adopted(settings={**IMPATIENT, "health_check": f'python -c "{code}"'})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings={**IMPATIENT, "health_check": f'python -c "{code}"'}, due="1.1.0")
     report = site.json("update", "--force", check=6)
     assert [one["body"] for one in report["answers"]] == ["ill with 1.1.0", "ill with 1.0.0"]
 
 
 def test_answers_that_are_good_are_not_worth_a_word_in_the_mail(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     with served(site, sick_with()) as web:
         report = update(site, web, check=0)
     assert [one["good"] for one in report["answers"]] == [True]

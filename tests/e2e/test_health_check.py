@@ -171,8 +171,7 @@ def test_a_restart_file_that_cannot_be_touched_is_found_before_anything_is_flipp
 
 def test_a_program_that_is_not_there_is_found_before_anything_is_flipped(make_site: SiteFactory) -> None:
     """`http:/` is no URL, so it is taken for a command."""
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     live, name = site.live_id(), "RELEASER_HEALTH_CHECK"
     for command, setting in (("check", "restart"), ("update", "health_check")):
         name = f"RELEASER_{setting.upper()}"

@@ -164,8 +164,7 @@ def test_the_others_fail_without_an_effect_on_the_site(hooked: Hooked) -> None:
 
 def test_one_that_hangs_is_ended(make_site: SiteFactory) -> None:
     hanging = {"RELEASER_BEFORE_LIVE": "sleep 60", "RELEASER_HOOK_TIMEOUT": "1s"}
-    site = make_site.adopted(dotenv=hanging)
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(dotenv=hanging, due="1.1.0")
     report = site.json("update", check=5)
     assert "still running after 1 s" in report["headline"]
     assert site.live_version("alpha") == "1.0.0"

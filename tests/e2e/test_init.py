@@ -255,8 +255,7 @@ class TestExclusion:
         site.path.rename(main)
         env = site.environment()
         run([git_executable(), "worktree", "add", "--quiet", site.path, "main"], cwd=main, env=env, check=0)
-        site.make_venv()
-        site.releaser("init", check=0)
+        site.adopt()
         assert "/.venv" in exclusions(main / ".git")
         assert is_clean(site)
 

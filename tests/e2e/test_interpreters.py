@@ -27,8 +27,7 @@ def site_on(make_site: SiteFactory, place: Path, python: RealPython, **options: 
     installation = Installation(place / "python", python)
     site = make_site(**options)
     give_pythons(site, installation)
-    site.make_venv()
-    site.releaser("init", check=0)
+    site.adopt()
     return site, installation
 
 
@@ -182,8 +181,7 @@ def two_pythons(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, lis
     newer = Installation(tmp_path / "newer", need_python("3.13"))
     site = make_site()
     give_pythons(site, need_python("3.12"), newer)
-    site.make_venv()
-    site.releaser("init", check=0)
+    site.adopt()
     names = [site.live_id()]
     site.update_to("alpha", "1.1.0")
     names.append(site.live_id())
@@ -312,8 +310,7 @@ def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory,
     site.publish("alpha", "1.1.0", broken="collectstatic")
     site.uv("lock", "--quiet", "--upgrade")
     site.push_commit("Lock again")
-    site.make_venv()
-    site.releaser("init", check=0)
+    site.adopt()
     give_pythons(site, new)
     installation.delete()
     site.releaser("update", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)

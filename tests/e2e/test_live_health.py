@@ -17,9 +17,7 @@ IMPATIENT = {"health_retries": 0, "health_pause": "0s"}
 
 def due(make_site: SiteFactory) -> SampleSite:
     """Make an adopted site for which a package is newer."""
-    site = make_site.adopted(settings=IMPATIENT)
-    site.publish("alpha", "1.1.0")
-    return site
+    return make_site.adopted(settings=IMPATIENT, due="1.1.0")
 
 
 def asks(url: str, **settings: str) -> dict[str, str]:

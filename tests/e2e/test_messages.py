@@ -97,8 +97,7 @@ def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_wha
 
 
 def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     silent(site.releaser("update", "-q"))
     finished = site.releaser("update", "-v", check=0)
     assert finished.stdout == ""
@@ -185,8 +184,7 @@ def test_the_password_of_the_mail_server_and_of_the_environment_is_never_shown(m
     with mail_server(gossip) as server:
         to = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(server.port)}
         secret = {"RELEASER_SMTP_PASSWORD": PASSWORD}
-        site = make_site.adopted(files={"run_tests.py": CHATTY_TESTS}, dotenv={**to, **secret})
-        site.publish("alpha", "1.1.0")
+        site = make_site.adopted(files={"run_tests.py": CHATTY_TESTS}, dotenv={**to, **secret}, due="1.1.0")
         names = ("RELEASER_SMTP_PASSWORD", "UV_INDEX_PRIVATE_PASSWORD")
         passed = {**secret, "UV_INDEX_PRIVATE_PASSWORD": SECRET, "RELEASER_TEST_ENVIRONMENT": ",".join(names)}
         said = said_of(site, check=5, env=passed)

@@ -216,8 +216,7 @@ def see_them_sent(site: SampleSite, server: MailServer, *, count: int) -> None:
 def test_a_mail_survives_the_end_of_its_run_and_so_do_those_that_wait(
     make_site: SiteFactory, dead_port: int, smtp_server: MailServer
 ) -> None:
-    site = make_site.adopted(dotenv=mail_settings(dead_port))
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(dotenv=mail_settings(dead_port), due="1.1.0")
     site.releaser("update", check=7)
     site.publish("alpha", "1.2.0")
     status, said = end_while_mailing(site, signal.SIGTERM)
@@ -230,8 +229,7 @@ def test_a_mail_survives_the_end_of_its_run_and_so_do_those_that_wait(
 
 
 def test_a_mail_survives_a_kill_of_its_run(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     end_while_mailing(site, signal.SIGKILL)
     assert site.live_version("alpha") == "1.1.0"
     see_them_sent(site, smtp_server, count=1)

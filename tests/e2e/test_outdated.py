@@ -108,8 +108,7 @@ def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory)
 def test_of_a_package_that_is_locked_twice_the_version_for_the_python_of_the_site_is_told(
     make_site: SiteFactory,
 ) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     site.publish("alpha", "2.0.0", requires_python=">=3.98")
     (change,) = site.json("update")["changes"]
     assert (change["old"], change["new"], change["bump"]) == ("1.0.0", "1.1.0", "minor")

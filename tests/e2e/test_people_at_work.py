@@ -293,8 +293,7 @@ def test_an_unpushed_commit_of_a_person_is_told_and_stays_theirs(make_site: Site
 
 
 def test_a_commit_of_a_person_that_touches_only_the_lock_is_theirs(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     site.uv("lock", "--quiet", "--upgrade")
     mine, remote = site.commit("My lock"), site.remote_head()
     site.releaser("update", check=0)

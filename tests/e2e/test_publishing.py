@@ -21,8 +21,7 @@ WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
 def half_published(make_site: SiteFactory) -> SampleSite:
     """Make a site whose last update was killed after the flip: the lock is there, and not committed."""
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     interrupted(site, "update", at=BEHIND_THE_FLIP)
     assert site.live_version("alpha") == "1.1.0"
     assert site.git("status", "--porcelain") == "M uv.lock"
@@ -152,8 +151,7 @@ def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: Site
 
 
 def test_an_export_is_committed_by_the_next_run_unless_somebody_has_edited_it(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"requirements_export": "requirements.txt"})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings={"requirements_export": "requirements.txt"}, due="1.1.0")
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.commit_only", when="before"))
     assert (site.path / "requirements.txt").exists()
     assert site.releaser("update").returncode == 0

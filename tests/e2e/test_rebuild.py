@@ -26,8 +26,7 @@ def site_on(make_site: SiteFactory, *minors: str, native: str = "", **options: A
     give_pythons(site, *map(need_python, minors))
     if native:
         only_for(site, native, "cp312")
-    site.make_venv()
-    site.releaser("init", check=0)
+    site.adopt()
     return site
 
 

@@ -70,8 +70,7 @@ def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
 @pytest.fixture
 def site(make_site: SiteFactory) -> Iterator[SampleSite]:
     """A site with something newer, whose tests wait."""
-    site = make_site.adopted(settings={"test_command": ["sh", "-c", WAITS]})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings={"test_command": ["sh", "-c", WAITS]}, due="1.1.0")
     yield site
     (site.outer / "go").touch()
 
@@ -113,8 +112,7 @@ def test_an_update_goes_on_while_another_version_of_releaser_is_installed(site: 
 def test_an_update_whose_releaser_is_replaced_before_it_changes_anything_says_so(
     make_site: SiteFactory, installed: Path
 ) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     before = site.snapshot()
     (init,) = installed.glob("lib/*/site-packages/releaser/__init__.py")
     with update(site, installed, RELEASER_HEALTH_CHECK=f"sh -c '{WAITS}'") as running:

@@ -57,8 +57,7 @@ def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: Site
 
 
 def test_keep_code_refuses_other_dependencies_but_with_force(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
     site.releaser("update", check=0)
     before = site.snapshot()

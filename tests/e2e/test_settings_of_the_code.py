@@ -15,9 +15,7 @@ ASKING_FOR_THE_LOCK = Point(place="releaser.site.run_lock:acquire", when="before
 
 
 def due(make_site: SiteFactory) -> SampleSite:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    return site
+    return make_site.adopted(due="1.1.0")
 
 
 def push_setting(site: SampleSite, line: str, **files: str) -> None:
@@ -44,8 +42,7 @@ def test_recovery_in_the_same_run_follows_the_settings_of_the_commit_that_went_l
 
 
 def test_the_static_files_of_what_stays_live_are_collected_with_its_own_settings(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    site.publish("alpha", "1.2.0")
+    site = make_site.adopted("1.1.0", due="1.2.0")
     push_setting(site, 'environment_file = "site.env"', **{"site.env": "SITE_MARK=new-commit\n"})
     interrupted(site, "update", at=AFTER_THE_GUARD["checkout moved"], by="SIGKILL")
     before = len(site.manage_runs("collectstatic"))

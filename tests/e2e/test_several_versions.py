@@ -21,8 +21,7 @@ def site(make_site: SiteFactory) -> SampleSite:
     site.publish("alpha", "2.0.0")
     site.edit("pyproject.toml", edit_pyproject(site, '["alpha"', BY_PLATFORM))
     site.push_commit("Take alpha by platform", lock=True)
-    site.make_venv()
-    site.releaser("init", check=0)
+    site.adopt()
     return site
 
 

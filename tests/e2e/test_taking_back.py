@@ -128,8 +128,9 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
 
 
 def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(
+        settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0}, due="1.1.0"
+    )
     live = site.live_id()
     interrupted(site, "update", at=FLIPPED)
     assert site.outbox_mails() == []

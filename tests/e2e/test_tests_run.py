@@ -21,15 +21,12 @@ TWO_TESTS = "def test_one(packages):\n    pass\ndef test_two(packages):\n    pas
 
 
 def adopted(make_site: SiteFactory, tests: str = TWO_TESTS) -> SampleSite:
-    site = make_site.adopted(files={"site_tests.py": tests})
-    site.publish("alpha", "1.1.0")
-    return site
+    return make_site.adopted(files={"site_tests.py": tests}, due="1.1.0")
 
 
 def test_no_test_at_all_is_no_pass(make_site: SiteFactory) -> None:
     """How other runners say so is in the tests of `candidate.output`."""
-    site = make_site.adopted(files={"site_tests.py": ""})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(files={"site_tests.py": ""}, due="1.1.0")
     before = site.live_id()
     report = site.json("update", check=5)
     assert "not a single test was run" in report["headline"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import signal
 import subprocess
-import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ import pytest
 from tests.e2e.scenes import SECONDS, body, silent, states
 from tests.e2e.test_culprits import adopted, held, live_versions, passed_whole, publish
 from tests.support.commands import console_script
+from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +33,7 @@ def publish_unbuildable(site: SampleSite, name: str, version: str = "1.1.0") -> 
         "pyproject.toml": f'[project]\nname = "{name}"\nversion = "{version}"\n{BUILD}',
         "nope.py": "raise ImportError('there is no compiler')\n",
     }
-    with tarfile.open(site.index.path / f"{name}-{version}.tar.gz", "w:gz") as archive:
-        for path, text in files.items():
-            entry = tarfile.TarInfo(f"{name}-{version}/{path}")
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    write_sdist(site.index.path, name, version, files)
 
 
 def test_what_cannot_be_built_is_held_back_and_the_others_go_live(make_site: SiteFactory) -> None:

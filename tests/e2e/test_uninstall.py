@@ -211,8 +211,7 @@ def test_a_line_of_somebodys_own_is_named_and_nothing_done(make_site: SiteFactor
 
 
 def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
     assert "was cut off" in site.releaser("uninstall", "--yes", check=3).stderr
     site.releaser("prune", check=0)

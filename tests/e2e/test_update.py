@@ -138,8 +138,7 @@ def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
 
 @pytest.mark.slow
 def test_the_export_is_committed_with_the_lock_and_pushed_if_that_is_wished(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"requirements_export": "requirements.txt", "git_push": False})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings={"requirements_export": "requirements.txt", "git_push": False}, due="1.1.0")
     before = site.remote_head()
     finished = site.releaser("update", check=0)
     assert finished.stdout == ""
@@ -156,8 +155,7 @@ def test_the_export_is_committed_with_the_lock_and_pushed_if_that_is_wished(make
 
 @pytest.mark.slow
 def test_a_site_without_static_files_collects_none(make_site: SiteFactory) -> None:
-    site = make_site.adopted(staticfiles=False)
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(staticfiles=False, due="1.1.0")
     assert step(site.json("update"), "collectstatic")["status"] == "skipped"
     assert site.static_versions() is None
 

@@ -54,8 +54,7 @@ def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
 
 
 def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
-    site = make_site.adopted(kind="packaged")
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(kind="packaged", due="1.1.0")
     site.index.publish("tinybuild", "1.0.1", modules={"tinybuild.py": BROKEN_BACKEND})
     before, releases = site.snapshot(), states(site)
     report = site.json("update", check=4)
@@ -115,8 +114,7 @@ def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> 
 
 
 def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int, smtp_server: MailServer) -> None:
-    site = make_site.adopted(dotenv=mail_settings(dead_port))
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(dotenv=mail_settings(dead_port), due="1.1.0")
     for _ in range(2):  # one that stays dead does not fill the outbox
         finished = site.releaser("update", check=7)
         assert site.live_version("alpha") == "1.1.0"
@@ -132,8 +130,7 @@ def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int
 
 
 def test_what_is_mailed_is_not_printed_as_well_unless_asked(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    site = make_site.adopted(dotenv=mail_settings(smtp_server.port))
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(dotenv=mail_settings(smtp_server.port), due="1.1.0")
     silent(site.releaser("update"))
     site.publish("alpha", "2.0.0", broken=True)
     failed = site.releaser("update", check=5, env={"RELEASER_CULPRITS": "off"})
@@ -181,8 +178,7 @@ def test_two_runs_at_once(make_site: SiteFactory) -> None:
 
 
 def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, due="1.1.0")
     with contextlib.ExitStack() as stack:
         met = stack.enter_context(meeting())
         first = stack.enter_context(in_background(site, "update", env=met.env))
@@ -214,8 +210,7 @@ def test_shop(packages):
 
 
 def test_the_next_update_is_not_locked_out(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"site_tests.py": TESTS})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(files={"site_tests.py": TESTS}, due="1.1.0")
     try:
         site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_ISOLATE": "off"})  # else they cannot kill it
         site.releaser("update", check=0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +10,7 @@ from tests.e2e.scenes import body, edit_pyproject, outer_snapshot, silent
 from tests.e2e.test_migrations import NEW, Migrating
 from tests.locks.test_rules import CASES
 from tests.support.sites import RED_TESTS, TESTS
+from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
 def adopted(make_site: SiteFactory, **settings: object) -> SampleSite:
     """Make an adopted site for which there is a newer version of each of its two packages."""
-    site = make_site.adopted(settings=settings)
-    site.publish("alpha", "2.0.0")
+    site = make_site.adopted(settings=settings, due="2.0.0")
     site.publish("beta", "1.1.0")
     return site
 
@@ -241,11 +239,7 @@ def offer_unbuildable(directory: Path, name: str, version: str) -> None:
         "backend.py": 'raise SystemExit("no compiler")\n',
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
     }
-    with tarfile.open(directory / f"{name}-{version}.tar.gz", "w:gz") as archive:
-        for file, text in files.items():
-            entry = tarfile.TarInfo(f"{name}-{version}/{file}")
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    write_sdist(directory, name, version, files)
 
 
 # Whatever `status` shows as held back can be let in again by the name that it shows, and is tried again then
@@ -292,8 +286,7 @@ def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
 def test_a_version_alone_by_its_name(make_site: SiteFactory) -> None:
     """The candidate goes with it: else nothing would be tried again."""
     settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
-    site = make_site.adopted(settings=settings, files={"well.py": WELL})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings=settings, files={"well.py": WELL}, due="1.1.0")
     site.releaser("update", check=6)
     site.releaser("unhold", "alpha", check=0)
     assert shown(site) == {}

@@ -17,8 +17,7 @@ def _in_hours(first: float, last: float) -> str:
 
 
 def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"window": _in_hours(2, 4), "jitter": "1s"})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(settings={"window": _in_hours(2, 4), "jitter": "1s"}, due="1.1.0")
     live, before = site.live_id(), site.snapshot()
     silent(site.releaser("update"))
     said = site.releaser("update", "--if-due", "-v", check=0).stderr
@@ -41,8 +40,7 @@ def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFacto
 
 
 def test_what_a_killed_update_has_left_does_not_wait(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(due="1.1.0")
     site.releaser("update", env={"RELEASER_RESTART": "sh -c 'kill -9 $PPID'"}, check=-9)
     assert site.json("status")["interrupted"]
     found = site.releaser("update", "--if-due", "-v", env={"RELEASER_WINDOW": _in_hours(2, 4)}).stderr

@@ -62,8 +62,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tupl
     site.edit("pyproject.toml", new)
     with index.serving():
         site.push_commit("Get packages from a server", lock=True)
-        site.make_venv()
-        site.releaser("init", check=0)
+        site.adopt()
     site.publish("alpha", "1.1.0")
     return site, index
 

@@ -150,6 +150,11 @@ class SampleSite:
         """Push the branch."""
         self.git("push", "--quiet")
 
+    def adopt(self) -> None:
+        """Make a venv, and adopt it."""
+        self.make_venv()
+        self.releaser("init", check=0)
+
     def push_commit(self, message: str, files: Mapping[str, str] | None = None, *, lock: bool = False) -> None:
         """Commit as `commit` does, with a fresh uv.lock if `lock`, and push."""
         if lock:
@@ -374,11 +379,12 @@ class SiteFactory:
         *versions: str,
         prepare: Callable[[SampleSite], object] | None = None,
         dotenv: Mapping[str, str | None] | None = None,
+        due: str = "",
         **options: Any,
     ) -> SampleSite:
         """Make a site with a venv that was adopted, updated to each of these versions of alpha, and then prepared.
 
-        It is a copy of one that is made once a session; `dotenv` holds from then on.
+        It is a copy of one that is made once a session; `dotenv` holds from then on, and alpha `due` is offered.
         """
         if options.get("kind", "plain") != "plain":  # whose venv names the very place of the checkout
             site = self._adopt(versions, prepare, options)
@@ -386,6 +392,8 @@ class SiteFactory:
             key = (versions, prepare, repr(options))
             site = self.copied(key, lambda factory: factory._adopt(versions, prepare, options))
         site.write_dotenv(dotenv)
+        if due:
+            site.publish("alpha", due)
         return site
 
     def copied(self, key: object, make: Callable[[SiteFactory], SampleSite]) -> SampleSite:

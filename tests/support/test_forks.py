@@ -51,8 +51,7 @@ def test_shop(packages):
 
 
 def test_it_is_a_process_of_its_own(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"site_tests.py": SLEEPS})
-    site.publish("alpha", "1.1.0")
+    site = make_site.adopted(files={"site_tests.py": SLEEPS}, due="1.1.0")
     with open(os.devnull, "r+b") as nothing:
         words = [str(console_script()), "update"]
         fork = Fork(words, cwd=site.path, env=site.env, files=[nothing.fileno()] * 3)

@@ -64,12 +64,17 @@ _OWN_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbacken
 
 def build_sdist(directory: Path, name: str, version: str, *, mark: Path) -> Path:
     """Write a source release into `directory` whose own backend adds a line to `mark` whenever it runs."""
-    path = directory / f"{name}-{version}.tar.gz"
     files = {"pyproject.toml": _OWN_BACKEND, "telling.py": TELLING.format(mark=str(mark), name=name, version=version)}
+    return write_sdist(directory, name, version, files)
+
+
+def write_sdist(directory: Path, name: str, version: str, files: Mapping[str, str]) -> Path:
+    """Write a source release of these files (path to text) into `directory`."""
+    path = directory / f"{name}-{version}.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         for file, text in files.items():
             entry = tarfile.TarInfo(f"{name}-{version}/{file}")
-            entry.size = len(text)
+            entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
     return path
 
