@@ -262,7 +262,7 @@ def _carry(site: Site, tree: _Tree, *, head: str, known: Git) -> Staged:
     for file in (project.lock, project.pyproject) if has_git else ():
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
-        if blob is not None and file.is_file() and known.blob(commit, path) == blob:
+        if blob is not None and file.is_file() and (commit == head or known.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
     return Staged(
         commit=commit,
