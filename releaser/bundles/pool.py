@@ -19,7 +19,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-
 KEPT = 4  # manifests, the newest; what none of them names is deleted
 _UNUSED = 30 * 86400.0  # seconds; they could be packed again
 

@@ -25,7 +25,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-
 _TARGET = re.compile(r"(?P<python>3\.\d+)-(?P<platform>(?:linux|manylinux_\d+_\d+|musllinux_\d+_\d+)_(?P<machine>\w+))")
 _STEP = re.compile(r"(many|musl)linux_(\d+)_(\d+)_(\w+)")
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}  # by the minor version of glibc (PEP 600)

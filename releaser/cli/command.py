@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from releaser.site.conventions import Convention
     from releaser.site.site import Site
 
-
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

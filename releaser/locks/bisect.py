@@ -11,7 +11,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-
 Part = tuple[str, ...]
 #: `found`: the rest passes as a whole. `nothing_left`: every item is a culprit. `no_culprit`: none of them is.
 #: `cut_off`: no further trial was possible. `flaky`: the same part passed first, and failed later.

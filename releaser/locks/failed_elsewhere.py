@@ -16,7 +16,6 @@ from releaser.system.words import first_few, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-
 Version = tuple[str, str]  # name and version
 _LONGEST = 100_000  # bytes of a variable, of which Linux takes 128 KiB
 _TOO_MUCH = "too much failed there"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-
 _LOCAL = ("editable", "directory", "virtual")
 
 

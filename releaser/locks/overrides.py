@@ -22,7 +22,6 @@ from releaser.system.words import Redactor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
 # That uv 0.13 takes, in small letters; what begins with anything else is a path for it.

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-
 #: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew;
 #: `first`: a site that goes first has failed with it.
 By = Literal[

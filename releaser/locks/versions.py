@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
 
-
 Level = Literal["all", "minor", "patch"]
 LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
 T = TypeVar("T")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
     from releaser.site.site import Site
 
-
 HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
 _WIDEST = 96  # characters; a mail is read in 80 to 100 columns
 _COMMITS = 20  # that a mail lists

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-
 _QUEUE = "X-Releaser-Queue"
 _QUEUED_AT = "X-Releaser-Queued-At"
 _SENDER = "X-Releaser-Sender"

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
 
-
 ADVICE = "  what to do: "
 _ADVICE: dict[int, str] = {
     ExitCode.BUILD: "Live is unchanged. See the end of the output and the log. The next update tries again.",

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Versions = Mapping[str, str]
 
-
 _FILTERED = re.compile(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
 _ROUNDS = 4  # of asking again because of what came in only through what was asked before, beside one for each failure
 

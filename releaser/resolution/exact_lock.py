@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from releaser.resolution.unlocked import FirstLockRequest, UnlockedEnvironment
     from releaser.site.site import Site, SiteFacts
 
-
 ANY_PYTHON = ">=3"  # until it is known which Pythons the versions are for
 NARROWED = "only for this platform and this Python: in `environments` of [tool.uv], as the versions fit nowhere else"
 

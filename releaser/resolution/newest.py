@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from releaser.site.pythons import Choice
     from releaser.site.site import Site
 
-
 _NOT_ASKED = "the package index could not be asked"
 _ANSWER = "pylock.toml"
 _WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
-
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
 ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from releaser.releases.quarantine import Constraints, Hold, Holds, Quarantine
     from releaser.site.site import Site
 
-
 #: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
 #: them may stay `out`, or be let `in`.
 FailedVersions = Literal["rest", "out", "in"]

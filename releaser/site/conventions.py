@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from releaser.site.project import Pyproject
     from releaser.site.site import Site
 
-
 CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
 NO_GROUP = "none"
 _SAMPLE = 5000  # files; enough to know the commonest group, quick enough for every run

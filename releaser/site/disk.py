@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from releaser.site.project import Project
 
-
 FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 

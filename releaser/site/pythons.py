@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import Installed, Uv
 
-
 OLDEST = Version("3.8")  # that the start-up module and the questions to a site's interpreter are written for
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
 _NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-
 DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"

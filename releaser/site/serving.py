@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-
 PATIENCE = 60.0  # seconds for Django to start and to answer a question
 _FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-
 _SECRET = 0o600  # the mode of a new `.env`
 _COMMENT = re.compile(r"[ \t]+#[^\n]*(?=\n?\Z)")
 

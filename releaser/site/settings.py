@@ -14,7 +14,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from releaser.site.values import Window
 
-
 PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
 NO_SENDMAIL = "none"  # the value of `sendmail` with which there is none

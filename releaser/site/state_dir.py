@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from releaser.site.project import Project
     from releaser.tools.git_state import Layout
 
-
 OWNER = "project.json"  # in the state directory
 OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
 _OWN = 0o2750  # the group may read, and what is made inside belongs to it too

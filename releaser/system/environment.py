@@ -19,7 +19,6 @@ from releaser.system.words import secrets_in_urls
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
 _WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
 # Secrets, by whom they are for. A name tells, or a password in a URL.

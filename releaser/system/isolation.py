@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from releaser.system.process import Runner
 
-
 Kind = Literal["bwrap", "landlock"]
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability

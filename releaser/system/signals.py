@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-
 T = TypeVar("T")
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

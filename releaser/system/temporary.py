@@ -17,7 +17,6 @@ from releaser.system.files import only_files, remove_tree, sync_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
 PREFIX = "releaser-tmp-"
 # What lies in the state directory for a while; recovery sweeps there what ends like that.
 LIVE_COPY = ".live-copy.new"

@@ -23,7 +23,6 @@ from releaser.tools.django_probe import MARK
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-
 _PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions there are
 _LONGEST_REASON = 300
 

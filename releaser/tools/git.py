@@ -24,7 +24,6 @@ from releaser.tools.git_state import OURS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # of large files, by git-lfs
 _PATHS_AT_ONCE = 200  # a command line has a limit

@@ -23,6 +23,7 @@ _IN_PROGRESS = {
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
 WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
+_FIELDS = {"1 ": 8, "2 ": 9, "u ": 10}  # before the path, by the kind of a line of `git status`
 _READ_FIRST = (
     "HEAD", "index", "config", "config.worktree", "packed-refs", "shallow", "info/exclude", "info/attributes",
     "objects/info/alternates",
@@ -93,13 +94,10 @@ def parse_status(text: str) -> CheckoutState:
             head = None if oid == "(initial)" else oid
         elif line.startswith("? "):
             untracked.append(line[2:])
-        elif line.startswith("1 "):
-            dirty.append(line.split(" ", 8)[8])
-        elif line.startswith("2 "):
-            dirty.append(line.split(" ", 9)[9])
-            next(fields, None)  # the path it was renamed from
-        elif line.startswith("u "):
-            dirty.append(line.split(" ", 10)[10])
+        elif line[:2] in _FIELDS:
+            dirty.append(line.split(" ", _FIELDS[line[:2]])[-1])
+            if line.startswith("2 "):
+                next(fields, None)  # the path it was renamed from
     return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
 
 

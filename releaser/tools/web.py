@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
-
 logger = logging.getLogger(__name__)
 
 _HEADERS = {"User-Agent": "releaser", "Cache-Control": "no-cache"}
