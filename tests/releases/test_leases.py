@@ -27,15 +27,8 @@ def release(tmp_path: Path) -> Path:
     return tmp_path / "release"
 
 
-def test_nobody_uses_a_release_at_first(release: Path) -> None:
-    assert leases.holders(str(release)) == []
-    claimed = leases.claim(str(release))
-    assert claimed is not None
-    os.close(claimed)
-    assert leases.holders(str(release)) == []
-
-
 def test_every_process_with_a_lease_is_a_holder_until_it_ends(release: Path) -> None:
+    assert leases.holders(str(release)) == []
     with user(release) as one, user(release) as two:
         assert leases.holders(str(release)) == sorted([one.pid, two.pid])
         assert leases.holders(str(release.parent)) == []
@@ -49,6 +42,7 @@ def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
     claimed = leases.claim(str(release))
     assert claimed is not None
     os.close(claimed)
+    assert leases.holders(str(release)) == []
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 

@@ -174,19 +174,14 @@ def test_a_patch_under_a_changed_release_does_not_make_it_fit_for_a_rollback(rel
 
 
 @pytest.mark.spawns
-def test_one_that_is_gone_is_named(release: Release, python: Path) -> None:
-    python.unlink()
-    damaged = found(release)
-    assert (damaged.kind, damaged.fatal) == ("gone", True)
-    assert str(damaged) == f"its interpreter is gone (Python 3.11.7 at {python})"
-
-
-@pytest.mark.spawns
-def test_one_that_does_not_start_any_more_is_named(release: Release, python: Path) -> None:
+def test_one_that_does_not_start_any_more_or_is_gone_is_named(release: Release, python: Path) -> None:
     python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
-    damaged = found(release)
-    assert (damaged.kind, damaged.fatal) == ("gone", True)
-    assert str(damaged) == f"its interpreter no longer starts ({python}): python3.11 failed (exit status 3)"
+    ill = found(release)
+    assert str(ill) == f"its interpreter no longer starts ({python}): python3.11 failed (exit status 3)"
+    python.unlink()
+    gone = found(release)
+    assert str(gone) == f"its interpreter is gone (Python 3.11.7 at {python})"
+    assert {(one.kind, one.fatal) for one in (ill, gone)} == {("gone", True)}
 
 
 @pytest.mark.spawns

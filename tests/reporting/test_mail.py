@@ -227,8 +227,9 @@ def test_the_subject_names_the_host_where_there_is_room() -> None:
     assert subject(replace(QUIET, host="h" * 39)) == "✓ mysite: all clear"
 
 
-def test_a_project_without_a_name_goes_by_its_path() -> None:
-    assert subject(replace(QUIET, project="")) == "✓ /srv/mysite: all clear [web1]"
+@pytest.mark.parametrize(("project", "name"), [("", "/srv/mysite"), ("my\r\n\0 site", "my site")])
+def test_a_project_goes_by_its_path_or_its_name_without_control_characters(project: str, name: str) -> None:
+    assert subject(replace(QUIET, project=project)) == f"✓ {name}: all clear [web1]"
 
 
 def test_the_outcome_survives_long_names_and_reasons() -> None:
@@ -365,10 +366,6 @@ def test_no_header_comes_in_with_a_report_or_a_recipient(evil: str) -> None:
         # A reader that decodes the subject must not meet a line break either.
         assert len(str(received["Subject"]).splitlines()) == 1
         assert [one.addr_spec for one in received["To"].addresses] == ["ann@example.org", "ann@example.org"]
-
-
-def test_control_characters_in_a_name_become_one_space() -> None:
-    assert subject(replace(QUIET, project="my\r\n\0 site")) == "✓ my site: all clear [web1]"
 
 
 @pytest.mark.parametrize("evil", INJECTIONS[:5])

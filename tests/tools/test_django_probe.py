@@ -31,17 +31,13 @@ def test_what_differs_from_its_source_is_made_to_look_old(files: tuple[Path, Pat
     assert target.read_text(encoding="utf-8") == "new"  # it is sent to browsers until there is another
 
 
-def test_what_is_like_its_source_is_let_be(files: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(("text", "changed"), [("new", 1000), ("old", 3000)])
+def test_what_is_like_its_source_or_what_collectstatic_replaces_anyway_is_let_be(
+    files: tuple[Path, Path], text: str, changed: int
+) -> None:
     source, target = files
-    source.write_text("new", encoding="utf-8")
-    os.utime(source, (1000, 1000))
-    outdate(str(source), str(target))
-    assert target.stat().st_mtime == 2000
-
-
-def test_what_collectstatic_replaces_anyway_is_let_be(files: tuple[Path, Path]) -> None:
-    source, target = files
-    os.utime(source, (3000, 3000))
+    source.write_text(text, encoding="utf-8")
+    os.utime(source, (changed, changed))
     outdate(str(source), str(target))
     assert target.stat().st_mtime == 2000
 
