@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import csv
 import hashlib
@@ -338,9 +337,11 @@ def matches(path: str, hashed: str) -> bool:
 
 def hash_of(path: str, algorithm: str = "sha256") -> str:
     """Return the hash of a file's contents, in the form of RECORD. Raises OSError."""
+    from base64 import urlsafe_b64encode  # which takes long to import, for `releaser list`
+
     found = hashlib.new(algorithm)
     # Most files are small: hashlib.file_digest takes half as long again.
     with open(path, "rb", buffering=0, opener=only_files) as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
-    return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode('ascii')}"
+    return f"{algorithm}={urlsafe_b64encode(found.digest()).rstrip(b'=').decode('ascii')}"

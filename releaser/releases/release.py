@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
-from releaser.locks.installed import versions_for
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.venv import Interpreter, executable_of
@@ -252,6 +251,8 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
 
 def read_versions(release: Release | None) -> Mapping[str, str]:
     """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
+    from releaser.locks.installed import versions_for  # which takes long to import, for `releaser list`
+
     return versions_for(release.locked, release.manifest.python) if release is not None else {}
 
 
