@@ -16,8 +16,9 @@ def main() -> None:
     """Answer at once what can be, and hand everything else to the command line, which gives the same answers."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
-    gc.set_threshold(50_000)  # nearly all that a start makes stays, and is not to be looked through again and again
     words = sys.argv[1:]
+    # Nearly all that a start makes stays: it is not to be looked through again and again, and a list soon ends.
+    gc.set_threshold(0 if words[:1] == ["list"] else 20_000)
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")
     elif not (_answers_list(words) or _becomes_a_program(words)):
