@@ -33,7 +33,11 @@ def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, 
     def look() -> None:
         while not done.is_set():
             status = site.git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all")
-            seen.add((site.head(), status, (site.path / "site_settings.py").read_text(encoding="utf-8")))
+            try:
+                code = (site.path / "site_settings.py").read_text(encoding="utf-8")
+            except FileNotFoundError:  # git takes a file away before it writes it again
+                code = ""
+            seen.add((site.head(), status, code))
 
     looker = threading.Thread(target=look)
     looker.start()
