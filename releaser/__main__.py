@@ -21,10 +21,18 @@ def main() -> None:
     gc.set_threshold(0 if words[:1] == ["list"] else 20_000)
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")
-    elif not (_answers_list(words) or _becomes_a_program(words)):
+    elif not (_is_somewhere() and (_answers_list(words) or _becomes_a_program(words))):
         from releaser.cli import cli
 
         cli()
+
+
+def _is_somewhere() -> bool:
+    """Whether the current directory is still there."""
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - pathlib takes long to import
+    except FileNotFoundError:
+        return False
 
 
 def _becomes_a_program(words: list[str]) -> bool:

@@ -116,6 +116,10 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         start = os.path.realpath(path.expanduser())
     except RuntimeError:  # of ~nobody, which is said where the project is opened
         return
+    except FileNotFoundError:
+        message = "the current directory, in which the project is looked for, has been deleted"
+        advice = "Change to another directory, or give the whole path of the project to --project."
+        raise PreflightError(Finding(message, advice=advice)) from None
     if not os.path.isdir(start):
         return
     root = find_project(start) or start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +99,23 @@ def test_a_project_that_is_not_there(site: SampleSite, tmp_path: Path) -> None:
         assert "\x1b" not in finished.stderr
         seem_no_bug(finished)
     assert sorted(tmp_path.rglob("*")) == entries
+
+
+def test_a_current_directory_that_is_gone(site: SampleSite) -> None:
+    """The whole path of the project is all that is needed then."""
+    begin = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+
+    def call_nowhere(*words: str | Path) -> Finished:
+        return run([sys.executable, "-c", begin, console_script(), *words], cwd=site.outer, env=site.environment())
+
+    for words in (["status"], ["list"], ["list", "--json"], ["run", "true"], ["update", "--project", "site"]):
+        finished = call_nowhere(*words)
+        assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
+        assert "the current directory, in which the project is looked for, has been deleted" in finished.stderr
+        seem_no_bug(finished)
+    assert call_nowhere("list", "--project", site.path).returncode == 0
 
 
 def mail_settings(server: MailServer, **more: str) -> dict[str, str]:
