@@ -52,6 +52,15 @@ class Collected(Frozen):
 
     #: A digest of what their storage had made of them; empty if it makes nothing.
     made: str
+    #: The directory that they are in; empty if it is not known.
+    place: str = ""
+
+    @classmethod
+    def of(cls, venv: Path) -> Collected | None:
+        """Return what is known of a release by its venv; None if nothing is."""
+        with contextlib.suppress(UnreadableStateError, OSError):
+            return read_state(venv.parent / COLLECTED, cls)
+        return None
 
 
 def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
@@ -86,18 +95,17 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     step.says("; ".join(filter(None, [*lines, run_hook(site, log, "after_static", venv)])))
     if found is not None and (made := digest_of_made(found)) is not None:
         with contextlib.suppress(OSError):  # then they are collected again
-            write_state(venv.parent / COLLECTED, Collected(made=made))
+            write_state(venv.parent / COLLECTED, Collected(made=made, place=str(found.place or "")))
 
 
 def _are_there(site: Site, log: RunLog, venv: Path, django: Manage) -> bool:
     """Whether the static files of a release that had been collected before are all there still. Raises ToolError."""
     if log.finishing is not None or site.settings.after_static is not None:  # a power cut may have emptied some
         return False
-    with contextlib.suppress(UnreadableStateError, OSError):
-        if (known := read_state(venv.parent / COLLECTED, Collected)) is not None:
-            found = django.static_files(compares=True)
-            return found.current and digest_of_made(found) == known.made
-    return False
+    if (known := Collected.of(venv)) is None:
+        return False
+    found = django.static_files(compares=True)
+    return found.current and digest_of_made(found) == known.made
 
 
 def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:

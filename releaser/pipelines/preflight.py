@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -14,6 +15,7 @@ from releaser.candidate.isolated import isolation_findings
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
+from releaser.deployment.post_flip import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.journal import read_notes
@@ -27,13 +29,12 @@ from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
-from releaser.site.serving import asks_django, check_static_files, settings_without_django
+from releaser.site.serving import asks_django, can_collect, check_static_files, settings_without_django
 from releaser.site.site import Checkout, SiteFacts
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from releaser.candidate.space import Need
     from releaser.releases.release import Release
@@ -83,11 +84,17 @@ def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
 
 
 def ask_django(site: Site, log: RunLog) -> None:
-    """Check that static files can be collected, before a release is built. Raises PreflightError."""
+    """Check that static files can be collected, before a release is built. Raises PreflightError.
+
+    Where those of the live release have been collected, Django is not started for that: it is asked before the flip.
+    """
     if not asks_django(site):
         return
     with log.step("static files") as step:
         findings = Findings()
+        known = Collected.of(Path(os.path.realpath(site.project.venv)))
+        if known is not None and known.place and can_collect(Path(known.place)):
+            return
         if unknown := check_static_files(site, findings):
             step.warns(unknown)
         if findings:

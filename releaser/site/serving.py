@@ -303,6 +303,11 @@ def _in_checkout(site: Site, place: Path) -> Path:
     return site.project.of_checkout(place) if place.is_relative_to(site.project.root) else place
 
 
+def can_collect(place: Path) -> bool:
+    """Whether this user could write where static files have gone so far."""
+    return not _why_unwritable(place)
+
+
 def _why_unwritable(place: Path) -> str:
     """Say what is wrong with a directory to write in, which need not be there yet; empty when nothing is."""
     if os.path.isdir(place):

@@ -87,3 +87,18 @@ def test_a_night_without_anything_new_starts_no_django(make_site: SiteFactory) -
     before = site.manage_runs("shell")
     assert site.json("update")["result"] == "unchanged"
     assert site.manage_runs("shell") == before
+
+
+def test_django_is_asked_no_more_where_static_files_could_go_last_time(make_site: SiteFactory) -> None:
+    """Before the flip it is; and at once where that place is not what it was."""
+    site = site_with(make_site, root="../static_out")
+    site.releaser("update", check=0)
+    asked = len(site.manage_runs("shell"))
+    site.update_to("alpha", "1.2.0")
+    assert len(site.manage_runs("shell")) == asked + 2  # before the flip, and before files are collected
+    (site.outer / "static_out").rename(site.outer / "static_before")
+    (site.outer / "static_out").touch()
+    site.publish("alpha", "1.3.0")
+    report = site.json("update", check=3)
+    assert step(report, "static files")["status"] == "failed"
+    assert "build" not in steps(report)
