@@ -52,7 +52,7 @@ def compare_commands(place: Path) -> Part:
     """Compare the answers that people wait for, and starts of programs, with the start of Python."""
     site = make_site(place / "few")
     crowded = make_site(place / "many")
-    make_records(crowded, crowded.state_dir / "releases")
+    make_records(crowded, crowded.state_dir / "releases", whole=True)
     releaser, live = console_script(), site.link.resolve() / "bin" / "python"
     program: list[str | Path] = ["python", "-c", "pass"]
     refresh: list[str | Path] = ["exec", "--refresh", "daily", "--wait", "60s", "--", *program]
@@ -138,8 +138,11 @@ def compare_pruning(place: Path) -> Part:
     return Part(title="Pruning", tables=(Table(title="deleting", figures=figures),))
 
 
-def make_records(site: SampleSite, place: Path) -> None:
-    """Make many old releases that are like the oldest one except its packages, which the ledger then knows."""
+def make_records(site: SampleSite, place: Path, *, whole: bool = False) -> None:
+    """Make many old releases that are like the oldest one, which the ledger then knows; most without its packages.
+
+    A `whole` one has them, so that a list finds nothing wrong with it.
+    """
     oldest = sorted((site.state_dir / "releases").iterdir())[0]
     manifest = json.loads((oldest / "manifest.json").read_bytes())
     kept = site.state_dir / "ledger.json"
@@ -149,9 +152,12 @@ def make_records(site: SampleSite, place: Path) -> None:
         created = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number)
         name = f"{created:%Y%m%dT%H%M%SZ}"
         own = {**manifest, "id": name, "sequence": number - MANY, "created_at": created.isoformat()}
-        (place / name / "venv" / "bin").mkdir(parents=True)
-        (place / name / "venv" / "bin" / "python").touch()
-        (place / name / "venv" / "releaser.lease").write_text("held by whoever uses it\n", encoding="utf-8")
+        if whole:
+            shutil.copytree(oldest / "venv", place / name / "venv", symlinks=True, copy_function=os.link)
+        else:
+            (place / name / "venv" / "bin").mkdir(parents=True)
+            (place / name / "venv" / "bin" / "python").touch()
+            (place / name / "venv" / "releaser.lease").write_text("held by whoever uses it\n", encoding="utf-8")
         shutil.copy(oldest / "uv.lock", place / name)
         (place / name / "manifest.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
         names.append(name)
