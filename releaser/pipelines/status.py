@@ -293,11 +293,12 @@ def _still_out(found: Quarantine, live: Release | None, store: ReleaseStore) -> 
     waiting = {(one.name, one.version) for one in list_failed(found.versions, lock_of(live))}
     contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
     same = [one for one in store.all() if live and contents(one) == contents(live)]  # which a rebuild makes again
-    since = min((one.manifest.created_at.isoformat(timespec="seconds") for one in same), default="")
+    # Within a second, the order of their ids tells which came first.
+    since = min(((one.manifest.created_at.isoformat(timespec="seconds"), one.id) for one in same), default=("", ""))
     return replace(
         found,
         versions=tuple(one for one in found.versions if (one.name, one.version) in waiting),
-        candidates=tuple(one for one in found.candidates if one.at >= since),
+        candidates=tuple(one for one in found.candidates if (one.at, one.release) >= since),
     )
 
 
