@@ -12,6 +12,7 @@ from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
 ATTACKS = Path(__file__).parent / "attacks"
+LONGEST = "test_fleet.py"  # two minutes and a half
 END_TO_END = (Path(__file__).parent / "e2e", ATTACKS)
 
 pytest_plugins = [
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
+    items.sort(key=lambda item: item.path.name != LONGEST)  # first, as a worker that comes to it last works on alone
     for item in items:
         if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)
