@@ -156,8 +156,10 @@ def few_alike(calls: Sequence[Call], *, first: int = 0) -> list[Call]:
 
 
 def chosen(calls: list[Call], count: int, *, all_points: bool, names: bool = False) -> list[Call]:
-    """Choose the points: all, or a spread of those that are not about the log."""
-    return calls if all_points else spread([call for call in calls if not call.concerns_a_log], count, names=names)
+    """Choose the points: all, or a spread of those that are not about the log and that a busy machine does not move."""
+    if all_points:
+        return calls
+    return spread([call for call in calls if call.is_found_again and not call.concerns_a_log], count, names=names)
 
 
 def evenly(total: int, count: int) -> list[int]:

@@ -74,6 +74,11 @@ class Call:
         return "/logs/" in self.text
 
     @property
+    def is_found_again(self) -> bool:
+        """Whether another run has it where this one had it, whatever else goes on; see `hit`."""
+        return self.name not in _OPENING or _is_counted_by_path(self)
+
+    @property
     def is_one_of_many(self) -> bool:
         """Whether it is about the log, or one of the many by which a whole tree is deleted or shared."""
         return self.concerns_a_log or self.name in ("unlinkat", "chmod")
