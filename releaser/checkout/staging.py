@@ -311,12 +311,12 @@ class _Carrier(Frozen):
         divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
         status = source.stat()  # once: a directory of uploads may go and come back at any moment
         is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
-        divides = divides or (self.divides and is_directory and not (copy or link) and _may_enter(source))
+        divides = divides or (self.divides and is_directory and not (copy or link) and _may_read(source))
         if is_directory and (divides or (has_rules and not (copy or link))):
             target.mkdir(exist_ok=True)
             for entry in sorted(os.listdir(source)):
                 self.carry(f"{name}/{entry}")
-        elif copy or (not link and is_file and status.st_size <= SMALL and os.access(source, os.R_OK)):
+        elif copy or (not link and is_file and status.st_size <= SMALL and _may_read(source)):
             shutil.copytree(source, target, symlinks=True) if is_directory else shutil.copy2(source, target)
             self.copied.append(name)
         elif is_directory or is_file:  # and not a socket or a pipe
@@ -332,14 +332,17 @@ class _Carrier(Frozen):
         return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
 
 
-def _may_enter(directory: Path) -> bool:
-    """Tell whether this user may list a directory and reach what is in it.
+def _may_read(path: Path) -> bool:
+    """Tell whether this user may read a file, or list a directory and reach what is in it.
 
     Raises FileNotFoundError if it is gone, which `os.access` would not tell from a refusal.
     """
     try:
-        os.stat(f"{directory}/.")
-        os.listdir(directory)
+        if path.is_dir():
+            os.stat(f"{path}/.")
+            os.listdir(path)
+        else:
+            path.open("rb").close()
     except PermissionError:
         return False
     return True

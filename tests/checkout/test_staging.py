@@ -22,3 +22,22 @@ def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
     carrier.carry("uploads")
     assert stat.S_ISDIR((place / "uploads").lstat().st_mode)
     assert carrier.linked == []
+
+
+def test_a_file_that_goes_before_it_is_read_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is gone is none that this user may not read, which would be linked."""
+    upload = tmp_path / "top" / "a.jpg"
+    upload.parent.mkdir()
+    upload.touch()
+
+    def missing(*_: object, **__: object) -> None:
+        upload.unlink()
+        raise FileNotFoundError(upload)
+
+    monkeypatch.setattr(Path, "open", missing)
+    monkeypatch.setattr(os, "access", lambda *_: upload.unlink())
+    place = tmp_path / "place"
+    carrier = staging._Carrier(settings=Settings(), top=upload.parent, place=place, kept_out=frozenset(), divides=True)
+    carrier.carry("a.jpg")
+    assert not os.path.lexists(place / "a.jpg")
+    assert (carrier.copied, carrier.linked) == ([], [])
