@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.lock import Change
 from releaser.releases import leases
-from releaser.releases.integrity import find_damage
+from releaser.releases.integrity import find_interpreter_damage
 from releaser.releases.release import State
 from releaser.system.files import plain
 from releaser.system.frozen import Frozen
@@ -60,7 +60,7 @@ class Row(Frozen):
     in_use_by: tuple[int, ...] = ()
     processes: tuple[User, ...] = ()
     path: str
-    #: Whether it is not what was sealed, and why.
+    #: Whether its Python is gone, or not the one that it was sealed with, and why; `verify` looks at its files.
     broken: bool = False
     damage: str | None = None
 
@@ -92,7 +92,7 @@ def rows(store: ReleaseStore) -> list[Row]:
 
 
 def _row(release: Release, users: tuple[User, ...]) -> Row:
-    manifest, damage = release.manifest, find_damage(release)
+    manifest, damage = release.manifest, find_interpreter_damage(release)
     return Row(
         id=release.id,
         state=release.state,
