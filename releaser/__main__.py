@@ -19,12 +19,15 @@ def main() -> None:
     words = sys.argv[1:]
     # Nearly all that a start makes stays: it is not to be looked through again and again, and a list soon ends.
     gc.set_threshold(0 if words[:1] == ["list"] else 20_000)
-    if words == ["--version"]:
-        sys.stdout.write(f"releaser {__version__}\n")
-    elif not (_is_somewhere() and (_answers_list(words) or _becomes_a_program(words))):
-        from releaser.cli import cli
+    try:
+        if words == ["--version"]:
+            sys.stdout.write(f"releaser {__version__}\n")
+        elif not (_is_somewhere() and (_answers_list(words) or _becomes_a_program(words))):
+            from releaser.cli import cli
 
-        cli()
+            cli()
+    finally:
+        gc.freeze()  # what goes with the process anyway is not looked through for that, which takes some 10 ms
 
 
 def _is_somewhere() -> bool:
