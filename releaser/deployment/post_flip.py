@@ -292,7 +292,7 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
             if file is None:
                 step.skip("no config/tmp/ or tmp/ with a restart.txt")
                 return
-            web.touch(file)
+            web.touch(file, site.project.outer)
             step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
         case ("passenger",):
             try:

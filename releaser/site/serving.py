@@ -145,9 +145,9 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
 
     A user who may write beside it may have put a symlink in its place, to a file that is not the site's.
     """
-    target = Path(os.path.realpath(file))
-    if file.is_symlink() and not target.is_relative_to(os.path.realpath(outer)):
-        message = f"restart_file {file} is a symlink that leads out of {outer}, to {target}"
+    target = web.touched_by(file, outer)
+    if target is None:
+        message = f"restart_file {file} is a symlink that leads out of {outer}, to {os.path.realpath(file)}"
         yield Finding(message, advice="Put a file in its place, or correct `restart_file`; find out who did that.")
     elif not target.parent.is_dir():
         message = f"restart_file {file}: there is no directory {target.parent}"

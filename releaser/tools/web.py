@@ -289,17 +289,31 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
 # Telling it to reload
 
 
-def touch(path: Path) -> None:
-    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes)."""
+def touch(path: Path, outer: Path) -> None:
+    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes).
+
+    A symlink that leads out of `outer` is not followed, as somebody else may have put it there since the last look.
+    """
     try:
-        is_new = not path.exists()
-        path.touch()
-        os.utime(path)
-        if is_new:
-            path.chmod(0o664)  # whatever the umask is: another one of the group may be the next to touch it
+        if (target := touched_by(path, outer)) is None:
+            message = f"{path} is a symlink that leads out of {outer}"
+            raise ToolError(message, advice="Put a file in its place, and restart the site; find out who did that.")
+        try:
+            os.utime(target, follow_symlinks=False)
+        except FileNotFoundError:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            os.fchmod(descriptor, 0o664)  # whatever the umask is: another one of the group may be the next to touch it
+            os.close(descriptor)
     except OSError as error:
         message = f"{path} cannot be touched: {error.strerror}"
         raise ToolError(message, advice=f"Let this user write {path}, or set `restart_file`.") from error
+
+
+def touched_by(file: Path, outer: Path) -> Path | None:
+    """Return what is touched for a restart file; None if that is a symlink that leads out of `outer`."""
+    target = Path(os.path.realpath(file))
+    is_itself = target == Path(os.path.realpath(file.parent), file.name)
+    return target if is_itself or target.is_relative_to(os.path.realpath(outer)) else None
 
 
 def passenger_arguments(root: Path) -> list[str]:

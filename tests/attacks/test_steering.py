@@ -29,6 +29,10 @@ def test_a_restart_file_that_leads_out_of_the_site_is_not_touched(make_site: Sit
     for command in ("update", "rollback"):
         finished = site.releaser(command, check=3, env={"RELEASER_RESTART": "auto"})
         assert f"is a symlink that leads out of {site.outer}, to {theirs}" in finished.stderr
+    file.unlink()
+    plant = f"ln -s {theirs} {file}"  # after the last look
+    finished = site.releaser("update", check=6, env={"RELEASER_RESTART": "auto", "RELEASER_BEFORE_LIVE": plant})
+    assert f"restart failed: {file} is a symlink that leads out of {site.outer}" in finished.stderr
     assert (theirs.stat().st_mtime, site.live_id()) == (0, live)
 
 

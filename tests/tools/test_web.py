@@ -429,8 +429,8 @@ def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Pat
     os.utime(theirs, (1, 1))
     before = os.umask(0o077)
     try:
-        touch(made)
-        touch(theirs)
+        touch(made, tmp_path)
+        touch(theirs, tmp_path)
     finally:
         os.umask(before)
     assert [path.stat().st_mode & 0o777 for path in (made, theirs)] == [0o664, 0o600]
@@ -441,7 +441,7 @@ def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Pat
 def test_a_file_that_cannot_be_touched_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "restart.txt"
     with pytest.raises(ToolError) as caught:
-        touch(path)
+        touch(path, tmp_path)
     assert caught.value.message == f"{path} cannot be touched: No such file or directory"
     assert "restart_file" in caught.value.advice
 
