@@ -35,6 +35,17 @@ def test_every_process_with_a_lease_is_a_holder_until_it_ends(release: Path) -> 
     assert leases.holders(str(release)) == []
 
 
+def test_the_command_of_a_process_is_one_line_that_does_nothing_to_a_terminal() -> None:
+    words = [sys.executable, "-c", "import time; time.sleep(60)", "\x1b]0;owned\x07\n\x9b2J\u202efdp.exe"]
+    with subprocess.Popen(words) as process:
+        try:
+            found = leases.look(process.pid)
+        finally:
+            process.kill()
+    assert found is not None
+    assert found.command.endswith(" ?]0;owned???2J?fdp.exe")
+
+
 def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     with user(release):
