@@ -32,8 +32,11 @@ Kind = Literal["bwrap", "landlock"]
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
-# Below /run: who reaches these can have programs run outside, as root or in a container.
-_MANAGERS = ("dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "libvirt")
+# Below /run: who reaches these can have programs run outside, as root, in a container, or in a person's terminal.
+_MANAGERS = (
+    "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "libvirt", "screen",
+    "/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus",
+)  # fmt: skip
 _SECONDS = 10.0  # to try whether bubblewrap works
 _LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
 _LONGEST_LEFT = 64 * 1024
@@ -241,7 +244,7 @@ def _is_shared(path: str, *places: str) -> bool:
 
 def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return what is not reached in isolation: keys, mail, and the sockets of what runs programs for this user."""
-    own = _in_homes(environ, ".ssh", ".gnupg", "Maildir")
+    own = _in_homes(environ, ".ssh", ".gnupg", ".screen", "Maildir")
     passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
     run = (Path("/run", one) for one in (*_MANAGERS, f"user/{os.geteuid()}"))
     return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *run)

@@ -365,10 +365,11 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
     scene.releaser("check", isolate="bwrap")
 
 
-def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path) -> None:
-    """A stand-in for the socket of a container engine: who reaches it, runs what it likes as root."""
+@pytest.mark.parametrize("name", ["crio", "screen"])
+def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, name: str) -> None:
+    """A stand-in for the socket of a container engine, or of a terminal that somebody has left open: it runs all."""
     require(os.geteuid() == 0 and shutil.which("bwrap"), "root makes the place, and bubblewrap hides it")
-    place, runner = Path("/run/crio"), Runner(environ=dict(os.environ))
+    place, runner = Path("/run", name), Runner(environ=dict(os.environ))
     was_there = place.is_dir()
     place.mkdir(exist_ok=True)
     mark = place / f"releaser-{os.getpid()}.sock"
