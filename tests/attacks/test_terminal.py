@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.cli.output import Output
 from tests.e2e.scenes import body, make_hook, on_terminal
 
 if TYPE_CHECKING:
@@ -81,12 +82,23 @@ def test_what_a_restart_command_leaves_running_cannot(site: SampleSite, *, leave
     assert "import time; time.sleep(10)" in body(site)
 
 
+def test_whatever_a_command_prints_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each text that it shows is made harmless where it comes from as well."""
+    Output().print_lines([EVIL, "the end"])
+    Output().note(EVIL)
+    shown = capsys.readouterr()
+    assert ELSEWHERE.findall(shown.out + shown.err) == []
+    assert shown.out.endswith("the end\n")
+
+
 def test_a_process_on_an_earlier_release_cannot(site: SampleSite) -> None:
-    python = site.state_dir / "releases" / site.live_id() / "venv" / "bin" / "python"
-    words = [str(python), "-c", "import time; time.sleep(600)", EVIL]
-    with subprocess.Popen(words, env=site.environment()) as process:
+    before = site.live_id()
+    programs = site.state_dir / "releases" / before / "venv" / "bin"
+    words = ["./python", "-c", "import time; time.sleep(600)", EVIL]  # short, as what is long is cut off
+    with subprocess.Popen(words, env=site.environment(), cwd=programs) as process:
         try:
             site.update_to("alpha", "1.2.0")
-            assert str(process.pid) in harmless(site, ["status"], ["list"], ["update", "--force"])
+            said = harmless(site, ["status"], ["list"], ["show", before], ["update", "--force"])
+            assert "./python -c import time; time.sleep(600) ?]0;owned" in " ".join(said.split())
         finally:
             process.kill()
