@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, a_site
+from tests.e2e.scenes import eventually
 from tests.support.commands import run
 
 if TYPE_CHECKING:
@@ -53,10 +55,19 @@ def held(people: People, served: SampleSite) -> Iterator[subprocess.Popen[bytes]
     lock = served.state_dir / "run" / "lock"
     words = ["setpriv", f"--reuid={MEMBER}", f"--regid={TEAM}", "--clear-groups", "flock", lock, "sleep", "300"]
     with subprocess.Popen([str(word) for word in words]) as process:
-        time.sleep(0.5)
+        eventually(lambda: is_locked(lock), "the lock of the other")
         yield process
         subprocess.run(["pkill", "-P", str(process.pid)], check=False)
         process.kill()
+
+
+def is_locked(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def alerts(site: SampleSite) -> list[str]:

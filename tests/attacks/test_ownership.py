@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +114,7 @@ def test_what_root_has_open_is_not_handed_on_and_its_terminal_is_its_own(people:
 
 def test_signals_and_standard_input_get_through(people: People, owned: SampleSite) -> None:
     words = [base_python(), str(script_of(owned)), "run", "--project", str(owned.path), "--"]
-    script = "read line; echo got $line; trap 'echo ended; exit 5' TERM; while :; do sleep 0.1; done"
+    script = "trap 'echo ended; exit 5' TERM; read line; echo got $line; while :; do sleep 0.1; done"
     with subprocess.Popen(
         [*words, "sh", "-c", script],
         env=people.environment("root", owned), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -125,7 +124,6 @@ def test_signals_and_standard_input_get_through(people: People, owned: SampleSit
         process.stdin.write("word\n")
         process.stdin.flush()
         assert process.stdout.readline() == "got word\n"
-        time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         assert process.stdout.readline() == "ended\n"
         assert process.wait(timeout=20) == 5

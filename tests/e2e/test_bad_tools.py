@@ -279,7 +279,7 @@ def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
     for name in ("alpha", "beta"):  # with one that is held, uv is asked at least twice
         site.publish(name, "1.1.0")
     slow = script(
-        site.outer / "slow-uv", f'case " $* " in *" lock "*) sleep {0.7 * LIMIT};; esac; exec {uv_executable()} "$@"'
+        site.outer / "slow-uv", f'case " $* " in *" lock "*) sleep {0.51 * LIMIT};; esac; exec {uv_executable()} "$@"'
     )
     refusal = refused(site, code=4, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"}, timeout=300)
     assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
@@ -296,7 +296,7 @@ def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site:
     locked = site.outer / "locked"
     slow = script(
         site.outer / "slow-uv",
-        f'case " $* " in *" lock "*) sleep {0.4 * LIMIT}; echo >> {locked};; esac; exec {uv_executable()} "$@"',
+        f'case " $* " in *" lock "*) sleep {0.34 * LIMIT}; echo >> {locked};; esac; exec {uv_executable()} "$@"',
     )
     report = site.json("update", check=5, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"})
     assert len(locked.read_text(encoding="utf-8")) == 2

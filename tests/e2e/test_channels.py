@@ -22,7 +22,7 @@ from releaser.bundles.places import open_place
 from releaser.errors import PreflightError, ResolutionError
 from releaser.system.temporary import PREFIX
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
-from tests.e2e.scenes import in_background
+from tests.e2e.scenes import eventually, in_background
 from tests.e2e.test_bundles import host_of, make_key, state_of
 from tests.support.s3 import s3_server
 from tests.support.serving import Quiet, handler_server, http_server, reply
@@ -494,13 +494,19 @@ def test_a_publisher_builds_on_nothing_that_is_not_valid_and_does_not_overwrite_
     with contextlib.ExitStack() as stack:
         stack.callback(with_locked.communicate)
         stack.callback(with_locked.kill)
-        time.sleep(0.5)
+        eventually(lambda: locks_of(with_locked.pid), "the lock of the other")
         run = stack.enter_context(in_background(published.site, "channel publish", *map(str, words)))
-        time.sleep(3)  # it waits, having read what there was
+        eventually(lambda: "->" in locks_of(run.pid), "its wait for the lock")  # having read what there was
         file.write_bytes(good.replace(b"\n", b"\n\n", 1))
         with_locked.kill()
         assert run.wait(timeout=60) == 3
     assert file.read_bytes() != good
+
+
+def locks_of(pid: int) -> str:
+    """Return what the kernel says of the locks of a process; an arrow stands for one that it waits for."""
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return "".join(line for line in lines if f" {pid} " in line)
 
 
 def test_a_publisher_that_is_killed_leaves_the_old_pointer_or_the_new(

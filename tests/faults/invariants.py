@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 _GOOD = frozenset({"live", "good"})
-_DYING = 5.0  # seconds in which what was orphaned by a kill may still be dying
+_DYING = 20.0  # seconds in which what was orphaned by a kill may still be dying
 _LEFT_OVERS = re.compile(r"^\..*\.new$|staging|doomed|^journal")
 _MAY_BE_CHANGED = frozenset({"uv.lock"})
 _ADDED = frozenset({"releaser.lease", "_releaser_pin.py", "00_releaser_pin.pth"})  # the start-up module

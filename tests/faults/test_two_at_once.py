@@ -162,8 +162,8 @@ def next_run(site: SampleSite, orphans: set[int]) -> tuple[Finished, list[str]]:
     beside: set[int] = set()
     with in_background(site, "update") as update:
         while update.poll() is None:
-            if working := at_work(orphans):  # looked at first: it must be gone before the other begins
-                beside |= working if descendants(update.pid) else set()
+            if at_work(orphans) and descendants(update.pid):
+                beside |= at_work(orphans)  # looked at last: what is at work now was so when the other had begun
         finished = ended(update)
     if finished.returncode == 8 and not HELD_BY.search(finished.stderr):
         return finished, [f"nobody is named: {finished}"]

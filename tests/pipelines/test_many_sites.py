@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import pytest
 
@@ -20,14 +20,18 @@ from releaser.system.process import Finished, Runner
 SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
 
 
-def most_at_once(jobs: int, *, disk: int = 1024) -> int:
-    running, counts, lock = [0], [0], Lock()
+def most_at_once(jobs: int, *, expected: int, disk: int = 1024) -> int:
+    """Run sites that wait for each other until so many run; return how many did."""
+    running, counts, lock, enough = [0], [0], Lock(), Event()
 
     def work(site: ListedSite) -> SiteAnswer:
         with lock:
             running[0] += 1
             counts.append(running[0])
-        time.sleep(0.03)
+            if running[0] >= expected:
+                enough.set()
+        enough.wait(60)
+        time.sleep(0.03)  # for one more, which should not come
         with lock:
             running[0] -= 1
         return SiteAnswer(site=str(site.path), exit_code=0)
@@ -45,9 +49,9 @@ def test_no_more_run_at_once_than_there_is_memory_and_disk_for(
 ) -> None:
     monkeypatch.setattr(many_sites, "_available_memory", lambda: memory)
     monkeypatch.setattr(many_sites, "_free_disk", lambda _: free)
-    assert most_at_once(4) == most
+    assert most_at_once(4, expected=most) == most
     if not free:
-        assert most_at_once(3, disk=0) == 3  # a question needs none
+        assert most_at_once(3, expected=3, disk=0) == 3  # a question needs none
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])

@@ -58,12 +58,6 @@ def server() -> Iterator[Server]:
         yield it
 
 
-@pytest.fixture(autouse=True)
-def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_SECONDS", 1.0)
-    monkeypatch.setattr(notices, "_PING_SECONDS", 0.5)
-
-
 def a_site(tmp_path: Path, **settings: str) -> Site:
     project = tmp_path / "outer" / "shop"
     project.mkdir(parents=True, exist_ok=True)
@@ -98,17 +92,19 @@ class TestWebhook:
             (500, "answered 500"),
             (302, "answered 302"),
             (404, "answered 404"),
-            (0, "no answer within 1 s"),
+            (0, "no answer within 2 s"),
             (1, "cannot be"),
         ],
     )
     def test_what_is_not_taken_waits_for_the_next_run(
-        self, tmp_path: Path, server: Server, status: int, said: str
+        self, tmp_path: Path, server: Server, status: int, said: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         site, server.status = a_site(tmp_path, webhook=f"{server.url}/hooks/t0ken4you"), status
-        began = time.monotonic()
-        report = told(site)
-        assert time.monotonic() - began < 4
+        with monkeypatch.context() as patch:
+            patch.setattr(notices, "_SECONDS", 2.0 if "within" in said else 60.0)
+            began = time.monotonic()
+            report = told(site)
+            assert time.monotonic() - began < 20
         (problem,) = report.problems
         assert said in problem.message
         assert "t0ken4you" not in problem.message
@@ -186,10 +182,13 @@ class TestPing:
         assert (len(with_log), with_log[-3:], without) == (10_000, "end", f"{REPORT.headline}\n\n")
 
     @pytest.mark.parametrize("status", [0, 1, 500])
-    def test_nothing_becomes_of_its_failure(self, tmp_path: Path, server: Server, status: int) -> None:
+    def test_nothing_becomes_of_its_failure(
+        self, tmp_path: Path, server: Server, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(notices, "_PING_SECONDS", 0.5)
         server.status, began = status, time.monotonic()
         notices.ping(a_site(tmp_path, ping_url=server.url), "update", REPORT)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         assert waiting(a_site(tmp_path)) == 0
 
 

@@ -79,7 +79,7 @@ def test_each_server_is_spoken_to_in_its_way(mail_ca: MailCa, behaviour: Behavio
     with mail_server(behaviour, ca=mail_ca) as server:
         assert client_for(server, **options).send(a_mail(), sender=SENDER, recipients=[ANN, BOB, ANN]) == ()
     assert [received.recipients for received in server.messages] == [(ANN, BOB)]
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_commands_cannot_be_smuggled_in_with_an_address(smtp_server: MailServer,
     assert smtp_server.messages == []
 
 
-@pytest.mark.parametrize(("timeout", "deadline"), [(0.3, 60.0), (60.0, 0.3)])
+@pytest.mark.parametrize(("timeout", "deadline"), [(1.0, 60.0), (60.0, 1.0)])
 def test_a_server_that_hangs_after_the_mail_is_left_and_no_thread_with_it(
     hanging_smtp_server: MailServer, timeout: float, deadline: float
 ) -> None:
     before, begin = set(threading.enumerate()), time.monotonic()
     error = failure_of(client_for(hanging_smtp_server, timeout=timeout, deadline=deadline))
-    assert 0.2 < time.monotonic() - begin < 5
-    assert "0.3 s" in error.message
+    assert 0.9 < time.monotonic() - begin < 20
+    assert "1 s" in error.message
     assert hanging_smtp_server.attempts == 1
     assert not error.refused
     left = set(threading.enumerate()) - before
@@ -186,7 +186,7 @@ def test_a_server_that_trickles_is_left_after_the_deadline(trickling_smtp_server
     host, port = trickling_smtp_server
     begin = time.monotonic()
     error = failure_of(SmtpServer(host=host, port=port, timeout=10.0, deadline=0.4))
-    assert 0.3 < time.monotonic() - begin < 5
+    assert 0.3 < time.monotonic() - begin < 20
     assert "0.4 s" in error.message
     assert f"{host}:{port}" in error.message
 
