@@ -8,13 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.system.isolation import Bounds, find_isolation, secrets_of_user
+from releaser.system.isolation import Bounds, find_isolation
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
@@ -365,22 +366,27 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
     scene.releaser("check", isolate="bwrap")
 
 
+# Says what there is in a directory for who is isolated.
+LISTS = """
+import os, sys
+from pathlib import Path
+from releaser.system.isolation import Bounds, find_isolation
+from releaser.system.process import Runner
+
+place, runner = Path(sys.argv[1]), Runner(environ=dict(os.environ))
+assert os.listdir(place) == ["socket"]
+with find_isolation("bwrap", runner).sandbox(Bounds(writable=(), hidden=secrets_of_user(runner.environ))) as sandbox:
+    print(runner.run(["ls", "-A", place], cwd=Path("/"), timeout=60, prefix=sandbox.prefix).stdout, end="")
+"""
+
+
 @pytest.mark.parametrize("name", ["crio", "screen"])
 def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, name: str) -> None:
-    """A stand-in for the socket of a container engine, or of a terminal that somebody has left open: it runs all."""
+    """A stand-in for the socket of a container engine, or of a terminal that somebody has left open: it runs all.
+
+    It is in a /run of its own: what is in that of all while another test looks at it would be gone for that one.
+    """
     require(os.geteuid() == 0 and shutil.which("bwrap"), "root makes the place, and bubblewrap hides it")
-    place, runner = Path("/run", name), Runner(environ=dict(os.environ))
-    was_there = place.is_dir()
-    place.mkdir(exist_ok=True)
-    mark = place / f"releaser-{os.getpid()}.sock"
-    mark.touch()
-    try:
-        isolation = find_isolation("bwrap", runner)
-        assert not isinstance(isolation, str), isolation
-        with isolation.sandbox(Bounds(writable=(tmp_path,), hidden=secrets_of_user(runner.environ))) as sandbox:
-            found = runner.run(["ls", "-A", place], cwd=Path("/"), timeout=60, prefix=sandbox.prefix)
-    finally:
-        mark.unlink()
-        if not was_there:
-            place.rmdir()
-    assert found.stdout == ""
+    script = 'mount -t tmpfs none /run && mkdir "$1" && touch "$1/socket" && exec "$0" -c "$2" "$1"'
+    words: list[str | Path] = ["unshare", "--mount", "sh", "-c", script, sys.executable, f"/run/{name}", LISTS]
+    assert run(words, cwd=tmp_path, env=os.environ, check=0).stdout == ""
