@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import tomllib
 import venv
 from pathlib import Path
@@ -134,6 +136,71 @@ def test_any_wheel_of_a_checkout_brings_a_man_page_and_completions(
         shell: list[str | Path] = ["bash", "--norc", "-euc", script, "bash", *given]
         done = subprocess.run(shell, cwd=site.path, env=env, check=True, capture_output=True, encoding="utf-8")
         assert done.stdout.split() == expected
+
+
+STAND_INS = {
+    "make": "mkdir dist; cd dist; cp $ASSETS/* .; rm -f SHA256SUMS *py2*; sha256sum * >SHA256SUMS",
+    "gh": """while [ $# -gt 1 ]; do
+        case $1 in --pattern) name=$2;; --dir) to=$2;; esac; shift
+    done
+    cp $ASSETS/$name ${to:-.}""",
+    "python3": "mkdir -p venv/bin; for one in pip python uv; do cp $(dirname $0)/log venv/bin/$one; done",
+    "log": """echo "$(basename $0) $*" >>$RUNNER_TEMP/log
+    for one; do case $one in *.whl) touch $one.publish.attestation;; esac; done""",
+}
+
+
+@pytest.mark.parametrize("fault", ["", "another signer", "another wheel", "one more wheel"])
+def test_the_workflow_publishes_what_a_signed_tag_gives_and_nothing_else(tmp_path: Path, fault: str) -> None:
+    """What it runs, but for make, gh, pip, and what signs and uploads."""
+    text = (REPOSITORY / ".github/workflows/publish.yml").read_text(encoding="utf-8")
+    rebuild, publish = (textwrap.dedent(one) for one in re.findall(r"run: \|\n((?: {10}.*\n)+)", text))
+    for name in ("bin", "assets", "temp", "rebuild", "publish", "me/venv_releaser"):
+        (tmp_path / name).mkdir(parents=True)
+    for name, script in STAND_INS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh -e\n{script}\n", encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    wheel, assets = "venv_releaser-1-py3-none-any.whl", tmp_path / "assets"
+    for name in (wheel, "venv_releaser-1.tar.gz", "constraints-attestations.txt"):
+        (assets / name).write_text(name, encoding="utf-8")
+    signing = [
+        "-c",
+        "gpg.format=ssh",
+        "-c",
+        f"user.signingKey={tmp_path}/key",
+        "-c",
+        "user.name=a",
+        "-c",
+        "user.email=a",
+    ]
+    script = (
+        "for one in key other; do ssh-keygen -q -t ed25519 -N '' -f $one; done\n"
+        'cd me/venv_releaser; git init -q; git "$@" commit -q --allow-empty -m All; git "$@" tag -s -m 1 v1; cd ../..\n'
+        "cd assets; sha256sum * >SHA256SUMS\n"
+    )
+    subprocess.run(["bash", "-ec", script, "bash", *signing], cwd=tmp_path, check=True)
+    key = (tmp_path / ("other.pub" if fault == "another signer" else "key.pub")).read_text(encoding="utf-8")
+    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TAG": "v1", "SIGNERS": f"a {key}"}
+    env |= {"ASSETS": str(assets), "GITHUB_SERVER_URL": f"{tmp_path}/me", "GH_REPO": "venv_releaser"}
+    env |= {"RUNNER_TEMP": f"{tmp_path}/temp", "GITHUB_OUTPUT": f"{tmp_path}/output"}
+
+    def done(job: str, script: str) -> bool:
+        words = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(words, cwd=tmp_path / job, env=env, check=False).returncode == 0
+
+    assert done("rebuild", rebuild) == (fault != "another signer")
+    if fault != "another signer":
+        env["SUMS"] = (tmp_path / "output").read_text(encoding="utf-8").strip().removeprefix("sums=")
+        changed = {"another wheel": wheel, "one more wheel": wheel.replace("py3", "py2")}.get(fault)
+        if changed:
+            (assets / changed).write_text("evil", encoding="utf-8")
+        assert done("publish", publish) == (fault != "another wheel")
+    log = tmp_path / "temp" / "log"
+    uploaded = log.read_text(encoding="utf-8").splitlines()[-1].split()[4:] if log.exists() else []
+    expected = [wheel, f"{wheel}.publish.attestation", "venv_releaser-1.tar.gz"]
+    assert uploaded == (expected if fault in ("", "one more wheel") else [])
+    assert "uses:" not in text
+    assert text.count("id-token: write") == 1
 
 
 def test_what_is_not_committed_is_refused(clone: Path) -> None:
