@@ -85,13 +85,14 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     try:
         with pool.locked(), temporary_directory() as scratch:
             commit = _commit_of(site, release)
-            files = _collect(site, release, commit, request, pool, scratch)
+            code = {}
             if commit is None:
-                files[names.CODE_FILES] = scratch / names.CODE_FILES
-                write_code(files[names.CODE_FILES], site.project.root, _code_files(site))
+                code[names.CODE_FILES] = scratch / names.CODE_FILES
+                write_code(code[names.CODE_FILES], site.project.root, _code_files(site))
             elif base is None or base.commit != commit:
-                files[names.CODE] = scratch / names.CODE
-                _write_code(site, files[names.CODE], commit, base)
+                code[names.CODE] = scratch / names.CODE
+                _write_code(site, code[names.CODE], commit, base)
+            files = code | _collect(site, release, commit, request, pool, scratch)
             manifest = _manifest(site, release, commit, request, files, base)
             signature = sign(site.runner, manifest.data, request.key) if request.key is not None else None
             write_beside(place, partial(write_archive, manifest=manifest, signature=signature, files=files))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.bundles.manifest import WHEELS
+from releaser.bundles.code import unpack_code
+from releaser.bundles.manifest import CODE_FILES, WHEELS
 from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
-from releaser.candidate.lock_builds import build_within_limits
+from releaser.candidate.lock_builds import build_within_limits, lock_sandbox
 from releaser.errors import ToolError, refuse
 from releaser.releases.release import lock_of
 from releaser.site.conventions import needed_groups
 from releaser.system.files import read_if_there, remove_tree
+from releaser.system.frozen import Frozen
 from releaser.tools.download import download
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from releaser.bundles.manifest import Target
@@ -25,6 +29,28 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
     from releaser.site.site import Site
+
+
+# Asks a backend what else a build needs (PEP 517, PEP 660). Its setup.py may print before that.
+_ASKING = """
+import functools, importlib, json, sys
+module, _, names = sys.argv[1].partition(":")
+sys.path[:0] = sys.argv[2:]
+backend = functools.reduce(getattr, filter(None, names.split(".")), importlib.import_module(module))
+hooks = (getattr(backend, f"get_requires_for_build_{kind}", None) for kind in ("wheel", "editable"))
+found = [str(one) for hook in hooks if hook is not None for one in hook(None)]
+print("", json.dumps(found), sep="\\n")
+"""
+
+
+class OwnBuild(Frozen):
+    """How a package of the project itself is built; `place` is where it lies, relative to the top of the checkout."""
+
+    place: str
+    requires: tuple[str, ...]
+    backend: str = "setuptools.build_meta:__legacy__"
+    #: Where the backend lies in the package, if it does.
+    paths: tuple[str, ...] = ()
 
 
 def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
@@ -47,8 +73,10 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
         pool.packed(f"{release.id}/{name}", partial(pack_installed, find_metadata(release.venv, name)))
         for name in own.built
     ]
-    for number, wanted in enumerate(_list_requirements(site, commit, lock)):
-        packed.append(pool.packed(f"{release.id}/build {number}", partial(_pack_requirements, site, release, wanted)))
+    check_out = partial(_check_out, site, commit, scratch)
+    for number, own_build in enumerate(_list_builds(site, commit, lock)):
+        pack = partial(_pack_requirements, site, release, own_build, check_out)
+        packed.append(pool.packed(f"{release.id}/build {number}", pack))
     return found | {WHEELS + one.name: one for made in packed for one in made}
 
 
@@ -65,39 +93,59 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
     return pool.add(place)
 
 
-def _list_requirements(site: Site, commit: str | None, lock: LockFile) -> list[tuple[str, ...]]:
-    """Return what builds the packages of the project itself, which are built on the host: once what several need."""
+def _list_builds(site: Site, commit: str | None, lock: LockFile) -> list[OwnBuild]:
+    """Return how the packages of the project itself are built, which the host does as well."""
     import tomllib
 
-    found = dict[tuple[str, ...], None]()
+    found = []
     for package in lock.packages:
         source = package.get("source", {})
         place = source.get("editable", source.get("directory"))
         if place is None:
             continue
-        file = site.project.root / place / "pyproject.toml"
-        path = os.path.relpath(file, site.git.layout.top)
-        data = read_if_there(file) if commit is None else site.git.data(commit, path)
+        home = os.path.relpath(site.project.root / place, site.git.layout.top)
+        path = os.path.normpath(os.path.join(home, "pyproject.toml"))
+        data = read_if_there(site.git.layout.top / path) if commit is None else site.git.data(commit, path)
         try:
             system: dict[str, Any] = tomllib.loads((data or b"").decode()).get("build-system", {})
         except ValueError as error:
             refuse(f"{path} cannot be read: {error}", "Correct it, and release that.")
-        wanted = [str(one) for one in system.get("requires", ["setuptools>=61"])]
-        if system.get("build-backend") == "hatchling.build":
-            wanted.append("editables")  # which it needs for those that are editable
-        if wanted:
-            found[tuple(wanted)] = None
-    return list(found)
+        own = OwnBuild(place=home, requires=tuple(map(str, system.get("requires", ["setuptools>=61"]))))
+        if "build-backend" in system:
+            paths = tuple(map(str, system.get("backend-path", ())))
+            own = replace(own, backend=str(system["build-backend"]), paths=paths)
+        found.append(own)
+    return found
 
 
-def _pack_requirements(site: Site, release: Release, wanted: Sequence[str], directory: Path) -> None:
+def _check_out(site: Site, commit: str | None, scratch: Path) -> Path:
+    """Return a checkout of the code where a build may write, made once. Raises ToolError and OSError."""
+    place = scratch / "checkout"
+    if not place.exists():
+        place.mkdir()
+        if commit is None:
+            unpack_code(scratch / CODE_FILES, place)
+        else:
+            site.git.shadow(place).fill_shadow(place, commit)
+    return place
+
+
+def _pack_requirements(
+    site: Site, release: Release, own: OwnBuild, check_out: Callable[[], Path], directory: Path
+) -> None:
     """Make wheels of what builds a package, and of what that needs: as old as `min_age` asks for, and nothing built."""
     venv = directory.with_name("build venv")
+    python = venv / "bin" / "python"
+
+    def install(wanted: Sequence[str]) -> None:
+        words = ["pip", "install", "--quiet", "--no-build", "--python", str(python), *wanted]
+        if wanted:
+            build_within_limits(site, lambda limits: site.uv.run([*words, *limits], tree=site.project.root))
+
     try:
         site.uv.run(["venv", "--quiet", "--clear", "--python", release.venv / "bin" / "python", venv])
-        python = str(venv / "bin" / "python")
-        words = ["pip", "install", "--quiet", "--no-build", "--python", python, *wanted]
-        build_within_limits(site, lambda limits: site.uv.run([*words, *limits], tree=site.project.root))
+        install(own.requires)
+        install(_ask_backend(site, own, check_out(), python))
         for info in sorted(venv.glob("lib/python3*/site-packages/*.dist-info")):
             pack_installed(info, directory)
     except ToolError as error:
@@ -105,3 +153,13 @@ def _pack_requirements(site: Site, release: Release, wanted: Sequence[str], dire
         refuse(message, error.advice or "See uv's message.")
     finally:
         remove_tree(venv)
+
+
+def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[str, ...]:
+    """Return what else the backend of a package needs to build it. Raises ToolError."""
+    place = tree / own.place
+    with lock_sandbox(site, tree, python) as sandbox:
+        words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / one) for one in own.paths)]
+        env = {**site.runner.neutral, **dict(sandbox.variables)}
+        done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
+    return tuple(json.loads(done.stdout.splitlines()[-1]))

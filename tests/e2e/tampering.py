@@ -126,13 +126,14 @@ def _signed_by(key: Callable[[Maker], Path], namespace: str = NAMESPACE) -> Call
 
 def _twice(maker: Maker) -> Path:
     place = maker.write(maker.entries())
-    name = _wheel(maker.manifest())["path"]
+    entry = zipfile.ZipInfo(_wheel(maker.manifest())["path"], date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system, entry.external_attr = 3, 0o100644 << 16
     with zipfile.ZipFile(place, "a") as archive:
         import warnings
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), b"another one")
+            archive.writestr(entry, b"another one")
     return place
 
 
@@ -291,7 +292,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
         "which its manifest does not list",
     ),
     "a file that is missing": (_without("wheels/alpha"), "which its manifest lists"),
-    "a file twice": (_twice, "is not a bundle"),
+    "a file twice": (_twice, "is in it twice"),
     "a symlink": (_entry(external_attr=0o120777 << 16), "is not a regular file"),
     "a device": (_entry(external_attr=0o020666 << 16), "is not a regular file"),
     "a directory": (_entry(external_attr=0o040755 << 16), "is not a regular file"),
@@ -313,10 +314,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Maker], Path], str]] = {
     "a wheel in a directory": (_renamed("wheels/a/alpha-1.2.0-py3-none-any.whl"), "is not a wheel"),
     "a file that is a directory, too": (_renamed("include/media/logo.txt/alpha.txt"), "is both a file and a directory"),
     "a version of Python that is none": (_changed(python="--help"), "is not a Python version"),
-    "something before it": (lambda it: it.with_bytes(lambda data: b"#!/bin/sh\n" + data), "is not a bundle"),
-    "something behind it": (lambda it: it.with_bytes(lambda data: data + b"x"), "is not a bundle"),
-    "its end cut off": (lambda it: it.with_bytes(lambda data: data[:-30]), "is not a bundle"),
-    "its beginning cut off": (lambda it: it.with_bytes(lambda data: data[100:]), "is not a bundle"),
+    "something before it": (lambda it: it.with_bytes(lambda data: b"#!/bin/sh\n" + data), "does not end like one"),
+    "something behind it": (lambda it: it.with_bytes(lambda data: data + b"x"), "does not end like one"),
+    "its end cut off": (lambda it: it.with_bytes(lambda data: data[:-30]), "does not end like one"),
+    "its beginning cut off": (lambda it: it.with_bytes(lambda data: data[100:]), "does not end like one"),
     "a list of entries elsewhere": (lambda it: it.with_bytes(_overlong_end), "is not a bundle"),
     "nothing": (lambda it: it.with_bytes(lambda _: b""), "is not a bundle"),
     "a text": (lambda it: it.with_bytes(lambda _: b"hello\n" * 99), "is not a bundle"),

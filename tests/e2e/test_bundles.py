@@ -407,6 +407,12 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
     """The project is built on the host, by what the bundle brings; a source release comes as it was built."""
     key, signers = make_key(tmp_path)
     site = make_site(kind=kind, venv=True)
+    site.index.publish("helper", "1.0.0")  # which the backend asks for, once it is asked
+    with (site.path / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[tool.tinybuild]\nrequires = ["helper"]\nwrites = ["version.txt"]\n')
+    site.push_commit("build with a helper")
+    (site.path / "version.txt").touch()  # as it was built here by hand, before anything was adopted
+    (site.path / ".git" / "info" / "exclude").write_text("version.txt\n", encoding="utf-8")
     site.releaser("init", check=0)
     host = host_of(site, tmp_path / "host", signers)
     (site.index.path / "alpha-1.0.0-py3-none-any.whl").rename(tmp_path / "alpha.whl")
@@ -416,8 +422,14 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
     runs = mark.read_bytes()
     file = tmp_path / "shop.bundle"
     site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
+    if kind == "packaged":  # the project itself writes that file
+        (host.path / "version.txt").unlink()
+        assert "Name these files in `bundle_include`" in host.releaser("bundle install", file, check=4).stderr
+        site.write_dotenv({"RELEASER_BUNDLE_INCLUDE": "version.txt"})
+        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
     report = host.json("bundle install", file)
     assert (report["result"], host.live_version("alpha")) == ("activated", site.live_version("alpha"))
+    assert (host.path / "version.txt").exists()
     assert mark.read_bytes() == runs
     made, again = site.state_dir / "bundles" / "made", tmp_path / "again.bundle"
     gone = made / "20200101T000000Z"

@@ -18,7 +18,7 @@ from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
 from releaser.pipelines.bundle_create import _requirements, parse_source
-from releaser.pipelines.bundle_wheels import _pack_requirements
+from releaser.pipelines.bundle_wheels import OwnBuild, _pack_requirements
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
 from tests.support.simple_index import serving
@@ -153,6 +153,17 @@ def test_the_requirements_tell_for_which_python_a_version_is(tmp_path: Path) -> 
     ]
 
 
+# Looks at what is installed already, as a backend that asks for a compiler only where there is none.
+_BACKEND = """\
+import builder, os
+class Backend:
+    class inner:
+        def get_requires_for_build_editable(settings):
+            print("running egg_info")
+            return ["asked"] if os.path.isdir("within") and settings is None else []
+"""
+
+
 def test_what_builds_the_project_is_as_old_as_min_age_asks_for(tmp_path: Path) -> None:
     root, wheels, found = tmp_path / "shop", tmp_path / "index", tmp_path / "found"
     for place in (root, wheels, found, tmp_path / "venv" / "bin"):
@@ -164,6 +175,8 @@ def test_what_builds_the_project_is_as_old_as_min_age_asks_for(tmp_path: Path) -
             ("builder", "2.0", 1),
             ("deep", "1.0", 90),
             ("deep", "3.0", 1),
+            ("asked", "1.0", 90),
+            ("asked", "2.0", 1),
         ):
             build_wheel(wheels, name, version, requires=["deep"] if name == "builder" else [])
             index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
@@ -176,8 +189,11 @@ def test_what_builds_the_project_is_as_old_as_min_age_asks_for(tmp_path: Path) -
         (root / "uv.lock").write_bytes(LOCK.replace(b'simple" }\n', b'simple" }\n' + wheels_of.encode(), 1))
         site = open_site(root, {"HOME": str(tmp_path), "UV_CACHE_DIR": str(tmp_path / "cache")})
         release = cast("Release", SimpleNamespace(venv=tmp_path / "venv"))
-        _pack_requirements(site, release, ["builder"], found)
-    assert {one.name for one in found.iterdir()} == {"builder-1.0-py3-none-any.whl", "deep-1.0-py3-none-any.whl"}
+        (root / "own" / "within").mkdir(parents=True)
+        (root / "own" / "within" / "backend.py").write_text(_BACKEND)
+        own = OwnBuild(place="own", requires=("builder",), backend="backend:Backend.inner", paths=("within",))
+        _pack_requirements(site, release, own, lambda: root, found)
+    assert {one.name.partition("-py3")[0] for one in found.iterdir()} == {"asked-1.0", "builder-1.0", "deep-1.0"}
 
 
 _NATIVE = """\

@@ -97,8 +97,8 @@ def get_requires_for_build_wheel(config_settings: object = None) -> list[str]:
 
 
 def get_requires_for_build_editable(config_settings: object = None) -> list[str]:
-    """Hook of PEP 660: nothing else is needed."""
-    return []
+    """Hook of PEP 660: what `[tool.tinybuild]` asks for is needed."""
+    return list(_settings().get("requires", ()))
 
 
 def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
@@ -109,11 +109,19 @@ def build_wheel(wheel_directory: str, config_settings: object = None, metadata_d
 
 
 def build_editable(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
-    """Hook of PEP 660: a wheel whose .pth leads to the code where it lies."""
+    """Hook of PEP 660: a wheel whose .pth leads to the code where it lies. Files that `writes` names are made there."""
     project = Path.cwd()
+    for name in _settings().get("writes", ()):
+        (project / name).touch()
     distribution = read_project(project)
     files = {f"__editable__.{distribution.module}.pth": f"{_source_root(project)}\n"}
     return write_wheel(Path(wheel_directory), distribution, files).name
+
+
+def _settings() -> dict[str, list[str]]:
+    table = tomllib.loads(_read(Path("pyproject.toml")))
+    found: dict[str, list[str]] = table.get("tool", {}).get("tinybuild", {})
+    return found
 
 
 def read_project(project: Path) -> Distribution:
