@@ -34,20 +34,27 @@ class Trust(Frozen):
             file.write_bytes(signature)
             allowed = _copy(self.signers, directory / "signers", "bundle_signers")
             revoked = _copy(self.revoked, directory / "revoked", "bundle_revoked") if self.revoked else None
-            try:
-                found = _ssh_keygen(runner, "find-principals", "-s", file, "-f", allowed, check=False)
-                named = found.stdout.splitlines() if found.returncode == 0 else ()
-                signers = [one for one in named if not one.startswith("!")]  # who is excepted from a pattern after it
-                if not signers:
-                    refuse(
-                        f"it was not signed by anybody in {self.signers}", "Get it from somebody whom this host trusts."
-                    )
-                more = ("-r", revoked) if revoked is not None else ()
-                words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
-                _ssh_keygen(runner, "verify", *words, input=data)  # by a key that counts now and is not revoked
-            except ToolError as error:
-                reason = (error.output.strip().splitlines() or [error.message])[0]
-                refuse(f"its signature is not valid: {reason}", error.advice or "Do not install it.")
+            found = _ask_keygen(runner, "find-principals", "-s", file, "-f", allowed)
+            named = found.stdout.splitlines() if found.returncode == 0 else ()
+            signers = [one for one in named if not one.startswith("!")]  # who is excepted from a pattern after it
+            if not signers:
+                told = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
+                why = f" ({told})" if told else ""  # such as that the key has expired
+                refuse(
+                    f"it was not signed by anybody in {self.signers}{why}",
+                    "Get it from somebody whom this host trusts.",
+                )
+            more = ("-r", revoked) if revoked is not None else ()
+            words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
+            done = _ask_keygen(runner, "verify", *words, input=data)  # by a key that counts now and is not revoked
+            if done.returncode != 0:  # of a revoked key, ssh-keygen tells nothing
+                told = done.stderr.strip().rpartition("/")[2]
+                why = told or (
+                    f"its key is revoked in {self.revoked}, or that cannot be read"
+                    if self.revoked
+                    else "ssh-keygen refuses it"
+                )
+                refuse(f"its signature is not valid: {why}", "Do not install it.")
         return signers[0]
 
 
@@ -64,6 +71,14 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
             f"signing with {key} failed: {reason}",
             "Give a private key, or a public one whose private key is in ssh-agent.",
         )
+
+
+def _ask_keygen(runner: Runner, action: str, *words: str | Path, input: bytes = b"") -> Finished:  # noqa: A002
+    """Return what ssh-keygen answers, be it yes or no. Raises PreflightError if it cannot be asked."""
+    try:
+        return _ssh_keygen(runner, action, *words, input=input, check=False)
+    except ToolError as error:
+        refuse(f"its signature cannot be verified: {error.message}", error.advice)
 
 
 def _ssh_keygen(

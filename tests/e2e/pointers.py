@@ -107,25 +107,25 @@ TAMPERINGS: dict[str, tuple[Callable[[Forger], bytes], str]] = {
     "a signature that is none": (lambda it: it.write(it.text, "x" * 300), "not signed by anybody in"),
     "the signature of an earlier pointer": (
         lambda it: it.write(it.text, json.loads(it.earlier)["signature"]),
-        "its signature is not valid",
+        "incorrect signature",
     ),
-    "another expiry, not signed": (lambda it: it.write(_later(it), it.signature), "its signature is not valid"),
-    "a space behind it": (lambda it: it.write(it.text + " ", it.signature), "its signature is not valid"),
+    "another expiry, not signed": (lambda it: it.write(_later(it), it.signature), "incorrect signature"),
+    "a space behind it": (lambda it: it.write(it.text + " ", it.signature), "incorrect signature"),
     "signed by somebody else": (
         lambda it: it.write(it.text, it.sign(it.text, key=it.other_key)),
         "not signed by anybody in",
     ),
     "signed as a bundle": (
         lambda it: it.write(it.text, it.sign(it.text, namespace="releaser-bundle")),
-        "its signature is not valid",
+        "namespace does not match",
     ),
     "signed as a file": (
         lambda it: it.write(it.text, it.sign(it.text, namespace="file")),
-        "its signature is not valid",
+        "namespace does not match",
     ),
     "signed as a commit of git": (
         lambda it: it.write(it.text, it.sign(it.text, namespace="git")),
-        "its signature is not valid",
+        "namespace does not match",
     ),
     "the pointer from before": (lambda it: it.earlier, "went back: it is at"),
     "the same sequence with a later expiry": (lambda it: it.signed(_later(it)), "its content has changed"),

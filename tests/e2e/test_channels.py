@@ -444,6 +444,9 @@ def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
     published.publish(1, place)
     follow(host, place / "production")
     forger = Forger(good=file.read_bytes(), earlier=earlier, key=published.key, other_key=other)
+    anything = tmp_path / "signers"  # what such a key has signed may be of any namespace
+    anything.write_text(f"builder@example.org {published.key.with_suffix('.pub').read_text(encoding='utf-8')}")
+    host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(anything)})
     seen = host.state_dir / "channels.json"
     before, known, wrong = state_of(host), seen.read_bytes(), {}
 
