@@ -7,7 +7,6 @@ import errno
 import os
 import shlex
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from releaser.releases.journal import Journal
 from releaser.site.run_lock import LOCK
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
+from tests.support.serving import kept_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,9 +77,8 @@ class Service:
 
     def __init__(self, make_site: SiteFactory, place: Path) -> None:
         self.place = place
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        self.keeper, number = kept_port()
+        port = str(number)
         self.url = f"http://127.0.0.1:{port}/"
         (place / "control.py").write_text(CONTROL, encoding="utf-8")
         (place / "server.py").write_text(SERVER, encoding="utf-8")
@@ -129,6 +128,7 @@ def service(make_site: SiteFactory, tmp_path: Path) -> Iterator[Service]:
     yield made
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         os.kill(made.pid, signal.SIGKILL)
+    made.keeper.close()
 
 
 @pytest.mark.story

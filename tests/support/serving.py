@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, SO_REUSEADDR, SOL_SOCKET, socket
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +90,14 @@ def http_server(deal: Callable[[BaseHTTPRequestHandler], None], **where: Any) ->
 
     with handler_server(Handler, **where) as url:
         yield url
+
+
+def kept_port() -> tuple[socket, int]:
+    """Return a port on which nobody listens, and a socket that keeps it, while it is open, for servers of this test."""
+    keeper = socket()
+    keeper.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)  # as servers set it, too
+    keeper.bind(("127.0.0.1", 0))
+    return keeper, keeper.getsockname()[1]
 
 
 def hang(request: BaseHTTPRequestHandler) -> None:

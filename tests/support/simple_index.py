@@ -10,10 +10,11 @@ import json
 import re
 import socket
 import threading
+import weakref
 import zipfile
 from typing import TYPE_CHECKING, Any, Literal
 
-from tests.support.serving import begin_reply, http_server, reply
+from tests.support.serving import begin_reply, http_server, kept_port, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,8 @@ class SimpleIndex:
         self.login = ""
         self._mood: Mood = "is well"
         self._stopped = threading.Event()
-        with socket.create_server(("127.0.0.1", 0)) as finder:
-            self._port: int = finder.getsockname()[1]
+        keeper, self._port = kept_port()
+        weakref.finalize(self, keeper.close)
         self.url = f"http://127.0.0.1:{self._port}/simple"
 
     @contextlib.contextmanager
