@@ -63,7 +63,7 @@ def test_a_terminal_shows_steps_changes_failures_and_a_last_line(make_site: Site
     assert "not tried again" in " ".join(advice.split())
 
 
-SLOW_TESTS = "import time\nprint('Found 3 tests.')\nfor _ in range(3): time.sleep(0.3); print('.', end='', flush=True)"
+SLOW_TESTS = "import time\nprint('Found 3 tests.')\nfor _ in range(3): time.sleep(0.5); print('.', end='', flush=True)"
 
 
 def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_what_is_not_wished(
@@ -81,8 +81,8 @@ def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_wha
         if terminal == "dumb":
             assert " of 3 tests" not in shown
         else:
-            assert re.search(r"test [12] of 3 tests 0:00:0[012]", shown)
-            assert re.search(r"build [1-9] packages 0:00:0", shown)
+            assert re.search(r"test [12] of 3 tests 0:00:\d\d", shown)
+            assert re.search(r"build [1-9] packages 0:00:\d\d", shown)
         drawn = [line for line in re.split(r"[\r\n]+", shown) if re.match("[\u2800-\u28ff]", line)]
         assert max(map(len, drawn), default=0) <= 80
     log = max((site.state_dir / "logs").glob("*.log")).read_text(encoding="utf-8")

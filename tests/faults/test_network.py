@@ -23,21 +23,18 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
     from tests.support.templates import Templates
 
-LIMITS = {
-    "RELEASER_UV_TIMEOUT": "5s",
-    "RELEASER_GIT_TIMEOUT": "2s",
-    "RELEASER_SMTP_TIMEOUT": "1s",
-    "UV_HTTP_RETRIES": "1",
-}
-LONGEST = 20.0  # seconds that a run takes at the most with these limits, on a busy machine
+LONGEST = 40.0  # seconds that a run takes at the most with a limit of a few seconds, on a busy machine
 UPDATED = r"^. site: updated"
 NEWER = {"alpha": "1.1.0"}
 
 
-def timed_update(site: SampleSite, *, code: int) -> tuple[Finished, list[str]]:
-    """Run an update; name what it should not have done: end with another code, or not in time."""
+def timed_update(site: SampleSite, *, code: int, **limits: str) -> tuple[Finished, list[str]]:
+    """Run an update; name what it should not have done: end with another code, or not in time.
+
+    The `limits` are those of what hangs: what works may take its time on a busy machine.
+    """
     began = time.monotonic()
-    finished = site.releaser("update")
+    finished = site.releaser("update", env={f"RELEASER_{name.upper()}_TIMEOUT": limits[name] for name in limits})
     seconds = time.monotonic() - began
     broken = [] if finished.returncode == code else [f"it should have ended with {code}: {finished}"]
     return finished, broken + ([] if seconds < LONGEST else [f"it took {seconds:.0f} s"])
@@ -80,7 +77,7 @@ def test_an_index_that_fails_in_any_way(
         site = without_cache(like.copy(base), base)
         witness, live = Witness.of(site), site.live_id()
         with index.serving(mood):
-            _, broken = timed_update(site, code=4)
+            _, broken = timed_update(site, code=4, uv="5s")
         broken += [] if site.live_id() == live else ["live has changed"]
         broken += witness.after_command()
         broken += [] if mails_like(site, "failed") == 1 else ["the failure should have been told once"]
@@ -106,7 +103,7 @@ def test_an_index_that_is_slow(
 
 def without_cache(site: SampleSite, base: Path) -> SampleSite:
     """Let uv find nothing that an earlier test has fetched."""
-    site.env |= {**LIMITS, "UV_CACHE_DIR": str(base / "cache")}
+    site.env |= {"UV_HTTP_RETRIES": "1", "UV_CACHE_DIR": str(base / "cache")}
     return site
 
 
@@ -116,9 +113,7 @@ def without_cache(site: SampleSite, base: Path) -> SampleSite:
 @pytest.fixture
 def site(scenes: Scenes, tmp_path: Path) -> SampleSite:
     """Copy a site with a newer package and a commit to pull."""
-    site = scenes.copy("update", tmp_path)
-    site.env |= LIMITS
-    return site
+    return scenes.copy("update", tmp_path)
 
 
 def test_a_remote_that_is_gone_at_the_pull(site: SampleSite, tally: Callable[[str], Tally]) -> None:
@@ -144,7 +139,7 @@ def test_a_remote_that_does_not_answer_the_pull(site: SampleSite, tally: Callabl
 
 def fails_at_the_pull(site: SampleSite, point: str, repair: Callable[[], None], tally: Callable[[str], Tally]) -> None:
     points, live, head = tally("network: git remote at pull"), site.live_id(), site.head()
-    _, broken = timed_update(site, code=4)
+    _, broken = timed_update(site, code=4, git="3s")
     repair()
     witness = Witness.of(site)
     broken += witness.after_command()
@@ -204,12 +199,11 @@ def test_a_mail_server_that_fails_at_any_stage(
     points = tally("network: mail server fails")
     for number, (stage, hangs) in enumerate(MAIL_POINTS if all_points else MAIL_SPREAD):
         site = scenes.copy("update", tmp_path / str(number))
-        site.env |= LIMITS
         witness = Witness.of(site)
         with StagedMailServer().serving() as server:
             site.write_dotenv({"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(server.port)})
             server.fails_at, server.hangs = stage, hangs
-            _, broken = timed_update(site, code=7)
+            _, broken = timed_update(site, code=7, smtp="1s")
             live = site.live_id()
             broken += [] if len(site.outbox_mails()) == 1 else ["the mail should be in the outbox"]
             server.fails_at = None

@@ -7,6 +7,7 @@ import http.client
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -131,6 +132,7 @@ def _moto() -> Iterator[int]:
         assert process.stderr is not None
         for line in process.stderr:
             if "Running on http://" in line:
+                threading.Thread(target=process.stderr.read).start()  # it says each request, and would wait to be read
                 yield urlsplit(line.split("Running on ")[1].split()[0]).port or 0
                 return
         message = "moto's server did not start"
