@@ -30,7 +30,8 @@ def main():
         tools = [one for one in manifest["files"] if one["path"].startswith("tools/")]
         if any(one["in_base"] for one in tools):
             sys.exit("error: this is a delta, which only `releaser bundle install` installs; get the full bundle")
-        wanted = hashlib.sha256(json.dumps([one["sha256"] for one in tools]).encode()).hexdigest()[:16]
+        kind = [one["sha256"] for one in tools] + [sys.base_prefix, *sys.version_info[:2]]
+        wanted = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
         place = os.path.join(home, wanted)
         if not os.path.exists(os.path.join(place, "bin", "releaser")):
             for one in tools:

@@ -209,6 +209,14 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     assert (site / "media" / "logo.txt").exists()
     second = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=False, cwd="/")
     assert second.returncode == 0, second.stderr
+    (tools,) = (home / ".local" / "share" / "releaser" / "bundled").iterdir()
+    newer = (  # as after an upgrade of the system, whose Python the releaser from before does not start with
+        "import os, runpy, sys; sys.base_prefix, sys.argv = '/newer', sys.argv[1:];"
+        "os.execv = lambda place, _: print(place); runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    third = subprocess.run([sys.executable, "-c", newer, file], env=env, capture_output=True, text=True, check=True)
+    assert not Path(third.stdout.strip()).is_relative_to(tools)
+    assert subprocess.check_output([third.stdout.strip(), "--version"], env=env)
 
 
 def test_what_fails_here_stays_out_and_what_breaks_the_site_goes_back(built: Built, host: SampleSite) -> None:
