@@ -7,6 +7,7 @@ import os
 import re
 import sysconfig
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -319,7 +320,7 @@ def build_from(source: str, environ: Mapping[str, str], listener: Listener) -> I
             refuse(f"{ref} of the repository cannot be checked out: {error.reason}", error.advice or "Check URL@REF.")
         own = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false", "RELEASER_BRANCH": "main"}
         request = Request(path=place, environ={**environ, **own}, command="bundle create", listener=listener)
-        yield place, run_session(request, _build)
+        yield place, replace(run_session(request, _build), log_file="")  # which goes with the rest
 
 
 def parse_source(source: str) -> tuple[str, str]:

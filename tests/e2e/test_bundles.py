@@ -503,6 +503,10 @@ def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, 
     told = site.releaser("bundle create", "--from", f"file://{site.remote}@nothing", "-o", file, check=3).stderr
     assert "nothing of the repository cannot be checked out" in told
     source = f"file://{site.remote}@main"
+    failing = site.releaser(
+        "bundle create", "--from", source, "-o", file, env={"RELEASER_TEST_COMMAND": "false"}, check=5
+    )
+    assert "log: " not in failing.stderr  # as it is gone
     site.releaser("bundle create", "--from", source, "--no-installer", "--sign", key, "-o", file, check=0)
     assert site.snapshot() == before
     assert site.json("bundle show", file)["commit"] == site.remote_head()
