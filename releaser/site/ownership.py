@@ -218,7 +218,7 @@ def waits(paths: Iterable[Path]) -> Finding | None:
         with contextlib.suppress(OSError):
             status = os.stat(path)
             if stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev != _NULL):
-                message = f"{path} is a named pipe or a device, on which git or uv would wait"
+                message = f"{path} is a named pipe or a device, for which its reader would wait"
                 return Finding(message, advice="Delete it, or put a file in its place.")
     return None
 

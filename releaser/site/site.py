@@ -14,7 +14,7 @@ from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
 from releaser.site.loading import Variables, bare, load, read_variables
 from releaser.site.location import find_project
-from releaser.site.ownership import Ownership, foreign_state, readable_by_all
+from releaser.site.ownership import Ownership, foreign_state, readable_by_all, waits
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.sealed_python import distrust
 from releaser.site.settings import NO_SERVICE, Settings
@@ -204,7 +204,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     project = Ownership.of(root)
     ownership.refuse(project.doubt())
     of_uv = (file for file in files_of_uv(root, environ) if file.name == "uv.toml")
-    ownership.refuse(ownership.waits((*of_uv, *files_of_git(root))))
+    ownership.refuse(waits((*of_uv, *files_of_git(root))))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:
@@ -216,7 +216,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
     given, name = Variables(values={}), settings.environment_file
-    own = root / ".env"  # of the site, in the checkout; releaser takes no setting from it
+    own = root / ".env"  # of the site, in the checkout; releaser takes no setting from it, but starts what reads it
     in_checkout = read_variables(own) if os.path.lexists(own) else Variables(values={})
     secrets = {own: secrets_in_variables(in_checkout.values)}
     if name:
@@ -233,7 +233,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         project=paths,
         settings=settings,
         pyproject=pyproject,
-        findings=findings + loaded.problems + given.findings,
+        findings=(*findings, *loaded.problems, *given.findings, *filter(None, (project.unsafe(own), waits([own])))),
         runner=Runner(
             environ=environ,
             site_variables=given.values,

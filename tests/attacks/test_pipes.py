@@ -27,6 +27,7 @@ def place_of(site: SampleSite, name: str) -> Path:
         "pyproject.toml": site.path / "pyproject.toml",
         "uv.lock": site.path / "uv.lock",
         ".env": site.outer / ".env",
+        "own .env": site.path / ".env",
         ".python-version": site.path / ".python-version",
         "manifest.json": live / "manifest.json",
         "lock of the release": live / "uv.lock",
@@ -43,7 +44,7 @@ STATE = (
 OF_TOOLS = ("uv.toml", ".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")
 REFUSED = {
     "pyproject.toml": "cannot be read", "uv.lock": "uv.lock", ".env": "cannot be read",
-    **dict.fromkeys(OF_TOOLS, "is a named pipe or a device"),
+    **dict.fromkeys(("own .env", *OF_TOOLS), "is a named pipe or a device"),
 }  # fmt: skip
 
 

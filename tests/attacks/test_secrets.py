@@ -98,6 +98,16 @@ def test_a_file_of_variables_that_everybody_may_write_is_not_read(site: SampleSi
     site.releaser("check", check=0)
 
 
+def test_a_dotenv_in_the_checkout_that_everybody_may_write_keeps_updates_away_and_stops_nothing(
+    site: SampleSite,
+) -> None:
+    (site.path / ".env").chmod(0o646)
+    for words in (["check"], ["update"], ["update", "--dry-run"]):
+        assert f"{site.path / '.env'} can be written by everybody (mode 0646)" in site.releaser(*words, check=3).stderr
+    for words in (["run", "--", "true"], ["rollback"]):
+        site.releaser(*words, check=0)
+
+
 @pytest.mark.parametrize("name", [".env", "directory"])
 def test_a_file_of_variables_that_another_group_may_write_is_not_read(site: SampleSite, name: str) -> None:
     require(os.geteuid() == 0, "root gives files to a group")
