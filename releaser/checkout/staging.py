@@ -342,7 +342,7 @@ def _may_read(path: Path) -> bool:
             os.stat(f"{path}/.")
             os.listdir(path)
         else:
-            path.open("rb").close()
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe in its place is not waited for
     except PermissionError:
         return False
     return True

@@ -2,7 +2,10 @@
 
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,18 +27,19 @@ def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
     assert carrier.linked == []
 
 
+def _just_too_late(file: Path, call: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    file.unlink(missing_ok=True)
+    return call(*given, **options)
+
+
 def test_a_file_that_goes_before_it_is_read_is_not_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is gone is none that this user may not read, which would be linked."""
     upload = tmp_path / "top" / "a.jpg"
     upload.parent.mkdir()
     upload.touch()
 
-    def missing(*_: object, **__: object) -> None:
-        upload.unlink()
-        raise FileNotFoundError(upload)
-
-    monkeypatch.setattr(Path, "open", missing)
-    monkeypatch.setattr(os, "access", lambda *_: upload.unlink())
+    for name in ("open", "access"):
+        monkeypatch.setattr(os, name, partial(_just_too_late, upload, getattr(os, name)))
     place = tmp_path / "place"
     carrier = staging._Carrier(settings=Settings(), top=upload.parent, place=place, kept_out=frozenset(), divides=True)
     carrier.carry("a.jpg")
