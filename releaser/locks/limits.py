@@ -92,9 +92,10 @@ def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
 
 def without_limits(text: str) -> str:
     """Return the text of a uv.lock without the times that uv was given."""
-    text = re.sub(r"^\[options\.exclude-newer-package\]\n(?:[^\[\n].*\n)*\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^exclude-newer(?:-span)? = .*\n", "", text, flags=re.MULTILINE)
-    return re.sub(r"^\[options\]\n+(?=\[)", "", text, flags=re.MULTILINE)
+    head, start, packages = text.partition("[[package]]\n")  # a long text, of which nothing but the head has any
+    head = re.sub(r"^\[options\.exclude-newer-package\]\n(?:[^\[\n].*\n)*\n?", "", head, flags=re.MULTILINE)
+    head = re.sub(r"^exclude-newer(?:-span)? = .*\n", "", head, flags=re.MULTILINE)
+    return re.sub(r"^\[options\]\n+(?=\[|\Z)", "", head, flags=re.MULTILINE) + start + packages
 
 
 def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:

@@ -87,12 +87,10 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
     mirrors: dict[str, set[str]] = {}
     for key in had.keys() & has.keys():
         old, new = _origin(had[key]), _origin(has[key])
-        proof = any(
-            known[one] == found[one] != ""
-            for one in known.keys() & found.keys()
-            if one.startswith("{} {} ".format(*key))
-        )
-        if old != new and old not in places[1] and new not in places[0] and proof:
+        if old == new or old in places[1] or new in places[0]:
+            continue
+        of_both = (one for one in known.keys() & found.keys() if one.startswith("{} {} ".format(*key)))
+        if any(known[one] == found[one] != "" for one in of_both):
             mirrors.setdefault(new, set()).add(old)
     return mirrors
 

@@ -235,7 +235,7 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     if goal.outcome == "build" or live is None or target.brings_code:
         return "stays"
     git, (lock, *_) = site.git, site.own_files()
-    data = git.data(target.commit, lock)
+    data = git.data(target.commit, lock, likely=lock_of(live).data)
     try:
         if data is None or is_as_live(site, LockFile.parse(data), live):
             return "moves" if data is not None and target.moves else "stays"

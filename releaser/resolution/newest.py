@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _NOT_ASKED = "the package index could not be asked"
 _ANSWER = "pylock.toml"
+_PACKAGE = re.compile(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # how uv 0.13 begins each in such a file
 _WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")
 _CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 # What says where packages come from, and how; what says which versions are wanted is left out.
@@ -52,8 +54,10 @@ class AvailableVersions(Frozen):
     times: Mapping[tuple[str, str], datetime | None]
 
 
-def requirements_for(site: Site, live: Release | None, graph: Graph, python: str) -> Iterator[tuple[str, Requirement]]:
-    """Yield who asks for what: the project in all its extras and groups, and the installed packages in those in use."""
+def requirements_for(
+    site: Site, live: Release | None, graph: Graph, python: str, names: Collection[str]
+) -> Iterator[tuple[str, Requirement]]:
+    """Yield who asks for them: the project in all its extras and groups, and the installed packages in those in use."""
     project, uv = site.pyproject.table("project"), site.pyproject.table("tool", "uv")
     asked = [("the project", project.get("dependencies"))]
     for kind, table in (
@@ -65,13 +69,21 @@ def requirements_for(site: Site, live: Release | None, graph: Graph, python: str
         asked.append((f"the project ({key})", uv.get(key)))
     environment = environment_of(python)
     for asker, texts in asked:
-        for requirement in _select_applying(texts if isinstance(texts, list) else (), environment, extras=()):
+        wanted = (one for one in (texts if isinstance(texts, list) else ()) if _asks_for(one, names))
+        for requirement in _select_applying(wanted, environment, extras=()):
             yield asker, requirement
     for package in requirements_in(live.venv if live is not None else site.project.venv):
         if package.name not in graph.own:
             extras = graph.extras.get(package.name, frozenset())
-            for requirement in _select_applying(package.requires, environment, extras=extras):
+            wanted = (one for one in package.requires if _asks_for(one, names))
+            for requirement in _select_applying(wanted, environment, extras=extras):
                 yield f"{package.name} {package.version}", requirement
+
+
+def _asks_for(text: object, names: Collection[str]) -> bool:
+    """Whether a requirement is for one of these; to read it whole takes long."""
+    found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
+    return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
 
 
 def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
@@ -131,7 +143,7 @@ def ask_newest(
         def ask(wanted: Mapping[str, str]) -> object:
             (tree / "pyproject.toml").write_text(_question(site, settings, wanted), encoding="utf-8")
             words = newest_arguments(answer=_ANSWER, python=choice.python, python_version=choice.version)
-            return uv.compile(tree, *words, *(["--offline"] if offline else []))
+            return uv.compile(tree, *words, *(["--offline", "--quiet"] if offline else []))
 
         versions = {name: parse_version(version) for name, version in locked.items()}
         wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
@@ -139,7 +151,7 @@ def ask_newest(
         if len(missing) == len(locked):
             return {}
         try:
-            return _read_answer(read_text(answer), python=choice.version)
+            return _read_answer(read_text(answer), locked, python=choice.version)
         except (OSError, ValueError) as error:
             message = f"uv wrote no list of versions that can be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
@@ -151,8 +163,6 @@ def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -
     It takes from the real project, and from its settings of uv, where packages come from. As it says itself what they
     require, though not truly, uv has no reason to build one.
     """
-    import tomlkit  # takes a while to load
-
     root = site.project.root
     options = {key: table[key] for key in _ASKED_ALIKE if key in table}
     for key in ("find-links", "extra-index-url"):
@@ -172,7 +182,18 @@ def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -
         if canonicalize_name(name) in wanted and (index := _index_of(source))
     }
     project = {"name": "releaser-question", "version": "0", "dependencies": [f"{k}{v}" for k, v in wanted.items()]}
-    return tomlkit.dumps({"project": project, "tool": {"uv": options}})
+    return f"project = {_as_toml(project)}\ntool.uv = {_as_toml(options)}\n"
+
+
+def _as_toml(value: Any) -> str:
+    """Write a value of TOML on one line. A string of JSON is one of TOML, but for DEL; dates are none of JSON."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_as_toml(key)} = {_as_toml(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _absolute(place: Any, root: Path) -> Any:
@@ -185,18 +206,26 @@ def _index_of(source: Any) -> str | None:
     return next((one["index"] for one in choices if isinstance(one, Mapping) and "index" in one), None)
 
 
-def _read_answer(text: str, *, python: str) -> dict[str, AvailableVersions]:
+def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[str, AvailableVersions]:
     """Read a pylock.toml that is for `python` and all that are newer; ValueError when it is none.
 
-    uv finds the newest version for each of these Pythons, and marks those that are not for all.
+    uv finds the newest version for each of these Pythons, and marks those that are not for all. Of what is locked as
+    the newest, nothing more is read, as it takes long.
     """
-    entries: dict[str, list[Mapping[str, Any]]] = {}
-    for one in tomllib.loads(text).get("packages", []):
-        if isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("version"), str):
-            entries.setdefault(one["name"], []).append(one)
+    _, *parts = re.split(r"^\[\[packages\]\]\n", text, flags=re.MULTILINE)
+    entries: dict[str, list[str]] = {}
+    for part in parts:
+        if (said := _PACKAGE.match(part)) is None:
+            raise ValueError(part.partition("\n")[0])
+        entries.setdefault(said[1], []).append(part)
     here = environment_of(python)
     available = {}
-    for name, found in entries.items():
+    for name, texts in entries.items():
+        version = locked.get(name, "")
+        if all(one.startswith(f'name = "{name}"\nversion = "{version}"\n') for one in texts):
+            available[name] = AvailableVersions(newest=version, fitting=version, times={})
+            continue
+        found = [tomllib.loads(one) for one in texts]
         fitting = [one["version"] for one in found if "marker" not in one or Marker(one["marker"]).evaluate(here)]
         available[name] = AvailableVersions(
             newest=newest(one["version"] for one in found),

@@ -92,7 +92,7 @@ def find_outdated(site: Site, builds: LockBuilds | None) -> OutdatedReport:
         locked=locked,
         available=available,
         reachable=_resolve(site, uv, (rules, uploads), fitting, choice.python) if behind else None,
-        requirements=tuple(requirements_for(site, live, graph, choice.version)) if behind else (),
+        requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
         undecided={(one.name, one.version): one.reason for one in constraints.holds.entries if one.by == "undecided"},
     )
     said = '`upgrade = "none"` takes what git has locked'

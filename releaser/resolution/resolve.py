@@ -13,7 +13,7 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
-from releaser.locks.lock import Change, Graph, InvalidLockError, LockFile, changes_between
+from releaser.locks.lock import Change, Graph, LockFile, changes_between
 from releaser.locks.overrides import Override, apply_overrides, not_taken, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
@@ -23,7 +23,7 @@ from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, files_without_time, find_excluding, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
-from releaser.system.files import read_text, write_new_file
+from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, failed_builds
@@ -145,7 +145,7 @@ class _TreeResolver(Frozen):
         """Read what the locks tell, and what uv has said of files without a time."""
         own = uploads_in(self.facts.lock, self.now)
         has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
-        made = uploads_in(read_made_lock(self.site.project.root), self.now) if has_lock else own
+        made = uploads_in(self._read_made(), self.now) if has_lock else own
         known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
         return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
 
@@ -161,7 +161,7 @@ class _TreeResolver(Frozen):
             found = ask_newest(site, facts.uv, names, facts.choice)
         ahead = {name: one.fitting for name, one in found.items() if one.fitting and is_newer(one.fitting, names[name])}
         if ahead:
-            asked = list(requirements_for(site, self.live, graph, facts.choice.version))
+            asked = list(requirements_for(site, self.live, graph, facts.choice.version, ahead))
             ahead = {name: version for name, version in ahead.items() if not find_excluding(asked, name, version)}
         times = {key: time for name in ahead for key, time in found[name].times.items()}
         return ahead, Uploads(times=times)
@@ -171,9 +171,13 @@ class _TreeResolver(Frozen):
         lock, own = self.site.project.lock, {**self.facts.lock.content.get("options", {}), **settings_of_uv(self.site)}
         if any(key.startswith("exclude-newer") for key in own):
             return self._lock(dict.fromkeys(self.facts.lock.names), {})
-        made = read_made_lock(self.site.project.root)
-        lock.write_text(without_limits(made.data.decode("utf-8")), encoding="utf-8")
+        made = self._read_made()
+        lock.write_bytes(made.data)
         return made.versions
+
+    def _read_made(self) -> LockFile:
+        """Read what uv has made, without the times that it was given: mostly, that has been parsed already."""
+        return read_made_lock(self.site.project.root, limited=True)
 
     def _lock(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
@@ -184,7 +188,7 @@ class _TreeResolver(Frozen):
         )
         done = facts.uv.lock(project.root, words, python=facts.python)
         self.undated.update(filter(None, map(_name_and_version, files_without_time(done.output))))
-        return done if isinstance(done, NoSolution) else read_made_lock(project.root).versions
+        return done if isinstance(done, NoSolution) else self._read_made().versions
 
 
 def _name_and_version(file: str) -> tuple[str, str] | None:
@@ -227,11 +231,12 @@ def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
     return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
 
 
-def read_made_lock(tree: Path) -> LockFile:
-    """Read the lock that uv has left in a tree. Raises ResolutionError."""
+def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
+    """Read the lock that uv has left in a tree, a `limited` one without the limits. Raises ResolutionError."""
     try:
-        return LockFile.read(tree / "uv.lock")
-    except (OSError, InvalidLockError) as error:
+        data = read_file(tree / "uv.lock")
+        return LockFile.parse(without_limits(data.decode()).encode() if limited else data)
+    except (OSError, ValueError) as error:
         message = f"uv wrote a lock that cannot be read: {error}"
         raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
@@ -298,6 +303,9 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
     Packages that do not go live do not count, such as those that only tests need; nor which wheels there are for other
     Pythons.
     """
+    running = lock_of(live)
+    if lock.data == running.data:
+        return True
     python, group, others = live.manifest.python, live.manifest.group, default_groups(site)
-    before = installed_key(lock_of(live), python=python, group=group, default_groups=others)
+    before = installed_key(running, python=python, group=group, default_groups=others)
     return installed_key(lock, python=python, group=group, default_groups=others) == before

@@ -13,7 +13,7 @@ _PACKAGES = (
     "candidate", "checkout", "deployment", "locks", "releases", "reporting", "resolution", "site", "system", "tools"
 )  # fmt: skip
 # Of other projects, what is imported only where it is needed.
-_OTHERS = ("dotenv.parser", "packaging.markers", "packaging.metadata", "packaging.tags", "tomlkit")
+_OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")
 # Programs of other interpreters get these as text; of the templates, it takes less memory than what is made of them.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",

@@ -86,8 +86,8 @@ def _prefix(beside: Path | None) -> str:
 
 def sweep_temporary(beside: Path | None = None) -> list[str]:
     """Delete those of this user that no process uses, and return their names. Raises OSError."""
-    place, own = tempfile.gettempdir() if beside is None else beside.parent, re.escape(_prefix(beside)) + _REST
-    names = [name for name in os.listdir(place) if re.fullmatch(own, name)]
+    place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
+    names = [name for name in os.listdir(place) if name.startswith(own) and re.fullmatch(_REST, name[len(own) :])]
     young = _YOUNG if beside is None else 0.0  # where another run would take the same place
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 

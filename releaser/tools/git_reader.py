@@ -242,8 +242,14 @@ class GitReader(Frozen):
                 raise
             return None
 
-    def data(self, commit: str, path: str) -> bytes | None:
-        """Return a text file as it is in a commit, as bytes; None when it is not there."""
+    def data(self, commit: str, path: str, *, likely: bytes = b"") -> bytes | None:
+        """Return a text file as it is in a commit, as bytes; None when it is not there.
+
+        Git is asked only if that is not what it is `likely` to be.
+        """
+        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()  # noqa: S324 - as git does
+        if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == named:
+            return likely
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")
 

@@ -20,6 +20,7 @@ from releaser.releases.integrity import find_damage, find_live_damage, find_roll
 from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
 from releaser.releases.startup import put_into
 from releaser.releases.venv import (
+    Installed,
     Interpreter,
     ask,
     ask_if_possible,
@@ -29,6 +30,7 @@ from releaser.releases.venv import (
     link_of,
     relocate,
     repoint_editables,
+    requirements_in,
     sources_below,
     versions_in,
 )
@@ -277,6 +279,15 @@ def test_what_is_not_there_says_nothing(tmp_path: Path) -> None:
     assert versions_in(tmp_path) == {}
     install_metadata(tmp_path, "Zope_Interface", urls("Changelog"))
     assert link_of(tmp_path, "zope-interface") == "https://example.org/0"
+
+
+def test_what_a_package_asks_for_stands_before_its_description(tmp_path: Path) -> None:
+    said = "requires-dist: beta>=1\r\nRequires-Dist: gamma\n  >=2\nKeywords: a: b\n\nRequires-Dist: delta\n"
+    install_metadata(tmp_path, "alpha", said)
+    install_metadata(tmp_path, "beta", "Name: other\nRequires-Dist: gamma\n")
+    assert list(requirements_in(tmp_path)) == [
+        Installed(name="alpha", version="1.0", requires=("beta>=1", "gamma\n  >=2"))
+    ]
 
 
 # Where editable packages lead: from the staging tree into the checkout, by the texts in their RECORD

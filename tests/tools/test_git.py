@@ -97,10 +97,14 @@ def test_git_is_not_asked_for_what_its_files_say(repository: Repository, relativ
     git.add_work_tree(place, head)
     told = replace(git, root=place / "web", runner=Runner(environ=repository.env)).layout
     tree = replace(git, root=place / "web")
+    assert git.blob(head, "code.py") is not None
     git.__dict__["_program"] = tree.__dict__["_program"] = "nowhere/git"
     assert tree.layout == told
     assert git.tracked("origin", "main") == head
     assert git.commits(head, "HEAD") == ()
+    assert git.data(head, "code.py", likely=b"one") == b"one"
+    with pytest.raises(ToolError):  # it is another one, so git is asked
+        git.data(head, "code.py", likely=b"two")
 
 
 def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(repository: Repository) -> None:

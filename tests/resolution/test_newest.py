@@ -1,0 +1,70 @@
+"""What uv answers about the newest versions, and how it is asked."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, date, datetime
+
+import pytest
+
+from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer
+
+HEAD = 'lock-version = "1.0"\ncreated-by = "uv"\nrequires-python = ">=3.11.7"\n'
+LOCKED = '\n[[packages]]\nname = "alpha"\nversion = "1.0"\nsdist = { url = "https://example.org/a", broken }\n'
+NEWER = """
+[[packages]]
+name = "beta"
+version = "3.0"
+marker = "python_full_version >= '3.13'"
+wheels = [{ url = "https://example.org/b3", upload-time = 2026-03-02T10:00:00Z, size = 1 }]
+
+[[packages]]
+name = "beta"
+version = "2.0"
+marker = "python_full_version < '3.13'"
+wheels = [{ url = "https://example.org/b2", upload-time = 2026-02-02T10:00:00Z, size = 1 }]
+"""
+
+
+def test_what_is_locked_as_the_newest_is_not_read_further() -> None:
+    assert _read_answer(HEAD + LOCKED + NEWER, {"alpha": "1.0", "beta": "2.0"}, python="3.12.1") == {
+        "alpha": AvailableVersions(newest="1.0", fitting="1.0", times={}),
+        "beta": AvailableVersions(
+            newest="3.0",
+            fitting="2.0",
+            times={
+                ("beta", "3.0"): datetime(2026, 3, 2, 10, tzinfo=UTC),
+                ("beta", "2.0"): datetime(2026, 2, 2, 10, tzinfo=UTC),
+            },
+        ),
+    }
+
+
+@pytest.mark.parametrize("text", [HEAD + LOCKED, HEAD + "\n[[packages]]\nversion = 1\n"])
+def test_what_is_no_answer_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        _read_answer(text, {"alpha": "0.9"}, python="3.12.1")
+
+
+def test_values_are_written_as_they_were_read() -> None:
+    value = {
+        "a b": [True, 1, 'say "x\\y"\n', "\x7fä\U0001f40d", {}],
+        "day": date(2026, 1, 2),
+        "then": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    assert tomllib.loads(f"value = {_as_toml(value)}\n") == {"value": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("Zope.Interface>=5", True),
+        ("  zope_interface [test] ; python_version < '4'", True),
+        ("zope-interface@ https://example.org", True),
+        ("zope-interface-extra", False),
+        ("zope", False),
+        (7, False),
+    ],
+)
+def test_a_requirement_asks_for_one_package(text: object, *, asks: bool) -> None:
+    assert _asks_for(text, {"zope-interface"}) is asks
