@@ -38,10 +38,10 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds to wait for the last output of a program that ended
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
-KEPT_TAIL = 1024 * 1024  # ... and from its end
+KEPT_TAIL = 512 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
 _LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
-LOGGED = 250_000  # characters of output that are logged from its beginning, and from its end
+LOGGED = 100_000  # characters of output that are logged from its beginning, and from its end
 
 
 class Finished(Frozen):
