@@ -18,7 +18,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
     # Nearly all that a start makes stays: it is not to be looked through again and again, and a list soon ends.
-    gc.set_threshold(0 if words[:1] == ["list"] else 20_000)
+    gc.set_threshold(0 if words[:1] == ["list"] else 100_000)
     try:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")

@@ -182,7 +182,7 @@ def _flaw_of(program: str, runner: Runner) -> str:
     if question not in runner.remembered:
         words = [program, *_bubblewrap(), program, "--version"]
         try:
-            runner.run(words, cwd=Path("/"), timeout=_SECONDS)
+            runner.run(words, cwd=Path("/"), timeout=_SECONDS, death_signal=None)  # it dies with us by itself
             runner.remembered[question] = ""
         except ToolError as error:
             said = (error.output.strip().splitlines() or [error.message])[0]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -266,7 +267,11 @@ class Uv(Frozen):
         try:
             with for_uv_alone(env, cwd, sandbox) as (env, asked):
                 whole = words[0] == "export"  # what the rest prints is short, or may come from a build
-                return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix, input=asked, whole=whole)
+                death_signal = None if words[0] == "--version" or "find" in words[1:2] else signal.SIGKILL
+                return self.runner.run(
+                    argv, cwd=cwd, env=env, timeout=limit, prefix=prefix, input=asked, whole=whole,
+                    death_signal=death_signal,
+                )  # fmt: skip
         except ToolError as error:
             if not _is_about_cache(error.output, env):
                 raise
