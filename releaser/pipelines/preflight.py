@@ -18,6 +18,7 @@ from releaser.checkout.publish import files_due
 from releaser.deployment.post_flip import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
 from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
@@ -108,7 +109,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     _check_pyproject(site, findings)
     lock = scope.lock or findings.attempt(_lock, site)
     findings.attempt(read_limits, site)
-    uv = findings.attempt(_find_working_uv, site, scope.python)
+    uv = findings.attempt(_find_working_uv, site, live, scope.python)
     chosen_group = command = None
     if site.pyproject.content:
         chosen_group = findings.attempt(conventions.choose_dependency_group, site.settings, site.pyproject)
@@ -227,7 +228,7 @@ def _lock(site: Site) -> LockFile:
         refuse(message, f"Restore it{how}, or make a new one: `uv lock`.")
 
 
-def _find_working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
+def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tuple[Uv, Choice] | None:
     uv = site.uv
     try:
         version = uv.version()
@@ -239,4 +240,7 @@ def _find_working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None
         refuse(message, "Upgrade it, or set `uv` to a newer one.")
     if not site.pyproject.content:  # uv could only repeat what is known
         return None
+    was = live.manifest.interpreter if live is not None and live.manifest.origin != "adopted" else None
+    if live is not None and was is not None and was.version == live.manifest.python and look_at(was.seen) == was.seen:
+        uv.remember_version(Path(was.executable), was.version)
     return uv, choose(site, uv, wanted=python)

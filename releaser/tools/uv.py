@@ -223,8 +223,7 @@ class Uv(Frozen):
 
     def python_version(self, python: Path) -> str:
         """Return the version of an interpreter; one that stays as it is is asked once in a run. Raises ToolError."""
-        remembered = self.runner.remembered
-        question = ("version", str(python), os.stat(python).st_mtime_ns if os.path.exists(python) else None)
+        remembered, question = self.runner.remembered, _about_version(python)
         if question not in remembered:
             finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
             version = finished.stdout.strip()
@@ -232,6 +231,10 @@ class Uv(Frozen):
                 raise self._nonsense(finished)
             remembered[question] = version
         return remembered[question]
+
+    def remember_version(self, python: Path, version: str) -> None:
+        """Take what uv has said of an interpreter in an earlier run, of which nothing has changed since."""
+        self.runner.remembered.setdefault(_about_version(python), version)
 
     def _resolve(
         self, words: Sequence[str], *, cwd: Path, timeout: float | None = None, sandbox: Sandbox | None = None
@@ -287,6 +290,10 @@ class Uv(Frozen):
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never
         message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
         return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
+
+
+def _about_version(python: Path) -> tuple[str, str, int | None]:
+    return "version", str(python), os.stat(python).st_mtime_ns if os.path.exists(python) else None
 
 
 _FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # as uv 0.13 says it

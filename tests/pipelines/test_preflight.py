@@ -13,8 +13,11 @@ from releaser.candidate.space import Need
 from releaser.checkout.checks import own_paths
 from releaser.errors import Finding, Findings, PreflightError, ToolError
 from releaser.pipelines.preflight import Scope, check
+from releaser.releases.contents import look_at
+from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
+from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
 
 if TYPE_CHECKING:
@@ -410,3 +413,23 @@ def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
 def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:
     assert own_paths(site(root), root) == (".venv",)
     assert sorted(own_paths(site(root), root.parent)) == [".releaser/site", "site/.venv"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "sealed", "changed", "version"),
+    [
+        ("built", "3.11.7", False, "3.11.7"),  # which uv is not asked for
+        ("built", "3.11.7", True, "3.11.8"),
+        ("built", "3.11.7rc1", False, "3.11.8"),
+        ("adopted", "3.11.7", False, "3.11.8"),  # of which nobody has asked uv
+    ],
+)
+def test_the_version_of_a_python_is_that_of_the_live_release_while_it_looks_the_same(
+    root: Path, *, origin: str, sealed: str, changed: bool, version: str
+) -> None:
+    python = str(find_base(Path(sys.executable)))
+    seen = {python: "1 1"} if changed else look_at([python])
+    was = Interpreter(executable=python, version="3.11.7", implementation="cpython", abi="", build="", seen=seen)
+    live = on_paper(root, a_manifest(origin=origin, python=sealed, interpreter=was))
+    found = site(root, **{"uv python find --show-version": "3.11.8\n"})
+    assert check(found, live, Scope(asks=())).choice.version == version
