@@ -5,6 +5,7 @@
 INSTALLER_TEXT = '''\
 """Install releaser from this bundle, unless it is there, and let it install the bundle itself."""
 
+import glob
 import hashlib
 import json
 import os
@@ -60,6 +61,9 @@ def install(wheels, place):
         with archive.open(name) as source, open(uv, "wb") as target:
             shutil.copyfileobj(source, target)
     os.chmod(uv, stat.S_IRWXU)
+    for one in glob.glob(os.path.join(glob.escape(os.path.dirname(place)), "*.new")):
+        if not os.path.exists("/proc/" + one.split(".")[-2]):  # whoever made it was killed
+            shutil.rmtree(one, ignore_errors=True)
     fresh = "%s.%d.new" % (place, os.getpid())
     env = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
     env["UV_CACHE_DIR"] = os.path.join(wheels, "cache")

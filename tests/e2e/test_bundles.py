@@ -170,6 +170,8 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     dead, foreign = (site.with_name(f".{name}.{PREFIX}{letter * 8}") for letter in "ab")
     for one in (home, site.parent, dead):
         one.mkdir(mode=0o700)
+    bundled = home / ".local" / "share" / "releaser" / "bundled"
+    (bundled / f"0123.{1 << 30}.new").mkdir(parents=True)  # a process of such a number there never is
     (dead / "code.bundle").touch()  # as a killed run leaves it
     foreign.symlink_to(home)
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
@@ -209,7 +211,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     assert (site / "media" / "logo.txt").exists()
     second = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=False, cwd="/")
     assert second.returncode == 0, second.stderr
-    (tools,) = (home / ".local" / "share" / "releaser" / "bundled").iterdir()
+    (tools,) = bundled.iterdir()
     newer = (  # as after an upgrade of the system, whose Python the releaser from before does not start with
         "import os, runpy, sys; sys.base_prefix, sys.argv = '/newer', sys.argv[1:];"
         "os.execv = lambda place, _: print(place); runpy.run_path(sys.argv[0], run_name='__main__')"
