@@ -87,7 +87,8 @@ def _prefix(beside: Path | None) -> str:
 def sweep_temporary(beside: Path | None = None) -> list[str]:
     """Delete those of this user that no process uses, and return their names. Raises OSError."""
     place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
-    names = [name for name in os.listdir(place) if name.startswith(own) and re.fullmatch(_REST, name[len(own) :])]
+    with os.scandir(place) as found:  # not listdir: a crowd of others there would take megabytes
+        names = [one.name for one in found if one.name.startswith(own) and re.fullmatch(_REST, one.name[len(own) :])]
     young = _YOUNG if beside is None else 0.0  # where another run would take the same place
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 
