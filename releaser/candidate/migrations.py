@@ -75,7 +75,7 @@ def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     except ToolError as error:
         step.warns(f"not known: {error.message}")
         return ()
-    if answer.on_disk:
+    if answer.on_disk is not None:
         with contextlib.suppress(OSError):  # then it is asked again
             write_state(venv.parent / _ON_DISK, _OnDisk(ids=answer.on_disk))
     if answer.failed:
@@ -133,37 +133,46 @@ def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...
     return names
 
 
-def migrations_of_live(site: Site) -> frozenset[str]:
-    """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
+def migrations_of_live(site: Site) -> frozenset[str] | None:
+    """Return the ids of the migrations that the live release has, with the code that is live; None if it cannot tell.
 
     With the code that it was built for, they are noted. Else a rollback waits for the answer, so not for long.
     """
     live = store_of(site).live()
     if not _is_asked(site) or live is None:
-        return frozenset()
-    with contextlib.suppress(UnreadableStateError, OSError, ToolError):
-        known = read_state(live.directory / _ON_DISK, _OnDisk)
-        if known is not None and not has_other_code(site, live):
-            return frozenset(known.ids)
-    if not live.works():
-        return frozenset()
+        return None
+    if (known := _noted(site, live)) is not None or not live.works():
+        return known
     try:
         return manage(site, live.venv, timeout=_PATIENCE).migrations_on_disk()
     except ToolError as error:
         logger.warning("the migrations of %s are not known: %s", live.id, error)
-        return frozenset()
+        return None
 
 
-def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: Collection[str]) -> None:
+def _noted(site: Site, release: Release) -> frozenset[str] | None:
+    """Return the ids that are noted of a release; None if none are, or if it is with other code now."""
+    with contextlib.suppress(UnreadableStateError, OSError, ToolError):
+        known = read_state(release.directory / _ON_DISK, _OnDisk)
+        if known is not None and not has_other_code(site, release):
+            return frozenset(known.ids)
+    return None
+
+
+def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: frozenset[str] | None) -> None:
     """Report the migrations that are applied and that this release does not have: they are not undone.
 
-    Where it does not have the app either, only those that were `left` with the release before.
+    Where it does not have the app either, only those that were `left` with the release before. If that had the very
+    same ones, nothing is left, and nobody waits for Django.
     """
     if not _is_asked(site):
         return
     with log.step("migrations") as step:
+        if left is not None and left == _noted(site, release):
+            step.says("this release has the same as the one before")
+            return
         try:
-            found = manage(site, release.venv).migrations_not_on_disk(left)
+            found = manage(site, release.venv).migrations_not_on_disk(left or ())
         except ToolError as error:
             step.warns(f"not known: {error.message}")
             return

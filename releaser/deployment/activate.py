@@ -15,7 +15,8 @@ from releaser.checkout.move import keep_edits, move_checkout, place_files, resto
 from releaser.checkout.publish import BY_HAND, note_failed_steps
 from releaser.deployment import outage
 from releaser.deployment.health_check import RestartCheck, in_use, moment
-from releaser.deployment.post_flip import STEPS, collectstatic, run_post_flip_steps
+from releaser.deployment.post_flip import STEPS, run_post_flip_steps
+from releaser.deployment.static_files import collectstatic
 from releaser.errors import (
     ActivationError,
     BuildError,

@@ -12,23 +12,22 @@ from typing import TYPE_CHECKING
 from releaser.checkout.publish import attempt, note_failed_steps, pending_steps
 from releaser.deployment import outage
 from releaser.deployment.health_check import RestartCheck, health_check, in_use, moment
+from releaser.deployment.static_files import are_in_place, collectstatic
 from releaser.errors import ActivationError, PreflightError, ToolError, error_line
 from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
-from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.journal import journal_of
 from releaser.releases.release import is_missing_or_dangling
 from releaser.releases.store import store_of
-from releaser.releases.venv import leads_into, start_through
+from releaser.releases.venv import start_through
 from releaser.reporting.hooks import run_hook
 from releaser.site import serving
-from releaser.site.serving import manage, static_findings
+from releaser.site.serving import static_findings
 from releaser.site.settings import HOOKS
 from releaser.system import signals
-from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.frozen import Frozen
 from releaser.system.venv_environment import inside
 from releaser.tools import web
-from releaser.tools.django import digest_of_made, is_django, outdate_since
+from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -39,105 +38,8 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, Step
     from releaser.site.settings import Hook
     from releaser.site.site import Site
-    from releaser.tools.django import Manage, StaticFiles
 
     _Act = Callable[[Site, RunLog, RestartCheck, Step], None]
-
-
-COLLECTED = "static.json"  # in the directory of a release whose static files have been collected
-
-
-class Collected(Frozen):
-    """What is known of the static files of a release once they have been collected."""
-
-    #: A digest of what their storage had made of them; empty if it makes nothing.
-    made: str
-    #: The directory that they are in; empty if it is not known.
-    place: str = ""
-
-    @classmethod
-    def of(cls, venv: Path) -> Collected | None:
-        """Return what is known of a release by its venv; None if nothing is."""
-        with contextlib.suppress(UnreadableStateError, OSError):
-            return read_state(venv.parent / COLLECTED, cls)
-        return None
-
-
-def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
-    """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError.
-
-    Those of a release that had been collected before may all be there still: then there is nothing to do.
-    """
-    settings, root = site.settings, site.project.root
-    if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
-        step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
-        return
-    django = manage(site, venv, timeout=settings.collectstatic_timeout)
-    found: StaticFiles | None = None
-    try:
-        if _are_there(site, log, venv, django):
-            step.says("all are there still")
-            return
-        found = django.static_files(outdates=True)  # collectstatic is to replace what is not of this release
-    except ToolError as error:
-        if error.returncode is None:  # it hangs, or cannot be started
-            raise
-        step.warns(f"no static files are collected: {error.message}")
-    if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
-        if found is not None:
-            step.skip("staticfiles is not installed, or STATIC_ROOT is not set")
-        return
-    place = found.place if found is not None else None
-    since = log.finishing
-    if since is not None and place is not None and not root.is_relative_to(place):
-        outdate_since(place, since=since.timestamp())
-    lines = django.collectstatic(place).stdout.strip().splitlines()[-1:]
-    step.says("; ".join(filter(None, [*lines, run_hook(site, log, "after_static", venv)])))
-    if found is not None and (made := digest_of_made(found)) is not None:
-        with contextlib.suppress(OSError):  # then they are collected again
-            write_state(venv.parent / COLLECTED, Collected(made=made, place=str(found.place or "")))
-
-
-def _are_there(site: Site, log: RunLog, venv: Path, django: Manage) -> bool:
-    """Whether the static files of a release that had been collected before are all there still. Raises ToolError."""
-    if log.finishing is not None or site.settings.after_static is not None:  # a power cut may have emptied some
-        return False
-    if (known := Collected.of(venv)) is None:
-        return False
-    found = django.static_files(compares=True)
-    return found.current and digest_of_made(found) == known.made
-
-
-def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
-    """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
-
-    Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
-    that first imports a module in between would have new code beside old. It waits where the files would not go to the
-    place of the live site, where packages lead into the checkout, which has other files of theirs, and where it fails:
-    then it is tried with the release live, which is taken back. It also waits where the live site has tokens that a
-    candidate does not get: without them, files might go elsewhere, as where they go to S3.
-    """
-    settings, project = site.settings, site.project
-    if settings.collectstatic == "off" or not is_django(project.root):
-        return False
-    if site.runner.live_environ != site.runner.site_environ:
-        return False
-    if leads_into(release.venv, project.of_checkout(site.git.layout.top)):
-        return False
-    try:
-        django = manage(site, release.venv, timeout=settings.collectstatic_timeout)
-        place = django.static_files(compares=(release.directory / COLLECTED).exists()).place
-    except ToolError:
-        return False
-    if place is None or place.resolve().is_relative_to(site.git.layout.top.resolve()):
-        return False
-    with log.step("collectstatic") as step:
-        journal_of(site).write(make_entry(log, "building", target=release.id, collected=True))
-        try:
-            collectstatic(site, log, release.venv, step)
-        except ToolError as error:
-            step.warns(error.message)
-        return step.status not in ("warning", "skipped")  # Django may not have answered this time
 
 
 logger = logging.getLogger(__name__)
@@ -257,7 +159,8 @@ def check_before_flip(site: Site, venv: Path, *, goes_back: bool = False) -> Non
     """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = site.settings, site.project.root
     problems = [*serving.program_findings(site, venv), *serving.restart_findings(site)]
-    if settings.collectstatic != "off" and is_django(root):  # a pull may have changed STATIC_ROOT, or a package
+    is_asked = settings.collectstatic != "off" and is_django(root)  # a pull may have changed STATIC_ROOT, or a package
+    if is_asked and not (goes_back and are_in_place(site, venv)):
         with contextlib.suppress(ToolError):  # which collectstatic will say
             problems += static_findings(site, venv, compares=goes_back)
     if problems:

@@ -15,7 +15,7 @@ from releaser.candidate.isolated import isolation_findings
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.deployment.post_flip import Collected
+from releaser.deployment.static_files import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.contents import look_at

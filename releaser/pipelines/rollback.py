@@ -13,7 +13,8 @@ from releaser.checkout.files import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
-from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
+from releaser.deployment.post_flip import check_before_flip
+from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy

@@ -22,7 +22,8 @@ from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site, note_stale_processes
-from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip, retry_post_flip_steps
+from releaser.deployment.post_flip import check_before_flip, retry_post_flip_steps
+from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides

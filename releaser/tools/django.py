@@ -43,25 +43,38 @@ class StaticFiles(Frozen):
     blocked: tuple[str, ...] = ()
     #: Whether each file is there, and like its source; False as well if that was not asked.
     current: bool = False
+    #: A digest of the sources, and of where they go; empty if that was not asked, or is not known.
+    sources: str = ""
+    #: What that depends on: the files that are collected, their sources and the settings, as far as in the checkout.
+    files: tuple[str, ...] = ()
     #: Where the storage notes what it has made of each file; empty if it makes nothing, None if that is not known.
     manifest: str | None = None
+    #: Whether it is Django's own that makes nothing.
+    plain: bool = False
 
     @property
     def has_a_place(self) -> bool:
         """Whether a place for the files is set, so that collecting them is meant."""
         return self.installed and (self.place is not None or bool(self.setting))
 
+    def list_made(self) -> tuple[str, ...]:
+        """List what the storage has made, and where it notes that. Raises OSError and ValueError."""
+        if not self.manifest or self.place is None:
+            return ()
+        names = sorted({*json.loads(read_file(self.manifest))["paths"].values()})
+        return (self.manifest, *(os.path.join(self.place, name) for name in names))
+
 
 class Migrations(Frozen):
     """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why.
 
-    `on_disk` are the ids of those that the code has, none if that is not known.
+    `on_disk` are the ids of those that the code has, None if that is not known.
     """
 
     databases: int
     unapplied: tuple[str, ...]
     failed: tuple[str, ...]
-    on_disk: tuple[str, ...] = ()
+    on_disk: tuple[str, ...] | None = None
 
 
 class AppliedElsewhere(Frozen):
@@ -112,13 +125,13 @@ class Manage(Frozen):
     timeout: float
 
     def static_files(self, *, live: bool = True, outdates: bool = False, compares: bool = False) -> StaticFiles:
-        """Ask where static files go; `outdates` lets the next collectstatic replace whatever differs from its source.
+        """Ask where static files go, and with `compares` whether each is there, and like its source.
 
-        `compares` tells whether anything does. What is not `live`, nor was, finds no tokens of the site. Raises
-        ToolError when Django does not answer, as when the settings cannot be imported.
+        `outdates` also lets the next collectstatic replace whatever is not. What is not `live`, nor was, finds no
+        tokens of the site. Raises ToolError when Django does not answer, as when the settings cannot be imported.
         """
         answer = json.loads(self.runner.remembered.get(self._static, "{}"))
-        if outdates or not answer or (compares and "current" not in answer):
+        if not answer or (outdates and not answer.get("current")) or (compares and "current" not in answer):
             answer = self._ask("outdate" if outdates else "compare" if compares else "static", live=live)[0]
             if compares:
                 self.runner.remembered[self._static] = json.dumps(answer)
@@ -134,7 +147,7 @@ class Manage(Frozen):
         answer, *others = self._ask("migrations", "static", "on disk")
         if others:
             self.runner.remembered[self._static] = json.dumps(others[0])
-        return convert({**answer, "on_disk": others[1]["ids"] if others[1:] else ()}, Migrations)
+        return convert({**answer, "on_disk": others[1]["ids"] if others[1:] else None}, Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:
         """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 MARK = "releaser-answer:"
 MOST_NAMED = 3
+PLAIN = "django.contrib.staticfiles.storage.StaticFilesStorage"  # which makes nothing of the files
 
 
 def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
     """Say where collectstatic would put files, and which places below that it could not write.
 
-    `outdates` prepares for it: see `outdate`. `compares` tells whether each file is there, and like its source.
+    `compares` tells more: see `comparison`. `outdates` prepares for it: see `outdate`.
     """
     from django.apps import apps
     from django.conf import settings
@@ -41,16 +42,44 @@ def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
     except ImproperlyConfigured as error:  # without STATIC_ROOT, for one
         return {**answer, "reason": " ".join(str(error).split())}
     targets = list(collected(place))
+    storage = f"{staticfiles_storage.__class__.__module__}.{staticfiles_storage.__class__.__qualname__}"
+    answer |= {"place": place, "manifest": manifest_of(staticfiles_storage), "plain": storage == PLAIN}
+    if compares:
+        answer |= comparison(targets, place, storage)
     if outdates:
         for source, target in targets:
             outdate(source, target)
     blocked = sorted({found for _, target in targets if (found := obstacle(target, place))})
-    answer |= {"place": place, "blocked": blocked[:MOST_NAMED], "manifest": manifest_of(staticfiles_storage)}
-    if compares and targets and all(is_current(*one) for one in targets):
-        from django.core.management import get_commands
+    return {**answer, "blocked": blocked[:MOST_NAMED]}
 
-        answer["current"] = get_commands()["collectstatic"] == "django.contrib.staticfiles"  # and not the site's own
-    return answer
+
+def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict[str, Any]:
+    """Tell whether each file is there, and like its source; and a digest of the sources, and of where they go.
+
+    Also the files on which that depends: where the files go, the sources and the settings in the checkout. A
+    collectstatic of the site's own may collect others.
+    """
+    if not targets:
+        return {"current": False}
+    import hashlib
+
+    from django.core.management import get_commands
+
+    if get_commands()["collectstatic"] != "django.contrib.staticfiles":
+        return {"current": False}
+    names = {os.path.relpath(target, place): source for source, target in targets}
+    digest = hashlib.sha256(json.dumps([storage, os.path.realpath(place), sorted(names)]).encode())
+    try:
+        for name in sorted(names):
+            with open(names[name], "rb") as file:
+                digest.update(hashlib.sha256(file.read()).digest())
+    except OSError:
+        return {"current": False}
+    modules = [getattr(one, "__file__", None) or "" for one in list(sys.modules.values())]
+    here, venv = os.path.abspath("."), os.path.join(sys.prefix, "")
+    own = [path for path in (*modules, *names.values()) if path.startswith(here + "/") and not path.startswith(venv)]
+    files = sorted({*own, *(os.path.join(os.path.realpath(place), name) for name in names)})
+    return {"current": all(is_current(*one) for one in targets), "files": files, "sources": digest.hexdigest()}
 
 
 def manifest_of(storage: Any) -> str | None:
@@ -218,7 +247,7 @@ def main(*questions: str) -> None:
     answers = {
         "static": static,
         "compare": lambda: {"current": False, **static(compares=True)},
-        "outdate": lambda: static(outdates=True),
+        "outdate": lambda: {"current": False, **static(compares=True, outdates=True)},
         "migrations": migrations,
         "on disk": lambda: {"ids": sorted(f"{app}.{name}" for app, name in on_disk()[0])},
         "not on disk": not_on_disk,
