@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench_figures import BenchError, Part, attempt, duration
+from bench_figures import BenchError, Cost, Figure, Part, Table, attempt, duration
+from bench_isolation import cost
 from bench_updates import open_stage
 from demo_web_server import OLD_GUNICORN, SERVERS, renew, toml
-from stage import OLD_VERSIONS
+from stage import OLD_VERSIONS, PRICETAG
 from visitors import Crowd
+
+from tests.support.wheels import build_wheel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
 
 # As many of the server's own restarts are beside them.
 ACTIONS = ("update", "rollback", "update --force", "rollback", "update --force", "rollback")
-ROLLBACKS = 5
-SITES_OWN = {"collectstatic", "restart", "health check"}
+TURNS = 3  # of rollbacks to and fro
+SITES_OWN = ("collectstatic", "restart", "health check")
+# Static files of packages, beside those of the demo's site.
+STATIC_OF_PACKAGES = """
+import django, pricetag
+STATICFILES_DIRS = [
+    Path(django.__file__).parent / "contrib" / "admin" / "static",
+    Path(pricetag.__file__).parent / "pricetag_static",
+]
+"""
 
 
 def open_site(place: Path, kind: str) -> tuple[Stage, WebServer]:
@@ -106,23 +116,50 @@ def slowest_of(stage: Stage, server: WebServer, command: str) -> float:
 
 
 def compare_django_rollbacks(place: Path) -> Part:
-    """Measure what of a rollback of a real Django site is releaser's own, and what is the site's."""
+    """Measure what of a rollback of a real Django site is releaser's own, and what is the site's.
+
+    Most upgrades leave the static files as they are; the last one here does not.
+    """
     stage, server = open_site(place, "gunicorn")
-    whole, own, collected = [], [], 0
+    with (stage.site / "teashop" / "settings.py").open("a", encoding="utf-8") as file:
+        file.write(STATIC_OF_PACKAGES)
+    stage.ask("git", "commit", "--quiet", "--all", "--message", "Collect static files of packages")
+    stage.ask("git", "push", "--quiet")
     with server.running():
-        stage.ask("releaser", "update")
-        names = [row["id"] for row in stage.releases()]
-        for turn in range(ROLLBACKS + 1):
-            words = ["releaser", "rollback", "--json", names[1 - turn % 2]]
-            done = subprocess.run(words, cwd=stage.site, env=stage.env, capture_output=True, text=True, check=True)
-            report = json.loads(done.stdout)
-            site = sum(step["seconds"] for step in report["steps"] if step["step"] in SITES_OWN)
-            whole.append(report["seconds"])
-            own.append(report["seconds"] - site)
-            collected += any(step["step"] == "collectstatic" and step["status"] == "ok" for step in report["steps"])
+        for name, version in (("pricetag", "1.0.1"), ("asgiref", "1.0.1"), ("pricetag", "1.0.2")):
+            modules = {"pricetag.py": PRICETAG["1.0"], "pricetag_static/tag.css": f"/* {version} */\n"}
+            build_wheel(stage.wheels, "pricetag", version, modules=modules)
+            stage.ask("releaser", "update", name)
+        newest, *earlier = (row["id"] for row in stage.releases()[:3])
+        changed = [roll_back(stage, name) for name in (earlier[0], newest) * TURNS]
+        roll_back(stage, earlier[0])
+        same = [roll_back(stage, name) for name in (earlier[1], earlier[0]) * TURNS]
+    figures = tuple(
+        Figure(name=f"{name}, {which} static files", costs=costs)
+        for which, turns in (("the same", same), ("other", changed))
+        for name, costs in (
+            ("rollback", tuple(whole for whole, _, _ in turns)),
+            ("releaser's own part", tuple(own for _, own, _ in turns)),
+        )
+    )
     found = {
-        "rollback of a Django site: releaser's own part": statistics.median(own[1:]),
-        "rollbacks that collected static files again": float(collected),
+        "rollback of a Django site: releaser's own part": figures[1].median(),
+        "rollbacks that collected static files again": float(sum(turn[2] for turn in same)),
     }
-    note = f"With collectstatic, restart and health check, a rollback takes {duration(statistics.median(whole[1:]))}."
-    return Part(title="Rollback of a Django site", found=found, notes=(note,))
+    again = sum(turn[2] for turn in changed)
+    note = f"Where the newer release has written over static files, {again} of {len(changed)} rollbacks collect them."
+    table = Table(title="rollback, restart and health check", figures=figures)
+    return Part(title="Rollback of a Django site", tables=(table,), found=found, notes=(note,))
+
+
+def roll_back(stage: Stage, name: str) -> tuple[Cost, Cost, bool]:
+    """Go to a release; return what that took, what of it is releaser's own, and whether static files were collected."""
+    report: dict[str, Any] = {}
+
+    def ask() -> None:
+        report.update(json.loads(stage.ask("releaser", "rollback", "--json", name)))
+
+    whole = cost(ask)
+    steps = {step["step"]: step for step in report["steps"]}
+    own = report["seconds"] - sum(steps[name]["seconds"] for name in SITES_OWN)
+    return whole, Cost(wall=own, cpu=whole.cpu), steps["collectstatic"]["detail"] != "all are there still"
