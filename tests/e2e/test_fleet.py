@@ -79,7 +79,7 @@ class Fleet:
 
     def run(self, *words: str, check: int = 0, **given: Any) -> Finished:
         """Run playbooks."""
-        found = run(self.words(*words, **given), cwd=PLAYBOOKS, env=self.env(), timeout=300)
+        found = run(self.words(*words, **given), cwd=PLAYBOOKS, env=self.env(), timeout=900)
         assert (found.returncode == 0) == (check == 0), str(found)
         return found
 
@@ -91,7 +91,7 @@ class Fleet:
             process = subprocess.Popen(argv, cwd=PLAYBOOKS, env=self.env(), stdout=file, start_new_session=True)
         try:
             yield process, partial(log.read_text, encoding="utf-8")
-            process.wait(timeout=300)
+            process.wait(timeout=900)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
