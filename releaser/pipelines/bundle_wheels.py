@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-# Asks a backend what else a build needs (PEP 517, PEP 660). Its setup.py may print before that.
+# Asks a backend what else a build needs (PEP 517, PEP 660). What its setup.py prints is no answer.
 _ASKING = """
-import functools, importlib, json, sys
+import functools, importlib, json, os, sys
+answer = os.dup(1)
+os.dup2(2, 1)
 module, _, names = sys.argv[1].partition(":")
 sys.path[:0] = sys.argv[2:]
 backend = functools.reduce(getattr, filter(None, names.split(".")), importlib.import_module(module))
 hooks = (getattr(backend, f"get_requires_for_build_{kind}", None) for kind in ("wheel", "editable"))
-found = [str(one) for hook in hooks if hook is not None for one in hook(None)]
-print("", json.dumps(found), sep="\\n")
+os.write(answer, json.dumps([str(one) for hook in hooks if hook is not None for one in hook(None)]).encode())
 """
 
 
@@ -162,4 +163,4 @@ def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[s
         words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / one) for one in own.paths)]
         env = {**site.runner.neutral, **dict(sandbox.variables)}
         done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    return tuple(json.loads(done.stdout))

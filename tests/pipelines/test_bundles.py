@@ -155,11 +155,11 @@ def test_the_requirements_tell_for_which_python_a_version_is(tmp_path: Path) -> 
 
 # Looks at what is installed already, as a backend that asks for a compiler only where there is none.
 _BACKEND = """\
-import builder, os
+import atexit, builder, os
 class Backend:
     class inner:
         def get_requires_for_build_editable(settings):
-            print("running egg_info")
+            atexit.register(print, "running egg_info")
             return ["asked"] if os.path.isdir("within") and settings is None else []
 """
 
