@@ -1,7 +1,7 @@
 """What commands answer with `--json`, as types; `ANSWERS` says which command gives which of them, if not `RUN`.
 
-Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`. Each is
-printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
+Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`, `Plan`. Each
+is printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from releaser.releases.quarantine import FailedCandidate, Quarantined, RejectedC
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
 from releaser.releases.verify import Verified
-from releaser.report import LeftBehind, Outcome, Result, RunReport
+from releaser.report import LeftBehind, Outcome, Plan, Result, RunReport
 from releaser.site.conventions import Convention
 from releaser.site.run_lock import Holder
 from releaser.system.frozen import Frozen
@@ -32,15 +32,6 @@ class RunAnswer(RunReport):
 
     #: A sentence each, with what to do.
     problems: tuple[str, ...] = ()  # type: ignore[assignment]
-
-
-class Plan(Frozen):
-    """What a run would do, with `--dry-run`."""
-
-    dry_run: Literal[True] = True
-    #: A sentence each.
-    would: tuple[str, ...]
-    changes: tuple[Change, ...] = ()
 
 
 class Readiness(Frozen):

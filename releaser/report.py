@@ -206,6 +206,15 @@ class Step:
         self.status, self.detail = "warning", detail
 
 
+class Plan(Frozen):
+    """What a run would do, with `--dry-run`."""
+
+    dry_run: Literal[True] = True
+    #: A sentence each.
+    would: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+
+
 class Learned(Frozen):
     """What a run has found out for its report, beside the steps."""
 

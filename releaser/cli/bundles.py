@@ -129,8 +129,8 @@ def install(
     file: Path,
 ) -> None:
     """Verify the bundle FILE, build its release without a network, test it, and make it live as an update does."""
-    from releaser.answers import Plan
     from releaser.pipelines.bundle_install import InstallRequest, check_out, install_bundle, plan_install
+    from releaser.report import Plan
 
     if signers is not None and unsigned:
         refuse_both("--signers", "--unsigned")
@@ -335,7 +335,7 @@ def _read_expires(text: str) -> float:
 
 
 def _tell(ctx: CommandContext, found: ChannelDetails) -> None:
-    from releaser.answers import Plan
+    from releaser.report import Plan
 
     points = "would point" if ctx.dry_run else "points"
     line = f"{found.place}/{found.channel} {points} to {found.release}, until {found.expires}"

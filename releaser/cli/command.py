@@ -24,9 +24,8 @@ from releaser.site.ownership import admit
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.answers import Plan
     from releaser.pipelines.session import Request
-    from releaser.report import RunReport
+    from releaser.report import Plan, RunReport
     from releaser.site.conventions import Convention
     from releaser.site.site import Site
 

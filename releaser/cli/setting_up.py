@@ -57,8 +57,8 @@ def setup(
     **given: str | None,
 ) -> None:
     """Ask for what a new site needs, write that, send a test mail, schedule updates, and check the site."""
-    from releaser.answers import Plan
     from releaser.pipelines import setup as pipeline
+    from releaser.report import Plan
 
     site, asks = ctx.site(), not (yes or ctx.dry_run)
     if asks:
@@ -125,8 +125,8 @@ def schedule(
     ctx: CommandContext, kind: Kind, install: bool, remove: bool, at: str | None, writable: tuple[str, ...]
 ) -> None:
     """Print what starts an update each night: a line for the crontab, or the units of systemd."""
-    from releaser.answers import Plan
     from releaser.pipelines.schedule import find_scheduler
+    from releaser.report import Plan
 
     if install and remove:
         refuse_both("--install", "--remove")
@@ -189,8 +189,9 @@ def bootstrap(
     **given: str | None,
 ) -> None:
     """Write a file that makes the environment of an application at its first start, and starts the application."""
-    from releaser.answers import Plan, WrittenStarter
+    from releaser.answers import WrittenStarter
     from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
+    from releaser.report import Plan
 
     wanted = {name: value for name, value in given.items() if value is not None}
     packages = requirements or (path.stem,)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.bundles.archive import UnpackedBundle, open_archive
 from releaser.bundles.code import exclude, make_checkout
 from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS, BundleDetails, BundleDifference
@@ -23,6 +22,7 @@ from releaser.locks.lock import LockFile, changes_between
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import choose_dependency_group, needed_groups
 from releaser.site.loading import load

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
@@ -24,6 +23,7 @@ from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
+from releaser.report import Plan
 from releaser.resolution.sources import mirror_sources
 from releaser.run import Workspace, new_log
 from releaser.site import disk

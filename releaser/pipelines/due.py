@@ -19,7 +19,7 @@ from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.releases.journal import journal_of, read_history
-from releaser.report import Outcome
+from releaser.report import Outcome, Plan
 from releaser.run import Run, new_log
 from releaser.site import run_lock
 from releaser.site.settings import this_host
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from releaser.answers import Plan
     from releaser.pipelines.session import Request
     from releaser.report import RunReport
     from releaser.site.site import Site
@@ -228,8 +227,6 @@ def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
 
 def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
     """Say the same with `--dry-run`."""
-    from releaser.answers import Plan
-
     return Plan(would=(_say_why_unaffected(site, names),))
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.answers import Plan
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.results import mark_good
@@ -43,6 +42,7 @@ from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import find_moved_link, flip
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.reporting.hooks import ask_before_live
 from releaser.reporting.mail_setup import warnings
 from releaser.resolution.exact_lock import (

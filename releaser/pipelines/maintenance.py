@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.errors import FollowUpError, PreflightError, UsageError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
@@ -18,6 +17,7 @@ from releaser.releases.quarantine import Constraints, Hold, change_holds, change
 from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural, timestamp
 

@@ -31,6 +31,7 @@ from releaser.releases.integrity import find_live_damage, has_lost_python, why_r
 from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
+from releaser.report import Plan
 from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.resolve import diff_to, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
@@ -43,7 +44,6 @@ from releaser.tools.uv import uninstallable_packages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.answers import Plan
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.checkout.pull import Target
     from releaser.releases.integrity import Damage
@@ -201,8 +201,6 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
 
 def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
-    from releaser.answers import Plan
-
     store = store_of(site)
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python, attests=False))

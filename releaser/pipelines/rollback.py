@@ -23,13 +23,13 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
 from releaser.releases.release import find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.site import disk, serving
 from releaser.system.files import link_text
 from releaser.system.venv_environment import inside
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
-    from releaser.answers import Plan
     from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
@@ -261,8 +261,6 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
 
 def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
-    from releaser.answers import Plan
-
     store = store_of(site)
     if to is None:
         refuse_moved(store)

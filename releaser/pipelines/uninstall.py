@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
     ActivationError,
@@ -35,6 +34,7 @@ from releaser.releases.journal import journal_of
 from releaser.releases.release import MADE, is_id, is_marked
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
+from releaser.report import Plan
 from releaser.run import begun_at
 from releaser.site import run_lock
 from releaser.site.location import LOOKED

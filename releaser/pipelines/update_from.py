@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.answers import Plan
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.candidate.results import key_of
@@ -23,6 +22,7 @@ from releaser.releases.integrity import cannot_run, find_live_damage, find_rollb
 from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import size
