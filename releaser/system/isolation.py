@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import stat
-import sys
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +18,6 @@ from releaser.errors import ToolError
 from releaser.system import landlock
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
-from releaser.system.own_code import text_of
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import temporary_directory
 
@@ -85,10 +83,10 @@ class Sandbox(Frozen):
 
 
 class Isolation(Frozen):
-    """A way to isolate programs that works here; `program` is what it begins with."""
+    """A way to isolate programs that works here; `program` is what it begins with, if it is one."""
 
     kind: Kind
-    program: tuple[str, ...]
+    program: tuple[str, ...] = ()
     #: Hears what a command has left running in a process namespace, which has ended it: the command, and its name.
     tell: Callable[[str, str], None] = field(default=lambda *_: None, repr=False, compare=False)
 
@@ -117,9 +115,8 @@ class Isolation(Frozen):
             writable, hidden, kept = (_real(some) for some in (bounds.writable, bounds.hidden, bounds.kept))
             if self.kind == "landlock":
                 shared = [] if any(_is_shared(path, _MEMORY) for path in kept) else [_MEMORY]
-                paths = [*writable, private, *shared]
-                words = [str(len(paths)), *paths, str(len(hidden)), *hidden]
-                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", private),), outside=private)
+                prefix = landlock.prefix_of([*writable, private, *shared], hidden)
+                yield Sandbox(prefix=prefix, variables=(("TMPDIR", private),), outside=private)
             else:
                 binds = {path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)}
                 links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
@@ -151,8 +148,7 @@ def without_symlinks() -> Sandbox | None:
     """
     if landlock.abi() < landlock.SINCE_REFER:
         return None
-    words = (sys.executable, "-I", "-S", "-c", text_of(landlock.__file__), landlock.WITHOUT_SYMLINKS)
-    return Sandbox(prefix=words)
+    return Sandbox(prefix=(landlock.WITHOUT_SYMLINKS,))
 
 
 def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
@@ -171,7 +167,7 @@ def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
         reasons.append(reason)
     if wanted in ("auto", "landlock"):
         if landlock.abi() >= landlock.OLDEST:
-            return Isolation(kind="landlock", program=(sys.executable, "-I", "-S", "-c", text_of(landlock.__file__)))
+            return Isolation(kind="landlock")
         reasons.append("the kernel has no Landlock, or one that is too old (Linux 6.2 or newer is needed)")
     return ", and ".join(reasons)
 

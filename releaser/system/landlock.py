@@ -1,14 +1,17 @@
-"""Lets a program write in some places alone, by the Landlock of the kernel, and then becomes that program.
+"""Lets a program write in some places alone, by the Landlock of the kernel; set up in the child before it starts.
 
-It runs as a script of its own (`python -I -S landlock.py PATHS PATHS PROGRAM ARGUMENTS`) and imports few modules, which
-takes time. PATHS are their number, and absolute paths without symlinks: first those that are writable, then those that
-are hidden, which are not read.
+No other process has to be started for that. Words of a prefix stand for what is allowed, as they do for bubblewrap.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
 import struct
-import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 OLDEST = 3  # of its ABI, that of Linux 6.2: before, any file could be emptied
 SIGNALS = 6  # the ABI since which signals are kept in, that of Linux 6.12
@@ -20,7 +23,7 @@ RIGHTS = ((1 << 15) - 1) & ~1 & ~READ_DIR
 OF_FILES = WRITE_FILE | READ_FILE | TRUNCATE
 SCOPE_SIGNAL = 1 << 1
 MAKE_SYM, REFER = 1 << 12, 1 << 13
-WITHOUT_SYMLINKS = "--without-symlinks"  # in place of PATHS
+_WITHIN, WITHOUT_SYMLINKS = "landlock", "landlock-without-symlinks"  # each the first word of a prefix
 SINCE_REFER = 2  # the ABI since which files can be moved between directories at all
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts")
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, on every architecture
@@ -97,23 +100,16 @@ def forbid_symlinks() -> None:
     _check(_libc.syscall(_RESTRICT, ruleset, 0))
 
 
-def _take_paths(words: list[str]) -> list[str]:
-    """Take a number, and so many words, from the front of a list."""
-    end = 1 + int(words[0])
-    paths = words[1:end]
-    del words[:end]
-    return paths
+def prefix_of(writable: Sequence[str], hidden: Sequence[str]) -> tuple[str, ...]:
+    """Return the words for these places, absolute and without symlinks: those that are writable, or not to be read."""
+    return (_WITHIN, str(len(writable)), *writable, *hidden)
 
 
-if __name__ == "__main__":
-    command = sys.argv[1:]
-    try:
-        if command[0] == WITHOUT_SYMLINKS:
-            del command[0]
-            forbid_symlinks()
-        else:
-            allowed, kept_away = _take_paths(command), _take_paths(command)
-            restrict(allowed, kept_away)
-        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        sys.exit(f"{command[0]} cannot be started in isolation: {error}")
+def restriction_of(prefix: Sequence[str]) -> Callable[[], None] | None:
+    """Return what a child has to do before it becomes the program; None if a prefix is none of Landlock's."""
+    if prefix[:1] == (WITHOUT_SYMLINKS,):
+        return forbid_symlinks
+    if prefix[:1] != (_WITHIN,):
+        return None
+    end = 2 + int(prefix[1])
+    return lambda: restrict([*prefix[2:end]], [*prefix[end:]])

@@ -17,7 +17,7 @@ _OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")
 # Programs of other interpreters get these as text; of the templates, it takes less memory than what is made of them.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
-    "system/landlock.py", "tools/django_probe.py", "tools/notice_sender.py",
+    "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
 # These run on their own.
 _APART = ("releaser.tools.attestation_probe", "releaser.tools.starter", "releaser.releases.startup._releaser_pin")

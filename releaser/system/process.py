@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
-from releaser.system import signals
+from releaser.system import landlock, signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
 from releaser.system.frozen import Frozen
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-DRAIN = 0.5  # seconds to wait for the last output of a program that ended
+GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL, and for the last output of a program that ended
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 512 * 1024  # ... and from its end
@@ -124,7 +123,7 @@ class Runner:
 
         Raises ToolError if it cannot be started, exceeds the limit or, with `check`, ends with another status than 0.
         """
-        words = tuple(os.fspath(word) for word in argv)
+        words, restrict = tuple(os.fspath(word) for word in argv), landlock.restriction_of(tuple(prefix))
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
@@ -146,16 +145,14 @@ class Runner:
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
                 with signals.Adoption.starting() as own:
                     process = self._start(
-                        (*prefix, *words),
+                        words if restrict is not None else (*prefix, *words),
                         cwd=cwd,
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or may_leave_service else subprocess.PIPE,
                         umask=umask,
-                        preexec_fn=None
-                        if may_leave_service or death_signal is None
-                        else _die_with_parent(death_signal),
+                        preexec_fn=_prepare(None if may_leave_service else death_signal, restrict),
                     )
                     own.add(process.pid)
                 self._running.add(process)
@@ -214,7 +211,7 @@ class Runner:
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(words, start_new_session=True, **options)
-        except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
+        except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
 
@@ -287,15 +284,18 @@ class _HeadAndTail:
         return head.decode("utf-8", errors="replace")
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
-    """Return what the child does before exec, so that it gets `death_signal` when its parent dies."""
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
+def _prepare(death_signal: signal.Signals | None, restrict: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Return what the child does before exec: it gets `death_signal` when its parent dies, and is restricted."""
+    if death_signal is None:
+        return restrict
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
         prctl(PR_SET_PDEATHSIG, int(death_signal))
         if os.getppid() != parent:  # the parent died in between, so the signal will never come
             os._exit(1)
+        if restrict is not None:
+            restrict()
 
     return prepare
 
