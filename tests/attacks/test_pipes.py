@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-SECONDS = 20  # of a command that takes one or two
+SECONDS = 60  # of a command that takes one or two
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def refused(
     code: int = 3,
     env: Mapping[str, str | None] | None = None,
     before: Sequence[str | Path] = (),
-    timeout: float = 60,
+    timeout: float = 120,
 ) -> Refusal:
     """Run releaser, which must end with `code`, say so, and leave the site byte for byte as it is.
 

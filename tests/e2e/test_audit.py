@@ -103,7 +103,7 @@ def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: Vulner
         answer = site.json("audit", check=UNKNOWN, env=limit)
         assert (answer["known"], answer["vulnerabilities"]) == (False, [])
         assert why in answer["reason"]
-        assert time.monotonic() - started < 32
+        assert time.monotonic() - started < 60
     words = site.releaser("audit", check=UNKNOWN, env={"RELEASER_AUDIT_TIMEOUT": "2s"})
     assert words.stdout == ""
     assert "could not determine" in words.stderr

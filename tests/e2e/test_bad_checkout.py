@@ -92,7 +92,7 @@ def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str,
     site.git("remote", "set-url", "origin", door[0].replace("://", "://deploy:hunter2secret@"))
     begun = time.monotonic()
     refusal = refused(site)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60
     refusal.says_only("origin", "password", "127.0.0.1", "credential helper")
     assert door[1], "nobody asked the server"
     shown = refusal.finished.stdout + refusal.finished.stderr

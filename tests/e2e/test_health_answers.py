@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "5s"}
+IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "60s"}
 PAGE = "<h1>Oh no</h1>\nImportError: alpha {version} has no attribute 'cart'\n"
 
 

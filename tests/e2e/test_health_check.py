@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "5s"}
+IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "60s"}
 # Starts a service that outlives it, and says so on standard output, which the service keeps open.
 DAEMON = """\
 import os, pathlib, subprocess, sys

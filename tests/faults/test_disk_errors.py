@@ -59,7 +59,7 @@ def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[
     """Choose what happens where: every error at every call, and lasting ones, or one after the other in turn."""
     calls = thinned(name, [call for call in calls if call.name in NAMES])
     if not all_points:
-        quiet = [call for call in calls if not call.concerns_a_log]
+        quiet = [call for call in calls if call.is_found_again and not call.concerns_a_log]
         once = spread(quiet, count - count // 2)
         lasting = spread([call for call in quiet if call.name not in ONCE_ONLY], count // 2)
         return [
