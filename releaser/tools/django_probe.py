@@ -71,8 +71,8 @@ def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict
     digest = hashlib.sha256(json.dumps([storage, os.path.realpath(place), sorted(names)]).encode())
     try:
         for name in sorted(names):
-            with open(names[name], "rb") as file:
-                digest.update(hashlib.sha256(file.read()).digest())
+            with open(names[name], "rb", opener=_open_at_once) as file:
+                digest.update(hashlib.sha256(file.read() or b"").digest())
     except OSError:
         return {"current": False}
     modules = [getattr(one, "__file__", None) or "" for one in list(sys.modules.values())]
@@ -80,6 +80,11 @@ def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict
     own = [path for path in (*modules, *names.values()) if path.startswith(here + "/") and not path.startswith(venv)]
     files = sorted({*own, *(os.path.join(os.path.realpath(place), name) for name in names)})
     return {"current": all(is_current(*one) for one in targets), "files": files, "sources": digest.hexdigest()}
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place, which nobody writes to, is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def manifest_of(storage: Any) -> str | None:
