@@ -370,7 +370,7 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
 LISTS = """
 import os, sys
 from pathlib import Path
-from releaser.system.isolation import Bounds, find_isolation
+from releaser.system.isolation import Bounds, find_isolation, secrets_of_user
 from releaser.system.process import Runner
 
 place, runner = Path(sys.argv[1]), Runner(environ=dict(os.environ))
