@@ -210,25 +210,27 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
     """Read a pylock.toml that is for `python` and all that are newer; ValueError when it is none.
 
     uv finds the newest version for each of these Pythons, and marks those that are not for all. Of what is locked as
-    the newest, nothing more is read, as it takes long.
+    the newest, nothing more is read, as it takes long; that needs a file that begins its packages as uv 0.13 does.
     """
     _, *parts = re.split(r"^\[\[packages\]\]\n", text, flags=re.MULTILINE)
-    entries: dict[str, list[str]] = {}
-    for part in parts:
-        if (said := _PACKAGE.match(part)) is None:
-            raise ValueError(part.partition("\n")[0])
-        entries.setdefault(said[1], []).append(part)
-    here = environment_of(python)
+    begun = [one for part in parts if (one := _PACKAGE.match(part))]
+    newer = {one[1] for one in begun if locked.get(one[1]) != one[2]}
     available = {}
-    for name, texts in entries.items():
-        version = locked.get(name, "")
-        if all(one.startswith(f'name = "{name}"\nversion = "{version}"\n') for one in texts):
-            available[name] = AvailableVersions(newest=version, fitting=version, times={})
-            continue
-        found = [tomllib.loads(one) for one in texts]
-        fitting = [one["version"] for one in found if "marker" not in one or Marker(one["marker"]).evaluate(here)]
+    if parts and len(begun) == len(parts):
+        same = {one[1]: one[2] for one in begun if one[1] not in newer}
+        available = {name: AvailableVersions(newest=one, fitting=one, times={}) for name, one in same.items()}
+        packages = [tomllib.loads(one.string) for one in begun if one[1] in newer]
+    else:
+        packages = tomllib.loads(text).get("packages", [])
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in packages:
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and isinstance(entry.get("version"), str):
+            entries.setdefault(entry["name"], []).append(entry)
+    here = environment_of(python)
+    for name, found in entries.items():
+        fitting = [each["version"] for each in found if "marker" not in each or Marker(each["marker"]).evaluate(here)]
         available[name] = AvailableVersions(
-            newest=newest(one["version"] for one in found),
+            newest=newest(each["version"] for each in found),
             fitting=newest(fitting) if fitting else None,
             times=times_of(found),
         )

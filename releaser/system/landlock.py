@@ -106,10 +106,22 @@ def prefix_of(writable: Sequence[str], hidden: Sequence[str]) -> tuple[str, ...]
 
 
 def restriction_of(prefix: Sequence[str]) -> Callable[[], None] | None:
-    """Return what a child has to do before it becomes the program; None if a prefix is none of Landlock's."""
-    if prefix[:1] == (WITHOUT_SYMLINKS,):
-        return forbid_symlinks
-    if prefix[:1] != (_WITHIN,):
+    """Return what a child has to do before it becomes the program; None if a prefix is none of Landlock's.
+
+    If that fails, the child says so and ends, as it would otherwise run without.
+    """
+    if prefix[:1] not in ((WITHOUT_SYMLINKS,), (_WITHIN,)):
         return None
-    end = 2 + int(prefix[1])
-    return lambda: restrict([*prefix[2:end]], [*prefix[end:]])
+
+    def restrict_itself() -> None:
+        try:
+            if prefix[0] == WITHOUT_SYMLINKS:
+                forbid_symlinks()
+            else:
+                end = 2 + int(prefix[1])
+                restrict([*prefix[2:end]], [*prefix[end:]])
+        except OSError as error:
+            os.write(2, f"It cannot be started in isolation: {error}\n".encode())
+            os._exit(1)
+
+    return restrict_itself

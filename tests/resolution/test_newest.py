@@ -40,7 +40,14 @@ def test_what_is_locked_as_the_newest_is_not_read_further() -> None:
     }
 
 
-@pytest.mark.parametrize("text", [HEAD + LOCKED, HEAD + "\n[[packages]]\nversion = 1\n"])
+def test_what_another_uv_writes_otherwise_is_read_whole() -> None:
+    text = HEAD + NEWER.replace('name = "beta"\nversion = "2.0"\n', 'version = "2.0"\nname = "beta"\n')
+    assert _read_answer(text, {"beta": "2.0"}, python="3.12.1") == _read_answer(
+        HEAD + NEWER, {"beta": "2.0"}, python="3.12.1"
+    )
+
+
+@pytest.mark.parametrize("text", [HEAD + LOCKED, f"{HEAD}no answer"])
 def test_what_is_no_answer_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         _read_answer(text, {"alpha": "0.9"}, python="3.12.1")
