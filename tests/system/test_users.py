@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.system import users
 from tests.support.guards import require
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Take back what a process forwards to its child for the rest of its life."""
+    before = {number: signal.getsignal(number) for number in users._FORWARDED}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_whatever_keeps_releaser_from_being_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
