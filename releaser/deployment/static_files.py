@@ -125,7 +125,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
 
 
 def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
-    """Whether each static file is there, and like its source, so that there is nothing to collect.
+    """Whether each static file is in place and the same as its source, so that collectstatic would do nothing.
 
     What a storage makes of them must be what it had made for this release; Django's plain one makes nothing.
     """
