@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "let/me in"
 _OF_BACKEND = '[build-system]\nrequires = ["helper"]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-#: It looks for the password where it can be, and needs a package of the same index.
+#: It looks for the password where it can be, and needs a package of the same index. It must be isolated for that: who
+#: opens the pipes of all processes takes what was meant for others, such as half of what another test pushes.
 _BACKEND = """
 import glob, json, os, urllib.parse
 from zipfile import ZipFile
@@ -44,7 +46,8 @@ def look():
         file.write(json.dumps([found, tool]) + "\\n")
 
 def build_wheel(directory, settings=None, metadata=None):
-    look()
+    if {looks}:
+        look()
     info = "alpha-{version}.dist-info"
     with ZipFile(os.path.join(directory, "alpha-{version}-py3-none-any.whl"), "w") as wheel:
         wheel.writestr("alpha/__init__.py", "__version__ = '{version}'")
@@ -61,8 +64,8 @@ class Scene:
     def __init__(self, site: SampleSite, index: SimpleIndex, mark: Path) -> None:
         self.site, self.index, self.mark = site, index, mark
 
-    def offer(self, version: str) -> None:
-        backend = _BACKEND.format(place=str(self.mark), version=version, password=PASSWORD)
+    def offer(self, version: str, *, looks: bool) -> None:
+        backend = _BACKEND.format(place=str(self.mark), version=version, password=PASSWORD, looks=looks)
         write_sdist(self.site.index.path, "alpha", version, {"pyproject.toml": _OF_BACKEND, "backend.py": backend})
 
     def keep(self, place: str) -> dict[str, str]:
@@ -93,14 +96,13 @@ def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
         (tmp_path / "notes").mkdir()
         scene = Scene(site, index, tmp_path / "notes" / "mark")
         site.publish("helper", "1.0")
-        scene.offer("1.0")
+        scene.offer("1.0", looks=False)
         settings = f'[[tool.uv.index]]\nname = "my-own"\nurl = "{index.url}"\ndefault = true'
         text = edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', settings)
         site.edit("pyproject.toml", text.replace('"beta"', '"beta", "alpha"'))
         site.push_commit("Take packages from a server", lock=True)
         site.uv("sync", "--quiet", "--group", "local")
         site.releaser("init", check=0)
-        scene.mark.unlink()
         yield scene
 
 
@@ -108,10 +110,15 @@ def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize("place", ["variable", "netrc", "store"])
 def test_a_build_does_not_find_the_password_of_its_index(scene: Scene, place: str, isolate: str) -> None:
     site = scene.site
-    scene.offer("1.1")
+    scene.offer("1.1", looks=True)
     more = scene.keep(place)
     scene.index.login = f"me:{PASSWORD}"
+    reading, writing = os.pipe()
+    os.write(writing, b"for somebody else")
     site.releaser("update", check=0, env={**more, **scene.isolated(isolate)})
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b"for somebody else"
     assert site.live_version("alpha") == "1.1"
     assert scene.looked()
     assert all(not found and tool for found, tool in scene.looked()), scene.looked()
