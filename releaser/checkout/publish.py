@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, Step
     from releaser.site.project import Project
     from releaser.site.site import Site
-    from releaser.tools.git_state import CheckoutState, Commit
+    from releaser.tools.git_state import Commit
 
 
 PENDING = "pending.json"
@@ -163,14 +163,12 @@ def _list_unpushed(site: Site) -> list[str]:
     return known[-_MOST:]
 
 
-def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the checkout
-    site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True, state: CheckoutState | None = None
-) -> str | None:
+def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True) -> str | None:
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
-    `command` is the one that made the release live; without `pushes` the push stays due. `state` is the checkout's as
-    it was just now. Returns the commit that was made, None if none was, such as where the site follows the lock of git,
-    except for its first one. Failures are reported.
+    `command` is the one that made the release live; without `pushes` the push stays due. Returns the commit that was
+    made, None if none was, such as where the site follows the lock of git, except for its first one. Failures are
+    reported.
     """
     if not site.project.has_git:
         if not site.lacks_git:
@@ -182,7 +180,7 @@ def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the
         note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
         return None
     note_due(site, commit=True)
-    if not _may_commit(site, log, state) or not _is_ours(site, log, release):
+    if not _may_commit(site, log) or not _is_ours(site, log, release):
         return None
     if site.settings.requirements_export:
         attempt(log, "export", lambda step: export_lock(site, step))
@@ -209,11 +207,11 @@ def push_what_is_due(site: Site, log: RunLog) -> None:
         attempt(log, "push", lambda step: _push(site, step))
 
 
-def _may_commit(site: Site, log: RunLog, state: CheckoutState | None) -> bool:
+def _may_commit(site: Site, log: RunLog) -> bool:
     """Commit nothing in the middle of somebody's rebase, nor on a branch that is not ours."""
     wanted, git = site.settings.branch, site.git
     try:
-        waiting, branch = git.layout.in_progress(), (state or git.state()).branch
+        waiting, branch = git.layout.in_progress(), git.branch()
     except ToolError as error:
         log.note_failure(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
         return False

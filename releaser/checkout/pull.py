@@ -283,7 +283,7 @@ def code_of_release(site: Site, release: Release) -> Target:
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
         refuse(message, _KEEP)
-    waiting, branch, wanted = git.layout.in_progress(), git.state().branch, site.settings.branch
+    waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.settings.branch
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
         refuse(f"the code cannot go back: {what}", _KEEP)

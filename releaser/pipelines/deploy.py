@@ -44,8 +44,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         raise
     if deployment.target.moves:
         site = site.reread()  # the settings are those of the code
-    state = site.checkout_state()
-    if snapshot is not None and snapshot.state is not None and state is not None:
+    if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
         top = site.git.layout.top
         came_along = (os.path.relpath(path, top) for path in (site.project.pyproject, site.project.lock))
         note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
@@ -55,6 +54,6 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     if moved := find_moved_link(store_of(site)):
         log.note(moved)
         log.learn(follow_up_failed=True)
-    publish_lock(site, log, release, command=log.command, state=state)
+    publish_lock(site, log, release, command=log.command)
     attempt(log, "prune", lambda step: prune_step(site, log, step))
     close_journal(site, log, f"had made release {release.id} live{brought}")

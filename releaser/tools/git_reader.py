@@ -69,6 +69,10 @@ class GitReader(Frozen):
         """Read branch, HEAD and everything that is not as committed."""
         return parse_status(self._run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all").stdout)
 
+    def branch(self) -> str | None:
+        """Name the branch that is checked out; None for none. Of a large checkout, `state` takes long."""
+        return self.layout.branch() or self.state().branch
+
     def remote(self, branch: str) -> str | None:
         """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
         settings = self._read_config()

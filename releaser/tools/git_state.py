@@ -52,6 +52,13 @@ class Layout(Frozen):
             return text[:-1] if WHOLE_ID.fullmatch(text[:-1]) else None
         return None
 
+    def branch(self) -> str | None:
+        """Read which branch HEAD names; None for none, and where only git can tell, as with the format reftable."""
+        with contextlib.suppress(OSError):
+            kind, _, name = read_text(self.git_directory / "HEAD", errors="replace").partition("refs/heads/")
+            return name.rstrip("\n") if kind == "ref: " and not name.startswith(".") else None
+        return None
+
     def in_progress(self) -> str | None:
         """Name the operation that waits for somebody to finish it, if there is one."""
         return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)

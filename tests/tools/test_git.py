@@ -62,8 +62,18 @@ def test_the_state_of_a_real_checkout(repository: Repository) -> None:
     write_files(repository.path, {"uv.lock": "two", "dir/new\nline": "", "ignored.log": "", "größe": ""})
     state = repository.git.state()
     assert (state.dirty, state.untracked) == (("new name.py", "uv.lock"), ("dir/new\nline", "größe"))
+
+
+def test_the_branch(repository: Repository) -> None:
+    git, head = repository.git, repository.path / ".git" / "HEAD"
+    assert git.branch() == git.layout.branch() == "main"
+    repository.call("checkout", "--quiet", "-b", "größe/2")
+    assert git.branch() == git.layout.branch() == git.state().branch == "größe/2"
     repository.call("checkout", "--quiet", "--detach")
-    assert repository.git.state().branch is None
+    assert git.branch() is git.layout.branch() is git.state().branch is None
+    for text in ("ref: refs/heads/.invalid\n", "ref: refs/tags/one\n"):  # the first is that of the format reftable
+        head.write_text(text, encoding="utf-8")
+        assert git.layout.branch() is None
 
 
 def test_looking_does_not_touch_the_index(repository: Repository) -> None:
