@@ -231,7 +231,8 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
     try:
         env = inside(target.venv, site.runner.site_environ)
         python = target.venv / "bin" / "python"
-        site.runner.run([python, "-c", "pass"], cwd=site.project.root, env=env, timeout=60.0, merge=True)
+        root = site.project.root
+        site.runner.run([python, "-c", "pass"], cwd=root, env=env, timeout=60.0, merge=True, death_signal=None)
     except ToolError as error:
         problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():

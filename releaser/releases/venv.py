@@ -141,7 +141,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     advice = f"See where {venv / 'bin' / 'python'} leads, and what it says when it is started."
     try:
         words: list[str | Path] = [python, "-I", "-B", "-c", _PREFIX]
-        finished = runner.run(words, cwd=cwd, env=runner.neutral, timeout=_TIMEOUT)
+        finished = runner.run(words, cwd=cwd, env=runner.neutral, timeout=_TIMEOUT, death_signal=None)
     except ToolError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _SHORT_OF:
             raise
