@@ -220,6 +220,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         own_bytes=usage.own_bytes,
         inodes=usage.inodes,
         fingerprint=fingerprint,
+        installed_sha256=candidate.key.lock_sha256,
         overrides=candidate.overrides,
         interpreter=ask_if_possible(site.runner, candidate.venv),
         start=look_at_start(candidate.venv),

@@ -109,7 +109,7 @@ def key_of(release: Release) -> CandidateKey:
     """Return what made this release's candidate differ from others."""
     manifest = release.manifest
     return CandidateKey(
-        lock_sha256=installed_key(lock_of(release), python=manifest.python),
+        lock_sha256=manifest.installed_sha256 or installed_key(lock_of(release), python=manifest.python),
         code_key=manifest.code_key,
         python=manifest.python,
         group=manifest.group,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.results import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
-from releaser.locks.installed import groups_in, list_installed
+from releaser.locks.installed import groups_in, installed_key, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import release as links
 from releaser.releases import startup
@@ -198,14 +198,15 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     pyproject = read_pyproject(brought) if brought.is_file() else site.pyproject
     with contextlib.suppress(ToolError):
         commit = site.git.commit("HEAD")
+    python, locked = version_in(directory / "venv") or "unknown", LockFile.read(lock)
     manifest = Manifest(
         id=name,
         sequence=store_of(site).next_sequence(),
         created_at=datetime.now(UTC),
         origin="adopted",
-        python=version_in(directory / "venv") or "unknown",
+        python=python,
         group=group,
-        lock_sha256=LockFile.read(lock).sha256,
+        lock_sha256=locked.sha256,
         dependencies_key=pyproject.dependencies_key(),
         code_key=site.code_key(commit) if commit is not None else "",
         commit=commit or None,
@@ -217,6 +218,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         own_bytes=usage.own_bytes,
         inodes=usage.inodes,
         fingerprint=seal_files(str(directory)),
+        installed_sha256=installed_key(locked, python=python),
         interpreter=ask_if_possible(site.runner, directory / "venv"),
         start=look_at_start(directory / "venv"),
     )

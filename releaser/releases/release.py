@@ -64,6 +64,8 @@ class Manifest(Frozen):
     inodes: int
     #: The digest of what its files were; empty if nothing was noted.
     fingerprint: str = ""
+    #: The digest of what its lock installs, as in a `CandidateKey`; empty if nothing was noted.
+    installed_sha256: str = ""
     #: The packages from elsewhere that it was built to try; such a one never goes live.
     overrides: tuple[str, ...] = ()
     #: The one under it; None if it could not be asked.

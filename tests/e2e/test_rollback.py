@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from releaser.deployment.post_flip import STEPS
+from releaser.locks.installed import installed_key
+from releaser.locks.lock import LockFile
 from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps
+from tests.support.commands import run
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 WELL = "test ! -e static_out/sick.txt"
+# Each of these costs as much as much of what is really needed; a rollback is urgent.
+SLOW = {
+    "asyncio", "concurrent.futures", "http", "importlib.metadata", "packaging.markers", "packaging.tags", "rich",
+    "tomlkit",
+}  # fmt: skip
+IMPORTING = """\
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+from releaser.__main__ import main
+main()
+"""
 
 
 def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
@@ -45,6 +60,11 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     assert site.outbox_mails()[-1]["subject"].startswith(f"↩ site: rolled back to {first}")
     assert f"rolled back from {second} to {first}" in body(site)
     assert "alpha    1.1.0  1.0.0  minor" in body(site)
+    for name in (first, second):
+        manifest, lock_file = site.json("show", name), site.state_dir / "releases" / name / "uv.lock"
+        assert manifest["installed_sha256"] == installed_key(LockFile.read(lock_file), python=manifest["python"])
+    finished = run([sys.executable, "-c", IMPORTING, "rollback", second], cwd=site.path, env=site.env, check=0)
+    assert SLOW.isdisjoint(finished.stderr.splitlines()[-1].split())
 
 
 def test_a_rollback_works_without_index_remote_or_uv(make_site: SiteFactory) -> None:
