@@ -206,7 +206,7 @@ class Runner:
         """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
         self._is_stopped = True
         for process in tuple(self._running):
-            process.terminate()  # if it is still there
+            _signal_group(process.pid, signal.SIGTERM)  # `terminate` would take its status from the other thread
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:

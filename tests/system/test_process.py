@@ -335,6 +335,18 @@ def test_what_ends_while_another_program_runs_is_ended_with_the_last_of_them(
     lifeline.text_until_all_are_gone()
 
 
+def test_who_stops_a_runner_takes_no_status_from_the_thread_that_waits(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_once_it_has_ended(program: subprocess.Popen[bytes], *_: object, **__: object) -> bool:
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        runner.stop()
+        return True
+
+    monkeypatch.setattr(process, "_follow", stop_once_it_has_ended)
+    assert sh(runner, "exit 3", check=False).returncode == 3
+
+
 def test_a_daemon_that_may_stay_keeps_the_pipe_and_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
     """Out of the group it is not ended; it reads until the test lets it go."""
     read, write = os.pipe()
