@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.releases.lease import LEASE, open_lease, open_there
+from releaser.system.files import link_text
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -108,6 +109,18 @@ def maps(pid: int, inode: int, name: str) -> bool:
         return False
 
 
+def _may_have(pid: int, inode: int, name: str) -> bool:
+    """Whether a process has such a file open or mapped, or may not be looked at."""
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as found:
+            is_open = any(name in (link_text(one.path) or "") for one in found)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return is_open or maps(pid, inode, name)  # in this order, as one that begins maps it and then closes it
+
+
 Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
 
 
@@ -171,9 +184,10 @@ def read_file_locks() -> Locks:
 def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[int]:
     """Return the ids of the processes that use the release, of those that can be seen from here.
 
-    The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
-    the mappings of all processes are searched. So they are where the kernel names the file by another device than
-    stat(2) does, as with Btrfs. `locks` may remember what the kernel has said, for questions about many releases.
+    The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended, whose
+    number may be another one's by now: then the mappings of all processes are searched. So they are where the kernel
+    names the file by another device than stat(2) does, as with Btrfs. `locks` may remember what the kernel has said,
+    for questions about many releases.
     """
     try:
         if _probe(directory) is False:
@@ -184,10 +198,11 @@ def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> lis
     inode, place = status.st_ino, (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
     seen = locks()
     named = {pid for pid in seen.get(place, []) if pid > 0}
-    alive = {pid for pid in named if look(pid) is not None}
+    name = os.path.basename(LEASE)
+    alive = {pid for pid in named if look(pid) is not None and _may_have(pid, inode, name)}
     if named - alive or (place not in seen and any(number == inode for _, _, number in seen)):
         everybody = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-        alive.update(pid for pid in everybody if maps(pid, inode, os.path.basename(LEASE)))
+        alive.update(pid for pid in everybody if maps(pid, inode, name))
     return sorted(alive)
 
 

@@ -92,7 +92,7 @@ def read_if_there(path: Path | str) -> bytes | None:
         return None
 
 
-def link_text(link: Path) -> str | None:
+def link_text(link: Path | str) -> str | None:
     """Return what stands in a symlink; None if there is none."""
     try:
         return os.readlink(link)

@@ -6,16 +6,19 @@ import json
 import os
 import shutil
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.system.files import link_text
+from tests.e2e.scenes import eventually
 from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
 from tests.support.commands import uv_executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 THIS = "{}.{}".format(*sys.version_info)
 
@@ -284,6 +287,24 @@ def test_a_claimed_lease_stops_nothing(pair: Pair) -> None:
         os.close(claimed)
 
 
+def test_a_lease_is_waited_for_while_somebody_looks_whether_it_is_used(pair: Pair) -> None:
+    """Who looks holds it for a moment, and on a busy machine for longer."""
+    from releaser.releases import leases
+    from releaser.releases.lease import LEASE
+
+    claimed, lease = leases.claim(str(pair.release("a"))), str(pair.release("a") / LEASE)
+    assert claimed is not None
+    with pair.start(".venv/bin/python", "-c", "print('ready', flush=True); input()") as process:
+        opened = Path(f"/proc/{process.pid}/fd")
+        eventually(lambda: lease in [link_text(one) for one in opened.iterdir()], "its wait")
+        time.sleep(0.2)
+        os.close(claimed)
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert leases.holders(str(pair.release("a"))) == [process.pid]
+        process.communicate("\n", timeout=60)
+
+
 def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: Pair) -> None:
     program = pair.site / "wsgi.py"
     program.write_text(
@@ -346,8 +367,11 @@ def test_a_server_that_executes_itself_after_a_flip_is_pinned_to_the_new_release
     whole(pair.facts_after_flip(pair.link / "bin" / "python", program), pair, "b")
 
 
-def test_processes_are_found_where_the_kernel_names_another_device(pair: Pair) -> None:
-    """On Btrfs, stat(2) tells the device of the subvolume, and /proc/locks that of the file system."""
+def test_processes_are_found_where_the_kernel_names_another_device_or_another_process(pair: Pair) -> None:
+    """On Btrfs, stat(2) tells the device of the subvolume, and /proc/locks that of the file system.
+
+    Of a process that has forked and ended, the kernel tells a number that may be anybody's by now.
+    """
     from releaser.releases import leases
 
     with pair.start(".venv/bin/python", "-c", "print('ready', flush=True); input()") as process:
@@ -356,6 +380,8 @@ def test_processes_are_found_where_the_kernel_names_another_device(pair: Pair) -
         locks = {(0, major + 1000, inode): pids for (major, _, inode), pids in leases.read_file_locks().items()}
         assert leases.holders(str(pair.release("a")), lambda: locks) == [process.pid]
         assert leases.holders(str(pair.release("b")), lambda: locks) == []
+        reused = {place: [os.getpid()] for place in leases.read_file_locks()}
+        assert leases.holders(str(pair.release("a")), lambda: reused) == [process.pid]
         process.communicate("\n", timeout=60)
 
 

@@ -20,7 +20,7 @@ import sys
 LEASE = "releaser.lease"
 _REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
 _LONGEST = 200  # characters of a command line that are compared
-_TRIES = 20  # 40 ms: to get the lock while releaser looks, for a moment, whether anybody has it
+_TRIES = 500  # 1 s: to get the lock while releaser, which may be made to wait, looks whether anybody has it
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
 if TYPE_CHECKING:
