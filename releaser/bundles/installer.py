@@ -62,7 +62,8 @@ def install(wheels, place):
             shutil.copyfileobj(source, target)
     os.chmod(uv, stat.S_IRWXU)
     for one in glob.glob(os.path.join(glob.escape(os.path.dirname(place)), "*.new")):
-        if not os.path.exists("/proc/" + one.split(".")[-2]):  # whoever made it was killed
+        maker = one.split(".")[-2]
+        if maker == str(os.getpid()) or not os.path.exists("/proc/" + maker):  # whoever made it was killed
             shutil.rmtree(one, ignore_errors=True)
     fresh = "%s.%d.new" % (place, os.getpid())
     env = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
