@@ -27,7 +27,7 @@ LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
 EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
-INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
+INTRODUCTION = 2.0  # seconds in which a run that holds the lock has noted who it is, also on a busy disk
 _POLL = 0.05  # seconds between two tries to get a lock
 
 

@@ -127,7 +127,10 @@ def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
     assert taken(tmp_path)
 
 
-def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wait_for_it(tmp_path: Path) -> None:
+def test_a_second_run_is_told_about_the_first_if_its_note_can_be_read_and_may_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_lock, "INTRODUCTION", 0.1)  # nobody is going to note anything
     with other_run(tmp_path) as other:
         assert said(other) == "held\n"
         found = run_lock.find_running(tmp_path)
