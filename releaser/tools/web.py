@@ -262,13 +262,8 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
     proxies = {name.removesuffix("_proxy"): value for name, value in given.items() if name.endswith("_proxy")}
     directly = request.proxy_bypass_environment(urlsplit(url).netloc, proxies)  # type: ignore[attr-defined]
     opener = request.OpenerDirector()  # without handlers of files and of redirects
-    for one in (
-        request.ProxyHandler({} if directly else proxies),
-        request.HTTPHandler(),
-        request.HTTPSHandler(),
-        request.HTTPDefaultErrorHandler(),
-        request.HTTPErrorProcessor(),
-    ):
+    kinds = request.HTTPHandler, request.HTTPSHandler, request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor
+    for one in (request.ProxyHandler({} if directly else proxies), *(kind() for kind in kinds)):
         opener.add_handler(one)
     asked = request.Request(url, data=body, headers={"User-Agent": "releaser", **headers}, method="POST")  # noqa: S310
     try:
@@ -292,6 +287,7 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
 def touch(path: Path, outer: Path) -> None:
     """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes).
 
+    It becomes another second than it was: no more is compared, and what is taken back at once would not be restarted.
     A symlink that leads out of `outer` is not followed, as somebody else may have put it there since the last look.
     """
     try:
@@ -299,6 +295,9 @@ def touch(path: Path, outer: Path) -> None:
             message = f"{path} is a symlink that leads out of {outer}"
             raise ToolError(message, advice="Put a file in its place, and restart the site; find out who did that.")
         try:
+            at = max(time.time(), os.lstat(target).st_mtime // 1 + 1)
+            os.utime(target, (at, at), follow_symlinks=False)
+        except PermissionError:  # somebody else's, of which only the present time can be set
             os.utime(target, follow_symlinks=False)
         except FileNotFoundError:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
