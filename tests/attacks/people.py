@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tests.e2e.test_group_use import base_python, script_of
 from tests.support.commands import run
 from tests.support.guards import require
+from tests.support.hosts import unused_name
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
     from tests.support.templates import Templates
 
-OWNER, MEMBER, STRANGER, TEAM = (f"rel-{os.getpid() % 100000}-{name}" for name in ("own", "mem", "str", "team"))
+_MARK = unused_name()
+OWNER, MEMBER, STRANGER, TEAM = (f"{_MARK}-{name}" for name in ("own", "mem", "str", "team"))
 
 
 @dataclass(frozen=True, kw_only=True)

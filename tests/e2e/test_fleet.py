@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.system.signals import MARK, end_orphans
 from tests.e2e.scenes import eventually
 from tests.e2e.tampering import Maker
 from tests.e2e.test_bundles import make_key
@@ -96,10 +97,13 @@ class Fleet:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            end_orphans(str(self.bundle))
             sys.stdout.write(log.read_text(encoding="utf-8"))
 
     def env(self) -> dict[str, str]:
+        """Return the environment of playbooks; each worker has a session of its own, and is found by a mark in it."""
         env = self.builder.environment({"ANSIBLE_HOME": str(self.bundle.parent / "ansible"), "ANSIBLE_NOCOLOR": "1"})
+        env[MARK] = str(self.bundle)
         return env | {"PATH": f"{PROGRAMS}:{env['PATH']}", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.hosts.base / "c")}
 
     def words(
@@ -162,11 +166,12 @@ def fleet(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> 
         yield Fleet(
             builder=builder,
             hosts=found,
-            bundle=base / "shop.bundle",
+            bundle=(bundle := base / "shop.bundle"),
             key=key,
             signers=signers,
             channel=channels / "production",
         )
+        end_orphans(str(bundle))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.test_group_use import base_python
 from tests.support.guards import require
+from tests.support.serving import kept_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,9 +143,9 @@ def made(count: int) -> Iterator[Hosts]:
     require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
     base = Path(tempfile.mkdtemp(prefix="hosts-"))  # pytest's own directories are for one user alone
     base.chmod(0o755)
+    mark = unused_name()
     hosts = tuple(
-        Host(name=f"h{number}", user=f"rel-{os.getpid() % 100000}-h{number}", home=base / f"h{number}")
-        for number in range(1, count + 1)
+        Host(name=f"h{number}", user=f"{mark}-h{number}", home=base / f"h{number}") for number in range(1, count + 1)
     )
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, base)
@@ -161,13 +163,15 @@ def made(count: int) -> Iterator[Hosts]:
                 "*",
             ]
             subprocess.check_call([*words, "--shell", "/bin/sh", one.user])
-        stack.enter_context(_server(base, str(sshd), port := _free_port()))
+        keeper, port = kept_port()
+        stack.enter_context(keeper)
+        stack.enter_context(_server(base, str(sshd), port))
         yield Hosts(base=base, port=port, all=hosts)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def unused_name() -> str:
+    """Return how the names of users of a test begin; a process id comes again, and a killed test leaves its users."""
+    return f"rel-{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager
