@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SiteFactory
 
-WRITTEN, PASSWORD = "p4ss%20w%2Ford%22", 'p4ss w/ord"'
+SEEN = secrets.token_hex(8)  # no other process of this host has that among its arguments
+WRITTEN, PASSWORD = f"{SEEN}%20w%2Ford%22", f'{SEEN} w/ord"'
 
 
 def arguments_of_all() -> str:
@@ -40,7 +42,7 @@ class Guarded:
 
     def serve(self, request: BaseHTTPRequestHandler) -> None:
         arguments = arguments_of_all()
-        self.seen |= {one for one in (WRITTEN, PASSWORD, "p4ss") if one in arguments}
+        self.seen |= {one for one in (WRITTEN, PASSWORD, SEEN) if one in arguments}
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         login = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
         if request.headers.get("Authorization") != f"Basic {login}":
@@ -66,7 +68,7 @@ def test_credentials_of_a_service_and_a_remote_are_in_no_process_list(make_site:
         env = {"RELEASER_VULNERABILITY_SERVICE": f"{place}/osv"}
         for words in (["check"], ["update", "--dry-run"], ["update"], ["audit"]):
             finished = site.releaser(*words, check=0, env=env)
-            assert "p4ss" not in finished.stdout + finished.stderr
+            assert SEEN not in finished.stdout + finished.stderr
     assert (site.path / "news.txt").exists()
     assert any("/v1/" in path for path in guarded.paths)
     assert guarded.seen == set()

@@ -90,7 +90,7 @@ def test_what_the_project_tells_uv_to_ignore_is_left_out(make_site: SiteFactory,
     assert ("alpha", "1.0.0") in service.asked_about
 
 
-def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: VulnerabilityService) -> None:
+def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: VulnerabilityService, dead_port: int) -> None:
     """A service that fails in any way, none at all, a uv that cannot ask, a lock that cannot be read."""
     site = watched(make_site, service.url)
     moods: dict[Mood, str] = {
@@ -107,9 +107,7 @@ def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: Vulner
     words = site.releaser("audit", check=UNKNOWN, env={"RELEASER_AUDIT_TIMEOUT": "2s"})
     assert words.stdout == ""
     assert "could not determine" in words.stderr
-    with VulnerabilityService().serving() as gone:
-        url = gone.url
-    for name, why in ((url, "refused"), ("none", "vulnerability_service is none")):
+    for name, why in ((f"http://127.0.0.1:{dead_port}", "refused"), ("none", "vulnerability_service is none")):
         assert why in site.json("audit", check=UNKNOWN, env={"RELEASER_VULNERABILITY_SERVICE": name})["reason"]
     for complaint in ("unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"):
         old = script(site.outer / "old-uv", f'echo "error: {complaint}" >&2\nexit 2')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import socket
 import sys
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -18,6 +17,7 @@ import pytest
 from tests.support.commands import clean_environment, console_script, run, uv_executable
 from tests.support.markdown import Page
 from tests.support.osv import VulnerabilityService
+from tests.support.serving import kept_port
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
@@ -204,13 +204,16 @@ def test_the_tutorial_leads_to_an_update_by_cron_and_to_a_mail(programs: Path, u
         (home / "releaser-env" / "bin" / program.name).symlink_to(program)
     installing, *blocks, cleaning = [block.text for block in TUTORIAL.blocks if block.language == "sh"]
     installed = "\n".join(line for line in installing.splitlines() if not re.search("venv |pip ", line))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    keeper, port = kept_port()
     lines = ["set -eo pipefail", installed, CRON, *blocks, "cp -r ~/tea_stuff/mail ~/mails", cleaning]
-    script = "\n".join(lines).replace("8025", str(port))
-    finished = run(
-        ["bash", "-c", script], cwd=home, env=env | {"PATH": f"{programs}:{env['PATH']}"}, timeout=600, check=0
-    )
+    listens = f"until (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.1; done"
+    text = "\n".join(lines)
+    assert text.count("8025") == 2 * text.count("mail & sleep 2\n") == 2
+    script = text.replace("8025", str(port)).replace("mail & sleep 2\n", f"mail & {listens}\n")
+    with keeper:
+        finished = run(
+            ["bash", "-c", script], cwd=home, env=env | {"PATH": f"{programs}:{env['PATH']}"}, timeout=600, check=0
+        )
     assert re.search(r"update +activated +0 ", finished.stdout), finished
     mails = [message_from_bytes(path.read_bytes(), policy=default) for path in (home / "mails" / "new").iterdir()]
     assert any("updated" in mail["Subject"] for mail in mails)

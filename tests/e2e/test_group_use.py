@@ -158,7 +158,7 @@ def test_what_one_uses_the_other_does_not_prune(site: SampleSite) -> None:
 
 
 def test_a_mail_that_one_left_the_other_sends(site: SampleSite, dead_port: int, smtp_server: MailServer) -> None:
-    settings = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_TIMEOUT": "5s"}
+    settings = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_TIMEOUT": "60s"}
     site.write_dotenv({**settings, "RELEASER_SMTP_PORT": str(dead_port)})
     by(GRACE, site, "rollback", check=7)
     (kept,) = [mail for mail in site.outbox_mails() if "X-Releaser-Queue" in mail]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -195,11 +194,9 @@ def test_each_package_is_asked_of_the_index_that_the_project_takes_it_from(make_
     assert asked(site)["beta"]["latest"] == "1.5.0"
 
 
-def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory) -> None:
+def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory, dead_port: int) -> None:
     site = make_site(venv=True)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    from_server(site, f"http://127.0.0.1:{port}/simple")
+    from_server(site, f"http://127.0.0.1:{dead_port}/simple")
     said = site.releaser("outdated", check=4, env={"UV_HTTP_RETRIES": "0"})
     assert said.stdout == ""
     assert said.stderr.startswith("releaser: the package index could not be asked: ")

@@ -33,7 +33,7 @@ BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is 
 
 
 def mail_settings(port: int) -> dict[str, str]:
-    return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "5s"}
+    return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "60s"}
 
 
 # Code 4

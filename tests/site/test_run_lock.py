@@ -82,9 +82,9 @@ def taken(state: Path, *, wait: float = 0.0) -> bool:
 
 
 def test_the_lock_can_be_taken_again_and_again_by_the_group_too(tmp_path: Path) -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     assert [taken(tmp_path) for _ in range(3)] == [True] * 3
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert {*os.listdir("/proc/self/fd")} <= before  # what others had open they may close meanwhile
     # It stays: two runs could hold locks on two files of that name.
     assert os.listdir(tmp_path / run_lock.DIRECTORY) == ["lock"]
     assert stat.S_IMODE((tmp_path / run_lock.LOCK).stat().st_mode) == 0o660

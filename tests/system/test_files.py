@@ -242,10 +242,10 @@ def test_nothing_that_is_put_aside_is_lost(tmp_path: Path) -> None:
 
 
 def test_whole_file_systems_and_directories_can_be_synced(tmp_path: Path) -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = set(os.listdir("/proc/self/fd"))
     sync_directory(tmp_path)
     sync_file_system(tmp_path)
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert {*os.listdir("/proc/self/fd")} <= before  # what others had open they may close meanwhile
     for sync in (sync_directory, sync_file_system):
         with pytest.raises(FileNotFoundError):
             sync(tmp_path / "gone")
