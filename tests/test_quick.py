@@ -25,7 +25,7 @@ pytestmark = pytest.mark.spawns
 
 # Each of these costs as much as much of what is really needed.
 SLOW = {
-    "argparse", "asyncio", "click", "concurrent.futures", "ctypes", "dotenv", "email", "http",
+    "argparse", "asyncio", "click", "concurrent.futures", "ctypes", "dotenv", "email", "filelock", "http",
     "importlib.metadata", "jinja2", "logging", "packaging", "rich", "shutil", "socket", "subprocess", "tempfile",
     "tomllib",
 }  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -155,15 +154,22 @@ def _wait(site: Site, request: Request, due: Due) -> None:
 @contextlib.contextmanager
 def _alone(site: Site) -> Iterator[bool]:
     """Yield whether no other `update --if-due` waits or runs, and keep others from it."""
+    from filelock import FileLock, Timeout
+
     if run_lock.find_running(site.state_dir):
         yield False
         return
     with contextlib.ExitStack() as stack:
-        alone = True
-        with contextlib.suppress(OSError):  # nothing is adopted yet, or this user may not; the project's lock counts
-            if alone := (descriptor := run_lock.lock_file(site.state_dir / run_lock.WAITING)) is not None:
-                stack.callback(os.close, descriptor)
-        yield alone
+        try:
+            stack.enter_context(
+                FileLock(site.state_dir / run_lock.WAITING, timeout=0, mode=0o660, preserve_lock_file=True)
+            )
+        except Timeout:
+            yield False
+            return
+        except OSError:  # nothing is adopted yet, or this user may not; the lock of the project is what counts
+            pass
+        yield True
 
 
 def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> PipelineResult:

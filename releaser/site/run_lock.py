@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import stat
@@ -22,13 +20,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from filelock import FileLock
+
 DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
 EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
 INTRODUCTION = 2.0  # seconds in which a run that holds the lock has noted who it is, also on a busy disk
-_POLL = 0.05  # seconds between two tries to get a lock
 
 
 class Holder(Frozen):
@@ -68,11 +67,15 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
     left running is ended first. Raises LockedError, or OSError when there can be no such file.
     """
+    from filelock import FileLock
+
     with contextlib.suppress(FileExistsError):
         (state_dir / DIRECTORY).mkdir()
         (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
+    lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
+    _acquire(lock, state_dir, wait)
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, _acquire(state_dir, wait))
+        stack.callback(lock.release)
         _acquire_earlier(state_dir, stack)
         held = RunLock(killed_since=_end_left_programs(state_dir))
         try:
@@ -89,6 +92,8 @@ def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
 
     Raises LockedError.
     """
+    import fcntl
+
     if last := _earlier_run(state_dir):
         raise _make_locked_error(last)
     with contextlib.suppress(OSError):
@@ -97,14 +102,14 @@ def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _acquire(state_dir: Path, wait: float) -> int:
-    if (descriptor := lock_file(state_dir / LOCK, wait)) is not None:
-        return descriptor
+def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
+    if _try_to_acquire(lock, wait):
+        return
     ends_at = time.monotonic() + INTRODUCTION
     # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
     while (last := holder(state_dir)) is None or not is_alive(last.pid):
-        if (descriptor := lock_file(state_dir / LOCK, _POLL)) is not None:
-            return descriptor
+        if _try_to_acquire(lock, 0.01):
+            return
         if time.monotonic() > ends_at:
             break
     raise _make_locked_error(last, f"another run holds the lock of this project ({state_dir / LOCK})")
@@ -116,33 +121,14 @@ def _make_locked_error(last: Holder | None, message: str = "") -> LockedError:
     return LockedError(message, advice="Wait for it to end, or see `releaser status`.")
 
 
-def lock_file(file: Path, wait: float = 0.0) -> int | None:
-    """Lock a file within `wait` seconds; return the descriptor that holds the lock, or None if somebody else does.
+def _try_to_acquire(lock: FileLock, wait: float) -> bool:
+    from filelock import Timeout
 
-    The file is made if it is not there, for the group too. Raises OSError.
-    """
-    ends_at = time.monotonic() + wait
-    while (descriptor := _try_to_lock(file)) is None and time.monotonic() < ends_at:
-        time.sleep(_POLL)
-    return descriptor
-
-
-def _try_to_lock(file: Path) -> int | None:
-    with contextlib.suppress(FileExistsError):
-        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
-        os.fchmod(made, 0o660)  # whatever the umask is
-        os.close(made)
-    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:  # else somebody has deleted it, and the next run would make another one
-            return descriptor
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # the latter is how some file systems say it
-            os.close(descriptor)
-            raise
-    os.close(descriptor)
-    return None
+        lock.acquire(timeout=wait)
+    except Timeout:
+        return False
+    return True
 
 
 def _end_left_programs(state_dir: Path) -> float | None:
@@ -197,6 +183,8 @@ def _earlier_run(state_dir: Path) -> Holder | None:
 
 
 def _is_held(lock: Path) -> bool:
+    import fcntl
+
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

@@ -66,7 +66,7 @@ def test_neither_the_command_nor_python_with_its_option_for_that_imports_what_is
 ) -> None:
     site = make_site.adopted()
     packages = ("releaser/__init__", "releaser/__main__")
-    for name in (*packages, "__future__", "click", "msgspec", "json", "jinja2", "rich"):
+    for name in (*packages, "__future__", "click", "msgspec", "json", "filelock", "jinja2", "rich"):
         planted = site.path / f"{name}.py"
         planted.parent.mkdir(exist_ok=True)
         planted.write_text("raise SystemExit('imported')\n", encoding="utf-8")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from filelock import FileLock
 
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"
@@ -194,18 +195,20 @@ def _lock_inherited() -> None:
     from releaser.site import run_lock
     from releaser.system.process import Runner
 
-    lock, start = run_lock.lock_file, Runner._start
+    acquire, start = run_lock._try_to_acquire, Runner._start
 
-    def locked(file: Path, wait: float = 0.0) -> int | None:
-        descriptor = lock(file, wait)
-        if descriptor is not None:
-            os.set_inheritable(descriptor, True)
-        return descriptor
+    def acquired(lock: FileLock, wait: float) -> bool:
+        if not acquire(lock, wait):
+            return False
+        descriptor = lock._context.lock_file_fd
+        assert descriptor is not None
+        os.set_inheritable(descriptor, True)
+        return True
 
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)
 
-    run_lock.lock_file = locked
+    run_lock._try_to_acquire = acquired
     Runner._start = started  # type: ignore[method-assign]
 
 

@@ -90,24 +90,6 @@ def test_the_lock_can_be_taken_again_and_again_by_the_group_too(tmp_path: Path) 
     assert stat.S_IMODE((tmp_path / run_lock.LOCK).stat().st_mode) == 0o660
 
 
-def test_a_lock_that_somebody_deletes_at_that_moment_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the next run would make one of that name, and hold it too."""
-    file, flock = tmp_path / "lock", fcntl.flock
-
-    def delete_and_lock(descriptor: int, how: int) -> None:
-        file.unlink()
-        monkeypatch.undo()
-        flock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", delete_and_lock)
-    held = run_lock.lock_file(file, wait=SECONDS)
-    assert held is not None
-    assert run_lock.lock_file(file) is None
-    os.close(held)
-
-
 def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
     assert (run_lock.holder(tmp_path), run_lock.find_running(tmp_path)) == (None, None)
     with run_lock.acquire(tmp_path, command="update", now=NOW):
