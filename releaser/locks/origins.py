@@ -54,12 +54,11 @@ def find_deviations(
 
     `files` are the hashes of files for which the locks have none, by the keys of `unhashed_files`.
     """
-    gone = unhashed_files(after).keys() - files.keys()
-    found = {key: value for key, value in {**hashes_in(after), **files}.items() if key not in gone}
-    return (
-        *sorted(_other_indexes(before, after), key=lambda one: one.name),
-        *_other_hashes({**hashes_in(before), **files_before}, found),
-    )
+    gone, is_same, made = unhashed_files(after).keys() - files.keys(), before.data == after.data, hashes_in(after)
+    found = {key: value for key, value in {**made, **files}.items() if key not in gone}
+    indexes = () if is_same else _other_indexes(before, after)
+    known = made if is_same else hashes_in(before)
+    return (*sorted(indexes, key=lambda one: one.name), *_other_hashes({**known, **files_before}, found))
 
 
 def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
