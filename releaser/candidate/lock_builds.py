@@ -67,11 +67,14 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
 
 
 def lock_builds(site: Site) -> LockBuilds | None:
-    """Return how packages are built that have to be, to learn what they need; None if nothing is isolated here."""
+    """Return how packages are built that have to be, to learn what they need; None if nothing is to be isolated here.
+
+    If any way will do, whether one works is asked once something is to be built, which mostly nothing is.
+    """
 
     def is_known(output: str) -> bool:
         live = store_of(site).live()
-        if site.settings.isolate != "auto" or live is None:
+        if site.settings.isolate != "auto" or live is None or isolation_of(site, "builds") is None:
             return False
         sources = [one for one in live.locked.packages if one["name"] in live.locked.without_wheels]
         failed = {(normalize_name(name), version) for name, version in failed_builds(output)}
@@ -79,7 +82,7 @@ def lock_builds(site: Site) -> LockBuilds | None:
 
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, isolated=partial(lock_sandbox, site), is_known=is_known)
-    return builds if isolation_of(site, "builds") is not None else None
+    return builds if site.settings.isolate == "auto" or isolation_of(site, "builds") is not None else None
 
 
 # As uv 0.13 says it of a package that it passed over; of one whose index tells times, it says when it was published.
