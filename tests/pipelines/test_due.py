@@ -105,13 +105,17 @@ def test_a_window_keeps_an_update_that_is_due_and_one_that_is_not(site: Site) ->
     assert in_hours(due.find_due(with_runs(site, (24.5, 0), window=(open_now,)), if_due=True)) == -0.53
 
 
+def beside(site: Site) -> list[Site]:
+    """Return many sites in other places: which jitter one has is chance, as a test has another place each time."""
+    return [replace(site, project=replace(site.project, root=site.project.root / str(one))) for one in range(400)]
+
+
 def test_jitter_is_the_same_each_time_spreads_sites_and_moves_no_rhythm(site: Site) -> None:
     hour = with_runs(site, (23.5, 0), jitter=3600.0)
     mine = due.jitter_of(hour)
     assert timedelta(0) < mine < timedelta(hours=1)
     assert mine == due.jitter_of(hour)
-    sites = [replace(hour, project=replace(hour.project, root=hour.project.root / str(one))) for one in range(40)]
-    assert len({due.jitter_of(one) // timedelta(minutes=10) for one in sites}) == 6
+    assert len({due.jitter_of(one) // timedelta(minutes=10) for one in beside(hour)}) == 6
     # It began with the jitter, and is to begin a day later, not a day and the jitter.
     assert due.find_due(hour, if_due=True).at == NOW + timedelta(hours=0.5, minutes=-2) - mine
     window = (Window.parse("01:00-01:01"),)
@@ -123,7 +127,8 @@ def test_one_that_is_due_since_a_moment_waits_for_the_rest_of_its_jitter(
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    site = with_runs(site, jitter=3600.0)
+    several = beside(with_runs(site, jitter=3600.0))
+    site = next(one for one in several if due.jitter_of(one) > timedelta(minutes=2))
     request = Request(path=site.project.root, environ={}, command="update")
     for minutes in (0, 1, 60):
         due._wait(site, request, due.Due(at=NOW - timedelta(minutes=minutes)))
