@@ -218,7 +218,8 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
             run([*others, *compiling], sandbox=sandbox)
     elif compiling:
         # As `uv sync` would that looks at everything again and starts the venv's own Python.
-        command: list[str | Path] = [executable_of(venv), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
+        python = executable_of(venv / "bin" / "python")
+        command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
         with sandbox_of(site, venv, what="builds") as sandbox:
             env = {**site.runner.neutral, **dict(sandbox.variables)}
             site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)

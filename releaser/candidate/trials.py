@@ -233,7 +233,7 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
             local=lock.local,
             link_mode=site.settings.link_mode or safe_link_mode(beside.parent),
         )
-        sync(site, beside, words, python=Path(executable_of(venv)))
+        sync(site, beside, words, python=Path(executable_of(venv / "bin" / "python")))
     _lead_scripts_into(venv, beside / "bin", (str(beside), os.path.realpath(beside)))
     return beside
 

@@ -97,7 +97,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
     if live.works():
         return
     was = live.manifest.interpreter
-    executable = was.executable if was is not None else executable_of(live.venv)
+    executable = was.executable if was is not None else executable_of(live.venv / "bin" / "python")
     running = [pid for pid in leases.holders(str(live.directory)) if leases.executable(pid) == executable]
     if not running:
         return

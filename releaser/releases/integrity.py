@@ -30,7 +30,7 @@ from releaser.releases.contents import (
     read_records,
 )
 from releaser.releases.venv import Interpreter, ask, change, executable_of
-from releaser.system.files import UnreadableStateError, read_file, read_state
+from releaser.system.files import UnreadableStateError, link_text, read_file, read_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
@@ -196,20 +196,33 @@ def has_lost_python(release: Release, found: Damage | None) -> bool:
     return os.path.islink(release.venv / "bin" / "python")
 
 
-def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage | None:
-    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed."""
-    was = release.manifest.interpreter
-    if not release.works():
-        what = str(release.venv / "bin" / "python")
+def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:
+    """Whether a path leads to the interpreter that it led to, and that one is there and looks as it did."""
+    noted = dict(seen)
+    return bool(noted.get(executable)) and executable_of(python) == executable and look_at(noted) == noted
+
+
+def find_interpreter_damage(
+    release: Release, *, asks: bool = False, unchanged: Callable[..., bool] = is_unchanged
+) -> Damage | None:
+    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed.
+
+    `unchanged` may remember its answers, for questions about many releases.
+    """
+    was, python = release.manifest.interpreter, f"{release.place}/venv/bin/python"
+    text = link_text(python) or ""
+    is_same = was is not None and unchanged(text if text[:1] == "/" else python, was.executable, (*was.seen.items(),))
+    executable = was.executable if was is not None and is_same else executable_of(python)
+    if not is_same and not release.works():
+        what = python
         if was is not None and not os.path.exists(was.executable):
             what = f"{was} at {was.executable}"
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
-    executable = executable_of(release.venv)
-    if why := release.distrust:
+    if why := release.distrust(executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
     if was is None and (not release.asks or executable.startswith(f"{os.path.realpath(release.venv)}/")):
         return None  # a copy of an interpreter that could not be asked when it was sealed
-    if not asks and (was is None or (executable == was.executable and look_at(was.seen) == was.seen)):
+    if not asks and (was is None or is_same or (executable == was.executable and look_at(was.seen) == was.seen)):
         return None
     if not release.asks:
         return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); `verify` looks into it")

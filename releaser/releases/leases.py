@@ -149,7 +149,7 @@ def is_used(directory: str) -> bool:
 def _probe(directory: str) -> bool | None:
     """Tell whether the release is in use; None where that cannot be tried."""
     try:
-        descriptor = open_there(os.path.join(directory, LEASE))
+        descriptor = open_there(f"{directory}/{LEASE}")
     except FileNotFoundError:
         return False
     except OSError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.lock import Change
 from releaser.releases import leases
-from releaser.releases.integrity import find_interpreter_damage
+from releaser.releases.integrity import find_interpreter_damage, is_unchanged
 from releaser.releases.release import State
 from releaser.system.files import plain
 from releaser.system.frozen import Frozen
@@ -82,17 +82,18 @@ class Row(Frozen):
 
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
-    locks, found = functools.cache(leases.read_file_locks), store.all()
+    locks, unchanged, found = functools.cache(leases.read_file_locks), functools.cache(is_unchanged), store.all()
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
         for place in store.find_unsealed({one.id for one in found})
         if (place / "venv").is_dir()
     ]
-    return [*candidates, *(_row(one, users_of(one, locks)) for one in found)]
+    return [*candidates, *(_row(one, locks, unchanged) for one in found)]
 
 
-def _row(release: Release, users: tuple[User, ...]) -> Row:
-    manifest, damage = release.manifest, find_interpreter_damage(release)
+def _row(release: Release, locks: Callable[[], leases.Locks], unchanged: Callable[..., bool]) -> Row:
+    manifest, users = release.manifest, users_of(release, locks)
+    damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
         id=release.id,
         state=release.state,
@@ -109,7 +110,7 @@ def _row(release: Release, users: tuple[User, ...]) -> Row:
         own_bytes=manifest.own_bytes,
         in_use_by=tuple(one.pid for one in users),
         processes=users,
-        path=str(release.venv),
+        path=f"{release.place}/venv",
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
     )
@@ -117,7 +118,7 @@ def _row(release: Release, users: tuple[User, ...]) -> Row:
 
 def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.read_file_locks) -> tuple[User, ...]:
     """Return the processes that use a release; who holds which lock may be known."""
-    found = leases.users(str(release.directory), locks)
+    found = leases.users(release.place, locks)
     return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)
 
 

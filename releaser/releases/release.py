@@ -16,7 +16,7 @@ from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
-from releaser.releases.venv import Interpreter, executable_of
+from releaser.releases.venv import Interpreter
 from releaser.site.sealed_python import changed_by_others, look_at_start
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
@@ -99,7 +99,8 @@ class Manifest(Frozen):
 class Release(Frozen):
     """A complete release in its directory, with what the ledger says about it."""
 
-    directory: Path
+    #: The path of that directory; a list of many makes no `Path` of each.
+    place: str
     manifest: Manifest
     state: State
     pinned: bool
@@ -107,11 +108,16 @@ class Release(Frozen):
     asks: bool = True
 
     @functools.cached_property
+    def directory(self) -> Path:
+        """The directory itself."""
+        return Path(self.place)
+
+    @property
     def id(self) -> str:
         """The UTC time it was begun."""
         return self.manifest.id
 
-    @functools.cached_property
+    @property
     def live(self) -> bool:
         """Whether `.venv` leads to it."""
         return self.state == "live"
@@ -149,15 +155,17 @@ class Release(Frozen):
 
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
-        return os.path.exists(f"{self.venv}/bin/python")  # False, where Path.exists would raise PermissionError
+        return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError
 
-    @property
-    def distrust(self) -> str:
-        """Why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong."""
+    def distrust(self, executable: str, *, is_same: bool) -> str:
+        """Say why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong.
+
+        It is this `executable`, and `is_same` if nobody has changed that since.
+        """
         was = self.manifest.interpreter
-        if self.manifest.start and look_at_start(self.venv) != self.manifest.start:
+        if self.manifest.start and look_at_start(f"{self.place}/venv") != self.manifest.start:
             return "somebody has replaced its bin/python or pyvenv.cfg"
-        if was and (path := changed_by_others(executable_of(self.venv), was.seen, self.directory.parent)):
+        if was and not is_same and (path := changed_by_others(executable, was.seen, self.directory.parent)):
             return f"{path} has changed since, and others than root and the owner of the site may write it"
         return ""
 

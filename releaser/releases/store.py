@@ -153,8 +153,7 @@ class ReleaseStore(Frozen):
         return self._get(live, live) if live else None
 
     def _get(self, release: str, live: str | None) -> Release | None:
-        entry = self.path(release)
-        manifest = self._manifest(entry, {}) if self._is_release(entry) else None
+        manifest = self._manifest(release, {}) if self._is_release(self.path(release)) else None
         return self._release(manifest, self.ledger(), live) if manifest else None
 
     def live_id(self) -> str | None:
@@ -170,8 +169,8 @@ class ReleaseStore(Frozen):
 
     def find_unsealed(self, sealed: Collection[str] = ()) -> tuple[Path, ...]:
         """Return the directories, other than those `sealed`, without a manifest; not what a deletion left half-way."""
-        entries = (entry for entry in self._entries() if entry.name not in sealed)
-        return tuple(entry for entry in entries if not (entry / MANIFEST).exists())
+        places = (self.path(name) for name in self._names() if name not in sealed)
+        return tuple(place for place in places if not (place / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
         """Return those of them that releaser may have made; never the live one."""
@@ -182,39 +181,41 @@ class ReleaseStore(Frozen):
         """Return the names of what lies among the releases and is none of releaser's."""
         there = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
         known = self.ledger().named
-        own = {entry.name for entry in self._entries() if (entry / MANIFEST).exists() or is_own(entry, known)}
+        places = map(self.path, self._names())
+        own = {place.name for place in places if (place / MANIFEST).exists() or is_own(place, known)}
         found = there - own - {DOOMED + name for name in self.half_removed()}
         return tuple(name for name in sorted(found) if os.path.lexists(self.path(name)))
 
     def half_removed(self) -> tuple[str, ...]:
         """Return the releases whose deletion was cut off: what is left of one has the mark of releaser, or is empty."""
-        return tuple(one.name.removeprefix(DOOMED) for one in self._entries(doomed=True) if is_own(one, ()))
+        doomed = self._names(doomed=True)
+        return tuple(name.removeprefix(DOOMED) for name in doomed if is_own(self.path(name), ()))
 
-    def _entries(self, *, doomed: bool = False) -> list[Path]:
-        """Return the directories of releases, or of those on their way out."""
+    def _names(self, *, doomed: bool = False) -> list[str]:
+        """Return the names of the directories of releases, or of those on their way out."""
         try:
             with os.scandir(self.directory) as found:
                 names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
         except (FileNotFoundError, NotADirectoryError):  # as where `state_dir` names a file, which preflight says
             return []
-        return [self.directory / name for name in sorted(names) if name.startswith(DOOMED) == doomed]
+        return [name for name in sorted(names) if name.startswith(DOOMED) == doomed]
 
     def _is_release(self, entry: Path) -> bool:
         return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()
 
     def _manifests(self, damaged: dict[str, str] | None = None) -> Iterator[Manifest]:
-        return filter(None, (self._manifest(entry, {} if damaged is None else damaged) for entry in self._entries()))
+        return filter(None, (self._manifest(name, {} if damaged is None else damaged) for name in self._names()))
 
-    def _manifest(self, entry: Path, damaged: dict[str, str]) -> Manifest | None:
+    def _manifest(self, name: str, damaged: dict[str, str]) -> Manifest | None:
         """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
         try:
-            manifest = read_state(entry / MANIFEST, Manifest)
+            manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", Manifest)
         except (UnreadableStateError, OSError) as error:
             what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
-            damaged[entry.name] = f"cannot be read: {what}"
+            damaged[name] = f"cannot be read: {what}"
             return None
-        if manifest is not None and manifest.id != entry.name:
-            damaged[entry.name] = f"is that of {manifest.id}"
+        if manifest is not None and manifest.id != name:
+            damaged[name] = f"is that of {manifest.id}"
             return None
         return manifest
 
@@ -222,8 +223,8 @@ class ReleaseStore(Frozen):
         state: State = "live" if manifest.id == live else ledger.marks.get(manifest.id, "candidate")
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
-        pinned, directory = manifest.id in ledger.pins, self.path(manifest.id)
-        return Release(directory=directory, manifest=manifest, state=state, pinned=pinned, asks=self.asks)
+        pinned, place = manifest.id in ledger.pins, f"{self.directory}/{manifest.id}"
+        return Release(place=place, manifest=manifest, state=state, pinned=pinned, asks=self.asks)
 
     # The ledger
 

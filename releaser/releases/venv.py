@@ -78,17 +78,16 @@ class Interpreter(Frozen):
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
 
 
-def executable_of(venv: Path) -> str:
-    """Return where the interpreter of a venv lies, all links followed; it may be gone."""
-    path = f"{venv}/bin/python"
+def executable_of(python: Path | str) -> str:
+    """Return where an interpreter lies, all links followed; it may be gone."""
     try:  # realpath looks at each directory of the way, for each release
-        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(python, os.O_PATH | os.O_CLOEXEC)
         try:
             return os.readlink(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
     except OSError:
-        return os.path.realpath(path)
+        return os.path.realpath(python)
 
 
 def ask(runner: Runner, executable: str) -> Interpreter:
@@ -111,7 +110,7 @@ def ask(runner: Runner, executable: str) -> Interpreter:
 def ask_if_possible(runner: Runner, venv: Path) -> Interpreter | None:
     """Ask that of a venv, for the manifest of a release; None when it does not start: others complain of that."""
     try:
-        return ask(runner, executable_of(venv))
+        return ask(runner, executable_of(venv / "bin" / "python"))
     except ToolError as error:
         import logging  # which takes long to import, for `releaser list`
 

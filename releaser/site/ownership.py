@@ -71,15 +71,17 @@ class Ownership(Frozen):
 
         One that is not there, or cannot be looked at, is none: whoever reads it says so.
         """
-        with contextlib.suppress(OSError):
+        try:
             status = os.lstat(path)
             if stat.S_ISLNK(status.st_mode) and self._trusts(status):
                 status = os.stat(path)
-            if not self._trusts(status):
-                message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
-                advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
-                return Finding(message, advice=advice)
-        return None
+        except OSError:
+            return None
+        if self._trusts(status):
+            return None
+        message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
+        advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
+        return Finding(message, advice=advice)
 
     def unsafe(self, path: str | Path) -> Finding | None:
         """Say that somebody else has made a file of variables, or could change it."""
@@ -272,7 +274,7 @@ def _state_files(state_dir: str) -> Iterator[str]:
 
 def _paths_in(directory: str) -> list[str]:
     try:
-        return [os.path.join(directory, name) for name in os.listdir(directory)]
+        return [f"{directory}/{name}" for name in os.listdir(directory)]
     except OSError:
         return []
 

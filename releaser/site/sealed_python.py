@@ -23,7 +23,7 @@ def look_at_start(venv: Path | str) -> str:
 
     What they lead to outside may be upgraded; these are as they were when the venv was made.
     """
-    seen, path = [], os.path.join(venv, "bin", "python")
+    seen, path = [], f"{venv}/bin/python"
     for _ in range(_MOST_LINKS):
         try:
             text = os.readlink(path)
@@ -33,10 +33,10 @@ def look_at_start(venv: Path | str) -> str:
                 seen.append(f"{status.st_size} {status.st_mtime_ns}")
             break
         seen.append(text)
-        path = os.path.normpath(os.path.join(os.path.dirname(path), text))
+        path = os.path.normpath(text if text.startswith("/") else os.path.join(os.path.dirname(path), text))
         if not path.startswith(f"{venv}/"):
             break
-    config = read_if_there(os.path.join(venv, "pyvenv.cfg")) or b""
+    config = read_if_there(f"{venv}/pyvenv.cfg") or b""
     return hashlib.sha256(os.fsencode("\0".join([*seen, ""])) + config).hexdigest()
 
 

@@ -23,15 +23,18 @@ VERSION = 2
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NEW_FILE = 0o664
+_CHUNK = 1 << 16  # bytes
 _IRREGULAR = "not a regular file"
 
 
 class UnreadableStateError(Exception):
     """A state file is there, but is not what releaser wrote: truncated, garbage, or of a later version."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str) -> None:
+        from pathlib import Path  # which takes long to import
+
         super().__init__(f"{path}: {reason}")
-        self.path = path
+        self.path = Path(path)
         self.reason = reason
 
 
@@ -75,8 +78,14 @@ def only_files(path: Path | str, flags: int) -> int:
 
 def read_file(path: Path | str) -> bytes:
     """Return what is in a regular file. Raises OSError, as `only_files` does."""
-    with open(path, "rb", buffering=0, opener=only_files) as file:
-        return file.read()
+    descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more calls of the system
+    try:
+        parts = [os.read(descriptor, _CHUNK)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, _CHUNK))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -201,36 +210,39 @@ def plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 
-def read_state(path: Path, kind: type[T]) -> T | None:
+def read_state(path: Path | str, kind: type[T]) -> T | None:
     """Read a state file as this type of dataclass; None when there is none.
 
     Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
     what this user may not read.
     """
     try:
-        content = json.loads(read_file(path))
+        data = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError as error:
         raise UnreadableStateError(path, "a directory") from error
     except IrregularFileError as error:
         raise UnreadableStateError(path, _IRREGULAR) from error
+    import msgspec  # which takes long to import
+
+    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
+        with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
+            return msgspec.json.decode(data.decode(), type=kind)
+    try:
+        content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
-    if kind.__dataclass_fields__.keys().isdisjoint(content):  # type: ignore[attr-defined]
-        from dataclasses import fields
-
-        names = sorted(one.name for one in fields(kind))  # type: ignore[arg-type]
-        raise UnreadableStateError(path, f"none of {', '.join(names)} is in it")
-    from msgspec import ValidationError, convert  # which takes long to import
-
+    if names.keys().isdisjoint(content):
+        raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     try:
-        return convert(content, kind)
-    except ValidationError as error:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, ValueError) as error:
         raise UnreadableStateError(path, f"{error}") from error
 
 

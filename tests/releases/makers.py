@@ -57,7 +57,7 @@ def as_stored(manifest: Manifest) -> dict[str, Any]:
 
 def on_paper(directory: Path, manifest: Manifest, *, state: State = "good", pinned: bool = False) -> Release:
     """Make a release that has no directory."""
-    return Release(directory=directory / manifest.id, manifest=manifest, state=state, pinned=pinned)
+    return Release(place=f"{directory}/{manifest.id}", manifest=manifest, state=state, pinned=pinned)
 
 
 def built(store: ReleaseStore, number: int, *, works: bool = True, **changes: Any) -> Release:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -167,3 +168,23 @@ def test_people_are_told_what_is_broken(store: ReleaseStore) -> None:
     assert lines[1].split()[2:4] == ["live,", "broken"]
     assert lines[2].split()[1] == "good"
     assert lines[3:] == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
+
+
+def test_each_release_is_judged_by_the_interpreter_that_it_has(store: ReleaseStore, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    pythons = [live(store, number).venv / "bin" / "python" for number in (1, 2, 3)]
+    first.touch()
+    second.touch()
+    for link, target in zip(pythons, (first, first, second), strict=True):
+        link.unlink()
+        link.symlink_to(target)
+        seen = {str(target): f"0 {target.stat().st_mtime_ns}"}
+        said = {"version": "3.11.7", "implementation": "cpython", "abi": "", "build": ""}
+        interpreter = {"executable": str(target), "seen": seen, **said}
+        _change(link.parents[2] / "manifest.json", interpreter=interpreter)
+    quick = replace(store, asks=False)
+    assert [row.broken for row in listing.rows(quick)] == [False] * 3
+    second.write_text("changed", encoding="utf-8")
+    pythons[1].unlink()
+    pythons[1].symlink_to(second)
+    assert [row.broken for row in listing.rows(quick)] == [True, True, False]

@@ -310,7 +310,7 @@ def test_a_directory_that_is_deleted_meanwhile_is_nobody_elses(
 ) -> None:
     name, _ = store.begin(NOW)
     (store.path(name) / ".releaser").unlink()
-    monkeypatch.setattr(ReleaseStore, "_entries", lambda self, **_: [self.path(name)])
+    monkeypatch.setattr(ReleaseStore, "_names", lambda *_, **__: [name])
     store.path(name).rmdir()
     assert store.foreign() == ()
 

@@ -79,7 +79,7 @@ def release(tmp_path: Path, python: Path) -> Release:
     (made.venv / "bin").mkdir(parents=True)
     (made.venv / "bin" / "python").symlink_to(python)
     made.lock.write_bytes(LOCK)
-    write_manifest(made.directory, a_manifest(interpreter=ask(runner(), executable_of(made.venv))))
+    write_manifest(made.directory, a_manifest(interpreter=ask(runner(), executable_of(made.venv / "bin" / "python"))))
     manifest = read_state(made.directory / MANIFEST, Manifest)
     assert manifest is not None
     return on_paper(tmp_path, manifest)

@@ -205,6 +205,7 @@ def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
         b'{"version": 2, "name": "a", "parts": [{}]}', b'{"version": 2, "name": "a", "parts": [{"number": "1"}]}',
         b'{"version": 2, "name": "a", "names": null}', b'{"version": 2, "name": "a", "at": "yesterday"}',
         b'{"version": 2, "name": "a", "known": {"x": 1}}', b'{"version": 2, "name": "a", "kind": "third"}',
+        b'{\n "version": 2,\n "name": "a", "new": "\xff"}', b'{\n "version": 2,\n "name": "a", "\\udcff": 1}',
     ],
 )  # fmt: skip
 def test_what_is_no_state_is_told_apart_from_none(tmp_path: Path, data: bytes) -> None:
