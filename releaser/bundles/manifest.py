@@ -120,18 +120,6 @@ class BundleManifest(Frozen):
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
-class BundleOrigin(Frozen):
-    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
-
-    release: str
-    sequence: int
-    sha256: str
-    signer: str
-    #: The digest of the files beside the code, and which of these were not here before.
-    included_sha256: str = ""
-    brought: tuple[str, ...] = ()
-
-
 def parse_manifest(data: bytes) -> BundleManifest:
     """Read a manifest. Raises PreflightError for anything that releaser would not have written."""
     from msgspec import ValidationError, convert

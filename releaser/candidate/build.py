@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import INCLUDED, BundleOrigin
+from releaser.bundles.manifest import INCLUDED
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.output import count_tests, fewer_tests
@@ -25,7 +25,7 @@ from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
+from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release, lock_of
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_touched, note_installed, note_live
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables

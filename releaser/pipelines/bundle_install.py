@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.bundles.archive import BundleArchive
-    from releaser.bundles.manifest import BundledFile, BundleManifest, BundleOrigin
+    from releaser.bundles.manifest import BundledFile, BundleManifest
+    from releaser.releases.release import BundleOrigin
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.settings import Settings

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from releaser.bundles.manifest import BundleOrigin
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
@@ -35,6 +34,18 @@ OUTPUT = "test-output.txt"
 DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
 MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
+
+
+class BundleOrigin(Frozen):
+    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
+
+    release: str
+    sequence: int
+    sha256: str
+    signer: str
+    #: The digest of the files beside the code, and which of these were not here before.
+    included_sha256: str = ""
+    brought: tuple[str, ...] = ()
 
 
 class Manifest(Frozen):
