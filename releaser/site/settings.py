@@ -284,6 +284,6 @@ def environment_of(host: str) -> str:
 
 def this_host() -> str:
     """Return the short name of this host."""
-    import socket
+    import platform  # sooner than `socket`: click has imported it
 
-    return socket.gethostname().partition(".")[0]
+    return platform.node().partition(".")[0]

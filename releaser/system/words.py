@@ -136,7 +136,7 @@ def strip_control(text: str) -> str:
 
     Undecodable bytes (lone surrogates, which no encoding can write) become the replacement character.
     """
-    if _CLEAN.fullmatch(text):  # as most lines are
+    if _CLEAN.fullmatch(text := text.replace("\0", "")):  # which git puts between what it lists
         return text
     text = re.sub(_LINE_END, "\n", re.sub(_ESCAPE, "", text))
     return re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, "", text))
@@ -144,7 +144,8 @@ def strip_control(text: str) -> str:
 
 def one_line(text: str, *, limit: int = 300) -> str:
     """Put text on one line of at most `limit` characters; control characters and blanks become one space."""
-    text = re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, " ", re.sub(_ESCAPE, "", text)))
+    if not text.isprintable():
+        text = re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, " ", re.sub(_ESCAPE, "", text)))
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 

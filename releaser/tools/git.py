@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -224,7 +223,7 @@ class Git(GitReader):
             return False
         if any(line[:2] in ("??", "!!") for line in state):
             self._change("add", "--", *paths)
-        author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}")
+        author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{os.uname().nodename}")
         # A server often has nobody configured as the author of commits.
         identity = () if "user.email" in self._read_config() else author
         self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from releaser.system.signals import Deadline, call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
@@ -226,6 +226,8 @@ def _connection(check: Check, timeout: float) -> HTTPConnection:
 
 def _connect(check: Check, address: str, port: int, timeout: float) -> socket.socket:
     """Connect to the unix socket; else to one address, and speak TLS with it under the name of another."""
+    import socket  # which takes long to import
+
     plain = socket.socket(socket.AF_UNIX) if check.socket else socket.create_connection((address, port), timeout)
     try:
         if not check.socket:
@@ -343,7 +345,4 @@ def passenger_error(output: str) -> str:
 
 def restart_file_in(project: Path, candidates: Sequence[str] = ("config/tmp", "tmp")) -> Path | None:
     """Find the restart file: in the first of the candidate directories that is there."""
-    for name in candidates:
-        if (project / name).is_dir():
-            return project / name / "restart.txt"
-    return None
+    return next((project / name / "restart.txt" for name in candidates if (project / name).is_dir()), None)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 HOST = "p042"
-PRETEND = "import socket; socket.gethostname = lambda: {host!r}; from releaser.__main__ import main; main()"
+PRETEND = "import platform; platform.node = lambda: {host!r}; from releaser.__main__ import main; main()"
 # As the older updater's documentation shows it, with `export`.
 DOTENV = """\
 export ADMINS_JSON='[["Ada","ada@example.org"],["Grace","grace@example.org"]]'

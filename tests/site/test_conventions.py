@@ -44,7 +44,7 @@ def pyproject(**groups: Any) -> Pyproject:
 def test_the_environment_is_as_set_or_by_host_where_its_group_exists(
     monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, groups: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: host)
+    monkeypatch.setattr("platform.node", lambda: host)
     there = pyproject(**dict.fromkeys(groups, WEB))
     assert conventions.choose_environment(Settings(environment=setting), there) == expected
 

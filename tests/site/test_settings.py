@@ -281,7 +281,7 @@ def test_the_name_of_the_host_tells_the_environment(host: str, expected: str) ->
 
 
 def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: "dweb1.example.org")
+    monkeypatch.setattr("platform.node", lambda: "dweb1.example.org")
     assert this_host() == "dweb1"
 
 
