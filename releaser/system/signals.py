@@ -75,6 +75,7 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git takes its lock 
 _LONGEST_NAME = 120  # bytes
 LAST = 5.0  # seconds after SIGKILL; a process that hangs in the kernel takes longer
 POLL = 0.02  # seconds
+_FIRST_POLL = 0.0005  # the same at first of what mostly ends at once, then twice as long each time
 MOMENT = 0.1  # seconds in which a process may end by itself; the first one in bubblewrap ends after its program
 
 
@@ -161,9 +162,7 @@ class Adoption:
             try:
                 if cls._count > 1 or os.getpid() == 1:
                     return {}
-                by = time.monotonic() + MOMENT
-                while cls._adopted() and time.monotonic() < by:
-                    time.sleep(POLL)
+                _find_lasting(cls._adopted)
                 return _end(cls._adopted, os.kill)
             finally:
                 cls._count -= 1
@@ -175,9 +174,7 @@ class Adoption:
     def name_group(cls, group: int, tell: Callable[[str], None]) -> None:
         """Let `tell` hear of each process that has been left in a group, which is about to be killed as a whole."""
         with cls._lock:
-            by = time.monotonic() + MOMENT
-            while (left := {pid for pid in cls._adopted() if _is_in(group, pid)}) and time.monotonic() < by:
-                time.sleep(POLL)
+            left = _find_lasting(lambda: {pid for pid in cls._adopted() if _is_in(group, pid)})
         for pid in left:
             tell(_name(pid))
 
@@ -190,6 +187,15 @@ class Adoption:
                 os.waitpid(pid, os.WNOHANG)
             adopted.discard(pid)
         return adopted
+
+
+def _find_lasting(find: Callable[[], set[int]]) -> set[int]:
+    """Return what is found even after a moment, in which it may end by itself."""
+    ends_at, pause = time.monotonic() + MOMENT, _FIRST_POLL
+    while (found := find()) and time.monotonic() < ends_at:
+        time.sleep(pause)
+        pause = min(2 * pause, POLL)
+    return found
 
 
 def _children() -> set[int]:
