@@ -156,10 +156,10 @@ def sync(
 ) -> tuple[Finding, ...]:
     """Do a `uv sync` into `venv`, which is not there yet, in isolation if builds are. Raises ToolError.
 
-    In isolation, the wheels are installed first, which come through uv's cache. Whatever runs code of a package, be it
-    a build or the start of the venv's Python that compiles, comes after that, and has a cache of its own. Local
-    packages come last: none but they may write in the staging tree. What is built without isolation comes before all:
-    local packages, if theirs do not work in it, and versions that are live and do not. Returns what is new of the last.
+    In isolation, the wheels are installed first, which come through uv's cache. Builds come after that, and have a
+    cache of their own. Then all is compiled, by an interpreter that looks at no venv. Local packages come last: none
+    but they may write in the staging tree. What is built without isolation comes before all: local packages, if theirs
+    do not work in it, and versions that are live and do not. Returns what is new of the last.
 
     The packages `uncached` are not taken from uv's cache. Of a bundle, all come from its wheels.
     """
@@ -212,17 +212,17 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
     lock = LockFile.read(site.project.lock)
-    if _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock)):
-        needs_keys = fetches_by_ssh(read_file(site.project.lock))  # what is built then
+    missing = _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock))
+    python = executable_of(venv / "bin" / "python")  # before a build can change that
+    if missing or compiling:
+        needs_keys = bool(missing) and fetches_by_ssh(read_file(site.project.lock))  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
-            run([*others, *compiling], sandbox=sandbox)
-    elif compiling:
-        # As `uv sync` would that looks at everything again and starts the venv's own Python.
-        python = executable_of(venv / "bin" / "python")
-        command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
-        with sandbox_of(site, venv, what="builds") as sandbox:
-            env = {**site.runner.neutral, **dict(sandbox.variables)}
-            site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
+            if missing:
+                run(others, sandbox=sandbox)
+            if compiling:  # which takes uv longer, and it starts Python with what the venv has
+                command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
+                env = {**site.runner.neutral, **dict(sandbox.variables)}
+                site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
     if others is not words and isolation_of(site, "own builds"):
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)

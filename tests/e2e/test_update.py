@@ -14,6 +14,7 @@ from tests.e2e.scenes import body, changed_files, silent, states, step, steps, u
 from tests.support import snapshots
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
+from tests.support.wheels import build_sdist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,13 +163,15 @@ def test_a_site_without_static_files_collects_none(make_site: SiteFactory) -> No
 
 @pytest.mark.slow
 def test_every_module_is_compiled_and_no_file_has_another_name(make_site: SiteFactory) -> None:
-    """Compiled are also those that the tests do not import."""
+    """Compiled are also those that the tests do not import, and where something is built from source."""
     site = make_site.adopted(kind="path", editable=False)
+    build_sdist(site.index.path, "beta", "1.1.0", mark=Path(os.devnull))
     modules = {"alpha/__init__.py": '__version__ = "1.1.0"\n', "alpha/rarely/used.py": "", "alpha/later.py": "def ("}
     site.publish("alpha", "1.1.0", modules=modules)
     site.releaser("update", check=0, env={"UV_LINK_MODE": "hardlink"})
     (packages,) = (release_of(site) / "venv" / "lib").glob("python*/site-packages")
     sources = [path for path in below(packages) if path.suffix == ".py"]
+    assert "beta.py" in {path.name for path in sources}
     assert {"alpha", "rarely", "common_lib"} <= {path.parent.name for path in sources}
     tag = site.python("import sys; print(sys.implementation.cache_tag)")
     missing = [path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()]
