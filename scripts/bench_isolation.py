@@ -57,10 +57,19 @@ def _cpu() -> float:
 
 
 def compare(name: str, actions: Mapping[str, Callable[[], object]], times: int, begin: Callable[[], object]) -> Table:
-    """Return the costs of actions that take turns; `begin` comes before each of them, and does not count."""
-    turns = [[(begin(), cost(action))[1] for action in actions.values()] for _ in range(times + 1)]
-    columns = zip(actions, zip(*turns[1:], strict=True), strict=True)  # the first turn fills caches
-    return Table(title=name, figures=tuple(Figure(name=kind, costs=costs) for kind, costs in columns))
+    """Return the costs of actions that take turns; `begin` comes before each of them, and does not count.
+
+    Each turn begins with another one, as what comes before leaves the disk and the caches of the kernel at work.
+    """
+    costs: dict[str, list[Cost]] = {kind: [] for kind in actions}
+    order = [*actions]
+    for _ in range(times + 1):
+        for kind in order:
+            begin()
+            costs[kind].append(cost(actions[kind]))
+        order = [*order[1:], order[0]]
+    found = tuple(Figure(name=kind, costs=tuple(some[1:])) for kind, some in costs.items())  # the first filled caches
+    return Table(title=name, figures=found)
 
 
 def ways(staged: Site) -> dict[str, Site]:
