@@ -134,7 +134,7 @@ def running(site: SampleSite, notes: Path) -> Iterator[Servers]:
 
 def test_a_restart_that_takes_a_while_is_waited_for(make_site: SiteFactory, tmp_path: Path) -> None:
     with served(make_site, tmp_path) as servers:
-        report = servers.update("later", health_pause="60s")
+        report = servers.update("later 2", health_pause="60s")
         found = step(report, "health check")
     # The one that started the server may just be there still.
     assert found["detail"].startswith(servers.env["RELEASER_HEALTH_CHECK"])
