@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LONGEST = 120  # characters of a command line
+_LOOKS = 5  # before a release counts as used: another one may be looking, as monitoring does
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
 
 
@@ -141,9 +142,13 @@ def claim(directory: str) -> int | None:
 def is_used(directory: str) -> bool:
     """Whether anybody uses the release, whether it can be seen from here or not; writes nothing.
 
-    For that, the lock is taken for a moment: a process that starts just then tries again.
+    For that, the lock is taken for a moment: a process that starts just then tries again, and so does who looks, too.
     """
-    return _probe(directory) is True
+    for _ in range(_LOOKS):
+        if _probe(directory) is not True:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def _probe(directory: str) -> bool | None:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +58,13 @@ def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
     os.close(claimed)
     assert leases.holders(str(release)) == []
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_who_only_looks_does_not_use_it(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = leases.claim(str(release))
+    assert claimed is not None
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(claimed))
+    assert not leases.is_used(str(release))
 
 
 def test_a_claim_is_opened_for_writing(release: Path) -> None:
