@@ -10,7 +10,6 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from releaser.errors import UsageError
-from releaser.locks.lock_text import read_lock_text
 from releaser.locks.versions import files_of, normalize_name, parse_version
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
@@ -116,10 +115,12 @@ class LockFile(Frozen):
     @functools.lru_cache(maxsize=4)  # one run asks for the same few many times
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock; InvalidLockError when it is none."""
-        from msgspec import ValidationError, convert  # which takes long to import, for `releaser list`
+        import tomllib
+
+        from msgspec import ValidationError, convert  # both take long to import, for `releaser list`
 
         try:
-            content = read_lock_text(data.decode("utf-8"))
+            content = tomllib.loads(data.decode("utf-8"))
             packages = convert(content, _Lock).get("package", [])
         except (ValueError, RecursionError, ValidationError) as error:  # numbers too long, nesting too deep
             raise InvalidLockError(str(error)) from error

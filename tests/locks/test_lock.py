@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import sysconfig
-import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import pytest
 
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, changes_between
-from releaser.locks.lock_text import read_lock_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,42 +64,6 @@ def test_local_packages_are_told_apart(kind: str) -> None:
     lock = parsed(package("site", "0.1.0", source), package("dynamic", None, source), package("alpha"))
     assert lock.versions == {"site": "0.1.0", "dynamic": "local", "alpha": "1.0"}
     assert lock.local == {"site", "dynamic"}
-
-
-WHEEL = '{ url = "https://files.example/a-1.whl", hash = "sha256:0a", size = 7, upload-time = "2026-01-02" }'
-SHORT = '{ path = "a-1-py3-none-any.whl" }'
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        f"wheels = [\n    {WHEEL},\n    {SHORT},\n]",
-        f"wheels = [\n    {WHEEL},\n]\nmore = 1\n\n[package.metadata]\nrequires-dist = []",
-        f"wheels = [{WHEEL}, {SHORT}]",
-        f"wheels = [\n    {SHORT}, {SHORT},\n]",
-        f"wheels = [\n    {SHORT},\n    # {SHORT},\n]",
-        f"# wheels = [\n#    {SHORT},\n# ]",
-        f'note = """\nwheels = [\n    {SHORT},\n]\n"""',
-        f"note = '''\n[[package]]\nwheels = [\n    {SHORT},\n]\n'''",
-        f"[package.optional-dependencies]\nwheels = [\n    {SHORT},\n]",
-        "wheels = [\n    { path = 'a-1.whl' },\n]",
-        'wheels = [\n    { path = "a\\u002d1.whl" },\n]',
-        'wheels = [\n    { path = "", hash = "" },\n]',
-        'wheels = [\n    { path = "a", size = 0 },\n    { path = "a", size = 1_0 },\n    { path = "a", size = +1 },\n]',
-        'wheels = [\n    { path = "a", upload-time = 2026-01-02 },\n]',
-        'wheels = [\n    { name = "b", path = "a" },\n]',
-        "# [[package]]\n",
-    ],
-)
-def test_wheels_are_read_as_toml_has_them_however_they_are_written(entry: str) -> None:
-    text = HEAD + package("alpha", extra=entry) + package("beta", extra=f"wheels = [\n    {WHEEL},\n]")
-    assert read_lock_text(text) == tomllib.loads(text)
-
-
-@pytest.mark.parametrize("entry", ["wheels = []", f"wheels = [\n    {SHORT},\n]", "[package.wheels]", "wheels.a = 1"])
-def test_wheels_that_stand_there_twice_are_refused(entry: str) -> None:
-    with pytest.raises(InvalidLockError, match=r"wheels|overwrite"):
-        parsed(package("alpha", extra=f"wheels = [\n    {SHORT},\n]\n{entry}"))
 
 
 def test_the_same_text_is_parsed_once() -> None:
