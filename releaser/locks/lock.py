@@ -310,11 +310,20 @@ def bump_size(old: str | None, new: str | None) -> str:
         return "added"
     if new is None:
         return "removed"
-    before, after = parse_version(old), parse_version(new)
-    if before is None or after is None or after.epoch != before.epoch:
+    before, after = _first_parts(old), _first_parts(new)
+    if before is None or after is None:
         return "other"
-    parts = zip((after.major, after.minor, after.micro), (before.major, before.minor, before.micro), strict=True)
-    return next((size for size, (a, b) in zip(("major", "minor", "patch"), parts, strict=True) if a != b), "other")
+    sizes = zip(("other", "major", "minor", "patch"), before, after, strict=True)
+    return next((size for size, one, other in sizes if one != other), "other")
+
+
+def _first_parts(version: str) -> tuple[int, int, int, int] | None:
+    """Return the epoch and the first three parts of a version; None if it is none."""
+    if re.fullmatch(r"(?a)\d+(\.\d+)*", version):  # as most are; for the others, something large is imported
+        major, minor, micro, *_ = *map(int, version.split(".")), 0, 0
+        return 0, major, minor, micro
+    parsed = parse_version(version)
+    return (parsed.epoch, parsed.major, parsed.minor, parsed.micro) if parsed is not None else None
 
 
 def parse_changes(text: str) -> tuple[Change, ...]:
