@@ -10,7 +10,7 @@ from releaser.candidate.isolated import isolation_of
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.contents import find_altered, hash_of, list_below, list_site_packages, read_records
-from releaser.releases.integrity import name_of
+from releaser.releases.integrity import name_and_version
 from releaser.releases.store import store_of
 from releaser.system.files import clear_name
 from releaser.system.words import first_few
@@ -32,7 +32,7 @@ def reinstall_altered(
 
     All are where a file is in no RECORD, as nobody can tell whose it is. Yields what was so. Raises ToolError.
     """
-    altered = {name_of(info): path for info, path in find_altered(str(venv)).items()}
+    altered = {name_and_version(info)[0]: path for info, path in find_altered(str(venv)).items()}
     added = _find_added(site, facts, venv)
     if not altered and not added:
         return

@@ -197,7 +197,7 @@ def has_lost_python(release: Release, found: Damage | None) -> bool:
 
 
 def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:
-    """Whether a path leads to the interpreter that it led to, and that one is there and looks as it did."""
+    """Whether a path leads to the interpreter that it led to, which is there and looks as it did; a list remembers."""
     noted = dict(seen)
     return bool(noted.get(executable)) and executable_of(python) == executable and look_at(noted) == noted
 
@@ -205,18 +205,13 @@ def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]
 def find_interpreter_damage(
     release: Release, *, asks: bool = False, unchanged: Callable[..., bool] = is_unchanged
 ) -> Damage | None:
-    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed.
-
-    `unchanged` may remember its answers, for questions about many releases.
-    """
+    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed."""
     was, python = release.manifest.interpreter, f"{release.place}/venv/bin/python"
     text = link_text(python) or ""
     is_same = was is not None and unchanged(text if text[:1] == "/" else python, was.executable, (*was.seen.items(),))
     executable = was.executable if was is not None and is_same else executable_of(python)
     if not is_same and not release.works():
-        what = python
-        if was is not None and not os.path.exists(was.executable):
-            what = f"{was} at {was.executable}"
+        what = f"{was} at {was.executable}" if was and not os.path.exists(was.executable) else python
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
     if why := release.distrust(executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
@@ -301,7 +296,7 @@ def compare(
                 difference = None  # it was so when it was adopted, whatever RECORD says
         elif sealed.files and (before or "") != now:
             owner = (owners if now else sealed.owners).get(path, "")
-            if not owner or _name_and_version(owner)[0] not in changed:
+            if not owner or name_and_version(owner)[0] not in changed:
                 difference = _compare_file(venv, path, (before, now), hashes.get(path, ""), reads=False)
         if difference:
             files.append(difference)
@@ -336,20 +331,15 @@ def packages_in(names: Iterable[str]) -> dict[str, str]:
     versions: dict[str, set[str]] = {}
     for info in {name.partition(_SITE)[2].partition("/")[0] for name in names if f"{INFO}/" in name}:
         if info.endswith(INFO):
-            package, version = _name_and_version(info)
+            package, version = name_and_version(info)
             versions.setdefault(package, set()).add(version)
     return {package: ", ".join(sorted(found)) for package, found in versions.items()}
 
 
-def _name_and_version(info: str) -> tuple[str, str]:
+def name_and_version(info: str) -> tuple[str, str]:
     """Take the name of a .dist-info directory apart: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
     name, _, version = info.removesuffix(INFO).partition("-")
     return normalize_name(name), version
-
-
-def name_of(info: str) -> str:
-    """Return the name of the package whose .dist-info directory this is."""
-    return _name_and_version(info)[0]
 
 
 def _describe_change(change: Change) -> str:

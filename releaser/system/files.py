@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import sys
+from functools import partial
 
 TYPE_CHECKING = False  # what takes long to import, starting a program does without
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ VERSION = 2
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NEW_FILE = 0o664
-_CHUNK = 1 << 16  # bytes
 _IRREGULAR = "not a regular file"
 
 
@@ -31,11 +31,10 @@ class UnreadableStateError(Exception):
     """A state file is there, but is not what releaser wrote: truncated, garbage, or of a later version."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        from pathlib import Path  # which takes long to import
-
         super().__init__(f"{path}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
+        import pathlib  # which takes long
+
+        self.path, self.reason = pathlib.Path(path), reason
 
 
 class IrregularFileError(OSError):
@@ -80,10 +79,7 @@ def read_file(path: Path | str) -> bytes:
     """Return what is in a regular file. Raises OSError, as `only_files` does."""
     descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more calls of the system
     try:
-        parts = [os.read(descriptor, _CHUNK)]
-        while parts[-1]:
-            parts.append(os.read(descriptor, _CHUNK))
-        return b"".join(parts)
+        return b"".join(iter(partial(os.read, descriptor, 1 << 16), b""))
     finally:
         os.close(descriptor)
 
@@ -110,10 +106,7 @@ def link_text(link: Path | str) -> str | None:
 
 
 def state_mode(directory: str | Path) -> int:
-    """Return the mode of a file of the state: for its owner, and for the group as far as the directory is the group's.
-
-    Raises OSError.
-    """
+    """Return the mode of a state file: for its owner, and the group as far as the directory is its. Raises OSError."""
     return 0o640 | (os.stat(directory).st_mode & stat.S_IWGRP)
 
 
@@ -123,8 +116,7 @@ def replace_file(
     """Put `data` at `target` by a rename, keeping the mode and group that `target` has, unless `mode` is given.
 
     One that is `private` is a file of the state, whose mode follows from its directory. The temporary file lies in
-    `staging` (default: beside `target`), which must be on the same file system; a checkout
-    is thus never seen with a stray file in it.
+    `staging` (default: beside `target`), on the same file system: a checkout is never seen with a stray file in it.
     """
     with _rename_when_done(target, staging or target.parent) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
@@ -217,21 +209,17 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
     what this user may not read.
     """
     try:
-        data = read_file(path)
+        data, names = read_file(path), kind.__dataclass_fields__  # type: ignore[attr-defined]
+        import msgspec  # which takes long to import
+
+        if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
+            with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
+                return msgspec.json.decode(data.decode(), type=kind)
+        content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except IsADirectoryError as error:
-        raise UnreadableStateError(path, "a directory") from error
-    except IrregularFileError as error:
-        raise UnreadableStateError(path, _IRREGULAR) from error
-    import msgspec  # which takes long to import
-
-    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
-        with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
-            return msgspec.json.decode(data.decode(), type=kind)
-    try:
-        content = json.loads(data)
+    except (IsADirectoryError, IrregularFileError) as error:
+        raise UnreadableStateError(path, "a directory" if error.errno == errno.EISDIR else _IRREGULAR) from error
     except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):
