@@ -163,7 +163,7 @@ def make_records(site: SampleSite, place: Path, *, whole: bool = False) -> None:
         names.append(name)
     ledger["marks"] |= dict.fromkeys(names, "good")
     ledger["activations"] = [*names, *ledger["activations"]]
-    kept.write_text(json.dumps(ledger), encoding="utf-8")
+    kept.write_text(json.dumps(ledger, indent=1), encoding="utf-8")
 
 
 def measure_memory(place: Path) -> Part:

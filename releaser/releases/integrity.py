@@ -191,9 +191,8 @@ def why_rebuild(live: Release, found: Damage | None) -> str:
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
     """Whether all that is wrong is the interpreter: nobody has done anything to the release itself."""
-    if found is None or found.kind not in ("gone", "interpreter"):
-        return False
-    return os.path.islink(release.venv / "bin" / "python")
+    is_about_it = found is not None and found.kind in ("gone", "interpreter")
+    return is_about_it and os.path.islink(release.venv / "bin" / "python")
 
 
 def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:

@@ -213,5 +213,4 @@ def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> lis
 
 def users(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[Process]:
     """Return the processes that use the release, of those that can be seen from here."""
-    found = (look(pid) for pid in holders(directory, locks))
-    return [process for process in found if process is not None]
+    return [process for pid in holders(directory, locks) if (process := look(pid)) is not None]
