@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from releaser.errors import Findings
     from releaser.site.site import Site
-    from releaser.tools.git_state import Layout
+    from releaser.tools.git_state import Layout, Listing
 
 
 def check_checkout(
@@ -61,7 +61,7 @@ def check_checkout(
         message = f"{beside} is not writable for this user, so the staging tree cannot lie beside the repository"
         findings.append(Finding(message, advice=f"Let this user write {beside}."))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
-    findings.extend(_hidden_findings(site))
+    findings.extend(_hidden_findings(site, state.listing))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.append(
             Finding(
@@ -91,10 +91,10 @@ def weight_findings(site: Site) -> Iterator[Finding]:
     yield Finding(f"{message}, most of them in {named}", advice=advice)
 
 
-def _hidden_findings(site: Site) -> Iterator[Finding]:
+def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
     """Check that git is told to overlook no edit: the tests would run without it, and visitors would get it."""
     try:
-        hidden = site.git.hidden_edits()
+        hidden = site.git.hidden_edits(listing)
     except ToolError as error:
         yield _not_a_repository(site, error)
         return
@@ -268,10 +268,13 @@ def take_snapshot(site: Site) -> CheckoutSnapshot:
     files = {str(path): path for path in (project.lock, project.pyproject, project.outer / ".env")}
     if environment:
         files[f"environment_file {environment}"] = project.root / Path(environment).expanduser()
+    state, listing = site.checkout_state(), None
+    with contextlib.suppress(ToolError):
+        listing = site.git.listing() if project.has_git else None
     return CheckoutSnapshot(
-        state=site.checkout_state(),
+        state=state and replace(state, listing=listing),
         files={name: read_if_there(path) for name, path in files.items()},
-        untracked=_read_untracked(site),
+        untracked=_read_untracked(site, listing),
         link=link_text(project.venv),
     )
 
@@ -328,7 +331,7 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
         yield Finding(f"somebody changed {site.project.venv}, which {where} now", advice=_NEXT)
 
 
-def _read_untracked(site: Site) -> dict[str, bytes | None]:
+def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | None]:
     """Read what git does not track and may configure the site; a site writes other files, such as its database.
 
     What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
@@ -336,10 +339,7 @@ def _read_untracked(site: Site) -> dict[str, bytes | None]:
     omit = site.settings.staging_omit
     if isinstance(site.git, PlainDirectory):
         return {name: digest.encode() for name, digest in site.git.read_code().items()}
-    try:
-        names = [name for name in site.git.unknown_files() if name.endswith(CONFIGURES)]
-    except ToolError:
-        return {}
+    names = [name for name in listing.unknown if name.endswith(CONFIGURES)] if listing is not None else []
     places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}
     counting = [name for name in names if not any(matches(place, omit) for place in places[name])]
     return {name: read_if_there(site.git.layout.top / name) for name in counting}

@@ -16,7 +16,7 @@ from releaser.errors import ToolError
 from releaser.system.environment import add_git_settings, find_program, of_git, unseen_passwords
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, parse_status
+from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -257,28 +257,26 @@ class GitReader(Frozen):
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")
 
-    def unknown_files(self) -> list[str]:
-        """List everything in the work tree that git does not track, ignored or not, relative to the top.
+    def listing(self) -> Listing:
+        """List what lies in the work tree."""
+        words = ("ls-files", "-v", "--cached", "--others", "--directory", "-z")
+        return Listing.parse(self._run("-C", str(self.layout.top), *words).stdout)
 
-        A directory in which nothing is tracked is one entry, which ends with a slash.
-        """
-        found = self._run("-C", str(self.layout.top), "ls-files", "--others", "--directory", "-z").stdout
-        return [name for name in found.split("\0") if name]
+    def unknown_files(self) -> list[str]:
+        """List everything in the work tree that git does not track."""
+        return [*self.listing().unknown]
 
     def submodules(self, commit: str) -> dict[str, str]:
         """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
         entries = (line.partition("\t") for line in self._tree(commit) if line.startswith("160000 "))
         return {path: words.split()[2] for words, _, path in entries}
 
-    def hidden_edits(self) -> list[str]:
-        """List the tracked files whose edits `git status` does not tell (git-update-index(1)), relative to the top.
+    def hidden_edits(self, listing: Listing | None = None) -> list[str]:
+        """List the tracked files with edits that `git status` does not tell, relative to the top.
 
         A file that a sparse checkout leaves out is not there, hence not edited.
         """
-        top = str(self.layout.top)
-        lines = self._run("-C", top, "ls-files", "-v", "-z").stdout.split("\0")
-        overlooked = [line[2:] for line in lines if line and (line[0].islower() or line[0] == "S")]
-        places = ((path, self.layout.top / path) for path in overlooked)
+        places = ((path, self.layout.top / path) for path in (listing or self.listing()).overlooked)
         there = [path for path, place in places if place.is_symlink() or place.is_file()]  # and not a submodule
         return [path for path in there if not self._is_whole("HEAD", path)]
 

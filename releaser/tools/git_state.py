@@ -72,8 +72,25 @@ class Commit(Frozen):
     author: str
 
 
+class Listing(Frozen):
+    """What lies in a work tree, relative to its top."""
+
+    #: What git does not track, ignored or not. A directory in which nothing is tracked is one entry, which ends with a
+    #: slash.
+    unknown: tuple[str, ...]
+    #: The tracked files whose edits `git status` does not tell (git-update-index(1)).
+    overlooked: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Listing:
+        """Parse `git ls-files -v --cached --others --directory -z`: a letter and a space are before each path."""
+        lines = [line for line in text.split("\0") if line]
+        overlooked = tuple(line[2:] for line in lines if line[0].islower() or line[0] == "S")
+        return cls(unknown=tuple(line[2:] for line in lines if line[0] == "?"), overlooked=overlooked)
+
+
 class CheckoutState(Frozen):
-    """What `git status` says.
+    """What `git status` says, and the listing if git was asked for that as well.
 
     `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top
     of the work tree, `untracked` too.
@@ -83,6 +100,7 @@ class CheckoutState(Frozen):
     head: str | None
     dirty: tuple[str, ...]
     untracked: tuple[str, ...]
+    listing: Listing | None = None
 
 
 def parse_status(text: str) -> CheckoutState:
