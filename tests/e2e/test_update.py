@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from tests.support.templates import Templates
 
 pytestmark = pytest.mark.story
+
+# What a night without anything new starts: each takes its time on all hosts, every night.
+PROGRAMS = [
+    "git config", "git rev-parse", "git status", "git ls-files", "uv --version", "uv python", "git fetch",
+    "git worktree", "git ls-files", "git ls-tree", "uv lock",
+]  # fmt: skip
 
 # A test command that notes what it sees of the live site.
 WITNESS = """\
@@ -241,6 +248,10 @@ def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
     assert site.manage_runs() == []
     assert len(site.outbox_mails()) == mails
     assert [run["result"] for run in site.json("history")] == ["unchanged", "activated", "activated"]
+    log = max((site.state_dir / "logs").glob("*.log")).read_text(encoding="utf-8")
+    lines = re.findall(r"process: run \S*/(\S+ .*) in ", log)
+    started = [re.sub(r" -[cC] \S+| --no-progress --color never", "", line).split()[:2] for line in lines]
+    assert [" ".join(words) for words in started] == PROGRAMS
 
 
 def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
