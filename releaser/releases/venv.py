@@ -190,7 +190,7 @@ def _read_fields(text: str) -> dict[str, list[str]]:
     """Read the fields of metadata, by name, up to the description: the parser of mails takes ten times as long."""
     found: dict[str, list[str]] = {}
     values = [""]  # of the field that goes on in the next line
-    for line in text.split("\n"):
+    for line in text.partition("\n\n")[0].split("\n"):
         if line.startswith((" ", "\t")):
             values[-1] += f"\n{line.rstrip()}"
             continue

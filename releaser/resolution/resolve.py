@@ -145,7 +145,8 @@ class _TreeResolver(Frozen):
         """Read what the locks tell, and what uv has said of files without a time."""
         own = uploads_in(self.facts.lock, self.now)
         has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
-        made = uploads_in(self._read_made(), self.now) if has_lock else own
+        lock = self._read_made() if has_lock else self.facts.lock
+        made = own if lock == self.facts.lock else uploads_in(lock, self.now)
         known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
         return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
 
