@@ -72,7 +72,7 @@ class Aim:
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=41_850),
+    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=41_912),
     "modules": Aim(what="modules in releaser/", to_be=95, reached=197),
     "longest": Aim(what="lines of the longest module", to_be=350, reached=350),
     "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=26),
@@ -80,9 +80,9 @@ AIMS = {
     "edited": Aim(what="errors that are edited after they were raised", to_be=0, reached=0),
     "update": Aim(what="lines of the function that updates", to_be=40, reached=40),
     "entered": Aim(what="modules that one green update enters", to_be=45, reached=118),
-    "functions": Aim(what="functions that it enters", to_be=350, reached=970),
-    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_890),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=54_500),
+    "functions": Aim(what="functions that it enters", to_be=350, reached=977),
+    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_903),
+    "tests": Aim(what="lines in tests/", to_be=27_000, reached=54_641),
 }
 
 
