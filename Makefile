@@ -8,6 +8,8 @@ TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py
 JOBS ?= 2
 # A worker keeps to its modules for as long as it can, so that what the tests of a module share is made once.
 WORKERS := -n $(JOBS) --dist worksteal
+# Runs pytest, and each test that failed once more alone.
+TIER := scripts/tier.py
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 BENCH := .venv-bench
@@ -37,16 +39,16 @@ demo-health: ## Show that no answer of an old worker lets a release through that
 	@PYTHON="$(PYTHON)" bash scripts/demo health
 
 test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
-	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
+	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
 test-slow: $(READY) $(FLEET)/.ready ## Run the others: every end-to-end test that is no story, and live servers
-	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m slow $(ARGS)
+	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m slow $(ARGS)
 
 test-all: $(READY) $(FLEET)/.ready ## Run both
-	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults $(ARGS)
+	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults $(ARGS)
 
 attacks: $(READY) ## Try what others could make releaser do, as root, after scripts/install-debian-packages
-	CI=true $(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
+	CI=true $(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m attack $(ARGS)
 
 coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)
 	$(BIN)/python -m pytest $(WORKERS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
@@ -55,7 +57,7 @@ faults: $(READY) ## Make every fault at every point, and print how many held (so
 	$(BIN)/python -m pytest $(WORKERS) --all-points tests/faults $(TABLES) $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
-	$(BIN)/python -m pytest $(WORKERS) tests/faults $(ARGS)
+	$(BIN)/python $(TIER) $(WORKERS) tests/faults $(ARGS)
 
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
 	$(BIN)/python -m pytest $(WORKERS) tests/faults/test_mutations.py $(ARGS)
@@ -124,7 +126,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
-	$(LOWEST)/bin/python -m pytest $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
+	$(LOWEST)/bin/python $(TIER) $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
 test-pythons: $(READY) ## Run quick tests with each newer Python that is there

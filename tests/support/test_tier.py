@@ -1,0 +1,195 @@
+"""A test that fails, and passes when it is run once more alone, is flaky and fails no tier; nothing else is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.commands import Finished, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Tier = Callable[..., Finished]
+
+pytestmark = pytest.mark.spawns
+
+TIER = Path(__file__).parents[2] / "scripts" / "tier.py"
+# `first_time(name)` is true when it is called for the first time, over all processes.
+SAMPLE = """
+import os, pathlib, pytest
+
+def first_time(name):
+    try:
+        (pathlib.Path(__file__).parent / f"{name}.was-here").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+def test_good():
+    pass
+"""
+FLAKY = """
+def test_flaky():
+    assert not first_time("flaky"), "too slow"
+"""
+TEARDOWN = """
+@pytest.fixture
+def port():
+    yield
+    assert not first_time("port"), "port in use"
+
+def test_with_port(port):
+    pass
+"""
+SETUP = """
+@pytest.fixture
+def server():
+    assert not first_time("server"), "no server"
+
+def test_with_server(server):
+    pass
+"""
+RED = """
+def test_red():
+    assert not "red"
+"""
+RED_FIXTURE = """
+@pytest.fixture
+def broken():
+    raise OSError("never there")
+
+def test_with_broken(broken):
+    pass
+"""
+# Passes in the company of others, fails at first, and is skipped later.
+SKIPPED_LATER = """
+def test_skipped_later():
+    if not first_time("skipped"):
+        pytest.skip("not again")
+    assert False
+"""
+CRASH = """
+def test_crash():
+    if first_time("crash"):
+        os._exit(3)
+"""
+COLLECTION = """
+if first_time("collection"):
+    raise OSError("cannot be imported")
+"""
+INTERRUPT = """
+def test_interrupt():
+    if first_time("interrupt"):
+        raise KeyboardInterrupt
+"""
+SIX = """
+@pytest.mark.parametrize("number", range(6))
+def test_one_of_six(number):
+    assert not first_time(f"six-{number}")
+"""
+OTHER_NAME = """
+@pytest.mark.parametrize("number", [os.getpid()])
+def test_other(number):
+    assert False
+"""
+MANY = SIX.replace("range(6)", "range(21)")
+
+
+@pytest.fixture
+def tier(tmp_path: Path) -> Tier:
+    """Run a tier of these tests, as make does."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_", "FLAKY_"))}
+
+    def ended(
+        *tests: str, words: tuple[str, ...] = ("-n", "2", "--dist", "worksteal"), file: Path | None = None
+    ) -> Finished:
+        for number, text in enumerate(tests):
+            (tmp_path / f"test_{number}.py").write_text(SAMPLE + text, encoding="utf-8")
+        extra = {"FLAKY_TESTS": str(file)} if file else {}
+        return run([sys.executable, TIER, "-p", "no:cacheprovider", *words], cwd=tmp_path, env={**env, **extra})
+
+    return ended
+
+
+def test_a_green_tier_is_run_once(tier: Tier) -> None:
+    ended = tier("")
+    assert ended.returncode == 0, ended
+    assert "1 passed in " in ended.stdout.splitlines()[-1]  # pytest's closing line
+
+
+def test_what_passes_alone_is_flaky_and_fails_nothing(tier: Tier) -> None:
+    ended = tier(FLAKY + SETUP, TEARDOWN)
+    assert ended.returncode == 0, ended
+    assert "1 failed, 3 passed, 2 errors in " in ended.stdout
+    assert "FLAKY: test_0.py::test_flaky, AssertionError: too slow\n" in ended.stdout
+    assert "FLAKY: test_0.py::test_with_server, AssertionError: no server\n" in ended.stdout
+    assert "FLAKY: test_1.py::test_with_port, AssertionError: port in use\n" in ended.stdout
+    assert ended.stdout.endswith("3 flaky in this tier, 3 in this run; more than 5 fail it.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("-n", "2"), ("-n", "0"), ("-q",)])
+def test_what_fails_twice_fails_the_tier(tier: Tier, words: tuple[str, ...]) -> None:
+    ended = tier(FLAKY + RED + RED_FIXTURE + SKIPPED_LATER, words=words)
+    assert ended.returncode == 1, ended
+    assert [line for line in ended.stdout.splitlines() if line.startswith(("FLAKY:", "FAILED TWICE:"))] == [
+        "FAILED TWICE: test_0.py::test_red",
+        "FAILED TWICE: test_0.py::test_skipped_later",
+        "FAILED TWICE: test_0.py::test_with_broken",
+        "FLAKY: test_0.py::test_flaky, AssertionError: too slow",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tests", "words"),
+    [
+        ((FLAKY, CRASH), ("-n", "2")),
+        ((FLAKY, COLLECTION), ("-n", "2")),
+        ((FLAKY, COLLECTION), ("-n", "0", "--continue-on-collection-errors")),
+        ((FLAKY, INTERRUPT), ("-n", "0")),
+        ((FLAKY, RED), ("-n", "0", "-x")),
+        ((FLAKY, FLAKY), ("-n", "2", "-x")),
+        ((FLAKY,), ("--no-such-option",)),
+        ((MANY,), ("-n", "2")),
+    ],
+    ids=["crash", "collection", "collection that goes on", "interrupt", "x", "x in workers", "usage", "many"],
+)
+def test_what_a_second_run_cannot_judge_is_no_flaky_test(
+    tier: Tier, tests: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    ended = tier(*tests, words=words)
+    assert ended.returncode != 0
+    assert "FLAKY:" not in ended.stdout
+    assert "Once more" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_six_flaky_tests_fail_the_tier(tier: Tier) -> None:
+    ended = tier(SIX)
+    assert ended.returncode == 1, ended
+    assert ended.stdout.endswith("6 flaky in this tier, 6 in this run; more than 5 fail it.\n")
+
+
+@pytest.mark.slow
+def test_the_tiers_of_one_run_count_together(tier: Tier, tmp_path: Path) -> None:
+    known = tmp_path / "flaky"
+    known.write_text("FLAKY: a\nFLAKY: b\nFLAKY: c\n", encoding="utf-8")
+    assert tier(FLAKY + SETUP, file=known).returncode == 0
+    (tmp_path / "flaky.was-here").unlink()
+    ended = tier(FLAKY, file=known)
+    assert ended.returncode == 1, ended
+    assert ended.stdout.endswith("1 flaky in this tier, 6 in this run; more than 5 fail it.\n")
+    assert known.read_text(encoding="utf-8").count("FLAKY: ") == 6
+
+
+def test_a_test_that_is_not_found_again_has_failed(tier: Tier) -> None:
+    ended = tier(OTHER_NAME, words=())
+    assert ended.returncode == 1, ended
+    assert "FLAKY:" not in ended.stdout
