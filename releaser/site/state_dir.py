@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import Layout
 
 OWNER = "project.json"  # in the state directory
+RELEASES = "releases"  # in the state directory
+OUTBOX = "outbox"  # in the state directory: a Maildir
+MAILDIR = frozenset({"tmp", "new", "cur"})
 OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
 _OWN = 0o2750  # the group may read, and what is made inside belongs to it too
 _PASSAGE = 0o001  # for everybody, where the project is open to everybody: the web server's user may be anybody
@@ -40,7 +43,7 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
     for place in [parent for parent in project.state_dir.parents if not parent.exists()][::-1]:
         _make(place, 0o755 if others else 0o750, None)
     _make(project.state_dir, own | others, like.st_gid)
-    if not _names_in(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
+    if _is_unused(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
         _write_owner(project, project.state_dir / OWNER)
     _make(project.releases, own | others, like.st_gid)
     there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
@@ -193,13 +196,13 @@ def foreign(project: Project) -> Finding | None:
     """
     place = project.state_dir
     try:
-        names = _names_in(place)
+        os.listdir(place)
     except OSError:  # there is none yet; or it cannot be read, which is said anyway
         return None
     if project.checkout.is_relative_to(place):  # which is said as well
         return None
     with contextlib.suppress(UnreadableStateError, OSError):
-        if not names or read_owner(place / OWNER) is not None:
+        if _is_unused(place) or read_owner(place / OWNER) is not None:
             return None
     if _leads_into(project.venv, project.releases) or any(map(_is_release, project.releases.glob("*/manifest.json"))):
         return None
@@ -208,9 +211,15 @@ def foreign(project: Project) -> Finding | None:
     return Finding(message, advice=advice)
 
 
-def _names_in(directory: Path) -> list[str]:
-    """Return what is in a state directory, except for what a first run leaves that was cut off at once."""
-    return [name for name in os.listdir(directory) if name != f".{OWNER}.new"]
+def _is_unused(directory: Path) -> bool:
+    """Whether a directory holds nothing but what releaser may write before it uses the directory. Raises OSError.
+
+    That is the rest of a first run that was cut off at once, and the mails of runs that were refused because of
+    another `state_dir`.
+    """
+    names = {*os.listdir(directory)} - {f".{OWNER}.new"}
+    outbox = directory / OUTBOX
+    return names <= {OUTBOX} and not (names and (outbox.is_symlink() or not {*os.listdir(outbox)} <= MAILDIR))
 
 
 def _is_release(manifest: Path) -> bool:
@@ -254,10 +263,15 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _has_moved(owner: Owner, project: Project) -> bool:
-    """Whether what is written down is no longer there, and this project is the one that it has become."""
+    """Whether the project that is written down is gone or was never adopted, and this is what it has become."""
     if _is_same(owner.root, project.checkout):
-        return _is_gone(owner.link)
+        return not _is_adopted(owner.link)
     return _leads_into(project.venv, project.releases) and _is_gone(owner.root)
+
+
+def _is_adopted(link: Path) -> bool:
+    """Whether a path is a symlink to a release. `venv` may have named any other path by mistake."""
+    return link.is_symlink() and Path(os.path.realpath(link)).parent.parent.name == RELEASES
 
 
 def _is_gone(path: Path) -> bool:
