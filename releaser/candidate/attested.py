@@ -19,6 +19,7 @@ from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, plural
+from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -109,7 +110,7 @@ def _tell(
         return
     message = f"the publisher of {which} could not be determined: {reason}"
     if any(one.name in known for one in found.unknown):
-        advice = "Check the network and the index; releaser tries again at the next run."
+        advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, advice=f'{advice} `attestations = "warn"` lets it in.')
     work.log.note(Finding(message, advice="Check the network and the index. No publisher of it was known before."))
 

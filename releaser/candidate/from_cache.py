@@ -99,6 +99,7 @@ def _cannot_reinstall(altered: dict[str, str], added: Collection[str], error: To
     if added:
         has = f"uv's cache has {first_few(sorted(added), 3)}, which is in no RECORD"
     clean = "uv cache clean" if added else f"uv cache clean {' '.join(altered)}"
-    advice = f"Check the network and the index. If anything but uv writes to its cache, stop that, and `{clean}`."
+    advice = error.advice or "Check the network and the index."
+    advice += f" If anything but uv writes to its cache, stop that, and `{clean}`."
     message = f"{has}, and without the cache it failed: {error.message}"
     return ToolError(message, returncode=error.returncode, advice=advice, output=error.output)

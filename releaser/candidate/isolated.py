@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
+from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_file
 from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, passwords_of_user, secrets_of_user
 from releaser.system.words import first_few
@@ -130,7 +131,7 @@ def sandbox_of(
     bounds = Bounds(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
         hidden=hidden,
-        kept=(project.outer, project.state_dir, tree.parent),
+        kept=(project.outer, project.state_dir, tree.parent, *package_places(project.root, site.runner.environ)),
         needed=programs_of(site, venv / "bin" / "python"),
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]

@@ -24,7 +24,7 @@ from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
 from releaser.locks.versions import Age, normalize_name, uploads_in
 from releaser.releases.store import store_of
-from releaser.system.environment import builds_in_place, fetches_by_ssh
+from releaser.system.environment import builds_in_place, fetches_by_ssh, package_places
 from releaser.system.files import read_if_there
 from releaser.system.isolation import Bounds, Sandbox, without_symlinks
 from releaser.tools.uv import LockBuilds, failed_builds
@@ -54,7 +54,12 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     bounds = Bounds(
         writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
         hidden=hidden_from(site, isolation, needs_keys=keys, passwords=passwords),
-        kept=(site.project.outer, site.project.state_dir, tree.parent),
+        kept=(
+            site.project.outer,
+            site.project.state_dir,
+            tree.parent,
+            *package_places(tree, site.runner.environ),
+        ),
         needed=programs_of(site, python),
     )
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}

@@ -16,6 +16,7 @@ from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
+from releaser.tools.certificates import certificate_advice
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
 from releaser.tools.plain import CONFIGURES, PlainDirectory, matches
@@ -193,7 +194,8 @@ def unreachable(remote: str, error: ToolError) -> Finding:
         )
     return Finding(
         f"git remote {remote} cannot be read: {error_line(error.output) or error.message}",
-        advice="Check the URL and the network; releaser tries again at the next run.",
+        advice=certificate_advice(error.output)
+        or "Check the URL and the network; releaser tries again at the next run.",
         output=error.output,
     )
 

@@ -41,6 +41,7 @@ from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
+from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,7 +145,8 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
     """Return what the exit code is to tell; None when nothing is known to be wrong."""
     if not found.known:
         message = f"could not determine whether {found.release} has known vulnerabilities: {found.reason}"
-        return AuditError(message, advice="Check `vulnerability_service`, the network, and that uv is a recent one.")
+        advice = "Check `vulnerability_service`, the network, and that uv is a recent one."
+        return AuditError(message, advice=certificate_advice(found.reason) or advice)
     if not found.vulnerabilities:
         return None
     what = plural(len(found.vulnerabilities), "known vulnerability")

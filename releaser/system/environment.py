@@ -10,7 +10,7 @@ import shutil
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from releaser.system.files import read_if_there, read_text
 from releaser.system.venv_environment import neutral
@@ -160,3 +160,26 @@ def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[
             content = tomllib.loads(read_text(file))
             found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})
     return tuple(found)
+
+
+def package_places(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the files and directories of this host from which uv may take packages for the project in `tree`.
+
+    These are indexes and `find-links`, be they of the project, the user or the host, and path sources.
+    """
+    named = list[Any]()
+    for settings in all_settings_of_uv(tree, environ):
+        for key in ("find-links", "index-url", "extra-index-url", "index"):
+            named += _each(settings.get(key), "url")
+        sources = settings.get("sources")
+        for source in sources.values() if isinstance(sources, dict) else ():
+            named += _each(source, "path")
+    texts = [one for one in named if isinstance(one, str) and one]
+    local = (unquote(urlsplit(one).path) if one.startswith("file:") else one for one in texts)
+    return tuple(dict.fromkeys(tree / one for one in local if "://" not in one))
+
+
+def _each(value: Any, key: str) -> list[Any]:
+    """Return the entries of a list, or the one value; of those that are tables, what they have under `key`."""
+    entries = value if isinstance(value, list) else [value]
+    return [one.get(key) if isinstance(one, dict) else one for one in entries]

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from releaser.errors import ToolError, os_reason
 from releaser.system.files import only_files
+from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
         target.unlink(missing_ok=True)
         reason = os_reason(error) if isinstance(error, OSError) else error
         message = f"{_without_password(place)} cannot be downloaded: {reason}"
-        raise ToolError(message, advice="Check the network, and the credentials of the index.") from None
+        advice = certificate_advice(str(error)) or "Check the network, and the credentials of the index."
+        raise ToolError(message, advice=advice) from None
     if sha256 and found != sha256:
         target.unlink()
         message = f"{_without_password(place)} does not have the hash that the lock says"

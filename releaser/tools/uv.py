@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
 from releaser.system.frozen import Frozen
+from releaser.tools.certificates import certificate_advice
 from releaser.tools.uv_credentials import for_uv_alone
 
 if TYPE_CHECKING:
@@ -276,13 +277,14 @@ class Uv(Frozen):
                     death_signal=death_signal,
                 )  # fmt: skip
         except ToolError as error:
-            if not _is_about_cache(error.output, env):
+            advice = _CACHE_ADVICE if _is_about_cache(error.output, env) else certificate_advice(error.output)
+            if not advice:
                 raise
             raise ToolError(
                 error.message,
                 returncode=error.returncode,
                 timed_out=error.timed_out,
-                advice=_CACHE_ADVICE,
+                advice=advice,
                 output=error.output,
             ) from error
 

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import edit_pyproject
-from tests.support.wheels import build_sdist
+from tests.support.wheels import build_sdist, build_wheel, write_sdist
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
+
+# Needs a package of the same directory to be built, and tells what it needs without a build.
+_BACKEND = """\
+import zipfile, pathlib, helper
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(pathlib.Path(directory, "gamma-1.0-py3-none-any.whl"), "w") as archive:
+        archive.writestr("gamma.py", "__version__ = '1.0'\\n")
+        archive.writestr("gamma-1.0.dist-info/METADATA", "Metadata-Version: 2.2\\nName: gamma\\nVersion: 1.0\\n")
+        archive.writestr("gamma-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        archive.writestr("gamma-1.0.dist-info/RECORD", "")
+    return "gamma-1.0-py3-none-any.whl"
+"""
+_GAMMA = {
+    "pyproject.toml": '[build-system]\nrequires = ["helper"]\nbuild-backend = "own"\nbackend-path = ["."]\n',
+    "own.py": _BACKEND,
+    "PKG-INFO": "Metadata-Version: 2.2\nName: gamma\nVersion: 1.0\n",
+}
 
 
 def test_what_is_live_is_built_without_isolation_if_need_be_and_nothing_else(make_site: SiteFactory) -> None:
@@ -31,3 +50,19 @@ def test_what_is_live_is_built_without_isolation_if_need_be_and_nothing_else(mak
     site.releaser("hold", "evil", check=0)
     assert "evil 1.0, which is live" not in site.releaser("update", check=0).stderr, "it is told once"
     assert (site.live_version("alpha"), site.live_version("evil")) == ("9.0", "1.0")
+
+
+def test_packages_are_built_from_a_directory_below_tmp(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.0.0")
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # of which builds in isolation have one of their own
+        build_wheel(Path(place), "helper", "1.0", modules={"helper.py": ""})
+        write_sdist(Path(place), "gamma", "1.0", _GAMMA)
+        build_sdist(Path(place), "delta", "1.0", mark=site.outer / "mark")
+        site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "gamma", "delta"'))
+        site.edit("pyproject.toml", edit_pyproject(site, "find-links = [", f'find-links = ["{place}", '))
+        site.push_commit("Take gamma and delta", lock=True)
+        site.releaser("update", check=0)
+        assert (site.live_version("gamma"), site.live_version("delta")) == ("1.0", "1.0")
+        build_sdist(Path(place), "delta", "2.0", mark=site.outer / "mark")  # built to learn what it needs
+        site.releaser("update", check=0)
+    assert site.live_version("delta") == "2.0"
