@@ -35,6 +35,7 @@ from releaser.releases.store import store_of
 from releaser.reporting.hooks import tell_return
 from releaser.system.files import UnreadableStateError, link_text, replace_symlink, sync_directory
 from releaser.system.frozen import Frozen
+from releaser.system.reserve import make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,6 +225,8 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     fails_before = False
     origin, left = store_of(site).get(entry.origin), store_of(site).get(entry.target)
     flipped_at, was_used = leases.now(), entry.was_used or in_use(left)
+    with contextlib.suppress(OSError):
+        make_room(site.state_dir)
     unfinished: OSError | None = None
     if entry.start and site.settings.stop is not None:
         outage.stop(site, log, left.venv if left else None, goes_on=True, name="stop again")

@@ -19,6 +19,7 @@ from releaser.releases.retention import decide_retention, failures, prune_by_set
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.system.frozen import Frozen
+from releaser.system.reserve import make_room
 from releaser.system.words import plural, timestamp
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
 
     def pipeline(run: Run) -> PipelineResult:
         _refuse_unclear(run.site)
+        is_full = make_room(run.site.state_dir)
         with run.log.step("prune") as step:
             try:
-                decided.extend(prune_by_settings(run.site, run.log))
+                decided.extend(prune_by_settings(run.site, run.log, is_full=is_full))
             except OSError as error:
                 message = f"the deletion could not be recorded: {error}"
                 raise FollowUpError(message, advice="Check free space and permissions.") from error

@@ -31,6 +31,7 @@ from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
 from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
+from releaser.system.reserve import make_room
 from releaser.system.temporary import LIVE_COPY, NETRC, TEST_PACKAGES, sweep_temporary
 from releaser.system.words import plural
 
@@ -76,6 +77,7 @@ def recover(run: Run) -> None:
             run.log.recovered += entry.unreported
             run.log.unreported += entry.unreported
         if entry.phase != "reporting":
+            make_room(run.site.state_dir)
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())

@@ -26,7 +26,6 @@ from releaser.releases.journal import (
     JOURNAL,
     LIVE_TESTS,
     NOTES,
-    RESERVE,
     Entry,
     Journal,
     Notes,
@@ -50,6 +49,7 @@ from releaser.releases.store import store_of
 from releaser.reporting.lock_alert import SEEN
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
+from releaser.system.reserve import INODES, RESERVE
 from releaser.system.words import timestamp
 from releaser.tools.plain import NOTES as NOTES_OF_TOOLS
 
@@ -77,7 +77,7 @@ STATE_FILES: Mapping[str, type] = {
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 #: Every file that lies in the state directory itself, but for its owner's name and the locks.
-OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, JOURNAL, RESERVE, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS})
+OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, JOURNAL, RESERVE, INODES, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS})
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 

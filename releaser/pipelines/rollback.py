@@ -26,7 +26,9 @@ from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.site import disk, serving
 from releaser.system.files import link_text
+from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
+from releaser.system.words import size
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Bytes that journal, ledger, log, history and mail of a rollback take on a disk that is full.
+_FOR_STATE = 256 * 1024
 # Settings that say where releases lie, as findings name them.
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
@@ -53,7 +57,8 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
 
 
 def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> PipelineResult:
-    """Do that in a run."""
+    """Do that in a run. On a full disk, the room that was kept for that is freed first."""
+    is_full = make_room(run.site.state_dir)
     if to is None:
         refuse_moved(run.store)
     link = link_text(run.site.project.venv)
@@ -72,6 +77,8 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         if problems := tuple(lock_findings(run.site)):
             raise PreflightError(*problems)
         code = _code_of(run.site, run.log, target, keep_code=keep_code)
+        if is_full and code.moves:
+            _refuse_without_room(run.site, code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.log.note(*others)
         left = migrations_of_live(run.site)
@@ -119,6 +126,19 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
 def _say_lost_code(target: Release) -> str:
     tested = f"commit {str(target.manifest.commit)[:12]}, with which {target.id} was tested"
     return f"the code stays as it is: {tested}, cannot be brought back without .git"
+
+
+def _refuse_without_room(site: Site, code: Target) -> None:
+    """See that the files of the earlier code fit on a disk that is full. Raises PreflightError and ToolError."""
+    place = site.git.layout.top
+    needed, free = site.git.bytes_to_write(code.head, code.commit), free_bytes(place)
+    if needed + _FOR_STATE > free:
+        message = f"the disk is full: the code of {code.commit[:12]} needs {size(needed)}, {place} has {size(free)}"
+        refuse(
+            message,
+            "Nothing was changed. `releaser rollback --keep-code` brings the packages back and leaves the code as it"
+            " is; or make room, for instance with `releaser prune`.",
+        )
 
 
 def _refuse_edits(site: Site, code: Target) -> None:

@@ -30,7 +30,7 @@ from releaser.errors import (
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import recover
 from releaser.releases.integrity import find_damage
-from releaser.releases.journal import Journal, keep_reserve, read_notes
+from releaser.releases.journal import Journal, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_rewritten
@@ -45,6 +45,7 @@ from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.frozen import Frozen
+from releaser.system.reserve import keep_reserve
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -171,9 +172,21 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"
-            return notify.finish(
-                run.site, run.log, report, mails=tells, complete=partial(_with_holds_and_old_processes, run.site)
-            )
+            try:
+                return notify.finish(
+                    run.site, run.log, report, mails=tells, complete=partial(_with_holds_and_old_processes, run.site)
+                )
+            finally:
+                keep_reserve(run.site.state_dir, _written_by_git(run.site))
+
+
+def _written_by_git(site: Site) -> int:
+    """Return how many bytes git writes at most as it moves the checkout, beside the files: its index, and the lock."""
+    sizes = 0
+    for file in (site.git.layout.git_directory / "index", site.project.lock):
+        with contextlib.suppress(OSError, ToolError):
+            sizes += file.stat().st_size
+    return 2 * sizes
 
 
 def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
@@ -210,7 +223,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
                 if run.site.project.has_git:
                     run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             notices.ping(run.site, run.log.command)
-            keep_reserve(run.site.state_dir)
+            keep_reserve(run.site.state_dir, _written_by_git(run.site))
             with never_left_stopped(run):
                 recover(run)
                 if run.log.recovered:  # it may have moved the checkout, and with it the settings

@@ -50,6 +50,7 @@ from releaser.system.files import (
     sync_directory,
     sync_file_system,
 )
+from releaser.system.reserve import free_reserve
 from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 
@@ -229,6 +230,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
 def _remove_files(site: Site) -> list[str]:
     """Delete all that is releaser's beside the releases; return what is left, which is not."""
     state_dir, outbox = site.state_dir, site.project.outbox
+    free_reserve(state_dir)
     for path in left_temporaries(site):
         clear_name(path, of_directory=is_marked(path))
     for path in state_dir.iterdir():

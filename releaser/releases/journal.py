@@ -21,12 +21,12 @@ from releaser.system.files import (
     plain,
     read_state,
     read_text,
-    replace_file,
     state_mode,
     sync_directory,
     write_state,
 )
 from releaser.system.frozen import Frozen
+from releaser.system.reserve import free_reserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,9 +40,6 @@ logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
 JOURNAL = "journal.json"
-#: A file that reserves space for the journal: it is deleted when the disk is full.
-RESERVE = "reserve"
-SIZE = 16 * 1024  # bytes; one entry of the journal takes less than one
 
 
 class Entry(Frozen):
@@ -118,9 +115,7 @@ class Journal(Frozen):
             return self.write(entry)
         except OSError as error:
             logger.warning("the journal cannot be replaced before room is made: %s", error)
-            with contextlib.suppress(FileNotFoundError):
-                (self.state_dir / RESERVE).unlink()
-                sync_directory(self.state_dir)
+            free_reserve(self.state_dir)
             return self.write(entry)
 
     def drop(self) -> None:
@@ -128,18 +123,6 @@ class Journal(Frozen):
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
             sync_directory(self.state_dir)
-
-
-def keep_reserve(state_dir: Path) -> None:
-    """See that the reserve is there, whole; on a disk that is full there is none until another run."""
-    path = state_dir / RESERVE
-    with contextlib.suppress(OSError):
-        if path.stat().st_size == SIZE:
-            return
-    try:
-        replace_file(path, os.urandom(SIZE), private=True)  # what a file system could compress would take no room
-    except OSError as error:
-        logger.warning("no room can be kept for the journal: %s", error)
 
 
 def journal_of(site: Site) -> Journal:

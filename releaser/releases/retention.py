@@ -7,7 +7,7 @@ import contextlib
 import errno
 import functools
 import os
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from releaser.releases.acceptance import read_proposal
 from releaser.releases.release import DOOMED
 from releaser.releases.store import store_of
 from releaser.system.frozen import Frozen
+from releaser.system.reserve import has_little_left
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:
@@ -56,34 +57,42 @@ class RetentionDecision(Frozen):
         return "; ".join([*self.reasons, *([f"could not be deleted: {self.error}"] if self.error else [])])
 
 
-def judge(
-    snapshot: StoreSnapshot,
-    settings: Settings,
-    *,
-    now: datetime,
-    rollback_target: str | None,
-    in_use: Mapping[str, str],
-) -> tuple[RetentionDecision, ...]:
+class Present(Frozen):
+    """Facts of the moment that decide beside the settings."""
+
+    now: datetime
+    rollback_target: str | None = None
+    #: Who uses a release, for each that is in use.
+    in_use: Mapping[str, str] = field(default_factory=dict)
+    #: Whether the disk is full.
+    is_full: bool = False
+
+
+def judge(snapshot: StoreSnapshot, settings: Settings, present: Present) -> tuple[RetentionDecision, ...]:
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
-    `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
+    A release that failed or was backed out takes none of the places of the good
     ones, nor does one that was built to try an override; and one that is kept for another reason does not give up its
     own. Nothing younger than `keep_at_least` goes, whatever it is: a process may have begun to use it that has no lease
-    yet.
+    yet. On a full disk, no place and no age keeps what was never live: nothing can run on that.
     """
     taken: collections.Counter[str] = collections.Counter()
     decided = []
     for release in snapshot.releases:
         kind = "override" if release.manifest.origin == "override" and not release.live else release.state
+        never_live = kind in ("failed", "override", "candidate")
         places = {"good": settings.keep, "candidate": 0, "live": 0}.get(kind, settings.keep_failed)
         among = f"the newest {kind} one" if places == 1 else f"one of the {places} newest {kind} ones"
         taken[kind] += 1
         reasons = (
-            *_ties(release, snapshot, rollback_target, in_use),
-            *([among] if taken[kind] <= places else []),
-            *_youth(release, settings, now),
+            *_ties(release, snapshot, present),
+            *(
+                []
+                if present.is_full and never_live
+                else [*([among] if taken[kind] <= places else []), *_youth(release, settings, present.now)]
+            ),
         )
-        goes = _why_it_goes(kind, among if places else "", settings)
+        goes = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
         decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at what nothing is known of
         ties = {"live": name == snapshot.live_id, "pinned": name in snapshot.ledger.pins}
@@ -92,18 +101,18 @@ def judge(
     return tuple(decided)
 
 
-def _ties(release: Release, snapshot: StoreSnapshot, target: str | None, in_use: Mapping[str, str]) -> Iterator[str]:
+def _ties(release: Release, snapshot: StoreSnapshot, present: Present) -> Iterator[str]:
     """Yield what ties a release to the present, whatever its place and its age."""
     if release.live:
         yield "live"
     if release.pinned:
         yield "pinned"
-    if release.id == target:
+    if release.id == present.rollback_target:
         yield "the release that a rollback goes to"
     if release.id == snapshot.just_left:
         yield "was live until the last flip"
-    if release.id in in_use:
-        yield in_use[release.id]
+    if release.id in present.in_use:
+        yield present.in_use[release.id]
 
 
 def _youth(release: Release, settings: Settings, now: datetime) -> Iterator[str]:
@@ -118,8 +127,10 @@ def _youth(release: Release, settings: Settings, now: datetime) -> Iterator[str]
         yield f"not yet {duration(settings.keep_at_least, exact=True)} old"
 
 
-def _why_it_goes(kind: str, among: str, settings: Settings) -> str:
+def _why_it_goes(kind: str, among: str, settings: Settings, *, is_full: bool = False) -> str:
     """Say why no reason applies; `among` are the places of its kind, empty if there are none."""
+    if is_full:
+        return "never live, and the disk is full"
     if kind == "candidate":
         return "sealed, but it never went live"
     lacks = [f"not {among}"] if among else []
@@ -137,9 +148,12 @@ _MOST_NAMED = 3
 IN_USE = "a process is using it"
 
 
-def prune_by_settings(site: Site, log: RunLog) -> tuple[RetentionDecision, ...]:
-    """Prune by the settings, and note what could not be deleted. Raises OSError."""
-    decided = prune(site.settings, store_of(site), now=datetime.now(UTC), measure=log.measure)
+def prune_by_settings(site: Site, log: RunLog, *, is_full: bool = False) -> tuple[RetentionDecision, ...]:
+    """Prune by the settings, and note what could not be deleted. Raises OSError.
+
+    `is_full` says that the disk was full before room was made for this run.
+    """
+    decided = prune(site.settings, store_of(site), now=datetime.now(UTC), measure=log.measure, is_full=is_full)
     for one in removals(decided):
         log.undeleted.pop(one.id, None)
     for one in failures(decided):
@@ -151,7 +165,8 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
     store = store_of(site)
     # Before it is found out what a rollback would go to and what is in use: whether anything might go at all.
-    first = judge(store.snapshot(), site.settings, now=datetime.now(UTC), rollback_target=None, in_use={})
+    present = Present(now=datetime.now(UTC), is_full=has_little_left(store.state_dir))
+    first = judge(store.snapshot(), site.settings, present)
     if all(one.kept for one in first) and not store.half_removed():
         step.skip("nothing to remove")
         return
@@ -175,19 +190,21 @@ def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
     return [one for one in decided if one.error]
 
 
-def decide_retention(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[RetentionDecision, ...]:
+def decide_retention(
+    settings: Settings, store: ReleaseStore, *, now: datetime, is_full: bool = False
+) -> tuple[RetentionDecision, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
     target, known = snapshot.rollback_target(), read_proposal(store.state_dir)
     waits = known.release and not (known.done or known.declined)
     proposed = {known.release: f"proposed on {known.branch}"} if waits else {}
-    decided = judge(
-        snapshot,
-        settings,
+    present = Present(
         now=now,
         rollback_target=target.id if target else None,
         in_use=_in_use(store, [one.id for one in snapshot.releases]) | proposed,
+        is_full=is_full or has_little_left(store.state_dir),
     )
+    decided = judge(snapshot, settings, present)
     return (*decided, *(RetentionDecision(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
 
 
@@ -206,14 +223,19 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
 
 
 def prune(
-    settings: Settings, store: ReleaseStore, *, now: datetime, measure: Callable[[Gauge], None] | None = None
+    settings: Settings,
+    store: ReleaseStore,
+    *,
+    now: datetime,
+    measure: Callable[[Gauge], None] | None = None,
+    is_full: bool = False,
 ) -> tuple[RetentionDecision, ...]:
     """Delete what the policy does not keep; return how each release fared. Raises OSError if that cannot be recorded.
 
     What came into use meanwhile is kept after all, and says so; what cannot be deleted has an `error`. Neither keeps
     the others from being deleted, and both are tried again next time.
     """
-    decided = decide_retention(settings, store, now=now)
+    decided = decide_retention(settings, store, now=now, is_full=is_full)
     doomed = [one for one in decided if not one.kept]
     if doomed and measure is not None:
         measure(_gauge(store, {one.id for one in doomed}))

@@ -224,6 +224,15 @@ class GitReader(Frozen):
         words = ["diff", "--name-only", "--no-renames", f"--diff-filter={kinds}", "-z", before, after]
         return [path for path in self._run(*words).stdout.split("\0") if path]
 
+    def bytes_to_write(self, before: str, after: str) -> int:
+        """Return how many bytes a move of the checkout from `before` to `after` writes, in whole blocks of 4 KiB."""
+        raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--diff-filter=d", before, after).stdout
+        blobs = [one.split()[3] for one in raw.split("\0") if one.startswith(":")]
+        if not blobs:
+            return 0
+        told = self._run("cat-file", "--batch-check=%(objectsize)", input="\n".join([*blobs, ""]).encode()).stdout
+        return sum(-(-int(size) // 4096) * 4096 for size in told.split() if size.isdecimal())
+
     def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: tuple[str, ...] = ("",)) -> str:
         """Return a digest of everything in a commit but the paths in `without` (relative to the top).
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import changed_files, states
-from tests.support.images import mounted_xfs, used
+from tests.support.images import mounted, used
 from tests.support.layouts import SHARED_LIBRARY, common_library
 from tests.support.sites import SiteFactory
 
@@ -176,7 +176,7 @@ BULK = 60 * MB  # of a package
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Iterator[SampleSite]:
     """Make a site with a large package, with uv's cache on the same file system."""
-    with mounted_xfs(tmp_path_factory.mktemp("images") / "xfs", size=480 * 1024 * 1024) as place:
+    with mounted(tmp_path_factory.mktemp("images") / "xfs", kind="xfs", size=480 * 1024 * 1024) as place:
         made = SiteFactory(place, templates)(packages={"alpha": "1.0.0", "beta": "1.0.0", "bulk": "1.0.0"})
         made.env["UV_CACHE_DIR"] = str(place / "cache")
         made.releaser("init", check=0)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from releaser.locks.rules import Withheld
-from releaser.releases.journal import RESERVE, SIZE, Entry, Journal, Phase, Wait, keep_reserve, last_wait
+from releaser.releases.journal import Entry, Journal, Phase, Wait, last_wait
 from releaser.system.files import UnreadableStateError, put_aside
+from releaser.system.reserve import FILES, INODES, RESERVE, SIZE, keep_reserve
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def test_what_is_no_entry_is_unreadable_and_can_be_put_aside(journal: Journal, t
 def full_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A state directory with a journal and its reserve, on a file system that is full then."""
     require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount")
-    options = "size=256k" if request.param == "bytes" else "size=1m,nr_inodes=8"
+    options = "size=2m" if request.param == "bytes" else "size=4m,nr_inodes=100"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "releaser-test", tmp_path], check=True)
     try:
         Journal(state_dir=tmp_path).write(ENTRY)
@@ -129,13 +130,15 @@ def test_what_must_be_recorded_is_and_never_in_place(full_disk: Path) -> None:
         journal.write_on_full_disk(reverting)
         assert journal.read() == reverting
     assert not (full_disk / RESERVE).exists()
-    keep_reserve(full_disk)  # there is no room for it
+    assert not (full_disk / INODES).exists()
+    keep_reserve(full_disk)  # as far as there is room
     assert journal.read() == reverting
     with contextlib.suppress(FileNotFoundError):
         for filler in full_disk.glob("filler-*"):
             filler.unlink()
     keep_reserve(full_disk)
     assert (full_disk / RESERVE).stat().st_size == SIZE
+    assert len(list((full_disk / INODES).iterdir())) == FILES
     assert list(full_disk.glob(".*")) == []
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases.release import write_manifest
-from releaser.releases.retention import RetentionDecision, judge
+from releaser.releases.retention import Present, RetentionDecision, judge
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.site.values import count, duration
@@ -58,6 +58,7 @@ class Case:
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     live: str | None = None
+    is_full: bool = False
     went_live: list[str] | None = None
     lines: list[Line] = field(default_factory=list)
 
@@ -89,6 +90,8 @@ def _take(case: Case, text: str) -> None:
         name, words, action, reasons = (part.strip() for part in text.split("|"))
         line = Line(name=name, words=tuple(words.split()), action=action, reasons=tuple(reasons.split("; ")))
         case.lines.append(line)
+    elif text == "the disk is full":
+        case.is_full = True
     elif text.startswith("live "):
         case.live = text.split()[1]
     elif text.startswith("went live "):
@@ -148,13 +151,13 @@ def _build(store: ReleaseStore, number: int, line: Line) -> None:
 def test_the_policy_decides_as_the_case_says(case: Case, tmp_path: Path) -> None:
     snapshot = made(case, tmp_path).snapshot()
     target = snapshot.rollback_target()
-    decided = judge(
-        snapshot,
-        Settings(**case.settings),
+    present = Present(
         now=NOW,
         rollback_target=target.id if target else None,
         in_use={line.name: "in use by process 12" for line in case.lines if "used" in line.words},
+        is_full=case.is_full,
     )
+    decided = judge(snapshot, Settings(**case.settings), present)
     assert list(decided) == [line.verdict for line in case.lines]
 
 

@@ -1,4 +1,4 @@
-"""A file system on which files can share blocks, in a file that is mounted."""
+"""A file system of its own for a test, in a file that is mounted."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from tests.support.guards import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# xfs shares the blocks of copies; ext4 reserves no blocks for root here, so that it is full for everybody at once.
+_OPTIONS = {"xfs": (), "ext4": ("-F", "-m", "0")}
+
 
 @contextlib.contextmanager
-def mounted_xfs(place: Path, *, size: int) -> Iterator[Path]:
-    """Make a file system of `size` bytes (at least 300 MB) and mount it at `place`; it is gone after the block."""
+def mounted(place: Path, *, kind: str, size: int) -> Iterator[Path]:
+    """Make a file system of `size` bytes (xfs: at least 300 MB) at `place`; it is gone after the block."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    program = shutil.which("mkfs.xfs", path=path)
-    require(program and os.geteuid() == 0 and Path("/dev/loop-control").exists(), "root, loop devices and mkfs.xfs")
+    program = shutil.which(f"mkfs.{kind}", path=path)
+    require(program and os.geteuid() == 0 and Path("/dev/loop-control").exists(), f"root, loop devices and mkfs.{kind}")
     assert program is not None
     place.mkdir(parents=True)
     image = place.with_name(f"{place.name}.img")
     with image.open("wb") as file:
         file.truncate(size)  # takes no more than what is written
     try:
-        _do(program, "-q", image)
+        _do(program, "-q", *_OPTIONS[kind], image)
         _do("mount", "-o", "loop", image, place)
         try:
             yield place

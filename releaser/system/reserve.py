@@ -1,0 +1,115 @@
+"""Room on a disk that is kept for an emergency: a rollback works on a disk without one free byte or inode.
+
+The room is a file of allocated blocks and a directory of empty files. Whoever must write on a full disk deletes them
+first; a later run takes the room again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from releaser.system.files import remove_tree, state_mode, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+#: The file that holds the bytes, and the directory that holds the inodes.
+RESERVE, INODES = "reserve", "reserve-inodes"
+#: Bytes that a rollback writes at most beside git's index: journal, ledger, log, mail, history, git's objects.
+SIZE = 1 << 20
+#: Files that a rollback makes at most before it deletes others.
+FILES = 48
+_SMALLEST = 64 * 1024  # bytes; less is of no use to anybody
+
+
+def keep_reserve(state_dir: Path, extra: int = 0) -> None:
+    """Take the room, `extra` bytes included, or as much of it as the disk has. Never raises for a full disk."""
+    with contextlib.suppress(OSError):
+        _keep_bytes(state_dir / RESERVE, SIZE + extra)
+        _keep_inodes(state_dir / INODES)
+
+
+def is_full(state_dir: Path) -> bool:
+    """Tell whether a rollback could not be sure of its room: by what is free, or as a quota refuses it."""
+    if has_little_left(state_dir):
+        return True
+    probe = state_dir / f".{RESERVE}.new"
+    try:
+        _allocate(probe, SIZE)
+    except OSError:
+        return True
+    finally:
+        probe.unlink(missing_ok=True)
+    return False
+
+
+def has_little_left(place: Path) -> bool:
+    """Tell whether a file system has less free than a rollback may need, without writing. Raises OSError."""
+    found = os.statvfs(place)
+    return free_bytes(place) < SIZE or (found.f_files > 0 and found.f_favail < FILES)
+
+
+def free_bytes(place: Path) -> int:
+    """Return how many bytes this user may still write there, quotas aside. Raises OSError."""
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
+def make_room(state_dir: Path) -> bool:
+    """Free the room if the disk is full; return whether it was. Raises OSError for a directory that is gone."""
+    if not is_full(state_dir):
+        return False
+    logger.warning("the disk of %s is full: freeing the room that was kept for that", state_dir)
+    free_reserve(state_dir)
+    return True
+
+
+def free_reserve(state_dir: Path) -> None:
+    """Give the room back to the disk."""
+    with contextlib.suppress(OSError):
+        (state_dir / RESERVE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        remove_tree(state_dir / INODES)
+    with contextlib.suppress(OSError):
+        sync_directory(state_dir)
+
+
+def _keep_bytes(path: Path, size: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if found.st_size >= size and found.st_blocks * 512 >= size:
+            return
+        path.unlink()
+    while size >= _SMALLEST:
+        try:
+            _allocate(path, size)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            logger.warning("%d bytes cannot be kept for an emergency: %s", size, error)
+            size //= 2
+        else:
+            return
+
+
+def _keep_inodes(directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    directory.chmod(state_mode(directory.parent) | 0o110)
+    there = set(os.listdir(directory))
+    for name in {f"{number}" for number in range(FILES)} - there:
+        _allocate(directory / name, 0)
+
+
+def _allocate(path: Path, size: int) -> None:
+    """Make a file of allocated blocks. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        os.fchmod(descriptor, state_mode(path.parent))
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""A rollback on a disk without one free byte or inode, which is when somebody needs it most."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.images import mounted
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite
+    from tests.support.smtp import MailServer
+    from tests.support.templates import Templates
+
+SIZE = 200 * 1024 * 1024  # bytes
+# The text of the symlink is longer than 59 bytes, so that ext4 has no room for it in the inode.
+LONG = "a_site_whose_name_is_as_long_as_many_are"
+
+
+@pytest.fixture
+def site(tmp_path: Path, templates: Templates, smtp_server: MailServer) -> Iterator[SampleSite]:
+    """A site with two releases, and a commit between them, on an ext4 of its own."""
+    with mounted(tmp_path / "disk", kind="ext4", size=SIZE) as place:
+        site = SiteFactory(place, templates)(LONG, venv=True)
+        mail = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+        site.write_dotenv(mail)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        site.push_from_elsewhere({f"pages/{number}.txt": "new " * 1000 for number in range(20)})
+        site.releaser("update", check=0)
+        assert len(os.readlink(site.path / ".venv")) > 59
+        smtp_server.messages.clear()
+        yield site
+
+
+@contextlib.contextmanager
+def full(place: Path, kind: str) -> Iterator[None]:
+    """Take the last byte, or the last inode, of a file system; give them back after the block."""
+    ballast = place / "ballast"
+    ballast.mkdir()
+    fill_inodes(ballast) if kind == "inodes" else fill_bytes(ballast)
+    try:
+        yield
+    finally:
+        shutil.rmtree(ballast)
+
+
+def fill_bytes(ballast: Path) -> None:
+    found = os.statvfs(ballast)
+    free = found.f_bavail
+    number = 0
+    while free:
+        with (ballast / str(number)).open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, free * found.f_bsize)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC  # noqa: PT017
+                free //= 2
+        number += 1
+
+
+def fill_inodes(ballast: Path) -> None:
+    for number in range(os.statvfs(ballast).f_favail):
+        (ballast / str(number)).touch()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "inodes"])
+def test_a_rollback_without_a_free_byte_or_inode(site: SampleSite, smtp_server: MailServer, kind: str) -> None:
+    left, head = site.live_id(), site.head()
+    with full(site.outer.parent, kind):
+        finished = site.releaser("rollback")
+        assert finished.returncode == 0, finished
+        assert site.live_id() != left
+        assert site.live_version("alpha") == "1.0.0"
+        assert site.head() != head
+        assert not (site.path / "pages").exists()
+        assert "lost" not in finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
+        assert site.json("verify")["problems"] == []
+    assert left in {one["id"] for one in site.json("list")}
+    assert site.json("history")[0]["command"] == "rollback"
+
+
+def test_a_rollback_whose_code_is_larger_than_the_room_that_was_kept(site: SampleSite) -> None:
+    """Nothing changes, and a rollback without the code works."""
+    large = {f"large/{number}.txt": os.urandom(200_000).hex() for number in range(20)}
+    site.push_from_elsewhere(large)
+    site.releaser("update", check=0)
+    site.publish("alpha", "1.2.0")
+    site.push_from_elsewhere(dict.fromkeys(large, ""))
+    site.releaser("update", check=0)
+    left, head = site.live_id(), site.head()
+    with full(site.outer.parent, "bytes"):
+        finished = site.releaser("rollback")
+        assert finished.returncode == 3, finished
+        assert "--keep-code" in finished.stderr
+        assert (site.live_id(), site.head()) == (left, head)
+        assert site.git("status", "--porcelain", "--untracked-files=no") == ""
+        finished = site.releaser("rollback", "--keep-code", check=0)
+        assert site.live_version("alpha") == "1.1.0"
+
+
+def test_prune_frees_a_full_disk_of_what_was_never_live(site: SampleSite) -> None:
+    """What is younger than an hour stays else, as a process may have begun to use it."""
+    site.write_dotenv({"RELEASER_KEEP_AT_LEAST": "1h", "RELEASER_CULPRITS": "off"})
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    (failed,) = (one["id"] for one in site.json("list") if one["state"] == "failed")
+    assert site.json("prune", "--dry-run")
+    site.releaser("prune", check=0)
+    assert failed in site.releases()
+    with full(site.outer.parent, "bytes"):
+        assert "the disk is full" in site.releaser("prune", "--dry-run", "-v", check=0).stdout
+        site.releaser("prune", check=0)
+        assert failed not in site.releases()
+    assert len(site.releases()) == 2
