@@ -166,6 +166,8 @@ class Notes(Frozen):
     #: When somebody last got a mail; None if nobody has.
     last_mail: datetime | None = None
     threads: tuple[Thread, ...] = ()
+    #: Whether a mail has said what releaser does that nobody may expect of it.
+    introduced: bool = False
     #: Files that the project's own work left in the work tree, relative to its top. They do not make it unclean.
     untracked: frozenset[str] = frozenset()
     #: Processes that were not restarted.

@@ -35,18 +35,20 @@ _TAIL, _FEW = 15, 25  # lines of output that are seen without unfolding the rest
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
 
 
-def compose(
+def compose(  # noqa: PLR0913 - what a mail consists of
     report: RunReport,
     *,
     sender: str,
     recipients: Sequence[Address],
     references: Sequence[str] = (),
     lock_diff: str = "",
+    introduction: str = "",
 ) -> EmailMessage:
     """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
-    `references` are the Message-IDs of the mails that this one continues, `lock_diff` is to be read beside it.
+    `references` are the Message-IDs of the mails that this one continues, `lock_diff` is to be read beside it, and
+    `introduction` is what only the first mail says.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
     message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
@@ -55,7 +57,7 @@ def compose(
         message.set_raw("References", "\r\n ".join(references))
         message.set_raw("In-Reply-To", references[-1])
     message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
-    text, html = render_bodies(report)
+    text, html = render_bodies(report, introduction)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
@@ -87,9 +89,9 @@ def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at
     return message
 
 
-def render_bodies(report: RunReport) -> tuple[str, str]:
+def render_bodies(report: RunReport, introduction: str = "") -> tuple[str, str]:
     """Render the text and the HTML of the mail; no value has control characters, as `_context` makes them all."""
-    context = _context(report)
+    context = _context(report) | {"introduction": one_line(introduction, limit=1000)}
     text, html = (template.render(context) for template in templates())
     return fold(text, whole=context["way_back"]), html
 

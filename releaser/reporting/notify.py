@@ -56,11 +56,15 @@ def finish(
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, and never one that is closed and not told so.
                 parents = references_of(report, site.state_dir)
-                post = replace(post, references=parents, lock_diff=lock_diff(site, report) if post.recipients else "")
+                words = _introduction(site, report)
+                diff = lock_diff(site, report) if post.recipients else ""
+                post = replace(post, references=parents, lock_diff=diff, introduction=words)
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
                 lost = notices.keep(site, report)
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
+                if words:
+                    note(site.state_dir, introduced=True)
                 if report.mail != _LOST:
                     close_threads(report, site.state_dir)
             was_lost = report.mail == _LOST
@@ -155,6 +159,7 @@ class _Post(Frozen):
     #: The Message-IDs of the mails that the one about this run continues.
     references: tuple[str, ...] = ()
     lock_diff: str = ""
+    introduction: str = ""
 
     @classmethod
     def of(cls, settings: Settings, recipients: Sequence[Address], outbox: Path, root: Path, runner: Runner) -> _Post:
@@ -169,8 +174,14 @@ class _Post(Frozen):
     def _compose(self, report: RunReport) -> EmailMessage:
         from releaser.reporting.mail import compose
 
-        people, parents = self.recipients, self.references
-        return compose(report, sender=self.sender, recipients=people, references=parents, lock_diff=self.lock_diff)
+        return compose(
+            report,
+            sender=self.sender,
+            recipients=self.recipients,
+            references=self.references,
+            lock_diff=self.lock_diff,
+            introduction=self.introduction,
+        )
 
     def keep(self, report: RunReport) -> RunReport:
         """Put the mail about a run into the outbox; without a carrier it stays there. Nobody to get it, no mail."""
@@ -233,6 +244,17 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
         return False
     last = read_notes(site.state_dir).last_mail
     return last is None or (datetime.now(UTC) - last).total_seconds() >= site.settings.heartbeat
+
+
+def _introduction(site: Site, report: RunReport) -> str:
+    """Return what the first mail about a live release says, and no later one; empty if there is nothing to say."""
+    settings = site.settings
+    if report.result != "activated" or not settings.git_pull or read_notes(site.state_dir).introduced:
+        return ""
+    return (
+        f"New commits on the branch `{settings.branch}` go live each night if the tests pass, even without any package"
+        " change; `git_pull = false` keeps them back."
+    )
 
 
 def _drop_journal_if_told(site: Site, log: RunLog) -> None:

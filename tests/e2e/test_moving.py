@@ -140,11 +140,30 @@ def test_the_first_night(server: OldServer) -> None:
     assert ["alpha", "1.0.0", "1.1.0", "minor"] in lines
     assert ["beta", "1.0.0", "2.0.0", "major"] in lines
     assert ["releaser", "rollback", "--project", str(site.path)] in lines
+    # It says what is otherwise than before, once.
+    said = " ".join(text_of(mail).split())
+    assert "New commits on the branch `main` go live each night if the tests pass, even without any package" in said
+    assert "`git_pull = false` keeps them back" in said
     # The next night finds nothing and is silent.
     snapshot = site.snapshot()
     silent(server.update())
     assert site.snapshot() == snapshot
     assert len(server.mail.messages) == 1
+    # A commit alone goes live, and the mail about it says nothing of what is known.
+    site.push_from_elsewhere({"page.txt": "newer\n"})
+    server.update()
+    assert (site.path / "page.txt").read_text(encoding="utf-8") == "newer\n"
+    assert "git_pull" not in text_of(server.mail.messages[-1])
+    assert len(server.mail.messages) == 2
+
+
+def test_commits_do_not_come_in_without_git_pull(server: OldServer) -> None:
+    server.write_dotenv(more="RELEASER_GIT_PULL=false\n")
+    head = server.site.head()
+    server.site.push_from_elsewhere({"page.txt": "new\n"})
+    server.update()
+    assert server.site.head() == head
+    assert "git_pull" not in text_of(server.only_mail())
 
 
 def test_nothing_is_made_for_a_path_that_is_a_slip(server: OldServer) -> None:
