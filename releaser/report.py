@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 _DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
 
 Status = Literal["ok", "failed", "skipped", "warning"]
-Result = Literal["unchanged", "activated", "proposed", "failed", "rolled_back", "refused"]
+Result = Literal["unchanged", "activated", "updated-not-restarted", "proposed", "failed", "rolled_back", "refused"]
+#: The results of a run that did what it was asked for.
+DONE: tuple[Result, ...] = ("activated", "updated-not-restarted")
 Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
 
@@ -158,6 +160,11 @@ class RunReport(Frozen):
         return " ".join([self.command, *self.only])
 
     @property
+    def is_done(self) -> bool:
+        """Whether the run did what it was asked for, restarted the site or not."""
+        return self.result in DONE
+
+    @property
     def failed_health_checks(self) -> tuple[HealthCheckResult, ...]:
         """All answers if one of them was bad, none otherwise."""
         return self.answers if any(not answer.good for answer in self.answers) else ()
@@ -251,6 +258,8 @@ class Learned(Frozen):
     only: tuple[str, ...] = ()
     #: What waits for a site that goes first.
     waits: str = ""
+    #: Nothing was restarted after the flip, although `restart` is auto.
+    not_restarted: bool = False
 
 
 class RunLog:

@@ -38,13 +38,20 @@ def run_check(ctx: CommandContext) -> None:
     from releaser.pipelines.status import list_damage
     from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
+    from releaser.site.servers import unrestarted_warnings
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)
     ctx.output.redactor.learn(site.redactor.secrets)
     found = find_conventions(site)
     ctx.say_chosen(found)
-    found_wanting = (*site.exposed, *mail_warnings(site), *isolation_warnings(site), *left_out(site))
+    found_wanting = (
+        *site.exposed,
+        *mail_warnings(site),
+        *isolation_warnings(site),
+        *left_out(site),
+        *unrestarted_warnings(site),
+    )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
     try:
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=find_unsynced(site))

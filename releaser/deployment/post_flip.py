@@ -194,6 +194,8 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
             file = serving.restart_file(site)
             if file is None:
                 step.skip("no config/tmp/ or tmp/ with a restart.txt")
+                if check is not None and check.origin is not None:  # else nothing of the site can run on another one
+                    _note_not_restarted(site, log, step)
                 return
             web.touch(file, site.project.outer)
             step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
@@ -209,6 +211,19 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
             said = error_line(_start(site, list(words), venv, {signals.SERVICE_MARK: mark}))
             left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
             step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
+
+
+def _note_not_restarted(site: Site, log: RunLog, step: Step) -> None:
+    """Say that there is nothing to touch, and what to set for the server that runs; a script needs no restart."""
+    from releaser.site.servers import find_unrestarted  # which most sites never need
+
+    finding = find_unrestarted(site)
+    if finding is None:
+        return
+    step.warns(finding.message)
+    if not log.learned.not_restarted:  # once, also if the release is rolled back
+        log.note(finding)
+    log.learn(not_restarted=True)
 
 
 def _start(site: Site, words: list[str], venv: Path, mark: Mapping[str, str]) -> str:

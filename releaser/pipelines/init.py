@@ -60,6 +60,7 @@ from releaser.resolution.unlocked import FirstLockRequest, installed_versions, r
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
+from releaser.site.servers import unrestarted_warnings
 from releaser.system.files import read_file
 from releaser.system.words import plural, secrets_in_urls
 
@@ -99,7 +100,7 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
         return PipelineResult(result="activated", headline=headline, advice=advice)
     if what != "adopted" and not force and (differences := tuple(find_unsynced(run.site))):
         raise PreflightError(*differences)
-    run.log.note(*warnings(run.site))
+    run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
     release = adopt(run.site, run.log, facts)
     if release is not None:
         check_live_site(run.site, run.log, force=True)
@@ -244,7 +245,7 @@ def _preflight(site: Site, log: RunLog, wanted: FirstLockRequest) -> tuple[SiteF
         facts = check_environment(site, found)
         site = _site_to_be(site, found)
     log.learn(chosen=find_conventions(site, lock=facts.lock))
-    log.note(*warnings(site))
+    log.note(*warnings(site), *unrestarted_warnings(site))
     return facts, found
 
 

@@ -18,6 +18,7 @@ from threading import Condition
 from releaser.candidate.space import free_space
 from releaser.errors import ExitCode, ReleaserError
 from releaser.locks.failed_elsewhere import SiteFailure, Version, is_version, write_failures
+from releaser.report import DONE
 from releaser.reporting.many_sites import SiteAnswer, part
 from releaser.site.settings import FAILURES_VARIABLE, PROJECT_VARIABLE
 from releaser.site.sites_file import ListedSite
@@ -183,7 +184,8 @@ def find_failures(answer: SiteAnswer, ask: Callable[..., object]) -> SiteFailure
     update last went live. A site that came to no end says nothing of any version. One that waits for its own time says
     what it has said before.
     """
-    failed = versions_of(answer.answer) if answer.exit_code in _FAILED else frozenset[Version]()
+    has_failed = answer.exit_code in _FAILED and not _is_only_unrestarted(answer)
+    failed = versions_of(answer.answer) if has_failed else frozenset[Version]()
     if answer.exit_code not in _WELL and not failed:
         return SiteFailure(site=answer.site, reason=f"its update ended with exit code {answer.exit_code}")
     status = ask("status")
@@ -204,10 +206,17 @@ def find_failures(answer: SiteAnswer, ask: Callable[..., object]) -> SiteFailure
     return SiteFailure(site=answer.site, versions=versions)
 
 
+def _is_only_unrestarted(answer: SiteAnswer) -> bool:
+    """Whether nothing failed with the new versions, but the site still runs on the earlier ones."""
+    steps = part(answer.answer, "steps", list)
+    is_it = part(answer.answer, "result", str) == "updated-not-restarted"
+    return is_it and not any(part(one, "status", str) == "failed" for one in steps)
+
+
 def _last_updated(runs: object) -> datetime:
     """Return when the last update ended that went live; a rollback or a rebuild tells nothing of what failed."""
     for run in runs if isinstance(runs, list) else ():
-        if (part(run, "command", str), part(run, "result", str)) == ("update", "activated"):
+        if part(run, "command", str) == "update" and part(run, "result", str) in DONE:
             return _time(run, "started_at") + timedelta(seconds=min(part(run, "seconds", float), _LONGEST_RUN))
     return _NEVER
 

@@ -37,6 +37,7 @@ from releaser.reporting.mail_setup import mail_transport
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
+from releaser.site.servers import find_unrestarted
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 from releaser.system.frozen import Frozen
@@ -233,6 +234,7 @@ def status(site: Site) -> Status:
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         asked=read_acceptance(project.state_dir).asked,
         red_tests=red_tests(project.state_dir, live),
+        not_restarted=str(find_unrestarted(site) or ""),
         not_isolated=runs_open(site),
         problems=tuple(problems),
         held_back=tuple(_select_fields(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),

@@ -114,7 +114,7 @@ def templates() -> tuple[Template, Template]:
 def _context(report: RunReport) -> dict[str, Any]:
     told = summarize(report)
     said = {report.headline, *(problem.message for problem in report.problems)}
-    came_in = report.live_changed or report.result == "activated"
+    came_in = report.live_changed or report.is_done
     held = {one.name for one in report.held_back}
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
@@ -246,7 +246,7 @@ def _commits_title(report: RunReport) -> str:
     if report.pulled is None and not report.commits:
         return ""
     what = "New commits"
-    if report.live_changed and report.result in ("activated", "rolled_back"):
+    if report.live_changed and (report.is_done or report.result == "rolled_back"):
         what = "Commits that came in"
     elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
         what = "Commits that were tried and did not come in"

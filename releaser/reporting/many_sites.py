@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from releaser.errors import ExitCode, MailError
+from releaser.report import DONE
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.subject import make_subject
 from releaser.site.settings import Settings, this_host
@@ -100,7 +101,7 @@ def said(errors: Sequence[str]) -> str:
 def summary(answers: Sequence[SiteAnswer]) -> str:
     """Count the sites, and those that failed, wait or changed."""
     fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)
-    changed = ("activated", "rolled_back")
+    changed = (*DONE, "rolled_back")
     counts = {
         "failed": sum(one.exit_code not in fair for one in answers),
         "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),

@@ -30,6 +30,7 @@ _AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 #: By the result of a run: its word and its colour, in the order in which they are stacked.
 _RESULTS = {
     "activated": ("updated", "green"),
+    "updated-not-restarted": ("updated, not restarted", "amber"),
     "proposed": ("proposed", "green"),
     "unchanged": ("nothing to do", "muted"),
     "rolled_back": ("taken back", "blue"),

@@ -27,6 +27,7 @@ SOLVED = {
     "live tests": "the tests of the site pass again",
     "activation": "a newer release works",
     "follow-up": "all follow-ups are done",
+    "restart": "updates restart the site again",
 }
 
 
@@ -72,6 +73,8 @@ def choose_badge(report: RunReport) -> Badge:
             return Badge.bad("Still live")
         case "rolled_back":
             return Badge.bad("Rolled back") if report.earlier_release_fails_too else Badge.back()
+        case "updated-not-restarted":
+            return Badge.fair("Not restarted")
         case _ if report.exit_code or report.problems:
             return Badge.fair("Follow-up" if report.exit_code else "Problem")
         case "activated":
@@ -127,7 +130,7 @@ def _result(report: RunReport) -> str:
     match report.result:
         case "unchanged":
             return _unchanged(report)
-        case "activated":
+        case "activated" | "updated-not-restarted":
             return _activated(report)
         case "proposed":
             return f"proposed, {plural(len(report.changes), 'package')} to review"
@@ -154,6 +157,8 @@ def _unchanged(report: RunReport) -> str:
 
 def _activated(report: RunReport) -> str:
     problems = [_problem_count(report)] if report.problems or report.exit_code else []
+    if report.result == "updated-not-restarted":
+        problems = ["not restarted", *(problems if len(report.problems) > 1 else ())]
     if report.command == "rollback":  # to a named release it may have gone forward
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""

@@ -251,6 +251,7 @@ def status_text(status: Status) -> list[str]:
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
             for red in filter(None, [status.red_tests])
         ),
+        *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
         *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),

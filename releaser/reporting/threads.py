@@ -35,6 +35,8 @@ def problem_of(report: RunReport) -> str:
     """Name the problem that kept an update from being done; empty if there is none that later ones could solve."""
     if report.command != "update":
         return ""
+    if report.result == "updated-not-restarted":
+        return "restart"
     problem = _PROBLEMS.get(report.exit_code, "")
     if problem == "tests":
         failed = [one.step for one in report.steps if one.status == "failed"]
@@ -54,7 +56,7 @@ def find_solved(
     if report.command != "update" or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
         return ()
     is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *report.holds))
-    is_new = report.result == "activated" and report.live_changed
+    is_new = report.is_done and report.live_changed
     is_well = any(one.step == "test live release" and one.status == "ok" for one in report.steps)
     failed = [datetime.fromisoformat(one) for one in failed_at]
 
@@ -66,6 +68,8 @@ def find_solved(
                 return is_new or not any(one >= thread.since for one in failed)
             case "live tests":
                 return is_new or is_well
+            case "restart":
+                return is_new and report.result == "activated"
             case "follow-up":
                 return not report.exit_code and not is_due
             case _:

@@ -1,0 +1,200 @@
+"""Finds the application servers that run a site, and names the setting that restarts each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding
+from releaser.site import serving
+from releaser.system.frozen import Frozen
+from releaser.system.words import one_line
+from releaser.tools.django import is_django
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from releaser.site.site import Site
+
+#: By the name of the program.
+_KINDS = {
+    "gunicorn": "gunicorn",
+    "uwsgi": "uWSGI",
+    "pyuwsgi": "uWSGI",
+    "granian": "Granian",
+    "daphne": "Daphne",
+    "uvicorn": "Uvicorn",
+    "hypercorn": "Hypercorn",
+}
+_PASSENGER = re.compile(r"(?i)\bpassenger\b.*(wsgi-loader|preloader)|^Passenger \w*(App|Preloader)")
+_PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
+_SYSTEM_UNIT = re.compile(r"/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", re.MULTILINE)
+_USER_UNIT = re.compile(r"/user@\d+\.service/(?:[^/]+\.slice/)+([^/]+\.service)(?:/|$)", re.MULTILINE)
+_STARTERS = re.compile(r"(cron|crond|ssh|sshd|docker|containerd|getty@.*|apache2|httpd|nginx|passenger)\.service")
+_GUIDE = "the guide on web servers"
+
+
+class Server(Frozen):
+    """A process that serves the site: the oldest of its kind, which starts the others."""
+
+    pid: int
+    kind: str
+    command: tuple[str, ...]
+    #: The systemd service that started the process; empty if none is known.
+    unit: str = ""
+    #: Whether that is a service of the user's own systemd.
+    is_user_unit: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} (process {self.pid}{f', {self.unit}' if self.unit else ''})"
+
+    @property
+    def remedy(self) -> str:
+        """What makes updates restart the server, to be pasted."""
+        if self.unit and self.is_user_unit:
+            return _setting("systemctl", "--user", "restart", self.unit)
+        if self.unit:
+            rule = f"USER ALL=(root) NOPASSWD: /usr/bin/systemctl restart {self.unit}"
+            return f"{_setting('sudo', 'systemctl', 'restart', self.unit)}, and in /etc/sudoers.d/releaser: {rule}"
+        match self.kind:
+            case "Passenger":
+                return '`mkdir tmp` in the project, or `restart = "passenger"` under [tool.releaser]'
+            case "uWSGI":
+                if file := self._option("touch-reload", "touch-chain-reload"):
+                    return f'`restart_file = "{file}"` under [tool.releaser]'
+                return "`mkdir tmp` in the project, and `touch-reload = tmp/restart.txt` in the file of uWSGI's options"
+            case "gunicorn":
+                pid = self._option("pid", "-p") or "tmp/gunicorn.pid"
+                hup = _setting("sh", "-c", f"kill -HUP $(cat {shlex.quote(pid)})")
+                service = _setting("sudo", "systemctl", "restart", "NAME.service")
+                return f"{service} if systemd starts it; else {hup}, with the `on_reload` of {_GUIDE}"
+        return f"{_setting('sudo', 'systemctl', 'restart', 'NAME.service')}, with the service that starts it"
+
+    def _option(self, *names: str) -> str:
+        """Return the value that the command line gives an option; empty if it gives none."""
+        for number, word in enumerate(self.command):
+            option, _, value = word.partition("=")
+            if option.lstrip("-") in {name.lstrip("-") for name in names} and option.startswith("-"):
+                return value or next(iter(self.command[number + 1 :]), "")
+        return ""
+
+
+def _setting(*words: str) -> str:
+    listed = ", ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
+    return f"`restart = [{listed}]` under [tool.releaser]"
+
+
+def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
+    """Return the servers that run in the checkout or from its venv, of the processes that this user may look at."""
+    places = {os.path.realpath(checkout)}
+    named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
+    found = {one.pid: one for one in _list_servers() if _is_of(one, places, named)}
+    return tuple(one for pid, one in sorted(found.items()) if _parent(pid) not in found)
+
+
+def find_unrestarted(site: Site) -> Finding | None:
+    """Say that `restart = "auto"` finds nothing to restart, and what to set for what runs; None if all is well.
+
+    A project without Django, of which no server is seen and that has no health check, is a script: it needs no restart.
+    """
+    settings, project = site.settings, site.project
+    if settings.restart != ("auto",) or settings.start or serving.restart_file(site) is not None:
+        return None
+    servers = find_servers(project.checkout, project.venv)
+    if not servers and not settings.health_check and not is_django(project.root):
+        return None
+    no_place = f"{project.checkout} has neither tmp/ nor config/tmp/"
+    message = f"updates restart nothing: `restart` is auto, but {no_place}"
+    if servers:
+        advice = " ".join(f"For {one}, set {one.remedy}." for one in _first_of_each(servers))
+    else:
+        advice = f"Set `restart` to the command that restarts the site: {_GUIDE} has one for each server."
+    return Finding(message, advice=f'{advice} If nothing is to be restarted, set `restart = "none"`.')
+
+
+def unrestarted_warnings(site: Site) -> Iterator[Finding]:
+    """Yield the same, where a site may be like that."""
+    if finding := find_unrestarted(site):
+        yield finding
+
+
+def _first_of_each(servers: Iterable[Server]) -> Iterator[Server]:
+    seen = set[str]()
+    for one in servers:
+        if one.remedy not in seen:
+            seen.add(one.remedy)
+            yield one
+
+
+def _list_servers() -> Iterator[Server]:
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (words := _command_of(int(name))) and (kind := kind_of(words)):
+            unit, is_user_unit = _unit_of(int(name))
+            yield Server(pid=int(name), kind=kind, command=words, unit=unit, is_user_unit=is_user_unit)
+
+
+def kind_of(words: tuple[str, ...]) -> str:
+    """Name the server that a command line starts; empty if it starts none that is known."""
+    if _PASSENGER.search(" ".join(words)):
+        return "Passenger"
+    name = os.path.basename(_program(words)).partition(".")[0].rstrip(":")
+    return _KINDS.get(re.sub(r"(-core|_python\d*)$", "", name), "")
+
+
+def _program(words: tuple[str, ...]) -> str:
+    """Return the program of a command line; of Python, the script or the module that it runs."""
+    first = words[0].partition(" ")[0]  # a process that sets its title has all of it in the first word
+    if not _PYTHON.fullmatch(os.path.basename(first)):
+        return first
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-m":
+            return next(rest, "")
+        if word == "-c":
+            return ""
+        if word in ("-W", "-X"):
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _is_of(server: Server, places: set[str], named: tuple[str, ...]) -> bool:
+    with contextlib.suppress(OSError):
+        if os.readlink(f"/proc/{server.pid}/cwd") in places:
+            return True
+    return any(place in f"{word}/" for word in server.command for place in named)
+
+
+def _command_of(pid: int) -> tuple[str, ...]:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+        return tuple(one_line(word, limit=1000) for word in file.read().rstrip("\0 ").split("\0"))
+    return ()
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[1])
+    return 0
+
+
+def _unit_of(pid: int) -> tuple[str, bool]:
+    """Return the systemd service that a process belongs to, and whether it is one of a user (cgroups(7))."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+        return unit_in(text)
+    return "", False
+
+
+def unit_in(cgroups: str) -> tuple[str, bool]:
+    """Read the service from what the kernel tells of a process; services that start anything else do not count."""
+    for pattern, is_user_unit in ((_USER_UNIT, True), (_SYSTEM_UNIT, False)):
+        found = pattern.search(cgroups)
+        if found and not _STARTERS.fullmatch(found.group(1)):
+            return found.group(1), is_user_unit
+    return "", False

@@ -1,0 +1,126 @@
+"""`restart = "auto"` with nothing to touch: every command says that the site goes on with the old release."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import ExitCode
+from tests.e2e.scenes import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+SAYS = "updates restart nothing: `restart` is auto, but"
+APPLICATION = """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"tea"]
+"""
+
+
+def _make_site(make_site: SiteFactory, dotenv: dict[str, str | None] | None = None) -> SampleSite:
+    site = make_site(venv=True, files={"app.py": APPLICATION}, dotenv=dotenv)
+    site.git("rm", "-r", "--quiet", "config/tmp")
+    site.commit("Restart by something else")
+    site.push()
+    return site
+
+
+@contextlib.contextmanager
+def _gunicorn(site: SampleSite) -> Iterator[int]:
+    """Serve the site by the gunicorn that development has, on the live release; gives its process id."""
+    modules = site.outer / "modules"
+    modules.mkdir()
+    for name in ("gunicorn", "packaging"):
+        (modules / name).symlink_to(Path(str(importlib.metadata.distribution(name).locate_file(name))))
+    words = [".venv/bin/python", "-m", "gunicorn", "--bind", "unix:../socket", "--pid", "../gunicorn.pid", "app"]
+    env = {**site.env, "PYTHONPATH": str(modules)}
+    with (site.outer / "gunicorn.log").open("w") as log:
+        process = subprocess.Popen(words, cwd=site.path, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        eventually(lambda: _answers(site.outer / "socket"), "an answer")
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(60)
+        print((site.outer / "gunicorn.log").read_text(encoding="utf-8")[-3000:])  # noqa: T201 - shown if it fails
+
+
+def _answers(place: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place))
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b"tea" in client.makefile("rb").read()
+    return False
+
+
+def test_a_site_on_gunicorn_that_nothing_restarts(make_site: SiteFactory) -> None:
+    site = _make_site(make_site)
+    with _gunicorn(site) as pid:
+        checked = site.json("check")
+        assert checked["fit"]
+        (warning,) = [one for one in checked["warnings"] if SAYS in one]
+        assert f"For gunicorn (process {pid}" in warning
+        assert "kill -HUP $(cat ../gunicorn.pid)" in warning
+        assert 'restart = "none"' in warning
+        assert any(SAYS in one for one in site.json("init")["problems"])
+        site.publish("alpha", "1.1.0")
+        updated = site.json("update", check=ExitCode.FOLLOW_UP)
+        assert updated["result"] == "updated-not-restarted"
+        assert updated["live_changed"]
+        assert f"For gunicorn (process {pid}" in " ".join(updated["problems"])
+        mail = site.outbox_mails()[-1]
+        assert "not restarted" in mail["Subject"]
+        assert mail["Subject"].startswith("!")
+        back = site.releaser("rollback", check=ExitCode.FOLLOW_UP)  # without a terminal
+        assert "but the site was not restarted" in back.stderr
+        assert f"For gunicorn (process {pid}" in back.stderr
+
+
+def test_it_is_told_until_restart_is_set_and_no_mail_comes_for_a_quiet_night(make_site: SiteFactory) -> None:
+    site = _make_site(make_site)
+    site.releaser("init")
+    site.publish("alpha", "1.1.0")
+    updated = site.releaser("update", check=ExitCode.FOLLOW_UP)
+    assert "but the site was not restarted" in updated.stderr
+    mails = len(site.outbox_mails())
+    for _ in range(2):
+        site.releaser("update", check=0)
+    assert len(site.outbox_mails()) == mails
+    assert SAYS in site.json("status")["not_restarted"]
+    assert "updates restart nothing" in site.releaser("status --nagios", check=1).stdout
+    (site.path / "tmp").mkdir()
+    (site.path / ".git" / "info" / "exclude").write_text("/tmp\n/.venv\n", encoding="utf-8")
+    assert site.json("status")["not_restarted"] == ""
+    site.publish("alpha", "1.2.0")
+    assert site.json("update")["solved"] == ["restart"]
+    assert (site.path / "tmp" / "restart.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "dotenv"), [("plain", {"RELEASER_RESTART": "none"}), ("script", {})], ids=["none is set", "a script"]
+)
+def test_nothing_is_said_where_nothing_is_to_be_restarted(
+    kind: str, dotenv: dict[str, str | None], make_site: SiteFactory
+) -> None:
+    site = _make_site(make_site, dotenv=dotenv)
+    if kind == "script":
+        site.git("mv", "manage.py", "run_site_tests.py")
+        site.commit("Be a script")
+        site.push()
+        site.write_dotenv({"RELEASER_TEST_COMMAND": "python run_site_tests.py test"})
+    site.publish("alpha", "1.1.0")
+    assert not any(SAYS in one for one in site.json("check")["warnings"])
+    site.releaser("init", check=0)
+    updated = site.json("update")
+    assert (updated["result"], updated["problems"]) == ("activated", [])
+    assert site.json("status")["not_restarted"] == ""
