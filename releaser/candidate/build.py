@@ -16,6 +16,7 @@ from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
 from releaser.checkout.files import included_of
 from releaser.checkout.leftovers import renew_tree
+from releaser.checkout.staging import prepare_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
@@ -29,7 +30,6 @@ from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release, l
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_touched, note_installed, note_live
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
-from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.sealed_python import look_at_start

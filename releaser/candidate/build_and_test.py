@@ -15,6 +15,7 @@ from releaser.candidate.results import Fault, hold_again, hold_back, list_held
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.leftovers import renew_tree
+from releaser.checkout.staging import prepare_tree
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
@@ -23,7 +24,6 @@ from releaser.releases.quarantine import change_holds, read_holds
 from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
-from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import diff_to, is_as_live
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.pull import has_other_code
+from releaser.checkout.staging import complete_tree
 from releaser.errors import Finding, MigrationsError, ToolError
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.store import store_of
@@ -247,6 +248,7 @@ def still_wait(work: Workspace, failed: FailedCandidate) -> bool:
     site, release = work.site, store_of(work.site).get(failed.release)
     if site.settings.migrations != "refuse" or release is None or not release.works():
         return False
+    complete_tree(site, work.log)
     with work.log.step("migrations") as step:
         try:
             answer = manage(site, release.venv).migrations()

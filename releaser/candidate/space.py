@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import PreflightError, ToolError
 from releaser.locks.installed import fits, list_installed, tags_of
 from releaser.site.conventions import default_groups
-from releaser.system.files import nearest_existing
-from releaser.system.frozen import Frozen
+from releaser.site.space import Need, find_lacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from packaging.tags import Tag
 
@@ -32,56 +31,6 @@ _GROWTH = 1.1  # of a release against the one before
 _UNPACKED = 4  # times the size of a wheel, at the most as a rule
 _FILE_BYTES = 8_000  # of a file in a wheel, as a rule more
 _LOCKS = 4  # copies of uv.lock that a run makes, at the most
-_WORTH_NAMING = 1_000_000  # bytes
-
-
-class Need(Frozen):
-    """What is going to be written below `place`, which need not exist yet."""
-
-    what: str
-    place: Path
-    bytes: int
-    inodes: int
-    #: How to make room there.
-    remedy: str = ""
-
-
-class FreeSpace(Frozen):
-    """What this user may still take of a file system."""
-
-    bytes: int
-    #: None where the file system does not count them.
-    inodes: int | None
-
-
-def free_space(place: Path) -> FreeSpace:
-    """Return what is free where something is to lie that need not exist yet."""
-    found = os.statvfs(nearest_existing(place))
-    return FreeSpace(bytes=found.f_bavail * found.f_frsize, inodes=found.f_favail if found.f_files > 0 else None)
-
-
-def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
-    """Compare needs with free bytes and inodes; those on one file system are added up."""
-    by_device: dict[int, list[Need]] = {}
-    for need in needs:
-        by_device.setdefault(os.stat(nearest_existing(need.place)).st_dev, []).append(need)
-    for found in by_device.values():
-        what, place = found[0].what, nearest_existing(found[0].place)
-        free, remedies = free_space(place), dict.fromkeys(need.remedy for need in found if need.remedy)
-        advice = f"Make room, or {'; '.join(remedies)}."
-        needed = sum(need.bytes for need in found)
-        if free.bytes < needed:
-            large = [f"{_mb(need.bytes)} for {need.what}" for need in found if need.bytes >= _WORTH_NAMING]
-            parts = f" ({', '.join(large)})" if len(large) > 1 else ""
-            message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
-            yield Finding(message, advice=advice)
-        inodes = sum(need.inodes for need in found)
-        if free.inodes is not None and free.inodes < inodes:
-            yield Finding(f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed", advice=advice)
-
-
-def _mb(number: int) -> str:
-    return f"{number / 1e6:.0f} MB"
 
 
 def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:

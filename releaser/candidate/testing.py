@@ -23,7 +23,7 @@ from releaser.candidate.output import ADVICE, TEST, count_tests, failing_tests
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
-from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
+from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import integrity
@@ -33,7 +33,6 @@ from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
 from releaser.releases.touched import note_installed
 from releaser.releases.venv import repoint_editables
-from releaser.reporting.hooks import prepare_tree
 from releaser.run import new_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.frozen import Frozen

@@ -88,7 +88,7 @@ def weight_findings(site: Site) -> Iterator[Finding]:
     heavy = [heaviest, *(one for one in others if shares[one] > _WORTH_NAMING)]
     named = ", ".join(f"{one} ({weights[one].files} of {weights[one].bytes / 1e6:.0f} MB)" for one in heavy)
     message = f"{site.project.root} is not under git, and each run would copy its {files} files of {size / 1e6:.0f} MB"
-    advice = f"List what holds data, not code, in `staging_link`, such as staging_link = {[heaviest]}."
+    advice = f"List what holds data, not code, in `staging_omit`, such as staging_omit = {[heaviest]}."
     yield Finding(f"{message}, most of them in {named}", advice=advice)
 
 

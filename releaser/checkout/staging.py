@@ -9,18 +9,22 @@ import contextlib
 import os
 import re
 import shutil
-import stat
-from dataclasses import field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
+from releaser.checkout.untracked import (
+    carrier_to,
+    check_room,
+    find_needed,
+    untracked_in,
+    way_into_tree,
+)
 from releaser.errors import BuildError, ToolError, reason_of
-from releaser.reporting.hooks import forget_tree, prepare_tree
+from releaser.reporting.hooks import forget_tree, run_before_build
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
-from releaser.system.words import plural
-from releaser.tools.plain import CACHES, SMALL, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
     from releaser.checkout.pull import Target
     from releaser.report import RunLog
-    from releaser.site.settings import Settings
     from releaser.site.site import Pulled, Site
     from releaser.system.process import Runner
     from releaser.tools.git import Git
@@ -53,17 +56,25 @@ def _staging_places(top: Path) -> dict[Stage, Path]:
 
 
 @contextlib.contextmanager
-def staging_tree(
-    site: Site, log: RunLog, commit: str, *, stage: Stage = "stage", pulled: Pulled | None = None
+def staging_tree(  # noqa: PLR0913 - which tree, and what is to be in it
+    site: Site,
+    log: RunLog,
+    commit: str,
+    *,
+    stage: Stage = "stage",
+    pulled: Pulled | None = None,
+    whole: bool = True,
 ) -> Iterator[Site]:
     """Check out `commit` beside the checkout, and yield the site as it is there; the tree is removed at the end.
 
-    `pulled` are the commits that it brings, if these change the code. Raises BuildError.
+    `pulled` are the commits that it brings, if these change the code. Unless it is to be `whole`, it gets only what
+    resolving needs of what git does not track, until `complete_tree` brings the rest. Raises BuildError, and
+    PreflightError where there is no room for copies.
     """
     place = _staging_places(site.git.layout.top)[stage]
     forget_tree(site, place)
     try:
-        there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
+        there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled, whole=whole))
         if stage != "stage":  # in which nothing may have to be built
             prepare_tree(there, log)
         yield there
@@ -72,13 +83,16 @@ def staging_tree(
             _remove_staging_tree(site, place)
 
 
-def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Target) -> Site:
+def stage_aside(  # noqa: PLR0913 - as of `staging_tree`
+    site: Site, log: RunLog, shadow: Git, place: Path, target: Target, *, whole: bool = True
+) -> Site:
     """Check a commit out at `place`, where `shadow` is, and return the site as it is there; it is for a dry run.
 
     What lies around the checkout is seen around the tree, as far as `pyproject.toml`, `uv.toml` or the lock lead there.
-    Raises BuildError.
+    It is `whole` as in `staging_tree`. Raises BuildError and PreflightError.
     """
-    return _stage(site, log, _Tree(place=place, commit=target.commit, pulled=target.pulled, shadow=shadow))
+    tree = _Tree(place=place, commit=target.commit, pulled=target.pulled, shadow=shadow, whole=whole)
+    return _stage(site, log, tree)
 
 
 def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Git:
@@ -106,14 +120,15 @@ class _Tree(Frozen):
     untracked: tuple[str, ...] | None = None
     #: A shadow of the repository, to check the commit out of that.
     shadow: Git | None = None
+    #: Whether it gets all that git does not track, and not only what resolving needs.
+    whole: bool = True
 
 
 def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     """Check out a commit, and return the site as it is there.
 
-    The tree gets what the checkout has and git does not track, except virtual environments and caches: files of up to
-    1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
-    `staging_link` and `staging_omit` correct that.
+    The tree gets what the checkout has and git does not track, except virtual environments and caches. The settings
+    `staging_copy`, `staging_link` and `staging_omit` correct that.
     """
     place, commit = tree.place, tree.commit
     git, top = site.git, site.git.layout.top
@@ -125,15 +140,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
                 _remove_staging_tree(site, place, found=log)
             staged = _fill(site, tree, root, head=head)
         except (ToolError, OSError) as error:
-            message = f"the staging tree {place} could not be made: {reason_of(error)}"
-            if isinstance(error, ToolError):
-                raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
-            advice = f"Give this user write access to {place.parent}, and check its free space."
-            raise BuildError(message, advice=advice) from error
-        untracked = {"copied": staged.copied, "linked": staged.linked}
+            raise _unmade(place, error) from error
         what = "untracked path" if commit else "path"
-        counts = (f"{plural(len(names), what)} {done}" for done, names in untracked.items() if names)
-        step.says(", ".join([*filter(None, [commit[:12]]), *counts]))
+        step.says(", ".join(filter(None, [commit[:12], staged.brought.describe(what)])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     there = there if commit == head else there.reread()
@@ -141,12 +150,19 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
+def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
+    message = f"the staging tree {place} could not be made: {reason_of(error)}"
+    if isinstance(error, ToolError):
+        return BuildError(message, advice=error.advice or "See git's message.", output=error.output)
+    return BuildError(message, advice=f"Give this user write access to {place.parent}, and check its free space.")
+
+
 def make_again(site: Site, staged: Staged) -> None:
-    """Take the staging tree of a site away, and make it again as it was made at first. Raises ToolError and OSError."""
+    """Take the staging tree of a site away, and make it again as it was. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
-    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked)
-    _fill(outside, tree, root, head=outside.git.commit("HEAD"))
+    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked, whole=staged.brought.is_whole)
+    staged.brought.replace(_fill(outside, tree, root, head=outside.git.commit("HEAD")).brought)
 
 
 def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
@@ -157,7 +173,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     else:
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
-    staged = _carry(site, tree, head=head, known=tree.shadow or git)
+    staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
     overlay_included(site, root)
     if tree.shadow is not None:
         _surround(place, git.layout.top, root)
@@ -167,7 +183,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
         # Out of the tree, it would be written there, which may be in the checkout.
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
             write_new_file(file, read_file(file))
-    return replace(staged, pulled=tree.pulled)
+    return staged
 
 
 def _surround(place: Path, top: Path, root: Path) -> None:
@@ -184,6 +200,15 @@ def _surround(place: Path, top: Path, root: Path) -> None:
                 if not os.path.lexists(place.parent / entry):
                     (place.parent / entry).symlink_to(top.parent / entry)
         place, top = place.parent, top.parent
+
+
+def prepare_tree(site: Site, log: RunLog) -> None:
+    """Make a staging tree fit for builds and tests: with what git does not track, and what `before_build` makes.
+
+    Raises BuildError, and PreflightError where there is no room.
+    """
+    complete_tree(site, log)
+    run_before_build(site, log)
 
 
 def link_venv(site: Site, venv: Path) -> None:
@@ -246,103 +271,55 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, tree: _Tree, *, head: str, known: Git) -> Staged:
-    """Bring the untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
+def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Staged:
+    """Bring untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
 
-    `known` is the repository that has the commit.
+    Unless it is to be `whole`, only what resolving needs. `known` is the repository that has the commit. Raises
+    ToolError, OSError, and PreflightError where there is no room for copies.
     """
     top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
-    kept_out, has_git = frozenset({project.venv, project.state_dir}), project.has_git
-    carrier = _Carrier(settings=site.settings, top=top, place=place, kept_out=kept_out, divides=not has_git)
-    untracked = tree.untracked
-    if untracked is None:
-        untracked = tuple(site.git.unknown_files() if has_git else sorted(os.listdir(top)))
-    for name in untracked:
-        carrier.carry(name.rstrip("/"))
-    for file in (project.lock, project.pyproject) if has_git else ():
+    untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
+    staged = Staged(commit=commit, untracked=untracked, pulled=tree.pulled)
+    for file in (project.lock, project.pyproject) if project.has_git else ():
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
         if blob is not None and file.is_file() and (commit == head or known.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
-    return Staged(
-        commit=commit,
-        untracked=untracked,
-        copied=tuple(sorted(carrier.copied)),
-        linked=tuple(sorted(carrier.linked)),
-    )
+    if tree.whole or not project.has_git:  # without git, all of that is the code
+        _bring_rest(site, place, staged)
+    elif needed := find_needed(site, root, untracked):
+        carrier = carrier_to(site, place, way_into_tree(site))
+        entries = carrier.plan_needed(needed)
+        check_room(place.parent, entries)
+        carrier.carry(entries, staged.brought)
+    return staged
 
 
-class _Carrier(Frozen):
-    """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
+def complete_tree(site: Site, log: RunLog) -> None:
+    """Bring into a staging tree what only builds and tests need, unless it is there. Raises BuildError.
 
-    settings: Settings
-    top: Path
-    place: Path
-    kept_out: frozenset[Path]
-    #: Whether what is in a directory is brought one by one, as there is no commit that has it.
-    divides: bool = False
-    copied: list[str] = field(default_factory=list)
-    linked: list[str] = field(default_factory=list)
-
-    def carry(self, name: str) -> None:
-        """Bring one entry; `name` is relative to the top. What the commit has itself stays as it is there.
-
-        A file that goes meanwhile, as those of databases do, is none that the tests need.
-        """
-        source, target = self.top / name, self.place / name
-        if source in self.kept_out or self._is_omitted(name, source):
-            return
-        both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
-        if os.path.lexists(target) and not both:
-            return
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            self._bring(name, source, target, divides=both)
-
-    def _bring(self, name: str, source: Path, target: Path, *, divides: bool) -> None:
-        """Link or copy an entry; a directory that is in the commit too is one to divide."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
-            target.symlink_to(source.readlink())
-            return
-        settings = self.settings
-        copy, link = matches(name, settings.staging_copy), matches(name, settings.staging_link)
-        rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
-        has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
-        divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
-        status = source.stat()  # once: a directory of uploads may go and come back at any moment
-        is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
-        divides = divides or (self.divides and is_directory and not (copy or link) and _may_read(source))
-        if is_directory and (divides or (has_rules and not (copy or link))):
-            target.mkdir(exist_ok=True)
-            for entry in sorted(os.listdir(source)):
-                self.carry(f"{name}/{entry}")
-        elif copy or (not link and is_file and status.st_size <= SMALL and _may_read(source)):
-            shutil.copytree(source, target, symlinks=True) if is_directory else shutil.copy2(source, target)
-            self.copied.append(name)
-        elif is_directory or is_file:  # and not a socket or a pipe
-            target.symlink_to(source)
-            self.linked.append(name)
-
-    def _is_omitted(self, name: str, source: Path) -> bool:
-        settings = self.settings
-        if matches(name, settings.staging_omit):
-            return True
-        if matches(name, (*settings.staging_copy, *settings.staging_link)):
-            return False
-        return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
-
-
-def _may_read(path: Path) -> bool:
-    """Tell whether this user may read a file, or list a directory and reach what is in it.
-
-    Raises FileNotFoundError if it is gone, which `os.access` would not tell from a refusal.
+    Raises PreflightError where there is no room for copies.
     """
-    try:
-        if path.is_dir():
-            os.stat(f"{path}/.")
-            os.listdir(path)
-        else:
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe in its place is not waited for
-    except PermissionError:
-        return False
-    return True
+    staged = site.staged
+    if staged is None or staged.brought.is_whole:
+        return
+    if not staged.untracked:
+        staged.brought.is_whole = True
+        return
+    with log.step("untracked files") as step:
+        try:
+            _bring_rest(site.outside, site.git.layout.top, staged)
+        except (ToolError, OSError) as error:
+            raise _unmade(site.git.layout.top, error) from error
+        step.says(staged.brought.describe())
+
+
+def _bring_rest(site: Site, place: Path, staged: Staged) -> None:
+    """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError."""
+    brought = staged.brought
+    if staged.untracked:
+        carrier = carrier_to(site, place, way_into_tree(site))
+        entries = [*carrier.plan_instead(brought.lent), *carrier.plan(staged.untracked)]
+        check_room(place.parent, entries)
+        carrier.carry(entries, brought)
+    brought.is_whole = True

@@ -33,6 +33,7 @@ def run_check(ctx: CommandContext) -> None:
     """Check the site, and print what was found. Raises PreflightError."""
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.isolated import isolation_warnings
+    from releaser.checkout.untracked import left_out_warnings
     from releaser.deployment.adopt import find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage
@@ -51,6 +52,7 @@ def run_check(ctx: CommandContext) -> None:
         *isolation_warnings(site),
         *left_out(site),
         *unrestarted_warnings(site),
+        *left_out_warnings(site),
     )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
     try:

@@ -11,7 +11,7 @@ from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.staging import shadow_of, stage_aside
+from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
 from releaser.deployment.adopt import venv_kind
 from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
@@ -77,7 +77,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)
         target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
-        staged = stage_aside(site, log, shadow, place, target)
+        staged = stage_aside(site, log, shadow, place, target, whole=target.moves)
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
@@ -96,6 +96,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     site, builds = work.site.outside, goal.outcome == "build"
     commits = note_target(work.log, target)
     if builds and target.pulled is None:
+        complete_tree(work.site, work.log)
         ask_django(work.site, work.log)
     diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from threading import Condition
 
-from releaser.candidate.space import free_space
 from releaser.errors import ExitCode, ReleaserError
 from releaser.locks.failed_elsewhere import SiteFailure, Version, is_version, write_failures
 from releaser.report import DONE
 from releaser.reporting.many_sites import SiteAnswer, part
 from releaser.site.settings import FAILURES_VARIABLE, PROJECT_VARIABLE
 from releaser.site.sites_file import ListedSite
+from releaser.site.space import free_space
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
 

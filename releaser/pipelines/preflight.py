@@ -12,9 +12,10 @@ from packaging.version import Version
 
 from releaser.candidate.attested import attestation_findings
 from releaser.candidate.isolated import isolation_findings
-from releaser.candidate.space import find_lacks, update_needs
+from releaser.candidate.space import update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
+from releaser.checkout.untracked import staging_link_findings
 from releaser.deployment.static_files import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -32,15 +33,16 @@ from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
 from releaser.site.serving import asks_django, can_collect, check_static_files, settings_without_django
 from releaser.site.site import Checkout, SiteFacts
+from releaser.site.space import find_lacks
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from releaser.candidate.space import Need
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site
+    from releaser.site.space import Need
     from releaser.tools.git_state import CheckoutState
     from releaser.tools.uv import Uv
 
@@ -128,6 +130,8 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
     findings.extend(isolation_findings(site))
+    if site.staged is None:
+        findings.extend(staging_link_findings(site))
     if scope.attests:
         findings.extend(attestation_findings(site))
         findings.extend(source_findings(site))

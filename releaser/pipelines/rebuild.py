@@ -227,9 +227,14 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
 
 
 @contextlib.contextmanager
-def open_workspace(site: Site, log: RunLog, facts: SiteFacts, target: Target) -> Iterator[Workspace]:
-    """Yield what candidates are built with, in a staging tree of a commit; a failure undoes what the run began."""
-    tree = staging_tree(site, log, target.commit, pulled=target.pulled)
+def open_workspace(
+    site: Site, log: RunLog, facts: SiteFacts, target: Target, *, whole: bool = True
+) -> Iterator[Workspace]:
+    """Yield what candidates are built with, in a staging tree of a commit; a failure undoes what the run began.
+
+    Unless it is to be `whole`, the tree has what resolving needs, see `staging_tree`.
+    """
+    tree = staging_tree(site, log, target.commit, pulled=target.pulled, whole=whole)
     with undo_on_failure(site, log), tree as inside:
         mirror_sources(inside, log)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(inside)))

@@ -13,7 +13,6 @@ from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, St
 from releaser.candidate.build import describe_changes
 from releaser.candidate.isolated import runs_open
 from releaser.candidate.results import red_tests
-from releaser.candidate.space import free_space
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, ReleaserError, VulnerableError
@@ -38,6 +37,7 @@ from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
 from releaser.site.servers import find_unrestarted
+from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 from releaser.system.frozen import Frozen

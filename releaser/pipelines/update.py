@@ -19,6 +19,7 @@ from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapsh
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, read_pending, restore_lock
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
+from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site, note_stale_processes
@@ -46,7 +47,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
-from releaser.reporting.hooks import ask_before_live, prepare_tree
+from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
@@ -106,7 +107,9 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     note_target(run.log, target)
     if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
-    with note_refusals(run.site.state_dir, run.log.failures), open_workspace(run.site, run.log, facts, target) as work:
+    # Most nights nothing is built, for which a part of the tree is enough.
+    workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
+    with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         goal = choose_goal(replace(work, only=only), target, force=force)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
@@ -205,6 +208,7 @@ def make_release(goal: Goal) -> Release:
     """Build, test and seal the release that is to go live. Raises BuildError, TestsFailedError and MigrationsError."""
     work, resolution = goal.work, goal.resolution
     check_live_site(work.site.outside, work.log, force=goal.force or goal.is_repair)
+    complete_tree(work.site, work.log)
     if work.site.pulled is None:  # else this has been done, as the code has changed
         ask_django(work.site, work.log)
     if goal.due is not None and goal.is_repair:

@@ -84,7 +84,7 @@ def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> 
     return replace(report, release=release, previous=store_of(site).live_id())
 
 
-def prepare_tree(site: Site, log: RunLog) -> None:
+def run_before_build(site: Site, log: RunLog) -> None:
     """Run `before_build` in a staging tree, unless it has. Raises BuildError."""
     known, key = site.runner.remembered, _prepared(site.git.layout.top)
     if site.settings.before_build is not None and key not in known:

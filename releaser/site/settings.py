@@ -200,7 +200,7 @@ class Settings(Frozen):
     requirements_export_hashes: bool = _setting(True, values.flag)
     #: What git does not track and is copied into the staging tree, so that tests may write to it.
     staging_copy: tuple[str, ...] = _setting((), values.patterns)
-    #: What git does not track and is a symlink in the staging tree, to that of the checkout.
+    #: What git does not track and is a symlink in the staging tree, to that of the checkout; refused without a sandbox.
     staging_link: tuple[str, ...] = _setting((), values.patterns)
     #: What git does not track and is left out of the staging tree.
     staging_omit: tuple[str, ...] = _setting((), values.patterns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import (
     Redactor,
+    plural,
     secrets_in_environment,
     secrets_in_service,
     secrets_in_urls,
@@ -50,18 +51,49 @@ class Pulled(Frozen):
     count: int
 
 
+@dataclass
+class Brought:
+    """What has come into a staging tree of what git does not track, relative to the top; more may come later."""
+
+    copied: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    #: What is linked only until something but uv runs in the tree.
+    lent: list[str] = field(default_factory=list)
+    #: What may not be linked, and is too large to be copied.
+    left_out: list[str] = field(default_factory=list)
+    #: Whether all has come that is to come.
+    is_whole: bool = False
+
+    def replace(self, other: Brought) -> None:
+        """Take what has come into the tree that was made in the place of the first."""
+        vars(self).update(vars(other))
+
+    def describe(self, what: str = "untracked path") -> str:
+        """Count what has come, in words; empty if nothing has."""
+        counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "left out": self.left_out}
+        return ", ".join(f"{plural(len(names), what)} {done}" for done, names in counts.items() if names)
+
+
 class Staged(Frozen):
     """The staging tree that a release was tested in."""
 
     #: The commit that was checked out there.
     commit: str
-    #: What the checkout has and git does not track, relative to the top; what of that was copied into the tree, or
-    #: linked there.
+    #: What the checkout has and git does not track, relative to the top, and what of that the tree has.
     untracked: tuple[str, ...] = ()
-    copied: tuple[str, ...] = ()
-    linked: tuple[str, ...] = ()
+    brought: Brought = field(default_factory=Brought)
     #: The commits that it brings, if these change the code.
     pulled: Pulled | None = None
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """What was copied into the tree."""
+        return tuple(sorted(self.brought.copied))
+
+    @property
+    def linked(self) -> tuple[str, ...]:
+        """What was linked there, to what lies in the checkout."""
+        return tuple(sorted({*self.brought.linked, *self.brought.lent}))
 
 
 class Site(Frozen):

@@ -12,12 +12,8 @@ import pytest
 from releaser.candidate.space import (
     LEAST_BYTES,
     LEAST_INODES,
-    FreeSpace,
-    Need,
     check_space,
     download_sizes,
-    find_lacks,
-    free_space,
     release_need,
     update_needs,
 )
@@ -26,6 +22,7 @@ from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, Change, LockFile
 from releaser.run import Workspace, new_log
 from releaser.site.project import Project
+from releaser.site.space import FreeSpace, Need, find_lacks, free_space
 from tests.releases.makers import a_manifest, on_paper
 from tests.support.guards import other_file_system
 

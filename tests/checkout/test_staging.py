@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 
-from releaser.checkout import staging
+from releaser.checkout.untracked import Carrier, Way
 from releaser.site.settings import Settings
+from releaser.site.site import Brought
+
+
+def _carry(path: Path, place: Path) -> Brought:
+    """Bring one path, as where there is no git."""
+    way, brought = Way(links=True), Brought()
+    carrier = Carrier(settings=Settings(), top=path.parent, place=place, kept_out=frozenset(), way=way, divides=True)
+    carrier.carry(carrier.plan([path.name]), brought)
+    return brought
 
 
 def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
@@ -21,10 +30,9 @@ def test_a_directory_that_goes_and_comes_back_meanwhile_is_not_linked(
     uploads.mkdir(parents=True)
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != uploads and os.path.exists(path))
     place = tmp_path / "place"
-    carrier = staging._Carrier(settings=Settings(), top=uploads.parent, place=place, kept_out=frozenset(), divides=True)
-    carrier.carry("uploads")
+    brought = _carry(uploads, place)
     assert stat.S_ISDIR((place / "uploads").lstat().st_mode)
-    assert carrier.linked == []
+    assert brought.linked == []
 
 
 def _just_too_late(file: Path, call: Callable[..., Any], *given: Any, **options: Any) -> Any:
@@ -41,7 +49,6 @@ def test_a_file_that_goes_before_it_is_read_is_not_linked(tmp_path: Path, monkey
     for name in ("open", "access"):
         monkeypatch.setattr(os, name, partial(_just_too_late, upload, getattr(os, name)))
     place = tmp_path / "place"
-    carrier = staging._Carrier(settings=Settings(), top=upload.parent, place=place, kept_out=frozenset(), divides=True)
-    carrier.carry("a.jpg")
+    brought = _carry(upload, place)
     assert not os.path.lexists(place / "a.jpg")
-    assert (carrier.copied, carrier.linked) == ([], [])
+    assert (brought.copied, brought.linked) == ([], [])

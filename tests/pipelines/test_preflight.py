@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate.space import Need
 from releaser.checkout.checks import own_paths
 from releaser.errors import Finding, Findings, PreflightError, ToolError
 from releaser.pipelines.preflight import Scope, check
@@ -17,6 +16,7 @@ from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
+from releaser.site.space import Need
 from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
 

@@ -1,0 +1,450 @@
+"""What git does not track, on its way into a staging tree: what resolving needs, and how the rest is brought there."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import re
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from releaser.errors import Finding, PreflightError, ToolError
+from releaser.site.space import Need, find_lacks
+from releaser.system.files import read_text
+from releaser.system.frozen import Frozen
+from releaser.system.isolation import find_isolation
+from releaser.system.words import first_few, plural
+from releaser.tools.plain import CACHES, SMALL, matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from releaser.site.settings import Settings
+    from releaser.site.site import Brought, Site
+
+
+MOST_FILES = 2_000  # that are copied because they are small, all together
+MOST_BYTES = 100_000_000
+_DIRECTORY_FILES = 500  # of a directory that is small
+_DIRECTORY_BYTES = 10_000_000
+_BLOCK = 4096  # bytes, in which file systems give room to files
+_OF_UV = ("uv.toml", ".python-version", ".python-versions")  # it reads them where it resolves
+_IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
+_QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
+_TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
+INSTALL = "Install bubblewrap (`apt install bubblewrap`): in it, tests see all, and what they write is thrown away"
+
+How = Literal["copy", "link", "lend", "same", "make", "leave out"]
+
+
+class Way(Frozen):
+    """How paths come into a staging tree."""
+
+    #: Whether what lies in the checkout may be linked: nothing that runs in the tree can change it there.
+    links: bool
+    #: Whether small files are copied though they may be linked, as what is linked cannot be written to.
+    copies_small: bool = True
+    #: Why nothing is linked; empty if it is.
+    reason: str = ""
+
+
+def way_into_tree(site: Site) -> Way:
+    """Return how paths come into the staging trees of a site. Whether a sandbox works is tried once in a run."""
+    wanted = site.settings.isolate
+    if wanted == "off":
+        return Way(links=False, reason='`isolate` is "off"')
+    found = find_isolation(wanted, site.runner)
+    return Way(links=False, reason=found) if isinstance(found, str) else Way(links=True)
+
+
+def untracked_in(site: Site) -> tuple[str, ...]:
+    """List what git does not track in the checkout, relative to its top; all of it without git. Raises ToolError."""
+    top = site.git.layout.top
+    return tuple(site.git.unknown_files() if site.project.has_git else sorted(os.listdir(top)))
+
+
+def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
+    """Return what brings untracked files from the checkout of a site to `place`."""
+    project = site.project
+    return Carrier(
+        settings=site.settings,
+        top=site.git.layout.top,
+        place=place,
+        kept_out=frozenset({project.venv, project.state_dir}),
+        way=way,
+        divides=not project.has_git,
+    )
+
+
+# What resolving needs
+
+
+def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the untracked paths that uv reads to resolve in the staging tree at `root`.
+
+    These are the sources, wheels and indexes in directories that `pyproject.toml`, `uv.toml` or the lock refer to, what
+    lies in them, and above. A project that has to be built to know what it needs may read all.
+    """
+    content = site.pyproject.content
+    if content.get("build-system") and content.get("project", {}).get("dynamic"):
+        return tuple(names)
+    top, checkout = site.git.layout.top, site.project.checkout
+    base = os.path.relpath(checkout, top)
+    wanted, patterns = set[str](), list[str]()
+    for text in (*_read_references(content, root), *_OF_UV, *filter(None, [site.settings.constraints])):
+        place = _within(text, top, base)
+        if place is not None and re.search(r"[*?\[]", place):
+            patterns.append(place)
+        elif place is not None:
+            wanted.add(place)
+    above = {str(one) for place in wanted for one in Path(place).parents}
+    return tuple(
+        name
+        for name in names
+        if _is_wanted(name.rstrip("/"), wanted, above)
+        or any(_has_member(top / name, pattern, name.rstrip("/")) for pattern in patterns)
+    )
+
+
+def _read_references(content: Mapping[str, Any], root: Path) -> Iterator[str]:
+    for path in _TABLES:
+        table: Any = content
+        for part in path:
+            table = table.get(part, {}) if isinstance(table, dict) else {}
+        yield from _strings_in(table)
+    for name, pattern in (("uv.toml", _QUOTED), ("uv.lock", _IN_LOCK)):
+        with contextlib.suppress(OSError):
+            for found in pattern.finditer(read_text(root / name, errors="replace")):
+                yield next(filter(None, found.groups()))
+
+
+def _strings_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _strings_in(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings_in(one)
+
+
+def _within(text: str, top: Path, base: str) -> str | None:
+    """Return what a reference in the project leads to, relative to the top; None if that is all, or elsewhere."""
+    text = text.rpartition(" @ ")[2].partition(" ;")[0].removeprefix("file://")
+    text = re.sub(r"^/?\$\{PROJECT_ROOT\}/", "", text)
+    if "://" in text or "\n" in text:
+        return None
+    place = os.path.relpath(text, top) if text.startswith("/") else os.path.normpath(os.path.join(base, text))
+    return None if place in (".", base) or place.startswith("..") else place
+
+
+def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
+    return name in wanted or name in above or any(str(one) in wanted for one in Path(name).parents)
+
+
+def _has_member(place: Path, pattern: str, name: str) -> bool:
+    """Whether a pattern of the members of a workspace, or one of files, is for a path, or for one above or below."""
+    parts, wanted = name.split("/"), pattern.split("/")
+    common = min(len(parts), len(wanted))
+    if not all(fnmatch.fnmatchcase(one, like) for one, like in zip(parts[:common], wanted[:common], strict=True)):
+        return False
+    return len(parts) != len(wanted) or not place.is_dir() or (place / "pyproject.toml").is_file()
+
+
+# Bringing them
+
+
+class Entry(Frozen):
+    """A path that is to be brought into a staging tree, and how."""
+
+    #: Relative to the top of the checkout.
+    name: str
+    source: Path
+    how: How
+    #: Whether it is copied because it is small, and not because somebody has said so.
+    is_small: bool = False
+    #: What it takes as a copy; of what is left out, at least.
+    files: int = 1
+    bytes: int = 0
+
+
+class Carrier(Frozen):
+    """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
+
+    settings: Settings
+    top: Path
+    place: Path
+    kept_out: frozenset[Path]
+    way: Way
+    #: Whether what is in a directory is brought one by one, as there is no commit that has it.
+    divides: bool = False
+
+    def plan(self, names: Iterable[str]) -> list[Entry]:
+        """Say what becomes of each of these paths, relative to the top. Nothing is written.
+
+        Of what is small, so much is copied as is little altogether, without git all, which is the code.
+        """
+        found = [entry for name in names for entry in self._plan(name.rstrip("/"))]
+        if self.divides:
+            return found
+        files = size = 0
+        small = [at for at, one in enumerate(found) if one.how == "copy" and one.is_small]
+        for at in sorted(small, key=lambda at: found[at].bytes):
+            files, size = files + found[at].files, size + found[at].bytes
+            if files > MOST_FILES or size > MOST_BYTES:
+                found[at] = replace(found[at], how="link" if self.way.links else "leave out")
+        return found
+
+    def plan_needed(self, names: Iterable[str]) -> list[Entry]:
+        """Say what becomes of paths that resolving needs, whatever they take.
+
+        What may not be linked for longer is lent: linked until anything but uv runs in the tree. Sources, in which that
+        may build, are copied.
+        """
+        found = self.plan(names)
+        for at, one in enumerate(found):
+            if one.how == "leave out":
+                is_source = any((one.source / name).is_file() for name in ("pyproject.toml", "setup.py"))
+                found[at] = _as_copy(one) if is_source else replace(one, how="lend")
+        return found
+
+    def plan_instead(self, lent: Iterable[str]) -> list[Entry]:
+        """Say how what was lent is brought for good."""
+        return [_as_copy(Entry(name=name, source=Path(os.path.realpath(self.top / name)), how="copy")) for name in lent]
+
+    def carry(self, entries: Iterable[Entry], brought: Brought) -> None:
+        """Bring these entries, and note what has come. Raises OSError.
+
+        A file that goes meanwhile, as those of databases do, is none that the tests need.
+        """
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self._bring(entry, brought)
+
+    def _bring(self, entry: Entry, brought: Brought) -> None:
+        target = self.place / entry.name
+        if entry.how == "leave out":
+            brought.left_out.append(entry.name)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if entry.how == "make":
+            target.mkdir(exist_ok=True)
+        elif entry.how == "same":
+            target.symlink_to(entry.source.readlink())
+        elif entry.how in ("link", "lend"):
+            target.symlink_to(entry.source)
+            (brought.linked if entry.how == "link" else brought.lent).append(entry.name)
+        else:
+            if entry.name in brought.lent:
+                target.unlink(missing_ok=True)
+                brought.lent.remove(entry.name)
+            self._copy(entry.source, target)
+            brought.copied.append(entry.name)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        if not source.is_dir():
+            shutil.copy2(source, target)
+            return
+        target.mkdir()
+        for one in sorted(source.iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                mode = one.lstat().st_mode
+                if stat.S_ISLNK(mode):
+                    if self.way.links or self._stays_inside(target / one.name, one.readlink()):
+                        (target / one.name).symlink_to(one.readlink())
+                elif stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+                    self._copy(one, target / one.name)
+        shutil.copystat(source, target)
+
+    def _plan(self, name: str) -> Iterator[Entry]:
+        """Plan one path. What the commit has itself stays as it is there."""
+        source, target = self.top / name, self.place / name
+        if source in self.kept_out or self._is_omitted(name, source):
+            return
+        both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
+        if os.path.lexists(target) and not both:
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            yield from self._plan_entry(name, source, divides=both)
+
+    def _plan_entry(self, name: str, source: Path, *, divides: bool) -> Iterator[Entry]:
+        """Plan an entry; a directory that is in the commit too is one to divide."""
+        if source.is_symlink():
+            if self.way.links or self._stays_inside(self.place / name, source.readlink()):
+                yield Entry(name=name, source=source, how="same")
+                return
+            source = Path(os.path.realpath(source))
+        settings = self.settings
+        copy, link = matches(name, settings.staging_copy), matches(name, settings.staging_link)
+        rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
+        has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
+        divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
+        status = source.stat()  # once: a directory of uploads may go and come back at any moment
+        is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
+        divides = divides or (self.divides and is_directory and not (copy or link) and may_read(source))
+        if is_directory and (divides or (has_rules and not (copy or link))):
+            yield Entry(name=name, source=source, how="make")
+            for entry in sorted(os.listdir(source)):
+                yield from self._plan(f"{name}/{entry}")
+        elif copy:
+            files, size, _ = weigh(source)
+            yield Entry(name=name, source=source, how="copy", files=files, bytes=size)
+        elif is_directory or is_file:  # and not a socket or a pipe
+            yield self._plan_other(name, source, status, may_copy=not link)
+
+    def _plan_other(self, name: str, source: Path, status: os.stat_result, *, may_copy: bool) -> Entry:
+        """Plan a file or directory that nobody has asked to be copied."""
+        is_file = stat.S_ISREG(status.st_mode)
+        is_small = is_file and status.st_size <= SMALL and may_copy and may_read(source)
+        if self.way.links:
+            how: How = "copy" if is_small and self.way.copies_small else "link"
+            return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size if is_file else 0)
+        if is_file:
+            # What this user cannot change stays as it is, whoever runs in the tree.
+            how = "copy" if is_small else "leave out" if os.access(source, os.W_OK) else "link"
+            return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size)
+        files, size, is_whole = weigh(source, most_files=_DIRECTORY_FILES, most_bytes=_DIRECTORY_BYTES)
+        how = "copy" if is_whole and may_copy else "leave out"
+        return Entry(name=name, source=source, how=how, is_small=True, files=files, bytes=size)
+
+    def _stays_inside(self, link: Path, text: Path) -> bool:
+        """Whether a symlink of that text at `link` leads to something in the staging tree."""
+        return Path(os.path.normpath(link.parent / text)).is_relative_to(self.place)
+
+    def _is_omitted(self, name: str, source: Path) -> bool:
+        settings = self.settings
+        if matches(name, settings.staging_omit):
+            return True
+        if matches(name, (*settings.staging_copy, *settings.staging_link)):
+            return False
+        return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
+
+
+def _as_copy(entry: Entry) -> Entry:
+    files, size, _ = weigh(entry.source)
+    return replace(entry, how="copy", files=files, bytes=size)
+
+
+def check_room(place: Path, entries: Sequence[Entry]) -> None:
+    """See that what is to be copied fits, in bytes and inodes, before anything is. Raises PreflightError."""
+    copies = [one for one in entries if one.how == "copy"]
+    heaviest = sorted(copies, key=lambda one: (one.bytes, one.files), reverse=True)
+    named = first_few([one.name for one in heaviest], 3)
+    need = Need(
+        what="the copies of what git does not track in the staging tree",
+        place=place,
+        bytes=sum(one.bytes + _BLOCK * one.files for one in copies),
+        inodes=sum(one.files if one.how == "copy" else 1 for one in entries if one.how != "leave out"),
+        remedy=f"name what the tests do not need in `staging_omit` (the largest: {named})" if named else "",
+    )
+    if lacks := tuple(find_lacks([need])):
+        raise PreflightError(*lacks)
+
+
+def weigh(path: Path, *, most_files: int = 0, most_bytes: int = 0) -> tuple[int, int, bool]:
+    """Count the files, directories and bytes at a path, until there are more than these; tell if that was all.
+
+    With a limit, something that this user may not read is too much.
+    """
+    if not path.is_dir():
+        return 1, path.stat().st_size, True
+    files = size = 0
+    try:
+        for entry in _walk(path, skips=not most_files):
+            files += 1
+            status = entry.stat(follow_symlinks=False)
+            is_file = stat.S_ISREG(status.st_mode)
+            size += status.st_size if is_file else 0
+            is_secret = most_files and is_file and not os.access(entry.path, os.R_OK)
+            if is_secret or (most_files and (files > most_files or size > most_bytes)):
+                return files, size, False
+    except PermissionError:
+        return files, size, False
+    return files + 1, size, True
+
+
+def _walk(path: str | Path, *, skips: bool) -> Iterator[os.DirEntry[str]]:
+    """Yield all that lies below a directory; what goes meanwhile, and if it `skips` what is forbidden, is left out."""
+    expected = (FileNotFoundError, NotADirectoryError, *((PermissionError,) if skips else ()))
+    places = [str(path)]
+    while places:
+        with contextlib.suppress(*expected), os.scandir(places.pop()) as entries:
+            for one in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    one.stat(follow_symlinks=False)  # which it remembers
+                    yield one
+                places += [one.path] if one.is_dir(follow_symlinks=False) else []
+
+
+def may_read(path: Path) -> bool:
+    """Tell whether this user may read a file, or list a directory and reach what is in it.
+
+    Raises FileNotFoundError if it is gone, which `os.access` would not tell from a refusal.
+    """
+    try:
+        if path.is_dir():
+            os.stat(f"{path}/.")
+            os.listdir(path)
+        else:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe in its place is not waited for
+    except PermissionError:
+        return False
+    return True
+
+
+# What people hear of it
+
+
+def staging_link_findings(site: Site) -> Iterator[Finding]:
+    """Say what `staging_link` names that is not linked, as nothing would keep tests from writing to it."""
+    patterns = site.settings.staging_link
+    if not patterns or (way := way_into_tree(site)).links:
+        return
+    top = site.git.layout.top
+    names = [name.rstrip("/") for name in site.git.unknown_files()] if site.project.has_git else []
+    found = [name for name in names if matches(name, patterns)]
+    found += [one for one in patterns if one not in found and os.path.lexists(top / one)]
+    open_ones = [name for name in found if os.access(top / name, os.W_OK)]
+    if open_ones:
+        key = site.sources.get("staging_link", "staging_link")
+        message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
+        advice = f"{INSTALL}; or name that in `staging_copy` or `staging_omit` instead."
+        yield Finding(f"{message} it: {way.reason}", advice=advice)
+
+
+def left_out_warnings(site: Site) -> tuple[Finding, ...]:
+    """Say for `releaser check` what the tests do not find in the staging tree, as it may not be linked."""
+    way = way_into_tree(site)
+    if way.links:
+        return ()
+    try:
+        carrier = carrier_to(site, site.git.layout.top.with_name(".releaser-staging"), way)
+        left = [one for one in carrier.plan(untracked_in(site)) if one.how == "leave out"]
+    except (ToolError, OSError):  # which other checks report
+        return ()
+    if not left:
+        return ()
+    named = first_few([_describe(name, files, size) for name, files, size in _grouped(left)])
+    message = f"the tests do not get what would be linked to the live site, as {way.reason}: {named}"
+    copy = f"staging_copy = {[_grouped(left)[0][0]]}".replace("'", '"')
+    return (Finding(message, advice=f"{INSTALL}; or let them have copies: `{copy}`."),)
+
+
+def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:
+    """Return directories, each with how many files and bytes of them are left out, the largest first."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in entries:
+        above = os.path.dirname(one.name)
+        place = above or one.name
+        files, size = found.get(place, (0, 0))
+        found[place] = files + one.files, size + one.bytes
+    return sorted(((name, *sums) for name, sums in found.items()), key=lambda one: (-one[2], one[0]))
+
+
+def _describe(name: str, files: int, size: int) -> str:
+    return f"{name} ({plural(files, 'file')}, {size / 1e6:.1f} MB)"

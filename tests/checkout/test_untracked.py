@@ -1,0 +1,254 @@
+"""What comes into a staging tree of what git does not track: when, how, and how much of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.checkout import staging, untracked
+from releaser.checkout.staging import complete_tree, staging_tree
+from releaser.checkout.untracked import Carrier, Way, find_needed, left_out_warnings, staging_link_findings
+from releaser.errors import PreflightError
+from releaser.listener import Silence
+from releaser.report import RunLog
+from releaser.site.settings import Settings
+from releaser.site.site import Brought, Site, open_site
+from tests.support.commands import git_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+UPLOADS = 5_000
+LINKED, OPEN = Way(links=True), Way(links=False, reason="nothing shuts them in")
+PYPROJECT = """\
+[project]
+name = "shop"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["inner", "outer @ file:///${PROJECT_ROOT}/vendored/outer"]
+
+[tool.uv]
+find-links = ["./wheels"]
+
+[tool.uv.sources]
+inner = { path = "libraries/inner", editable = true }
+
+[tool.uv.workspace]
+members = ["members/*"]
+
+[tool.ruff]
+exclude = ["media"]
+"""
+LOCK = """\
+version = 1
+
+[[package]]
+name = "third"
+version = "1.0"
+source = { path = "downloads/third-1.0-py3-none-any.whl" }
+"""
+
+
+def git(place: Path, *words: str) -> str:
+    found = subprocess.run([git_executable(), "-C", place, *words], check=True, capture_output=True, text=True)
+    return found.stdout.strip()
+
+
+def a_site(tmp_path: Path, *, pyproject: str = PYPROJECT, environ: dict[str, str] | None = None) -> Site:
+    """Make a project under git that ignores most of what lies in it."""
+    root = tmp_path.resolve() / "outer" / "site"
+    root.mkdir(parents=True)
+    (root / "pyproject.toml").write_text(pyproject, encoding="utf-8")
+    (root / "uv.lock").write_text(LOCK, encoding="utf-8")
+    (root / ".gitignore").write_text("*\n", encoding="utf-8")
+    (root / "media").mkdir()
+    (root / "media" / ".gitkeep").touch()
+    git(root, "init", "--quiet", "--initial-branch", "main")
+    git(root, "add", "--force", "pyproject.toml", "uv.lock", ".gitignore", "media/.gitkeep")
+    git(root, "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Begin")
+    site = open_site(root, {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **(environ or {})})
+    site.state_dir.mkdir(parents=True)
+    return site
+
+
+def write(site: Site, *names: str, size: int = 10) -> None:
+    for name in names:
+        path = site.project.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+
+
+def a_log() -> RunLog:
+    return RunLog(Silence(), command="update", run_id="20260101T000000Z", started_at=datetime.now(UTC))
+
+
+def contents(place: Path) -> tuple[int, int, int]:
+    """Count the files of a tree that are copies of what git does not track, their bytes, and the symlinks."""
+    tracked = {*git(place, "ls-files").splitlines(), ".git"}
+    files = [one for one in place.rglob("*") if str(one.relative_to(place)) not in tracked]
+    copies = [one for one in files if one.is_file() and not one.is_symlink()]
+    return len(copies), sum(one.stat().st_size for one in copies), sum(one.is_symlink() for one in files)
+
+
+@pytest.fixture
+def way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Way], None]:
+    """Let all sites have one way into their trees."""
+
+    def choose(chosen: Way) -> None:
+        for module in (staging, untracked):
+            monkeypatch.setattr(module, "way_into_tree", lambda _: chosen)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (Way(links=True, copies_small=False), (0, 0, UPLOADS)),
+        (LINKED, (2_000, 20_000, UPLOADS - 2_000)),
+        (OPEN, (2_000, 20_000, 0)),
+    ],
+)
+def test_small_uploads_cost_a_quiet_night_nothing_and_an_update_little(
+    tmp_path: Path, way: Callable[[Way], None], chosen: Way, expected: tuple[int, int, int]
+) -> None:
+    way(chosen)
+    site = a_site(tmp_path)
+    write(site, *(f"media/{number}.jpg" for number in range(UPLOADS)))
+    with staging_tree(site, a_log(), site.git.commit("HEAD"), whole=False) as there:
+        assert contents(there.project.root) == (0, 0, 0)
+        complete_tree(there, a_log())
+        assert contents(there.project.root) == expected
+        complete_tree(there, a_log())  # once is enough
+        assert there.staged is not None
+        staging.make_again(there, there.staged)
+        assert contents(there.project.root) == expected
+    with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
+        assert contents(there.project.root) == expected
+
+
+@pytest.mark.parametrize("chosen", [LINKED, OPEN])
+def test_what_resolving_needs_is_there_at_once_and_a_link_only_until_code_runs(
+    tmp_path: Path, way: Callable[[Way], None], chosen: Way
+) -> None:
+    way(chosen)
+    site = a_site(tmp_path)
+    needed = (
+        "libraries/inner/pyproject.toml",
+        "vendored/outer/pyproject.toml",
+        "wheels/a.whl",
+        "downloads/third-1.0-py3-none-any.whl",
+        "members/one/pyproject.toml",
+    )
+    write(site, *needed, "media/a.jpg", "notes.txt", "other/a.txt")
+    write(site, "wheels/large.whl", size=11_000_000)
+    with staging_tree(site, a_log(), site.git.commit("HEAD"), whole=False) as there:
+        root = there.project.root
+        assert [name for name in (*needed, "wheels/large.whl") if not (root / name).is_file()] == []
+        assert [name for name in ("media/a.jpg", "notes.txt", "other") if os.path.lexists(root / name)] == []
+        assert (root / "wheels").is_symlink()
+        complete_tree(there, a_log())
+        assert (root / "notes.txt").is_file()
+        assert (root / "wheels" / "large.whl").stat().st_size == 11_000_000
+        links = [one for one in root.rglob("*") if one.is_symlink()]
+        assert (links == []) is (chosen is OPEN)
+
+
+def test_a_project_that_is_built_to_learn_what_it_needs_gets_all(tmp_path: Path) -> None:
+    dynamic = '[build-system]\nrequires = []\n\n[project]\nname = "shop"\ndynamic = ["version"]\n'
+    site = a_site(tmp_path, pyproject=dynamic)
+    assert find_needed(site, site.project.root, ("version.txt", "media/")) == ("version.txt", "media/")
+
+
+# Where nothing throws away what tests write
+
+
+def test_nothing_that_can_be_written_to_is_linked_where_no_sandbox_is(
+    tmp_path: Path, way: Callable[[Way], None]
+) -> None:
+    """Neither by a link of somebody's own, in a directory or not."""
+    way(OPEN)
+    site = a_site(tmp_path)
+    outside = site.project.outer / "shared"
+    outside.mkdir()
+    write(site, "local.ini", "small/a.txt", "../shared/a.txt")
+    write(site, "db.sqlite3", "../shared/large.bin", size=2_000_000)
+    write(site, *(f"photos/{number}.jpg" for number in range(501)))
+    root = site.project.root
+    (root / "small" / "out").symlink_to(outside)
+    (root / "small" / "in").symlink_to("a.txt")
+    (root / "one").symlink_to("../shared/a.txt")
+    (root / "many").symlink_to(outside)
+    (root / "absolute").symlink_to(root / "db.sqlite3")
+    with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
+        tree = there.project.root
+        assert there.staged is not None
+        assert there.staged.brought.left_out == ["absolute", "db.sqlite3", "photos/"] or {
+            one.rstrip("/") for one in there.staged.brought.left_out
+        } == {"absolute", "db.sqlite3", "photos"}
+        links = [str(one.relative_to(tree)) for one in tree.rglob("*") if one.is_symlink()]
+        assert links == ["small/in"]
+        assert (tree / "local.ini").read_bytes() == (tree / "one").read_bytes() == b"x" * 10
+        assert (tree / "many" / "large.bin").stat().st_size == 2_000_000
+    (warning,) = left_out_warnings(site)
+    assert "nothing shuts them in: absolute (1 file, 2.0 MB), db.sqlite3 (1 file, 2.0 MB), photos (501 files" in (
+        warning.message
+    )
+    assert "apt install bubblewrap" in warning.advice
+    assert 'staging_copy = ["absolute"]' in warning.advice
+
+
+@pytest.mark.parametrize(("name", "refused"), [("media", True), ("gone", False)])
+def test_a_link_that_somebody_wants_is_refused_where_no_sandbox_is(
+    tmp_path: Path, way: Callable[[Way], None], name: str, refused: bool
+) -> None:
+    site = a_site(tmp_path, environ={"RELEASER_STAGING_LINK": name})
+    assert list(staging_link_findings(site)) == []
+    way(OPEN)
+    findings = list(staging_link_findings(site))
+    assert bool(findings) is refused
+    for one in findings:
+        assert "RELEASER_STAGING_LINK links media of the live site" in one.message
+        assert "`staging_copy` or `staging_omit`" in one.advice
+
+
+def test_what_this_user_cannot_write_may_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    site = a_site(tmp_path)
+    write(site, "large.bin", size=2_000_000)
+    carrier = Carrier(
+        settings=Settings(), top=site.project.root, place=tmp_path / "tree", kept_out=frozenset(), way=OPEN
+    )
+    carrier.carry(carrier.plan(["large.bin"]), brought := Brought())
+    assert brought.linked == ["large.bin"]
+
+
+# Room
+
+
+def test_copies_are_counted_before_the_first_is_made(
+    tmp_path: Path, way: Callable[[Way], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way(OPEN)
+    site = a_site(tmp_path, environ={"RELEASER_STAGING_COPY": "fixtures"})
+    write(site, *(f"fixtures/{number}.json" for number in range(100)), size=100_000)
+    found = SimpleNamespace(f_bavail=9_000, f_frsize=1000, f_files=10**6, f_favail=10**6)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+    with staging_tree(site, a_log(), site.git.commit("HEAD"), whole=False) as there:
+        with pytest.raises(PreflightError) as caught:
+            complete_tree(there, a_log())
+        assert contents(there.project.root) == (0, 0, 0)
+    (finding,) = caught.value.findings
+    assert "no space for the copies of what git does not track in the staging tree: 9 MB free" in finding.message
+    assert "10 MB needed" in finding.message
+    assert "in `staging_omit` (the largest: fixtures)" in finding.advice
+    found.f_bavail, found.f_favail = 10**9, 50
+    with pytest.raises(PreflightError, match="too few free inodes"), staging_tree(site, a_log(), "HEAD"):
+        pass
+    assert not list(site.project.outer.glob(".*staging*"))
