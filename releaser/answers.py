@@ -212,6 +212,8 @@ class Status(Frozen):
     asked: tuple[Deviation, ...]
     #: None if the tests of the live release pass, or nobody has looked.
     red_tests: RedTests | None
+    #: Why updates cannot go live: the newest one failed, or what is newer has failed before; empty if they can.
+    blocked: str
     #: Why updates restart nothing, and what to set; empty if they do, or if nothing is to be restarted.
     not_restarted: str
     #: Whether tests and builds run without isolation, as nothing on this host isolates them.

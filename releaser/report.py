@@ -153,6 +153,8 @@ class RunReport(Frozen):
     only: tuple[str, ...] = ()
     #: What waits for a site that goes first, as that has failed with it; empty for nothing.
     waits: str = ""
+    #: Why an update could bring nothing, though there is something newer: that failed before; empty if nothing did.
+    blocked: str = ""
 
     @property
     def request(self) -> str:
@@ -258,6 +260,8 @@ class Learned(Frozen):
     only: tuple[str, ...] = ()
     #: What waits for a site that goes first.
     waits: str = ""
+    #: Why there is something newer that does not go live.
+    blocked: str = ""
     #: Nothing was restarted after the flip, although `restart` is auto.
     not_restarted: bool = False
 

@@ -108,6 +108,7 @@ class Run:
             proposed=learned.proposed,
             only=learned.only,
             waits=clean(learned.waits),
+            blocked=clean(learned.blocked),
             outage_seconds=learned.outage_seconds,
             chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
         )

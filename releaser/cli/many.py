@@ -76,7 +76,7 @@ def many_options(function: F, *, has_all: bool) -> F:
 def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
     from releaser.pipelines.many_sites import ManySites, badness
-    from releaser.reporting.many_sites import COLUMNS, problems_of, rows
+    from releaser.reporting.many_sites import COLUMNS, problems_of, rows, with_states
     from releaser.site.sites_file import read_sites
 
     file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
@@ -96,6 +96,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
     shown = words[0] in _TABLES
     answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))
+    answers = with_states(answers) if words[0] == "status" and not makes_page else answers
     order = {str(one.path): number for number, one in enumerate(sites)}
     answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
     if makes_page:

@@ -223,6 +223,13 @@ def why_not_again(failed: FailedCandidate) -> str:
     return f"nothing newer than {failed.release}, which failed before"
 
 
+def say_what_blocks(failed: FailedCandidate) -> str:
+    """Say which candidate cannot go live, why, and since when."""
+    if failed.migrations:
+        return f"{why_not_again(failed)} (since {failed.at[:10]})"
+    return f"{failed.release} failed on {failed.at[:10]}: {failed.reason}"
+
+
 def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     """Decide what becomes of the checkout where no release is built.
 

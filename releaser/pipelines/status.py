@@ -15,7 +15,15 @@ from releaser.candidate.isolated import runs_open
 from releaser.candidate.results import red_tests
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
-from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, ReleaserError, VulnerableError
+from releaser.errors import (
+    AuditError,
+    ExitCode,
+    Finding,
+    NoSuchReleaseError,
+    PreflightError,
+    ReleaserError,
+    VulnerableError,
+)
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
 from releaser.locks.versions import uploads_in
@@ -234,6 +242,7 @@ def status(site: Site) -> Status:
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         asked=read_acceptance(project.state_dir).asked,
         red_tests=red_tests(project.state_dir, live),
+        blocked=_why_blocked(runs),
         not_restarted=str(find_unrestarted(site) or ""),
         not_isolated=runs_open(site),
         problems=tuple(problems),
@@ -252,11 +261,25 @@ def _is_deployment(run: Mapping[str, Any]) -> bool:
     return run.get("command") in DEPLOYING and not run.get("due_at")
 
 
+def _is_whole_update(run: Mapping[str, Any]) -> bool:
+    """Whether a run was to bring everything, and came to a decision."""
+    return _is_deployment(run) and run.get("command") in ("update", "bundle install") and not run.get("only")
+
+
+def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return why updates cannot go live, as the newest one of everything tells that was not kept from trying."""
+    for run in runs:
+        if _is_whole_update(run) and run.get("exit_code") != ExitCode.LOCKED:
+            has_failed = run.get("exit_code") in (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK)
+            return str(run.get("blocked") or (run.get("headline") if has_failed else ""))
+    return ""
+
+
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    is_whole = run.get("command") in ("update", "bundle install") and not run.get("only")
     waits = str(run.get("waits") or "")  # for a site that goes first: with some versions, or with everything
     has_waited = waits and str(run.get("headline")).startswith(waits)
-    return _is_deployment(run) and is_whole and run.get("exit_code") == 0 and not has_waited
+    is_blocked = run.get("blocked") and run.get("result") == "unchanged"
+    return _is_whole_update(run) and run.get("exit_code") == 0 and not has_waited and not is_blocked
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:

@@ -28,7 +28,7 @@ from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.decide import choose_following, decide, why_not_again
+from releaser.pipelines.decide import choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
@@ -105,6 +105,9 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     run.find_changes = partial(find_changes, run.site, snapshot)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
+    if target.rejected is not None:
+        one = target.rejected
+        run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
     if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
     # Most nights nothing is built, for which a part of the tree is enough.
@@ -188,6 +191,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     work, failed = goal.work, goal.failed if goal.outcome != "nothing" else None
     if failed is not None:
         undo_unfinished(work.site, work.log)
+        work.log.learn(blocked=say_what_blocks(failed))
     work.log.about(work.live, None)
     held = goal.resolution.held_back
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):

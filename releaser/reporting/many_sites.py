@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -60,6 +61,37 @@ def _read_headline(command: str, one: SiteAnswer) -> str:
         return f"its answer cannot be read: {error}"
 
 
+def with_states(answers: Sequence[SiteAnswer]) -> list[SiteAnswer]:
+    """Give what `status` has answered for each site the exit code of how the site stands.
+
+    That is the code of its last update, rebuild, rollback or init if that failed, 10 if something else needs attention.
+    """
+    now = datetime.now(UTC)
+    return [_with_state(one, now) for one in answers]
+
+
+def _with_state(one: SiteAnswer, now: datetime) -> SiteAnswer:
+    alarms = _alarms_of(one, now)
+    if one.exit_code or not alarms:
+        return one
+    last = part(part(one.answer, "last_deployment", dict), "exit_code", int)
+    return replace(one, exit_code=last or ExitCode.FOUND)
+
+
+def _alarms_of(one: SiteAnswer, now: datetime) -> list[str]:
+    """Return what is wrong with a site by its status, the worst first; nothing if the answer is no status."""
+    from msgspec import ValidationError, convert  # which take long to import, for an update
+
+    from releaser.answers import Status
+    from releaser.reporting.monitoring import USUAL_AGES, find_alarms
+
+    try:
+        found = sorted(find_alarms(convert(one.answer, Status), USUAL_AGES, now), key=lambda alarm: -alarm[0])
+    except (ValidationError, ValueError, TypeError, OverflowError):
+        return []
+    return [text for _, text in found]
+
+
 def problems_of(one: SiteAnswer) -> Sequence[str]:
     """Return the problems in an answer."""
     return [problem for problem in part(one.answer, "problems", list) if isinstance(problem, str)]
@@ -84,7 +116,9 @@ def _headline(command: str, one: SiteAnswer) -> str:
         live, last = part(answer, "live", str), part(answer, "last_deployment", dict)
         old = age(part(answer, "live_age_seconds", float))
         told = [f"last {part(last, 'command', str)}: {part(last, 'result', str)}"] if last else []
-        return "; ".join([f"{live} is {old} old" if live else "no release is live", *told, *problems[:2]])
+        state = f"{live} is {old} old" if live else "no release is live"
+        alarms = [text for text in _alarms_of(one, datetime.now(UTC)) or problems if text != state]
+        return "; ".join([state, *told, *alarms[:2]])
     headline = part(answer, "headline", str)
     if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
         return f"{headline}: {first_few(problems)}"

@@ -37,6 +37,10 @@ class Ages(Frozen):
     critical: float
 
 
+#: Those that a page and a table of many sites go by.
+USUAL_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
+
+
 def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
     """Return the state of a site as a service, and the line that says why, with performance data."""
     alarms = sorted(find_alarms(status, ages, now), reverse=True)  # the worst first, each in its order
@@ -58,10 +62,13 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Ser
     run = status.last_deployment
     if run is not None and run.exit_code:
         yield Service.WARNING, f"the last {run.command} ended with code {run.exit_code}: {run.headline}"
+    elif status.blocked:
+        yield Service.WARNING, f"updates cannot go live: {status.blocked}"
     since = _seconds_since(status, now)
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
             known = math.isfinite(since)
+            level = min(level, Service.WARNING) if status.blocked else level  # it runs, and is well
             yield level, f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
             break
     others = {
@@ -138,6 +145,7 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         "interrupted": ("Whether a run was interrupted", status.interrupted),
         "push_pending": ("Whether a commit has not been pushed", status.push_pending),
         "mails_pending": ("Mails that wait to be sent", status.mails_pending),
+        "updates_blocked": ("Whether what is newer cannot go live, as it failed", bool(status.blocked)),
         "held_back": ("Versions that are held back", len(status.held_back)),
         "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
         "to_accept": ("Packages that wait for releaser accept", len(status.asked)),

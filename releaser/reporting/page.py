@@ -13,7 +13,7 @@ from msgspec import ValidationError, convert
 from releaser.answers import OutdatedPackage, RunBrief, Status
 from releaser.report import Outcome
 from releaser.reporting.many_sites import SiteAnswer, said
-from releaser.reporting.monitoring import Ages, Service, find_alarms
+from releaser.reporting.monitoring import USUAL_AGES, Service, find_alarms
 from releaser.reporting.style import DAY, NIGHT, add_links
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from releaser.releases.listing import Row
 
 _RUNS, _WEEKS = 20, 26  # that are shown
-_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 #: By the result of a run: its word and its colour, in the order in which they are stacked.
 _RESULTS = {
     "activated": ("updated", "green"),
@@ -106,7 +105,7 @@ def page_of(found: Overview) -> str:
 
 def judge(status: Status, at: datetime) -> tuple[Service, list[tuple[str, str]]]:
     """Return how a site stands, and why: a colour and a sentence each, the worst first. Raises ValueError."""
-    alarms = sorted(find_alarms(status, _AGES, at), key=lambda one: -one[0])
+    alarms = sorted(find_alarms(status, USUAL_AGES, at), key=lambda one: -one[0])
     return max((level for level, _ in alarms), default=Service.OK), [(STATES[level][1], text) for level, text in alarms]
 
 

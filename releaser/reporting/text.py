@@ -251,6 +251,7 @@ def status_text(status: Status) -> list[str]:
             f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
             for red in filter(None, [status.red_tests])
         ),
+        *([f"updates cannot go live: {status.blocked}"] if status.blocked else ()),
         *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
         *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),

@@ -60,10 +60,12 @@ def test_one_site_that_fails_stops_no_other_and_the_worst_comes_first(three: lis
     quiet = releaser(one, "update", "--sites", file, check=0)
     assert (quiet.stdout, quiet.stderr) == ("", "")
     (two.path / "pyproject.toml").write_text("broken")
-    shown = answers(one, "status", "--sites", file, check=0)
-    assert [*shown] == ["two", "one", "three"]
+    shown = answers(one, "status", "--sites", file, check=10)
+    assert [(name, found["exit_code"]) for name, found in shown.items()] == [("two", 10), ("one", 0), ("three", 0)]
     assert shown["one"]["answer"]["live"] == one.live_id()
     assert "pyproject.toml" in " ".join(shown["two"]["answer"]["problems"])
+    two.releaser("update", check=3)
+    assert answers(one, "status", "--sites", file, check=3)["two"]["exit_code"] == 3
     page = one.outer.parent / "sites.html"
     releaser(one, "report", "--sites", file, "--html", page, check=0)
     assert page.read_text().index(str(two.path)) < page.read_text().index(str(one.path))
