@@ -1,9 +1,12 @@
-"""Move public Django projects over to releaser, and keep them up to date for some nights, while visitors ask.
+"""Move public projects over to releaser, and keep them up to date for some nights, while visitors ask.
 
 Each gets its own remote, checkout and venv, as its users have them, and runs on gunicorn. Visitors ask without a pause,
 workers are killed all the time. Then: init, updates that each bring commits of upstream, a rollback, a forced update.
 Packages come from the real index. After each step it is checked what is live, that HEAD is what was tested with it, and
 that no request has failed; the exit status is 1 if anything is otherwise.
+
+The sites of requirements-auto-updater's authors have a course of their own: two hosts on one remote move over by the
+crontab line, and one of them goes back.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from move_rows import Row, cells, show
+from older_sites import OLDER_SITES, move_older_site
 from real_projects import PROJECTS, Site
 from stage import DemoError, say
-from unrest import Tally, Unrest, workers
+from unrest import Unrest, workers
 from web_server import started, wait_for
 
 if TYPE_CHECKING:
@@ -29,18 +33,6 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0  # until all workers run on the live release
 BUT_THE_LOCK = (".", ":(exclude)uv.lock")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What came of one step of a project."""
-
-    step: str
-    code: int
-    seconds: float
-    changes: int
-    tally: Tally
-    problems: list[str]
 
 
 class Move:
@@ -179,44 +171,22 @@ def move(name: str, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def cells(row: Row) -> tuple[object, ...]:
-    """Return the figures of a step, as the table has them."""
-    tally = row.tally
-    kills = (tally.signals["SIGTERM"], tally.signals["SIGKILL"])
-    return (
-        row.step,
-        row.code,
-        f"{row.seconds:.0f}",
-        row.changes,
-        tally.requests,
-        len(tally.failures),
-        *kills,
-        tally.cut,
-    )
-
-
-def show(name: str, rows: list[Row]) -> None:
-    """Print the table of one project."""
-    layout = "{:16}{:>5}{:>9}{:>9}{:>10}{:>8}{:>6}{:>6}{:>5}"
-    say("\n" + layout.format(name, "code", "seconds", "packages", "requests", "failed", "TERM", "KILL", "cut"))
-    for row in rows:
-        say(layout.format(*cells(row)) + ("  " + row.problems[0] if row.problems else ""))
-
-
 def main(arguments: list[str]) -> int:
     """Move what was asked for, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("place", type=_path, help="an empty directory to work in")
-    parser.add_argument("--repositories", type=_path, required=True, help="where linkding and healthchecks are cloned")
-    parser.add_argument("--project", choices=[*PROJECTS, "all"], default="all")
+    parser.add_argument(
+        "--repositories", type=_path, required=True, help="where the projects are cloned, by their names"
+    )
+    parser.add_argument("--project", choices=[*PROJECTS, *OLDER_SITES, "all"], default="all", help="all: the first two")
     parser.add_argument("--updates", type=int, choices=range(1, 6), default=5)
-    parser.add_argument("--python", type=_path, required=True, help="the Python of the sites, 3.13 or newer")
+    parser.add_argument("--python", type=_path, required=True, help="of the sites: 3.13 or newer, 3.12 for the others")
     options = parser.parse_args(arguments)
     names = list(PROJECTS) if options.project == "all" else [options.project]
     moved: dict[str, list[Row]] = {}
     try:
         for name in names:
-            moved[name] = move(name, options)
+            moved[name] = move(name, options) if name in PROJECTS else move_older_site(name, options)
     except DemoError as error:
         print(f"\nThe move went wrong: {error}", file=sys.stderr, flush=True)
         return 1
