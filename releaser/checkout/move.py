@@ -95,10 +95,12 @@ def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
     try:
         _restore_commit(site, log, before, after)
     except ToolError as error:
-        message = (
-            f"the checkout could not be taken back to {before[:12]}, so the site has newer code than"
-            f" packages: {error.message}"
-        )
+        has_moved, head = True, after
+        with contextlib.suppress(ToolError):
+            head = site.git.commit("HEAD")
+            has_moved = head != before
+        other = f", so the site has the code of {head[:12]} with the packages of another commit" if has_moved else ""
+        message = f"the checkout could not be taken back to {before[:12]}{other}: {error.message}"
         advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."
         log.note_failure(ActivationError(message, advice=advice.strip(), output=error.output))
 

@@ -26,6 +26,7 @@ from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
+from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -194,8 +195,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
         # git would refuse most of them too. But once it has begun, a file that is the same as the pulled one could not
         # be told from git's own, and would be taken away with it when the move is undone.
         if paths := git.in_the_way(head, theirs):
-            what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
-            refuse(f"{what}: {first_few(paths)}", f"Move them out of {git.layout.top}, or remove them from the commit.")
+            refuse(describe_in_the_way(paths, theirs), advise_in_the_way(paths, git.layout.top))
         step.says(plural(len(behind), "new commit") if behind else f"back to {theirs[:12]}")
         brings_code = key != git.code_key(own, commit=head)
     return Target(head=head, commit=theirs, commits=behind, brings_code=brings_code, forward=not ahead)

@@ -30,6 +30,7 @@ from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
 from releaser.system.words import size
 from releaser.tools.django import is_django
+from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
     from releaser.releases.integrity import Damage
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 # Bytes that journal, ledger, log, history and mail of a rollback take on a disk that is full.
 _FOR_STATE = 256 * 1024
+_KEEP_CODE = "`releaser rollback --keep-code` leaves the code as it is"
 # Settings that say where releases lie, as findings name them.
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
@@ -107,7 +109,7 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
         if not keep_code and site.project.has_git:
             code = code_of_release(site, target)
             if code.moves:
-                _refuse_edits(site, code)
+                _refuse_losses(site, code)
                 site.git.keep(code.head)  # nothing that was committed is lost
             return code
         head = site.git.commit("HEAD")
@@ -141,13 +143,16 @@ def _refuse_without_room(site: Site, code: Target) -> None:
         )
 
 
-def _refuse_edits(site: Site, code: Target) -> None:
-    """See that no uncommitted edit is in the way of the code of the earlier release. Raises PreflightError."""
+def _refuse_losses(site: Site, code: Target) -> None:
+    """See that no uncommitted edit and nothing untracked is in the way of the earlier code. Raises PreflightError."""
     own = site.own_files()
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
         message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has a different one"
-        refuse(message, "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is.")
+        refuse(message, f"Commit or `git stash` that; or {_KEEP_CODE}.")
+    if paths := site.git.in_the_way(code.head, code.commit):
+        advice = f"{advise_in_the_way(paths, site.git.layout.top)} Or {_KEEP_CODE}."
+        refuse(describe_in_the_way(paths, code.commit), advice)
 
 
 def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: Target) -> bool:
@@ -163,7 +168,7 @@ def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: T
     except (BuildError, ToolError, OSError, ValueError) as error:
         logger.warning("the static files are collected once %s is live: %s", target.id, error)
         return False
-    _refuse_edits(site, code)  # again, as that may have taken long
+    _refuse_losses(site, code)  # again, as that may have taken long
     return collected
 
 
@@ -290,6 +295,8 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
         return Plan(would=(f"{target.id} is already live",))
     code = None if keep_code or not site.project.has_git else code_of_release(site, target)
     goes_back = code is not None and code.moves
+    if code is not None and code.moves:
+        _refuse_losses(site, code)
     refuse_unwise(site, target, force=force or goes_back)
     changes = changes_between(read_versions(live), read_versions(target))
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]

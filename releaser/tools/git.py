@@ -19,6 +19,7 @@ from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
 from releaser.tools.git_state import OURS
+from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -62,22 +63,24 @@ class Git(GitReader):
         self._change("update-ref", f"{_KEPT}{commit[:12]}", commit)
 
     def fast_forward(self, commit: str) -> None:
-        """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file.
-
-        By default git overwrites files that it ignores, with which the site may be working.
-        """
+        """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file."""
+        self._refuse_loss("HEAD", commit)
         self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit, to=commit)
 
     def reset_keep(self, commit: str) -> None:
-        """Move branch and checkout to `commit`, refusing to lose uncommitted work, and files that git does not know.
-
-        By itself git overwrites those that it ignores.
-        """
-        in_the_way = [path for path in self.in_the_way("HEAD", commit) if not self._is_from(commit, path)]
-        if in_the_way:
-            message = f"{in_the_way[0]} is untracked here, and commit {commit[:12]} puts its own file there"
-            raise ToolError(message, advice=f"Move it out of {self.layout.top}.")
+        """Move branch and checkout to `commit`, refusing to lose uncommitted work, and what git does not track."""
+        self._refuse_loss("HEAD", commit)
         self._move("reset", "--keep", "--quiet", commit, to=commit)
+
+    def _refuse_loss(self, before: str, after: str, *, known: Sequence[str] = ()) -> None:
+        """See that a move of the checkout overwrites and removes nothing that git does not track.
+
+        A file that is what the commit has there is no loss.
+        """
+        found = self.in_the_way(before, after, known=known)
+        if lost := [path for path in found if path.endswith("/") or not self._is_whole(after, path)]:
+            message = describe_in_the_way(lost, after)
+            raise ToolError(message, advice=advise_in_the_way(lost, self.layout.top))
 
     def reset_torn(self, before: str, after: str) -> None:
         """Move from `after` back to `before` where a move between the two was cut off by a power cut.
@@ -86,7 +89,9 @@ class Git(GitReader):
         there really is some.
         """
         submodules = self.submodules(before).keys() | self.submodules(after).keys()
-        for path in {*self._list_differing(before, after, "ACDMRT")} - submodules:
+        # While HEAD is still at `before`, what lies where `after` adds a file may be somebody's, and stays.
+        kinds = "CDMRT" if self.commit("HEAD") == before else "ACDMRT"
+        for path in {*self._list_differing(before, after, kinds)} - submodules:
             if not self._is_from(before, path) and not self._is_from(after, path):
                 message = f"{path} has uncommitted changes"
                 raise ToolError(message, advice=f"Commit them, or discard them: `git reset --keep {before[:12]}`.")
@@ -100,7 +105,7 @@ class Git(GitReader):
         if self._is_whole(commit, path):
             return True
         whole = self.content(commit, path)
-        if whole is None or place.is_symlink():
+        if whole is None or place.is_symlink() or not place.is_file():
             return False
         return whole.startswith(read_text(place, errors="replace").rstrip("\0\ufffd"))
 
@@ -203,7 +208,8 @@ class Git(GitReader):
         Only files that differ between the two are touched: those of `before` are put back, and those that `after` adds
         are deleted if they are what it would have put there, or a beginning of it.
         """
-        for path in self.in_the_way(before, after):
+        self._refuse_loss(after, before, known=[before])
+        for path in self._list_added(before, after):
             place = self.layout.top / path
             if self._is_from(after, path):
                 place.unlink()

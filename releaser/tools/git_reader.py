@@ -17,6 +17,7 @@ from releaser.system.environment import add_git_settings, find_program, of_git, 
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
+from releaser.tools.in_the_way import find_in_the_way, parse_moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -197,7 +198,16 @@ class GitReader(Frozen):
         found = self._run("diff", "--name-only", "--no-renames", "-z", f"{theirs}...{ours}").stdout.split("\0")
         return {path for path in found if path}
 
-    def in_the_way(self, before: str, after: str) -> list[str]:
+    def in_the_way(self, before: str, after: str, *, known: Iterable[str] = ()) -> list[str]:
+        """List what git does not track and a move of the checkout from `before` to `after` would overwrite or remove.
+
+        Paths are relative to the top, whatever they are. The files of the commits in `known` count as tracked, too.
+        """
+        raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", before, after).stdout
+        lines = (line for commit in (before, *known) for line in self._tree(commit))
+        return find_in_the_way(self.layout.top, parse_moves(raw), {line.partition("\t")[2] for line in lines})
+
+    def _list_added(self, before: str, after: str) -> list[str]:
         """List the files and symlinks that lie where `after` adds one to what `before` has, relative to the top.
 
         What is seen through a symlink lies elsewhere, and does not count.
@@ -211,6 +221,8 @@ class GitReader(Frozen):
         place = self.layout.top / path
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)
+        if not place.is_file():  # git would wait for a named pipe
+            return False
         name = os.path.relpath(place, self.root)
         found = self._run("hash-object", f"--path={name}", "--", name, check=False).stdout.strip()
         return bool(found) and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip()

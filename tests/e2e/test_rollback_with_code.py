@@ -106,7 +106,7 @@ def test_an_edit_in_the_way_of_the_earlier_code_is_told_and_stays(make_site: Sit
     finished = site.releaser("rollback", "--force", check=3)
     assert "notes.txt in the checkout was edited" in finished.stderr
     assert "releaser rollback --keep-code" in finished.stderr
-    assert "newer code than packages" not in finished.stderr
+    assert "with the packages of another commit" not in finished.stderr
     assert (site.live_id(), site.git("merge-base", "--is-ancestor", theirs, "HEAD")) == (live, "")
     site.releaser("rollback", "--keep-code", check=0)
     assert (site.live_version("alpha"), (site.path / "notes.txt").read_text(encoding="utf-8")) == ("1.0.0", "mine")

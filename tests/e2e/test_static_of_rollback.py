@@ -104,7 +104,7 @@ def test_they_are_put_back_where_somebody_edited_what_the_earlier_code_has_other
         _, error = process.communicate(timeout=120)
     assert process.returncode == 3, error
     assert "notes.txt in the checkout was edited" in error
-    assert "newer code than packages" not in error
+    assert "with the packages of another commit" not in error
     see_nothing_has_changed(site)
     assert (site.path / "notes.txt").read_text(encoding="utf-8") == "mine"
 

@@ -163,10 +163,20 @@ class SampleSite:
         self.push()
 
     def push_from_elsewhere(
-        self, files: Mapping[str, str], *, message: str = "Work from elsewhere", lock: bool = False
+        self,
+        files: Mapping[str, str],
+        *,
+        message: str = "Work from elsewhere",
+        lock: bool = False,
+        remove: Sequence[str] = (),
     ) -> str:
-        """Commit and push `files` from another clone, with a fresh uv.lock if `lock`; return the commit."""
+        """Commit and push `files` from another clone, without those to `remove`, with a fresh uv.lock if `lock`.
+
+        Returns the commit.
+        """
         clone = self._clone_elsewhere()
+        if remove:
+            self._git(clone, "rm", "--quiet", "--", *remove)
         write_files(clone, files)
         if lock:
             self._uv(clone, "lock", "--quiet")

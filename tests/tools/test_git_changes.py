@@ -184,7 +184,7 @@ def test_what_lies_where_a_commit_adds_something_is_in_the_way(repository: TwoCo
     assert repository.git.in_the_way(repository.before, repository.after) == ["deep/er/added", "link"]
 
 
-def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository: TwoCommits, tmp_path: Path) -> None:
+def test_what_lies_behind_a_symlink_is_not_deleted(repository: TwoCommits, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "er" / "added"
     elsewhere.parent.mkdir(parents=True)
     repository.half_merged()
@@ -192,8 +192,9 @@ def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository
     repository.git.undo_half_merge(repository.before, repository.after)
     elsewhere.write_bytes(data)
     (repository.path / "deep").symlink_to(tmp_path / "elsewhere")
-    assert repository.git.in_the_way(repository.before, repository.after) == []
+    assert repository.git.in_the_way(repository.before, repository.after) == ["deep"]
     repository.git.undo_half_merge(repository.before, repository.after)
+    assert (repository.path / "deep").is_symlink()
     assert elsewhere.read_bytes() == data
 
 
@@ -208,6 +209,6 @@ def test_going_back_overwrites_no_file_that_git_ignores(repository: TwoCommits) 
     repository.call("add", ".gitignore")
     repository.commit({})
     (repository.path / "data.json").write_text("the site's own\n", encoding="utf-8")
-    with pytest.raises(ToolError, match=r"data\.json is untracked"):
+    with pytest.raises(ToolError, match=r"data\.json is not tracked"):
         repository.git.reset_keep(earlier)
     assert (repository.path / "data.json").read_text(encoding="utf-8") == "the site's own\n"

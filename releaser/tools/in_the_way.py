@@ -1,0 +1,118 @@
+"""Finds what git does not track and a move of the checkout would overwrite or remove.
+
+git itself refuses for untracked files alone. What it ignores it overwrites, and it removes whole directories of that
+where a commit has a file or a symlink (git-reset(1), git-merge(1), `--no-overwrite-ignore`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from releaser.system.frozen import Frozen
+from releaser.system.words import first_few
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+_GONE, _SUBMODULE = "000000", "160000"  # modes of git-diff-tree(1)
+
+
+class Move(Frozen):
+    """One path that a move of the checkout changes, with git's octal modes before and after."""
+
+    old: str
+    new: str
+    path: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether the path exists after the move."""
+        return self.new != _GONE
+
+
+def parse_moves(raw: str) -> list[Move]:
+    """Read what `git diff-tree -r -z` prints."""
+    words = raw.split("\0")
+    return [
+        Move(old=modes[1:7], new=modes[8:14], path=path) for modes, path in zip(words[::2], words[1::2], strict=False)
+    ]
+
+
+def find_in_the_way(top: Path, moves: Iterable[Move], tracked: Collection[str]) -> list[str]:
+    """List the untracked paths that the moves would overwrite or remove; a directory's name ends with a slash.
+
+    `top` is the work tree, to which all paths are relative; `tracked` are the files that git has there now.
+    """
+    directories = {path[:end] for path in tracked for end in _slashes(path)}
+    found = {path: None for move in moves if move.writes for path in _blocking(top, move, tracked, directories)}
+    return list(found)
+
+
+def describe_in_the_way(paths: Sequence[str], commit: str) -> str:
+    """Say what is in the way of a move to a commit."""
+    are, them = ("is", "it") if len(paths) == 1 else ("are", "them")
+    return f"{first_few(paths)} {are} not tracked by git, and commit {commit[:12]} would overwrite or remove {them}"
+
+
+def advise_in_the_way(paths: Sequence[str], top: Path) -> str:
+    """Say how to get it out of the way."""
+    path = paths[0].rstrip("/")
+    return f"Move it out of the checkout, for example: `mv {top / path} {top.parent}/`. Or change the commit."
+
+
+def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Collection[str]) -> Iterator[str]:
+    """Yield the untracked paths at, above and below one path that is to be written."""
+    for end in _slashes(move.path):
+        above = move.path[:end]
+        mode = _mode(top / above)
+        if mode is None or not stat.S_ISDIR(mode):
+            if mode is not None and above not in tracked:
+                yield above
+            return
+    mode = _mode(top / move.path)
+    if mode is None:
+        return
+    if not stat.S_ISDIR(mode):
+        if move.path not in tracked:
+            yield move.path
+    elif move.new == _SUBMODULE:  # git writes no file into a directory that is there
+        return
+    elif move.path not in directories:
+        if move.old != _SUBMODULE or os.listdir(top / move.path):
+            yield f"{move.path}/"
+    else:
+        yield from (path for path in _files_below(top, move.path) if path not in tracked)
+
+
+def _files_below(top: Path, directory: str) -> Iterator[str]:
+    """Yield all but the directories below one; symlinks are not followed. One that cannot be read is yielded."""
+    try:
+        entries = sorted(os.scandir(top / directory), key=lambda entry: entry.name)
+    except OSError:
+        yield f"{directory}/"
+        return
+    for entry in entries:
+        path = f"{directory}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(top, path)
+        else:
+            yield path
+
+
+def _slashes(path: str) -> Iterator[int]:
+    """Yield where the names of the directories above a path end."""
+    end = path.find("/")
+    while end >= 0:
+        yield end
+        end = path.find("/", end + 1)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the mode of a path itself; None for one that does not exist, or that nobody can say anything about."""
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return None
