@@ -137,6 +137,12 @@ class RunReport(Frozen):
     #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
     #: `activation` or `follow-up`.
     solved: tuple[str, ...] = ()
+    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
+    rejected_commits: tuple[str, ...] = ()
+    #: The commits of releaser's own that are not pushed yet, the oldest first, a line each.
+    unpushed: tuple[str, ...] = ()
+    #: Whom mails about the site are from.
+    mail_from: str = ""
     #: What became of the mail about this run.
     mail: str = ""
     #: Whether a mail tells all of this, and somebody has taken it.

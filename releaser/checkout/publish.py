@@ -149,7 +149,7 @@ def commit_message(command: str, release: Release) -> str:
     return "\n".join([title, "", *lines])
 
 
-def _list_unpushed(site: Site) -> list[str]:
+def list_unpushed(site: Site) -> list[str]:
     """List the commits of ours, also not noted ones, that wait to be pushed, oldest first, as far as that is known."""
     git, seen = site.git, site.git.reference(SEEN)
     if seen is None:
@@ -250,7 +250,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
     # Noted before the commit is made: a crash right after it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or due.push)
-    known = _list_unpushed(site)  # before the commit, on top of which those before it are not looked for
+    known = list_unpushed(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)
         step.skip("as committed")

@@ -85,7 +85,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     is_update = words[0] == "update"
     if is_update and "--" in words:
         words.insert(1, "--if-locked")
-    listed = read_sites(file)
+    listed = read_sites(file, os.environ)
     for warning in listed.warnings:
         output.note(f"warning: {file}: {warning}")
     acts = is_update and "--dry-run" not in words

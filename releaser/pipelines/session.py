@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST
 from releaser.candidate.results import list_holds
-from releaser.checkout.publish import read_pending
+from releaser.checkout.publish import list_unpushed, read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.deployment.outage import never_left_stopped
 from releaser.errors import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MOST_UNPUSHED = 10  # commits that a report names
 _RESULTS: dict[int, Result] = {
     ExitCode.USAGE: "refused",
     ExitCode.PREFLIGHT: "refused",
@@ -198,8 +199,40 @@ def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
     with contextlib.suppress(OSError):
         processes = left_behind(store_of(site))
     holds = tuple(replace(one, reason=clean(one.reason)) for one in list_holds(site))
-    processes = tuple(replace(one, command=clean(one.command)) for one in processes)
-    return _with_solved(site, replace(report, left_behind=processes, holds=holds))
+    waits = _is_still_restarting(report)
+    processes = tuple(
+        replace(one, command=clean(one.command)) for one in processes if not waits or one.release != report.previous
+    )
+    rejected, unpushed = _list_rejected(site), _list_unpushed(site)
+    report = replace(report, left_behind=processes, holds=holds, rejected_commits=rejected, unpushed=unpushed)
+    return _with_solved(site, report)
+
+
+def _is_still_restarting(report: RunReport) -> bool:
+    """Whether the server was told to restart, and no health check has waited for it: it needs a moment for that.
+
+    Which processes stay on the release before is told by the next run that looks.
+    """
+    steps = {one.step: one.status for one in report.steps}
+    return report.live_changed and steps.get("restart") == "ok" and steps.get("health check", "skipped") == "skipped"
+
+
+def _list_rejected(site: Site) -> tuple[str, ...]:
+    """Return the commits that do not go live, as they failed or were rolled back, a sentence each."""
+    with contextlib.suppress(OSError):
+        out = read_quarantine(site.state_dir).commits
+        lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in out)
+        return tuple(map(site.redactor.line, lines))
+    return ()
+
+
+def _list_unpushed(site: Site) -> tuple[str, ...]:
+    """Return the commits of releaser's own that are not pushed, as far as is known, a line each."""
+    with contextlib.suppress(OSError, ToolError):
+        if site.project.has_git and read_pending(site.state_dir).commits:
+            ids = list_unpushed(site)[-_MOST_UNPUSHED:]
+            return tuple(site.redactor.line(f"{one[:12]} {site.git.subject(one)}") for one in ids)
+    return ()
 
 
 def _with_solved(site: Site, report: RunReport) -> RunReport:

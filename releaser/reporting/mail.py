@@ -151,7 +151,8 @@ def _context(report: RunReport) -> dict[str, Any]:
             headings=_HEADINGS,
             widest=WIDEST,
         ),
-        "held_back": [
+        "held_back": [(one, "") for one in one_lines(report.rejected_commits)]
+        + [
             (one_line(line, limit=1000), truncate(output))
             for line, output in held_back_passages(
                 # What was left out, and what else is held, though nothing newer has come yet.
@@ -159,6 +160,7 @@ def _context(report: RunReport) -> dict[str, Any]:
                 since=report.started_at,
             )
         ],
+        "unpushed": one_lines(report.unpushed),
         "processes": Table.of(
             "Processes that still run on another release",
             ("Release", "Process", "User", "Since", "Command"),

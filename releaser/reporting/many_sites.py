@@ -11,6 +11,7 @@ from releaser.errors import ExitCode, MailError
 from releaser.report import DONE
 from releaser.reporting.mail_setup import mail_transport, sender_of
 from releaser.reporting.subject import make_subject
+from releaser.site.addresses import parse_address
 from releaser.site.settings import Settings, this_host
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
@@ -146,6 +147,15 @@ def summary(answers: Sequence[SiteAnswer]) -> str:
     return ", ".join([plural(len(answers), "site"), *(f"{number} {what}" for what, number in counts.items() if number)])
 
 
+def _sender_of_all(answers: Sequence[SiteAnswer]) -> str:
+    """Return whom the mails of all sites are from; empty if they differ, or if a site has said no address."""
+    found = {part(one.answer, "mail_from", str) for one in answers if isinstance(one.answer, dict)} - {""}
+    try:
+        return "" if len(found) != 1 or not parse_address(next(iter(found))).address else found.pop()
+    except ValueError:
+        return ""
+
+
 def send_summary(
     answers: Sequence[SiteAnswer], recipients: Sequence[Address], settings: Settings, environ: Mapping[str, str]
 ) -> str:
@@ -163,7 +173,7 @@ def send_summary(
     message = compose_plain(
         make_subject(mark, plural(len(answers), "site"), summary(answers).partition(", ")[2], host=this_host()),
         text,
-        sender=sender_of(settings),
+        sender=settings.mail_from or _sender_of_all(answers) or sender_of(settings),
         recipients=recipients,
         at=datetime.now(UTC),
     )

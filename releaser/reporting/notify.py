@@ -52,7 +52,7 @@ def finish(
     try:
         with signals.defer_interrupts():
             post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
-            report = complete(report)
+            report = replace(complete(report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, and never one that is closed and not told so.
                 parents = references_of(report, site.state_dir)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
 
 LONGEST = 60  # characters; more is cut off on a phone
-_LONGEST_SITE = 24
+_LONGEST_SITE, _LONGEST_HOST = 20, 12  # where there is no room for more
 _TRIALS = {"test": "tests fail", "migrations": "migrations not applied"}
 _OF_LIVE = "test live release"
 #: What is so once a problem is solved, by its name.
@@ -26,7 +26,7 @@ SOLVED = {
     "migrations": "migrations no longer block a newer release",
     "live tests": "the tests of the site pass again",
     "activation": "a newer release works",
-    "follow-up": "all follow-ups are done",
+    "follow-up": "no follow-up is pending any more",
     "restart": "updates restart the site again",
 }
 
@@ -104,15 +104,16 @@ def _judge_silence(report: RunReport) -> Badge:
 
 
 def subject(report: RunReport) -> str:
-    """Say in one line how it ended, and where; the host is left out where there is no room for it."""
+    """Say in one line how it ended, and where."""
     return make_subject(choose_badge(report).mark, report.project or report.path, _result(report), host=report.host)
 
 
 def make_subject(mark: str, site: str, what: str, *, host: str) -> str:
-    """Put a subject together, of at most `LONGEST` characters."""
-    line = header_text(f"{mark} {header_text(site, limit=_LONGEST_SITE)}: {what}", limit=LONGEST)
-    with_host = header_text(f"{line} [{host}]", limit=LONGEST + 1)
-    return with_host if len(with_host) <= LONGEST else line
+    """Put a subject together, of at most `LONGEST` characters; where the room is short, it says less of `what`."""
+    line = header_text(f"{mark} {header_text(site, limit=_LONGEST_SITE)}: {what}")
+    room = max(LONGEST - len(line) - len(" []"), _LONGEST_HOST)
+    end = f" [{name}]" if (name := header_text(host, limit=room)) else ""
+    return header_text(line, limit=LONGEST - len(end)) + end
 
 
 def header_text(text: str, *, limit: int = 200) -> str:

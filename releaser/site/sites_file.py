@@ -51,8 +51,11 @@ class SitesFile(Frozen):
     warnings: tuple[str, ...] = ()
 
 
-def read_sites(file: Path) -> SitesFile:
-    """Read the file. Raises PreflightError with all that is wrong with it."""
+def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFile:
+    """Read the file. Raises PreflightError with all that is wrong with it.
+
+    The summary is sent as the mails of the sites are: by `[mail]`, then `[settings]`, then `environ`.
+    """
     real = os.path.realpath(file)
     try:
         if found := _unsafe(str(file.absolute())):
@@ -64,7 +67,10 @@ def read_sites(file: Path) -> SitesFile:
         raise PreflightError(Finding(f"{file} cannot be read: {reason}", advice=advice)) from error
     problems = [Finding(f"{file}: {one}", advice="Correct that file.") for one in _wrong(table)]
     # What is secret in it is for the summary alone: each site's own programs could read what it is handed.
-    given = {} if problems else _variables(table.get("mail", {}))
+    of_mail = {f"{PREFIX}{name.upper()}" for name in _OF_MAIL}
+    given = {name: value for name, value in (environ or {}).items() if name in of_mail}
+    for part in () if problems else (table.get("settings", {}), table.get("mail", {})):
+        given |= {name: value for name, value in _variables(part).items() if name in of_mail}
     own = load(table={}, pyproject=file, env_file=None, environ=given)
     if problems or own.problems:
         raise PreflightError(*problems, *own.problems)

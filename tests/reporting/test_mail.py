@@ -218,13 +218,25 @@ def both(report: RunReport) -> tuple[str, str]:
     ],
 )
 def test_the_subject_begins_with_the_outcome(report: RunReport, said: str) -> None:
-    assert subject(replace(report, host="a-long-name-of-a-host-for-which-there-is-no-room")) == said
+    assert subject(replace(report, host="")) == said
+
+
+@pytest.mark.parametrize("host", ["web1", "a-long-name-of-a-host-for-which-there-is-no-room"])
+@pytest.mark.parametrize("project", ["shop", "a_project_with_a_very_long_name_indeed"])
+@pytest.mark.parametrize("report", [UPDATED, REFUSED, TAKEN_BACK, BROKEN])
+def test_the_subject_names_project_and_host_whatever_has_to_be_cut(report: RunReport, project: str, host: str) -> None:
+    problem = replace(report.problems[0], message="x" * 200) if report.problems else Finding("x" * 200)
+    found = subject(replace(report, project=project, host=host, problems=(problem,), headline="x" * 200))
+    assert len(found) <= 60
+    assert found[2:].startswith(project[:19])
+    assert found.endswith("]")
+    assert f" [{host[:11]}" in found
 
 
 def test_the_subject_names_the_host_where_there_is_room() -> None:
     assert subject(QUIET) == "✓ mysite: all clear [web1]"
     assert subject(replace(QUIET, host="h" * 38)) == f"✓ mysite: all clear [{'h' * 38}]"
-    assert subject(replace(QUIET, host="h" * 39)) == "✓ mysite: all clear"
+    assert subject(replace(QUIET, host="h" * 39)) == f"✓ mysite: all clear [{'h' * 37}…]"
 
 
 @pytest.mark.parametrize(("project", "name"), [("", "/srv/mysite"), ("my\r\n\0 site", "my site")])
@@ -235,7 +247,7 @@ def test_a_project_goes_by_its_path_or_its_name_without_control_characters(proje
 def test_the_outcome_survives_long_names_and_reasons() -> None:
     assert (
         subject(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
-        == f"✗ {'p' * 23}…: update failed, tests fail"
+        == f"✗ {'p' * 19}…: update failed, tests… [{'h' * 11}…]"
     )
     for long in (replace(REFUSED, headline="r" * 500, problems=()), replace(UPDATED, rebuilt="r" * 500)):
         assert len(subject(long)) == 60
@@ -301,7 +313,7 @@ def test_names_and_subject_are_whole_for_readers_of_rfc_2047() -> None:
     report = replace(QUIET, project="die schöne große Anwendung für Bäckereien in Köln und Düsseldorf")
     plain = message_from_bytes(compose(report, sender="r@example.org", recipients=people).as_bytes())
     decoded = {name: "".join(plain[name].splitlines()) for name in ("Subject", "To")}
-    assert whole(decoded["Subject"]) == f"✓ {report.project[:23]}…: all clear [web1]"
+    assert whole(decoded["Subject"]) == f"✓ {report.project[:19]}…: all clear [web1]"
     assert [whole(name) for name, _ in getaddresses([decoded["To"]])] == names
 
 

@@ -62,6 +62,27 @@ def test_only_what_has_failed_or_changed_is_news() -> None:
     )
 
 
+def test_the_summary_is_from_whom_the_mails_of_the_sites_are_from(tmp_path: Path) -> None:
+    sendmail, mail = tmp_path / "sendmail", tmp_path / "mail"
+    sendmail.write_text(f"#!/bin/sh\ncat > {mail}\n")
+    sendmail.chmod(0o755)
+    sites = [replace(one, answer={**one.answer, "mail_from": "Ops <ops@example.org>"}) for one in (UPDATED, QUIET)]
+    for answers, settings, sender in (
+        (sites, Settings(sendmail=str(sendmail)), "Ops <ops@example.org>"),
+        (sites, Settings(sendmail=str(sendmail), mail_from="root@example.org"), "root@example.org"),
+        (
+            [*sites, replace(QUIET, answer={"mail_from": "x@example.org"})],
+            Settings(sendmail=str(sendmail)),
+            "releaser@",
+        ),
+        ([replace(QUIET, answer={"mail_from": "\n"})], Settings(sendmail=str(sendmail)), "releaser@"),
+    ):
+        people = [Address(name="", address="a@example.org")]
+        assert send_summary(answers, people, settings, {"PATH": "/usr/bin:/bin"}) == ""
+        message = email.message_from_bytes(mail.read_bytes(), policy=email.policy.default)
+        assert str(message["From"]).startswith(sender)
+
+
 def test_the_summary_is_mailed(tmp_path: Path) -> None:
     sendmail, mail = tmp_path / "sendmail", tmp_path / "mail"
     sendmail.write_text(f'#!/bin/sh\necho "$@" > {mail}.to\ncat > {mail}\n')

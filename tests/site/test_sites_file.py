@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import PreflightError
+from releaser.site.settings import Settings
 from releaser.site.sites_file import read_sites
 from tests.support.guards import require
 
@@ -158,3 +159,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PreflightError, match=r"none.toml cannot be read: No such file") as raised:
         read_sites(tmp_path / "none.toml")
     assert "--sites" in raised.value.findings[0].advice
+
+
+def test_the_summary_is_sent_as_the_mails_of_the_sites_are(tmp_path: Path) -> None:
+    file = tmp_path / "sites.toml"
+    environ = {"RELEASER_MAIL_FROM": "cron@example.org", "RELEASER_SMTP_HOST": "cron.example.org", "RELEASER_KEEP": "x"}
+    text = '[[site]]\npath = "/srv/a"\n'
+    file.write_text(text)
+    found = read_sites(file, environ).mail
+    assert (found.mail_from, found.smtp_host) == ("cron@example.org", "cron.example.org")
+    file.write_text('[settings]\nmail_from = "all@example.org"\nkeep = 3\n' + text)
+    found = read_sites(file, environ).mail
+    assert (found.mail_from, found.smtp_host, found.keep) == ("all@example.org", "cron.example.org", Settings().keep)
+    file.write_text('[settings]\nmail_from = "a@example.org"\n[mail]\nmail_from = "b@example.org"\n' + text)
+    assert read_sites(file, environ).mail.mail_from == "b@example.org"
