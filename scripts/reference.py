@@ -37,7 +37,7 @@ _FOUND_OUT |= {"mail_from", "unix_group"}
 #: How a value is written, in the words of the table in docs/reference/settings.md: by what reads it, or by its type.
 _KINDS: dict[Any, str] = {
     **dict.fromkeys((values.path, values.file_inside, values.socket_path), "path"),
-    values.paths: "list of paths",
+    **dict.fromkeys((values.paths, values.paths_inside), "list of paths"),
     values.patterns: "list of patterns",
     values.package_patterns: "list of packages",
     values.command: "command",

@@ -16,6 +16,7 @@ from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
 from releaser.checkout.files import included_of
 from releaser.checkout.leftovers import renew_tree
+from releaser.checkout.output import take_output
 from releaser.checkout.staging import prepare_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
@@ -152,6 +153,7 @@ def try_to_build(
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))
             candidate = replace(candidate, link_mode=mode)
+            take_output(site, candidate.venv)
             if site.settings.pin:
                 startup.install(candidate.venv, site.runner)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable

@@ -249,7 +249,7 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
     site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.staged is not None and site.staged.commit == head and not is_in_question(site):
         renew_tree(site)
-        prepare_tree(site, work.log)
+        prepare_tree(site, work.log, goes_live=False)
         yield site
     else:
         with staging_tree(site.outside, work.log, head, stage="stage live") as tree:

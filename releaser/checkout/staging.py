@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
+from releaser.checkout.output import look_at_made, refuse_undeclared
 from releaser.checkout.untracked import (
     carrier_to,
     check_room,
@@ -21,7 +22,7 @@ from releaser.checkout.untracked import (
     way_into_tree,
 )
 from releaser.errors import BuildError, ToolError, reason_of
-from releaser.reporting.hooks import forget_tree, run_before_build
+from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
@@ -76,7 +77,7 @@ def staging_tree(  # noqa: PLR0913 - which tree, and what is to be in it
     try:
         there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled, whole=whole))
         if stage != "stage":  # in which nothing may have to be built
-            prepare_tree(there, log)
+            prepare_tree(there, log, goes_live=False)
         yield there
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
@@ -202,13 +203,23 @@ def _surround(place: Path, top: Path, root: Path) -> None:
         place, top = place.parent, top.parent
 
 
-def prepare_tree(site: Site, log: RunLog) -> None:
+def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     """Make a staging tree fit for builds and tests: with what git does not track, and what `before_build` makes.
 
-    Raises BuildError, and PreflightError where there is no room.
+    If the code there `goes_live`, nothing may be made that would not. Raises BuildError, and PreflightError where there
+    is no room.
     """
     complete_tree(site, log)
-    run_before_build(site, log)
+    if not is_due(site):
+        return
+    try:
+        before = look_at_made(site) if goes_live and site.project.has_git else None
+    except ToolError as error:
+        raise _unmade(site.git.layout.top, error) from error
+    with log.step("before_build") as step:
+        step.says(run_before_build(site, log))
+        if before is not None:
+            refuse_undeclared(site, before)
 
 
 def link_venv(site: Site, venv: Path) -> None:

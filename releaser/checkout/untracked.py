@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.checkout.output import declared_places
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.site.space import Need, find_lacks
 from releaser.system.files import read_text
@@ -48,13 +49,17 @@ class Way(Frozen):
     links: bool
     #: Whether small files are copied though they may be linked, as what is linked cannot be written to.
     copies_small: bool = True
-    #: Why nothing is linked; empty if it is.
+    #: Why nothing is linked, and what to do for that; empty if it is.
     reason: str = ""
+    remedy: str = INSTALL
 
 
 def way_into_tree(site: Site) -> Way:
     """Return how paths come into the staging trees of a site. Whether a sandbox works is tried once in a run."""
     wanted = site.settings.isolate
+    if site.settings.before_build is not None:
+        reason = "`before_build` runs without a sandbox, and could write to it"
+        return Way(links=False, reason=reason, remedy="Let `before_build` bring what it needs")
     if wanted == "off":
         return Way(links=False, reason='`isolate` is "off"')
     found = find_isolation(wanted, site.runner)
@@ -74,7 +79,7 @@ def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
         settings=site.settings,
         top=site.git.layout.top,
         place=place,
-        kept_out=frozenset({project.venv, project.state_dir}),
+        kept_out=frozenset({project.venv, project.state_dir, *declared_places(site)}),
         way=way,
         divides=not project.has_git,
     )
@@ -413,7 +418,7 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
     if open_ones:
         key = site.sources.get("staging_link", "staging_link")
         message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
-        advice = f"{INSTALL}; or name that in `staging_copy` or `staging_omit` instead."
+        advice = f"{way.remedy}; or name that in `staging_copy` or `staging_omit` instead."
         yield Finding(f"{message} it: {way.reason}", advice=advice)
 
 
@@ -432,7 +437,7 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
     named = first_few([_describe(name, files, size) for name, files, size in _grouped(left)])
     message = f"the tests do not get what would be linked to the live site, as {way.reason}: {named}"
     copy = f"staging_copy = {[_grouped(left)[0][0]]}".replace("'", '"')
-    return (Finding(message, advice=f"{INSTALL}; or let them have copies: `{copy}`."),)
+    return (Finding(message, advice=f"{way.remedy}; or let them have copies: `{copy}`."),)
 
 
 def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:

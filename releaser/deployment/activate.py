@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.move import keep_edits, move_checkout, place_files, restore_checkout, save_files
+from releaser.checkout.output import place_links
 from releaser.checkout.publish import BY_HAND, note_failed_steps
 from releaser.deployment import outage
 from releaser.deployment.health_check import RestartCheck, in_use, moment
@@ -159,6 +160,7 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
         keep_edits(site, log)
     else:
         refuse_moved(store)  # the snapshot may be younger than the move, which would count as its own
+    place_links(site, log, release)
     building = journal.read()
     save_files(site, creates_pyproject=deployment.creates_pyproject)
     entry = journal.write(

@@ -8,14 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.checkout.output import lend_output
 from releaser.errors import ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook
 from releaser.site.serving import manage
-from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.tools.django import digest_of_made, is_django, outdate_since
+from releaser.tools.plain import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,6 +155,24 @@ def _note(site: Site, venv: Path, found: StaticFiles) -> None:
         write_state(site.state_dir / COLLECTED, seen)
 
 
+def _lead_into_checkout(site: Site, place: Path) -> None:
+    """Let a directory of the staging tree for static files be that of the checkout, unless a commit has it.
+
+    Tests get no such link where they could write there. This is what is to be written now. Raises ToolError, OSError.
+    """
+    staged, top = site.staged, site.git.layout.top
+    if staged is None or not site.project.has_git or not place.resolve().is_relative_to(top.resolve()):
+        return
+    name = os.path.relpath(place, top)
+    live = site.outside.git.layout.top / name
+    is_apart = any(matches(str(one), site.settings.staging_omit) for one in (Path(name), *Path(name).parents))
+    if name.startswith("..") or is_apart or not live.is_dir() or site.git.find_tracked(staged.commit, name):
+        return
+    clear_name(place, of_directory=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(live)
+
+
 def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
     """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
 
@@ -165,6 +185,7 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     settings, project = site.settings, site.project
     if settings.collectstatic == "off" or not is_django(project.root):
         return False
+    lend_output(site, release.venv)
     if site.runner.live_environ != site.runner.site_environ:
         return False
     if leads_into(release.venv, project.of_checkout(site.git.layout.top)):
@@ -172,7 +193,9 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     try:
         django = manage(site, release.venv, timeout=settings.collectstatic_timeout)
         place = django.static_files(compares=(release.directory / COLLECTED).exists()).place
-    except ToolError:
+        if place is not None:
+            _lead_into_checkout(site, place)
+    except (ToolError, OSError):
         return False
     if place is None or place.resolve().is_relative_to(site.git.layout.top.resolve()):
         return False

@@ -14,6 +14,7 @@ from releaser.candidate.attested import attestation_findings
 from releaser.candidate.isolated import isolation_findings
 from releaser.candidate.space import update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
+from releaser.checkout.output import output_findings
 from releaser.checkout.publish import files_due
 from releaser.checkout.untracked import staging_link_findings
 from releaser.deployment.static_files import Collected
@@ -130,6 +131,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
     findings.extend(isolation_findings(site))
+    findings.extend(output_findings(site))
     if site.staged is None:
         findings.extend(staging_link_findings(site))
     if scope.attests:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.checkout.output import leave_output, list_output
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
     ActivationError,
@@ -86,6 +87,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
         if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(f"{link} is missing or dangling, so nothing would be left", "Run `releaser update` first.")
         with _plain_copy(run.site, run.log, live) as put_in_place:
+            _leave_output(run.site, run.log, live)
             for scheduler in schedulers:
                 with run.log.step(f"{scheduler.kind} schedule") as step:
                     step.says("; ".join(scheduler.leftovers()))
@@ -166,6 +168,19 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
             clear_name(place, of_directory=True)
 
 
+def _leave_output(site: Site, log: RunLog, live: str | None) -> None:
+    """Let the checkout have a copy of what `before_build` made, for which there is a symlink now. Raises BuildError."""
+    venv = store_of(site).path(live) / "venv" if live is not None else None
+    if venv is None or not list_output(venv):
+        return
+    with log.step("build output") as step:
+        try:
+            step.says(", ".join(leave_output(site, venv)))
+        except OSError as error:
+            message = f"what before_build made cannot be left in {site.project.root}: {os_reason(error)}"
+            raise BuildError(message, advice="Check free space and permissions, and try again.") from error
+
+
 def _put_back(site: Site, real: str, text: str) -> None:
     if link_text(site.project.venv) != text:
         raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(site.project.venv))
@@ -179,6 +194,7 @@ def _copy(site: Site, venv: Path, place: Path) -> None:
     (place / MADE).touch()  # so that a later run knows what to delete, should this one be cut off
     site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
     startup.take_out(place)
+    clear_name(place / "share" / "releaser", of_directory=True)  # which lies in the checkout now
     for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
         relocate(place, old, site.project.venv)
     start_through(site.runner, place, place, cwd=site.project.root)

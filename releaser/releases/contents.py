@@ -131,6 +131,7 @@ def total_bytes(manifests: Iterable[Manifest]) -> int:
     return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
 
 
+BUILT = "share/releaser/output"  # in a venv: what `before_build` made, which is live with it
 FILES = "files.json"  # what each file was when the release was sealed, to name what differs
 INFO = ".dist-info"
 _READABLE = 0o555  # the bits of a mode that count
@@ -217,6 +218,8 @@ def list_installed(venv: str) -> dict[str, str]:
     """Return the files that count, each with the name of the .dist-info whose RECORD has it; empty if none has."""
     programs = (f"bin/{name}" for name in _names_in(f"{venv}/bin") if name != "__pycache__")
     names = dict.fromkeys(("pyvenv.cfg", *programs), "")
+    # A symlink leads to what is not of this release.
+    names |= {path: "" for path, one in list_below(venv, BUILT).items() if stat.S_ISREG(one.st_mode)}
     for place in list_site_packages(venv):
         for name in _names_in(f"{venv}/{place}"):
             if name.endswith(_ALONE) and name != _OF_VENVS:

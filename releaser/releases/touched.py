@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from releaser.releases.contents import (
+    BUILT,
     FILES,
     hash_sources,
     is_byte_code,
@@ -116,7 +117,7 @@ def _times_of(release: Release) -> dict[str, tuple[int, int]]:
 
 
 def _may_run(path: str, mode: int) -> bool:
-    is_code = path.endswith(_CODE) or path.startswith("bin/") or path == "pyvenv.cfg"
+    is_code = path.endswith(_CODE) or path.startswith(("bin/", f"{BUILT}/")) or path == "pyvenv.cfg"
     return is_code or not stat.S_ISREG(mode)
 
 

@@ -84,13 +84,16 @@ def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> 
     return replace(report, release=release, previous=store_of(site).live_id())
 
 
-def run_before_build(site: Site, log: RunLog) -> None:
-    """Run `before_build` in a staging tree, unless it has. Raises BuildError."""
-    known, key = site.runner.remembered, _prepared(site.git.layout.top)
-    if site.settings.before_build is not None and key not in known:
-        with log.step("before_build") as step:
-            known[key] = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
-            step.says(prepare_again(site))
+def is_due(site: Site) -> bool:
+    """Whether `before_build` has to run in a staging tree, and has not."""
+    return site.settings.before_build is not None and _prepared(site.git.layout.top) not in site.runner.remembered
+
+
+def run_before_build(site: Site, log: RunLog) -> str:
+    """Run `before_build` in a staging tree; return a line on it. Raises BuildError."""
+    told = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
+    site.runner.remembered[_prepared(site.git.layout.top)] = told
+    return prepare_again(site)
 
 
 def prepare_again(site: Site) -> str:

@@ -67,6 +67,10 @@ _SCHEMAS: dict[Parser, Schema] = {
         r"^\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))[^\0\r\n]*\S[^\0\r\n]*$"
     ),
     values.names: _list(_NAMES, "[^,]*"),
+    values.paths_inside: _list(
+        r"\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))\S([^\0\r\n]*\S)?",
+        r"(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*(,|$)))[^\0\r\n,]*",
+    ),
     values.paths: _list(_NAMES, "[^,]*"),
     values.services: _list(r"[A-Za-z][\w+.-]*://\S+", r"[A-Za-z][\w+.-]*://[^\s,]+"),
     values.s3_prefixes: _list(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/*", r"s3://[a-z0-9][^\s,]+"),

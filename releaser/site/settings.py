@@ -168,6 +168,12 @@ class Settings(Frozen):
     health_seconds: float = _setting(10.0, values.duration)
     #: A command that runs in each staging tree before a candidate is built there.
     before_build: tuple[str, ...] | None = _setting(None, values.command)
+    #: The files and directories in the project that `before_build` makes and git does not track. They lie in the venv
+    #: of each release and go live, and back, with it: in the checkout, each is a symlink through `.venv`. What lies
+    #: there before is kept in the state directory, in `output/`. What else the command makes or changes in the staging
+    #: tree is refused, except caches and what `staging_omit` names. A bundle does not hold them: the host that installs
+    #: it runs `before_build` as well.
+    build_output: tuple[str, ...] = _setting((), values.paths_inside)
     #: A command that runs before a tested candidate goes live; if it fails, the candidate does not.
     before_live: tuple[str, ...] | None = _setting(None, values.command)
     #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.

@@ -264,6 +264,15 @@ def file_inside(value: Any) -> str:
     return name
 
 
+def paths_inside(value: Any) -> tuple[str, ...]:
+    """Paths inside the project, none of them in another, as names are written."""
+    found = tuple(map(file_inside, names(value)))
+    for path in found:
+        if any(path == other or path.startswith(f"{other}/") for other in found if other is not path):
+            refuse(f"must be paths of which none is in another, as {path} is")
+    return found
+
+
 def names(value: Any) -> tuple[str, ...]:
     """Names: a list, or in a variable one string with commas between them."""
     if isinstance(value, str) and not value.startswith(('["', "['")):  # as for other kinds of value, no JSON

@@ -287,6 +287,11 @@ class GitReader(Frozen):
         """List everything in the work tree that git does not track."""
         return [*self.listing().unknown]
 
+    def untracked_files(self) -> list[str]:
+        """List each file that git does not track, relative to the top, and no directory instead of many."""
+        words = ("ls-files", "--others", "-z")
+        return [name for name in self._run("-C", str(self.layout.top), *words).stdout.split("\0") if name]
+
     def submodules(self, commit: str) -> dict[str, str]:
         """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
         entries = (line.partition("\t") for line in self._tree(commit) if line.startswith("160000 "))
@@ -313,6 +318,11 @@ class GitReader(Frozen):
         """Return what identifies the content of a file in a commit (`path` relative to the top); None without one."""
         found = (line.partition("\t") for line in self._tree(commit))
         return next((words.split()[2] for words, _, name in found if name == path), None)
+
+    def find_tracked(self, commit: str, path: str) -> str | None:
+        """Return a path that a commit has at `path`, or below it, relative to the top; None if it has none."""
+        found = (line.partition("\t")[2] for line in self._tree(commit))
+        return next((name for name in found if name == path or name.startswith(f"{path}/")), None)
 
     def _tree(self, commit: str) -> list[str]:
         """List what is in a commit, as `MODE TYPE ID<tab>PATH`."""

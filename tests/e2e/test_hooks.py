@@ -44,9 +44,8 @@ class Hooked:
         self.place = place
         (place / "note.py").write_text(NOTE, encoding="utf-8")
         command = shlex.join([sys.executable, str(place / "note.py")])
-        self.site: SampleSite = make_site.adopted(
-            dotenv={f"RELEASER_{one.upper()}": f"{command} {one}" for one in hooks}
-        )
+        dotenv = {f"RELEASER_{one.upper()}": f"{command} {one}" for one in hooks}
+        self.site: SampleSite = make_site.adopted(dotenv={**dotenv, "RELEASER_STAGING_OMIT": "made.txt"})
 
     def fail(self, hook: str, *, really: bool = True) -> None:
         file = self.place / f"fails-{hook}"

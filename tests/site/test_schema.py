@@ -37,6 +37,7 @@ LEFT: dict[Any, list[Any]] = {
     values.paths: ["~nobody-of-this-name/x"],
     values.s3_prefixes: ["s3://b/../c"],
     values.file_inside: ["a/../.."],
+    values.paths_inside: [["dist", "dist/js"], "dist, dist/"],
 }
 KNOWN = {form(spec.parse) for spec in SPECS.values()}
 

@@ -61,6 +61,7 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
     (values.socket_path, [(one, one) for one in ("/run/shop/site.sock", "/" + 106 * "x")]),
     (values.path, [("~/state", "~/state"), ("../state", "../state")]),
     (values.file_inside, [("requirements.txt", "requirements.txt"), ("./a/../b/prod.txt", "b/prod.txt")]),
+    (values.paths_inside, [("dist", ("dist",)), (["./dist", "a/b"], ("dist", "a/b")), ("dist, a/b", ("dist", "a/b"))]),
     (A_LINK_MODE, [("copy", "copy")]),
     (BY_PACKAGE, [("A_b=patch, c=minor", (("a-b", "patch"), ("c", "minor"))), ({"d": "minor"}, (("d", "minor"),))]),
     (
@@ -161,6 +162,8 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.path, "must be a path", ["~nobody-of-this-name/x"]),
     (values.path, "must not be empty", [""]),
     (values.paths, "must be a path", ["~nobody-of-this-name/x"]),
+    (values.paths_inside, "must name a file inside the project", ["../dist", ["/srv"]]),
+    (values.paths_inside, "must be paths of which none is in another", [["dist", "dist/js"], "dist, dist/"]),
     (values.file_inside, "must name a file inside the project", ["../requirements.txt", "/etc/passwd", "a/../.."]),
     (values.file_inside, "must name a file of its own", [".", "uv.lock", "./pyproject.toml", ".git/config"]),
     (A_LINK_MODE, "must be one of: clone, copy", ["hardlink", ["copy"]]),

@@ -1,0 +1,305 @@
+"""What `before_build` makes: it belongs to the release, and goes live and back with it through the one symlink.
+
+A path that `build_output` names, such as `dist`, lies in the venv of each release. In the checkout it is a symlink
+through `.venv`, so that the flip changes packages and files at once, and a rollback brings both back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError, Finding, PreflightError, ToolError
+from releaser.releases.contents import BUILT
+from releaser.releases.store import store_of
+from releaser.system.files import (
+    clear_name,
+    exchange,
+    link_text,
+    read_if_there,
+    replace_file,
+    replace_symlink,
+    sync_directory,
+)
+from releaser.system.words import first_few
+from releaser.tools.plain import CACHES, matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+KEPT = "output"  # in the state directory: what lay in the checkout before, and is kept for earlier releases
+_PATHS = "share/releaser/build_output"  # in a venv: the paths that it has, each in a line
+# What programs leave beside what they make, and no site needs.
+_CACHES = (*CACHES, "node_modules", ".cache", ".parcel-cache", ".turbo", ".sass-cache", ".eslintcache", ".npm", ".venv")
+
+
+def output_findings(site: Site) -> Iterator[Finding]:
+    """Say what is wrong with `build_output`, and what lies in its way in the checkout."""
+    paths, project = site.settings.build_output, site.project
+    if not paths:
+        return
+    key = site.sources.get("build_output", "build_output")
+    if not project.has_git:
+        yield Finding(f"{key} needs git, and the project is not under git", advice="Remove it, or run `git init`.")
+        return
+    if site.settings.before_build is None:
+        advice = "Set `before_build` to the command that makes it, or remove `build_output`."
+        yield Finding(f"{key} names {', '.join(paths)}, and there is no `before_build` to make that", advice=advice)
+    with contextlib.suppress(ToolError):  # which other checks report
+        commit, top = site.git.commit("HEAD"), site.git.layout.top
+        for path in paths:
+            if found := site.git.find_tracked(commit, os.path.relpath(project.root / path, top)):
+                command = f"git rm -r --cached {shlex.quote(path)} && echo /{path} >> .gitignore"
+                yield Finding(f"{key} names {path}, but git tracks {found}", advice=f"Run `{command}`, and commit.")
+    for path in paths:
+        place = project.checkout / path
+        if project.venv.is_relative_to(place) or place.is_relative_to(project.venv):
+            yield Finding(f"{key} names {path}, where the symlink to the live release is", advice="Name another path.")
+        elif place.is_symlink() and not _is_ours(site, path):
+            yield _in_the_way(site, path, f"a symlink to {os.readlink(place)}")
+
+
+def _in_the_way(site: Site, path: str, what: str) -> Finding:
+    place = site.project.checkout / path
+    command = f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.before')}"
+    message = f"{place} is {what}, where the symlink to the `build_output` of the live release has to be"
+    return Finding(message, advice=f"Move it away: `{command}`. The next update makes it anew.")
+
+
+def _text_of(site: Site, path: str) -> str:
+    """Return where the symlink at `path` leads to: through that of the venv."""
+    project = site.project
+    return os.path.relpath(project.venv / BUILT / path, (project.checkout / path).parent)
+
+
+def _is_ours(site: Site, path: str) -> bool:
+    return link_text(site.project.checkout / path) == _text_of(site, path)
+
+
+# What a hook has made in a staging tree
+
+
+def look_at_made(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[str]]:
+    """Return how the files look that git does not track in a staging tree, and which tracked ones are edited.
+
+    Raises ToolError.
+    """
+    git, found = site.git, dict[str, tuple[int, ...]]()
+    for name in git.untracked_files():
+        with contextlib.suppress(OSError):
+            seen = os.lstat(git.layout.top / name)
+            found[name] = seen.st_mode, seen.st_size, seen.st_mtime_ns, seen.st_ino
+    return found, frozenset(git.state().dirty)
+
+
+def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], frozenset[str]]) -> None:
+    """Refuse what `before_build` made in a staging tree if it would not be live with the release. Raises BuildError."""
+    try:
+        now, before_files = look_at_made(site), before[0]
+        names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
+        made = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
+    except ToolError as error:
+        message = f"nobody can tell what before_build has made: {error.message}"
+        raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
+    edited = sorted(now[1] - before[1] - {*site.own_files()})
+    if made:
+        listed = ", ".join(f'"{one}"' for one in made[:5])
+        message = f"before_build made {first_few(made)}, which git does not track, so it would not go live"
+        advice = (
+            f"Declare it in [tool.releaser]: `build_output = [{listed}]`; or if only the build needs it:"
+            f" `staging_omit = [{listed}]`."
+        )
+        raise BuildError(message, advice=advice)
+    if edited:
+        message = f"before_build changed {first_few(edited)}, which git tracks, so the change would not go live"
+        advice = "Run it where you develop, and commit what it changes; or let it leave that as it is."
+        raise BuildError(message, advice=advice)
+    for path in site.settings.build_output:
+        _check_output(site, path)
+
+
+def _goes_away(site: Site, name: str) -> bool:
+    """Whether a file that a hook made is declared, or nothing that anybody needs."""
+    parts = name.split("/")
+    above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _CACHES if "/" not in pattern):
+        return True
+    base = os.path.relpath(site.project.root, site.git.layout.top)
+    declared = {os.path.normpath(os.path.join(base, one)) for one in site.settings.build_output}
+    return any(one in declared or matches(one, site.settings.staging_omit) for one in above)
+
+
+def _collapse(site: Site, names: list[str]) -> list[str]:
+    """Name directories of which git tracks nothing, instead of all that was made in them."""
+    if not names:
+        return []
+    wholes = [one.rstrip("/") for one in site.git.unknown_files() if one.endswith("/")]
+    found = (next((one for one in wholes if name.startswith(f"{one}/")), name) for name in names)
+    base = os.path.relpath(site.project.root, site.git.layout.top)
+    return [*dict.fromkeys(os.path.relpath(one, base) for one in found)]
+
+
+def _check_output(site: Site, path: str) -> None:
+    """See that a declared path was made, and is whole by itself. Raises BuildError."""
+    place = site.project.root / path
+    if place.is_symlink() or not place.exists():
+        what = "a symlink" if place.is_symlink() else "nothing"
+        message = f"before_build made {what} at {path}, which `build_output` names"
+        raise BuildError(message, advice="Correct the command, or `build_output`: it has to make a file or directory.")
+    for one in place.rglob("*") if place.is_dir() else ():
+        if one.is_symlink() and not Path(os.path.normpath(one.parent / one.readlink())).is_relative_to(place):
+            name = one.relative_to(site.project.root)
+            message = f"before_build made the symlink {name}, which leads out of {path}"
+            raise BuildError(message, advice="Let it copy that, as with `cp -L`.")
+
+
+# What a release has
+
+
+def take_output(site: Site, venv: Path) -> None:
+    """Copy what `before_build` made in the staging tree into the venv of a candidate. Raises BuildError, OSError."""
+    paths = site.settings.build_output
+    for path in paths:
+        _check_output(site, path)
+        source, target = site.project.root / path, venv / BUILT / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy2(source, target)
+    if paths:
+        (venv / _PATHS).write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
+
+
+def list_output(venv: Path) -> tuple[str, ...]:
+    """Return the paths that a release has."""
+    with contextlib.suppress(OSError):
+        return tuple((read_if_there(venv / _PATHS) or b"").decode(errors="replace").splitlines())
+    return ()
+
+
+def lend_output(site: Site, venv: Path) -> None:
+    """Let the staging tree have what a release has, instead of what another run of `before_build` made there.
+
+    Raises OSError.
+    """
+    if site.staged is None:
+        return
+    for path in list_output(venv):
+        place = site.project.root / path
+        clear_name(place, of_directory=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(os.path.realpath(venv / BUILT / path))
+
+
+# The symlinks in the checkout
+
+
+def place_links(site: Site, log: RunLog, release: Release) -> None:
+    """Let the checkout lead to what the live release has, before the flip to one that has something.
+
+    What lay there is kept in the state directory, by one exchange, and is what all earlier releases have: nobody sees a
+    difference. Done twice, it changes nothing the second time. Raises PreflightError and OSError.
+    """
+    for path in list_output(release.venv):
+        link, text = site.project.checkout / path, _text_of(site, path)
+        if link_text(link) == text:
+            continue
+        if link.is_symlink():
+            raise PreflightError(_in_the_way(site, path, f"a symlink to {os.readlink(link)}"))
+        _exclude(site, path)
+        if os.path.lexists(link):
+            _keep_what_was_there(site, log, path)
+        else:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            replace_symlink(link, text, staging=site.state_dir)
+
+
+def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
+    link, text = site.project.checkout / path, _text_of(site, path)
+    kept, number = site.state_dir / KEPT / path, 1
+    while os.path.lexists(kept) and link_text(kept) != text:  # else it is what a run that was cut off left
+        number += 1
+        kept = site.state_dir / KEPT / f"{path}-{number}"
+    _make_passage(site, kept.parent)
+    for earlier in store_of(site).all():
+        _lead_to_kept(earlier.venv, path, kept)
+    if not os.path.lexists(kept):
+        kept.symlink_to(text)
+    try:
+        is_done = exchange(link, kept)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        is_done = False
+    if not is_done:
+        kept.unlink()
+        raise PreflightError(_in_the_way(site, path, "no symlink, and cannot be exchanged for one on this file system"))
+    sync_directory(link.parent)
+    sync_directory(kept.parent)
+    log.tell(f"{link} is now a symlink to what the live release has; what lay there is kept as {kept}.")
+
+
+def _make_passage(site: Site, directory: Path) -> None:
+    """Make directories below the state directory that are as open as that of the releases."""
+    for place in [one for one in (*directory.parents, directory) if one.is_relative_to(site.state_dir / KEPT)]:
+        if not place.exists():
+            place.mkdir()
+            shutil.copymode(site.project.releases, place)
+
+
+def _lead_to_kept(venv: Path, path: str, kept: Path) -> None:
+    place = venv / BUILT / path
+    if not os.path.lexists(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(os.path.relpath(kept, place.parent))
+        known = list_output(venv)
+        replace_file(venv / _PATHS, "".join(f"{one}\n" for one in (*known, path)).encode())
+
+
+def _exclude(site: Site, path: str) -> None:
+    """Keep the symlink out of `git status`: `dist/` in .gitignore is for directories alone. Raises OSError."""
+    layout = site.git.layout
+    line = "/" + os.path.relpath(site.project.checkout / path, layout.top)
+    file = layout.common_directory / "info" / "exclude"
+    before = read_if_there(file) or b""
+    if line.encode() not in before.splitlines():
+        file.parent.mkdir(exist_ok=True)
+        separator = b"" if not before or before.endswith(b"\n") else b"\n"
+        replace_file(file, before + separator + line.encode() + b"\n")
+
+
+def leave_output(site: Site, venv: Path) -> list[str]:
+    """Put a copy of what the release with this venv has in the place of each symlink; return the paths.
+
+    Raises OSError. What is at a path then still stands.
+    """
+    done = []
+    for path in list_output(venv):
+        link, source = site.project.checkout / path, Path(os.path.realpath(venv / BUILT / path))
+        if not _is_ours(site, path) or not source.exists():
+            continue
+        beside = link.with_name(f".{link.name}.releaser-new")
+        clear_name(beside, of_directory=True)
+        shutil.copytree(source, beside, symlinks=True) if source.is_dir() else shutil.copy2(source, beside)
+        if exchange(link, beside):
+            beside.unlink()
+        else:
+            link.unlink()
+            beside.rename(link)
+        sync_directory(link.parent)
+        done.append(path)
+    return done
+
+
+def declared_places(site: Site) -> Iterable[Path]:
+    """Return what the staging tree does not get from the checkout: each build makes it anew."""
+    return (site.project.checkout / path for path in site.settings.build_output)

@@ -1,0 +1,207 @@
+"""What `before_build` makes goes live at the flip and comes back with a rollback; a rejected commit changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted
+from tests.support.commands import console_script, run
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+# Makes assets out of what is committed, as a bundler does, in new files and in a file that is there.
+BUNDLER = """\
+import pathlib
+version = pathlib.Path("assets.txt").read_text()
+for name in ("dist/js/app.js", "dist/index.html"):
+    file = pathlib.Path(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(version)
+"""
+IGNORED = "dist/\nnode_modules/\n.venv\n__pycache__/\nstatic_out/\n"
+OLD = {"index.html": "by hand", "js/app.js": "by hand", "extra.txt": "of a person"}
+
+
+class Assets:
+    """A site whose `before_build` makes an ignored `dist/`, which somebody has made by hand until now."""
+
+    def __init__(self, make_site: SiteFactory, place: Path, dotenv: dict[str, str | None] | None = None) -> None:
+        (place / "bundle.py").write_text(BUNDLER, encoding="utf-8")
+        command = shlex.join([sys.executable, str(place / "bundle.py")])
+        dotenv = {"RELEASER_BEFORE_BUILD": command, "RELEASER_BUILD_OUTPUT": "dist", **(dotenv or {})}
+        files = {"assets.txt": "v0", ".gitignore": IGNORED}
+        self.site: SampleSite = make_site.adopted(files=files, dotenv=dotenv)
+        for name, text in OLD.items():
+            file = self.dist / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+
+    @property
+    def dist(self) -> Path:
+        return self.site.path / "dist"
+
+    def read(self) -> dict[str, str]:
+        """Return what visitors see."""
+        files = (one for one in self.dist.rglob("*") if one.is_file())
+        return {str(one.relative_to(self.dist)): one.read_text(encoding="utf-8") for one in files}
+
+    def push(self, version: str, **files: str) -> str:
+        return self.site.push_from_elsewhere({"assets.txt": version, **files})
+
+
+def made(version: str) -> dict[str, str]:
+    return {"index.html": version, "js/app.js": version}
+
+
+@pytest.fixture
+def assets(make_site: SiteFactory, tmp_path: Path) -> Assets:
+    return Assets(make_site, tmp_path)
+
+
+@pytest.mark.story
+def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets) -> None:
+    site = assets.site
+    first = site.live_id()
+    assets.push("v1")
+    report = site.json("update")
+    assert assets.read() == made("v1")
+    assert os.readlink(assets.dist) == ".venv/share/releaser/output/dist"
+    assert site.git("status", "--porcelain") == ""
+    kept = site.outer / ".releaser" / "site" / "output" / "dist"
+    assert f"what lay there is kept as {kept}" in report["noted"]
+    second = site.live_id()
+    assets.push("v2")
+    site.releaser("update", check=0)
+    assert assets.read() == made("v2")
+    assert site.json("verify")["problems"] == []
+    site.releaser("rollback", check=0)
+    assert (site.live_id(), assets.read()) == (second, made("v1"))
+    site.releaser("rollback", first, check=0)  # what lay there before belongs to what was live then
+    assert assets.read() == OLD
+    assert (kept / "extra.txt").is_file()
+    assert site.json("verify")["problems"] == []
+
+
+def test_nothing_of_a_rejected_commit_is_live(assets: Assets) -> None:
+    site = assets.site
+    assets.push("v1", **{TESTS: RED_TESTS})
+    before = assets.read()
+    site.releaser("update", check=5)
+    assert (assets.read(), assets.dist.is_symlink()) == (before, False)
+
+
+@pytest.mark.parametrize("is_off", [False, True])
+def test_what_is_not_declared_is_refused_by_name_and_the_live_files_stay(
+    make_site: SiteFactory, tmp_path: Path, is_off: bool
+) -> None:
+    """Be it new, or in a directory that the checkout has."""
+    dotenv = {"RELEASER_BUILD_OUTPUT": None, **({"RELEASER_ISOLATE": "off"} if is_off else {})}
+    assets = Assets(make_site, tmp_path, dotenv=dotenv)
+    assets.push("v1")
+    report = assets.site.json("update", check=4)
+    assert "before_build made dist, which git does not track, so it would not go live" in report["headline"]
+    assert '`build_output = ["dist"]`' in report["advice"]
+    assert assets.read() == OLD
+
+
+def test_caches_are_no_output_and_edits_of_tracked_files_are_refused(make_site: SiteFactory, tmp_path: Path) -> None:
+    assets = Assets(make_site, tmp_path)
+    bundler = tmp_path / "bundle.py"
+    caches = 'import os\nos.makedirs("node_modules/.cache")\nopen("node_modules/.cache/x", "w").close()\n'
+    bundler.write_text(BUNDLER + caches, encoding="utf-8")
+    assets.push("v1")
+    assets.site.releaser("update", check=0)
+    bundler.write_text(BUNDLER + 'open("assets.txt", "a").write("!")\n', encoding="utf-8")
+    assets.push("v2")
+    report = assets.site.json("update", check=4)
+    assert "before_build changed assets.txt, which git tracks" in report["headline"]
+    bundler.write_text("pass\n", encoding="utf-8")
+    report = assets.site.json("update", check=4)
+    assert "before_build made nothing at dist, which `build_output` names" in report["headline"]
+    assert assets.read() == made("v1")
+
+
+def test_a_project_below_the_top_of_its_repository_has_its_assets(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site(venv=True)
+    inner = site.path / "blog"
+    inner.mkdir()
+    for name in ("pyproject.toml", "uv.lock", "manage.py", "site_settings.py", TESTS):
+        if (site.path / name).exists():
+            shutil.copy(site.path / name, inner / name)
+    shutil.copytree(site.outer / "index", site.path / "index")  # where find-links leads from there
+    (inner / "assets.txt").write_text("v1", encoding="utf-8")
+    site.git("add", "blog")
+    site.push_commit("Add a blog")
+    (tmp_path / "bundle.py").write_text(BUNDLER, encoding="utf-8")
+    site.write_dotenv(
+        {
+            "RELEASER_BEFORE_BUILD": f"{sys.executable} {tmp_path}/bundle.py",
+            "RELEASER_BUILD_OUTPUT": "dist",
+            "RELEASER_RESTART": "none",
+        }
+    )
+    shutil.copy(site.outer / ".env", site.path / ".env")
+    (site.path / ".git" / "info" / "exclude").write_text(
+        "/.env\n.venv\n/.releaser/\n/index/\n" + IGNORED, encoding="utf-8"
+    )
+    (inner / "dist").mkdir()
+    (inner / "dist" / "by-hand.txt").write_text("by hand", encoding="utf-8")
+    for command in ("init", "rebuild"):
+        words = [console_script(), command, "--project", inner]
+        run(words, cwd=site.outer, env=site.environment(), check=0)
+    assert os.readlink(inner / "dist") == ".venv/share/releaser/output/dist"
+    assert (inner / "dist" / "js" / "app.js").read_text(encoding="utf-8") == "v1"
+    assert site.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_at_the_flip_leaves_packages_and_assets_of_one_release(assets: Assets, when: Any) -> None:
+    site = assets.site
+    assets.push("v1")
+    interrupted(site, "update", at=Point(place="releaser.deployment.activate:flip", when=when))
+    assert assets.read() == (OLD if when == "before" else made("v1"))
+    site.releaser("prune", check=0)
+    assert assets.read() == (OLD if when == "before" else made("v1"))
+    site.releaser("update", check=0)
+    assert assets.read() == made("v1")
+
+
+def test_a_link_of_a_person_is_in_the_way_and_named(assets: Assets, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    assets.dist.rename(tmp_path / "kept")
+    assets.dist.symlink_to(tmp_path / "elsewhere")
+    assets.push("v1")
+    report = assets.site.json("update", check=3)
+    assert f"{assets.dist} is a symlink to {tmp_path}/elsewhere" in str(report["problems"])
+    assert f"mv {assets.dist} {assets.dist}.before" in str(report["problems"]) + report["advice"]
+
+
+def test_uninstall_leaves_a_real_copy_and_what_lay_there_before(assets: Assets) -> None:
+    site = assets.site
+    assets.push("v1")
+    site.releaser("update", check=0)
+    finished = site.releaser("uninstall", "--yes", check=0)
+    assert (assets.dist.is_symlink(), assets.read()) == (False, made("v1"))
+    assert not (site.path / ".venv" / "share" / "releaser").exists()
+    assert (site.outer / ".releaser" / "site" / "output" / "dist" / "extra.txt").is_file()
+    assert "output" in finished.stderr + finished.stdout
+
+
+def test_what_somebody_changes_in_live_assets_is_damage_that_is_rebuilt(assets: Assets) -> None:
+    site = assets.site
+    assets.push("v1")
+    site.releaser("update", check=0)
+    (assets.dist / "js" / "app.js").write_text("spoilt", encoding="utf-8")
+    assert "app.js" in str(site.json("verify", check=10)["problems"])
+    site.releaser("update", check=0)
+    assert assets.read() == made("v1")
