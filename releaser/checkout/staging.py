@@ -26,6 +26,7 @@ from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -217,9 +218,25 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     except ToolError as error:
         raise _unmade(site.git.layout.top, error) from error
     with log.step("before_build") as step:
-        step.says(run_before_build(site, log))
+        try:
+            step.says(run_before_build(site, log))
+        except BuildError as error:
+            raise _with_left_out(site, error) from error
         if before is not None:
             refuse_undeclared(site, before)
+
+
+def _with_left_out(site: Site, error: BuildError) -> BuildError:
+    """Return the error of `before_build` with what it may have missed in the staging tree."""
+    left_out = site.staged.brought.left_out if site.staged is not None else []
+    if not left_out:
+        return error
+    listed = ", ".join(f'"{one}"' for one in left_out[:3])
+    missed = (
+        f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it bring it (such as `npm ci`),"
+        f" or set `staging_copy = [{listed}]`."
+    )
+    return BuildError(error.message, advice=f"{error.advice} {missed}".strip(), output=error.output)
 
 
 def link_venv(site: Site, venv: Path) -> None:

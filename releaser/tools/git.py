@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.files import read_text
+from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
@@ -272,14 +272,14 @@ class Git(GitReader):
         return any(True for _ in self._records_of(place))
 
     def _records_of(self, place: Path) -> Iterator[Path]:
-        for file in self.layout.common_directory.glob("worktrees/*/gitdir"):
-            with contextlib.suppress(FileNotFoundError):
-                text = read_text(file, errors="surrogateescape").strip("\n")
-                # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot,
-                # and with a number if there is one of that name.
-                named = re.fullmatch(rf"-?{re.escape(place.name.lstrip('.'))}\d*", file.parent.name)
-                if Path(text) == place / ".git" or (not text and named):
-                    yield file.parent
+        for record in self.layout.common_directory.glob("worktrees/*"):
+            text = (read_if_there(record / "gitdir") or b"").decode(errors="surrogateescape").strip("\n")
+            # A power cut can leave the file empty; and a kill, before git writes it or while it takes away what it
+            # began, leaves none. git names the directory as the tree, with `-` for a first dot, and with a number
+            # if there is one of that name.
+            named = re.fullmatch(rf"-?{re.escape(place.name.lstrip('.'))}\d*", record.name)
+            if Path(text) == place / ".git" or (not text and named):
+                yield record
 
     def _change(self, *words: str, umask: int = -1) -> Finished:
         """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""

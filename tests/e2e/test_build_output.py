@@ -92,12 +92,35 @@ def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets
     assert site.json("verify")["problems"] == []
 
 
-def test_nothing_of_a_rejected_commit_is_live(assets: Assets) -> None:
+@pytest.mark.parametrize("isolate", ["auto", "off"])
+def test_nothing_of_a_rejected_commit_is_live_and_a_good_one_is_whole(
+    make_site: SiteFactory, tmp_path: Path, isolate: str
+) -> None:
+    """Also one that is taken back as the site is not well with it."""
+    assets = Assets(make_site, tmp_path, dotenv={"RELEASER_ISOLATE": isolate})
     site = assets.site
+    good = (site.path / TESTS).read_text(encoding="utf-8")
     assets.push("v1", **{TESTS: RED_TESTS})
-    before = assets.read()
     site.releaser("update", check=5)
-    assert (assets.read(), assets.dist.is_symlink()) == (before, False)
+    assert (assets.read(), assets.dist.is_symlink()) == (OLD, False)
+    assets.push("v2", **{TESTS: good})
+    site.releaser("update", check=0)
+    assert assets.read() == made("v2")
+    assets.push("v3")
+    site.releaser("update", check=6, env={"RELEASER_HEALTH_CHECK": "grep -q v2 dist/index.html"})
+    assert assets.read() == made("v2")
+
+
+def test_what_the_command_may_have_missed_is_named(make_site: SiteFactory, tmp_path: Path) -> None:
+    assets = Assets(make_site, tmp_path)
+    (tmp_path / "bundle.py").write_text("open('node_modules/bundler')\n", encoding="utf-8")
+    modules = assets.site.path / "node_modules"
+    modules.mkdir()
+    (modules / "bundler").write_bytes(b"x" * 20_000_000)
+    assets.push("v1")
+    report = assets.site.json("update", check=4)
+    assert "The staging tree lacks node_modules" in report["advice"]
+    assert '`staging_copy = ["node_modules"]`' in report["advice"]
 
 
 @pytest.mark.parametrize("is_off", [False, True])

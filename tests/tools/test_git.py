@@ -131,6 +131,31 @@ def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(rep
     assert not git.has_work_tree(places[1])
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        {},
+        {"locked": "initializing"},
+        {"locked": "initializing", "gitdir": ""},
+        {"HEAD": "0" * 40, "commondir": "../..", "logs/HEAD": "", "index.lock": ""},
+        {"ORIG_HEAD": "", "index": ""},
+    ],
+)
+def test_what_git_has_begun_of_a_work_tree_is_forgotten_after_a_kill(
+    repository: Repository, left: dict[str, str]
+) -> None:
+    """Each is what a `git worktree add` left that was killed at one of its system calls."""
+    records = repository.path / ".git" / "worktrees"
+    for name in ("-site.tree", "-site.tree-live"):
+        (records / name).mkdir(parents=True)
+        for file, text in left.items():
+            (records / name / file).parent.mkdir(exist_ok=True)
+            (records / name / file).write_text(text, encoding="utf-8")
+    assert repository.git.has_work_tree(repository.path.parent / ".site.tree")
+    repository.git.forget_work_tree(repository.path.parent / ".site.tree")
+    assert [one.name for one in records.iterdir()] == ["-site.tree-live"]
+
+
 def test_outside_of_a_checkout_git_fails(tmp_path: Path) -> None:
     git = Git(runner=Runner(environ=clean_environment(tmp_path / "home", tmp_path)), root=tmp_path, timeout=SECONDS)
     with pytest.raises(ToolError) as caught:
