@@ -281,6 +281,7 @@ class Course:
         line: str,
         *,
         silent: bool = False,
+        no_commit: bool = False,
         mail: str | None = None,
         moves: bool | None = None,
     ) -> None:
@@ -294,7 +295,7 @@ class Course:
         problems = [] if ended.returncode == 0 else [f"exit code {ended.returncode}: {output[-2000:]}"]
         if silent and (output or texts):
             problems.append(f"the night is not silent: {output}{texts}")
-        if silent and head != self._remote_head():
+        if (silent or no_commit) and head != self._remote_head():
             problems.append(f"a commit without news: {self._last_commit()}")
         if mail is not None and not any(mail in " ".join(text.split()) for text in texts):
             problems.append(f"no mail says {mail!r}: {texts}")
@@ -304,8 +305,10 @@ class Course:
         tally = self._take_tally()
         problems += [f"request failed: {failure}" for failure in tally.failures[:5]]
         changes = 0
-        if host.live() and left != host.live():
-            changes = len(json.loads(host.ask("releaser", "show", host.live(), "--json")).get("changes", []))
+        if left and host.live() and left != host.live():
+            changes = len(json.loads(host.ask("releaser", "diff", left, host.live(), "--json")))
+        elif host.live() and not left:
+            changes = len(json.loads(host.ask("releaser", "show", host.live(), "--json"))["changes"])
         step, code = f"{name} ({host.host})", ended.returncode
         row = Row(step=step, code=code, seconds=seconds, changes=changes, tally=tally, problems=problems)
         say("\n".join([*(text.partition("\n")[0] for text in texts), "  ".join(map(str, cells(row))), *problems]))
@@ -394,18 +397,30 @@ def _play(course: Course, developer: Path, port: int) -> None:
             + "".join(HEALTH.format(page=page, socket=host.address.path) for page in host.kind.pages[:1])
         )
         course.step("check", host, f"{_releaser(host)} check --project {host.site}")
+    rollback = f"{_releaser(staging)} rollback --project {staging.site}"
+    if course.rows[0].changes:  # else nothing was upgraded that could be rolled back
+        _roll_packages_back(course, lines, rollback)
     _commit(staging, developer)
     for host in course.hosts:
-        course.step("a commit", host, lines[host.host], mail="A word", moves=True)
-    course.step(
-        "rollback by hand", staging, f"{_releaser(staging)} rollback --project {staging.site}", mail="", moves=True
-    )
-    for night in (1, 2):
-        for host in course.hosts:
-            course.step(f"night {night} after it", host, lines[host.host], silent=True, moves=False)
+        course.step("a commit", host, lines[host.host], mail="A word", no_commit=True, moves=True)
+    course.step("rollback of a commit", staging, rollback, mail="rolled back", moves=True)
+    for host in course.hosts:
+        course.step("night after it", host, lines[host.host], silent=True, moves=False)
     course.step("uninstall", staging, f"{_releaser(staging)} uninstall --yes --project {staging.site}")
     course.step("chmod", staging, f"chmod -R g+w {staging.link}")
-    course.step("the older updater again", staging, _old_line(staging), mail="")
+    course.step("the older updater", staging, _old_line(staging), no_commit=True)  # which has nothing to upgrade
+
+
+def _roll_packages_back(course: Course, lines: Mapping[str, str], rollback: str) -> None:
+    """Roll the upgrades back on one host, and let two nights pass: no host may commit, or change its packages."""
+    staging, production = course.hosts
+    course.step("rollback of packages", staging, rollback, mail="rolled back", moves=True)
+    for night in (1, 2):
+        for host in course.hosts:
+            course.step(f"night {night} after it", host, lines[host.host], no_commit=True, moves=False)
+    force = f"{_releaser(staging)} update --force --project {staging.site}"
+    course.step("forced update", staging, force, mail="updated", moves=True)
+    course.step("night after it", production, lines["production"], no_commit=True)
 
 
 def _releaser(host: Host) -> str:
