@@ -6,22 +6,26 @@ The files are uv.lock and the pyproject.toml of a first lock. What a person has 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.files import place_included
 from releaser.checkout.publish import read_pending
 from releaser.errors import ActivationError, Finding, ToolError
+from releaser.releases import leases
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
 from releaser.system.files import read_file, read_if_there, replace_file, sync_directory
 from releaser.system.process import write_out
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from releaser.checkout.pull import Target
@@ -29,6 +33,12 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site
+
+
+# What a person's files make of a system call; all other errors are the disk's.
+_OBSTACLES = {
+    errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL,
+}  # fmt: skip
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
@@ -68,7 +78,9 @@ def move_without_build(site: Site, log: RunLog, target: Target) -> None:
 
     Raises ToolError.
     """
-    journal_of(site).write(make_entry(log, "pulling", head_before=target.head, head_after=target.commit))
+    journal_of(site).write(
+        make_entry(log, "pulling", head_before=target.head, head_after=target.commit, boot=leases.boot_id())
+    )
     move_checkout(site, log, target)
     close_journal(site, log)
 
@@ -78,13 +90,32 @@ def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
 
     What somebody has committed since stays, and is reported.
     """
-    keep_edits(site, log, entry)
+    with _telling_obstacles(log):
+        keep_edits(site, log, entry)
     stays = _is_committed_by_somebody(site, log, entry)
     restore_commit(site, log, entry)
     if not stays:
-        _restore_files(site, entry)
+        _restore_files(site, log, entry)
     if (origin := store_of(site).get(entry.origin)) is not None:
-        place_included(site, log, origin)
+        with _telling_obstacles(log):
+            place_included(site, log, origin)
+
+
+@contextlib.contextmanager
+def _telling_obstacles(log: RunLog) -> Iterator[None]:
+    """Report what a person has put where a file is to be restored, and go on: a later run could do no more about it.
+
+    Errors of the disk itself are raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OBSTACLES:
+            raise
+        path = error.filename2 or error.filename
+        message = f"{path} could not be restored: {error.strerror}"
+        advice = f"Move away what is there (`ls -ld {path}`), then run `git checkout -- {path}`."
+        log.note_failure(ActivationError(message, advice=advice))
 
 
 def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
@@ -93,7 +124,7 @@ def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
     if before is None or after is None or before == after:
         return
     try:
-        _restore_commit(site, log, before, after)
+        _restore_commit(site, log, before, after, power_cut=entry.boot != leases.boot_id())
     except ToolError as error:
         has_moved, head = True, after
         with contextlib.suppress(ToolError):
@@ -105,7 +136,7 @@ def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
         log.note_failure(ActivationError(message, advice=advice.strip(), output=error.output))
 
 
-def _restore_commit(site: Site, log: RunLog, before: str, after: str) -> None:
+def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_cut: bool) -> None:
     git = site.git
     head = git.commit("HEAD")
     if head not in (before, after):
@@ -114,17 +145,30 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str) -> None:
             return  # somebody committed before it came to the move, which then did not happen
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits stay.")
-    own_files_as_committed(site, log)
+    with _telling_obstacles(log):
+        own_files_as_committed(site, log)
     log.moved_checkout = True
     if head == after:
         try:
             git.reset_keep(before)
         except ToolError:
-            if log.finishing is None:
+            if log.finishing is None or not power_cut:
                 raise  # else a power cut may have emptied files
         else:
             return
-    git.reset_torn(before, after)
+    stayed = git.reset_torn(before, after, power_cut=power_cut, keep=partial(_put_aside, site, log))
+    if stayed:
+        message = f"a move of the checkout was cut off, and {first_few(stayed)} in it was edited meanwhile, and stays"
+        advice = f"Compare it with `git -C {git.layout.top} diff`, and commit it, or `git stash` it."
+        log.note(Finding(message, advice=advice))
+        log.unreported.append(f"{message}. {advice}")
+
+
+def _put_aside(site: Site, log: RunLog, path: Path) -> None:
+    """Keep a copy of a file that is about to be replaced in the state directory, and say where. Raises OSError."""
+    data = read_file(path)
+    if data.strip(b"\0"):
+        _keep_copy(site, log, path, data, "is not as any commit has it, as a crash may have cut it off")
 
 
 # The files that releaser writes
@@ -149,15 +193,16 @@ def save_files(site: Site, *, creates_pyproject: bool) -> None:
             kept.unlink(missing_ok=True)
 
 
-def _restore_files(site: Site, entry: Entry) -> None:
+def _restore_files(site: Site, log: RunLog, entry: Entry) -> None:
     """Restore the files as they were before the flip; those that came with a first lock may go. Raises OSError."""
     for path, name in _files(site, creates_pyproject=entry.creates_pyproject).items():
         kept = site.state_dir / name
-        if kept.exists():
-            _write(site, path, read_file(kept))
-        elif entry.creates_pyproject and path.exists():
-            path.unlink()
-            sync_directory(path.parent)
+        with _telling_obstacles(log):
+            if kept.exists():
+                _write(site, path, read_file(kept))
+            elif entry.creates_pyproject and path.exists():
+                path.unlink()
+                sync_directory(path.parent)
 
 
 def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None:
@@ -180,7 +225,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
     """
     lock, store = site.project.lock, store_of(site)
     known = _Known(_copies_in(site, lock, [store.get(before) if before else None, release]))
-    if not lock.exists() or not _is_edited(site, lock, known):
+    if not lock.exists() or not _is_edited(site, lock, read_file(lock), known):
         _write(site, lock, read_file(release.lock))
 
 
@@ -241,26 +286,34 @@ def _copies_in(site: Site, path: Path, releases: Iterable[Release | None]) -> li
 
 
 def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
-    if not path.is_file() or not _is_edited(site, path, known):
-        return
-    data = read_file(path)
+    if path.is_file() and _is_edited(site, path, read_file(path), known):
+        _keep_copy(site, log, path, read_file(path), "had edits that were not committed")
+
+
+def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
+    """Keep what a person has staged of a file and edited since, as that is nowhere but in git's index."""
+    staged = site.git.data("", os.path.relpath(path, site.git.layout.top))
+    if staged is not None and staged != read_if_there(path) and _is_edited(site, path, staged, known):
+        _keep_copy(site, log, path, staged, "had a version in git's index that was not committed")
+
+
+def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> None:
     place = site.state_dir / f"{path.name}-{log.run_id}"
     copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
     kept = next(one for one in copies if not one.exists() or read_file(one) == data)
     if kept.exists():
         return
     replace_file(kept, data, private=True)
-    message = f"{path.name} in the checkout had edits that were not committed; they are kept as {kept}"
+    message = f"{path.name} in the checkout {why}; it is kept as {kept}"
     log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
     log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
 
 
-def _is_edited(site: Site, path: Path, known: _Known) -> bool:
-    """Whether a file of the checkout has contents that are in none of the places and commits that are known.
+def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
+    """Whether contents of a file of the checkout are in none of the places and commits that are known.
 
     Where git does not work, its commits tell nothing.
     """
-    data = read_file(path)
     if any(read_if_there(place) == data for place in known.places):
         return False
     with contextlib.suppress(ToolError):
@@ -276,13 +329,18 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
     tracked = {name: data for name, data in committed.items() if data is not None}
     for name, data in tracked.items():
         path = top / name
-        if read_if_there(path) == data:
-            continue
+        known = None
         # What a person made of it: a lock of no release, or an export while none waits.
         if path == site.project.lock:
             releases = _copies_in(site, path, store_of(site).all())
-            _keep_edit(site, log, path, _Known([site.state_dir / LOCK_BEFORE, *releases]))
+            known = _Known([site.state_dir / LOCK_BEFORE, *releases])
         elif not read_pending(site.state_dir).commit:
-            _keep_edit(site, log, path, _Known([]))
+            known = _Known([])
+        if known is not None:
+            _keep_staged(site, log, path, known)
+        if read_if_there(path) == data:
+            continue
+        if known is not None:
+            _keep_edit(site, log, path, known)
         replace_file(path, data, staging=site.state_dir)
     git.unstage([*tracked])

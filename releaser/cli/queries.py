@@ -36,7 +36,7 @@ def run_check(ctx: CommandContext) -> None:
     from releaser.checkout.untracked import left_out_warnings
     from releaser.deployment.adopt import find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
-    from releaser.pipelines.status import list_damage
+    from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
     from releaser.site.servers import unrestarted_warnings
@@ -47,6 +47,7 @@ def run_check(ctx: CommandContext) -> None:
     found = find_conventions(site)
     ctx.say_chosen(found)
     found_wanting = (
+        *list_unfinished(site),
         *site.exposed,
         *mail_warnings(site),
         *isolation_warnings(site),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -22,6 +23,7 @@ from releaser.errors import (
     NoSuchReleaseError,
     PreflightError,
     ReleaserError,
+    ToolError,
     VulnerableError,
 )
 from releaser.locks.lock import Change, changes_between
@@ -42,6 +44,7 @@ from releaser.report import Outcome
 from releaser.reporting import notices
 from releaser.reporting.mail_setup import mail_transport
 from releaser.resolution.rules import list_failed
+from releaser.run import name_run
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
 from releaser.site.servers import find_unrestarted
@@ -51,6 +54,7 @@ from releaser.system.files import UnreadableStateError, link_text, plain
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.certificates import certificate_advice
+from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +85,28 @@ def list_damage(site: Site) -> list[str]:
     lost = without_python(site)
     first = [str(lost)] if lost else []
     return first + list(map(str, diagnose(store_of(site))))
+
+
+def list_unfinished(site: Site) -> list[Finding]:
+    """Say what an earlier run did not finish, and what is in the way of the next one, which does."""
+    if not _was_interrupted(site.state_dir):
+        return []
+    try:
+        entry = Journal(state_dir=site.state_dir).read()
+    except UnreadableStateError as error:
+        message = f"an earlier run was cut off, and its journal cannot be read: {error.reason}"
+        return [Finding(message, advice="`releaser update` puts the journal aside and repairs what it can.")]
+    if entry is None or entry.phase == "reporting":
+        return []
+    message = f"{name_run(entry.command, entry.run_id)} was cut off"
+    found = [Finding(message, advice="The next `releaser update` finishes it, or undoes it.")]
+    before, after = entry.head_before, entry.head_after
+    if before and after and before != after:
+        with contextlib.suppress(ToolError):
+            if paths := site.git.in_the_way(after, before, known=[before]):
+                message = describe_in_the_way(paths, before)
+                found.append(Finding(message, advice=advise_in_the_way(paths, site.git.layout.top)))
+    return found
 
 
 def without_python(site: Site) -> Finding | None:

@@ -19,10 +19,12 @@ from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
 from releaser.tools.git_state import OURS
-from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
+from releaser.tools.in_the_way import advise_in_the_way, are_related, describe_in_the_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    Keep = Callable[[Path], object]
 
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # of large files, by git-lfs
@@ -70,44 +72,66 @@ class Git(GitReader):
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work, and what git does not track."""
         self._refuse_loss("HEAD", commit)
+        staged = self._list_staged()
+        changed = {*self._list_differing("HEAD", commit, "ACDMRT")} if staged else set()
         self._move("reset", "--keep", "--quiet", commit, to=commit)
+        # git leaves the files alone, and forgets what was staged of them (git-reset(1), --keep).
+        kept = "".join(f"{entry}\t{path}\0" for path, entry in staged.items() if path not in changed)
+        if kept:
+            self._change("-C", str(self.layout.top), "update-index", "-z", "--index-info", input=kept.encode())
 
-    def _refuse_loss(self, before: str, after: str, *, known: Sequence[str] = ()) -> None:
-        """See that a move of the checkout overwrites and removes nothing that git does not track.
+    def _list_staged(self) -> dict[str, str]:
+        """Map the paths that are staged to their entries, `MODE BLOB` as `git update-index --index-info` takes them."""
+        words = ("diff-index", "--cached", "-z", "--no-renames", "--no-abbrev", "HEAD")
+        found = self._run(*words).stdout.split("\0")
+        return {path: " ".join(entry.split()[1:4:2]) for entry, path in zip(found[::2], found[1::2], strict=False)}
 
-        A file that is what the commit has there is no loss.
-        """
+    def _list_losses(self, before: str, after: str, *, known: Sequence[str] = ()) -> list[str]:
+        """List what a move of the checkout would lose: a file that is what the commit has there is no loss."""
         found = self.in_the_way(before, after, known=known)
-        if lost := [path for path in found if path.endswith("/") or not self._is_whole(after, path)]:
+        return [path for path in found if path.endswith("/") or not self._is_whole(after, path)]
+
+    def _refuse_loss(self, before: str, after: str) -> None:
+        """See that a move of the checkout overwrites and removes nothing that git does not track."""
+        if lost := self._list_losses(before, after):
             message = describe_in_the_way(lost, after)
             raise ToolError(message, advice=advise_in_the_way(lost, self.layout.top))
 
-    def reset_torn(self, before: str, after: str) -> None:
-        """Move from `after` back to `before` where a move between the two was cut off by a power cut.
+    def reset_torn(self, before: str, after: str, *, power_cut: bool, keep: Keep) -> list[str]:
+        """Move from `after` back to `before` where a move between the two was cut off; list what stayed as it was.
 
-        Files that it was writing then may be empty, and `reset_keep` takes that for uncommitted work. ToolError if
-        there really is some.
+        A file that is neither as in `before` nor as in `after` may be what git had begun to write, and is replaced,
+        once `keep` has it. After a power cut that is each file with the beginning of what `after` has there; else at
+        most one, as git writes one after the other. All others are a person's edits, and stay. Raises ToolError.
         """
-        submodules = self.submodules(before).keys() | self.submodules(after).keys()
-        # While HEAD is still at `before`, what lies where `after` adds a file may be somebody's, and stays.
-        kinds = "CDMRT" if self.commit("HEAD") == before else "ACDMRT"
-        for path in {*self._list_differing(before, after, kinds)} - submodules:
-            if not self._is_from(before, path) and not self._is_from(after, path):
-                message = f"{path} has uncommitted changes"
-                raise ToolError(message, advice=f"Commit them, or discard them: `git reset --keep {before[:12]}`.")
-        self.undo_half_merge(before, after)
+        edits = self._find_edits(before, after, power_cut=power_cut)
+        return [*edits, *self.undo_half_merge(before, after, without=edits, keep=keep)]
 
-    def _is_from(self, commit: str, path: str) -> bool:
-        """Tell whether the file at `path` is the one of a commit, as filters write it, a beginning of that, or gone."""
+    def _find_edits(self, before: str, after: str, *, power_cut: bool) -> list[str]:
+        """List the files that are neither from `before` nor from `after`, nor what git can have left half-written."""
+        submodules = self.submodules(before).keys() | self.submodules(after).keys()
+        moved = sorted({*self._list_differing(before, after, "ACDMRT")} - submodules)
+        written = [path for path in moved if self.blob(after, path)]
+        whole = [number for number, path in enumerate(written) if self._is_whole(after, path)]
+        last = max(whole, default=-1)
+        # The index is in the order of its paths, in which git writes them (git-read-tree(1), checkout.workers).
+        halves = {*written} if power_cut else {*written[last + 1 : last + 2]}
+        return [
+            path
+            for path in moved
+            if os.path.lexists(self.layout.top / path)
+            and not self._is_whole(before, path)
+            and not self._is_whole(after, path)
+            and not (path in halves and self._is_beginning(after, path))
+        ]
+
+    def _is_beginning(self, commit: str, path: str) -> bool:
+        """Tell whether a file is empty, or has the beginning of what a commit has there, as a crash may leave it."""
         place = self.layout.top / path
-        if not os.path.lexists(place):
-            return True
-        if self._is_whole(commit, path):
-            return True
-        whole = self.content(commit, path)
-        if whole is None or place.is_symlink() or not place.is_file():
+        if place.is_symlink() or not place.is_file():
             return False
-        return whole.startswith(read_text(place, errors="replace").rstrip("\0\ufffd"))
+        whole = self.content(commit, path)
+        return whole is not None and whole.startswith(read_text(place, errors="replace").rstrip("\0\ufffd"))
 
     def _move(self, *words: str, to: str) -> None:
         """Run what moves the checkout to a commit; git syncs its own files alone, so those of the checkout are here."""
@@ -202,25 +226,41 @@ class Git(GitReader):
                     inner._change("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
                 inner.fill_shadow(place / path, wanted)
 
-    def undo_half_merge(self, before: str, after: str) -> None:
+    def undo_half_merge(
+        self, before: str, after: str, *, without: Collection[str] = (), keep: Keep = lambda _: None
+    ) -> list[str]:
         """Undo what a fast-forward from `before` (where HEAD mostly still is) to `after` did before it was cut off.
 
-        Only files that differ between the two are touched: those of `before` are put back, and those that `after` adds
-        are deleted if they are what it would have put there, or a beginning of it.
+        Only files that differ between the two are touched, and of these none in `without`: those of `before` are put
+        back, and those that `after` adds are deleted. What is of neither commit goes to `keep` first. Returns what git
+        does not track and lies where a file of `before` was: that stays, too. Raises ToolError.
         """
-        self._refuse_loss(after, before, known=[before])
+        blocked = [path for path in self._list_losses(after, before, known=[before]) if path not in without]
         for path in self._list_added(before, after):
             place = self.layout.top / path
-            if self._is_from(after, path):
-                place.unlink()
-                with contextlib.suppress(OSError):  # it is not empty
-                    while (place := place.parent) != self.layout.top:  # directories that git made for the file
-                        place.rmdir()
-        known = self._list_differing(before, after, "a")
+            if path in without or not (self._is_whole(after, path) or self._is_beginning(after, path)):
+                continue
+            if not self._is_whole(after, path):
+                keep(place)
+            place.unlink()
+            with contextlib.suppress(OSError):  # it is not empty
+                while (place := place.parent) != self.layout.top:  # directories that git made for the file
+                    place.rmdir()
+        known = [
+            path
+            for path in self._list_differing(before, after, "a")
+            if path not in without and not any(are_related(path, one) for one in blocked)
+        ]
+        for path in known:
+            place = self.layout.top / path
+            is_file = place.is_file() and not place.is_symlink()
+            if is_file and not (self._is_whole(before, path) or self._is_whole(after, path)):
+                keep(place)
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._change(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
         self._move("reset", "--quiet", before, to=before)
+        return blocked
 
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
         """Commit these paths as they are in the checkout, and nothing else; False when they are as committed."""
@@ -281,11 +321,11 @@ class Git(GitReader):
             if Path(text) == place / ".git" or (not text and named):
                 yield record
 
-    def _change(self, *words: str, umask: int = -1) -> Finished:
+    def _change(self, *words: str, umask: int = -1, input: bytes = b"") -> Finished:  # noqa: A002 - as of `_run`
         """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""
         began = time.time()
         try:
-            return self._run(*words, umask=umask, death_signal=signal.SIGTERM)
+            return self._run(*words, umask=umask, death_signal=signal.SIGTERM, input=input)
         except ToolError as error:
             if error.timed_out or (error.returncode or 0) < 0:
                 # The index was locked only by a command that moves it; another lock of it is somebody else's.

@@ -51,6 +51,12 @@ def find_in_the_way(top: Path, moves: Iterable[Move], tracked: Collection[str]) 
     return list(found)
 
 
+def are_related(path: str, other: str) -> bool:
+    """Tell whether two paths are the same, or one lies below the other."""
+    one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"
+    return one.startswith(two) or two.startswith(one)
+
+
 def describe_in_the_way(paths: Sequence[str], commit: str) -> str:
     """Say what is in the way of a move to a commit."""
     are, them = ("is", "it") if len(paths) == 1 else ("are", "them")

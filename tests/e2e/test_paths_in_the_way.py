@@ -143,3 +143,53 @@ def tracked(site: SampleSite) -> None:
 def untracked_elsewhere(site: SampleSite) -> None:
     """Push a commit from elsewhere that removes `media` from git, and has new code."""
     site.push_from_elsewhere({CODE: "new"}, remove=[TRACKED])
+
+
+def a_lock_directory(site: SampleSite) -> Path:
+    """Put a directory where uv.lock was."""
+    (site.path / "uv.lock").unlink()
+    a_directory(site.path / "uv.lock")
+    return site.path / "uv.lock"
+
+
+def a_directory_of_the_code(site: SampleSite) -> Path:
+    """Put a directory where the earlier commit has a file."""
+    a_directory(site.path / "media")
+    return site.path / "media"
+
+
+def a_file_for_a_directory(site: SampleSite) -> Path:
+    """Put a file where the earlier commit has a directory."""
+    a_file(site.path / "static")
+    return site.path / "static"
+
+
+@pytest.mark.parametrize("act", [a_lock_directory, a_directory_of_the_code, a_file_for_a_directory])
+@pytest.mark.parametrize("first", ["update", "rollback", "prune", "rebuild", "init"])
+def test_a_run_that_was_cut_off_never_wedges_a_site(
+    make_site: SiteFactory, first: str, act: Callable[[SampleSite], Path]
+) -> None:
+    """Whatever lies in the way of its recovery, the next command ends it, says so, and others go on."""
+    site = make_site(venv=True)
+    (site.path / ".git" / "info" / "exclude").write_text("media\nmedia/\nstatic\n", encoding="utf-8")
+    (site.path / "static").mkdir()
+    (site.path / "static" / "site.css").write_text("git's\n", encoding="utf-8")
+    site.git("add", "--force", "static/site.css")
+    tracked(site)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({CODE: "new"}, remove=[TRACKED, "static/site.css"])
+    interrupted(site, "update", at=AFTER_THE_GUARD["checkout moved"])
+    place = act(site)
+    assert "cut off" in site.releaser("check").stderr
+    finished = site.releaser(first)
+    assert "Traceback" not in finished.stderr
+    assert finished.returncode != 1
+    assert not (site.state_dir / "journal.json").exists(), finished
+    assert os.path.lexists(place)
+    os.rename(place, site.outer / "moved-away")  # noqa: PTH104
+    if act is a_lock_directory:
+        site.git("checkout", "--", "uv.lock")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    site.releaser("prune", check=0)

@@ -14,6 +14,7 @@ from releaser.system.process import Finished, Runner
 from releaser.system.words import Redactor
 from releaser.tools.git import Git
 from releaser.tools.git_state import Layout
+from tests.support.templates import write_files
 from tests.tools.repository import Repository
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def test_a_fast_forward_that_a_power_cut_tore_is_taken_back(repository: TwoCommi
     torn(repository)
     with pytest.raises(ToolError):
         repository.git.reset_keep(repository.before)
-    repository.git.reset_torn(repository.before, repository.after)
+    assert repository.git.reset_torn(repository.before, repository.after, power_cut=True, keep=print) == []
     assert repository.untouched()
     assert repository.call("rev-parse", "HEAD") == repository.before
     assert (repository.path / "kept").read_text(encoding="utf-8") == "old\n"
@@ -159,10 +160,50 @@ def test_a_fast_forward_that_a_power_cut_tore_is_taken_back(repository: TwoCommi
 def test_what_somebody_wrote_meanwhile_is_not_taken_for_torn(repository: TwoCommits) -> None:
     torn(repository)
     (repository.path / "kept").write_text("mine\n", encoding="utf-8")
-    with pytest.raises(ToolError, match="kept has uncommitted changes"):
-        repository.git.reset_torn(repository.before, repository.after)
+    stayed = repository.git.reset_torn(repository.before, repository.after, power_cut=True, keep=print)
+    assert stayed == ["kept"]
     assert (repository.path / "kept").read_text(encoding="utf-8") == "mine\n"
-    assert repository.call("rev-parse", "HEAD") == repository.after
+    assert not (repository.path / "deep").exists()
+    assert repository.call("rev-parse", "HEAD") == repository.before
+
+
+@pytest.mark.parametrize("power_cut", [False, True])
+def test_without_a_power_cut_only_the_file_that_git_was_writing_can_be_torn(tmp_path: Path, power_cut: bool) -> None:
+    """What a person has cut short or emptied stays; what git had begun is kept aside before it is replaced."""
+    repository = Repository(tmp_path)
+    repository.path.mkdir()
+    repository.call("init", "--quiet", "--initial-branch=main")
+    names = ["a", "b", "c", "d"]
+    before = repository.commit({name: f"old {name}\n" for name in names})
+    after = repository.commit({name: f"new {name}\n" for name in names})
+    repository.call("reset", "--quiet", "--hard", before)
+    # git was cut off in b, and a person has cut d.
+    write_files(repository.path, {"a": "new a\n", "b": "new", "c": "old c\n", "d": "ne"})
+    kept: list[tuple[str, str]] = []
+    stayed = repository.git.reset_torn(
+        before, after, power_cut=power_cut, keep=lambda path: kept.append((path.name, path.read_text(encoding="utf-8")))
+    )
+    assert (stayed, kept) == (([], [("b", "new"), ("d", "ne")]) if power_cut else (["d"], [("b", "new")]))
+    texts = {name: (repository.path / name).read_text(encoding="utf-8") for name in names}
+    assert texts == {name: f"old {name}\n" for name in names} | ({} if power_cut else {"d": "ne"})
+
+
+def test_what_is_staged_stays_staged_when_the_checkout_goes_back(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    repository.path.mkdir()
+    repository.call("init", "--quiet", "--initial-branch=main")
+    before = repository.commit({"code": "1", "both": "1", "staged": "1", "gone": "1"})
+    repository.commit({"code": "2"})
+    write_files(repository.path, {"both": "staged", "staged": "staged", "new": "staged"})
+    repository.call("rm", "--quiet", "--cached", "gone")
+    repository.call("add", "both", "staged", "new")
+    write_files(repository.path, {"both": "and edited"})
+    state = repository.call("status", "--porcelain")
+    assert "MM both" in state
+    repository.git.reset_keep(before)
+    assert repository.call("status", "--porcelain") == state
+    assert repository.call("show", ":both") == "staged"
+    assert (repository.path / "both").read_text(encoding="utf-8") == "and edited"
 
 
 def test_a_push_from_another_branch_pushes_the_commit_alone(repository: TwoCommits, tmp_path: Path) -> None:
