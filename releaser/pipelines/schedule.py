@@ -15,12 +15,13 @@ from releaser.answers import Schedule
 from releaser.errors import ToolError, UsageError, refuse
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, admit, name_of
+from releaser.site.setting_files import MAIL_VARIABLES, find_mail_settings, write_mail_settings
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
-from releaser.tools.crontab import Crontab, find_jobs, format_line, with_job, without_job
+from releaser.tools.crontab import Crontab, find_jobs, find_variables, format_line, with_job, without_job
 from releaser.tools.systemd import LINGERING, Job, Systemd
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class _Cron(Frozen):
     """The crontab of this user."""
 
     project: Path
+    #: The `.env` of the site, into which mail settings are moved that stand in the crontab.
+    env_file: Path
     crontab: Crontab
     #: The time that was asked for, as fields of a crontab; None for that of the line there is, or `usual`.
     when: str | None
@@ -78,7 +81,9 @@ class _Cron(Frozen):
         after = self._with_job(before)
         job = find_jobs(after, self.project)[0]
         line = after.split("\n")[job.number]
-        return () if after == before else (f"write into the crontab: {line}",)
+        moved = find_mail_settings(find_variables(before, self.project), self.env_file)
+        moves = (f"write into {self.env_file}, from the crontab: {', '.join(moved)}",) if moved else ()
+        return (*moves, *(() if after == before else (f"write into the crontab: {line}",)))
 
     def leftovers(self) -> tuple[str, ...]:
         before = self.crontab.read()
@@ -88,6 +93,8 @@ class _Cron(Frozen):
     def install(self) -> None:
         before = self.crontab.read()
         after = self._with_job(before)
+        if moved := find_mail_settings(find_variables(before, self.project), self.env_file):
+            write_mail_settings(moved, self.env_file)  # first, so that no run is without them
         if after != before:
             self.crontab.replace(before, after)
 
@@ -98,7 +105,7 @@ class _Cron(Frozen):
             self.crontab.replace(before, after)
 
     def _with_job(self, crontab: str) -> str:
-        return with_job(crontab, self.project, _update(self.project), self.when, self.usual)
+        return with_job(crontab, self.project, _update(self.project), self.when, self.usual, MAIL_VARIABLES)
 
 
 class _Timer(Frozen):
@@ -160,7 +167,13 @@ def scheduler_of(site: Site, kind: Kind, *, at: str | None = None, writable: Seq
         return _timer(root, Ownership.of(root), [*_places(site), *writable], at, site.runner)
     hour, minute = _time(root, at)
     usual = f"{minute} {hour} * * *"
-    return _Cron(project=root, crontab=Crontab(runner=site.runner), when=usual if at else None, usual=usual)
+    return _Cron(
+        project=root,
+        env_file=site.project.outer / ".env",
+        crontab=Crontab(runner=site.runner),
+        when=usual if at else None,
+        usual=usual,
+    )
 
 
 def find_schedulers(site: Site) -> list[Scheduler]:

@@ -42,12 +42,12 @@ from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import notices
-from releaser.reporting.mail_setup import mail_transport
 from releaser.resolution.rules import list_failed
 from releaser.run import name_run
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
 from releaser.site.servers import find_unrestarted
+from releaser.site.settings import NO_SENDMAIL
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
@@ -233,7 +233,8 @@ def status(site: Site) -> Status:
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
 
     queues = {one.queue for one in notices.channels(site)}
-    queues |= {FOR_SMTP} if mail_transport(site.settings, project.root, site.runner) is not None else set()
+    # With sendmail = "none" and no server, people read the mails in the outbox.
+    queues |= {FOR_SMTP} if site.settings.smtp_host or site.settings.sendmail != NO_SENDMAIL else set()
     queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
     vulnerable = known_vulnerabilities(runs)
     timed = bool(site.settings.every or site.settings.window)

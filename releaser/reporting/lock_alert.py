@@ -97,7 +97,7 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
     carrier = mail_transport(settings, site.project.root, site.runner)
     try:
         if carrier is None or not recipients:
-            Outbox(site.project.outbox).put(message, queued=False)
+            Outbox(site.project.outbox).put(message, queued=bool(recipients))  # a run that can send sends it
         else:
             mail = QueuedMail.of(message)
             carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)

@@ -184,13 +184,13 @@ class _Post(Frozen):
         )
 
     def keep(self, report: RunReport) -> RunReport:
-        """Put the mail about a run into the outbox; without a carrier it stays there. Nobody to get it, no mail."""
+        """Put the mail about a run into the outbox, where it waits for a run that can send; none without recipients."""
         if not self.recipients:
             return replace(report, mail="none, as no recipient is set")
         from releaser.reporting.outbox import Outbox
 
         try:
-            path = Outbox(self.outbox).put(self._compose(report), queued=self._delivers)
+            path = Outbox(self.outbox).put(self._compose(report), queued=True)
         except OSError as error:
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
             return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions.")

@@ -157,7 +157,7 @@ def flush(  # noqa: PLR0913 - what is sent, and how much of it
     *,
     queue: str = FOR_SMTP,
     unkept: QueuedMail | None = None,
-    limit: int = 50,
+    limit: int = 500,
     seconds: float = 120.0,
     keeps: float = math.inf,
 ) -> FlushResult:

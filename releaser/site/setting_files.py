@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import os
 import re
+import shlex
+import stat
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import PreflightError, refuse
@@ -97,6 +100,46 @@ def _with_value(text: str, line: str, value: str | None) -> str:
     is_comment = bool(comment) and [one.value for one in parse_stream(io.StringIO(bare))] == [value]
     end = "\n" if text.endswith("\n") else ""
     return f"{start}{export}{line}{comment[0] if comment and is_comment else ''}{end}"
+
+
+#: The variables of the settings for mails, each with all names of its setting.
+MAIL_VARIABLES = {
+    variable: names
+    for name, spec in SPECS.items()
+    if name in ("mail_from", "sendmail", "admins", "updater_admins") or name.startswith("smtp_")
+    for names in [(f"{PREFIX}{name.upper()}", *spec.aliases)]
+    for variable in names
+}
+_SECRET_VARIABLES = frozenset(f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret)
+
+
+def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str, str]:
+    """Return the settings for mails among the variables of a crontab that a `.env` lacks.
+
+    Raises PreflightError if the file says something else, or may not get a password, as others can read it.
+    """
+    present = read_variables(env_file).values
+    given = {name: value for name, value in variables.items() if name in MAIL_VARIABLES}
+    known = {name: [present[one] for one in MAIL_VARIABLES[name] if one in present] for name in given}
+    for name, value in given.items():
+        if any(one != value for one in known[name]):
+            message = f"{env_file} has another value for {name} than the crontab, which counts for its own runs alone"
+            refuse(message, "Remove one of the two: `crontab -e`.")
+    missing = {name: value for name, value in given.items() if not known[name]}
+    if secret := sorted(_SECRET_VARIABLES & missing.keys()):
+        with contextlib.suppress(FileNotFoundError):
+            if (mode := stat.S_IMODE(env_file.stat().st_mode)) & 0o077:
+                message = f"{secret[0]} cannot move from the crontab into {env_file}, which others can read ({mode:o})"
+                refuse(message, f"Run `chmod 600 {shlex.quote(str(env_file))}`, then try again.")
+    return missing
+
+
+def write_mail_settings(values: Mapping[str, str], env_file: Path) -> None:
+    """Add variables to a `.env`. Raises PreflightError."""
+    try:
+        set_variables(env_file, values).write()
+    except OSError as error:
+        refuse(f"{env_file} cannot be written: {error}", "Let this user write there.")
 
 
 def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -11,11 +12,13 @@ from releaser.errors import ToolError, refuse
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from releaser.system.process import Finished, Runner
 
 _LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"[ \t]*(?P<name>[A-Za-z_]\w*|\"[^\"]+\"|'[^']+')[ \t]*=[ \t]*(?P<value>.*?)[ \t\r]*")
 _TIMEOUT = 30.0  # seconds
 _IF_DUE = "--if-due"  # which people add to the line, with a time of their own
 _BY_HAND = "Change it with `crontab -e`."
@@ -27,6 +30,18 @@ class Job(Frozen):
     number: int
     when: str
     words: tuple[str, ...]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that the line itself sets for its command."""
+        found = (_ASSIGNMENT.fullmatch(word) for word in self.words[: len(self.words) - len(self.command)])
+        return {match[1]: match[2] for match in found if match}
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words without what sets variables, and without env(1)."""
+        rest = self.words[1:] if self.words[:1] and self.words[0].rpartition("/")[2] == "env" else self.words
+        return tuple(itertools.dropwhile(_ASSIGNMENT.fullmatch, rest))
 
 
 def format_line(when: str, words: Sequence[str]) -> str:
@@ -59,21 +74,43 @@ def _is_same(word: str, project: Path) -> bool:
         return False
 
 
-def _is_own(job: Job) -> bool:
-    """Whether it is the line that releaser writes, and nothing more, except `--if-due`."""
-    *program, update, option, _ = [word for word in job.words if word != _IF_DUE]
+def find_variables(crontab: str, project: Path) -> dict[str, str]:
+    """Return the variables that the job for the project gets from the crontab (crontab(5)), if there is one job."""
+    jobs = find_jobs(crontab, project)
+    if len(jobs) != 1:
+        return {}
+    above = (_VARIABLE.fullmatch(line) for line in crontab.split("\n")[: jobs[0].number])
+    found = {_unquoted(match["name"]): _unquoted(match["value"]) for match in above if match}
+    return {**found, **jobs[0].variables}
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
+
+
+def _is_own(job: Job, movable: Collection[str] = ()) -> bool:
+    """Whether it is the line that releaser writes, and nothing more, except `--if-due` and `movable` variables."""
+    is_plain = not re.search(r"[$`]", "".join(job.variables.values()))  # else the shell puts something else there
+    words = job.command if is_plain and job.variables.keys() <= {*movable} else job.words
+    if len(words) < len(("releaser", "update", "--project", "/")):
+        return False
+    *program, update, option, _ = [word for word in words if word != _IF_DUE]
     is_releaser = program[-1:] == ["releaser"] if len(program) == 3 else "".join(program).endswith("/releaser")
-    is_once = job.words.count(_IF_DUE) <= 1 and _IF_DUE not in job.words[: len(program)]
+    is_once = words.count(_IF_DUE) <= 1 and _IF_DUE not in words[: len(program)]
     return len(program) in (1, 3) and is_releaser and is_once and (update, option) == ("update", "--project")
 
 
-def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None, otherwise: str) -> str:
+def with_job(  # noqa: PLR0913 - the line, and what may stand in the one before
+    crontab: str, project: Path, words: Sequence[str], when: str | None, otherwise: str, movable: Collection[str] = ()
+) -> str:
     """Return the crontab with one line that updates the project: at its time before, or `otherwise`, without `when`.
 
-    What it says of `--if-due` stays. Raises PreflightError if somebody's own line does so.
+    What it says of `--if-due` stays; `movable` variables are dropped. Raises PreflightError if somebody's own line
+    updates the project.
     """
     jobs = find_jobs(crontab, project)
-    if len(jobs) > 1 or not all(map(_is_own, jobs)):
+    if len(jobs) > 1 or not all(_is_own(one, movable) for one in jobs):
         lines = crontab.split("\n")
         refuse(
             f"the crontab updates {project} already, by a line that releaser did not write: {lines[jobs[-1].number]}",
@@ -86,7 +123,7 @@ def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None
     job, lines = jobs[0], crontab.split("\n")
     known = [word for word in job.words if word != _IF_DUE]
     if (when or job.when, list(words)) != (job.when, known):
-        lines[job.number] = format_line(when or job.when, [*words, *([_IF_DUE] if known != list(job.words) else [])])
+        lines[job.number] = format_line(when or job.when, [*words, *([_IF_DUE] if _IF_DUE in job.words else [])])
     return "\n".join(lines)
 
 

@@ -233,3 +233,34 @@ def test_a_mail_survives_a_kill_of_its_run(make_site: SiteFactory, smtp_server: 
     end_while_mailing(site, signal.SIGKILL)
     assert site.live_version("alpha") == "1.1.0"
     see_them_sent(site, smtp_server, count=1)
+
+
+# The server is set in the crontab alone, so that commands by hand have none
+
+
+@pytest.mark.usefixtures("no_sendmail")
+def test_the_next_run_that_can_send_sends_what_commands_by_hand_could_not(
+    make_site: SiteFactory, smtp_server: MailServer
+) -> None:
+    site = make_site.adopted("1.1.0", dotenv={"RELEASER_SENDMAIL": None})
+    waited = site.json("status")["mails_pending"]  # the site was made without any server
+    for command in (["rollback"], ["rollback", site.live_id()]):
+        site.releaser(*command, check=0)
+    assert site.json("status")["mails_pending"] == waited + 2
+    assert f"{waited + 2} mails not sent yet" in site.releaser("status", check=0).stdout
+    assert f"{waited + 2} mails waiting to be sent" in site.releaser("status", "--nagios").stdout
+    by_cron = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+    quiet = site.releaser("update", env=by_cron, check=0)
+    assert quiet.stderr == ""
+    subjects = [str(one.message["Subject"]) for one in smtp_server.messages]
+    assert sum("rolled back to" in one or "went to" in one for one in subjects) == 2
+    assert len(subjects) == waited + 2
+    assert site.json("status")["mails_pending"] == 0
+    assert site.outbox_mails() == []
+
+
+def test_mails_for_people_who_read_the_outbox_are_not_counted_as_waiting(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")  # with sendmail = "none"
+    site.releaser("rollback", check=0)
+    assert site.outbox_mails()
+    assert site.json("status")["mails_pending"] == 0

@@ -65,6 +65,37 @@ def test_the_line_is_in_the_crontab_of_the_owner_once_whoever_asks(people: Peopl
     assert not crontab("-l")
 
 
+def test_mail_settings_of_the_line_move_to_where_commands_by_hand_find_them(people: People, owned: SampleSite) -> None:
+    require(shutil.which("crontab"), "cron is not installed")
+
+    def crontab(*words: str, text: str | None = None) -> str:
+        env = {"PATH": "/usr/bin:/bin"}
+        return run(["crontab", "-u", OWNER, *words], cwd=people.base, env=env, input=text).stdout
+
+    line = people.by(OWNER, owned, "schedule", "cron", check=0).stdout
+    *when, command = line.split(" ", 5)
+    settings = "RELEASER_SMTP_HOST=mail.example.org RELEASER_SMTP_PASSWORD='correct horse'"
+    by_hand = f"{OTHERS}{' '.join(when)} {settings} {command}"
+    crontab("-", text=by_hand)
+    env_file = owned.outer / ".env"
+    before = env_file.read_text()
+    env_file.chmod(0o644)
+    refused = people.by(OWNER, owned, "schedule", "cron", "--install", check=3)
+    assert f"chmod 600 {env_file}" in refused.stderr
+    assert (crontab("-l"), env_file.read_text()) == (by_hand, before)
+    env_file.chmod(0o600)
+    planned = people.by(OWNER, owned, "schedule", "cron", "--install", "--dry-run", check=0).stdout
+    assert "RELEASER_SMTP_HOST, RELEASER_SMTP_PASSWORD" in planned
+    assert "correct horse" not in planned
+    people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
+    assert crontab("-l") == OTHERS + line
+    assert env_file.read_text() == (
+        f"{before}RELEASER_SMTP_HOST='mail.example.org'\nRELEASER_SMTP_PASSWORD='correct horse'\n"
+    )
+    crontab("-r")
+    env_file.write_text(before)
+
+
 def test_units_are_those_of_the_owner_or_of_the_system_for_root(people: People, owned: SampleSite) -> None:
     by_root = json.loads(people.by("root", owned, "schedule", "systemd", "--json", check=0).stdout)
     service = next(text for path, text in by_root["units"].items() if path.endswith(".service"))

@@ -11,7 +11,8 @@ import pytest
 from dotenv import dotenv_values
 
 from releaser.errors import PreflightError
-from releaser.site.setting_files import set_in_table, set_variables
+from releaser.site.loading import read_variables
+from releaser.site.setting_files import find_mail_settings, set_in_table, set_variables, write_mail_settings
 
 OTHERS = '# of the site\n\nSECRET_KEY = "a\'b${X}"  # keep\nexport DEBUG=1\r\nEMPTY=\n'
 
@@ -90,3 +91,41 @@ def test_a_file_that_is_no_table_is_left_alone(tmp_path: Path) -> None:
     path.write_text("[tool]\nreleaser = 1\n")
     with pytest.raises(PreflightError, match="cannot be written"):
         set_in_table(path, {"keep": 3})
+
+
+CRONTAB = {"RELEASER_SMTP_HOST": "mail.example.org", "RELEASER_SMTP_PASSWORD": "correct horse", "MAILTO": "ada"}
+MOVED = {name: value for name, value in CRONTAB.items() if name != "MAILTO"}
+
+
+def test_mail_settings_of_a_crontab_move_into_a_new_file_that_nobody_else_reads(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    assert find_mail_settings(CRONTAB, file) == MOVED
+    write_mail_settings(MOVED, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert read_variables(file).values == MOVED
+    assert find_mail_settings(CRONTAB, file) == {}
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# mine\nRELEASER_SMTP_HOST=other.example.org\n")
+    with pytest.raises(PreflightError, match="has another value for RELEASER_SMTP_HOST than the crontab"):
+        find_mail_settings(CRONTAB, file)
+    file.write_text("# mine\nRELEASER_SMTP_HOST=mail.example.org # here\nKEY=1\n")
+    file.chmod(0o600)
+    found = find_mail_settings(CRONTAB, file)
+    write_mail_settings(found, file)
+    assert file.read_text().startswith("# mine\nRELEASER_SMTP_HOST=mail.example.org # here\nKEY=1\n")
+    file.write_text("RELEASER_ADMINS=a@example.org\n")  # the same setting by its other name
+    with pytest.raises(PreflightError, match="ADMINS_JSON"):
+        find_mail_settings({"ADMINS_JSON": "[]"}, file)
+
+
+def test_no_password_moves_into_a_file_that_others_can_read(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("KEY=1\n")
+    file.chmod(0o640)
+    with pytest.raises(PreflightError, match="which others can read \\(640\\)") as caught:
+        find_mail_settings(CRONTAB, file)
+    assert f"chmod 600 {file}" in str(caught.value.findings[0])
+    assert find_mail_settings({"RELEASER_SMTP_HOST": "mail"}, file) == {"RELEASER_SMTP_HOST": "mail"}

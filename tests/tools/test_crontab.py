@@ -9,7 +9,7 @@ import pytest
 
 from releaser.errors import PreflightError
 from releaser.system.process import Runner
-from releaser.tools.crontab import Crontab, format_line, with_job, without_job
+from releaser.tools.crontab import Crontab, find_variables, format_line, with_job, without_job
 
 SITE = Path("/srv/shop_stuff/shop")
 WORDS = ("/opt/releaser/bin/releaser", "update", "--project", str(SITE))
@@ -100,3 +100,30 @@ def test_a_crontab_that_cannot_be_kept_as_it_is_is_left_alone(tmp_path: Path) ->
     file.write_bytes(b"# \xe4\n")
     with pytest.raises(PreflightError, match="is not UTF-8"):
         crontab.read()
+
+
+MOVABLE = ("RELEASER_SMTP_HOST", "RELEASER_SMTP_PASSWORD")
+
+
+@pytest.mark.parametrize("start", ["", "env ", "/usr/bin/env "])
+def test_the_variables_that_may_move_are_those_of_the_line_and_those_above(start: str) -> None:
+    variables = "RELEASER_SMTP_HOST=mail.example.org RELEASER_SMTP_PASSWORD='a \\% b'"
+    above = "MAILTO = \"ada\"\n'RELEASER_MAIL_FROM'='ops@example.org'\nRELEASER_SMTP_HOST=other\n"
+    below = "# RELEASER_SMTP_PORT=1\nRELEASER_KEEP=9\n"
+    crontab = f"{above}12 3 * * * {start}{variables} {' '.join(WORDS)} --if-due\n{below}"
+    assert find_variables(crontab, SITE) == {
+        "MAILTO": "ada",
+        "RELEASER_MAIL_FROM": "ops@example.org",
+        "RELEASER_SMTP_HOST": "mail.example.org",
+        "RELEASER_SMTP_PASSWORD": "a % b",
+    }
+    written = with_job(crontab, SITE, WORDS, None, "1 1 * * *", MOVABLE)
+    assert written == f"{above}{LINE} --if-due\n{below}"
+    assert without_job(crontab, SITE) == crontab
+
+
+@pytest.mark.parametrize("variable", ["RELEASER_KEEP=3", "RELEASER_SMTP_HOST=$HOST", "RELEASER_SMTP_HOST=`hostname`"])
+def test_a_line_with_other_variables_is_left_to_who_wrote_it(variable: str) -> None:
+    crontab = f"12 3 * * * {variable} {' '.join(WORDS)}\n"
+    with pytest.raises(PreflightError):
+        with_job(crontab, SITE, WORDS, None, "1 1 * * *", MOVABLE)
