@@ -161,8 +161,8 @@ def test_a_mail_that_one_left_the_other_sends(site: SampleSite, dead_port: int, 
     settings = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_TIMEOUT": "60s"}
     site.write_dotenv({**settings, "RELEASER_SMTP_PORT": str(dead_port)})
     by(GRACE, site, "rollback", check=7)
-    (kept,) = [mail for mail in site.outbox_mails() if "X-Releaser-Queue" in mail]
+    kept = [mail["Message-ID"] for mail in site.outbox_mails()]  # also those of a time without any server
     site.write_dotenv({**settings, "RELEASER_SMTP_PORT": str(smtp_server.port)})
     by(ADA, site, "update")
-    assert [one.message["Message-ID"] for one in smtp_server.messages] == [kept["Message-ID"]]
-    assert not [mail for mail in site.outbox_mails() if "X-Releaser-Queue" in mail]
+    assert sorted(one.message["Message-ID"] for one in smtp_server.messages) == sorted(kept)
+    assert site.outbox_mails() == []
