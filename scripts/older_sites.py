@@ -113,7 +113,7 @@ _SITE_CHECKER = "".join(
         'SECRET_KEY="only-for-the-loopback-and-long-enough-for-the-checks"',
         'DEBUG_JSON="false"',
         "ALLOWED_HOSTS='[\"localhost\"]'",
-        "TEMPLATES_JSON='[\"site_checker_app/site_checker_app_templates\"]'",
+        "TEMPLATES_JSON='[\"site_checker_app\"]'",
         'DATABASES_JSON=\'{"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "../DBs/project.sqlite"}}\'',
         'STATIC_URL="/static/"',
         'STATIC_ROOT="../static"',
@@ -121,6 +121,16 @@ _SITE_CHECKER = "".join(
         'EMAIL_PORT="1026"',
         'LOG_PATH="../logs/project.log"',
         'LOG_LEVEL="DEBUG"',
+        'README_URL="https://git.example.org/readme"',
+        'DEFAULT_RECHECK_MINUTES="5"',
+        'EMAIL_FROM_ADDRESS="donotreply@example.org"',
+        'URL_ROOT="http://localhost"',
+        'STAFF_GROUP="staff"',
+        "TEST_META_DCT_JSON='{}'",
+        "SUPER_USERS_JSON='[]'",
+        'TEST_EMAIL="ada@example.org"',
+        'TEST_SITE_URL_GOOD_HTML="https://site.example.org/"',
+        'TEST_SITE_URL_TO_FUNKY_PDF="https://site.example.org/"',
     )
 )
 _SCRIPT = "RELEASER_RESTART=none\n"
@@ -152,7 +162,7 @@ PROBLEM_EMAIL="problems@example.org"
 """,
         pages=("/info/", "/version/"),
     ),
-    "site_checker_project": OlderSite(commit="cb0f51f", dotenv=_SITE_CHECKER, pages=("/info/", "/status/")),
+    "site_checker_project": OlderSite(commit="cb0f51f", dotenv=_SITE_CHECKER, pages=("/status/", "/admin/login/")),
     "aeon_webfolder_comparison_project": OlderSite(
         commit="a17d63e", settings=_SCRIPT + "RELEASER_TEST_COMMAND='python -m unittest discover -s tests'\n"
     ),
@@ -402,7 +412,7 @@ def _play(course: Course, developer: Path, port: int) -> None:
         _roll_packages_back(course, lines, rollback)
     _commit(staging, developer)
     for host in course.hosts:
-        course.step("a commit", host, lines[host.host], mail="A word", no_commit=True, moves=True)
+        course.step("a commit", host, lines[host.host], mail="A word", moves=True)
     course.step("rollback of a commit", staging, rollback, mail="rolled back", moves=True)
     for host in course.hosts:
         course.step("night after it", host, lines[host.host], silent=True, moves=False)
