@@ -22,8 +22,9 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
 from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
-from releaser.locks.versions import Age, normalize_name, uploads_in
+from releaser.locks.versions import Age, normalize_name
 from releaser.releases.store import store_of
+from releaser.resolution.newest import uploads_within_limits
 from releaser.system.environment import builds_in_place, fetches_by_ssh, package_places
 from releaser.system.files import read_if_there
 from releaser.system.isolation import Bounds, Sandbox, without_symlinks
@@ -102,7 +103,7 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
     settings, now, limits = site.settings, datetime.now(UTC), dict[str, datetime | None]()
     if site.bundle is None:  # else it has what its packages are built with
         age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
-        limits |= limits_of_builds(age, uploads_in(LockFile.read(site.project.lock), now))
+        limits |= limits_of_builds(age, uploads_within_limits(site, LockFile.read(site.project.lock), now))
     while True:
         try:
             run(limit_arguments(limits))

@@ -224,6 +224,43 @@ def uploads_in(lock: LockFile, now: datetime) -> Uploads:
     )
 
 
+def limits_in_force(
+    uploads: Uploads, settings: Iterable[Mapping[str, Any]], environ: Mapping[str, str], now: datetime
+) -> Uploads:
+    """Return uploads with the limits that uv would apply: those of its settings, the first of which count.
+
+    uv drops a limit that only the lock has. What a setting says in a way of its own, such as `1 month ago`, is taken
+    from the lock, in which uv has written what it means.
+    """
+    by_package: dict[str, Any] = {}
+    general = environ.get("UV_EXCLUDE_NEWER") or None
+    for one in settings:
+        general = general if general is not None else one.get("exclude-newer")
+        table = one.get("exclude-newer-package")
+        own = table if isinstance(table, dict) else {}
+        by_package = {**{normalize_name(name): value for name, value in own.items()}, **by_package}
+    limits: dict[str, datetime | None] = {}
+    for name, value in by_package.items():
+        limit = None if value is False else _configured(value, now) or uploads.limits.get(name)
+        if value is False or limit is not None:
+            limits[name] = limit
+    limit = None if general is None else _configured(general, now) or uploads.limit
+    return replace(uploads, limit=limit, limits=limits)
+
+
+def _configured(value: Any, now: datetime) -> datetime | None:
+    """Read a limit as people write it; None if that is only known to uv."""
+    if isinstance(value, dict):
+        return _limit(value, now)
+    text = str(value).strip()
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):  # to the end of that day
+        day = _time(text)
+        return None if day is None else day.replace(tzinfo=None).astimezone() + timedelta(days=1)
+    if found := re.fullmatch(r"(?i)(\d+)\s*(w|d|h|m)(?:eeks?|ays?|ours?|in(?:utes?)?)?(?:\s+ago)?", text):
+        return now - timedelta(seconds=int(found[1]) * {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60}[found[2].lower()])
+    return _limit({"span": text, "timestamp": text}, now)
+
+
 def files_of(package: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the entries of the source and the wheels of a package of a uv.lock or a pylock.toml."""
     return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]

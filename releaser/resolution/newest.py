@@ -15,8 +15,9 @@ from packaging.utils import canonicalize_name, canonicalize_version
 
 from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
-from releaser.locks.versions import newest, parse_version, times_of
+from releaser.locks.versions import Uploads, limits_in_force, newest, parse_version, times_of, uploads_in
 from releaser.releases.venv import requirements_in
+from releaser.system.environment import all_settings_of_uv
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -26,7 +27,7 @@ from releaser.tools.uv_arguments import newest_arguments
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from releaser.locks.lock import Graph
+    from releaser.locks.lock import Graph, LockFile
     from releaser.releases.release import Release
     from releaser.site.pythons import Choice
     from releaser.site.site import Site
@@ -126,6 +127,25 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
         return site.pyproject.table("tool", "uv")
     except (OSError, ValueError) as error:
         refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` shows when it is right.")
+
+
+def uploads_within_limits(site: Site, lock: LockFile, now: datetime) -> Uploads:
+    """Return what a lock says of upload times, with the limits that uv would apply to this site. Raises PreflightError.
+
+    uv takes limits from its settings and its environment only, and drops those that only the lock has (seen).
+    """
+    return limits_in_force(uploads_in(lock, now), _settings_with_limits(site), site.runner.environ, now)
+
+
+def sets_time_limits(site: Site) -> bool:
+    """Return whether a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
+    named = (key for one in _settings_with_limits(site) for key in one)
+    return bool(site.runner.environ.get("UV_EXCLUDE_NEWER")) or any(key.startswith("exclude-newer") for key in named)
+
+
+def _settings_with_limits(site: Site) -> tuple[Mapping[str, Any], ...]:
+    """Return the settings of the project, then those of the directories above it, of the user and of the host."""
+    return (settings_of_uv(site), *all_settings_of_uv(site.project.root.parent, site.runner.environ))
 
 
 def ask_newest(

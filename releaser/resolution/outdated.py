@@ -20,12 +20,19 @@ from releaser.locks.installed import versions_for
 from releaser.locks.limits import exclude_newer
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
 from releaser.locks.rules import Rules, explain
-from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
+from releaser.locks.versions import Uploads, is_newer, newest
 from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
-from releaser.resolution.newest import ask_newest, describe_unanswered, find_excluding, requirements_for, settings_of_uv
+from releaser.resolution.newest import (
+    ask_newest,
+    describe_unanswered,
+    find_excluding,
+    requirements_for,
+    settings_of_uv,
+    uploads_within_limits,
+)
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen
@@ -83,7 +90,7 @@ def find_outdated(site: Site, builds: LockBuilds | None) -> OutdatedReport:
     wait = last_wait(read_history(site.state_dir), running.versions)
     rules = replace(rules, rejected=(*wait.versions, *rules.rejected))
     times = {key: time for name in behind for key, time in available[name].times.items()}
-    uploads = Uploads(times=times).merge(uploads_in(checkout, now))
+    uploads = Uploads(times=times).merge(uploads_within_limits(site, checkout, now))
     fitting = {name: available[name].fitting or locked[name] for name in behind}
     known = _Known(
         rules=rules,

@@ -20,7 +20,14 @@ from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.releases.release import Release, lock_of, read_versions
 from releaser.resolution.constrained import resolve_within_rules
-from releaser.resolution.newest import ask_newest, files_without_time, find_excluding, requirements_for, settings_of_uv
+from releaser.resolution.newest import (
+    ask_newest,
+    files_without_time,
+    find_excluding,
+    requirements_for,
+    sets_time_limits,
+    uploads_within_limits,
+)
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file, read_text, write_new_file
@@ -143,7 +150,7 @@ class _TreeResolver(Frozen):
 
     def uploads(self) -> Uploads:
         """Read what the locks tell, and what uv has said of files without a time."""
-        own = uploads_in(self.facts.lock, self.now)
+        own = uploads_within_limits(self.site, self.facts.lock, self.now)
         has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
         lock = self._read_made() if has_lock else self.facts.lock
         made = own if lock == self.facts.lock else uploads_in(lock, self.now)
@@ -169,8 +176,8 @@ class _TreeResolver(Frozen):
 
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
         """Take the times out of the lock; where the project sets some itself, uv has to."""
-        lock, own = self.site.project.lock, {**self.facts.lock.content.get("options", {}), **settings_of_uv(self.site)}
-        if any(key.startswith("exclude-newer") for key in own):
+        lock = self.site.project.lock
+        if sets_time_limits(self.site):
             return self._lock(dict.fromkeys(self.facts.lock.names), {})
         made = self._read_made()
         lock.write_bytes(made.data)

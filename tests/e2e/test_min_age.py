@@ -157,6 +157,25 @@ def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
     assert "exclude-newer-package" not in text
 
 
+@pytest.mark.parametrize("kind", ["general", "span", "package"])
+@pytest.mark.parametrize("min_age", ["7d", "0"])
+def test_a_limit_that_only_the_lock_has_is_dropped_as_uv_drops_it(shop: Shop, kind: str, min_age: str) -> None:
+    limit = "--exclude-newer-package=alpha=" if kind == "package" else "--exclude-newer="
+    limit += "40 days" if kind == "span" else f"{datetime.now(UTC) - timedelta(days=40):%Y-%m-%dT%H:%M:%SZ}"
+    shop.age(localtools_1_0_0=90, stagingtools_1_0_0=90, prodtools_1_0_0=90)
+    shop.site.uv("lock", limit)
+    text = (shop.site.path / "uv.lock").read_text(encoding="utf-8")
+    assert "exclude-newer" in text
+    shop.site.push_commit("Lock with a limit", {"uv.lock": text})
+    shop.offer("alpha", "1.1.0", 20)
+    env = {"RELEASER_MIN_AGE": min_age}
+    (found,) = shop.site.json("outdated", env=env)
+    assert (found["name"], found["latest"], found["kept_by"]) == ("alpha", "1.1.0", [])
+    shop.site.releaser("update", check=0, env=env)
+    assert shop.live == ("1.1.0", "1.0.0")
+    assert shop.is_clean()
+
+
 def test_the_limit_is_waited_for_even_if_the_project_asks_for_what_is_too_young(shop: Shop) -> None:
     shop.offer("alpha", "2.0.0", 2)
     shop.site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(shop.site, '"alpha"', '"alpha>=2"')})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from releaser.locks.lock import EMPTY, LockFile
-from releaser.locks.versions import Uploads, times_of, uploads_in
+from releaser.locks.versions import Uploads, limits_in_force, times_of, uploads_in
 
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+EARLIER = datetime(2026, 10, 1, tzinfo=UTC)
 THEN = datetime(2026, 11, 1, tzinfo=UTC)
 PACKAGES = """
 [[package]]
@@ -86,3 +88,40 @@ def test_times_may_be_of_toml_itself() -> None:
 def test_limits_of_the_project_are_read(options: str, alpha: datetime | None, beta: datetime | None) -> None:
     found = uploads(options)
     assert (found.own_limit("alpha"), found.own_limit("beta")) == (alpha, beta)
+
+
+LIMITED = """
+[options]
+exclude-newer = "2026-11-01T00:00:00Z"
+
+[options.exclude-newer-package]
+beta = "2026-11-01T00:00:00Z"
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "alpha", "beta"),
+    [
+        ([], {}, None, None),  # uv drops what only the lock has
+        ([{"exclude-newer": "2026-10-01T00:00:00Z"}], {}, EARLIER, EARLIER),
+        ([{}, {"exclude-newer": "2026-10-01T00:00:00Z"}], {}, EARLIER, EARLIER),
+        ([{"exclude-newer": "2026-10-01T00:00:00Z"}, {"exclude-newer": "7 days"}], {}, EARLIER, EARLIER),
+        ([{"exclude-newer": "7 days"}], {"UV_EXCLUDE_NEWER": "2026-10-01T00:00:00Z"}, EARLIER, EARLIER),
+        ([{"exclude-newer": "1 week"}], {}, NOW - timedelta(days=7), NOW - timedelta(days=7)),
+        ([{"exclude-newer": "P1DT12H"}], {}, NOW - timedelta(hours=36), NOW - timedelta(hours=36)),
+        ([{"exclude-newer": "3 days 4 hours"}], {}, THEN, THEN),  # read from the lock, as uv wrote it there
+        ([{"exclude-newer-package": {"Beta": "2026-10-01T00:00:00Z"}}], {}, None, EARLIER),
+        ([{"exclude-newer": "7 days", "exclude-newer-package": {"beta": False}}], {}, NOW - timedelta(days=7), None),
+        ([{"exclude-newer-package": {"beta": "3 days 4 hours"}}], {}, None, THEN),
+    ],
+)
+def test_limits_count_that_uv_takes_from_its_settings(
+    settings: list[dict[str, Any]], environ: dict[str, str], alpha: datetime | None, beta: datetime | None
+) -> None:
+    found = limits_in_force(uploads(LIMITED), settings, environ, NOW)
+    assert (found.own_limit("alpha"), found.own_limit("beta")) == (alpha, beta)
+
+
+def test_a_day_counts_to_its_end() -> None:
+    found = limits_in_force(uploads(""), [{"exclude-newer": "2026-10-01"}], {}, NOW)
+    assert found.limit == datetime(2026, 10, 2).astimezone()
