@@ -274,6 +274,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     mail = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(dead_port)}
     site, _, second = with_news(make_site, settings={"git_pull": False})
     site.releaser("rollback", check=0)
+    waited = len(site.outbox_mails())  # of a time without a server
     site.push_from_elsewhere({"notes.txt": "news"})
     site.write_dotenv(mail)
     site.publish("gamma", "1.0.0")
@@ -283,7 +284,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     site.releaser("update", check=5)
     status = site.json("status")
     assert status["push_pending"] is True
-    assert status["mails_pending"] == 2
+    assert status["mails_pending"] == waited + 2
     (failed,) = [release for release, state in states(site).items() if state == "failed"]
     assert [(one["name"], one["version"], one["release"]) for one in status["held_back"]] == [
         ("alpha", "1.1.0", second),
@@ -294,7 +295,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     text = site.releaser("status", check=0).stdout
     for words in (
         "a commit is not pushed yet",
-        "2 mails not sent yet",
+        f"{waited + 2} mails not sent yet",
         "held back: alpha 1.1.0, beta 2.0.0: ",
         failed,
     ):
