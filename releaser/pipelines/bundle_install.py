@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.archive import UnpackedBundle, open_archive
 from releaser.bundles.code import exclude, make_checkout
-from releaser.bundles.manifest import INCLUDED, LOCK, WHEELS, BundleDetails, BundleDifference
+from releaser.bundles.manifest import INCLUDED, LOCK, TOOLS, WHEELS, BundleDetails, BundleDifference
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
@@ -235,8 +235,9 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
 
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
-    """Return what a delta builds on and this host lacks."""
-    return [one for one in manifest.files if one.in_base and pool.find(one.sha256) is None]
+    """Return what a delta builds on and this host lacks. The releaser in a bundle is for hosts that have none."""
+    needed = (one for one in manifest.files if one.in_base and not one.path.startswith(TOOLS))
+    return [one for one in needed if pool.find(one.sha256) is None]
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
@@ -244,6 +245,8 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
     try:
         pool.prepare()
         for one in manifest.files:
+            if one.path.startswith(TOOLS):
+                continue  # the releaser that installs this is here
             kept = pool.extract(one, archive.extract)
             target = pool.unpacked / one.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -525,3 +525,16 @@ def test_a_repository_alone_is_built_tested_and_bundled(make_site: SiteFactory, 
     site.releaser("bundle install", file, "--into", place, "--signers", signers, check=0)
     python = place / ".venv" / "bin" / "python"
     assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.1.0\n"
+
+
+def test_a_delta_builds_on_an_unsigned_bundle_with_releaser_in_it(built: Built, tmp_path: Path) -> None:
+    full, delta, place = tmp_path / "full", tmp_path / "delta", tmp_path / "new" / built.site.path.name
+    built.site.releaser("bundle create", built.releases[0], "-o", full, check=0)
+    built.site.releaser("bundle create", built.releases[1], "--base", full, "-o", delta, check=0)
+    place.parent.mkdir()
+    (place.parent / ".env").write_text((built.before.outer / ".env").read_text(encoding="utf-8"), encoding="utf-8")
+    built.before.releaser("bundle install", "--unsigned", full, "--into", place, check=0)
+    python: list[str | Path] = [place / ".venv" / "bin" / "python", "-c", "import alpha; print(alpha.__version__)"]
+    assert subprocess.check_output(python) == b"1.1.0\n"
+    built.before.releaser("bundle install", "--unsigned", delta, "--into", place, check=0)
+    assert subprocess.check_output(python) == b"1.2.0\n"
