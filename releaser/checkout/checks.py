@@ -48,6 +48,7 @@ def check_checkout(
         findings.append(_not_a_repository(site, error))
         return None
     findings.extend(_branch_findings(site, state, layout))
+    findings.extend(repository_findings(layout))
     ours = own_paths(site, layout.top)
     dirty = [path for path in state.dirty if path not in pending]
     untracked = [path for path in state.untracked if path not in pending | ignorable and not is_below(path, ours)]
@@ -75,6 +76,25 @@ def check_checkout(
             message = f'`publish` is "branch", which needs `{name}`, and that is off'
             findings.append(Finding(message, advice=f"Switch `{name}` on, or remove `publish`."))
     return Checkout(layout=layout, state=state, remote=remote)
+
+
+def repository_findings(layout: Layout) -> Iterator[Finding]:
+    """Check that this user can write where git does when the checkout moves: its index, objects and references."""
+    common = layout.common_directory
+    for place in dict.fromkeys((layout.git_directory, common, common / "objects", common / "refs")):
+        if os.access(place, os.W_OK | os.X_OK):
+            continue
+        try:
+            is_mounted_so = bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+        except OSError:
+            is_mounted_so = False
+        advice = (
+            f"Its file system is mounted read-only. Remount it: `mount -o remount,rw $(findmnt -no TARGET -T {place})`."
+            if is_mounted_so
+            else f"Run releaser as the user who owns it, or let this user write: `chown -R $(id -un) {common}`."
+        )
+        yield Finding(f"{place} is not writable for this user, so git cannot work there", advice=advice)
+        return
 
 
 def weight_findings(site: Site) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
-from releaser.system.files import read_file, read_if_there, replace_file, sync_directory
+from releaser.system.files import is_same_text, read_file, read_if_there, replace_file, sync_directory
 from releaser.system.process import write_out
 from releaser.system.words import first_few
 
@@ -230,7 +230,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
 
 
 def _write(site: Site, path: Path, data: bytes) -> None:
-    if read_if_there(path) != data:
+    if not is_same_text(read_if_there(path), data):
         replace_file(path, data, staging=site.state_dir)
 
 
@@ -241,10 +241,10 @@ def _is_committed_by_somebody(site: Site, log: RunLog, entry: Entry) -> bool:
     with contextlib.suppress(ToolError):
         if known and site.git.commit("HEAD") not in known:
             committed = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
-    if committed is None or read_if_there(lock) != committed:
+    if committed is None or not is_same_text(read_if_there(lock), committed):
         return False
     releases = map(store_of(site).get, (entry.origin, entry.target))
-    if any(read_if_there(one.lock) == committed for one in releases if one is not None):
+    if any(is_same_text(read_if_there(one.lock), committed) for one in releases if one is not None):
         return False
     message = f"somebody committed another {lock.name} meanwhile; it stays"
     log.note(Finding(message=message, advice="The next update takes it."))
@@ -293,7 +293,7 @@ def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
 def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
     """Keep what a person has staged of a file and edited since, as that is nowhere but in git's index."""
     staged = site.git.data("", os.path.relpath(path, site.git.layout.top))
-    if staged is not None and staged != read_if_there(path) and _is_edited(site, path, staged, known):
+    if staged is not None and not is_same_text(staged, read_if_there(path)) and _is_edited(site, path, staged, known):
         _keep_copy(site, log, path, staged, "had a version in git's index that was not committed")
 
 
@@ -314,11 +314,11 @@ def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
 
     Where git does not work, its commits tell nothing.
     """
-    if any(read_if_there(place) == data for place in known.places):
+    if any(is_same_text(read_if_there(place), data) for place in known.places):
         return False
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
-        return all(site.git.data(one, name) != data for one in known.commits)
+        return not any(is_same_text(site.git.data(one, name), data) for one in known.commits)
     return True
 
 
@@ -338,7 +338,7 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
             known = _Known([])
         if known is not None:
             _keep_staged(site, log, path, known)
-        if read_if_there(path) == data:
+        if is_same_text(read_if_there(path), data):
             continue
         if known is not None:
             _keep_edit(site, log, path, known)

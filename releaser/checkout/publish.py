@@ -13,7 +13,7 @@ from releaser.checkout.files import export_lock
 from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, reason_of
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
-from releaser.system.files import load_state, read_file, read_if_there, replace_file, write_state
+from releaser.system.files import is_same_text, load_state, read_file, read_if_there, replace_file, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
 
@@ -130,7 +130,8 @@ def _is_own(site: Site, commit: str) -> bool:
     lock, pyproject = (os.path.relpath(file, git.layout.top) for file in (site.project.lock, site.project.pyproject))
     data = git.data(commit, lock)
     return any(
-        read_if_there(one.lock) == data and changed <= own | ({pyproject} if one.pyproject.is_file() else set())
+        is_same_text(read_if_there(one.lock), data)
+        and changed <= own | ({pyproject} if one.pyproject.is_file() else set())
         for one in releases
     )
 
@@ -173,7 +174,9 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     if not site.project.has_git:
         if not site.lacks_git:
             note_due(site, commit=False, push=False)  # of a time with git
-        if site.settings.requirements_export and read_if_there(site.project.lock) == read_file(release.lock):
+        if site.settings.requirements_export and is_same_text(
+            read_if_there(site.project.lock), read_file(release.lock)
+        ):
             attempt(log, "export", lambda step: export_lock(site, step))
         return None
     if site.settings.follows and command != "init" and site.bundle is None:
@@ -197,7 +200,8 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
 
 def restore_lock(site: Site, log: RunLog, live: Release) -> None:
     """Restore the lock of the live release in the checkout, and publish that. Failures are reported. Raises OSError."""
-    replace_file(site.project.lock, read_file(live.lock), staging=site.state_dir)
+    if not is_same_text(read_if_there(site.project.lock), data := read_file(live.lock)):
+        replace_file(site.project.lock, data, staging=site.state_dir)
     publish_lock(site, log, live, command=log.command)
 
 
@@ -227,7 +231,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     """Whether uv.lock of the checkout is that of the release; another one is somebody's, and this is told."""
     lock = site.project.lock
     try:
-        if read_file(lock) == read_file(release.lock):
+        if is_same_text(read_file(lock), read_file(release.lock)):
             return True
         reason = "somebody has changed it since"
     except OSError as error:
@@ -308,7 +312,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """
     project, export = site.project, site.settings.requirements_export
     try:
-        if live is None or read_file(live.lock) != read_file(project.lock):
+        if live is None or not is_same_text(read_file(live.lock), read_file(project.lock)):
             return frozenset()
         top = site.git.layout.top
     except (OSError, ToolError):
@@ -326,6 +330,6 @@ def _came_along(project: Project, live: Release, *, waits: bool) -> bool:
         brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
         text = read_file(project.pyproject)
-        return any(read_file(one) == text for one in brought if one.is_file())
+        return any(is_same_text(read_file(one), text) for one in brought if one.is_file())
     except OSError:
         return False

@@ -20,9 +20,10 @@ from releaser.checkout.publish import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
+from releaser.releases.store import store_of
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
-from releaser.system.files import read_file
+from releaser.system.files import is_same_text, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import CheckoutState, Commit
 
 _MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
+_PATIENCE = 30.0  # seconds, with a remote that a rollback asks
 _KEEP = "`--keep-code` goes back to the packages alone."
 
 
@@ -192,6 +194,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
             return replace(stay, commits=behind, rejected=rejected, offered=theirs)
         _refuse_other_places(site, theirs)
         _refuse_filters(site, theirs)
+        _refuse_unsigned(site, theirs)
         # git would refuse most of them too. But once it has begun, a file that is the same as the pulled one could not
         # be told from git's own, and would be taken away with it when the move is undone.
         if paths := git.in_the_way(head, theirs):
@@ -241,6 +244,14 @@ def _refuse_filters(site: Site, commit: str) -> None:
         raise PreflightError(*findings)
 
 
+def _refuse_unsigned(site: Site, commit: str) -> None:
+    """Refuse a commit without the signature that this repository asks for; git would, once the service is stopped."""
+    if site.git.lacks_signature(commit, site.settings.branch):
+        top = site.git.layout.top
+        message = f"commit {commit[:12]} has no trusted signature, and `merge.verifySignatures` asks for one"
+        refuse(message, f"Push a signed commit. `git -C {top} verify-commit {commit[:12]}` shows what is wrong.")
+
+
 # The code of an earlier release
 
 
@@ -265,7 +276,7 @@ def _has_code_of(site: Site, release: Release, commit: str) -> bool:
     if not release.pyproject.is_file():
         return git.code_key(own, commit=commit) == manifest.code_key
     pyproject = os.path.relpath(site.project.pyproject, git.layout.top)
-    if git.data(commit, pyproject) != read_file(release.pyproject) or not git.has(str(manifest.commit)):
+    if not is_same_text(git.data(commit, pyproject), read_file(release.pyproject)) or not git.has(str(manifest.commit)):
         return False
     own = (*own, pyproject)
     return git.code_key(own, commit=commit) == git.code_key(own, commit=str(manifest.commit))
@@ -295,16 +306,46 @@ def code_of_release(site: Site, release: Release) -> Target:
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back before commits of a person that are not on the remote."""
-    git, places = site.git, _find_remote_commits(site)
-    if git.remote(site.settings.branch) is None:
+    git, remote = site.git, site.git.remote(site.settings.branch)
+    if remote is None:
         return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
     commits = git.commits(commit, head)
     own = own_commits(site, commits)
-    here = [one for one in commits if one.id not in own and not any(git.is_ancestor(one.id, place) for place in places)]
-    if here:
+
+    def only_here(*places: str) -> list[Commit]:
+        others = [one for one in commits if one.id not in own]
+        return [one for one in others if not any(git.is_ancestor(one.id, place) for place in places)]
+
+    places = [*_find_remote_commits(site), *_bundled_commits(site)]
+    if not only_here(*places):
+        return
+    reason = ""
+    try:
+        places += _ask_remote(site, remote)
+    except ToolError as error:
+        reason = f"; {unreachable(remote, error).message}"
+    if here := only_here(*places):
         count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
-        message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject})"
+        message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject}){reason}"
         refuse(message, f"Push first, so that nothing is lost. {_KEEP}")
+
+
+def _bundled_commits(site: Site) -> list[str]:
+    """Return the commits that bundles brought here: whoever made those has them, too."""
+    manifests = [one.manifest for one in store_of(site).all()]
+    return [one.commit for one in manifests if one.bundle is not None and one.commit and site.git.has(one.commit)]
+
+
+def _ask_remote(site: Site, remote: str) -> list[str]:
+    """Ask where the remote branch is now, and fetch that if it is not here yet. Raises ToolError.
+
+    An emergency does not wait long for a remote that does not answer.
+    """
+    branch, git = site.settings.branch, replace(site.git, timeout=min(site.git.timeout, _PATIENCE))
+    theirs = git.remote_commit(remote, branch)
+    if theirs is None:
+        return []
+    return [theirs if git.has(theirs) else git.fetch(remote, branch)]
 
 
 def _find_remote_commits(site: Site) -> list[str]:
@@ -324,7 +365,7 @@ def commit_with_lock(site: Site, release: Release, commit: str) -> str:
         for one in git.following(commit, line)[:_MOST_FOLLOWING]:
             if not _has_code_of(site, release, one):
                 break
-            found = one if git.data(one, lock) == wanted else found
+            found = one if is_same_text(git.data(one, lock), wanted) else found
         if found:
             return found
     return commit

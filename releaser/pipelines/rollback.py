@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
-from releaser.checkout.checks import lock_findings
+from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
@@ -109,6 +109,7 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
         if not keep_code and site.project.has_git:
             code = code_of_release(site, target)
             if code.moves:
+                _refuse_unwritable(site)
                 _refuse_losses(site, code)
                 site.git.keep(code.head)  # nothing that was committed is lost
             return code
@@ -141,6 +142,12 @@ def _refuse_without_room(site: Site, code: Target) -> None:
             "Nothing was changed. `releaser rollback --keep-code` brings the packages back and leaves the code as it"
             " is; or make room, for instance with `releaser prune`.",
         )
+
+
+def _refuse_unwritable(site: Site) -> None:
+    """See that git can move the checkout back. Raises PreflightError."""
+    for found in repository_findings(site.git.layout):
+        refuse(found.message, f"{found.advice} `releaser rollback --keep-code` leaves the code as it is.")
 
 
 def _refuse_losses(site: Site, code: Target) -> None:

@@ -84,6 +84,13 @@ def read_file(path: Path | str) -> bytes:
         os.close(descriptor)
 
 
+def is_same_text(one: bytes | None, other: bytes | None) -> bool:
+    """Tell whether two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
+    if one is None or other is None:
+        return one is other
+    return one == other or one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
+
+
 def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> str:
     """Return the text in a regular file, with `\\n` at line ends. Raises OSError as `read_file`, UnicodeDecodeError."""
     return read_file(path).decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")

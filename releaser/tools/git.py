@@ -67,7 +67,8 @@ class Git(GitReader):
     def fast_forward(self, commit: str) -> None:
         """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file."""
         self._refuse_loss("HEAD", commit)
-        self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit, to=commit)
+        words = ("--ff-only", "--no-overwrite-ignore", "--no-verify-signatures", "--no-squash", "--quiet")
+        self._move("merge", *words, commit, to=commit)
 
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work, and what git does not track."""
@@ -272,7 +273,17 @@ class Git(GitReader):
         author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{os.uname().nodename}")
         # A server often has nobody configured as the author of commits.
         identity = () if "user.email" in self._read_config() else author
-        self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        try:
+            self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        except ToolError as error:
+            if "failed to sign" not in error.output and "failed to write commit object" not in error.output:
+                raise
+            advice = (
+                "`commit.gpgSign` is on. Give this user a key that signs without a question, or let releaser commit"
+                f" unsigned: `git -C {self.root} config --replace-all commit.gpgSign false`."
+            )
+            message = "the commit cannot be signed"
+            raise ToolError(message, advice=advice, output=error.output) from error
         return True
 
     def weigh(self) -> Mapping[str, Weight]:

@@ -33,10 +33,24 @@ _VARIABLES = {
 }  # fmt: skip
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
+# What a person sets for their own reading and working: it would change an answer that is parsed, move more than is
+# asked for, or refuse what was tested. Signatures are verified by `has_trusted_signature`, before anything is built.
+_NEUTRALLY = tuple(
+    word
+    for setting in (
+        "advice.diverging=false", "diff.ignoreSubmodules=none", "diff.relative=false", "i18n.commitEncoding=UTF-8",
+        "i18n.logOutputEncoding=UTF-8", "log.follow=false", "log.mailmap=false", "log.showSignature=false",
+        "merge.autoStash=false", "push.followTags=false", "push.gpgSign=if-asked", "submodule.recurse=false",
+    )
+    for word in ("-c", setting)
+)  # fmt: skip
 LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
-_READ = r"^(remote\..*\.(push)?url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
-_READ += r"|filter\..*\.(clean|smudge|process|required)|submodule\..*\.update)$"
+_READ = "^(" + "|".join((
+    r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
+    r"core\.(alternaterefscommand|attributesfile)", r"filter\..*\.(clean|smudge|process|required)",
+    r"submodule\..*\.update", r"merge\.verifysignatures", r"gpg\.mintrustlevel",
+)) + ")$"  # fmt: skip
 _USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
@@ -153,6 +167,21 @@ class GitReader(Frozen):
             return []
         return self._lines("rev-list", "--first-parent", "--reverse", f"{old}..{new}")
 
+    def lacks_signature(self, commit: str, branch: str) -> bool:
+        """Tell whether git is to merge only signed commits into `branch`, and has no signature to trust of this one.
+
+        As git-merge(1) has it for --verify-signatures: a good signature counts, by a key of unknown trust only where
+        `gpg.minTrustLevel` allows that.
+        """
+        settings = self._read_config()
+        wanted = settings.get("merge.verifysignatures", "false").lower() in ("", "true", "yes", "on", "1")
+        if not wanted and "--verify-signatures" not in settings.get(f"branch.{branch}.mergeoptions", "").split():
+            return False
+        found = self._run("show", "--no-patch", "--format=%G?", commit).stdout.strip()
+        if found == "U" and "gpg.mintrustlevel" in settings:
+            return self._run("verify-commit", commit, check=False).returncode != 0
+        return found != "G"
+
     def subject(self, commit: str) -> str:
         """Return the first line of a commit's message."""
         return self.runner.redactor.line(self._ask_about(commit, "show", "--no-patch", "--format=%s", commit))
@@ -261,7 +290,7 @@ class GitReader(Frozen):
     def content(self, commit: str, path: str) -> str | None:
         """Return a file as it is in a commit (`path` relative to the top); None when it is not there."""
         try:
-            return self._ask_about(commit, "show", f"{commit}:{path}")
+            return self._ask_about(commit, "cat-file", "blob", f"{commit}:{path}")
         except ToolError as error:
             if error.returncode is None or error.returncode < 0:
                 raise
@@ -357,7 +386,7 @@ class GitReader(Frozen):
         if words[0] in ("fetch", "push", "ls-remote"):
             env = add_git_settings(env, unseen_passwords(self._read_config().values()))
         return self.runner.run(
-            [self._program, "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
+            [self._program, "-C", str(self.root), *_NEUTRALLY, *_DURABLY, *words],
             cwd=self.root,
             env=env,
             timeout=self.timeout,

@@ -537,3 +537,30 @@ def test_a_publisher_that_is_killed_leaves_the_old_pointer_or_the_new(
     assert [one.name for one in Path(place.to).iterdir() if one.name.startswith(".")] == []
     assert follow(host, place / "production")["result"] == "activated"
     assert host.live_version("alpha") == "1.2.0"
+
+
+@pytest.mark.parametrize("remote", ["reachable", "gone"])
+@pytest.mark.parametrize("how", ["signed", "unsigned", "channel"])
+def test_a_rollback_goes_back_before_the_commits_that_a_bundle_brought(
+    published: Published, host: SampleSite, place: Place, how: str, remote: str
+) -> None:
+    """Nobody need push them, whether the remote can be asked or not; a person's own commit still is kept from loss."""
+    url = published.site.remote if remote == "reachable" else host.outer / "gone.git"
+    host.git("remote", "add", "origin", url)
+    host.git("update-ref", "refs/remotes/origin/main", "HEAD")
+    before, live = host.head(), host.live_id()
+    if how == "channel":
+        published.publish(0, place)
+        follow(host, place / "production")
+    else:
+        host.releaser("bundle install", *(["--unsigned"] if how == "unsigned" else []), published.bundles[0], check=0)
+    brought = host.head()
+    assert (host.live_version("alpha"), (host.path / "code.py").exists()) == ("1.1.0", True)
+    mine = host.commit("Mine", {"mine.txt": ""})
+    refused = host.releaser("rollback", check=3).stderr
+    assert f"1 commit is only in this checkout, the newest of them {mine[:12]} (Mine)" in refused
+    assert ("git remote origin cannot be read" in refused) == (remote == "gone")
+    host.git("reset", "--quiet", "--keep", brought)
+    host.releaser("rollback", check=0)
+    assert (host.head(), host.live_id(), host.live_version("alpha")) == (before, live, "1.0.0")
+    assert not (host.path / "code.py").exists()

@@ -84,6 +84,8 @@ def test_a_rollback_without_a_free_byte_or_inode(site: SampleSite, smtp_server: 
         assert site.head() != head
         assert not (site.path / "pages").exists()
         assert "lost" not in finished.stdout + finished.stderr
+        (mail,) = smtp_server.messages
+        assert "rolled back" in str(mail)
         assert "Traceback" not in finished.stderr
         assert site.json("verify")["problems"] == []
     assert left in {one["id"] for one in site.json("list")}

@@ -88,6 +88,16 @@ def test_somebodys_unpushed_commit_is_not_lost(make_site: SiteFactory) -> None:
     assert ((site.path / "notes.txt").exists(), site.live_version("alpha")) == (True, "1.0.0")
 
 
+def test_a_commit_that_somebody_pushed_past_the_tracking_branch_is_on_the_remote(make_site: SiteFactory) -> None:
+    site, before, _ = _with_commit(make_site)
+    site.commit("Mine", {"mine.txt": ""})
+    site.git("push", "--quiet", site.remote, "HEAD:main")
+    site.push_from_elsewhere({"theirs.txt": ""})  # which is not here
+    site.git("update-ref", "refs/remotes/origin/main", before)
+    site.releaser("rollback", check=0)
+    assert ((site.path / "mine.txt").exists(), site.live_version("alpha")) == (False, "1.0.0")
+
+
 def test_a_rollback_goes_forward_again_with_the_commit(make_site: SiteFactory) -> None:
     site, _, _ = _with_commit(make_site)
     second = site.live_id()
