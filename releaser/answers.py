@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from releaser.bundles.manifest import BundleDetails, BundleDifference
 from releaser.bundles.pointer import ChannelDetails
+from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld
@@ -224,6 +225,8 @@ class Status(Frozen):
     rejected_commits: tuple[RejectedCommit, ...]
     #: The candidates that wait until somebody has applied their migrations.
     waiting: tuple[FailedCandidate, ...]
+    #: The packages that are live in another version than the committed lock has, because of what is on hold here.
+    lock_differences: tuple[LockDifference, ...] = ()
 
 
 class Pruning(Frozen):

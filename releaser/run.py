@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from io import TextIOWrapper
     from pathlib import Path
 
+    from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
     from releaser.system.words import Redactor
@@ -128,6 +129,8 @@ class Workspace(Frozen):
     live: Release | None
     #: The packages that are to come, with what these need; empty for all.
     only: frozenset[str] = frozenset()
+    #: The quarantine with what the new commits take back and bring again; None for that of the state directory.
+    quarantine: Quarantine | None = None
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:

@@ -10,17 +10,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from releaser.checkout.files import export_lock
-from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, reason_of
-from releaser.releases.quarantine import read_quarantine
+from releaser.errors import Finding, FollowUpError, ReleaserError, ToolError, os_reason, reason_of
+from releaser.locks.differences import find_differences
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.rules import Rules
+from releaser.releases.journal import note, read_notes
+from releaser.releases.quarantine import Constraints, read_quarantine
+from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
+from releaser.resolution.rules import read_limits
 from releaser.system.files import is_same_text, load_state, read_file, read_if_there, replace_file, write_state
 from releaser.system.frozen import Frozen
-from releaser.system.words import timestamp
+from releaser.system.words import first_few, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from releaser.locks.differences import LockDifference
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.site.project import Project
@@ -53,6 +60,8 @@ class Pending(Frozen):
     pending_steps: FailedSteps | None = None
     #: The commits that releaser made and that are not known to be pushed.
     commits: tuple[str, ...] = ()
+    #: The release that a person left by a rollback, until the commit of the rollback is pushed.
+    left: str = ""
 
 
 def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
@@ -182,19 +191,25 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     if site.settings.follows and command != "init" and site.bundle is None:
         note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
         return None
-    note_due(site, commit=True)
-    if not _may_commit(site, log) or not _is_ours(site, log, release):
+    rollback = {"left": store_of(site).snapshot().just_left or ""} if command == "rollback" else {}
+    note_due(site, commit=True, **rollback)
+    if not _may_commit(site, log) or not _is_ours(site, log, release) or _differs(site, log, release):
         return None
     if site.settings.requirements_export:
         attempt(log, "export", lambda step: export_lock(site, step))
+    # One whose commit did not get through is made again on top of what the remote has.
+    left = read_pending(site.state_dir).left
+    goes_back = command == "rollback" or (bool(left) and bool(_find_differences(site, release, left="")))
     made: str | None = None
 
     def commit(step: Step) -> None:
         nonlocal made
-        made = _commit(site, step, release, commit_message(command, release))
+        made = _commit(site, step, release, commit_message("rollback" if goes_back else command, release))
 
     if attempt(log, "commit", commit) and pushes:
         push_what_is_due(site, log)
+        if not site.settings.git_push:
+            note_due(site, left="")  # there is nothing that it waits for
     return made
 
 
@@ -242,6 +257,50 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     return False
 
 
+def _differs(site: Site, log: RunLog, release: Release) -> bool:
+    """Whether the lock of the live release stays on this host, because of what is on hold here.
+
+    The lock in git is that of all hosts and developers: what is on hold here never takes it back. This is told with
+    each release that goes live, and when it changes.
+    """
+    found = _find_differences(site, release, left=read_pending(site.state_dir).left)
+    known = read_notes(site.state_dir).lock_differences
+    if found and (found != known or log.learned.live_changed):
+        names = " ".join(one.name for one in found)
+        message = f"uv.lock is not committed: {first_few(map(str, found))}"
+        advice = f"This host keeps its own versions. `releaser unhold {names}` lets it follow the committed lock again."
+        log.note(Finding(message=message, advice=advice))
+    note(site.state_dir, lock_differences=found)
+    if found:
+        note_due(site, commit=False, left="")
+    return bool(found)
+
+
+def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockDifference, ...]:
+    git, store = site.git, store_of(site)
+    if site.bundle is not None:  # which a person has chosen, be it an older one
+        return ()
+    try:
+        data = git.data("HEAD", os.path.relpath(site.project.lock, git.layout.top))
+        committed = LockFile.parse(data or b"")
+    except (ToolError, InvalidLockError):
+        return ()
+    if data == read_file(release.lock):
+        return ()
+    origin = store.get(left)
+    limited, constraints = set[str](), site.settings.constraints
+    if constraints and site.pyproject.table("tool", "releaser").get("constraints") == constraints:  # of all hosts
+        limits = Rules(locked=committed.versions, limits=read_limits(site))
+        limited = {name for name, version in committed.versions.items() if limits.beyond(name, version)}
+    return find_differences(
+        committed,
+        lock_of(release),
+        Constraints.read(site.state_dir).own,
+        limited=limited,
+        left=lock_of(origin).versions if origin is not None else None,
+    )
+
+
 def _commit(site: Site, step: Step, release: Release, message: str) -> str | None:
     """Commit uv.lock, what came along with it, the export if git does not ignore it, and nothing else.
 
@@ -272,6 +331,7 @@ def _push(site: Site, step: Step) -> None:
     branch = site.settings.branch
     remote = site.git.remote(branch)
     if remote is None:
+        note_due(site, left="")
         step.skip("no remote")
         return
     theirs = site.git.fetch(remote, branch)
@@ -299,7 +359,7 @@ def _push(site: Site, step: Step) -> None:
         count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
         message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
         raise ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
-    note_due(site, push=False)
+    note_due(site, push=False, left="")
     if not ready:
         step.skip("nothing to push")
 

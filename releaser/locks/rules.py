@@ -160,8 +160,8 @@ class Rules(Frozen):
         """Withhold a version that failed, or that one which failed tells something about.
 
         An older one of the same series is no substitute for it, and a newer one may have to wait for its turn. After a
-        version was backed out, nobody has said that the tests would find out about others: only those of the series
-        that is live come in below it.
+        version was rolled back, nobody has said that the tests would notice what is wrong with others: the package
+        stays where it is, or where the committed lock has it, until something newer than that version appears.
         """
         rejected = [one for one in self.rejected if one.name == name]
         several = version.split(", ")
@@ -197,11 +197,12 @@ class Rules(Frozen):
             return "" if is_newer(version, rejected.version) else f"{rejected.version} failed ({rejected.reason})"
         if new > bad:
             return ""
+        if rejected.by == "activation":
+            is_chosen = version in self.locked.get(rejected.name, "").split(", ")
+            older = f"it is older than {rejected.version}, which was rolled back: {rejected.reason}"
+            return "" if is_chosen else older
         if series_of(new) == series_of(bad):
             return f"it is older than {rejected.version}, which failed: {rejected.reason}"
-        live = versions_in(self.live.get(rejected.name, ""))
-        if rejected.by == "activation" and series_of(new) not in {series_of(one) for one in live}:
-            return f"it is older than {rejected.version}, which was backed out: {rejected.reason}"
         return ""
 
     def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
@@ -274,19 +275,18 @@ class Rules(Frozen):
     def below(self, withheld: Withheld) -> str | None:
         """Return the specifier of what is below a rejected version and newer than what is live; None if nothing is.
 
-        After a version was backed out, that is the series that is live, else the next lower one.
+        After a version was rolled back, nothing below it comes in.
         """
         name = withheld.name
         found, live = parse_version(withheld.version), parse_version(self.live.get(name, ""))
-        if found is None or live is None or name in self.stay or found <= live:
+        if found is None or live is None or name in self.stay or found <= live or withheld.by == "activation":
             return None
         if name in self.near and withheld.by == "tests":
             failed = filter(None, map(parse_version, self.rejected_versions(name)))
             return f">={live.public},<{min(failed).public}"
         if series_of(found) <= series_of(live):
             return None
-        limit = ceiling(live, "patch") if withheld.by == "activation" else below_series(found)
-        return f">={live.public},<{limit}"
+        return f">={live.public},<{below_series(found)}"
 
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.rejected_versions(name) if parse_version(version)]

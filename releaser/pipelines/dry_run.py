@@ -12,6 +12,7 @@ from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
+from releaser.checkout.taken_back import quarantine_after
 from releaser.deployment.adopt import venv_kind
 from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
@@ -81,7 +82,15 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
-        work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live, only=only)
+        work = Workspace(
+            site=staged,
+            log=log,
+            facts=facts,
+            before=facts,
+            live=live,
+            only=only,
+            quarantine=quarantine_after(seen, target),
+        )
         try:
             goal = choose_goal(work, target, force=force)
             if goal.outcome == "build":

@@ -35,7 +35,7 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance, read_proposal
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
-from releaser.releases.journal import Journal, last_wait, read_history
+from releaser.releases.journal import Journal, last_wait, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
@@ -277,6 +277,7 @@ def status(site: Site) -> Status:
         quarantined=tuple(_select_fields(Quarantined, one) for one in quarantine.candidates if not one.migrations),
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
+        lock_differences=read_notes(project.state_dir).lock_differences,
     )
 
 

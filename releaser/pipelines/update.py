@@ -20,6 +20,7 @@ from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, read_pending, restore_lock
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
+from releaser.checkout.taken_back import note_taken_back
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site, note_stale_processes
@@ -28,7 +29,7 @@ from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.decide import choose_following, decide, say_what_blocks, why_not_again
+from releaser.pipelines.decide import choose_following, committed_lock, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
@@ -44,6 +45,7 @@ from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.integrity import cannot_run
+from releaser.releases.journal import note, read_notes
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
@@ -52,6 +54,7 @@ from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
 from releaser.site.site import find_site
+from releaser.system.files import read_if_there
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -108,6 +111,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     if target.rejected is not None:
         one = target.rejected
         run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
+    note_taken_back(run.site, target)
     if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
     # Most nights nothing is built, for which a part of the tree is enough.
@@ -148,6 +152,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
     if not due and not read_pending(site.state_dir).push:
+        note(site.state_dir, lock_differences=())  # somebody has committed the lock, or there is no difference
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
     if live is not None and due:
@@ -163,9 +168,22 @@ def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     if gone := work.only - work.facts.lock.names:
         message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
         work.log.note(Finding(message, advice="Nothing was upgraded instead."))
-    goal = decide(work, find_rebuild_reason(work.site, work.facts.choice, work.live), force=force)
+    due = find_rebuild_reason(work.site, work.facts.choice, work.live)
+    if due is None and not target.moves and _keeps_own_versions(work):
+        work = replace(work, facts=replace(work.facts, lock=committed_lock(work)))
+    goal = decide(work, due, force=force)
     work.log.learn(held_back=goal.resolution.held_back, waits=goal.waits)
     return goal
+
+
+def _keeps_own_versions(work: Workspace) -> bool:
+    """Whether uv.lock of the checkout is that of the live release, and not the committed one, because of own holds.
+
+    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold.
+    """
+    site, live = work.site.outside, work.live
+    differs = bool(read_notes(site.state_dir).lock_differences) and site.project.has_git
+    return differs and live is not None and read_if_there(site.project.lock) == read_if_there(live.lock)
 
 
 def reason_not_to_build(goal: Goal) -> str:

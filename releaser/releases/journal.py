@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.errors import ExitCode
+from releaser.locks.differences import LockDifference
 from releaser.locks.rules import Withheld
 from releaser.system.files import (
     IrregularFileError,
@@ -183,6 +184,8 @@ class Notes(Frozen):
     fails_alike: str = ""
     #: Of a site without git: digests of the requirements file as releaser has written it, or was about to.
     exported: tuple[str, ...] = ()
+    #: Where the lock of the live release differs from the committed one, because of what is on hold here.
+    lock_differences: tuple[LockDifference, ...] = ()
 
 
 def read_notes(state_dir: Path) -> Notes:

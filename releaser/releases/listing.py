@@ -8,9 +8,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.releases import leases
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged
+from releaser.releases.journal import read_notes
 from releaser.releases.release import State
 from releaser.system.files import plain
 from releaser.system.frozen import Frozen
@@ -63,6 +65,8 @@ class Row(Frozen):
     #: Whether its Python is gone, or not the one that it was sealed with, and why; `verify` looks at its files.
     broken: bool = False
     damage: str | None = None
+    #: Of the live release: where it differs from the committed lock, because of what is on hold on this host.
+    lock_differences: tuple[LockDifference, ...] = ()
 
     def cells(self, now: float) -> list[str]:
         """Return the words of a table, in the order of `COLUMNS`."""
@@ -88,10 +92,16 @@ def rows(store: ReleaseStore) -> list[Row]:
         for place in store.find_unsealed({one.id for one in found})
         if (place / "venv").is_dir()
     ]
-    return [*candidates, *(_row(one, locks, unchanged) for one in found)]
+    differences = read_notes(store.state_dir).lock_differences
+    return [*candidates, *(_row(one, locks, unchanged, differences) for one in found)]
 
 
-def _row(release: Release, locks: Callable[[], leases.Locks], unchanged: Callable[..., bool]) -> Row:
+def _row(
+    release: Release,
+    locks: Callable[[], leases.Locks],
+    unchanged: Callable[..., bool],
+    differences: tuple[LockDifference, ...],
+) -> Row:
     manifest, users = release.manifest, users_of(release, locks)
     damage = find_interpreter_damage(release, unchanged=unchanged)
     return Row(
@@ -113,6 +123,7 @@ def _row(release: Release, locks: Callable[[], leases.Locks], unchanged: Callabl
         path=f"{release.place}/venv",
         broken=damage is not None,
         damage=str(damage) if damage is not None else None,
+        lock_differences=differences if release.live else (),
     )
 
 
@@ -134,6 +145,7 @@ def notes(found: Iterable[Row]) -> list[str]:
     """Say what is broken of releases, and of each process that uses one of them what it is, a line each."""
     lines = [f"{row.id} is broken: {row.damage}" for row in found if row.broken]
     for row in found:
+        lines += [f"{row.id} is not as committed: {one}" for one in row.lock_differences]
         for process in row.processes:
             who = f"{process.pid} of {process.user}"
             lines.append(f"{row.id} is used by {who} since {process.since}: {process.command}")

@@ -10,10 +10,12 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from releaser.locks.differences import OwnHolds
 from releaser.locks.rules import follows
 from releaser.locks.versions import is_newer, parse_version, series_of
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -88,6 +90,8 @@ class Hold(Frozen):
     live: str = ""
     #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
     tried_at: str = ""
+    #: The commit of another host, or of a developer, that took the version back; empty if that was done here.
+    commit: str = ""
 
     def __post_init__(self) -> None:
         self.rests_until()  # ValueError for what is no time
@@ -150,14 +154,34 @@ class Quarantine(Frozen):
 
     def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, at: str) -> Quarantine:
         """Add every package version that a release had brought in; several of one package are comma-separated."""
-        known = {(entry.name, entry.version) for entry in self.versions}
+        known = {(entry.name, entry.version) for entry in self.versions if not entry.commit}
         added = tuple(
             Hold(name=name, by="activation", version=version, release=release, reason=reason, at=at)
             for name, versions in sorted(brought.items())
             for version in versions.split(", ")
             if (name, version) not in known
         )
+        own = {(one.name, one.version) for one in added}
+        others = tuple(one for one in self.versions if (one.name, one.version) not in own)
+        return replace(self, versions=others + added)
+
+    def with_commit_that_lowers(self, versions: Iterable[tuple[str, str]], *, commit: str, reason: str) -> Quarantine:
+        """Add the versions that a commit of another host, or of a developer, took back."""
+        known = {(entry.name, entry.version) for entry in self.versions}
+        added = tuple(
+            Hold(name=name, by="activation", version=version, reason=reason, at=timestamp(), commit=commit)
+            for name, version in versions
+            if (name, version) not in known
+        )
         return replace(self, versions=self.versions + added)
+
+    def without_followed(self, locked: Mapping[str, str]) -> Quarantine:
+        """Lift what other hosts and developers took back, of the versions that a later commit locks again."""
+        return replace(self, versions=tuple(one for one in self.versions if not (one.commit and one.is_in(locked))))
+
+    def without_held(self, names: Collection[str]) -> Quarantine:
+        """Leave out what others took back of packages that a person holds here: these stay as they are."""
+        return replace(self, versions=tuple(one for one in self.versions if not (one.commit and one.name in names)))
 
     def without(self, locked: Mapping[str, str], key: CandidateKey) -> Quarantine:
         """Lift what is live and good after all: somebody chose a backed-out release, or forced an update."""
@@ -235,6 +259,16 @@ class Constraints(Frozen):
     def read(cls, state_dir: Path) -> Constraints:
         """Read both files."""
         return cls(holds=read_holds(state_dir), quarantine=read_quarantine(state_dir))
+
+    @property
+    def own(self) -> OwnHolds:
+        """What is on hold on this host, and why, as a person reads it."""
+        said = {"activation": "on hold by a rollback", "tests": "on hold by the tests"}
+        mine = [one for one in self.failed if not one.commit]
+        return OwnHolds(
+            versions={(one.name, one.version): said[one.by] for one in mine},
+            packages={one.name: "on hold by you" for one in self.holds.entries if one.by == "person"},
+        )
 
     @property
     def failed(self) -> tuple[Hold, ...]:

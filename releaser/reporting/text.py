@@ -255,6 +255,7 @@ def status_text(status: Status) -> list[str]:
         *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
         *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
+        *(f"not as committed: {one}" for one in status.lock_differences),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
         *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
         *(f"held back: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),

@@ -75,7 +75,8 @@ def resolve(
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     constraints, before = Constraints.read(site.state_dir), lock_of(work.live)
-    quarantine = Quarantine() if force else constraints.quarantine
+    held = {one.name for one in constraints.holds.entries if one.by == "person"}
+    quarantine = Quarantine() if force else (work.quarantine or constraints.quarantine).without_held(held)
 
     def read_rules() -> Rules:
         trying = "in" if force and failed == "rest" else failed

@@ -60,11 +60,12 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
     The holds in `constraints` are those that count, see `select_holds`. Raises PreflightError.
     """
     settings, holds = site.settings, constraints.holds
+    running = {**live.versions, **_versions_to_leave(lock, live, constraints.quarantine)}
     limits = read_limits(site, python=python)
     rests = {one.name: holds.rests_until(one.name) for one in holds.entries}
     return Rules(
         locked=lock.versions,
-        live=live.versions,
+        live=running,
         local=lock.local | live.local,
         sources=frozenset(
             one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")
@@ -93,6 +94,12 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
             now=now,
         ),
     )
+
+
+def _versions_to_leave(lock: LockFile, live: LockFile, quarantine: Quarantine) -> Mapping[str, str]:
+    """Return where packages go that are live in a version which another host, or a developer, took back."""
+    names = {one.name for one in quarantine.versions if one.commit and one.is_in(live.versions)}
+    return {name: lock.versions[name] for name in names if name in lock.versions}
 
 
 def _failed_versions(hold: Hold, live: LockFile) -> Iterator[str]:

@@ -161,11 +161,15 @@ class GitReader(Frozen):
         """List a commit and those before it, `count` at the most, newest first, along first parents."""
         return tuple(found for _, found in self._log("--first-parent", f"--max-count={count}", commit))
 
-    def following(self, old: str, new: str) -> list[str]:
-        """List the commits after `old` on the way to `new`, oldest first, along first parents."""
-        if not self.is_ancestor(old, new):
-            return []
-        return self._lines("rev-list", "--first-parent", "--reverse", f"{old}..{new}")
+    def following(self, old: str, new: str, path: str = "") -> list[str]:
+        """List the commits after `old` on the way to `new`, oldest first, along first parents.
+
+        With a `path`, relative to the top, these are the commits that change it; else `old` has to be part of `new`.
+        """
+        words = ("rev-list", "--first-parent", "--reverse", f"{old}..{new}")
+        if path:
+            return self._lines(*words, "--", f":(top){path}")
+        return self._lines(*words) if self.is_ancestor(old, new) else []
 
     def lacks_signature(self, commit: str, branch: str) -> bool:
         """Tell whether git is to merge only signed commits into `branch`, and has no signature to trust of this one.

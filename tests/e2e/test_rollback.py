@@ -174,7 +174,7 @@ def test_a_rollback_on_another_branch_commits_nothing_there(make_site: SiteFacto
     assert site.head() == before == site.remote_head()
     site.git("switch", "--quiet", "main")
     site.releaser("update", check=0)
-    assert site.git("log", "-1", "--format=%s").startswith("Lock as in release")
+    assert site.git("log", "-1", "--format=%s").startswith("Roll back to release")
 
 
 def test_a_rollback_during_a_merge_leaves_the_merge_alone(make_site: SiteFactory) -> None:

@@ -174,14 +174,30 @@ def test_what_is_to_stay_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "withheld"), [("6.0", True), ("5.2.9", True), ("4.2.9", False), ("6.0.1", False), ("6.1", False)]
+    ("found", "withheld"), [("6.0", True), ("5.2.9", True), ("4.2.9", True), ("6.0.1", False), ("6.1", False)]
 )
-def test_after_a_version_was_backed_out_the_live_series_alone_comes_in_below_it(found: str, *, withheld: bool) -> None:
+def test_after_a_rollback_a_package_stays_until_something_newer_appears(found: str, *, withheld: bool) -> None:
     (one,) = failed("6.0")
     rules = Rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="activation"),))
     assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == withheld
-    bounds = rules.specifiers({"alpha": "6.0"}, Uploads())
-    assert bounds == {"alpha": ">=4.2.1,<4.3,!=6.0"}
+    assert rules.specifiers({"alpha": "6.0"}, Uploads()) == {"alpha": "==4.2.1"}
+    if withheld:
+        assert rules.specifiers({"alpha": found}, Uploads()) == {"alpha": "==4.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("locked", "bound"),
+    [
+        ("5.2.9", ">=5.2.9,!=6.0"),  # a developer has chosen it
+        ("6.0", "==4.2.1"),  # which was rolled back here
+        ("6.1", ">=6.1,!=6.0"),
+    ],
+)
+def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: str, bound: str) -> None:
+    (one,) = failed("6.0")
+    rules = Rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="activation"),))
+    assert ("alpha" in rules.find_withheld({"alpha": locked}, Uploads())) == bound.startswith("==")
+    assert rules.specifiers({"alpha": locked}, Uploads()) == {"alpha": bound}
 
 
 def test_a_newer_version_than_two_that_failed_waits_for_its_turn() -> None:

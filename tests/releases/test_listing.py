@@ -76,6 +76,7 @@ def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
             "path": str(release.venv),
             "broken": False,
             "damage": None,
+            "lock_differences": [],
         }
     ]  # fmt: skip
 

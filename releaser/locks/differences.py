@@ -1,0 +1,136 @@
+"""How the lock of the live release differs from the committed one, and which versions commits take back."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
+
+from releaser.locks.lock import is_local
+from releaser.locks.versions import is_older, normalize_name, versions_in
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from releaser.locks.lock import LockFile
+
+_DEMANDS = ("requires-dist", "requires-dev")
+_MANIFEST = ("constraints", "overrides")
+
+
+class LockDifference(Frozen):
+    """A package of which this host runs another version than the committed lock has."""
+
+    name: str
+    live: str
+    committed: str
+    #: Why, such as `on hold by a rollback`.
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
+
+
+class OwnHolds(Frozen):
+    """The versions that are on hold on this host alone."""
+
+    #: Why, by name and version; and why of packages that a person holds as they are.
+    versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The packages of which anything is on hold."""
+        return frozenset(self.packages) | {name for name, _ in self.versions}
+
+    def reason(self, name: str) -> str:
+        """Return why anything of a package is on hold; empty if nothing is."""
+        return self.packages.get(name) or next((why for (one, _), why in self.versions.items() if one == name), "")
+
+
+def find_differences(
+    committed: LockFile,
+    live: LockFile,
+    holds: OwnHolds,
+    *,
+    limited: Collection[str] = (),
+    left: Mapping[str, str] | None = None,
+) -> tuple[LockDifference, ...]:
+    """Return what keeps the lock of the live release from being committed in place of the `committed` one.
+
+    The lock in git never goes down because of what is on hold on one host. It may go down where the project itself
+    asks for that: a dependency, or a line of its own constraints, excludes the committed versions of the `limited`
+    packages. After a rollback, it may go down from the versions of the release that was `left`.
+    """
+    found = list[LockDifference]()
+    has_changed = bool(limited) or demands_of(committed) != demands_of(live)
+    for name in sorted((committed.names & live.names) - committed.local - live.local):
+        here, there = live.versions[name], committed.versions[name]
+        if here == there or (left is not None and left.get(name) == there):
+            continue
+        is_comparable = bool(versions_in(here) and versions_in(there))
+        is_rejected = not is_comparable and any((name, one) in holds.versions for one in there.split(", "))
+        if name not in holds.packages and not is_rejected and not is_older(here, there):
+            continue
+        is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in holds.names)
+        if name in holds.packages or not is_asked:
+            reason = holds.reason(name) or "the committed version is newer"
+            found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
+    return tuple(found)
+
+
+def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the versions that a commit takes back: those that it lowers, though the project does not demand that.
+
+    With `all_changes`, a commit that goes back takes back whatever it changes, such as a commit of a git repository.
+    """
+    for name in sorted((before.names & after.names) - before.local - after.local):
+        old, new = before.versions[name], after.versions[name]
+        if old == new or not (all_changes or is_older(new, old)) or excludes(after, name, old):
+            continue
+        kept = new.split(", ")
+        yield from ((name, one) for one in old.split(", ") if one not in kept)
+
+
+def demands_of(lock: LockFile) -> Mapping[str, Any]:
+    """Return what the project asks for, as its lock records that."""
+    manifest: Mapping[str, Any] = lock.content.get("manifest", {})
+    own = {
+        one["name"]: {key: one.get("metadata", {}).get(key) for key in _DEMANDS}
+        for one in lock.packages
+        if is_local(one)
+    }
+    return {
+        "python": lock.content.get("requires-python"),
+        "packages": own,
+        **{key: manifest.get(key) for key in _MANIFEST},
+    }
+
+
+def excludes(lock: LockFile, name: str, version: str) -> bool:
+    """Whether the project of a lock asks for something else than a version of a package."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # which take long to import
+
+    versions = versions_in(version)
+    for one in _requirements_in(demands_of(lock)):
+        if normalize_name(one["name"]) != name or not one.get("specifier"):
+            continue
+        try:
+            specifier = SpecifierSet(one["specifier"])
+        except InvalidSpecifier:
+            continue
+        if not all(specifier.contains(each, prereleases=True) for each in versions):
+            return True
+    return False
+
+
+def _requirements_in(demands: Any) -> Iterator[Mapping[str, str]]:
+    if isinstance(demands, dict):
+        if isinstance(demands.get("name"), str):
+            yield demands
+        else:
+            for one in demands.values():
+                yield from _requirements_in(one)
+    elif isinstance(demands, list):
+        for one in demands:
+            yield from _requirements_in(one)
