@@ -183,9 +183,12 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
 
 def _written_by_git(site: Site) -> int:
     """Return how many bytes git writes at most as it moves the checkout, beside the files: its index, and the lock."""
+    files = [site.project.lock]
+    with contextlib.suppress(ToolError):  # a rollback works without git, too
+        files.append(site.git.layout.git_directory / "index")
     sizes = 0
-    for file in (site.git.layout.git_directory / "index", site.project.lock):
-        with contextlib.suppress(OSError, ToolError):
+    for file in files:
+        with contextlib.suppress(OSError):
             sizes += file.stat().st_size
     return 2 * sizes
 
