@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from releaser.candidate.isolated import isolation_of
+from releaser.checkout.isolating import isolation_of
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.contents import find_altered, hash_of, list_below, list_site_packages, read_records

@@ -8,15 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.from_cache import reinstall_altered
-from releaser.candidate.isolated import (
-    give_up,
-    is_in_question,
-    isolation_of,
-    note_that_it_works,
-    sandbox_of,
-    without_isolation,
-)
+from releaser.candidate.isolated import give_up, keep_from_live_data, note_that_it_works, sandbox_of, without_isolation
 from releaser.candidate.lock_builds import build_within_limits
+from releaser.checkout.isolating import is_in_question, isolation_of
 from releaser.checkout.leftovers import lock_to_install, mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
@@ -144,6 +138,7 @@ def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[F
                     raise
                 with contextlib.suppress(ToolError):
                     with without_isolation(site, "own builds"):
+                        keep_from_live_data(site, "own builds")
                         _install_own(site, facts, place, link_mode=link_mode, compiled=False)
                     give_up(site, work.log, error.output, "own builds")
         finally:

@@ -9,9 +9,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
-from releaser.checkout.leftovers import mark_tried
+from releaser.checkout.isolating import WORKS, What, is_in_question, isolation_of, way_of
+from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.system.environment import package_places
@@ -28,37 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 GIT_BY_HTTP = re.compile(rb'git = "http|git\+http')
-_WORKS = "isolation works for"  # in what a run remembers
 OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
-_NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
 _ANYTHING = "anything"  # in what is noted as not isolated, where nothing on this host isolates
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9.]+")
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 _DENIED = rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})"
-
-
-def isolation_of(site: Site, what: What = "tests") -> Isolation | None:
-    """Return what isolates the tests or builds of a site; None if nothing does, or if these cannot be done so.
-
-    Raises BuildError where the way that is set does not work here.
-    """
-    wanted = site.settings.isolate
-    if wanted == "off" or site.runner.remembered.get((_WORKS, what)) == "no":
-        return None
-    found = find_isolation(wanted, site.runner)
-    if isinstance(found, str):
-        if wanted == "auto":
-            return None
-        message = f'`isolate = "{wanted}"`: {found}'
-        raise BuildError(message, advice=_NOT_THERE)
-    if wanted != "auto":
-        return found
-    question = (_WORKS, way := _way(site, found, what))  # asked often, and no other run answers it meanwhile
-    if question not in site.runner.remembered:
-        site.runner.remembered[question] = "no" if way in read_notes(site.state_dir).not_isolated else "perhaps"
-    return None if site.runner.remembered[question] == "no" else found
 
 
 def isolation_findings(site: Site) -> tuple[Finding, ...]:
@@ -235,30 +211,32 @@ def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
 # Whether a site can be tested and built in isolation: with `auto`, what is live decides
 
 
-def is_in_question(site: Site, what: What = "tests") -> bool:
-    """Whether the tests, or the builds, run in isolation, and it is not known that this works for the site."""
-    if site.settings.isolate != "auto" or (_WORKS, what) in site.runner.remembered:
-        return False
-    isolation = isolation_of(site, what)
-    return isolation is not None and _way(site, isolation, what) not in read_notes(site.state_dir).isolated
-
-
 def note_that_it_works(site: Site, what: What = "tests") -> None:
     """Note that the tests, or the builds, work in isolation, if that is in question: it is not to blame then."""
     isolation = isolation_of(site, what)
     if isolation is not None and is_in_question(site, what):
-        site.runner.remembered[_WORKS, what] = "yes"
-        note(site.state_dir, isolated=read_notes(site.state_dir).isolated | {_way(site, isolation, what)})
+        site.runner.remembered[WORKS, what] = "yes"
+        note(site.state_dir, isolated=read_notes(site.state_dir).isolated | {way_of(site, isolation, what)})
 
 
 @contextlib.contextmanager
 def without_isolation(site: Site, what: What = "tests") -> Iterator[None]:
     """Let the tests, or the builds, run without isolation meanwhile."""
-    site.runner.remembered[_WORKS, what] = "no"
+    site.runner.remembered[WORKS, what] = "no"
     try:
         yield
     finally:
-        site.runner.remembered.pop((_WORKS, what), None)
+        site.runner.remembered.pop((WORKS, what), None)
+
+
+def keep_from_live_data(site: Site, what: What = "tests") -> None:
+    """Make the staging tree anew without links to the live checkout, if something is about to run there unsandboxed.
+
+    Raises BuildError where that cannot be done.
+    """
+    if site.staged is not None and site.staged.brought.needs_sandbox and isolation_of(site, what) is None:
+        mark_tried(site)
+        renew_tree(site)
 
 
 def fails_alike(site: Site, release: str, output: str) -> bool:
@@ -273,7 +251,7 @@ def note_fails_alike(site: Site, release: str, output: str) -> None:
 
 def _digest(site: Site, release: str, output: str) -> str:
     isolation = isolation_of(site)
-    way = _way(site, isolation, "tests") if isolation is not None else ""
+    way = way_of(site, isolation, "tests") if isolation is not None else ""
     text = "\n".join((release, way, _NUMBER.sub("", output)))
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
@@ -283,8 +261,8 @@ def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:
     isolation = isolation_of(site, what)
     if isolation is None:
         return
-    note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | {_way(site, isolation, what)})
-    site.runner.remembered[_WORKS, what] = site.runner.remembered[_WORKS, _way(site, isolation, what)] = "no"
+    note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | {way_of(site, isolation, what)})
+    site.runner.remembered[WORKS, what] = site.runner.remembered[WORKS, way_of(site, isolation, what)] = "no"
     denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in re.finditer(_DENIED, output))))
     wanted = f"; they need {first_few(denied, 5)}" if denied else ""
     subject = "the tests of the live release do not pass in isolation ({}), so the tests run"
@@ -302,10 +280,3 @@ def advice_on(site: Site, output: str) -> str:
     if is_in_question(site):
         return f"The tests run in isolation ({isolation.name}), and may need more: name that in `test_writable`. "
     return f"The tests run in isolation ({isolation.name}), as those of the live release do; see `test_writable`. "
-
-
-def _way(site: Site, isolation: Isolation, what: What) -> str:
-    """Return what it is noted under whether something works in isolation: how it is isolated, and what is done."""
-    settings = site.settings
-    command = (settings.test_command or ()) if what == "tests" else ()
-    return " ".join((isolation.kind, what, *command, *settings.test_writable))

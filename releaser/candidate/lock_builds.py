@@ -12,12 +12,12 @@ from releaser.candidate.isolated import (
     GIT_BY_HTTP,
     OF_UV,
     hidden_from,
-    isolation_of,
     look_at,
     programs_of,
     put_all_back,
     writable_places,
 )
+from releaser.checkout.isolating import isolation_of
 from releaser.checkout.leftovers import mark_tried
 from releaser.errors import ToolError
 from releaser.locks.limits import limits_of_builds

@@ -12,8 +12,6 @@ from releaser.candidate.isolated import (
     advice_on,
     fails_alike,
     give_up,
-    is_in_question,
-    isolation_of,
     note_fails_alike,
     note_that_it_works,
     tell_open,
@@ -21,6 +19,7 @@ from releaser.candidate.isolated import (
 )
 from releaser.candidate.output import ADVICE, TEST, count_tests, failing_tests
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
+from releaser.checkout.isolating import is_in_question, isolation_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
@@ -325,9 +324,6 @@ def _run_trials(
 ) -> list[integrity.Defect]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
-    was_live = release.live or (release.state not in ("failed", "candidate") and release.manifest.origin != "override")
-    if was_live and is_in_question(site):  # it may do what it did there
-        site = replace(site, settings=replace(site.settings, isolate="off"))
     try:
         with copy_of(site, release, place=base / "copy") as venv:
             repoint_editables(venv, site.outside.git.layout.top, tree)

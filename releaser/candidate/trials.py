@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import sync
-from releaser.candidate.isolated import sandbox_of
+from releaser.candidate.isolated import keep_from_live_data, sandbox_of
 from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
 from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
@@ -100,6 +100,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     `lock` is what the venv was built from: with the packages of `test_groups` in its versions, which lie in `scratch`
     meanwhile, or in the state directory. Raises BuildError if these cannot be installed.
     """
+    keep_from_live_data(site)
     mark_tried(site)
     if site.staged is not None:
         link_venv(site, venv)

@@ -124,6 +124,8 @@ class _Tree(Frozen):
     shadow: Git | None = None
     #: Whether it gets all that git does not track, and not only what resolving needs.
     whole: bool = True
+    #: The site with the settings of the code in the tree, where these are known.
+    there: Site | None = None
 
 
 def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
@@ -163,7 +165,8 @@ def make_again(site: Site, staged: Staged) -> None:
     """Take the staging tree of a site away, and make it again as it was. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
-    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked, whole=staged.brought.is_whole)
+    whole = staged.brought.is_whole
+    tree = _Tree(place=place, commit=staged.commit, untracked=staged.untracked, whole=whole, there=site)
     staged.brought.replace(_fill(outside, tree, root, head=outside.git.commit("HEAD")).brought)
 
 
@@ -314,7 +317,7 @@ def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Sta
         if blob is not None and file.is_file() and (commit == head or known.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
     if tree.whole or not project.has_git:  # without git, all of that is the code
-        _bring_rest(site, place, staged)
+        _bring_rest(site, place, staged, there=tree.there)
     elif needed := find_needed(site, root, untracked):
         carrier = carrier_to(site, place, way_into_tree(site))
         entries = carrier.plan_needed(needed)
@@ -336,18 +339,25 @@ def complete_tree(site: Site, log: RunLog) -> None:
         return
     with log.step("untracked files") as step:
         try:
-            _bring_rest(site.outside, site.git.layout.top, staged)
+            _bring_rest(site.outside, site.git.layout.top, staged, there=site)
         except (ToolError, OSError) as error:
             raise _unmade(site.git.layout.top, error) from error
         step.says(staged.brought.describe())
 
 
-def _bring_rest(site: Site, place: Path, staged: Staged) -> None:
-    """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError."""
+def _bring_rest(site: Site, place: Path, staged: Staged, *, there: Site | None = None) -> None:
+    """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError.
+
+    Files are linked only where both the live settings and those of the code in the tree (`there`) keep tests away.
+    """
     brought = staged.brought
     if staged.untracked:
-        carrier = carrier_to(site, place, way_into_tree(site))
+        way = way_into_tree(site)
+        if way.links and there is not None:
+            way = way_into_tree(there)
+        carrier = carrier_to(site, place, way)
         entries = [*carrier.plan_instead(brought.lent), *carrier.plan(staged.untracked)]
         check_room(place.parent, entries)
         carrier.carry(entries, brought)
+        brought.needs_sandbox = way.links
     brought.is_whole = True

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.checkout.isolating import isolation_of
 from releaser.checkout.output import declared_places
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.site.space import Need, find_lacks
@@ -63,7 +64,13 @@ def way_into_tree(site: Site) -> Way:
     if wanted == "off":
         return Way(links=False, reason='`isolate` is "off"')
     found = find_isolation(wanted, site.runner)
-    return Way(links=False, reason=found) if isinstance(found, str) else Way(links=True)
+    if isinstance(found, str):
+        return Way(links=False, reason=found)
+    for what in ("tests", "own builds"):
+        if isolation_of(site, what) is None:
+            reason = f"the {what} of this site run without a sandbox, as they did not work in it"
+            return Way(links=False, reason=reason, remedy="Name what they write to in `test_writable`")
+    return Way(links=True)
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:

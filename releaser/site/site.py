@@ -63,6 +63,8 @@ class Brought:
     left_out: list[str] = field(default_factory=list)
     #: Whether all has come that is to come.
     is_whole: bool = False
+    #: Whether links were made because a sandbox keeps what runs in the tree from writing through them.
+    needs_sandbox: bool = False
 
     def replace(self, other: Brought) -> None:
         """Take what has come into the tree that was made in the place of the first."""

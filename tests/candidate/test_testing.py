@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate import isolated, testing
-from releaser.candidate.isolated import is_in_question, isolation_of
+from releaser.candidate import testing
 from releaser.candidate.trials import Trial, TrialResult
+from releaser.checkout import isolating
+from releaser.checkout.isolating import is_in_question, isolation_of
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class LiveTests:
 @pytest.fixture
 def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveTests:
     tests = LiveTests(tmp_path)
-    monkeypatch.setattr(isolated, "find_isolation", lambda *_: SimpleNamespace(kind="fake", name="a fake"))
+    monkeypatch.setattr(isolating, "find_isolation", lambda *_: SimpleNamespace(kind="fake", name="a fake"))
     monkeypatch.setattr(testing, "_try_live", tests.try_once)
     return tests
 
