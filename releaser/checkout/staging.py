@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 _UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # on the way out of the project, in paths
 Stage = Literal["stage", "stage live", "stage beside"]
+_SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage beside": "-beside"}
+_TREE, _MARK = ".releaser-staging", "staging-tree"
+#: The state files that say that releaser has begun a staging tree: of one that a kill left, git may know nothing.
+MARKS = frozenset(f"{_MARK}{suffix}" for suffix in _SUFFIXES.values())
 
 
 def _staging_places(top: Path) -> dict[Stage, Path]:
@@ -49,12 +53,11 @@ def _staging_places(top: Path) -> dict[Stage, Path]:
     One is for what is to go live, one for what is live, one for tests that run beside those in the first. They are
     siblings of the checkout, so that `../.env` and `../lib` are the same files for all.
     """
-    name = f".{top.name}.releaser-staging"
-    return {
-        "stage": top.parent / name,
-        "stage live": top.parent / f"{name}-live",
-        "stage beside": top.parent / f"{name}-beside",
-    }
+    return {stage: top.parent / f".{top.name}{_TREE}{suffix}" for stage, suffix in _SUFFIXES.items()}
+
+
+def _mark_of(site: Site, place: Path) -> Path:
+    return site.state_dir / f"{_MARK}{place.name.rpartition(_TREE)[2]}"
 
 
 @contextlib.contextmanager
@@ -176,6 +179,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     if tree.shadow is not None:
         tree.shadow.fill_shadow(place, tree.commit)
     else:
+        _mark_of(site, place).touch()
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
     staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
@@ -266,12 +270,13 @@ def remove_staging_trees(site: Site, log: RunLog) -> list[str]:
 def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None) -> bool:
     """Remove one staging tree and git's records of it, and tell whether there was one. Raises OSError.
 
-    What its symlinks lead to is not touched. What this run has not made but `found`, and git knows nothing of, is
-    somebody else's: it is put aside, which the log tells.
+    What its symlinks lead to is not touched. What this run has not made but `found`, and neither git nor a mark knows
+    of, is somebody else's: it is put aside, which the log tells.
     """
-    is_there = os.path.lexists(place)
+    is_there, mark = os.path.lexists(place), _mark_of(site, place)
     is_directory = place.is_dir() and not place.is_symlink()
-    if is_directory and (found is None or site.git.has_work_tree(place) or not os.listdir(place)):
+    is_ours = found is None or mark.exists() or site.git.has_work_tree(place)
+    if is_directory and (is_ours or not os.listdir(place)):
         remove_tree(place)
     elif is_there and found is None:
         place.unlink()
@@ -279,6 +284,7 @@ def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None
         found.tell(f"{place} was not releaser's; it is kept as {put_aside(place).name}.")
         is_there = False
     site.git.forget_work_tree(place)
+    mark.unlink(missing_ok=True)
     return is_there
 
 

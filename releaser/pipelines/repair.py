@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.results import key_of, list_brought_by, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending_steps, read_pending
+from releaser.checkout.staging import MARKS
 from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
@@ -77,7 +78,9 @@ STATE_FILES: Mapping[str, type] = {
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 #: Every file that lies in the state directory itself, but for its owner's name and the locks.
-OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, JOURNAL, RESERVE, INODES, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS})
+OWN_FILES = frozenset(
+    {*STATE_FILES, *_ANY_FILES, *MARKS, JOURNAL, RESERVE, INODES, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS}
+)
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 

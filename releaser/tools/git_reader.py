@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import signal
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from releaser.system.environment import add_git_settings, find_program, of_git, 
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
-from releaser.tools.in_the_way import find_in_the_way, parse_moves
+from releaser.tools.in_the_way import Move, find_in_the_way, parse_moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -237,8 +237,26 @@ class GitReader(Frozen):
         Paths are relative to the top, whatever they are. The files of the commits in `known` count as tracked, too.
         """
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", before, after).stdout
-        lines = (line for commit in (before, *known) for line in self._tree(commit))
-        return find_in_the_way(self.layout.top, parse_moves(raw), {line.partition("\t")[2] for line in lines})
+        moves = parse_moves(raw)
+        tracked = {line.partition("\t")[2] for commit in (before, *known) for line in self._tree(commit)}
+        if moves and not known:  # else a move was cut off, and the index may be of either commit
+            words = ("diff-index", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=D", before)
+            tracked -= {*self._run(*words).stdout.split("\0")}  # such as by `git rm --cached`
+        found = find_in_the_way(self.layout.top, moves, tracked)
+        for move in moves:
+            if move.is_of_submodule and (self.layout.top / move.path / ".git").exists():
+                found += self._in_the_way_below(move)
+        return found
+
+    def _in_the_way_below(self, move: Move) -> list[str]:
+        """List what is in the way in a submodule, whose files move with it to the commit that is named there."""
+        inner = replace(self, root=self.layout.top / move.path, variables={})
+        if inner.layout.top != inner.root:
+            return []
+        if inner.has(move.new_id):
+            return [f"{move.path}/{path}" for path in inner.in_the_way("HEAD", move.new_id)]
+        # Those of a submodule that stays are fetched before the move. One that comes back has its own.
+        return [] if move.stays_submodule else [f"{move.path}/"]
 
     def _list_added(self, before: str, after: str) -> list[str]:
         """List the files and symlinks that lie where `after` adds one to what `before` has, relative to the top.

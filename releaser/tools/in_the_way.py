@@ -6,6 +6,7 @@ where a commit has a file or a symlink (git-reset(1), git-merge(1), `--no-overwr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _GONE, _SUBMODULE = "000000", "160000"  # modes of git-diff-tree(1)
+_REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 class Move(Frozen):
@@ -25,6 +27,7 @@ class Move(Frozen):
 
     old: str
     new: str
+    new_id: str
     path: str
 
     @property
@@ -32,12 +35,23 @@ class Move(Frozen):
         """Whether the path exists after the move."""
         return self.new != _GONE
 
+    @property
+    def is_of_submodule(self) -> bool:
+        """Whether a submodule is at the path after the move."""
+        return self.new == _SUBMODULE
+
+    @property
+    def stays_submodule(self) -> bool:
+        """Whether a submodule is at the path before and after the move."""
+        return self.old == self.new == _SUBMODULE
+
 
 def parse_moves(raw: str) -> list[Move]:
     """Read what `git diff-tree -r -z` prints."""
     words = raw.split("\0")
     return [
-        Move(old=modes[1:7], new=modes[8:14], path=path) for modes, path in zip(words[::2], words[1::2], strict=False)
+        Move(old=modes[1:7], new=modes[8:14], new_id=modes.split()[3], path=path)
+        for modes, path in zip(words[::2], words[1::2], strict=False)
     ]
 
 
@@ -73,12 +87,13 @@ def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Coll
     """Yield the untracked paths at, above and below one path that is to be written."""
     for end in _slashes(move.path):
         above = move.path[:end]
-        mode = _mode(top / above)
+        mode = _mode(_find(top, above))
         if mode is None or not stat.S_ISDIR(mode):
             if mode is not None and above not in tracked:
                 yield above
             return
-    mode = _mode(top / move.path)
+    place = _find(top, move.path)
+    mode = _mode(place)
     if mode is None:
         return
     if not stat.S_ISDIR(mode):
@@ -87,7 +102,7 @@ def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Coll
     elif move.new == _SUBMODULE:  # git writes no file into a directory that is there
         return
     elif move.path not in directories:
-        if move.old != _SUBMODULE or os.listdir(top / move.path):
+        if move.old != _SUBMODULE or os.listdir(place):
             yield f"{move.path}/"
     else:
         yield from (path for path in _files_below(top, move.path) if path not in tracked)
@@ -96,16 +111,33 @@ def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Coll
 def _files_below(top: Path, directory: str) -> Iterator[str]:
     """Yield all but the directories below one; symlinks are not followed. One that cannot be read is yielded."""
     try:
-        entries = sorted(os.scandir(top / directory), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(_find(top, directory)), key=lambda entry: entry.name)
     except OSError:
         yield f"{directory}/"
         return
     for entry in entries:
-        path = f"{directory}/{entry.name}"
+        path = f"{directory}/{_decode(entry.name)}"
         if entry.is_dir(follow_symlinks=False):
             yield from _files_below(top, path)
         else:
             yield path
+
+
+def _find(top: Path, path: str) -> Path:
+    """Return where a path lies that git printed; bytes that are not UTF-8 were replaced in it, as in all output."""
+    if _REPLACED not in path:
+        return top / path
+    place = top
+    for name in path.split("/"):
+        others: list[str] = []
+        with contextlib.suppress(OSError):
+            others = [one for one in os.listdir(place) if _REPLACED in name and _decode(one) == name]
+        place /= others[0] if others else name
+    return place
+
+
+def _decode(name: str) -> str:
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _slashes(path: str) -> Iterator[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.refusals import refused, script
 from tests.e2e.scenes import SECONDS, in_background, silent
 from tests.support.guards import require
@@ -78,6 +79,22 @@ def test_a_mail_server_that_is_set_comes_first(make_site: SiteFactory, smtp_serv
     assert len(smtp_server.messages) == 1
     assert not (site.outer / "sent").exists()
     assert f"sent to ada@example.org by {smtp_server.host}:{smtp_server.port}" in finished.stderr
+
+
+def test_a_mail_is_sent_again_if_a_kill_comes_before_that_is_noted(
+    make_site: SiteFactory, smtp_server: MailServer
+) -> None:
+    """`docs/reliability.md` says so: a mail is never lost, and a copy has the same Message-ID."""
+    settings = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+    site = make_site.adopted()
+    site.write_dotenv(settings)
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=Point(place="releaser.reporting.outbox:Outbox.remove", when="before"))
+    assert len(smtp_server.messages) == 1
+    site.releaser("update", check=0)
+    site.releaser("update", check=0)
+    first, again = (one.message["Message-ID"] for one in smtp_server.messages)
+    assert first == again
 
 
 def test_a_sendmail_elsewhere_and_none_at_all(make_site: SiteFactory) -> None:

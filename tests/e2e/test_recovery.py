@@ -6,6 +6,7 @@ One point of each kind, for people to read; `tests/faults` cuts runs off at ever
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -331,3 +332,40 @@ def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work
     assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
     assert not list((site.path / ".git").rglob("*.lock"))
     assert not (site.state_dir / "run" / "lock.holder").exists()
+
+
+@pytest.mark.parametrize("left", ["all", "files", "record"])
+def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: SampleSite, left: str) -> None:
+    """git ends with releaser and takes its record away, while a git that it has started still writes files."""
+    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.add_work_tree"))
+    place, record = site.outer / ".site.releaser-staging", site.path / ".git" / "worktrees" / "-site.releaser-staging"
+    assert place.is_dir()
+    if left != "record":
+        shutil.rmtree(record)
+        if left == "files":
+            (place / ".git").unlink()
+    else:
+        shutil.rmtree(place)
+        (record / "gitdir").unlink()
+    finished = site.releaser("prune", check=0)
+    assert "was not releaser's" not in finished.stderr
+    assert not [name for name in os.listdir(site.outer) if ".releaser-staging" in name]
+    assert not record.exists()
+    site.releaser("update", check=0)
+    assert not [name for name in os.listdir(site.state_dir) if name.startswith("staging-tree")]
+    whole(site)
+
+
+def test_a_kill_within_a_move_leaves_files_of_a_commit_until_the_next_command(site: SampleSite) -> None:
+    """`docs/reliability.md` says so: the checkout may have more changed than `uv.lock`."""
+    before = site.head()
+    site.push_from_elsewhere({"moved/one.txt": "1\n"})
+    interrupted(site, "update", at=Point(place=FAST_FORWARD))
+    after = site.head()
+    assert after != before
+    site.git("update-ref", "refs/heads/main", before)  # git moves it last of all
+    assert (site.path / "moved" / "one.txt").exists()
+    site.releaser("prune", check=0)
+    assert site.git("status", "--porcelain") == ""
+    assert site.head() == before
+    assert not (site.path / "moved").exists()
