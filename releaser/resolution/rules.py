@@ -62,7 +62,8 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
     settings, holds = site.settings, constraints.holds
     running = {**live.versions, **_versions_to_leave(lock, live, constraints.quarantine)}
     limits = read_limits(site, python=python)
-    rests = {one.name: holds.rests_until(one.name) for one in holds.entries}
+    in_house = lock.from_this_host | live.from_this_host  # whoever fixes these need not wait for others
+    rests = {one.name: holds.rests_until(one.name) for one in holds.entries if one.name not in in_house}
     return Rules(
         locked=lock.versions,
         live=running,
