@@ -82,7 +82,7 @@ def repository_findings(layout: Layout) -> Iterator[Finding]:
     """Check that this user can write where git does when the checkout moves: its index, objects and references."""
     common = layout.common_directory
     for place in dict.fromkeys((layout.git_directory, common, common / "objects", common / "refs")):
-        if os.access(place, os.W_OK | os.X_OK):
+        if os.access(place, os.W_OK | os.X_OK) or not place.exists():  # of which git itself says what is wrong
             continue
         try:
             is_mounted_so = bool(os.statvfs(place).f_flag & os.ST_RDONLY)

@@ -12,9 +12,8 @@ from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.releases import leases
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged
-from releaser.releases.journal import read_notes
 from releaser.releases.release import State
-from releaser.system.files import plain
+from releaser.system.files import plain, read_if_there
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, size, table
 
@@ -84,6 +83,16 @@ class Row(Frozen):
         ]
 
 
+def _read_differences(store: ReleaseStore) -> tuple[LockDifference, ...]:
+    """Return where the live release differs from the committed lock, which few sites have."""
+    noted = read_if_there(store.state_dir / "notes.json") or b""
+    if b'"lock_differences": [\n' not in noted:
+        return ()
+    from releaser.releases.journal import read_notes  # which takes long to import
+
+    return read_notes(store.state_dir).lock_differences
+
+
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
     locks, unchanged, found = functools.cache(leases.read_file_locks), functools.cache(is_unchanged), store.all()
@@ -92,7 +101,7 @@ def rows(store: ReleaseStore) -> list[Row]:
         for place in store.find_unsealed({one.id for one in found})
         if (place / "venv").is_dir()
     ]
-    differences = read_notes(store.state_dir).lock_differences
+    differences = _read_differences(store)
     return [*candidates, *(_row(one, locks, unchanged, differences) for one in found)]
 
 

@@ -7,16 +7,13 @@ first; a later run takes the room again.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from typing import TYPE_CHECKING
 
-from releaser.system.files import remove_tree, state_mode, sync_directory
+from releaser.system.files import nearest_existing, remove_tree, state_mode, sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-logger = logging.getLogger(__name__)
 
 #: The file that holds the bytes, and the directory that holds the inodes.
 RESERVE, INODES = "reserve", "reserve-inodes"
@@ -50,6 +47,7 @@ def is_full(state_dir: Path) -> bool:
 
 def has_little_left(place: Path) -> bool:
     """Tell whether a file system has less free than a rollback may need, without writing. Raises OSError."""
+    place = nearest_existing(place)
     found = os.statvfs(place)
     return free_bytes(place) < SIZE or (found.f_files > 0 and found.f_favail < FILES)
 
@@ -64,7 +62,7 @@ def make_room(state_dir: Path) -> bool:
     """Free the room if the disk is full; return whether it was. Raises OSError for a directory that is gone."""
     if not is_full(state_dir):
         return False
-    logger.warning("the disk of %s is full: freeing the room that was kept for that", state_dir)
+    _warn("the disk of %s is full: freeing the room that was kept for that", state_dir)
     free_reserve(state_dir)
     return True
 
@@ -90,7 +88,7 @@ def _keep_bytes(path: Path, size: int) -> None:
             _allocate(path, size)
         except OSError as error:
             path.unlink(missing_ok=True)
-            logger.warning("%d bytes cannot be kept for an emergency: %s", size, error)
+            _warn("%d bytes cannot be kept for an emergency: %s", size, error)
             size //= 2
         else:
             return
@@ -113,3 +111,9 @@ def _allocate(path: Path, size: int) -> None:
             os.posix_fallocate(descriptor, 0, size)
     finally:
         os.close(descriptor)
+
+
+def _warn(message: str, *values: object) -> None:
+    import logging  # which takes long to import, for `releaser list`
+
+    logging.getLogger(__name__).warning(message, *values)
