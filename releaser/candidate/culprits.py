@@ -12,7 +12,7 @@ from releaser.candidate.results import Fault, hold_back, hold_undecided, reject_
 from releaser.candidate.testing import first_failure
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
-from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
+from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
@@ -21,7 +21,7 @@ from releaser.system.files import write_new_file
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.build_and_test import Builder
@@ -69,18 +69,21 @@ class CulpritSearch:
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
         if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
             self.log.note_failure(self._trouble, follow_up=False)
+            self.builder.discard(self._passing)
             return replace(self.failure, advice=_AGAIN)
         if result.kind == "flaky":
             self._tell(
                 "the search for the cause was stopped: the tests both fail and pass with the same packages",
                 "Make the tests reliable; see `releaser history`.",
             )
+            self.builder.discard(self._passing)
             self._finish()
             return self.failure
         found = self._build_what_passes(result)
         if result.kind == "cut_off" and found is None:
             result = replace(result, passing=())
-        self._hold(result)
+        is_whole = bool(base_passes) and result.kind != "cut_off"
+        self._hold(result, pairs=find_pairs(self, result) if is_whole else {})
         found = self.builder.unless_live(found)
         advances = self._ships and (found is not None or bool(result.culprits))
         if result.kind == "cut_off":
@@ -154,6 +157,24 @@ class CulpritSearch:
         if self._recall_result(part, lock) is False:
             return False
         return self._build(part, lock) is not None if self.budget.allows() else None
+
+    def passes_again(self, part: Part, *, without: Part) -> bool | None:
+        """Try a part once more in a venv that is gone afterwards; `culprit_runs` does not limit these runs."""
+        try:
+            lock = self.locks.with_upgrades(part, without=without)
+            if lock.versions == self.versions:
+                return False  # that has been repeated before the search
+            if not self.budget.in_time:
+                return None
+            with self.log.step("culprit search") as step:
+                fault = find_faults(self.installs, [lock])[0]
+                total = plural(len(self.locks.upgrades()), "upgrade")
+                what = f"{len(part)} of {total}" if part else "without any upgrade:"
+                step.says(f"again: {what} {'failed' if fault else 'passed'}")
+        except (ResolutionError, BuildError) as error:
+            self._trouble = error
+            return None
+        return fault is None
 
     def _recall_result(self, part: Part, lock: LockFile) -> bool | None:
         versions = frozenset(lock.versions.items())
@@ -266,13 +287,22 @@ class CulpritSearch:
             finished = replace(failed, unfinished=False)
             change_quarantine(self.site.state_dir, lambda known: known.with_candidate(finished))
 
-    def _hold(self, result: SearchResult) -> None:
-        """Hold back what is to blame, or report it; and, after a search that was cut off, say what nobody knows."""
+    def _hold(self, result: SearchResult, *, pairs: Mapping[str, str]) -> None:
+        """Hold back what is to blame, or report it; and, after a search that was cut off, say what nobody knows.
+
+        `pairs` has the other upgrade of each that breaks the tests only together with another one.
+        """
         if not result.items:
             return
         versions, culprits = self.versions, sorted(result.culprits)
-        self.log.found_culprits(f"{name} {versions[name]}" for name in culprits)
+        partners = {name: f"{other} {versions[other]}" for name, other in pairs.items()}
+        self.log.found_culprits(
+            f"{name} {versions[name]}" + (f" with {partners[name]}" if name in partners else "") for name in culprits
+        )
         faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
+        for name, partner in partners.items():
+            words = f"together with {partner}, and not alone, {faults[name].words}"
+            faults[name] = replace(faults[name], words=words)
         if not self._ships:
             for name, fault in faults.items():
                 advice = f'Hold it with `releaser hold {name}`, or let releaser do that: `culprits = "hold"`.'

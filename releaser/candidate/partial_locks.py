@@ -261,6 +261,9 @@ class _Solutions(Frozen):
     def passes_whole(self, part: Part, *, without: Part) -> bool:
         return self.passes(part, without=without)[0]
 
+    def passes_again(self, part: Part, *, without: Part) -> bool:
+        return self.passes(part, without=without)[0]
+
 
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
     """Prepare to lock a part of what a resolution brings."""

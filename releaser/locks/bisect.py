@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Part = tuple[str, ...]
 #: `found`: the rest passes as a whole. `nothing_left`: every item is a culprit. `no_culprit`: none of them is.
-#: `cut_off`: no further trial was possible. `flaky`: the same part passed first, and failed later.
+#: `cut_off`: no further trial was possible. `flaky`: the same part has both passed and failed.
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
@@ -36,6 +36,9 @@ class Trials(Protocol):
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
         """Try what is left without the culprits in earnest, as it is to go live."""
 
+    def passes_again(self, part: Part, *, without: Part) -> bool | None:
+        """Try a part once more, although its verdict is known."""
+
 
 @dataclass(kw_only=True)
 class Budget:
@@ -53,8 +56,12 @@ class Budget:
 
     def allows(self, count: int = 1) -> bool:
         """Whether `count` more may be made."""
-        in_time = self._began is None or time.monotonic() <= self._began + self.seconds
-        return self.spent + count <= self.runs and in_time
+        return self.spent + count <= self.runs and self.in_time
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the seconds are not over yet."""
+        return self._began is None or time.monotonic() <= self._began + self.seconds
 
 
 class SearchResult(Frozen):
@@ -86,8 +93,14 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Pa
 
     The shortest beginning that fails ends with a culprit: to find it takes as many trials as the number of items has
     bits. So items that need others have to stand after these. The last `suspects` items are told apart from all others
-    first. `passing` is a beginning that is known to pass.
+    first. `passing` is a beginning that is known to pass. A culprit is named only if its part fails twice, and what is
+    left passes twice.
     """
+    return _confirm_rest(trials, _leave_out(trials, items, suspects=suspects, passing=passing))
+
+
+def _leave_out(trials: Trials, items: Part, *, suspects: int, passing: Part) -> SearchResult:
+    """Leave out culprits whose parts fail twice, until the rest passes once."""
     result = SearchResult(kind="cut_off", items=items, passing=passing)
     while True:
         rest = result.kept
@@ -95,6 +108,11 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Pa
         result = replace(result, passing=rest[:low])
         if not is_certain:
             return result
+        verdict = trials.passes_again(rest[: low + 1], without=result.culprits)
+        if verdict is None:
+            return result
+        if verdict:
+            return replace(result, kind="flaky")
         failing = {**result.failing, rest[low]: rest[: low + 1]}
         result = replace(result, culprits=tuple(failing), failing=failing)
         if not result.kept:
@@ -137,6 +155,50 @@ def find_needed(trials: Trials, found: SearchResult) -> Part:
             break
         low, high = (low, middle) if verdict else (middle, high)
     return found.kept[low:high]
+
+
+def find_pairs(trials: Trials, found: SearchResult) -> dict[str, str]:
+    """Map each culprit that breaks the tests only together with one other item to that item.
+
+    A culprit that fails alone has none, and one of which no further trial is possible.
+    """
+    pairs: dict[str, str] = {}
+    left_out: Part = ()
+    for culprit, part in found.failing.items():
+        partner = _find_partner(trials, part, without=left_out) if culprit in found.culprits else None
+        left_out = (*left_out, culprit)
+        if partner is not None:
+            pairs[culprit] = partner
+    return pairs
+
+
+def _find_partner(trials: Trials, part: Part, *, without: Part) -> str | None:
+    """Find the one item of a part that fails without which its last item passes; None if there is not exactly one."""
+    others, culprit = part[:-1], part[-1]
+    if not others or not trials.passes((culprit,), without=without)[0]:
+        return None
+    low, high = 0, len(others)
+    while high - low > 1:
+        middle = (low + high + 1) // 2
+        verdict = trials.passes((*others[:middle], culprit), without=without)[0]
+        if verdict is None:
+            return None
+        low, high = (middle, high) if verdict else (low, middle)
+    partner = others[high - 1]
+    # The part has failed twice; a smaller one has not yet.
+    if len(others) > 1 and trials.passes_again((partner, culprit), without=without) is not False:
+        return None
+    return partner
+
+
+def _confirm_rest(trials: Trials, result: SearchResult) -> SearchResult:
+    """Try what passes without the culprits once more; if no trial is possible, no culprit is known."""
+    if not result.culprits or result.kind == "flaky":
+        return result
+    verdict = trials.passes_again(result.passing, without=result.culprits)
+    if verdict is None:
+        return replace(result, kind="cut_off", culprits=(), failing={})
+    return result if verdict else replace(result, kind="flaky")
 
 
 def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int, bool]:

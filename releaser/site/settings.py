@@ -112,7 +112,7 @@ class Settings(Frozen):
     test_live: Literal["changed", "always"] = _setting("changed", values.choice("changed", "always"))
     #: What happens if the tests fail with an update, and pass with the live release.
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
-    #: How many test runs the search for what breaks the tests may take in one update.
+    #: How many test runs the search for what breaks the tests may take in one update, beside repeated ones.
     culprit_runs: int = _setting(20, values.count)
     #: After how many minutes this search starts no further run.
     culprit_minutes: int = _setting(120, values.count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import string
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.bisect import Budget, find_culprits, find_culprits_beside_needed, find_needed
+from releaser.locks.bisect import Budget, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,13 @@ class FakeTrials:
     jobs: int = 1
     tried: list[Part] = field(default_factory=list)
     whole: list[Part] = field(default_factory=list)
+    again: list[Part] = field(default_factory=list)
     rounds: int = 0
+
+    def passes_again(self, part: Part, *, without: Part) -> bool | None:
+        assert not {*without}.intersection(part)
+        self.again.append(part)
+        return self.works(frozenset(part))
 
     def passes(self, *parts: Part, without: Part = ()) -> list[bool | None]:
         self.rounds += 1
@@ -94,10 +101,113 @@ def test_wrong_suspects_cost_one_run() -> None:
         assert REPEATED + len(trials.tried) <= 8
 
 
-def test_of_two_that_break_only_together_one_is_left_out() -> None:
+def test_of_two_that_break_only_together_one_is_left_out_and_both_are_named() -> None:
     for first, second in itertools.combinations(ITEMS, 2):
         trials = FakeTrials(partial(lambda pair, items: not pair <= items, {first, second}))
-        assert find_culprits(trials, ITEMS).culprits == (second,)
+        result = find_culprits(trials, ITEMS)
+        assert result.culprits == (second,)
+        assert find_pairs(trials, result) == {second: first}
+        assert REPEATED + len(trials.tried) <= 13
+
+
+def test_a_pair_is_named_beside_a_culprit_that_fails_alone() -> None:
+    trials = FakeTrials(lambda items: "c" not in items and not {"d", "v"} <= items)
+    result = find_culprits(trials, ITEMS)
+    assert result.culprits == ("c", "v")
+    assert find_pairs(trials, result) == {"v": "d"}
+
+
+def test_three_that_break_only_together_are_no_pair() -> None:
+    trials = FakeTrials(lambda items: not {"d", "k", "v"} <= items)
+    result = find_culprits(trials, ITEMS)
+    assert (result.kind, result.culprits) == ("found", ("v",))
+    assert find_pairs(trials, result) == {}
+
+
+def test_if_no_run_is_left_to_look_for_a_partner_there_is_none() -> None:
+    trials = FakeTrials(lambda items: not {"d", "v"} <= items)
+    result = find_culprits(trials, ITEMS)
+    for more in range(3):
+        trials.limit = len(trials.tried) + more
+        assert find_pairs(trials, result) == {}
+
+
+# Tests that fail at times
+
+
+def test_a_culprit_is_named_after_its_part_has_failed_twice_and_the_rest_has_passed_twice() -> None:
+    for culprits in itertools.combinations(ITEMS[:9], 2):
+        trials = broken_by(*culprits)
+        result = find_culprits(trials, ITEMS[:9])
+        assert trials.again == [*result.failing.values(), result.kept]
+
+
+@pytest.mark.parametrize("lie", range(3))
+def test_a_verdict_that_is_another_when_repeated_names_no_culprit(lie: int) -> None:
+    trials = broken_by("c", "v")
+    truth = trials.passes_again
+    trials.passes_again = lambda part, *, without: truth(part, without=without) != (len(trials.again) == lie + 1)  # type: ignore[method-assign]
+    result = find_culprits(trials, ITEMS)
+    assert result.kind == "flaky"
+    assert len(trials.again) == lie + 1  # and no run is wasted after it
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_what_cannot_be_repeated_is_undecided(answers: int) -> None:
+    trials = broken_by("c", "v")
+    truth = trials.passes_again
+    trials.passes_again = lambda part, *, without: (  # type: ignore[method-assign]
+        truth(part, without=without) if len(trials.again) < answers else None
+    )
+    result = find_culprits(trials, ITEMS)
+    assert (result.kind, result.culprits) == ("cut_off", ())
+    assert {"c", "v"} <= {*result.undecided}
+    assert not {"c", "v"}.intersection(result.passing)
+
+
+@dataclass
+class CoinTrials(FakeTrials):
+    """Tests that fail half the time, whatever is in them; `repeats` tells whether a verdict is asked for twice."""
+
+    items: Part = ()
+    repeats: bool = True
+    verdicts: dict[Part, bool] = field(default_factory=dict)
+
+    def passes_again(self, part: Part, *, without: Part) -> bool | None:
+        if part == self.items or not self.repeats:  # all of them have failed twice before a search
+            return self.verdicts.get(part, part == ())
+        return super().passes_again(part, without=without)
+
+    def _try(self, part: Part) -> bool | None:
+        if part not in self.verdicts:  # what is known is not tried again by a search
+            self.verdicts[part] = super()._try(part) is True
+        return self.verdicts[part]
+
+
+def _toss(coin: random.Random, _items: frozenset[str]) -> bool:
+    return coin.random() < 0.5
+
+
+def rate_of_blame(count: int, *, repeats: bool, worlds: int = 4000) -> float:
+    """Return in how many of the worlds in which nothing is broken some upgrade is blamed."""
+    blamed = 0
+    for seed in range(worlds):
+        coin = random.Random(seed)  # noqa: S311 - it has to be the same each time
+        if coin.random() < 0.5 or coin.random() < 0.5:  # all of them pass, or pass when they are repeated
+            continue
+        items = ITEMS[:count]
+        trials = CoinTrials(partial(_toss, coin), items=items, repeats=repeats, verdicts={items: False})
+        result = find_culprits(trials, items)
+        blamed += bool(result.culprits) and result.kind != "flaky"
+    return blamed / worlds
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 16, 22])
+def test_tests_that_fail_half_the_time_blame_few_good_packages(count: int) -> None:
+    before, now = rate_of_blame(count, repeats=False), rate_of_blame(count, repeats=True)
+    assert before > 0.2
+    assert now < before * 0.45
+    assert now < 0.1
 
 
 def test_an_upgrade_that_works_only_with_another_one_is_not_left_out() -> None:
