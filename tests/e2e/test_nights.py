@@ -89,10 +89,7 @@ def act(site: SampleSite, new: str) -> None:
 
 LOCKS = {
     "a lock in other words": [(r"^revision = \d+$", "revision = 9")],
-    "a lock with other places and times": [
-        ('registry = "[^"]*"', 'registry = "../mirror"'),
-        (r'(\{ path = "[^"]*")', r'\1, upload-time = "2026-01-01T00:00:00Z"'),
-    ],
+    "a lock without sizes": [(r", size = \d+", "")],
 }
 
 
