@@ -179,7 +179,8 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     if tree.shadow is not None:
         tree.shadow.fill_shadow(place, tree.commit)
     else:
-        _mark_of(site, place).touch()
+        with contextlib.suppress(FileNotFoundError):  # there is no state directory before a project is adopted
+            _mark_of(site, place).touch()
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
     staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
