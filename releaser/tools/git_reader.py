@@ -239,7 +239,8 @@ class GitReader(Frozen):
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", before, after).stdout
         moves = parse_moves(raw)
         tracked = {line.partition("\t")[2] for commit in (before, *known) for line in self._tree(commit)}
-        if moves and not known:  # else a move was cut off, and the index may be of either commit
+        # A move that was cut off leaves an index of either commit, and a shadow of the repository has none.
+        if moves and not known and not self.variables:
             words = ("diff-index", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=D", before)
             tracked -= {*self._run(*words).stdout.split("\0")}  # such as by `git rm --cached`
         found = find_in_the_way(self.layout.top, moves, tracked)
