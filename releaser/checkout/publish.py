@@ -147,7 +147,7 @@ def _is_own(site: Site, commit: str) -> bool:
 
 def commit_message(command: str, release: Release) -> str:
     """Return the message of the commit that goes with a release that `command` made live."""
-    changes = release.manifest.changes if command == "update" else ()
+    changes = release.manifest.changes if command in ("update", "rebuild") else ()
     if command == "init" and release.pyproject.is_file():
         return f"Lock what is installed, as in release {release.id}"
     if command == "rollback":
@@ -266,9 +266,12 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
     found = _find_differences(site, release, left=read_pending(site.state_dir).left)
     known = read_notes(site.state_dir).lock_differences
     if found and (found != known or log.learned.live_changed):
-        names = " ".join(one.name for one in found)
+        names = " ".join(one.name for one in found if not one.is_kept)
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
-        advice = f"This host keeps its own versions. `releaser unhold {names}` lets it follow the committed lock again."
+        advice = "This host keeps its own versions."
+        advice += f" `releaser unhold {names}` lets it follow the committed lock again." if names else ""
+        if any(one.is_kept for one in found):
+            advice += " The next update brings what is newer, as far as the rules of the site let it in."
         log.note(Finding(message=message, advice=advice))
     note(site.state_dir, lock_differences=found)
     if found:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DEMANDS = ("requires-dist", "requires-dev")
 _MANIFEST = ("constraints", "overrides")
+_KEPT = "kept as it was when the site moved to another Python"
 
 
 class LockDifference(Frozen):
@@ -26,6 +27,11 @@ class LockDifference(Frozen):
     committed: str
     #: Why, such as `on hold by a rollback`.
     reason: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a move to another Python has kept the installed version, where the lock has another one for that."""
+        return self.reason == _KEPT
 
     def __str__(self) -> str:
         return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
@@ -74,9 +80,16 @@ def find_differences(
             continue
         is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in holds.names)
         if name in holds.packages or not is_asked:
-            reason = holds.reason(name) or "the committed version is newer"
+            kept = _KEPT if _is_kept(here, there) else "the committed version is newer"
+            reason = holds.reason(name) or kept
             found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
     return tuple(found)
+
+
+def _is_kept(live: str, committed: str) -> bool:
+    """Whether the live versions are those for the lower Python of a lock that has several."""
+    here, there = versions_in(live), versions_in(committed)
+    return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
 
 def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:

@@ -181,7 +181,15 @@ def _applies(marker: str | None, environment: dict[str, str]) -> bool:
 def find_unbuildable(
     lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> tuple[str, ...]:
-    """Return the packages that would be installed, each with its version, and that have no build for this Python.
+    """Return the packages of `list_unbuildable` as text, such as `alpha 1.0.0`."""
+    pins = list_unbuildable(lock, group=group, default_groups=default_groups, python=python)
+    return tuple(f"{pin.name} {pin.version}" for pin in pins)
+
+
+def list_unbuildable(
+    lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
+) -> tuple[Pin, ...]:
+    """List the packages that would be installed, each with its version, and that have no build for this Python.
 
     A package from git or a URL counts as one that has: that depends on what is there.
     """
@@ -190,7 +198,7 @@ def find_unbuildable(
         return ()
     pins = list_installed(lock, group=group, default_groups=default_groups, python=python)
     buildable = {(one["name"], one.get("version")) for one in lock.packages if has_build(one, tags)}
-    return tuple(f"{pin.name} {pin.version}" for pin in pins if (pin.name, pin.version) not in buildable)
+    return tuple(pin for pin in pins if (pin.name, pin.version) not in buildable)
 
 
 def has_build(package: Package, tags: frozenset[Tag]) -> bool:

@@ -28,6 +28,7 @@ from releaser.tools.uv_arguments import LOCK_CHECK
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
+    from releaser.errors import Finding
     from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.locks.lock import Change
     from releaser.locks.rules import Rules
@@ -61,6 +62,8 @@ class Goal(Frozen):
     again: ResolveAgain | None
     #: Asks, once in a run, what is known to be wrong with what is live.
     audit: Callable[[], Audit | None]
+    #: Which packages cannot stay as they are on another Python.
+    moved: tuple[Finding, ...] = ()
 
     @property
     def is_repair(self) -> bool:

@@ -15,7 +15,7 @@ from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import staging_tree
+from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip
@@ -33,12 +33,14 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.report import Plan
 from releaser.reporting.hooks import ask_before_live
-from releaser.resolution.resolve import diff_to, resolve_as_locked
+from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
+from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
-from releaser.run import Workspace
+from releaser.run import Workspace, new_log
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
 from releaser.system.frozen import Frozen
+from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
@@ -200,17 +202,19 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
 
 
 def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
-    """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
+    """Say what would be rebuilt, and with which Python. Raises PreflightError, ResolutionError and BuildError."""
     store = store_of(site)
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python, attests=False))
-    live, lock, version = store.live(), facts.lock, facts.choice.version
+    live, version = store.live(), facts.choice.version
+    kept = _plan_lock(site, facts, live)
+    lock = kept.lock
     files = live.manifest.files if live else {}
     try:
-        accept_or_refuse(site.state_dir, lock, lock, files_before=files, root=site.project.root)
+        accept_or_refuse(site.state_dir, facts.lock, lock, files_before=files, root=site.project.root)
     except DeviationError as error:
         return Plan(would=foresee_refusal(site.state_dir, "rebuild", error))
-    is_live = live and installed_key(lock, python=version) == installed_key(lock_of(live), python=version)
+    is_live = live and installed_key(facts.lock, python=version) == installed_key(lock_of(live), python=version)
     source = live.id if live and is_live else "the checkout"
     lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
@@ -218,9 +222,26 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
         lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")
     else:
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+    lines += [one.message for one in kept.findings]
     if not force and not is_repair(live):
         lines += say_refusals(site, "rebuild")
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
+
+
+def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
+    """Make the lock that would be built from, in the temporary directory where it is another one."""
+    log = new_log("rebuild")
+    work = Workspace(site=site, log=log, facts=facts, before=facts, live=live)
+    if not needs_keeping(work):
+        return Kept(lock=facts.lock)
+    with temporary_directory() as base:
+        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
+        place.mkdir(parents=True)
+        shadow = shadow_of(site.git, place, {})
+        staged = stage_aside(site, log, shadow, place, as_checked_out(facts), whole=False)
+        mirror_sources(staged, log, aside=True)
+        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
+        return keep_installed(replace(work, site=staged, facts=facts), facts.lock)
 
 
 # Building what is locked
@@ -257,9 +278,16 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
 def build_as_locked(work: Workspace) -> Release:
     """Build what is locked in the staging tree, test it and seal it.
 
-    Nothing is left out. Raises BuildError, which names what has no build for this Python, and PreflightError.
+    Nothing is left out. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
+    which names what has no build for this Python, PreflightError and ResolutionError.
     """
-    resolution = resolve_as_locked(work, None)
+    if needs_keeping(work):
+        kept = keep_installed(work, read_made_lock(work.site.project.root))
+        work = replace(work, facts=replace(work.facts, lock=kept.lock))
+        work.log.note(*kept.findings)
+        resolution = resolve_as_locked(work, kept.lock)
+    else:
+        resolution = resolve_as_locked(work, None)
     work.log.learn(changes=resolution.diff)
     groups, python = default_groups(work.site), work.facts.choice.version
     if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):

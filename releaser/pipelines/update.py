@@ -50,6 +50,7 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.reporting.hooks import ask_before_live
+from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Goal
     from releaser.pipelines.due import Timing
+    from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
     from releaser.run import Run, Workspace
@@ -171,18 +173,37 @@ def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
     if due is None and not target.moves and _keeps_own_versions(work):
         work = replace(work, facts=replace(work.facts, lock=committed_lock(work)))
-    goal = decide(work, due, force=force)
+    try:
+        kept = _keep_versions(work)
+    except ReleaserError as error:
+        _report_unusable_live(work.log, due, error.message)
+        raise
+    work = replace(work, facts=replace(work.facts, lock=kept.lock))
+    goal = replace(decide(work, due, force=force), moved=kept.findings)
     work.log.learn(held_back=goal.resolution.held_back, waits=goal.waits)
     return goal
+
+
+def _keep_versions(work: Workspace) -> Kept:
+    """Return the lock to start from: on another Python, with the installed versions. Raises as `keep_installed`."""
+    kept = Kept(lock=work.facts.lock)
+    if not needs_keeping(work):
+        return kept
+    if not work.site.settings.follows:
+        return keep_installed(work, kept.lock)
+    keep_installed(work, committed_lock(work))  # which stays as it is, or is refused
+    return kept
 
 
 def _keeps_own_versions(work: Workspace) -> bool:
     """Whether uv.lock of the checkout is that of the live release, and not the committed one, because of own holds.
 
-    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold.
+    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold. What
+    another Python has kept is where it is: what is newer has to come in by the rules of the site.
     """
     site, live = work.site.outside, work.live
-    differs = bool(read_notes(site.state_dir).lock_differences) and site.project.has_git
+    differences = read_notes(site.state_dir).lock_differences
+    differs = not all(one.is_kept for one in differences) and site.project.has_git
     return differs and live is not None and read_if_there(site.project.lock) == read_if_there(live.lock)
 
 
@@ -216,7 +237,9 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
         note_unfixed(work, held, goal.audit())  # no night without anything held asks
     note_stale_processes(work.site, work.log)
     if failed is not None or goal.outcome == "waits":
-        _report_unusable_live(goal, failed.reason if failed is not None else reason)
+        _report_unusable_live(
+            work.log, goal.due, failed.reason if failed is not None else reason, waits=goal.outcome == "waits"
+        )
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
@@ -235,6 +258,7 @@ def make_release(goal: Goal) -> Release:
         ask_django(work.site, work.log)
     if goal.due is not None and goal.is_repair:
         work.log.note(describe_damage(goal.due))
+    work.log.note(*goal.moved)
     try:
         check_space(work, resolution)
         audit = goal.audit()
@@ -247,7 +271,7 @@ def make_release(goal: Goal) -> Release:
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")
     except ReleaserError as error:
-        _report_unusable_live(goal, error.message)
+        _report_unusable_live(work.log, goal.due, error.message)
         raise
     work.log.learn(rebuilt=goal.due.reason if goal.due is not None else None)
     return release
@@ -292,15 +316,14 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
         ) from error
 
 
-def _report_unusable_live(goal: Goal, reason: str) -> None:
-    """Report, where what is to take its place has failed, that nothing can run on what is live."""
-    due = goal.due
+def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
+    """Report, where what is to take its place has failed or `waits`, that nothing can run on what is live."""
     if due is None or not cannot_run(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-    what = "waits" if goal.outcome == "waits" else "has failed"
+    what = "waits" if waits else "has failed"
     advice = f"Its replacement {what} ({reason}); fix that, or run `releaser rebuild`."
-    goal.work.log.note(Finding(message=message, advice=advice))
+    log.note(Finding(message=message, advice=advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:

@@ -214,6 +214,12 @@ def versions_in(venv: Path, name: str | None = None) -> dict[str, str]:
     return {normalize_name(one): version for one, version in found if one and version}
 
 
+def python_of(venv: Path, name: str, version: str) -> str:
+    """Return for which Pythons the version of a package that is installed says it is; empty if it says nothing."""
+    said = next(_read_metadata(venv, name), {})
+    return _one_of(said, "requires-python") if _one_of(said, "version") == version else ""
+
+
 def link_of(venv: Path, name: str) -> str | None:
     """Return where to read about a package: its changelog, else its home page, its source or its documentation."""
     import string  # which takes long to import, for `releaser list`

@@ -21,7 +21,7 @@ from releaser.locks.versions import files_of
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
-from releaser.site.pythons import minor
+from releaser.site.pythons import minor, range_of
 from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
@@ -89,7 +89,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
         {
             "name": f"{name}-site" if name in found.versions else name,
             "version": "0",
-            "requires-python": f">={minor(found.python_version)}" if python == ANY_PYTHON else python,
+            "requires-python": range_of(found.python_version) if python == ANY_PYTHON else python,
             "dependencies": [],  # `uv add` writes one a line
         },
         uv=settings,
@@ -133,7 +133,7 @@ def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> t
     lock = _lock_all(site, facts, found)
     if isinstance(lock, NoSolution) and site.pyproject.table("project")["requires-python"] == ANY_PYTHON:
         document: Any = tomlkit.parse(read_text(path))
-        document["project"]["requires-python"] = f">={version}"
+        document["project"]["requires-python"] = range_of(version, since=version)
         lock = _lock_again(site, facts, found, tomlkit.dumps(document))
     if not isinstance(lock, NoSolution):
         return lock, False

@@ -74,7 +74,7 @@ def resolve(
     vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
-    constraints, before = Constraints.read(site.state_dir), lock_of(work.live)
+    constraints, before = Constraints.read(site.state_dir), _live_lock(work)
     held = {one.name for one in constraints.holds.entries if one.by == "person"}
     quarantine = Quarantine() if force else (work.quarantine or constraints.quarantine).without_held(held)
 
@@ -86,7 +86,7 @@ def resolve(
         return adjust(replace(rules, only=work.only))
 
     with work.log.step("resolve") as step:
-        resolver = _TreeResolver(site=site, facts=facts, now=now, live=work.live, only=work.only)
+        resolver = TreeResolver(site=site, facts=facts, now=now, live=work.live, only=work.only)
         locked, versions = facts.lock.versions, before.versions
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
@@ -102,6 +102,16 @@ def resolve(
         refuse_rejected_versions(found, quarantine)
         withheld = all_withheld(resolved.withheld, quarantine, constraints.holds, found)
         return _resolution(work, step, found, withheld)
+
+
+def _live_lock(work: Workspace) -> LockFile:
+    """Return the lock of the live release; of what it has in several versions, the installed one if one is locked."""
+    before, locked, running = lock_of(work.live), work.facts.lock.versions, read_versions(work.live)
+    narrowed = {
+        name: running[name] if ", " in version and ", " not in locked.get(name, ", ") else version
+        for name, version in before.versions.items()
+    }
+    return before if narrowed == before.versions else replace(before, versions=narrowed)
 
 
 def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
@@ -129,7 +139,7 @@ def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Chang
     return changes_between(read_versions(live), versions_for(lock, python)) if lock_of(live).data else ()
 
 
-class _TreeResolver(Frozen):
+class TreeResolver(Frozen):
     """Resolves in the staging tree; each try begins at the lock of the commit."""
 
     site: Site
@@ -210,7 +220,7 @@ def _name_and_version(file: str) -> tuple[str, str] | None:
     return name, str(version)
 
 
-def _refuse_constraints(resolver: _TreeResolver, rules: Rules) -> None:
+def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
     """Raise ResolutionError if there is a solution, except for what a file of constraints says."""
     if not rules.limits:
         return

@@ -22,7 +22,7 @@ from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from releaser.site.site import Site
     from releaser.tools.uv import Installed, Uv
@@ -219,6 +219,10 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
             f"Install Python {minor(before)} again, or one that requires-python admits"
             f" ({site.pyproject.path}: {_read_required(site)!r}). {_name_installed(site, uv)}"
         )
+        with contextlib.suppress(ToolError):
+            newer = [one.version for one in uv.installed_pythons() if Version(one.version) > Version(before)]
+            if (instead := _nearest(newer, before)) is not None:
+                advice += f" Or {_how_to_raise(instead, request)}"
     else:
         advice = (
             f"`releaser rebuild --python {minor(nearest)}` brings the site back on Python {nearest}, if its tests pass"
@@ -228,8 +232,23 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
 
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
-    """Return the version that is the least of a change: the newest of the next higher minor one, or else of a lower."""
-    found = sorted((one.version for one in _list_installed(site, uv)), key=Version)
+    """Return the version that is the least of a change, of those that requires-python admits."""
+    return _nearest([one.version for one in _list_installed(site, uv)], before)
+
+
+def _how_to_raise(version: str, request: PythonRequest | None) -> str:
+    """Say how a site moves to a Python that requires-python does not admit."""
+    also = f", and {request.source} to {minor(version)!r}" if request is not None else ""
+    return (
+        f'move the site to Python {version}: set requires-python to "{range_of(version)}"{also}, run `uv lock`, commit'
+        f" and push that (`git pull` on this host), then run `releaser rebuild --python {minor(version)}`, which keeps"
+        " the packages that have a build for it, and goes live if its tests pass."
+    )
+
+
+def _nearest(versions: Iterable[str], before: str) -> str | None:
+    """Return the newest version of the next higher minor one, or else of a lower."""
+    found = sorted(versions, key=Version)
     higher = [version for version in found if Version(version) > Version(before)]
     nearest = [version for version in higher if minor(version) == minor(higher[0])] or found
     return nearest[-1] if nearest else None
@@ -292,6 +311,15 @@ def version_in(venv: Path) -> str:
 def minor(version: str) -> str:
     """Return a version without its patch, such as `3.11`."""
     return ".".join(version.split(".")[:2])
+
+
+def range_of(version: str, *, since: str = "") -> str:
+    """Return the requires-python of a site that runs on one minor version, such as `>=3.11,<3.12`.
+
+    A lock for newer ones, too, could have other versions of packages for these, which the site has never run on.
+    """
+    major, second = minor(version).split(".")
+    return f">={since or minor(version)},<{major}.{int(second) + 1}"
 
 
 def _read_config(venv: Path) -> dict[str, str]:

@@ -17,6 +17,9 @@ BY_YOU = OwnHolds(packages={"alpha": "on hold by you"})
 NONE = OwnHolds()
 
 
+KEPT = "kept as it was when the site moved to another Python"
+
+
 def lock(*packages: str, wants: Mapping[str, str] | None = None) -> LockFile:
     """Return a lock of these packages, of a project that wants some of them in some versions."""
     lines = ["version = 1", 'requires-python = ">=3.11"', "[[package]]", 'name = "site"', 'source = { virtual = "." }']
@@ -40,6 +43,9 @@ def lock(*packages: str, wants: Mapping[str, str] | None = None) -> LockFile:
         (["alpha 1.1"], ["alpha 1.0"], BY_YOU, ["on hold by you"]),
         (["alpha 1.0"], ["alpha 1.1"], BY_YOU, ["on hold by you"]),  # another host went back
         (["alpha 1.1", "alpha 2.0"], ["alpha 1.0", "alpha 2.0"], NONE, ["the committed version is newer"]),
+        (["alpha 1.0", "alpha 2.0"], ["alpha 1.0"], NONE, [KEPT]),
+        (["alpha 1.0", "alpha 2.0"], ["alpha 1.0", "alpha 1.1"], NONE, [KEPT]),
+        (["alpha 1.0", "alpha 2.0"], ["alpha 1.0"], BY_YOU, ["on hold by you"]),
         (["alpha 1.1"], ["beta 1.0"], NONE, []),  # a package that came, and one that went
         (["alpha 1.0 bbbbbbbbb"], ["alpha 1.0 aaaaaaaaa"], NONE, []),  # nobody can tell which is newer
         (

@@ -148,6 +148,10 @@ def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: li
     said = refused(site_of(root, listed=listed))
     assert f"Install Python 3.11 again, or one that requires-python admits ({root}/pyproject.toml: '>=3.11" in said
     assert "uv finds none here that requires-python admits." in said
+    raised = (
+        'set requires-python to ">=3.15,<3.16", run `uv lock`, commit and push that (`git pull` on this host), then'
+    )
+    assert (f"Or move the site to Python 3.15.0: {raised} run `releaser rebuild --python 3.15`" in said) == bool(listed)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,360 @@
+"""Moves a site to another Python with the versions that it runs on; what has no build for it changes the least."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NoReturn
+
+from releaser.errors import Finding, ResolutionError, ToolError
+from releaser.locks.installed import Pin, has_build, list_unbuildable, tags_of, versions_for
+from releaser.locks.limits import exclude_newer
+from releaser.locks.rules import Rules
+from releaser.locks.versions import LEVELS, parse_version
+from releaser.releases.acceptance import accept_or_refuse
+from releaser.releases.journal import read_notes
+from releaser.releases.quarantine import Constraints
+from releaser.releases.release import lock_of, read_versions
+from releaser.releases.venv import python_of
+from releaser.resolution.resolve import TreeResolver, read_made_lock
+from releaser.resolution.rules import rules_for, select_holds
+from releaser.site.conventions import default_groups
+from releaser.site.pythons import minor
+from releaser.system.frozen import Frozen
+from releaser.system.words import plural
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.locks.lock import LockFile
+    from releaser.locks.rules import Withheld
+    from releaser.releases.release import Release
+    from releaser.run import Workspace
+    from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
+
+    Versions = Mapping[str, str]
+
+_ROUNDS = 6  # of asking again, as what came out has no build either
+_OWN_MOVE = "the project asks for another version there"
+
+
+class Kept(Frozen):
+    """A lock that has the installed versions for the Python of a run, and what could not stay."""
+
+    lock: LockFile
+    findings: tuple[Finding, ...] = ()
+
+
+def needs_keeping(work: Workspace) -> bool:
+    """Whether the lock may install something else than the site runs on, though nothing in it has changed."""
+    live = work.live
+    if live is None or work.site.bundle is not None:
+        return False
+    is_another = live.manifest.python != work.facts.choice.version
+    return is_another or any(one.is_kept for one in read_notes(work.site.state_dir).lock_differences)
+
+
+def keep_installed(work: Workspace, lock: LockFile) -> Kept:
+    """Return a lock with which the site keeps its versions on the Python of this run, made in the staging tree.
+
+    It is `lock` itself, and uv is not asked, where that installs the same on this Python as on the one before. Else
+    what has a build for this Python stays. What has none goes as short a way up as it can, within the rules of the
+    site; nothing at all changes where that has no solution, for whoever builds it to tell. Raises ResolutionError,
+    which names the package and the rule, if a rule keeps a change out; and PreflightError.
+    """
+    if work.live is None or not needs_keeping(work):
+        return Kept(lock=lock)
+    move = _Move(work=work, live=work.live, lock=lock)
+    if work.site.settings.follows:
+        if move.moved:
+            _refuse_to_follow(move)
+        return Kept(lock=lock)
+    unfit = move.find_unfit(lock)
+    if not move.moved and not unfit:
+        return Kept(lock=lock)
+    with work.log.step("lock") as step:
+        try:
+            kept = _keep(move)
+        except ToolError as error:
+            message = f"no lock could be made for Python {move.python}: {error.message}"
+            advice = error.advice or "Check the network and the index; releaser tries again at the next run."
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+        changes = list(move.changes_in(kept))
+        told = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
+        step.says(f"for Python {move.python}: {told or 'the same versions'}")
+    return Kept(lock=kept, findings=tuple(_describe(move, changes)))
+
+
+@dataclass(kw_only=True)
+class _Move:
+    """A site on its way from one Python to another."""
+
+    work: Workspace
+    live: Release
+    lock: LockFile
+    #: What the lock installs on the Python before, and what is to stay of that.
+    kept: Versions = field(init=False)
+    #: The packages for which the lock has other versions on this Python, at the versions that are installed.
+    moved: Versions = field(init=False)
+    #: Why packages cannot stay, as far as that is known.
+    why: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        before, now = self.before, versions_for(self.lock, self.python)
+        kept = versions_for(self.lock, before) if self.leaves_python else now
+        running = read_versions(self.live)
+        noted = {  # of a move before: a commit that does not touch the package changes nothing about it
+            one.name: running[one.name]
+            for one in read_notes(self.work.site.state_dir).lock_differences
+            if one.is_kept and one.name in running and self.lock.versions.get(one.name) == one.committed
+        }
+        self.kept = {**kept, **noted}
+        self.moved = {
+            name: version
+            for name, version in self.kept.items()
+            if name not in self.lock.local
+            and version != now[name]
+            and parse_version(version) is not None
+            and parse_version(now[name]) is not None
+        }
+
+    @property
+    def before(self) -> str:
+        """The Python that the live release was built with."""
+        return self.live.manifest.python
+
+    @property
+    def python(self) -> str:
+        """The Python of this run."""
+        return self.work.facts.choice.version
+
+    @property
+    def leaves_python(self) -> bool:
+        """Whether these are two; that of an adopted venv may not be known."""
+        return self.before != self.python and re.match(r"\d+\.\d+", self.before) is not None
+
+    def changes_in(self, lock: LockFile) -> Iterator[tuple[str, str, str]]:
+        """Yield the packages that change with a lock, each with what is installed and what would be."""
+        now = versions_for(lock, self.python)
+        for name, old in sorted(self.kept.items()):
+            if name not in self.lock.local and now.get(name, old) != old and ", " not in old:
+                yield name, old, now[name]
+
+    def find_unfit(self, lock: LockFile) -> dict[str, str]:
+        """Return the packages that cannot stay, with their versions, as a lock has them for this Python."""
+        found = dict[str, str]()
+        if not self.leaves_python:
+            return found
+        for name, version in self.moved.items():
+            if why := self._why_unfit(name, version):
+                found[name], self.why[name] = version, why
+        for pin in self.list_unbuildable(lock):
+            if self.kept.get(pin.name) == pin.version:
+                found[pin.name] = pin.version
+                self.why[pin.name] = f"{pin.version} has no build for Python {minor(self.python)}"
+        return found
+
+    def list_unbuildable(self, lock: LockFile) -> tuple[Pin, ...]:
+        """List what a lock installs here and what has no build for this Python."""
+        site, group = self.work.site, self.work.facts.group
+        return list_unbuildable(lock, group=group, default_groups=default_groups(site), python=self.python)
+
+    def _why_unfit(self, name: str, version: str) -> str:
+        """Say why an installed version is none for this Python; empty if it is one.
+
+        uv passes over an upper bound of the Pythons that a package says it is for (seen with uv 0.13).
+        """
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet  # which take long to import
+
+        tags = tags_of(self.python)
+        found = [one for one in self.lock.packages if (one["name"], one.get("version")) == (name, version)]
+        if tags and not any(has_build(one, tags) for one in found):
+            return f"{version} has no build for Python {minor(self.python)}"
+        said = python_of(self.live.venv, name, version)
+        try:
+            fits = SpecifierSet(said).contains(self.python, prereleases=True)
+        except InvalidSpecifier:
+            return ""
+        return "" if fits else f"{version} is for Python {said}"
+
+
+# Asking uv
+
+
+def _keep(move: _Move) -> LockFile:
+    """Lock what is installed, and the least of a change for what cannot stay. Raises ResolutionError and ToolError."""
+    work, unfit = move.work, move.find_unfit(move.lock)
+    base = _pin(move, {name: version for name, version in move.moved.items() if name not in unfit})
+    unfit |= move.find_unfit(base)
+    rules = _read_rules(move)
+    for name in sorted(unfit):
+        if name not in {one for one, _, _ in move.changes_in(base)}:  # else another one has needed that
+            base = _move_up(move, _resolver(work, base), rules, name) or base
+    site, files = work.site, move.live.manifest.files
+    site.project.lock.write_bytes(base.data)
+    _refuse(move, rules, _resolver(work, move.lock), base)
+    accept_or_refuse(site.state_dir, move.lock, base, files_before=files, root=site.project.root)
+    return base
+
+
+def _resolver(work: Workspace, lock: LockFile) -> TreeResolver:
+    facts = replace(work.facts, lock=lock)
+    return TreeResolver(site=work.site, facts=facts, now=work.log.started_at, live=work.live, only=frozenset())
+
+
+def _pin(move: _Move, pins: Versions) -> LockFile:
+    """Lock these versions for all Pythons: all of them, or as many as have a solution, one after the other."""
+    if not pins:
+        return move.lock
+    resolver = _resolver(move.work, move.lock)
+    if (whole := _ask(resolver, pins)) is not None:
+        return whole
+    kept, lock = dict[str, str](), move.lock
+    for name, version in sorted(pins.items()):
+        found = _ask(resolver, {**kept, name: version})
+        if found is None:
+            move.why[name] = _OWN_MOVE
+        else:
+            kept[name], lock = version, found
+    return lock
+
+
+def _ask(resolver: TreeResolver, pins: Versions) -> LockFile | None:
+    return _lock(resolver, {name: f"=={version}" for name, version in pins.items()}, {})
+
+
+def _lock(resolver: TreeResolver, specifiers: Specifiers, limits: ExcludeNewer) -> LockFile | None:
+    """Lock within these, and what has none as it is; None without a solution."""
+    everything: Specifiers = {**dict.fromkeys(resolver.facts.lock.names), **specifiers}
+    if isinstance(resolver.resolve(everything, limits), NoSolution):
+        return None
+    if limits and isinstance(resolver.drop_time_limits(), NoSolution):
+        return None
+    return read_made_lock(resolver.site.project.root)
+
+
+def _read_rules(move: _Move) -> Rules:
+    """Return the rules of the site, by which each change is an upgrade from what is installed."""
+    work, live = move.work, lock_of(move.live)
+    constraints, now = Constraints.read(work.site.state_dir), work.log.started_at
+    holds = select_holds(work.site, constraints.holds, python=move.python, now=now)
+    counting = Constraints(holds=holds, quarantine=work.quarantine or constraints.quarantine)
+    installed, running = replace(move.lock, versions=move.kept), replace(live, versions=read_versions(move.live))
+    return rules_for(work.site, installed, running, counting, python=move.python, now=now)
+
+
+def _move_up(move: _Move, resolver: TreeResolver, rules: Rules, name: str) -> LockFile | None:
+    """Lock the least of a change with which a package has a build here: by a patch, a minor version, or by any.
+
+    Returns None if there is none at all. Raises ResolutionError if only the rules are in the way.
+    """
+    only, allowed = replace(rules, only=frozenset([name])), LEVELS.index(rules.upgrade.of(name))
+    for level in reversed(LEVELS[allowed:]):
+        upgrade = replace(rules.upgrade, packages=((name, level), *rules.upgrade.packages))
+        found = _search(move, resolver, replace(only, upgrade=upgrade), rules, name)
+        if found is not None:
+            return found
+    free = Rules(locked=rules.locked, local=rules.local, only=frozenset([name]))
+    found = _search(move, resolver, free, free, name)
+    if found is not None:
+        _refuse(move, rules, resolver, found)
+    return None
+
+
+def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, name: str) -> LockFile | None:
+    """Lock within `asked`, and again without what has no build here or is kept out by `rules`."""
+    uploads = resolver.uploads()
+    specifiers = asked.specifiers({}, uploads)
+    for _ in range(_ROUNDS):
+        lock = _lock(resolver, specifiers, exclude_newer(asked, (), uploads))
+        if lock is None:
+            return None
+        uploads = resolver.uploads().merge(uploads)
+        changes = {one: new for one, _, new in move.changes_in(lock)}
+        if name not in changes:  # it stays, as nothing newer is within reach
+            return None
+        withheld = {one.name for one in rules.find_withheld(changes, uploads).values() if one.by != "downgrade"}
+        bad = {pin.name: pin.version for pin in move.list_unbuildable(lock) if pin.name in changes}
+        bad |= {name: changes[name]} if name in withheld else {}
+        if not bad:
+            return None if withheld else lock
+        for one, version in bad.items():
+            specifiers[one] = ",".join(filter(None, [specifiers.get(one), f"!={version}"]))
+    return None
+
+
+# What is told, and refused
+
+
+def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -> None:
+    """See that no rule of the site keeps out what changes with a lock. Raises ResolutionError."""
+    changes = {name: (old, new) for name, old, new in move.changes_in(lock)}
+    uploads = resolver.uploads()
+    found = rules.find_withheld({name: new for name, (_, new) in changes.items()}, uploads)
+    against = [one for one in found.values() if one.by != "downgrade"]  # which the project itself asks for
+    if not against:
+        return
+    lines = []
+    for one in against:
+        old, new = changes[one.name]
+        why = move.why.get(one.name, "another package needs that")
+        lines.append(f"{one.name} would go from {old} to {new} ({why}), {_say_rule(one)}")
+    message = f"on Python {move.python}, {'; '.join(lines)}"
+    advice = " ".join(filter(None, [*dict.fromkeys(map(_advise, against)), _stay(move)]))
+    raise ResolutionError(message, advice=advice)
+
+
+def _say_rule(one: Withheld) -> str:
+    if one.by == "person":
+        return f"and {one.name} is on hold by you" + (f": {one.reason}" if one.reason else "")
+    if one.by in ("policy", "age", "ignore", "constraint"):
+        return f"but {one.reason}"
+    return f"but {one.version} {'was rolled back' if one.by == 'activation' else 'failed before'}: {one.reason}"
+
+
+def _advise(one: Withheld) -> str:
+    match one.by:
+        case "policy":
+            return f'To let it in, set `upgrade_packages = {{ {one.name} = "all" }}`.'
+        case "ignore":
+            return f"To let it in, remove {one.name} from `ignore`."
+        case "age":
+            return f"Wait until it is old enough, or make an exception in `min_age_packages` for {one.name}."
+        case "constraint":
+            return f"To let it in, change what `constraints` says of {one.name}."
+        case _:
+            return f"To let it in, run `releaser unhold {one.name}`."
+
+
+def _stay(move: _Move) -> str:
+    return f"Or install Python {minor(move.before)} again." if move.leaves_python else ""
+
+
+def _refuse_to_follow(move: _Move) -> NoReturn:
+    """Say that the committed lock has other versions for this Python, which nobody chose. Raises ResolutionError."""
+    now = versions_for(move.lock, move.python)
+    lines = ", ".join(f"{name} {now[name]}, and {old} is live" for name, old in sorted(move.moved.items()))
+    key = 'upgrade = "none"' if move.work.site.settings.upgrade == "none" else 'publish = "branch"'
+    message = f"for Python {move.python}, uv.lock has {lines}; with `{key}` releaser changes neither"
+    pins = " ".join(f"--upgrade-package {name}=={old}" for name, old in sorted(move.moved.items()))
+    advice = (
+        f"To keep what is live, run `uv lock {pins}` where you develop, and push that. To let the others in, set"
+        f' requires-python to ">={minor(move.python)}" there, run `uv lock`, and push both. {_stay(move)}'
+    )
+    raise ResolutionError(message, advice=advice.strip())
+
+
+def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Finding]:
+    """Say which packages change with the move to another Python, and why each of them does."""
+    if not changes:
+        return
+    lines = "; ".join(
+        f"{name} {old} → {new} ({move.why.get(name, 'another package needs that')})" for name, old, new in changes
+    )
+    message = f"{plural(len(changes), 'package')} changed with the move to Python {move.python}: {lines}"
+    advice = (
+        f"That is an upgrade, within the rules of this site. To go back, install Python {minor(move.before)} again,"
+        " and run `releaser rollback`."
+    )
+    yield Finding(message=message, advice=advice)

@@ -1,0 +1,230 @@
+"""A site whose Python is gone, or is left on request, keeps its packages; what cannot stay is an upgrade, by its rules.
+
+The lock has alpha 1.0.0 for the Python that the site runs on, and 2.0.0 for newer ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, silent
+from tests.support.lockless import UV_TABLE, fill, make_lockless
+from tests.support.pythons import Installation, give_pythons, need_python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+NO_DJANGO = f"""{UV_TABLE}
+[tool.releaser]
+collectstatic = "off"
+migrations = "off"
+test_command = ["python", "-c", "import alpha"]
+"""
+RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+
+
+class ForkedSite:
+    """A site on Python 3.12 whose lock has another version of alpha for newer ones."""
+
+    def __init__(self, make_site: SiteFactory, place: Path, *, for_pythons: str = "", **settings: Any) -> None:
+        self.old, self.new = need_python("3.12"), need_python("3.13")
+        self.installation = Installation(place / "python", self.old)
+        self.site: SampleSite = make_site(settings=settings)
+        if for_pythons:
+            self.site.publish("alpha", "1.0.0", requires_python=for_pythons)
+        self.site.publish("alpha", "2.0.0", requires_python=">=3.13")
+        give_pythons(self.site, self.installation)
+        self.site.uv("lock", "--quiet", "--upgrade")
+        self.site.push_commit("Lock for two Pythons")
+        self.committed = self.site.lock_text()
+        assert self.committed.count('name = "alpha"\nversion') == 2
+        self.site.adopt()
+        assert self.site.live_version("alpha") == "1.0.0"
+
+    def replace_python(self) -> None:
+        """Let an upgrade of the operating system put a newer Python in the place of the one that the site runs on."""
+        give_pythons(self.site, self.new)
+        self.installation.delete()
+
+    def add_python(self) -> None:
+        """Let there be a newer Python as well."""
+        give_pythons(self.site, self.installation, self.new)
+
+    def runs(self) -> tuple[str, str]:
+        """Return the Python that the site runs on, and its version of alpha."""
+        return self.site.python(RUNS_ON), self.site.live_version("alpha")
+
+
+def test_what_has_a_build_stays_and_the_rest_comes_by_the_rules(make_site: SiteFactory, tmp_path: Path) -> None:
+    forked = ForkedSite(make_site, tmp_path, upgrade="patch")
+    site = forked.site
+    first, head = site.live_id(), site.remote_head()
+    forked.replace_python()
+    report = site.json("update")
+    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
+    assert forked.runs() == (forked.new.version, "1.0.0")
+    # The committed lock, which developers and other hosts have, does not go down for that.
+    assert (site.remote_head(), site.git("show", "HEAD:uv.lock")) == (head, forked.committed.rstrip("\n"))
+    (told,) = [one for one in report["problems"] if "uv.lock is not committed" in one]
+    assert "alpha 1.0.0 is live here, 1.0.0, 2.0.0 is committed (kept as it was when the site moved" in told
+    assert "The next update brings what is newer, as far as the rules of the site let it in." in told
+    assert "unhold" not in told
+
+    silent(site.releaser("update"))
+    site.push_from_elsewhere({"notes.txt": "new code"})  # of which a release is made
+    site.json("update")
+    assert forked.runs() == (forked.new.version, "1.0.0"), 'upgrade = "patch" keeps the other one out'
+    env = {"RELEASER_UPGRADE": "all"}
+    report = site.json("update", env=env)
+    assert [(one["name"], one["old"], one["new"], one["bump"]) for one in report["changes"]] == [
+        ("alpha", "1.0.0", "2.0.0", "major")
+    ]
+    assert (site.lock_text(), site.git("status", "--porcelain")) == (forked.committed, "")
+    site.json("rollback", first, check=9)  # its Python is not there
+    site.json("rollback")
+    assert forked.runs() == (forked.new.version, "1.0.0")
+
+
+def test_what_is_not_for_the_other_python_is_an_upgrade(make_site: SiteFactory, tmp_path: Path) -> None:
+    forked = ForkedSite(make_site, tmp_path, for_pythons=">=3.8,<3.13")
+    site = forked.site
+    forked.replace_python()
+    report = site.json("update")
+    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    assert [(one["name"], one["old"], one["new"], one["bump"]) for one in report["changes"]] == [
+        ("alpha", "1.0.0", "2.0.0", "major")
+    ]
+    why = (
+        f"1 package changed with the move to Python {forked.new.version}: alpha 1.0.0 → 2.0.0 (1.0.0 is for Python"
+        " >=3.8,<3.13)"
+    )
+    assert any(why in one for one in report["problems"])
+    assert "install Python 3.12 again, and run `releaser rollback`" in str(report["problems"])
+    assert why[:40] in body(site)
+    assert forked.runs() == (forked.new.version, "2.0.0")
+    assert site.git("status", "--porcelain") == ""
+
+
+RULES: dict[str, tuple[dict[str, str], str, str]] = {
+    "hold": ({}, "and alpha is on hold by you: the API changed", "`releaser unhold alpha`"),
+    "level": ({"RELEASER_UPGRADE": "minor"}, 'but `upgrade = "minor"` keeps it out', 'alpha = "all"'),
+    "ignore": ({"RELEASER_IGNORE": "alpha"}, "but `ignore` names it", "remove alpha from `ignore`"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_keeps_the_other_python_out(make_site: SiteFactory, tmp_path: Path, rule: str) -> None:
+    forked = ForkedSite(make_site, tmp_path, for_pythons=">=3.8,<3.13")
+    site, (env, words, advice) = forked.site, RULES[rule]
+    if rule == "hold":
+        site.releaser("hold", "alpha", "the API changed", check=0)
+    forked.add_python()
+    before = site.snapshot()
+    for args in (("rebuild", "--python", "3.13"), ("rebuild", "--python", "3.13", "--dry-run")):
+        said = site.releaser(*args, env=env, check=4).stderr
+        for part in ("alpha would go from 1.0.0 to 2.0.0 (1.0.0 is for Python >=3.8,<3.13)", words, advice):
+            assert part in said
+        assert site.snapshot() == before
+    forked.replace_python()
+    link = site.link.readlink()
+    for _ in range(2):
+        report = site.json("update", env=env, check=4)
+        assert words in report["headline"]
+        assert any("nothing can run on the live release" in one for one in report["problems"])
+        assert (report["live_changed"], site.link.readlink()) == (False, link)
+    assert "Or install Python 3.12 again" in report["advice"]
+
+
+@pytest.mark.story
+def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path) -> None:
+    forked = ForkedSite(make_site, tmp_path)
+    site = forked.site
+    forked.add_python()
+    planned = site.json("rebuild", "--python", "3.13", "--dry-run")
+    assert planned["changes"] == []
+    report = site.json("rebuild", "--python", "3.13")
+    assert (report["result"], report["changes"]) == ("activated", [])
+    assert forked.runs() == (forked.new.version, "1.0.0")
+    site.json("rollback")
+    assert forked.runs() == (forked.old.version, "1.0.0")
+    assert (site.lock_text(), site.git("status", "--porcelain")) == (forked.committed, "")
+
+
+def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tmp_path: Path) -> None:
+    forked = ForkedSite(make_site, tmp_path, upgrade="none")
+    site = forked.site
+    forked.add_python()
+    before = site.snapshot()
+    said = site.releaser("rebuild", "--python", "3.13", check=4).stderr
+    assert 'uv.lock has alpha 2.0.0, and 1.0.0 is live; with `upgrade = "none"` releaser changes neither' in said
+    assert "run `uv lock --upgrade-package alpha==1.0.0` where you develop, and push that" in said
+    assert site.snapshot() == before
+    forked.replace_python()
+    assert "uv.lock has alpha 2.0.0" in site.json("update", check=4)["headline"]
+
+    site.uv("lock", "--quiet", "--upgrade-package", "alpha==1.0.0")
+    text = site.lock_text()
+    site.git("checkout", "--quiet", "uv.lock")
+    site.push_from_elsewhere({"uv.lock": text})
+    site.json("update")
+    assert forked.runs() == (forked.new.version, "1.0.0")
+
+
+def test_what_has_no_build_goes_up_the_least(make_site: SiteFactory, tmp_path: Path) -> None:
+    """All else stays, although there is something newer."""
+    old, new = need_python("3.12"), need_python("3.13")
+    site = make_site()
+    give_pythons(site, old, new)
+    pure = site.index.path / "alpha-1.0.0-py3-none-any.whl"
+    pure.rename(pure.with_name("alpha-1.0.0-cp312-none-any.whl"))
+    site.uv("lock", "--quiet", "--upgrade")
+    site.push_commit("Lock again")
+    site.adopt()
+    for version in ("1.0.1", "1.1.0", "2.0.0"):
+        site.publish("alpha", version)
+    late = site.index.path / "alpha-1.0.1-py3-none-any.whl"
+    late.rename(late.with_name("alpha-1.0.1-cp312-none-any.whl"))
+    site.publish("beta", "1.1.0")
+    env = {"RELEASER_UPGRADE": "patch"}
+    said = site.releaser("rebuild", "--python", "3.13", env=env, check=4).stderr
+    assert "alpha would go from 1.0.0 to" in said
+    assert '(1.0.0 has no build for Python 3.13), but `upgrade = "patch"` keeps it out' in said
+    planned = site.json("rebuild", "--python", "3.13", "--dry-run")
+    assert [(one["name"], one["new"]) for one in planned["changes"]] == [("alpha", "1.1.0")]
+    report = site.json("rebuild", "--python", "3.13")
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.1.0")]
+    assert any("alpha 1.0.0 → 1.1.0 (1.0.0 has no build for Python 3.13)" in one for one in report["problems"])
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
+    assert site.git("log", "-1", "--format=%s%n%b").startswith("Update 1 package\nalpha: 1.0.0 -> 1.1.0")
+
+
+def test_a_first_lock_is_for_the_python_of_the_site_alone(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Where that is gone, nothing happens until a person raises the range; what is installed stays then, too."""
+    old, new = need_python("3.12"), need_python("3.13")
+    site, installation = make_lockless(make_site, pyproject=NO_DJANGO), Installation(tmp_path / "python", old)
+    give_pythons(site, installation)
+    site.publish("alpha", "2.0.0", requires_python=">=3.13")
+    site.uv("venv", "--quiet", "--python", installation.executable, site.link)
+    fill(site, site.link, "alpha==1.0.0")
+    site.releaser("init", "--from-venv", site.link, check=0)
+    pyproject = site.path / "pyproject.toml"
+    assert 'requires-python = ">=3.12,<3.13"' in pyproject.read_text(encoding="utf-8")
+    assert site.lock_text().count('name = "alpha"\nversion') == 1
+
+    give_pythons(site, new)
+    installation.delete()
+    for command in ("check", "update", "rebuild"):
+        said = site.releaser(command, check=3).stderr
+        assert "Python 3.12, on which the live release ran, is gone" in said
+        assert 'set requires-python to ">=3.13,<3.14", run `uv lock`, commit and push that' in said
+        assert "`releaser rebuild --python 3.13`" in said
+    text = pyproject.read_text(encoding="utf-8").replace(">=3.12,<3.13", ">=3.13,<3.14")
+    site.edit("pyproject.toml", text)
+    site.push_commit("Move to Python 3.13", lock=True)
+    report = site.json("rebuild", "--python", "3.13")
+    assert (report["result"], report["changes"]) == ("activated", [])
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.0.0")

@@ -1,0 +1,277 @@
+"""What a site keeps on another Python, and what goes up there by which rule; real locks, made by uv from an index."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from releaser.errors import ReleaserError
+from releaser.locks.installed import versions_for
+from releaser.locks.lock import LockFile
+from releaser.releases.quarantine import Hold, change_holds, change_quarantine
+from releaser.releases.release import Release
+from releaser.resolution.another_python import keep_installed
+from releaser.run import Workspace, new_log
+from releaser.site.pythons import Choice
+from releaser.site.site import SiteFacts, open_site
+from tests.releases.makers import a_manifest
+from tests.support.commands import clean_environment, uv_executable
+from tests.support.simple_index import SimpleIndex
+from tests.support.wheels import build_sdist, build_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from releaser.site.site import Checkout
+
+pytestmark = pytest.mark.spawns  # uv makes the locks
+
+AT = "2026-01-01T00:00:00+00:00"
+BEFORE, AFTER = "3.12.1", "3.13.0"
+FOR_NEW, NOT_FOR_NEW = ">=3.13", ">=3.8,<3.13"
+PYPROJECT = """\
+[project]
+name = "shop"
+version = "0"
+requires-python = ">=3.11"
+dependencies = {dependencies}
+[[tool.uv.index]]
+url = "{url}"
+default = true
+"""
+
+
+@dataclass(frozen=True)
+class File:
+    """A version that the index has: for which Pythons, with which tag, what it needs, and how many days old it is."""
+
+    pythons: str = ">=3.8"
+    tag: str = "py3"
+    requires: tuple[str, ...] = ()
+    days: float = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the index had when the lock was made, and has now; and what becomes of it, or is said."""
+
+    offered: Mapping[str, File]
+    now: Mapping[str, File] = field(default_factory=dict)
+    dependencies: tuple[str, ...] = ("alpha", "beta")
+    settings: Mapping[str, str] = field(default_factory=dict)
+    #: The packages that a person holds, and the versions that were rolled back.
+    held: tuple[str, ...] = ()
+    source: str = ""
+    expected: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+UNFORKED = {"alpha 1.0.0": File(), "beta 1.0.0": File()}
+FORKED = {"alpha 1.0.0": File(), "alpha 2.0.0": File(FOR_NEW), "beta 1.0.0": File()}
+STAY = {"alpha": "1.0.0", "beta": "1.0.0"}
+CAPPED = {**FORKED, "alpha 1.0.0": File(NOT_FOR_NEW)}
+NATIVE = {"alpha 1.0.0": File(tag="cp312"), "beta 1.0.0": File()}
+NEWER = {"alpha 1.0.1": File(), "alpha 1.1.0": File(), "alpha 2.0.0": File(), "beta 1.1.0": File()}
+NO_BUILD, CAP = "(1.0.0 has no build for Python 3.13)", "(1.0.0 is for Python >=3.8,<3.13)"
+
+CASES = {
+    "a fork that has a build stays": Case(FORKED, expected=STAY),
+    "so it does whatever the rules are": Case(FORKED, settings={"upgrade": "patch"}, held=("alpha",), expected=STAY),
+    "what is newer does not come in with it": Case(FORKED, now=NEWER, expected=STAY),
+    "a lock without forks stays as it is": Case(
+        {"alpha 1.0.0": File(), "beta 1.0.0": File()}, now=NEWER, expected=STAY
+    ),
+    "a source release is a build": Case(NATIVE, source="alpha 1.0.0", now=NEWER, expected=STAY),
+    "what is not for it goes to what is": Case(
+        CAPPED, expected={"alpha": "2.0.0", "beta": "1.0.0"}, told=(f"alpha 1.0.0 → 2.0.0 {CAP}",)
+    ),
+    "by a patch version, if that does": Case(
+        NATIVE, now=NEWER, expected={"alpha": "1.0.1", "beta": "1.0.0"}, told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}",)
+    ),
+    "by a minor one, if the patch has none either": Case(
+        NATIVE,
+        now={**NEWER, "alpha 1.0.1": File(tag="cp312")},
+        settings={"upgrade": "minor"},
+        expected={"alpha": "1.1.0", "beta": "1.0.0"},
+        told=(f"alpha 1.0.0 → 1.1.0 {NO_BUILD}",),
+    ),
+    "to the one before, if the newest has none": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(), "alpha 1.0.2": File(tag="cp312")},
+        expected={"alpha": "1.0.1", "beta": "1.0.0"},
+        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}",),
+    ),
+    "each as little as it can": Case(
+        {**NATIVE, "beta 1.0.0": File(tag="cp312")},
+        now={**NEWER, "beta 1.1.0": File(tag="cp312"), "beta 2.0.0": File()},
+        expected={"alpha": "1.0.1", "beta": "2.0.0"},
+        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}", f"beta 1.0.0 → 2.0.0 {NO_BUILD}"),
+    ),
+    "with what it needs": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
+        expected={"alpha": "1.0.1", "beta": "1.1.0"},
+        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}", "beta 1.0.0 → 1.1.0 (another package needs that)"),
+    ),
+    "to one that is old enough": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(), "alpha 1.0.2": File(days=1)},
+        expected={"alpha": "1.0.1", "beta": "1.0.0"},
+        told=(f"alpha 1.0.0 → 1.0.1 {NO_BUILD}",),
+    ),
+    "to none that was rolled back": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(), "alpha 1.1.0": File()},
+        held=("alpha 1.0.1",),
+        expected={"alpha": "1.1.0", "beta": "1.0.0"},
+        told=(f"alpha 1.0.0 → 1.1.0 {NO_BUILD}",),
+    ),
+    "without anything to go to, the lock is left as it is": Case(NATIVE, expected=STAY),
+    "what the project asks for is told": Case(
+        {**FORKED, "beta 2.0.0": File(FOR_NEW)},
+        dependencies=("alpha", "alpha>=2 ; python_version >= '3.13'", "beta"),
+        expected={"alpha": "2.0.0", "beta": "1.0.0"},
+        told=("alpha 1.0.0 → 2.0.0 (the project asks for another version there)",),
+    ),
+    "a hold refuses": Case(
+        CAPPED,
+        held=("alpha",),
+        refused=(
+            f"alpha would go from 1.0.0 to 2.0.0 {CAP}, and alpha is on hold by you: wait",
+            "releaser unhold alpha",
+        ),
+    ),
+    "a hold on what it needs refuses": Case(
+        NATIVE,
+        now={"alpha 1.0.1": File(requires=("beta>=1.1",)), "beta 1.1.0": File()},
+        held=("beta",),
+        refused=("beta would go from 1.0.0 to 1.1.0 (another package needs that), and beta is on hold by you",),
+    ),
+    "a level refuses": Case(
+        CAPPED, settings={"upgrade": "minor"}, refused=('`upgrade = "minor"` keeps it out', '{ alpha = "all" }')
+    ),
+    "a level refuses what the project asks for": Case(
+        FORKED,
+        dependencies=("alpha", "alpha>=2 ; python_version >= '3.13'", "beta"),
+        settings={"upgrade": "patch"},
+        refused=("(the project asks for another version there), but `upgrade",),
+    ),
+    "`ignore` refuses": Case(CAPPED, settings={"ignore": "alph*"}, refused=("`ignore` names it",)),
+    "an age refuses": Case(
+        {**CAPPED, "alpha 2.0.0": File(FOR_NEW, days=1)}, refused=("alpha would go from 1.0.0 to 2.0.0", "min_age")
+    ),
+    "a constraint refuses": Case(
+        CAPPED, settings={"constraints": "limits.txt"}, refused=("constrained by limits.txt:1: alpha<2",)
+    ),
+    "a rollback refuses": Case(
+        CAPPED, held=("alpha 2.0.0",), refused=("but 2.0.0 was rolled back: wait", "unhold alpha")
+    ),
+    "a site that follows is told what to lock": Case(
+        FORKED,
+        settings={"upgrade": "none"},
+        refused=("uv.lock has alpha 2.0.0, and 1.0.0 is live", "uv lock --upgrade-package alpha==1.0.0"),
+    ),
+}
+
+
+class Shop:
+    """A project with an index of its own."""
+
+    def __init__(self, place: Path, case: Case) -> None:
+        self.case, self.root = case, place / "shop"
+        self.index = SimpleIndex(place / "index")
+        self.index.directory.mkdir()
+        self.root.mkdir()
+        self.publish(case.offered)
+        if case.source:
+            name, version = case.source.split()
+            build_sdist(self.index.directory, name, version, mark=place / "builds")
+        text = PYPROJECT.format(dependencies=[*case.dependencies], url=self.index.url)
+        (self.root / "pyproject.toml").write_text(text, encoding="utf-8")
+        (self.root / "limits.txt").write_text("alpha<2\n", encoding="utf-8")
+        settings = {f"RELEASER_{name.upper()}": value for name, value in case.settings.items()}
+        environ = {
+            **clean_environment(place / "home", place / "cache"),
+            **settings,
+            "RELEASER_UV": str(uv_executable()),
+        }
+        self.site = open_site(self.root, environ)
+
+    def publish(self, files: Mapping[str, File]) -> None:
+        for key, file in files.items():
+            name, version = key.split()
+            requires_python = file.pythons
+            wheel = build_wheel(
+                self.index.directory, name, version, requires=file.requires, requires_python=requires_python
+            )
+            wheel.rename(wheel.with_name(wheel.name.replace("-py3-", f"-{file.tag}-")))
+            self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=file.days)
+
+    def live(self, lock: LockFile) -> Release:
+        """Return a release of the lock; its packages say for which Pythons they are."""
+        manifest = a_manifest(1, python=BEFORE, group=None)
+        release = Release(place=str(self.root.parent / "live"), manifest=manifest, state="live", pinned=False)
+        packages = release.venv / "lib" / "python3.12" / "site-packages"
+        for name, version in versions_for(lock, BEFORE).items():
+            if file := self.case.offered.get(f"{name} {version}"):
+                info = packages / f"{name}-{version}.dist-info"
+                info.mkdir(parents=True)
+                said = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {file.pythons}\n"
+                (info / "METADATA").write_text(said, encoding="utf-8")
+        release.lock.write_bytes(lock.data)
+        return release
+
+    def hold(self) -> None:
+        """Hold what the case says."""
+        pairs = (one.partition(" ")[::2] for one in self.case.held)
+        holds = [
+            Hold(name=name, by="activation" if version else "person", reason="wait", at=AT, version=version)
+            for name, version in pairs
+        ]
+        change_holds(self.site.state_dir, lambda known: known.with_new(one for one in holds if one.by == "person"))
+        rolled_back = tuple(one for one in holds if one.by == "activation")
+        change_quarantine(self.site.state_dir, lambda known: replace(known, versions=rolled_back))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_stays_and_what_changes(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    shop = Shop(tmp_path, case)
+    with shop.index.serving():
+        shop.site.uv.lock(shop.root, ["lock"], python=Path(sys.executable))
+        lock = LockFile.read(shop.site.project.lock)
+        assert versions_for(lock, BEFORE)["alpha"] == "1.0.0"
+        shop.publish(case.now)
+        shop.site.state_dir.mkdir(parents=True)
+        shop.hold()
+        facts = SiteFacts(
+            uv=shop.site.uv,
+            choice=Choice(python=Path(sys.executable), version=AFTER),
+            lock=lock,
+            group=None,
+            test_command=(),
+            unix_group=0,
+            checkout=cast("Checkout", None),
+            restart_file=None,
+        )
+        work = Workspace(site=shop.site, log=new_log("update"), facts=facts, before=facts, live=shop.live(lock))
+        if case.refused:
+            with pytest.raises(ReleaserError) as caught:
+                keep_installed(work, lock)
+            said = f"{caught.value.message}. {caught.value.advice}"
+            assert [part for part in case.refused if part not in said] == [], said
+            assert "install Python 3.12 again" in said.replace("Or install", "install")
+            return
+        kept = keep_installed(work, lock)
+    found = versions_for(kept.lock, AFTER)
+    assert {name: found[name] for name in case.expected} == case.expected
+    said = " ".join(one.message for one in kept.findings)
+    assert [part for part in case.told if part not in said] == [], said
+    assert bool(case.told) == bool(kept.findings)
+    assert kept.lock.data == shop.site.project.lock.read_bytes(), "it lies in the tree"
