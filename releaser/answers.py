@@ -217,7 +217,7 @@ class Status(Frozen):
     blocked: str
     #: Why updates restart nothing, and what to set; empty if they do, or if nothing is to be restarted.
     not_restarted: str
-    #: Whether tests and builds run without isolation, as nothing on this host isolates them.
+    #: Whether tests and builds run without a sandbox, as none works on this host.
     not_isolated: bool
     problems: tuple[str, ...]
     held_back: tuple[HeldBack, ...]

@@ -96,7 +96,7 @@ AIMS = (
             "a build of 60 packages, all wheels",
             "a build of 60 packages, 5 from source",
         )
-        for kind in ("bwrap", "landlock")
+        for kind in ("bwrap",)
     ),
 )
 

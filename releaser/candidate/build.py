@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import INCLUDED
 from releaser.candidate.attested import verify_attestations
-from releaser.candidate.install import install_candidate
+from releaser.candidate.install import install
 from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
 from releaser.checkout.files import included_of
@@ -151,7 +151,7 @@ def try_to_build(
                 shutil.copytree(site.bundle.included, included_of(candidate.directory))
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
-            work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))
+            work.log.note(*install(work.site, work.facts, candidate.venv, link_mode=mode))
             candidate = replace(candidate, link_mode=mode)
             take_output(site, candidate.venv)
             if site.settings.pin:

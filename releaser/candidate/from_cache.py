@@ -6,7 +6,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from releaser.checkout.isolating import isolation_of
+from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.contents import find_altered, hash_of, list_below, list_site_packages, read_records
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def reinstall_altered(
-    site: Site, facts: SiteFacts, venv: Path, again: Callable[[Collection[str]], tuple[Finding, ...]]
+    site: Site, facts: SiteFacts, venv: Path, again: Callable[[Collection[str]], None]
 ) -> Iterator[Finding]:
     """Let packages whose files are not as their RECORD names them be installed `again`, without uv's cache.
 
@@ -36,11 +36,11 @@ def reinstall_altered(
     added = _find_added(site, facts, venv)
     if not altered and not added:
         return
-    if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
+    if bubblewrap_of(site):  # nothing of it is to be there when uv starts the venv's Python
         clear_name(venv, of_directory=True)
     lock = LockFile.read(site.project.lock)
     try:
-        yield from again(lock.names - lock.local if added else altered.keys())
+        again(lock.names - lock.local if added else altered.keys())
     except ToolError as error:
         raise _cannot_reinstall(altered, added, error) from error
     still = find_altered(str(venv)).values()

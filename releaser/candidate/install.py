@@ -1,48 +1,42 @@
-"""Installing a venv from the lock of the staging tree: wheels, and in isolation whatever runs code of a package."""
+"""Installing a venv from the lock of the staging tree: wheels, and in a sandbox whatever runs code of a package."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.from_cache import reinstall_altered
-from releaser.candidate.isolated import give_up, keep_from_live_data, note_that_it_works, sandbox_of, without_isolation
 from releaser.candidate.lock_builds import build_within_limits
-from releaser.checkout.isolating import is_in_question, isolation_of
+from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import lock_to_install, mark_tried
+from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
-from releaser.releases.journal import note, read_notes
-from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
-from releaser.system.files import clear_name, read_file, write_new_file
+from releaser.system.files import read_file, write_new_file
 from releaser.system.words import first_few
-from releaser.tools.uv import backend_failed, packages_to_build, unbuildable_packages
+from releaser.tools.uv import packages_to_build
 from releaser.tools.uv_arguments import (
     COMPILED,
     NOT_LOCAL,
     left_out_arguments,
     local_export_arguments,
     local_install_arguments,
-    reinstall_arguments,
     sync_arguments,
     uncached_arguments,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from releaser.locks.lock import Package
-    from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
-    from releaser.system.isolation import Sandbox
+    from releaser.system.process import Sandbox
 
 
 # Compiles as uv does, but in an interpreter that does not look at the venv. Modules that do not compile are left.
@@ -76,33 +70,25 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
     Editable packages lead into the staging tree until the release is sealed. Returns what uv's cache had altered, which
-    is not installed, and what is built without isolation from now on. Raises ToolError.
+    is not installed. Raises ToolError.
     """
     group, without = facts.group, find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
-    lock = LockFile.read(site.project.lock)
-    own_first = lock.has_own and isolation_of(site, "builds") is not None and isolation_of(site, "own builds") is None
-    words += refresh_arguments(lock, site.project.root, store_of(site).live())
-    if own_first:
-        words.remove(NOT_LOCAL)
-        words += reinstall_arguments(lock.local)
-    before = set(site.git.unknown_files()) if own_first else set()
-    findings = [*sync(site, venv, words, python=facts.python)]
+    words += refresh_arguments(LockFile.read(site.project.lock), site.project.root, store_of(site).live())
+    keep_from_live_data(site)
+    sync(site, venv, words, python=facts.python)
 
-    def again(names: Collection[str]) -> tuple[Finding, ...]:
+    def again(names: Collection[str]) -> None:
         words[words.index("--link-mode") + 1] = "copy"
-        return sync(site, venv, words, python=facts.python, uncached=names)
+        sync(site, venv, words, python=facts.python, uncached=names)
 
-    findings += reinstall_altered(site, facts, venv, again)
-    if own_first:
-        _refuse_built_files(site, before)
-    else:
-        _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
-    return tuple(findings)
+    findings = tuple(reinstall_altered(site, facts, venv, again))
+    _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
+    return findings
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
-    """Install the local packages into a venv that is there, in isolation if their builds are. Raises ToolError."""
+    """Install the local packages into a venv that is there, in a sandbox if builds have one. Raises ToolError."""
     tree, uv = site.project.root, facts.uv
     if not LockFile.read(site.project.lock).has_own:
         return
@@ -120,51 +106,15 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     _refuse_built_files(site, before)
 
 
-def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[Finding, ...]:
-    """Install a candidate, once it is known whether the site's own packages can be built in isolation.
+def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str] = ()) -> None:
+    """Do a `uv sync` into `venv`, which is not there yet, in a sandbox if builds have one. Raises ToolError.
 
-    That is tried where no other package is: none of them is to decide that there is no isolation. Raises ToolError.
-    """
-    site, facts = work.site, work.facts
-    place = venv.with_name("own")
-    if LockFile.read(site.project.lock).has_own and is_in_question(site, "own builds"):
-        try:
-            facts.uv.run(["venv", "--python", facts.python, place], tree=site.project.root)
-            try:
-                _install_own(site, facts, place, link_mode=link_mode, compiled=False)
-                note_that_it_works(site, "own builds")
-            except ToolError as error:
-                if not backend_failed(error.output):
-                    raise
-                with contextlib.suppress(ToolError):
-                    with without_isolation(site, "own builds"):
-                        keep_from_live_data(site, "own builds")
-                        _install_own(site, facts, place, link_mode=link_mode, compiled=False)
-                    give_up(site, work.log, error.output, "own builds")
-        finally:
-            clear_name(place, of_directory=True)
-    return install(site, facts, venv, link_mode=link_mode)
-
-
-def sync(
-    site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str] = ()
-) -> tuple[Finding, ...]:
-    """Do a `uv sync` into `venv`, which is not there yet, in isolation if builds are. Raises ToolError.
-
-    In isolation, the wheels are installed first, which come through uv's cache. Builds come after that, and have a
+    With a sandbox, the wheels are installed first, which come through uv's cache. Builds come after that, and have a
     cache of their own. Then all is compiled, by an interpreter that looks at no venv. Local packages come last: none
-    but they may write in the staging tree. What is built without isolation comes before all: local packages, if theirs
-    do not work in it, and versions that are live and do not. Returns what is new of the last.
+    but they may write in the staging tree.
 
     The packages `uncached` are not taken from uv's cache. Of a bundle, all come from its wheels.
     """
-    with lock_to_install(site):
-        return _sync(site, venv, words, python=python, uncached=uncached)
-
-
-def _sync(
-    site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str]
-) -> tuple[Finding, ...]:
 
     def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
         def within(limits: list[str]) -> None:
@@ -172,37 +122,15 @@ def _sync(
 
         build_within_limits(site, within)
 
-    if isolation_of(site, "builds") is None:
-        mark_tried(site)
-        run([*words, *uncached_arguments(uncached)])
-        return ()
-    lock = LockFile.read(site.project.lock)
-    noted = read_notes(site.state_dir).not_isolated
-    known = _same_as_live(site, lock) if noted else set()
-    open_ones = {name for name in known if _way_of_version(site, lock, name) in noted}
-    if NOT_LOCAL not in words and isolation_of(site, "own builds") is None:
-        open_ones |= lock.local
-    findings: list[Finding] = []
-    while True:
-        if open_ones:
+    with lock_to_install(site):
+        if bubblewrap_of(site) is None:
             mark_tried(site)
-            bare = [word for word in words if word != COMPILED]
-            run([*bare, *left_out_arguments(lock.names - open_ones)])
-        try:
-            _sync_isolated(site, venv, run, [*words, *(["--inexact"] if open_ones else [])], {*uncached, *open_ones})
-        except ToolError as error:
-            named = {name for name, _ in unbuildable_packages(error.output)}
-            failed = named - open_ones
-            if not failed or not named <= _same_as_live(site, lock):
-                raise
-            open_ones |= failed
-            findings += _note_failed(site, lock, failed)
-            clear_name(venv, of_directory=True)
+            run([*words, *uncached_arguments(uncached)])
         else:
-            return tuple(findings)
+            _sync_in_sandbox(site, venv, run, words, {*uncached})
 
 
-def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequence[str], missing: set[str]) -> None:
+def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Sequence[str], missing: set[str]) -> None:
     compiling = [word for word in words if word == COMPILED]
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
@@ -217,44 +145,13 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
             if compiling:  # which takes uv longer, and it starts Python with what the venv has
                 command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
                 env = {**site.runner.neutral, **dict(sandbox.variables)}
-                site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
-    if others is not words and isolation_of(site, "own builds"):
+                site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, sandbox=sandbox)
+    if others is not words:
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)
 
 
-# Versions whose builds do not work in isolation, and ran without it before: those that are live
-
-
-def _same_as_live(site: Site, lock: LockFile) -> set[str]:
-    """Return the packages whose code has run without isolation before, if `auto` is set."""
-    if site.settings.isolate != "auto":
-        return set()
-    live = store_of(site).live()
-    if live is None:  # the site has been running on what is locked
-        return {*lock.names}
-    known = [_identity(one) for one in lock_of(live).packages]
-    return {*lock.names} - {one["name"] for one in lock.packages if _identity(one) not in known}
-
-
-def _identity(package: Package) -> tuple[object, ...]:
-    return package["name"], package.get("version"), package.get("source"), package.get("sdist")
-
-
-def _note_failed(site: Site, lock: LockFile, names: set[str]) -> Iterator[Finding]:
-    ways = {_way_of_version(site, lock, name) for name in names}
-    note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | ways)
-    for name in sorted(names):
-        message = f"{name} {lock.versions[name]}, which is live, cannot be built in isolation, so it is built without"
-        yield Finding(message, advice='Set `isolate = "bwrap"` to refuse that. This is told once.')
-
-
-def _way_of_version(site: Site, lock: LockFile, name: str) -> str:
-    isolation = isolation_of(site, "builds")
-    return " ".join((isolation.kind if isolation else "", name, lock.versions[name], *site.settings.test_writable))
-
-
-# The parts of a sync in isolation
+# The parts of a sync in a sandbox
 
 
 def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:

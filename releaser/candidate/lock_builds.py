@@ -1,4 +1,4 @@
-"""What uv builds: in isolation where it makes a lock, and by nothing that is newer than `min_age` lets in."""
+"""What uv builds: in a sandbox where it makes a lock, and by nothing that is newer than `min_age` lets in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.isolated import (
+from releaser.candidate.sandbox import (
     GIT_BY_HTTP,
     OF_UV,
     hidden_from,
@@ -17,18 +17,18 @@ from releaser.candidate.isolated import (
     put_all_back,
     writable_places,
 )
-from releaser.checkout.isolating import isolation_of
 from releaser.checkout.leftovers import mark_tried
+from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import ToolError
 from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
-from releaser.locks.versions import Age, normalize_name
-from releaser.releases.store import store_of
+from releaser.locks.versions import Age
 from releaser.resolution.newest import uploads_within_limits
+from releaser.system.bubblewrap import Bounds, without_symlinks
 from releaser.system.environment import builds_in_place, fetches_by_ssh, package_places
 from releaser.system.files import read_if_there
-from releaser.system.isolation import Bounds, Sandbox, without_symlinks
-from releaser.tools.uv import LockBuilds, failed_builds
+from releaser.system.process import Sandbox
+from releaser.tools.uv import LockBuilds
 from releaser.tools.uv_arguments import limit_arguments
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
-    """Yield what isolates a uv that locks in `tree` for `python`, and builds for that; its lock stays.
+    """Yield the sandbox of a uv that locks in `tree` for `python`, and builds for that; its lock stays.
 
     Raises ToolError.
     """
-    isolation, lock = isolation_of(site, "builds"), tree / "uv.lock"
-    if isolation is None:
+    bubblewrap, lock = bubblewrap_of(site), tree / "uv.lock"
+    if bubblewrap is None:
         yield Sandbox()
         return
     if site.staged is not None:
@@ -54,7 +54,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     passwords, keys = not GIT_BY_HTTP.search(wanted), fetches_by_ssh(wanted)
     bounds = Bounds(
         writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
-        hidden=hidden_from(site, isolation, needs_keys=keys, passwords=passwords),
+        hidden=hidden_from(site, bubblewrap, needs_keys=keys, passwords=passwords),
         kept=(
             site.project.outer,
             site.project.state_dir,
@@ -65,7 +65,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     )
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
     try:
-        with isolation.sandbox(bounds) as sandbox:
+        with bubblewrap.sandbox(bounds) as sandbox:
             yield sandbox
     finally:
         if flaws := [*put_all_back(before)]:
@@ -73,22 +73,13 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
 
 
 def lock_builds(site: Site) -> LockBuilds | None:
-    """Return how packages are built that have to be, to learn what they need; None if nothing is to be isolated here.
+    """Return how packages are built that have to be, to learn what they need; None if nothing has a sandbox here.
 
     If any way will do, whether one works is asked once something is to be built, which mostly nothing is.
     """
-
-    def is_known(output: str) -> bool:
-        live = store_of(site).live()
-        if site.settings.isolate != "auto" or live is None or isolation_of(site, "builds") is None:
-            return False
-        sources = [one for one in live.locked.packages if one["name"] in live.locked.without_wheels]
-        failed = {(normalize_name(name), version) for name, version in failed_builds(output)}
-        return bool(failed) and failed <= {(one["name"], one.get("version", "")) for one in sources}
-
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
-    builds = LockBuilds(nothing=nothing, isolated=partial(lock_sandbox, site), is_known=is_known)
-    return builds if site.settings.isolate == "auto" or isolation_of(site, "builds") is not None else None
+    builds = LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))
+    return builds if site.settings.isolate == "auto" or bubblewrap_of(site) is not None else None
 
 
 # As uv 0.13 says it of a package that it passed over; of one whose index tells times, it says when it was published.

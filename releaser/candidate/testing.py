@@ -8,18 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from releaser.candidate.build import seal
-from releaser.candidate.isolated import (
-    advice_on,
-    fails_alike,
-    give_up,
-    note_fails_alike,
-    note_that_it_works,
-    tell_open,
-    without_isolation,
-)
-from releaser.candidate.output import ADVICE, TEST, count_tests, failing_tests
+from releaser.candidate.output import ADVICE, TEST
+from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
-from releaser.checkout.isolating import is_in_question, isolation_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
@@ -50,9 +41,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-_WITHOUT = " without isolation"
-
-
 class Failed(Frozen):
     """A candidate does not pass: what failed, whose fault that is, and how a report says so."""
 
@@ -76,7 +64,7 @@ def run_tests(work: Workspace, candidate: Candidate) -> None:
     failed = first_failure(work, candidate)
     if failed is not None:
         raise note_failure(work, candidate, failed, find_blame(work, failed)).error()
-    renew_tree(work.site)  # as what follows is not isolated
+    renew_tree(work.site)  # as what follows has no sandbox
 
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
@@ -88,41 +76,18 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
         for trial in due:
             result = _try(work, candidate, trial)
-            if not result.passed and is_in_question(work.site):
-                result = _unless_isolated(work, candidate, result)
             outputs.write(result.output + "\n")
+            tell_thrown_away(work.site, work.log)
             if not result.passed:
                 return result
-    note_that_it_works(work.site)
     return None
 
 
-def _try(work: Workspace, candidate: Candidate, trial: Trial, *, how: str = "") -> TrialResult:
-    with work.log.step(f"{trial.step}{how}") as step:
+def _try(work: Workspace, candidate: Candidate, trial: Trial) -> TrialResult:
+    with work.log.step(trial.step) as step:
         result = run_trial(work.site, trial, candidate.venv, candidate.lock)
         if not result.passed:
             step.status, step.detail = "failed", result.reason
-    return result
-
-
-def _unless_isolated(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult:
-    """Return how a candidate does without isolation, if what is live does not pass with it either; else how it failed.
-
-    Where that cannot run, or there is none yet, only packages that the site has been running on are tried so.
-    """
-    site, trial = work.site, failed.trial
-    if work.live is not None and not cannot_run(work.live):
-        find_blame(work, failed)
-        return _try(work, candidate, trial, how=_WITHOUT) if isolation_of(site) is None else failed
-    if candidate.resolution.diff and store_of(site).ledger().activations:
-        return failed
-    with without_isolation(site):
-        result = _try(work, candidate, trial, how=_WITHOUT)
-    if result.passed:
-        again = _try(work, candidate, trial)  # what is flaky is not to switch isolation off
-        if again.passed:
-            return again
-        give_up(site, work.log, failed.output)
     return result
 
 
@@ -202,34 +167,13 @@ def failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -
     """
     for trial in attempted:
         result = _try_live(site, log, live, trial)
-        if result.passed and trial.step == TEST:
-            note_that_it_works(site)
-        elif not result.passed and is_in_question(site) and _differs(site, log, live, result) is not None:
-            # Once more, as what is flaky is not to switch isolation off.
-            other = _differs(site, log, live, _try_live(site, log, live, trial))
-            if other is not None:
-                give_up(site, log, result.output)
-                result = other
         if not result.passed:
             return result
     return None
 
 
-def _differs(site: Site, log: RunLog, live: Release, isolated: TrialResult) -> TrialResult | None:
-    """Return how what is live does without isolation; None if it passes with it, or is known to end the same way."""
-    if isolated.passed or fails_alike(site, live.id, isolated.output):
-        return None
-    with without_isolation(site):
-        other = _try_live(site, log, live, isolated.trial, how=_WITHOUT)
-    ends = [(one.reason, count_tests(one.output), failing_tests(one.output)) for one in (other, isolated)]
-    if ends[0] != ends[1]:
-        return other
-    note_fails_alike(site, live.id, isolated.output)
-    return None
-
-
-def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str = "") -> TrialResult:
-    with log.step(f"{trial.step} live release{how}") as step:
+def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResult:
+    with log.step(f"{trial.step} live release") as step:
         try:
             with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
                 note_installed(str(venv))  # so that tests which always write there are not taken for the update's fault
@@ -246,7 +190,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str 
 def tree_of_live(work: Workspace) -> Iterator[Site]:
     """Yield the site in a staging tree of the code that is live, without what a candidate left. Raises BuildError."""
     site, head = work.site, work.site.outside.git.commit("HEAD")
-    if site.staged is not None and site.staged.commit == head and not is_in_question(site):
+    if site.staged is not None and site.staged.commit == head:
         renew_tree(site)
         prepare_tree(site, work.log, goes_live=False)
         yield site
@@ -340,3 +284,16 @@ def _run_trials(
         message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
         findings = [integrity.Defect.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
     return findings
+
+
+def try_live(site: Site) -> tuple[integrity.Defect, ...]:
+    """Run the tests of the live release in a copy of it and of its code, for `releaser check --tests`.
+
+    Raises UsageError where there is no release, and PreflightError where there are no tests.
+    """
+    live = store_of(site).live()
+    if live is None:
+        message = "--tests: there is no release yet whose tests could run"
+        raise UsageError(message, advice="`releaser init` runs them in the same sandbox before it makes the first one.")
+    with prepare_trials(site, [tests_trial(site)]) as run_trials:
+        return tuple(run_trials(live))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import sync
-from releaser.candidate.isolated import keep_from_live_data, sandbox_of
 from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, flaw_of
+from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
-    from releaser.system.isolation import Sandbox
-    from releaser.system.process import Finished
+    from releaser.system.process import Finished, Sandbox
 
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
@@ -150,7 +149,7 @@ def run_inside(
         env={**env, **dict(sandbox.variables if sandbox else ())},
         timeout=site.settings.test_timeout if sandbox else 60.0,
         merge=True,
-        prefix=sandbox.prefix if sandbox and is_there else (),
+        sandbox=sandbox if is_there else None,
     )
 
 

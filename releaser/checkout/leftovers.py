@@ -32,7 +32,7 @@ def renew_tree(site: Site) -> None:
     """Make a new staging tree if code of a candidate has run in it. Raises BuildError.
 
     What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
-    `pyproject.toml` and the lock, stays as it is: isolation has put that back already.
+    `pyproject.toml` and the lock, stays as it is: the sandbox has put that back already.
     """
     if site.staged is None or _cleanup_key(site) not in site.runner.remembered:
         return

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.checkout.isolating import isolation_of
 from releaser.checkout.output import declared_places
+from releaser.checkout.which_sandbox import INSTALL, find_sandbox
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.site.space import Need, find_lacks
+from releaser.system.bubblewrap import Bubblewrap
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
-from releaser.system.isolation import find_isolation
 from releaser.system.words import first_few, plural
 from releaser.tools.plain import CACHES, SMALL, matches
 
@@ -38,7 +38,7 @@ _OF_UV = ("uv.toml", ".python-version", ".python-versions")  # it reads them whe
 _IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
-INSTALL = "Install bubblewrap (`apt install bubblewrap`): in it, tests see all, and what they write is thrown away"
+_INSTALL = f"{INSTALL}: in it, tests see all, and what they write is thrown away"
 
 How = Literal["copy", "link", "lend", "same", "make", "leave out"]
 
@@ -52,25 +52,16 @@ class Way(Frozen):
     copies_small: bool = True
     #: Why nothing is linked, and what to do for that; empty if it is.
     reason: str = ""
-    remedy: str = INSTALL
+    remedy: str = _INSTALL
 
 
 def way_into_tree(site: Site) -> Way:
     """Return how paths come into the staging trees of a site. Whether a sandbox works is tried once in a run."""
-    wanted = site.settings.isolate
     if site.settings.before_build is not None:
         reason = "`before_build` runs without a sandbox, and could write to it"
         return Way(links=False, reason=reason, remedy="Let `before_build` bring what it needs")
-    if wanted == "off":
-        return Way(links=False, reason='`isolate` is "off"')
-    found = find_isolation(wanted, site.runner)
-    if isinstance(found, str):
-        return Way(links=False, reason=found)
-    for what in ("tests", "own builds"):
-        if isolation_of(site, what) is None:
-            reason = f"the {what} of this site run without a sandbox, as they did not work in it"
-            return Way(links=False, reason=reason, remedy="Name what they write to in `test_writable`")
-    return Way(links=True)
+    found = find_sandbox(site)
+    return Way(links=True) if isinstance(found, Bubblewrap) else Way(links=False, reason=found)
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:

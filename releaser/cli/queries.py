@@ -14,7 +14,7 @@ import click
 
 from releaser.cli import completion
 from releaser.cli.command import FILE, CommandContext, command, refuse_both
-from releaser.errors import MailError, PreflightError, UsageError, os_reason, refuse
+from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
 
 
-@command(section="Set up", example="releaser check", many="all")
-def check(ctx: CommandContext) -> None:
+@command(section="Set up", example="releaser check --tests", many="all")
+@click.option("--tests", is_flag=True, help="Also run the tests of the live release, and name what they write outside.")
+def check(ctx: CommandContext, tests: bool) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
-    run_check(ctx)
+    run_check(ctx, tests=tests)
 
 
-def run_check(ctx: CommandContext) -> None:
+def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
     """Check the site, and print what was found. Raises PreflightError."""
     from releaser.answers import Readiness, ReadySite
-    from releaser.candidate.isolated import isolation_warnings
+    from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
+    from releaser.candidate.testing import try_live
     from releaser.checkout.untracked import left_out_warnings
     from releaser.deployment.adopt import find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
@@ -50,13 +52,20 @@ def run_check(ctx: CommandContext) -> None:
         *list_unfinished(site),
         *site.exposed,
         *mail_warnings(site),
-        *isolation_warnings(site),
+        *sandbox_warnings(site),
         *left_out(site),
         *unrestarted_warnings(site),
         *left_out_warnings(site),
     )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
+    if sandbox := describe_sandbox(site):
+        ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
     try:
+        if tests:
+            failed = try_live(site)
+            warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
+            if failed:
+                raise PreflightError(*(Finding(one.message, advice="See what they print.") for one in failed))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=find_unsynced(site))
     except PreflightError as error:
         if ctx.output.json:

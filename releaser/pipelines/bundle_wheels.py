@@ -162,5 +162,5 @@ def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[s
     with lock_sandbox(site, tree, python) as sandbox:
         words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / one) for one in own.paths)]
         env = {**site.runner.neutral, **dict(sandbox.variables)}
-        done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
+        done = site.runner.run(words, cwd=place, env=env, timeout=site.uv.timeout, sandbox=sandbox)
     return tuple(json.loads(done.stdout))

@@ -11,7 +11,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from releaser.candidate.attested import attestation_findings
-from releaser.candidate.isolated import isolation_findings
+from releaser.candidate.sandbox import sandbox_findings
 from releaser.candidate.space import update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.output import output_findings
@@ -130,7 +130,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
-    findings.extend(isolation_findings(site))
+    findings.extend(sandbox_findings(site))
     findings.extend(output_findings(site))
     if site.staged is None:
         findings.extend(staging_link_findings(site))

@@ -12,8 +12,8 @@ from msgspec import ValidationError, convert
 
 from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.candidate.build import describe_changes
-from releaser.candidate.isolated import runs_open
 from releaser.candidate.results import red_tests
+from releaser.candidate.sandbox import runs_open
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (

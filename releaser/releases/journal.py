@@ -177,11 +177,10 @@ class Notes(Frozen):
     vulnerabilities: frozenset[str] = frozenset()
     #: Whether vulnerabilities are not known, since the service does not answer.
     audit_unknown: bool = False
-    #: What works in isolation and what does not, and how it was isolated.
-    isolated: frozenset[str] = frozenset()
-    not_isolated: frozenset[str] = frozenset()
-    #: A failure in isolation, as a digest, that was the same without.
-    fails_alike: str = ""
+    #: Whether tests and builds had no sandbox.
+    no_sandbox: bool = False
+    #: The directories outside of the project that tests write to, relative to it; a sandbox throws that away.
+    thrown_away: frozenset[str] = frozenset()
     #: Of a site without git: digests of the requirements file as releaser has written it, or was about to.
     exported: tuple[str, ...] = ()
     #: Where the lock of the live release differs from the committed one, because of what is on hold here.

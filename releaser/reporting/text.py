@@ -253,7 +253,7 @@ def status_text(status: Status) -> list[str]:
         ),
         *([f"updates cannot go live: {status.blocked}"] if status.blocked else ()),
         *([f"warning: {status.not_restarted}"] if status.not_restarted else ()),
-        *(["tests and builds are not isolated; see `releaser check`"] if status.not_isolated else ()),
+        *(["tests and builds run without a sandbox; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
         *(f"not as committed: {one}" for one in status.lock_differences),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),

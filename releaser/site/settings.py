@@ -117,10 +117,8 @@ class Settings(Frozen):
     #: After how many minutes this search starts no further run.
     culprit_minutes: int = _setting(120, values.count)
     #: How tests and builds are kept from everything that is not theirs.
-    isolate: Literal["auto", "bwrap", "landlock", "off"] = _setting(
-        "auto", values.choice("auto", "bwrap", "landlock", "off")
-    )
-    #: Files and directories that tests and builds may also write to in isolation; they must exist.
+    isolate: Literal["auto", "bwrap", "off"] = _setting("auto", values.choice("auto", "bwrap", "off"))
+    #: Files and directories where what tests and builds write stays; they must exist.
     test_writable: tuple[str, ...] = _setting((), values.paths)
     #: How many test runs a search may have in progress at once, each in a tree and a venv of its own.
     test_jobs: int = _setting(1, values.jobs)

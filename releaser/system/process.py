@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
-from releaser.system import landlock, signals
+from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import sync_file_system
 from releaser.system.frozen import Frozen
@@ -41,6 +41,17 @@ KEPT_TAIL = 512 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
 _LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
 LOGGED = 100_000  # characters of output that are logged from its beginning, and from its end
+
+
+class Sandbox(Frozen):
+    """What keeps a program apart: what is put in front of its command, and the variables that it is to have."""
+
+    prefix: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    #: Where the private temporary directory of what is in the sandbox is for others, where there is one.
+    outside: str = ""
+    #: What the child does before it becomes the program; it may only end itself, and says why.
+    begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
 
 class Finished(Frozen):
@@ -111,7 +122,7 @@ class Runner:
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         whole: bool = False,
         umask: int = -1,
-        prefix: Sequence[str] = (),
+        sandbox: Sandbox | None = None,
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
@@ -119,11 +130,12 @@ class Runner:
         what it leaves running is a service, which no run ends. Else what it leaves is ended, and noted in `ended`; with
         `daemons`, only what is in its group. If releaser itself dies, the program gets `death_signal`; with None, for a
         question that only reads and is answered at once, it takes a fifth of the time to start. It reads `input`. With
-        `whole`, all that it prints is kept; `umask` is its own, -1 for ours. `prefix`, which no message has, starts it.
+        `whole`, all that it prints is kept; `umask` is its own, -1 for ours. It runs in `sandbox`, of which no message
+        tells.
 
         Raises ToolError if it cannot be started, exceeds the limit or, with `check`, ends with another status than 0.
         """
-        words, restrict = tuple(os.fspath(word) for word in argv), landlock.restriction_of(tuple(prefix))
+        words, prefix = tuple(os.fspath(word) for word in argv), sandbox.prefix if sandbox is not None else ()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
@@ -145,14 +157,16 @@ class Runner:
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
                 with signals.Adoption.starting() as own:
                     process = self._start(
-                        words if restrict is not None else (*prefix, *words),
+                        (*prefix, *words),
                         cwd=cwd,
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or may_leave_service else subprocess.PIPE,
                         umask=umask,
-                        preexec_fn=_prepare(None if may_leave_service else death_signal, restrict),
+                        preexec_fn=_prepare(
+                            None if may_leave_service else death_signal, sandbox.begin if sandbox is not None else None
+                        ),
                     )
                     own.add(process.pid)
                 self._running.add(process)
@@ -284,18 +298,18 @@ class _HeadAndTail:
         return head.decode("utf-8", errors="replace")
 
 
-def _prepare(death_signal: signal.Signals | None, restrict: Callable[[], None] | None) -> Callable[[], None] | None:
-    """Return what the child does before exec: it gets `death_signal` when its parent dies, and is restricted."""
+def _prepare(death_signal: signal.Signals | None, begin: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Return what the child does before exec: it lets a sandbox begin, and gets `death_signal` when its parent dies."""
     if death_signal is None:
-        return restrict
+        return begin
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
+        if begin is not None:
+            begin()  # first, as a user namespace of its own makes the kernel forget the signal
         prctl(PR_SET_PDEATHSIG, int(death_signal))
         if os.getppid() != parent:  # the parent died in between, so the signal will never come
             os._exit(1)
-        if restrict is not None:
-            restrict()
 
     return prepare
 

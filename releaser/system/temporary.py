@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PREFIX = "releaser-tmp-"
 # What lies in the state directory for a while; recovery sweeps there what ends like that.
 LIVE_COPY = ".live-copy.new"
+LAYERS = "layers"  # a temporary directory beside that name has what is written in a sandbox
 NETRC = (".new", ".netrc-")  # suffix and prefix, of what uv asks a service with
 TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
 _REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from releaser.system.isolation import Sandbox
-    from releaser.system.process import Finished, Runner
+    from releaser.system.process import Finished, Runner, Sandbox
 
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _NO_SYMLINK = "Permission denied (os error 13)"  # what it says where it may make none
@@ -96,14 +95,12 @@ class Spent:
 class LockBuilds(Frozen):
     """What becomes of packages that have to be built before it is known what they need.
 
-    `nothing` is what lets uv build none, where there is such a thing; `isolated`, what it builds them in, for a tree
-    and an interpreter, which keeps the lock that it writes; `is_known` says, by uv's output, whether all that failed so
-    is live in that very version.
+    `nothing` is what lets uv build none, where there is such a thing; `sandbox`, what it builds them in, for a tree
+    and an interpreter, which keeps the lock that it writes.
     """
 
     nothing: Sandbox | None
-    isolated: Callable[[Path, Path], AbstractContextManager[Sandbox]]
-    is_known: Callable[[str], bool]
+    sandbox: Callable[[Path, Path], AbstractContextManager[Sandbox]]
 
 
 class Uv(Frozen):
@@ -118,7 +115,7 @@ class Uv(Frozen):
     #: What each call finds in its environment beside what uv always finds.
     variables: Mapping[str, str] = field(default_factory=dict)
     locking: Spent = field(default_factory=Spent)
-    #: None where nothing isolates builds.
+    #: None where builds have no sandbox.
     lock_builds: LockBuilds | None = None
 
     def version(self) -> str:
@@ -145,7 +142,7 @@ class Uv(Frozen):
             self.locking.seconds += time.monotonic() - began
 
     def _lock(self, words: Sequence[str], tree: Path, *, timeout: float) -> Finished | NoSolution:
-        """Lock without building anything; where that does not do, in isolation, without what uv's cache has."""
+        """Lock without building anything; where that does not do, in a sandbox, without what uv's cache has."""
         builds = self.lock_builds
         if builds is None:
             return self._resolve(words, cwd=tree, timeout=timeout)
@@ -159,11 +156,8 @@ class Uv(Frozen):
                 if not isinstance(done, NoSolution) or _NO_SYMLINK not in done.output:
                     return done
         python = Path(words[words.index("--python") + 1])  # which each resolution names
-        with builds.isolated(tree, python) as sandbox:
-            done = self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
-        if isinstance(done, NoSolution) and builds.is_known(done.output):
-            return self._resolve(words, cwd=tree, timeout=timeout)
-        return done
+        with builds.sandbox(tree, python) as sandbox:
+            return self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
 
     def compile(self, tree: Path, *words: str | Path) -> Finished | NoSolution:
         """Run a `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
@@ -267,13 +261,13 @@ class Uv(Frozen):
         if sandbox is not None and sandbox.outside:  # no build may write what others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
-        limit, prefix = self.timeout if timeout is None else timeout, sandbox.prefix if sandbox is not None else ()
+        limit = self.timeout if timeout is None else timeout
         try:
             with for_uv_alone(env, cwd, sandbox) as (env, asked):
                 whole = words[0] == "export"  # what the rest prints is short, or may come from a build
                 death_signal = None if words[0] == "--version" or "find" in words[1:2] else signal.SIGKILL
                 return self.runner.run(
-                    argv, cwd=cwd, env=env, timeout=limit, prefix=prefix, input=asked, whole=whole,
+                    argv, cwd=cwd, env=env, timeout=limit, sandbox=sandbox, input=asked, whole=whole,
                     death_signal=death_signal,
                 )  # fmt: skip
         except ToolError as error:

@@ -25,7 +25,7 @@ from releaser.system.temporary import temporary_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from releaser.system.isolation import Sandbox
+    from releaser.system.process import Sandbox
 
     Login = tuple[str, str]
 
@@ -37,7 +37,7 @@ _SITE = re.compile(r"https?://[^/?#\s\"'<>@]+")
 def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) -> Iterator[tuple[dict[str, str], bytes]]:
     """Yield the environment of uv without passwords of indexes, and what it is to find on its standard input.
 
-    In isolation, which hides files with passwords from what is built, those in them come the same way.
+    In a sandbox, which hides files with passwords from what is built, those in them come the same way.
     """
     logins = _of_variables(env, tree)
     kept = without(env, "index")

@@ -128,8 +128,8 @@ def test_what_may_come_in_does(scene: Scene) -> None:
     assert scene.site.live_version("evil") == "2.0"
 
 
-def test_what_fails_in_isolation_is_not_built_without_it_as_another_version_is_live(scene: Scene) -> None:
-    """It can tell that it has run only without isolation, by whichever command, and fails within."""
+def test_what_fails_in_the_sandbox_is_not_built_without_it(scene: Scene) -> None:
+    """It can tell that it is in one, and fails there, whichever command builds it."""
     scene.mark = scene.site.outer / "mark"
     scene.mark.touch()
     scene.offer("evil", "2.0", 90)

@@ -1,4 +1,4 @@
-"""What comes from git over ssh is built in isolation by a plain user, too, to whom files of root look like nobody's."""
+"""What comes from git over ssh is built in the sandbox of a plain user, too, for whom files of root are nobody's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ echo 'Host nowhere' >/etc/ssh/ssh_config.d/20-system.conf && exec "$@"
 """
 
 
-def test_a_package_from_git_over_ssh_is_built_in_isolation(people: People, owned: SampleSite) -> None:
+def test_a_package_from_git_over_ssh_is_built_in_the_sandbox(people: People, owned: SampleSite) -> None:
     place = Path("/etc/ssh/ssh_config.d")
     require(shutil.which("ssh") and shutil.which("bwrap") and place.is_dir(), "ssh and bubblewrap are needed")
     with tarfile.open(build_sdist(people.base, "theme", "1.0", mark=Path("/dev/null"))) as archive:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from releaser.candidate.isolated import sandbox_of
+from releaser.candidate.sandbox import sandbox_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
 from releaser.errors import ToolError
 from releaser.run import new_log
 from releaser.site.site import Site, open_site
-from releaser.system import landlock
-from tests.attacks.test_isolation import Scene, publish_source, scene
+from tests.attacks.test_sandbox import Scene, publish_source, scene
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.guards import require
 from tests.support.templates import write_files
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 __all__ = ["scene"]
-ISOLATED = pytest.mark.parametrize("isolate", ["bwrap", "landlock"])
+ISOLATED = pytest.mark.parametrize("isolate", ["bwrap"])
 PLAIN = pytest.mark.parametrize("scene", ["plain"], indirect=True)
 LOG = "starts.txt"  # in the venv that is tried, which its code may write
 
@@ -43,7 +42,7 @@ def break_out(site: SampleSite, code: str) -> None:
 
 
 @PLAIN
-@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off"])
+@pytest.mark.parametrize("isolate", ["bwrap", "off"])
 def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, isolate: str) -> None:
     """A `.pth` runs in whatever starts the venv's Python: uv, Django's check, the tests."""
     note = "Path(sys.prefix, 'starts.txt').open('a').write(f'{sys.orig_argv[1:4]}| {reached(TARGETS)}\\n')\n"
@@ -140,7 +139,7 @@ def test_a_directory_exchanged_for_a_symlink_leads_nothing_elsewhere_that_is_put
 @PLAIN
 @ISOLATED
 def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_it(scene: Scene, isolate: str) -> None:
-    """Else programs that nothing isolates would import it while a part of the upgrades goes live."""
+    """Else programs without a sandbox would import it while a part of the upgrades goes live."""
     scene.commit(
         "from pathlib import Path\ndef test_settings(packages):\n"
         "    assert Path('local_settings.py').read_text() == 'WELL = True'\n"
@@ -158,7 +157,7 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
 def test_what_is_asked_before_a_release_goes_live_runs_in_nothing_that_its_tests_have_left(
     make_site: SiteFactory, command: str
 ) -> None:
-    """`before_live` gets the tokens of the site, and is not isolated."""
+    """`before_live` gets the tokens of the site, and has no sandbox."""
     site = make_site.adopted(dotenv={"RELEASER_BEFORE_LIVE": "test ! -e left.py"})
     site.push_commit(
         "tests", {"site_tests.py": "from pathlib import Path\ndef test_it(_):\n    Path('left.py').touch()\n"}
@@ -275,8 +274,8 @@ def test_what_keeps_releaser_from_restoring_is_the_fault_of_the_candidate(
     tmp_path: Path, attack: Callable[[Path, Path], None], flaw: str
 ) -> None:
     """Else it ends each night before anybody is blamed."""
-    require(landlock.abi() >= landlock.OLDEST, "Landlock")
-    with stage(tmp_path, below="web", isolate="landlock") as tree, without_rights():
+    require(shutil.which("bwrap"), "bubblewrap")
+    with stage(tmp_path, below="web", isolate="bwrap") as tree, without_rights():
         top, venv = tree.git.layout.top, tmp_path / "venv"
         before = look(top)
         with pytest.raises(ToolError, match=flaw) if flaw else contextlib.nullcontext(), sandbox_of(tree, venv):

@@ -11,8 +11,7 @@ from releaser.candidate import build_and_test, trials
 from releaser.candidate.build_and_test import Builder
 from releaser.candidate.trials import Trial, TrialResult
 from releaser.errors import BuildError, ToolError
-from releaser.system.isolation import Sandbox
-from releaser.system.process import Runner
+from releaser.system.process import Runner, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +56,7 @@ def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: p
 
 
 @pytest.mark.parametrize("mode", [None, 0o644])
-def test_what_cannot_be_started_in_isolation_is_no_failed_test(tmp_path: Path, mode: int | None) -> None:
+def test_what_cannot_be_started_in_the_sandbox_is_no_failed_test(tmp_path: Path, mode: int | None) -> None:
     if mode is not None:
         (tmp_path / "tests.sh").write_text("#!/bin/sh\n", encoding="utf-8")
         (tmp_path / "tests.sh").chmod(mode)
@@ -68,7 +67,7 @@ def test_what_cannot_be_started_in_isolation_is_no_failed_test(tmp_path: Path, m
     assert caught.value.returncode is None
 
 
-def test_a_signal_is_told_as_one_also_in_isolation() -> None:
+def test_a_signal_is_told_as_one_also_in_the_sandbox() -> None:
     site: Any = SimpleNamespace(settings=SimpleNamespace(test_timeout=60.0))
     failed = ToolError("python failed (exit status 139)", returncode=139)
     assert trials._not_passed(site, CHECK, failed).reason == "python failed (ended by SIGSEGV)"

@@ -41,7 +41,6 @@ SECCOMP = (
     "RestrictRealtime",
 )
 READ_ONLY = {
-    "ProtectKernelTunables": ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/sys"),
     "ProtectControlGroups": ("/sys/fs/cgroup",),
     "ProtectHome": ("/home", "/root", "/run/user"),
 }
@@ -51,15 +50,14 @@ BY_WORDS = {
     ("NoNewPrivileges", "yes"): ("become", "--no-new-privs"),
     ("CapabilityBoundingSet", ""): ("become", "--bounding-set=-all", "--inh-caps=-all"),
 }
-PREVENTED = ("ProtectClock", "ProtectHostname", "ProtectKernelLogs")  # by the filter, no capabilities, and /dev
-# Says what the tests of a candidate can write, and how its system is seen.
+PREVENTED = ("ProtectClock",)  # by the filter, no capabilities, and /dev
+# Says what the tests of a candidate cannot write, and how its system is seen.
 TESTS = """
 import os
 def test_reach(packages):
     for name, place in {places!r}.items():
         try:
             open(os.path.join(place, "planted"), "w").close()
-            print("reached:", name)
         except OSError as error:
             print("denied:", name, error.strerror)
     print("/tmp has", os.listdir("/tmp"), flush=True)
@@ -99,9 +97,11 @@ class Sandbox:
     def run(self, words: list[str | Path], env: dict[str, str], *beside: str) -> Finished:
         """Run a command of the site's user in it."""
         families = self.filters["RestrictAddressFamilies"]
-        assert self.filters["RestrictNamespaces"] == self.filters["LockPersonality"] == ["yes"]
+        assert self.filters["LockPersonality"] == ["yes"]
         assert (self.filters["RestrictRealtime"], self.filters["SystemCallErrorNumber"]) == (["yes"], ["EPERM"])
-        filtered = seccomp.filter_file(self.filters["SystemCallFilter"], families, namespaces=False)
+        filtered = seccomp.filter_file(
+            self.filters["SystemCallFilter"], families, namespaces=self.filters["RestrictNamespaces"]
+        )
         try:
             os.set_inheritable(filtered, True)
             user = [f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups", *self.become]
@@ -157,8 +157,8 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
     assert finished.returncode == 0, finished
     assert "alpha-1.1.0.dist-info" in {path.name for path in site.link.glob("lib/*/site-packages/*")}
     output = max(site.state_dir.glob("releases/*/test-output.txt")).read_text(encoding="utf-8")
-    assert "reached:" not in output
-    assert output.count("denied:") == len(targets), output
+    assert not [name for name, place in targets.items() if os.path.exists(os.path.join(place, "planted"))]
+    assert output.count("denied:") <= 1, output  # /srv itself is read-only for the whole unit
     (hers := site.outer.parent / "hers").mkdir()  # so that nothing but the sandbox keeps her from it
     os.chown(hers, ADA, GROUP)
     for place, status in ((site.outer, 0), (hers, 3)):
@@ -167,4 +167,5 @@ def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybody
         assert (finished.returncode, (place / "report.html").exists()) == (status, not status), finished
     assert "Read-only file system" in finished.stderr
     said = sandbox.run([*releaser, "check", "--project", site.path], env, *beside)
-    assert "are not isolated" not in said.stdout + said.stderr, said
+    assert "without a sandbox" not in said.stdout + said.stderr, said
+    assert "what is written outside of the project is thrown away" in said.stdout + said.stderr

@@ -223,7 +223,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "tests of B have been failing since 2026-11-19: test_a, test_b",
         "updates cannot go live: 20261119T031200Z failed: 1 failed",
         "warning: updates restart nothing",
-        "tests and builds are not isolated; see `releaser check`",
+        "tests and builds run without a sandbox; see `releaser check`",
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
         "pending: 3 mails not sent yet",

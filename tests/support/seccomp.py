@@ -16,6 +16,7 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp(2)
 _EPERM, _ENOSYS = 1, 38
 _EQUAL, _MASKED = 4, 7  # how libseccomp compares
 _NAMESPACES = 0x7E020080  # all of CLONE_NEW..., clone(2)
+_KINDS = {"mnt": 0x00020000, "pid": 0x20000000, "user": 0x10000000}
 _FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 
 
@@ -28,12 +29,13 @@ def library() -> str | None:
     return ctypes.util.find_library("seccomp")
 
 
-def filter_file(allowed: Iterable[str], families: Iterable[str], *, namespaces: bool) -> int:
+def filter_file(allowed: Iterable[str], families: Iterable[str], *, namespaces: Iterable[str]) -> int:
     """Return a descriptor of a file with the filter: calls that are not `allowed`, by name or `@set`, get EPERM.
 
-    Sockets are of one of the `families`; without `namespaces`, no process makes or enters one. None becomes of real
-    time, or changes its personality.
+    Sockets are of one of the `families`; processes make `namespaces` of these kinds alone, and enter none. None becomes
+    of real time, or changes its personality.
     """
+    forbidden = _NAMESPACES & ~sum(_KINDS[one] for one in namespaces)
     seccomp = ctypes.CDLL(library())
     seccomp.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(seccomp.seccomp_init(_ERRNO | _EPERM))
@@ -46,18 +48,16 @@ def filter_file(allowed: Iterable[str], families: Iterable[str], *, namespaces: 
             assert result == 0, (name, result)
 
     names = _names(allowed)
-    special = {"socket", "personality", "sched_setscheduler", *([] if namespaces else ["clone", "clone3", "unshare"])}
-    for name in names - special - ({"setns"} if not namespaces else set()):
+    for name in names - {"socket", "personality", "sched_setscheduler", "clone", "clone3", "unshare", "setns"}:
         rule(name)
     for family in families:
         rule("socket", _Comparison(0, _EQUAL, _FAMILIES[family], 0))
     rule("personality", _Comparison(0, _EQUAL, 0, 0))
     for policy in (0, 3, 5):  # SCHED_OTHER, SCHED_BATCH, SCHED_IDLE
         rule("sched_setscheduler", _Comparison(1, _EQUAL, policy, 0))
-    if not namespaces:
-        rule("clone", _Comparison(0, _MASKED, _NAMESPACES, 0))
-        rule("unshare", _Comparison(0, _MASKED, _NAMESPACES, 0))
-        rule("clone3", action=_ERRNO | _ENOSYS)  # whose flags no filter sees; C libraries take clone then
+    rule("clone", _Comparison(0, _MASKED, forbidden, 0))
+    rule("unshare", _Comparison(0, _MASKED, forbidden, 0))
+    rule("clone3", action=_ERRNO | _ENOSYS)  # whose flags no filter sees; C libraries take clone then
     descriptor, path = tempfile.mkstemp()
     os.unlink(path)
     assert seccomp.seccomp_export_bpf(context, descriptor) == 0

@@ -39,7 +39,7 @@ _DOTENV = {
     "RELEASER_MAIL_FROM": "releaser@example.org",
     "RELEASER_SENDMAIL": "none",  # else a host with a mail server would send what tests mail
     "RELEASER_VULNERABILITY_SERVICE": "none",  # else the network would be asked
-    "RELEASER_TEST_WRITABLE": "../..",  # isolated as by default, but free to record beside the site what was run
+    "RELEASER_TEST_WRITABLE": "../..",  # in the sandbox, as by default, but free to record beside the site what was run
 }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import Interrupted, ToolError
-from releaser.system import landlock, process, signals
+from releaser.system import layers, process, signals
 from releaser.system.process import Finished, Runner, describe_status
 from releaser.system.venv_environment import inside, neutral
 from releaser.system.words import Redactor
@@ -552,18 +552,10 @@ def test_what_another_user_runs_is_left_and_named(
     os.kill(int(re.findall(r"pid (\d+)", said)[0]), signal.SIGKILL)
 
 
-def test_a_program_that_cannot_be_isolated_says_so_and_does_not_run(
-    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(landlock, "restrict", refuse)
-    finished = runner.run(
-        ["touch", "mark"], cwd=tmp_path, prefix=landlock.prefix_of([], []), check=False, timeout=SECONDS
-    )
-    assert (finished.returncode, finished.output) == (
-        1,
-        "It cannot be started in isolation: [Errno 1] Operation not permitted",
-    )
+def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(runner: Runner, tmp_path: Path) -> None:
+    layer = layers.Layer(place="/nowhere", directory=str(tmp_path))
+    sandbox = process.Sandbox(begin=layers.mounting([layer]))
+    finished = runner.run(["touch", "mark"], cwd=tmp_path, sandbox=sandbox, check=False, timeout=SECONDS)
+    assert finished.returncode == 1
+    assert finished.output.startswith("The sandbox cannot be made: ")
     assert not (tmp_path / "mark").exists()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.system.isolation import Sandbox
+from releaser.system.process import Sandbox
 from releaser.tools.uv_credentials import for_uv_alone
 
 if TYPE_CHECKING:

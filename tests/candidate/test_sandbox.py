@@ -1,4 +1,4 @@
-"""What is isolated starts its programs, and people hear where nothing on a host isolates tests and builds."""
+"""What is in the sandbox starts its programs, and people hear where no sandbox works."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-import pytest
-
-from releaser.candidate import isolated
-from releaser.candidate.isolated import programs_of, runs_open, tell_open
-from releaser.system.isolation import Bounds, find_isolation
+from releaser.candidate import sandbox
+from releaser.candidate.sandbox import programs_of, runs_open, tell_open
+from releaser.system.bubblewrap import Bounds, find_bubblewrap
 from releaser.system.process import Runner
 from releaser.tools.uv import find_uv
 from tests.support.guards import require
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
+    import pytest
+
     from releaser.site.site import Site
 
 
-def test_that_nothing_isolates_is_logged_each_time_told_once_and_known_until_something_does(
+def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_something_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     settings = SimpleNamespace(isolate="auto")
     site = cast("Site", SimpleNamespace(settings=settings, state_dir=tmp_path, runner=None))
     found: object = "there is no bubblewrap"
-    monkeypatch.setattr(isolated, "find_isolation", lambda *_: found)
+    monkeypatch.setattr(sandbox, "find_sandbox", lambda *_: found)
     told = []
     for _ in range(2):
         log = a_log()
         tell_open(site, log)
         told.append([one.message for one in log.findings])
-    assert told == [["tests and builds are not isolated: there is no bubblewrap"], []]
+    assert told == [["tests and builds run without a sandbox: there is no bubblewrap"], []]
     assert len(caplog.records) == 2
     assert runs_open(site)
     settings.isolate = "off"  # which somebody has asked for
@@ -47,13 +47,12 @@ def test_that_nothing_isolates_is_logged_each_time_told_once_and_known_until_som
     assert not runs_open(site)
 
 
-@pytest.mark.parametrize("kind", ["bwrap", "landlock"])
-def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them(kind: str) -> None:
+def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them() -> None:
     """As uv is in a venv of symlinks, and as uv names the directories of its interpreters."""
     runner = Runner(environ=os.environ)
-    isolation = find_isolation(kind, runner)
-    if isinstance(isolation, str):
-        require(False, isolation)
+    bubblewrap = find_bubblewrap(runner)
+    if isinstance(bubblewrap, str):
+        require(False, bubblewrap)
         return
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
         place = Path(base)
@@ -71,7 +70,7 @@ def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them(kind: 
         said = []
         for words in ([str(site.uv.executable), "--version"], [str(python)], [str(link)]):
             bounds = Bounds(writable=(place / "venv",), needed=programs_of(site, link))
-            with isolation.sandbox(bounds) as sandbox:
-                said.append(runner.run(words, cwd=Path("/"), timeout=60, prefix=sandbox.prefix).stdout)
+            with bubblewrap.sandbox(bounds) as sandbox:
+                said.append(runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox).stdout)
     assert said[0].startswith("uv ")
     assert said[1:] == ["its library"] * 2

@@ -1,4 +1,4 @@
-"""Isolation: what is laid into a sandbox."""
+"""Bubblewrap: what is laid into a sandbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from releaser.system import isolation
+from releaser.system import bubblewrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,6 @@ def test_files_that_vanish_meanwhile_do_not_matter(tmp_path: Path, monkeypatch: 
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "b"))
         monkeypatch.setattr(os, "scandir", vanishing)
-        assert isolation._sockets(str(tmp_path)) == [str(tmp_path / "b")]
+        assert bubblewrap._sockets(str(tmp_path)) == [str(tmp_path / "b")]
         monkeypatch.undo()
-    assert isolation._sockets(str(tmp_path / "nowhere")) == []
+    assert bubblewrap._sockets(str(tmp_path / "nowhere")) == []

@@ -1,0 +1,296 @@
+"""The sandbox of what a candidate brings, its tests and its builds: what is there, hidden, and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from releaser.checkout.leftovers import mark_tried, renew_tree
+from releaser.checkout.untracked import weigh
+from releaser.checkout.which_sandbox import INSTALL, bubblewrap_of, find_sandbox
+from releaser.errors import BuildError, Finding, ToolError
+from releaser.releases.journal import note, read_notes
+from releaser.system.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
+from releaser.system.environment import package_places
+from releaser.system.files import clear_name, only_files, open_up, read_file
+from releaser.system.process import Sandbox
+from releaser.system.words import first_few
+from releaser.tools.plain import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+GIT_BY_HTTP = re.compile(rb'git = "http|git\+http')
+OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
+THROWN_AWAY = "thrown away"  # in what a run remembers
+_LARGE = 500_000_000  # bytes, of a file
+_FEW = 500  # files
+#: In paths of which nobody needs to hear.
+_OF_NOBODY = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
+What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
+_REFUSED = "Read-only file system|Permission denied|Operation not permitted"
+
+
+def sandbox_findings(site: Site) -> tuple[Finding, ...]:
+    """Say what is wrong with the sandbox that is set for a site."""
+    findings = [
+        Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
+        for place in writable_places(site)
+        if not place.exists()
+    ]
+    if site.settings.isolate == "bwrap":  # else what there is will do, once something is to be isolated
+        try:
+            bubblewrap_of(site)
+        except BuildError as error:
+            findings.append(error.finding)
+    return tuple(findings)
+
+
+def describe_sandbox(site: Site) -> str:
+    """Say for `releaser check` which sandbox tests and builds have; empty if they have none."""
+    found = find_sandbox(site)
+    return f"{found.name} ({found.told})" if isinstance(found, Bubblewrap) else ""
+
+
+def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
+    """Say for `releaser check` that tests and builds have no sandbox, where that is not what is set."""
+    found = find_sandbox(site) if site.settings.isolate == "auto" else None
+    return (_open(found),) if isinstance(found, str) else ()
+
+
+def tell_open(site: Site, log: RunLog) -> None:
+    """Log that tests and builds have no sandbox on this host, where that is not what is set, and tell it once."""
+    warnings, is_known = sandbox_warnings(site), read_notes(site.state_dir).no_sandbox
+    for one in warnings:
+        logger.warning("%s", one.message)
+        if not is_known:
+            log.note(replace(one, advice=f"{one.advice} This is told once."))
+    if bool(warnings) != is_known:
+        note(site.state_dir, no_sandbox=bool(warnings))
+
+
+def _open(reason: str) -> Finding:
+    message = f"tests and builds run without a sandbox: {reason}"
+    return Finding(message, advice=f'{INSTALL}, or set `isolate = "off"`.')
+
+
+def runs_open(site: Site) -> bool:
+    """Whether the last tests ran without a sandbox, as there is none on this host."""
+    return site.settings.isolate == "auto" and read_notes(site.state_dir).no_sandbox
+
+
+@contextlib.contextmanager
+def sandbox_of(
+    site: Site, venv: Path, *others: Path, what: What = "tests", needs_keys: bool = False
+) -> Iterator[Sandbox]:
+    """Yield the sandbox of what writes in `venv`, in `others`, and in the staging tree; an empty one if none works.
+
+    What builds packages of others may not write in the staging tree.
+
+    What programs of releaser go by afterwards is put back if it has been changed: where the venv's Python lies, and of
+    which repository the staging tree is. Raises ToolError.
+    """
+    bubblewrap = bubblewrap_of(site)
+    if what != "builds":
+        mark_tried(site)
+    if bubblewrap is None or site.staged is None:
+        yield Sandbox()
+        return
+    tree, project = site.git.layout.top, site.project
+    hides_passwords = what == "tests" or not GIT_BY_HTTP.search(read_file(project.lock))  # else builds fetch with these
+    hidden = hidden_from(site, bubblewrap, needs_keys=needs_keys, passwords=hides_passwords)
+    bounds = Bounds(
+        writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
+        hidden=hidden,
+        kept=(project.outer, project.state_dir, tree.parent, *package_places(project.root, site.runner.environ)),
+        needed=programs_of(site, venv / "bin" / "python"),
+        fixed=tuple(_too_large(site)),
+        copied=tuple(_beside(site)),
+    )
+    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
+    before = {path: look_at(path) for path in steering}
+    links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
+    try:
+        with bubblewrap.sandbox(bounds, partial(_hear, site) if what == "tests" else list) as sandbox:
+            yield sandbox
+    finally:
+        flaws = [
+            *_open_ways(_ways(venv, project.root, tree), links),  # first, as else it is put where they lead
+            *put_all_back(before),
+        ]
+        if flaws:
+            raise ToolError(flaws[0], returncode=1)
+
+
+def _too_large(site: Site) -> Iterator[Path]:
+    """Yield the files linked into the staging tree of which an open to write would make a copy that is too large."""
+    staged = site.staged
+    for name in staged.brought.linked if staged is not None else ():
+        path = site.outside.git.layout.top / name
+        if path.is_file() and path.stat().st_size > _LARGE:
+            yield path
+
+
+def _beside(site: Site) -> Iterator[Path]:
+    """Yield what lies around the checkout, such as logs, and is small enough to be copied for the tests."""
+    project, tree = site.outside.project, site.git.layout.top
+    own = (site.outside.git.layout.top, project.state_dir, tree)
+    with contextlib.suppress(OSError), os.scandir(project.outer) as entries:
+        for one in entries:
+            path = Path(one.path)
+            if one.is_symlink() or any(place.is_relative_to(path) for place in own) or not os.access(path, os.W_OK):
+                continue
+            with contextlib.suppress(OSError):
+                if weigh(path, most_files=_FEW, most_bytes=SMALL * 10)[2]:
+                    yield path
+
+
+def _hear(site: Site, paths: list[str]) -> None:
+    """Remember what tests have written that is thrown away, for the report."""
+    project, top = site.outside.project, site.git.layout.top
+    own = (str(project.state_dir), str(top))
+    for path in paths:
+        parts = path.split("/")
+        if any(path == one or path.startswith(f"{one}/") for one in own) or not _OF_NOBODY.isdisjoint(parts):
+            continue
+        site.runner.remembered[THROWN_AWAY, path] = ""
+
+
+def thrown_away(site: Site) -> dict[str, str]:
+    """Return what this run's tests have written outside of the project: one path of each directory, by that.
+
+    Both are relative to the project.
+    """
+    paths = sorted(str(question[1]) for question in site.runner.remembered if question[0] == THROWN_AWAY)
+    base = site.outside.project.checkout
+    return {os.path.relpath(os.path.dirname(path), base): os.path.relpath(path, base) for path in paths}
+
+
+def describe_thrown_away(paths: Iterable[str]) -> str:
+    """Say that the tests write there, and what becomes of it."""
+    return (
+        f"The tests write outside of the project ({first_few(sorted(paths))}). The sandbox throws that away, so the "
+        "site's own files stay as they are; name in `test_writable` what is to be kept."
+    )
+
+
+def tell_thrown_away(site: Site, log: RunLog) -> None:
+    """Tell once what the tests have written outside of the project."""
+    found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
+    new = [path for place, path in found.items() if place not in known]
+    if new:
+        log.tell(f"{describe_thrown_away(new)} This is told once.")
+        note(site.state_dir, thrown_away=known | frozenset(found))
+
+
+def hidden_from(site: Site, by: Bubblewrap, *, needs_keys: bool, passwords: bool) -> tuple[Path, ...]:
+    """Return what is not read in the sandbox."""
+    environ, named = site.runner.environ, site.settings.smtp_password_file
+    found = by.unfit_for_ssh if needs_keys else secrets_of_user(environ)
+    found += passwords_of_user(environ) if passwords else ()
+    found += (site.project.checkout / Path(named).expanduser(),) if named else ()
+    return (site.project.outbox, site.project.logs, *found)
+
+
+def programs_of(site: Site, python: Path) -> tuple[Path, ...]:
+    """Return what is started in the sandbox: releaser, uv, and an interpreter with its library."""
+    return (Path(sys.prefix), site.uv.executable, python, Path(os.path.realpath(python)).parent.parent)
+
+
+def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
+    """Yield the directories of a venv, and those on the way to a project below `top`, each after what it lies in."""
+    yield from (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
+    yield venv
+    for part in ("bin", "lib", "lib/*", "lib/*/site-packages"):
+        yield from venv.glob(part)
+
+
+def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]:
+    """Let the owner in again; delete, and name, what leads elsewhere and is none of these `links`."""
+    for place in places:
+        try:
+            if not place.is_symlink():
+                open_up(place)
+            elif place not in links:
+                place.unlink()
+                yield f"{place} was replaced by a symlink"
+        except OSError as error:
+            yield f"{place} cannot be looked at: {error.strerror}"
+
+
+def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
+    """Put back what has been changed; name what cannot be."""
+    for path, seen in before.items():
+        if seen == ("", b"") or look_at(path, most=len(seen[1]) + 1 if seen else 1) == seen:
+            continue
+        logger.warning("%s was changed by code in the sandbox; restored", path)
+        try:
+            _put_back(path, seen)
+        except OSError as error:
+            yield f"{path} was changed, and cannot be restored: {error.strerror}"
+
+
+def writable_places(site: Site) -> list[Path]:
+    return [
+        Path(os.path.normpath(site.project.checkout / Path(one).expanduser())) for one in site.settings.test_writable
+    ]
+
+
+def look_at(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
+    """Return what a symlink or a file holds, of that at `most` so many bytes; no kind of whatever else is there.
+
+    None if there is nothing.
+    """
+    try:
+        if path.is_symlink():
+            return "link", os.fsencode(os.readlink(path))
+        if path.is_file():
+            with open(path, "rb", opener=only_files) as file:
+                return "file", file.read(most)
+        return ("", b"") if os.path.lexists(path) else None
+    except OSError:
+        return "", b""
+
+
+def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
+    for of_directory in (True, False):
+        with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+            clear_name(path, of_directory=of_directory)
+    if seen is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind, content = seen
+    if kind == "link":
+        path.symlink_to(os.fsdecode(content))
+    else:
+        path.write_bytes(content)
+
+
+def keep_from_live_data(site: Site) -> None:
+    """Make the staging tree anew without links to the live checkout, if something is about to run there unsandboxed.
+
+    Raises BuildError where that cannot be done.
+    """
+    if site.staged is not None and site.staged.brought.needs_sandbox and bubblewrap_of(site) is None:
+        mark_tried(site)
+        renew_tree(site)
+
+
+def advice_on(site: Site, output: str) -> str:
+    """Say that tests that failed have run in a sandbox, if they complain of something that was not permitted."""
+    if not re.search(_REFUSED, output) or (bubblewrap := bubblewrap_of(site)) is None:
+        return ""
+    return f"The tests run in a sandbox ({bubblewrap.name}); name what they have to write to in `test_writable`. "

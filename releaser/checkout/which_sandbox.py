@@ -1,0 +1,35 @@
+"""Whether the tests and builds of a site run in a sandbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError
+from releaser.system.bubblewrap import Bubblewrap, find_bubblewrap
+
+if TYPE_CHECKING:
+    from releaser.site.site import Site
+
+INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
+
+
+def bubblewrap_of(site: Site) -> Bubblewrap | None:
+    """Return the sandbox of a site's tests and builds; None if nothing works here, or with `isolate = "off"`.
+
+    Raises BuildError where one is insisted on, and none works.
+    """
+    found = find_sandbox(site)
+    if isinstance(found, Bubblewrap):
+        return found
+    if site.settings.isolate == "bwrap":
+        message = f'`isolate = "bwrap"`: {found}'
+        raise BuildError(message, advice=f'{INSTALL}, or set `isolate` to "auto" or "off".')
+    return None
+
+
+def find_sandbox(site: Site) -> Bubblewrap | str:
+    """Return the sandbox that works here for a site, or why there is none. It is tried once in a run."""
+    if site.settings.isolate == "off":
+        return '`isolate` is "off"'
+    outside = site.outside.project
+    return find_bubblewrap(site.runner, (outside.outer, outside.state_dir))

@@ -1,0 +1,368 @@
+"""The sandbox of programs that are not trusted yet: what they write is thrown away, and they reach no other process.
+
+bubblewrap makes them a view of the file system of their own. What they write lands in layers over it that go with the
+sandbox, but for a few places that are theirs. What that keeps in stands in the documentation of the setting `isolate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import stat
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from releaser.errors import ToolError
+from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
+from releaser.system.landlock import can_forbid_symlinks, forbid_symlinks
+from releaser.system.layers import Layer, list_places, make_layers, mounting, written
+from releaser.system.process import Sandbox
+from releaser.system.signals import MOMENT
+from releaser.system.temporary import LAYERS, temporary_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from releaser.system.process import Runner
+
+#: How what is written is thrown away: in layers that the child mounts, or bubblewrap; else most places are read-only.
+Way = Literal["layers", "layers of bubblewrap", "read-only"]
+_OWN_LAYERS = (0, 11)  # the version of bubblewrap since which it has `--overlay`
+_CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
+_KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
+_TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
+# Below /run: who reaches these can have programs run outside, as root, in a container, or in a person's terminal.
+_MANAGERS = (
+    "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "libvirt", "screen",
+    "/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus",
+)  # fmt: skip
+_SECONDS = 10.0  # to try whether bubblewrap works
+_LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
+_LONGEST_LEFT = 64 * 1024
+_LONGEST_NAME = 120  # characters
+# The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
+# there when the command has ended: what was started and what is left, each ended by a NUL.
+_NOTING = f"""\
+"$@"
+status=$?
+look() {{
+    left=
+    for one in /proc/[0-9]*; do
+        case ${{one#/proc/}} in 1 | $$) continue ;; esac
+        words=$(tr '\\0' ' ' <$one/cmdline 2>/dev/null) || continue
+        [ -z "$words" ] || left=yes
+        [ -z "$words" ] || [ -z "$1" ] || printf '%s\\0%s\\0' "$1" "$words"
+    done
+}}
+look ""
+[ -z "$left" ] || {{
+    sleep {MOMENT}
+    look "$*" >>{_TEMPORARY}/{_LEFT}
+}}
+exit $status
+"""
+
+
+class Bounds(Frozen):
+    """The places where what a program writes stays, and those that it may not read."""
+
+    writable: tuple[Path, ...]
+    hidden: tuple[Path, ...] = ()
+    #: What it reads, also where it lies in a directory in which everybody writes.
+    kept: tuple[Path, ...] = ()
+    #: The same of programs, which are not worth protecting there.
+    needed: tuple[Path, ...] = ()
+    #: What it cannot write to at all, as a copy would be too large.
+    fixed: tuple[Path, ...] = ()
+    #: What it gets a copy of, where nothing else can throw away what it writes.
+    copied: tuple[Path, ...] = ()
+
+
+class Bubblewrap(Frozen):
+    """The sandbox that works here: bubblewrap, and how it throws away what is written."""
+
+    program: str
+    way: Way
+    #: Where layers are kept, beside its own temporary directory; None for that.
+    scratch: Path | None = None
+    #: Places that can have no layer, as was seen.
+    without: frozenset[str] = frozenset()
+    #: The homes of its user.
+    homes: tuple[Path, ...] = ()
+    #: Hears what a command has left running in a process namespace, which has ended it: the command, and its name.
+    tell: Callable[[str, str], None] = field(default=lambda *_: None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "bubblewrap"
+
+    @property
+    def told(self) -> str:
+        """What becomes of what is written in it, for people."""
+        if self.way == "read-only":
+            return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
+        return "what is written outside of the project is thrown away"
+
+    @property
+    def unfit_for_ssh(self) -> tuple[Path, ...]:
+        """What ssh must not find: in a user namespace, files of root look like nobody's, and ssh ends at such a one."""
+        return (Path("/etc/ssh/ssh_config.d"),) if os.geteuid() else ()
+
+    @contextlib.contextmanager
+    def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:
+        """Yield a sandbox for commands one after the other; it also has a private temporary directory.
+
+        `hear` gets, at the end, the paths outside of what is writable that were written to, which is thrown away.
+        Raises ToolError.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                private = str(stack.enter_context(temporary_directory()))
+                copies = self._copy(bounds, stack)
+                layers = self._make_layers(bounds, stack)
+            except OSError as error:
+                message = f"no temporary directory can be made: {error}"
+                raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+            begin = mounting(layers) if layers and self.way == "layers" else None
+            words = _bubblewrap(private, self._views(bounds, layers, copies), _real(bounds.hidden), bounds)
+            prefix = (self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
+            try:
+                yield Sandbox(prefix=prefix, variables=(("TMPDIR", _TEMPORARY),), outside=private, begin=begin)
+            finally:
+                for command, name in _left_running(os.path.join(private, _LEFT)):
+                    self.tell(command, name)
+                hear([*written(layers)])
+
+    def _make_layers(self, bounds: Bounds, stack: contextlib.ExitStack) -> tuple[Layer, ...]:
+        if self.way == "read-only":
+            return ()
+        kept = _real((*bounds.kept, *self.homes))
+        places = [one for one in list_places(kept) if one not in self.without]
+        scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
+        return make_layers(scratch, places, [*kept, "/var/tmp"])  # noqa: S108 - it gets a layer
+
+    def _copy(self, bounds: Bounds, stack: contextlib.ExitStack) -> list[tuple[str, str]]:
+        """Copy what is to be copied, where there is no layer; return each place with its copy. Raises OSError."""
+        if self.way != "read-only" or not bounds.copied:
+            return []
+        base, found = stack.enter_context(temporary_directory()), []
+        for number, source in enumerate(_real(bounds.copied)):
+            target = base / str(number)
+            with contextlib.suppress(shutil.Error):  # something in it cannot be read, or has just gone
+                if os.path.isdir(source):
+                    shutil.copytree(source, target, symlinks=True, ignore_dangling_symlinks=True)
+                else:
+                    shutil.copy2(source, target)
+            found.append((source, str(target)))
+        return found
+
+    def _views(self, bounds: Bounds, layers: tuple[Layer, ...], copies: list[tuple[str, str]]) -> list[str]:
+        """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
+        kept, needed = _real((*bounds.kept, *self.homes)), _real(bounds.needed)
+        links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
+        has_layer = [one.place for one in layers]
+        binds = {path for path in (*kept, *needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
+        seen = (*binds, *_real(bounds.writable))
+        binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
+        binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
+        words = [*_each("--ro-bind", sorted(binds), twice=True), *_laid(layers, self.way)]
+        words += _each("--bind-try", _listening(has_layer), twice=True)
+        words += [word for source, copy in copies for word in ("--bind", copy, source)]
+        return [*words, *_each("--ro-bind", _real(bounds.fixed), twice=True)]
+
+
+def _left_running(noted: str) -> set[tuple[str, str]]:
+    """Return what was noted; what ran in the sandbox could have written there, too."""
+    try:
+        with open(noted, "rb", opener=lambda path, flags: only_files(path, flags | os.O_NOFOLLOW)) as file:
+            words = file.read(_LONGEST_LEFT).decode(errors="replace").split("\0")
+    except OSError:  # as mostly
+        return set()
+    return {(command, name.strip()[:_LONGEST_NAME]) for command, name in zip(words[::2], words[1::2], strict=False)}
+
+
+def without_symlinks() -> Sandbox | None:
+    """Return what lets a program make no symlink, so that uv builds nothing; None where the kernel cannot do that.
+
+    uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
+    """
+    return Sandbox(begin=forbid_symlinks) if can_forbid_symlinks() else None
+
+
+def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap | str:
+    """Return the sandbox that works here, or why there is none.
+
+    What is `around` a site are the directories that matter most; the last is where layers are kept, if that can be.
+    bubblewrap is tried once in a run, as a kernel or a container may forbid it.
+    """
+    program = shutil.which("bwrap", path=runner.environ.get("PATH"))
+    if program is None:
+        return "bubblewrap is not installed (Debian's package `bubblewrap`)"
+    question = ("bwrap", program, *around)
+    if question not in runner.remembered:
+        runner.remembered[question] = _try(program, runner, around)
+    found = json.loads(runner.remembered[question])
+    if isinstance(found, str):
+        return found
+    way, scratch, without = found
+    return Bubblewrap(
+        program=program,
+        way=way,
+        scratch=Path(scratch) if scratch else None,
+        without=frozenset(without),
+        homes=tuple(Path(home) for home in dict.fromkeys(_homes(runner.environ)) if os.path.realpath(home) != "/"),
+        tell=runner.note_ended,
+    )
+
+
+def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
+    """Return, as JSON, how bubblewrap works best, where layers are, and where they cannot be; or why none works."""
+    places = list_places(_real(around))
+    scratches = [*(one / LAYERS for one in around[-1:] if os.access(one, os.W_OK | os.X_OK)), None]
+    for scratch in scratches:
+        with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
+            layers = make_layers(str(made), places)
+            done = _ask(program, runner, begin=mounting(layers, tells=True))
+            numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
+            if numbers:
+                without = [one.place for number, one in enumerate(layers) if number not in numbers]
+                return _noted("layers", scratch, without)
+    try:
+        version = re.search(r"(\d+)\.(\d+)", _ask(program, runner))
+    except ToolError as error:
+        said = (error.output.strip().splitlines() or [error.message])[0]
+        return json.dumps(f"bubblewrap does not work here ({said})")
+    if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
+        for scratch in scratches:
+            with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
+                _ask(program, runner, *_laid(make_layers(str(made), places), "layers of bubblewrap"))
+                return _noted("layers of bubblewrap", scratch)
+    return _noted("read-only")
+
+
+def _noted(way: Way, scratch: Path | None = None, without: Sequence[str] = ()) -> str:
+    return json.dumps([way, str(scratch or ""), without])
+
+
+def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
+    """Return the words that lay layers over their places."""
+    words = []
+    for one in layers:
+        if way == "layers":
+            words += ["--bind", one.merged, one.place]
+        else:
+            words += ["--overlay-src", one.place, "--overlay", one.upper, one.work, one.place]
+    return words
+
+
+def _ask(program: str, runner: Runner, *views: str, begin: Callable[[], None] | None = None) -> str:
+    """Return what bubblewrap says within itself. Raises ToolError."""
+    words = [program, *_bubblewrap(views=views), program, "--version"]
+    # It dies with us by itself.
+    return runner.run(words, cwd=Path("/"), timeout=_SECONDS, death_signal=None, sandbox=Sandbox(begin=begin)).stdout
+
+
+def _bubblewrap(
+    private: str | None = None,
+    views: Sequence[str] = (),
+    hidden: Sequence[str] = (),
+    bounds: Bounds | None = None,
+) -> list[str]:
+    """Return the arguments of bubblewrap: all is as it is, for reading alone but in `views`, with a `private` /tmp."""
+    words = ["--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--bind-try", "/dev/log", "/dev/log"]
+    if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
+        words += ["--cap-drop", "ALL", *_each("--cap-add", (f"CAP_{name.upper()}" for name in _CAPABILITIES))]
+        words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
+    if private is not None:
+        words += ["--bind", private, _TEMPORARY, *_each("--bind-try", _sockets(_TEMPORARY), twice=True)]
+    words += views
+    for path in hidden:
+        words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
+    return [*words, *_each("--bind", _real(bounds.writable) if bounds is not None else (), twice=True), "--"]
+
+
+def _listening(places: Sequence[str]) -> list[str]:
+    """List the sockets of services that lie in these places: through a layer nobody would reach them (proc(5))."""
+    found = set[str]()
+    with contextlib.suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            path = line.rstrip("\n").split(" ", 7)[-1].lstrip()
+            if path.startswith("/") and _is_shared(path, *places) and path not in found:
+                with contextlib.suppress(OSError):  # it is gone, though somebody still has it open
+                    found |= {path} if stat.S_ISSOCK(os.lstat(path).st_mode) else set()
+    return sorted(found)
+
+
+def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[str]:
+    return [word for value in values for word in ((option, value, value) if twice else (option, value))]
+
+
+def _sockets(place: str) -> list[str]:
+    """List the sockets in a directory: those of databases stay where their clients look for them."""
+    found = []
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for one in entries:
+            if one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False):
+                continue  # which most file systems tell without a look at it, and /tmp may hold thousands
+            with contextlib.suppress(OSError):  # it has just gone
+                found += [one.path] if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode) else []
+    return found
+
+
+def _real(paths: Iterable[Path]) -> list[str]:
+    """Return what is there, without symlinks; what holds another comes before it, so that both can be mounted."""
+    return sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
+
+
+def _links_to(path: Path) -> Iterator[str]:
+    """Yield the symlinks on the way to what is there: programs are started by these."""
+    for place in (*reversed(path.parents), path):
+        if place.is_symlink():
+            yield str(place)
+            target = place.parent / os.readlink(place) / path.relative_to(place)
+            yield from _links_to(Path(os.path.normpath(target)))
+            return
+
+
+def _is_shared(path: str, *places: str) -> bool:
+    return any(path.startswith(place + "/") for place in places)
+
+
+def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return what is not reached in a sandbox: keys, mail, and the sockets of what runs programs for this user."""
+    own = _in_homes(environ, ".ssh", ".gnupg", ".screen", "Maildir")
+    passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
+    run = (Path("/run", one) for one in (*_MANAGERS, f"user/{os.geteuid()}"))
+    return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *run)
+
+
+def passwords_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where passwords of git and of uv are."""
+    names = (".git-credentials", ".config/git/credentials", ".netrc", ".local/share/uv/credentials")
+    given = environ.get("UV_CREDENTIALS_DIR") or Path(environ.get("XDG_DATA_HOME", ""), "uv/credentials")
+    named = environ.get("NETRC")
+    return (*_in_homes(environ, *names), Path("/", given), *([Path(named)] if named else []))
+
+
+def _in_homes(environ: Mapping[str, str], *names: str) -> tuple[Path, ...]:
+    return tuple(Path(home, name) for home in _homes(environ) for name in names)
+
+
+def _homes(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, (environ.get("HOME"), _home())))
+
+
+def _home() -> str:
+    import pwd  # which few commands need
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # as in a container
+        return ""

@@ -1,0 +1,272 @@
+"""Layers over file systems: what is written in a sandbox lands in them, and is thrown away with them.
+
+A layer is an overlayfs: the place as it is lies below, and a directory of ours takes what changes. The child that is to
+become the sandbox mounts them itself, in mounts of its own, so nobody else ever sees them and nothing is left mounted.
+A plain user can do so in a user namespace (from Linux 5.11; Documentation/filesystems/overlayfs.rst of the kernel).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+_NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
+_REC_PRIVATE = 0x4000 | 1 << 18  # mount(2): MS_REC | MS_PRIVATE
+# Of these no layer is made: what the kernel shows, what a sandbox has of its own, and services talk through /run.
+_OTHERS = frozenset({"/proc", "/sys", "/dev", "/run", "/tmp", "/boot", "/lost+found"})  # noqa: S108 - a sandbox has its own
+# A plain user writes nothing there.
+_OF_ROOT = frozenset({"/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"})
+_CROWDED = ("/var/lib", "/snap")  # of containers and of packages, each with mounts of its own
+_DEEPEST = 8  # levels
+_FILE_SYSTEMS = frozenset(
+    {
+        "btrfs", "ceph", "cifs", "ext2", "ext3", "ext4", "f2fs", "fuse.sshfs", "jfs", "nfs", "nfs4", "overlay",
+        "reiserfs", "smb3", "tmpfs", "xfs", "zfs",
+    }
+)  # fmt: skip
+_MOST = 2_000  # directories that are looked at for a plain user
+_SHALLOW = 2  # levels in which some of another group are looked for; without any, no deeper
+_PASSED_OVER = frozenset({".git", "node_modules", "__pycache__"})
+_SMALL = 1 << 20  # bytes, of files whose group a plain user cannot give to a copy
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Layer(Frozen):
+    """A place, and the directory that has what is written there."""
+
+    place: str
+    directory: str
+
+    @property
+    def upper(self) -> str:
+        """What was written, as overlayfs keeps it."""
+        return f"{self.directory}/upper"
+
+    @property
+    def work(self) -> str:
+        """Where overlayfs prepares that."""
+        return f"{self.directory}/work"
+
+    @property
+    def merged(self) -> str:
+        """Where the child that mounts it has the place with what was written."""
+        return f"{self.directory}/merged"
+
+
+# Where layers can be
+
+
+def list_places(also: Iterable[str] = ()) -> list[str]:
+    """List the directories that get a layer: all but those of the system, and `also` these.
+
+    What is mounted below a place cannot be seen through a layer; there, the directories beside it get one each.
+    """
+    mounts = dict(_read_mounts())
+    left_out = _OTHERS if os.geteuid() == 0 else _OTHERS | _OF_ROOT
+    found = list[str]()
+    for place, fits in mounts.items():
+        if fits and not any(_is_within(place, one) for one in (*left_out, *_CROWDED)):
+            found += [place] if not _has_mount_below(place, mounts) else _below(place, mounts, left_out, deep=1)
+    for one in also:
+        if not any(_is_within(one, place) for place in found):
+            found += [one] if not _has_mount_below(one, mounts) else _below(one, mounts, left_out, deep=_DEEPEST)
+    kept = [one for one in dict.fromkeys(found) if _may_enter(one)]
+    return sorted(one for one in kept if not any(_is_within(one, other) and one != other for other in kept))
+
+
+def _read_mounts() -> Iterator[tuple[str, bool]]:
+    """Yield what is mounted where, and whether that is a file system that can lie below a layer (proc(5))."""
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            words, _, others = line.partition(" - ")
+            fields = words.split(" ")
+            place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
+            yield place, others.split(" ")[0] in _FILE_SYSTEMS and "ro" not in fields[5].split(",")
+
+
+def _below(place: str, mounts: Mapping[str, bool], left_out: frozenset[str], *, deep: int) -> Iterator[str]:
+    """Yield the directories in `place`, and for those with a mount below, what they have, so many levels `deep`."""
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for one in sorted(entries, key=lambda entry: entry.name):
+            if one.path in left_out or one.path in mounts or not one.is_dir(follow_symlinks=False):
+                continue
+            if not _has_mount_below(one.path, mounts):
+                yield one.path
+            elif deep:
+                yield from _below(one.path, mounts, left_out, deep=deep - 1)
+
+
+def _has_mount_below(place: str, mounts: Iterable[str]) -> bool:
+    return any(one != place and _is_within(one, place) for one in mounts)
+
+
+def _is_within(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip("/") + "/")
+
+
+def _may_enter(place: str) -> bool:
+    return os.path.isdir(place) and os.access(place, os.R_OK | os.X_OK)
+
+
+# Making and mounting them
+
+
+def make_layers(scratch: str, places: Sequence[str], ways: Iterable[str] = ()) -> tuple[Layer, ...]:
+    """Make what layers over these places need, in `scratch`. Raises OSError.
+
+    A plain user's overlayfs copies nothing whose owner or group is not the user's own. So the `ways` to where a user
+    writes are made beforehand, with what is of a group that the user is a member of.
+    """
+    layers = tuple(Layer(place=place, directory=f"{scratch}/{number}") for number, place in enumerate(places))
+    for one in layers:
+        Path(one.directory).mkdir(mode=0o700)
+        for name in (one.upper, one.work, one.merged):
+            Path(name).mkdir()
+        _copy_mode(one.place, one.upper)
+        if os.geteuid() != 0:
+            for way in ways:
+                if _is_within(way, one.place):
+                    _make_way(one, way)
+    return layers
+
+
+def _make_way(layer: Layer, way: str) -> None:
+    """Make, in a layer, the directories that lead to `way`, and what below it has another group. Raises OSError."""
+    parts = [part for part in os.path.relpath(way, layer.place).split("/") if part != "."]
+    below = ""
+    for part in parts:
+        below += f"/{part}"
+        _make_directory(layer, below)
+    left, has_others = [(below, 0)], False
+    for _ in range(_MOST):
+        if not left:
+            return
+        place, depth = left.pop(0)
+        with contextlib.suppress(OSError), os.scandir(f"{layer.place}{place}") as entries:
+            for one in entries:
+                status = one.stat(follow_symlinks=False)
+                name, is_directory = f"{place}/{one.name}", stat.S_ISDIR(status.st_mode)
+                is_other = not _is_own(status) and os.access(one.path, os.W_OK)
+                has_others = has_others or is_other
+                if is_directory and one.name not in _PASSED_OVER and (depth < _SHALLOW or has_others):
+                    left.append((name, depth + 1))
+                if is_other and is_directory:
+                    _make_parents(layer, name)
+                elif is_other and stat.S_ISREG(status.st_mode) and status.st_size <= _SMALL:
+                    _make_parents(layer, place)
+                    _copy_file(one.path, f"{layer.upper}{name}")
+
+
+def _make_parents(layer: Layer, name: str) -> None:
+    for at, letter in enumerate(f"{name}/"):
+        if letter == "/" and at:
+            _make_directory(layer, name[:at])
+
+
+def _make_directory(layer: Layer, name: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        Path(f"{layer.upper}{name}").mkdir()
+        _copy_mode(f"{layer.place}{name}", f"{layer.upper}{name}")
+
+
+def _copy_file(source: str, target: str) -> None:
+    import shutil  # which few hosts need here
+
+    with contextlib.suppress(OSError):
+        shutil.copy2(source, target)
+
+
+def _copy_mode(source: str, target: str) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(target, stat.S_IMODE(os.stat(source).st_mode) & 0o1777 | stat.S_IRWXU)
+
+
+def _is_own(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and status.st_gid == os.getegid()
+
+
+def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], None]:
+    """Return what a child does before it becomes the sandbox: it mounts these layers, seen by itself alone.
+
+    One that `tells` prints the number of each that it could mount, and goes on in any case; else the child says what
+    failed, and ends: it would write where it may not.
+    """
+
+    def mount() -> None:
+        done = ""
+        try:
+            _have_own_mounts()
+            for number, one in enumerate(layers):
+                try:
+                    _mount(one)
+                    done += f"layer {number}\n"
+                except OSError:
+                    if not tells:
+                        raise
+        except OSError as error:
+            if not tells:
+                os.write(2, f"The sandbox cannot be made: {error}\n".encode())
+                os._exit(1)
+        if tells:
+            os.write(1, done.encode())
+
+    return mount
+
+
+def _have_own_mounts() -> None:
+    user, group = os.geteuid(), os.getegid()
+    _check(_libc.unshare(_NEW_MOUNTS if user == 0 else _NEW_MOUNTS | _NEW_USER))
+    if user != 0:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            file = os.open(f"/proc/self/{name}", os.O_WRONLY)
+            os.write(file, text.encode())
+            os.close(file)
+    _check(_libc.mount(b"none", b"/", None, _REC_PRIVATE, None))
+
+
+def _mount(layer: Layer) -> None:
+    options = f"lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(layer.work)}"
+    options += "" if os.geteuid() == 0 else ",userxattr"
+    _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
+
+
+def _escape(path: str) -> str:
+    """Return a path as overlayfs takes it among its options."""
+    return re.sub(r"([\\,:])", r"\\\1", path)
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+# What was written
+
+
+def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
+    """Yield the paths of files that were written or deleted through layers, as they are named outside, at most so many.
+
+    Directories are not named, as overlayfs copies those that lead to a file.
+    """
+    for layer in layers:
+        left = [""]
+        while left and most > 0:
+            place = left.pop()
+            with contextlib.suppress(OSError), os.scandir(f"{layer.upper}{place}") as entries:
+                for one in entries:
+                    if one.is_dir(follow_symlinks=False):
+                        left.append(f"{place}/{one.name}")
+                    elif most > 0:
+                        most -= 1
+                        yield f"{layer.place}{place}/{one.name}"

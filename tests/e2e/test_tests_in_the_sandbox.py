@@ -1,0 +1,141 @@
+"""Tests in the sandbox: they write wherever they like, nothing of that is kept, and what they wrote is told once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, silent
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+WRITES = """
+import os
+from pathlib import Path
+
+def test_that_writes(packages):
+    for place in ("../logs/site.log", "../written", os.path.expanduser("~/.rc"), "/var/tmp/releaser-written"):
+        with open(place, "a") as file:
+            file.write("x")
+    Path("../new").mkdir()
+    assert getattr(packages["alpha"], "BROKEN", None) != "test"
+"""
+
+
+def adopted(make_site: SiteFactory, tests: str) -> SampleSite:
+    site = make_site.adopted(files={"site_tests.py": tests})
+    site.write_dotenv({"RELEASER_TEST_WRITABLE": None})
+    del site.env["SAMPLE_SITE_RUNS"]
+    return site
+
+
+def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFactory) -> None:
+    """As sites with their logs beside the checkout do: no update fails for that, and no log gets lines of tests."""
+    site = adopted(make_site, "def test_it(packages):\n    assert True\n")
+    log = site.outer / "logs" / "site.log"
+    log.parent.mkdir()
+    log.write_text("live\n", encoding="utf-8")
+    site.push_from_elsewhere({"site_tests.py": WRITES})
+    report = site.json("update")
+    assert [one["step"] for one in report["steps"] if one["step"].startswith("test")] == ["test"]
+    assert report["problems"] == []
+    assert "The tests write outside of the project (" in report["noted"]
+    assert "../logs/site.log" in report["noted"]
+    assert "The tests write outside of the project" in body(site)
+    assert log.read_text(encoding="utf-8") == "live\n"
+    for place in (site.outer / "written", site.outer / "new", Path(site.env["HOME"], ".rc")):
+        assert not place.exists()
+    assert not Path("/var/tmp/releaser-written").exists()
+    assert not [one for one in os.listdir(site.state_dir) if "layers" in one]
+    site.publish("alpha", "1.1.0")
+    assert site.json("update")["noted"] == ""
+    silent(site.releaser("update"))
+    assert any("write outside of the project" in one for one in site.json("check", "--tests")["warnings"])
+
+
+def test_what_is_to_be_kept_is_named(make_site: SiteFactory) -> None:
+    site = adopted(make_site, WRITES)
+    written = site.outer / "written"
+    assert "`test_writable`: " in site.releaser("check", env={"RELEASER_TEST_WRITABLE": "../written"}, check=3).stderr
+    written.touch()
+    (site.outer / "logs").mkdir()
+    site.write_dotenv({"RELEASER_TEST_WRITABLE": "../written"})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert "../written" not in report["noted"]
+    assert "../logs/site.log" in report["noted"]
+    assert written.read_text(encoding="utf-8") == "x"
+    assert os.listdir(site.outer / "logs") == []
+
+
+@pytest.mark.parametrize("what", ["a small file", "a large file"])
+def test_a_file_is_copied_for_who_writes_to_it_unless_it_is_large(make_site: SiteFactory, what: str) -> None:
+    """A copy of a database of gigabytes could fill the disk of the site."""
+    tests = "def test_it(packages):\n    with open('data.bin', 'r+b') as file:\n        file.write(b'x')\n"
+    site = adopted(make_site, "def test_it(packages):\n    assert True\n")
+    ignored = site.path.joinpath(".gitignore").read_text(encoding="utf-8") + "/data.bin\n"
+    site.commit("Tests", {"site_tests.py": tests, ".gitignore": ignored})
+    site.push()
+    site.publish("alpha", "1.1.0")
+    data = site.path / "data.bin"
+    data.touch()
+    os.truncate(data, 2_000_000 if what == "a small file" else 600_000_000)
+    is_small = what == "a small file"
+    report = site.json("update", check=0 if is_small else 5)
+    assert "Read-only file system" in report["output"] or is_small
+    with data.open("rb") as file:
+        assert file.read(1) == b"\0"
+
+
+def test_tests_that_fail_run_nowhere_else(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Nothing is ever tried again outside of the sandbox: not the candidate, and not what is live."""
+    mark = tmp_path / "mark"
+    fails = f"def test_it(packages):\n    open({str(mark)!r}, 'w')\n    assert False\n"
+    site = adopted(make_site, fails)
+    site.publish("alpha", "1.1.0")
+    assert site.json("update", check=5)["blame"] == "before"
+    site.json("verify", "--tests", check=10)
+    site.releaser("check", "--tests", check=None)
+    assert not mark.exists()
+
+
+def test_a_run_that_was_killed_leaves_no_layers(make_site: SiteFactory) -> None:
+    """Not even those that a plain user may not look into: overlayfs leaves a directory without any rights."""
+    site = adopted(make_site, "def test_it(packages):\n    assert True\n")
+    left = site.state_dir / ".layers.releaser-tmp-abcdefgh"
+    (left / "0" / "work" / "work").mkdir(parents=True)
+    (left / "0" / "work" / "work").chmod(0)
+    left.chmod(0o700)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert not left.exists()
+
+
+def test_verify_never_runs_tests_without_the_sandbox_that_works_here(make_site: SiteFactory, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    writes = f"    try:\n        open({str(mark)!r}, 'w')\n    except OSError:\n        pass\n"
+    site = adopted(make_site, f"def test_it(packages):\n{writes}")
+    assert site.json("verify", "--tests")["ok"]
+    assert not mark.exists()
+    site.update_to("alpha", "1.1.0")
+    assert site.json("verify", "--tests")["ok"]
+    assert not mark.exists()
+
+
+def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site.adopted()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("git", "cp", "sh"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    env = {"PATH": str(programs), "RELEASER_ISOLATE": "auto"}
+    site.releaser("check", env=env, check=0)
+    assert site.json("verify", "--tests", env=env)["problems"] == []
+    env["RELEASER_ISOLATE"] = "bwrap"
+    assert "bubblewrap is not installed" in site.releaser("check", env=env, check=3).stderr
+    (found,) = site.json("verify", "--tests", check=10, env=env)["problems"]
+    assert "bubblewrap is not installed" in found["message"]
