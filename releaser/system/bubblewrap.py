@@ -41,7 +41,7 @@ _MANAGERS = (
     "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "libvirt", "screen",
     "/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus",
 )  # fmt: skip
-_SECONDS = 10.0  # to try whether bubblewrap works
+_SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
 _LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
@@ -145,7 +145,8 @@ class Bubblewrap(Frozen):
         kept = _real((*bounds.kept, *self.homes))
         places = [one for one in list_places(kept) if one not in self.without]
         scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
-        return make_layers(scratch, places, [*kept, "/var/tmp"])  # noqa: S108 - it gets a layer
+        ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
+        return make_layers(scratch, places, ways, joins=self.way == "layers")
 
     def _copy(self, bounds: Bounds, stack: contextlib.ExitStack) -> list[tuple[str, str]]:
         """Copy what is to be copied, where there is no layer; return each place with its copy. Raises OSError."""
@@ -166,7 +167,7 @@ class Bubblewrap(Frozen):
         """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
         kept, needed = _real((*bounds.kept, *self.homes)), _real(bounds.needed)
         links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
-        has_layer = [one.place for one in layers]
+        has_layer = [place for one in layers for place in one.shown]
         binds = {path for path in (*kept, *needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
         seen = (*binds, *_real(bounds.writable))
         binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
@@ -231,7 +232,7 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
             done = _ask(program, runner, begin=mounting(layers, tells=True))
             numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
             if numbers:
-                without = [one.place for number, one in enumerate(layers) if number not in numbers]
+                without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
                 return _noted("layers", scratch, without)
     try:
         version = re.search(r"(\d+)\.(\d+)", _ask(program, runner))
@@ -241,7 +242,7 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
     if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
         for scratch in scratches:
             with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
-                _ask(program, runner, *_laid(make_layers(str(made), places), "layers of bubblewrap"))
+                _ask(program, runner, *_laid(make_layers(str(made), places, joins=False), "layers of bubblewrap"))
                 return _noted("layers of bubblewrap", scratch)
     return _noted("read-only")
 
@@ -255,7 +256,7 @@ def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
     words = []
     for one in layers:
         if way == "layers":
-            words += ["--bind", one.merged, one.place]
+            words += [word for view in one.views for word in ("--bind", *view)]
         else:
             words += ["--overlay-src", one.place, "--overlay", one.upper, one.work, one.place]
     return words

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
 _REC_PRIVATE = 0x4000 | 1 << 18  # mount(2): MS_REC | MS_PRIVATE
@@ -42,10 +42,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Layer(Frozen):
-    """A place, and the directory that has what is written there."""
+    """A place, the directory that has what is written there, and those parts of the place that are shown with that."""
 
     place: str
     directory: str
+    shown: tuple[str, ...] = ()
 
     @property
     def upper(self) -> str:
@@ -62,11 +63,16 @@ class Layer(Frozen):
         """Where the child that mounts it has the place with what was written."""
         return f"{self.directory}/merged"
 
+    @property
+    def views(self) -> tuple[tuple[str, str], ...]:
+        """Each part that is shown, as the child has it and as it is named."""
+        return tuple((f"{self.merged}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
+
 
 # Where layers can be
 
 
-def list_places(also: Iterable[str] = ()) -> list[str]:
+def list_places(also: Collection[str] = ()) -> list[str]:
     """List the directories that get a layer: all but those of the system, and `also` these.
 
     What is mounted below a place cannot be seen through a layer; there, the directories beside it get one each.
@@ -80,7 +86,7 @@ def list_places(also: Iterable[str] = ()) -> list[str]:
     for one in also:
         if not any(_is_within(one, place) for place in found):
             found += [one] if not _has_mount_below(one, mounts) else _below(one, mounts, left_out, deep=_DEEPEST)
-    kept = [one for one in dict.fromkeys(found) if _may_enter(one)]
+    kept = [one for one in dict.fromkeys(found) if _may_enter(one) and _may_write_in(one, also)]
     return sorted(one for one in kept if not any(_is_within(one, other) and one != other for other in kept))
 
 
@@ -118,16 +124,36 @@ def _may_enter(place: str) -> bool:
     return os.path.isdir(place) and os.access(place, os.R_OK | os.X_OK)
 
 
+def _may_write_in(place: str, also: Collection[str]) -> bool:
+    """Whether this user writes in a place, in a directory in it, or where it is known to write."""
+    if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
+        return True
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in entries)
+    return False
+
+
 # Making and mounting them
 
 
-def make_layers(scratch: str, places: Sequence[str], ways: Iterable[str] = ()) -> tuple[Layer, ...]:
+def make_layers(
+    scratch: str, places: Iterable[str], ways: Collection[str] = (), *, joins: bool = True
+) -> tuple[Layer, ...]:
     """Make what layers over these places need, in `scratch`. Raises OSError.
 
-    A plain user's overlayfs copies nothing whose owner or group is not the user's own. So the `ways` to where a user
+    One that `joins` them makes a single layer for root of all places on the first file system. A plain user's user
+    namespace forbids that, as it would show what other mounts cover.
+
+    Its overlayfs copies nothing whose owner or group is not the user's own. So the `ways` to where a user
     writes are made beforehand, with what is of a group that the user is a member of.
     """
-    layers = tuple(Layer(place=place, directory=f"{scratch}/{number}") for number, place in enumerate(places))
+    mounts = [place for place, _ in _read_mounts() if place != "/"]
+    joined = [one for one in places if joins and os.geteuid() == 0 and not any(_is_within(one, it) for it in mounts)]
+    parts = [("/", tuple(joined))] if joined else []
+    parts += [(one, (one,)) for one in places if one not in joined]
+    layers = tuple(
+        Layer(place=place, directory=f"{scratch}/{number}", shown=shown) for number, (place, shown) in enumerate(parts)
+    )
     for one in layers:
         Path(one.directory).mkdir(mode=0o700)
         for name in (one.upper, one.work, one.merged):
@@ -235,7 +261,10 @@ def _have_own_mounts() -> None:
 
 
 def _mount(layer: Layer) -> None:
-    options = f"lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(layer.work)}"
+    work = f"{layer.work}/{os.getpid()}"  # a new one each time, as the last has the mark of what was volatile
+    Path(work).mkdir()
+    # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
+    options = f"volatile,lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(work)}"
     options += "" if os.geteuid() == 0 else ",userxattr"
     _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
 
@@ -269,4 +298,4 @@ def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
                         left.append(f"{place}/{one.name}")
                     elif most > 0:
                         most -= 1
-                        yield f"{layer.place}{place}/{one.name}"
+                        yield f"{layer.place.rstrip('/')}{place}/{one.name}"
