@@ -17,6 +17,7 @@ from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
 from releaser.site.space import Need
+from releaser.system.bubblewrap import Bubblewrap
 from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
 
@@ -358,6 +359,8 @@ def test_a_lock_outside_and_masses_of_data_are_refused(plain: Path, monkeypatch:
     assert outside == f"{plain}/uv.lock is a symlink to {plain.parent}/uv.lock, which is outside the project"
     assert "would copy its 11 files of 0 MB, most of them in media (8 of 0 MB)" in heavy
     edit(plain, "pyproject.toml", "[project]", "[tool.releaser]\nstaging_link = ['media']\n\n[project]")
+    bubblewrap = Bubblewrap(program="bwrap", way="layers")
+    monkeypatch.setattr("releaser.checkout.untracked.find_sandbox", lambda _: bubblewrap)
     assert len(problems(site(plain))) == 1
 
 
