@@ -43,6 +43,8 @@ class Readiness(Frozen):
     damage: tuple[str, ...]
     warnings: tuple[str, ...]
     chosen: tuple[Convention, ...]
+    #: The sandbox of tests and builds, and what becomes of what they write; empty if there is none.
+    sandbox: str
 
 
 class ReadySite(Readiness):

@@ -58,7 +58,8 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
         *left_out_warnings(site),
     )
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
-    if sandbox := describe_sandbox(site):
+    sandbox = describe_sandbox(site)
+    if sandbox and not ctx.output.json:
         ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
     try:
         if tests:
@@ -71,14 +72,20 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))
             ctx.output.print_json(
-                Readiness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found)
+                Readiness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found, sandbox=sandbox)
             )
         raise
     if facts.unknown:
         ctx.output.note(facts.unknown)
     if ctx.output.json:
         known = ReadySite(
-            fit=True, damage=damage, warnings=warnings, chosen=found, group=facts.group, tests=facts.test_command
+            fit=True,
+            damage=damage,
+            warnings=warnings,
+            chosen=found,
+            sandbox=sandbox,
+            group=facts.group,
+            tests=facts.test_command,
         )
         ctx.output.print_json(known)
     else:

@@ -32,7 +32,7 @@ from releaser.releases.store import store_of
 from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.reserve import make_room
-from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, TEST_PACKAGES, sweep_temporary
+from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
 from releaser.system.words import plural
 
 if TYPE_CHECKING:
@@ -300,7 +300,9 @@ def sweep(site: Site, log: RunLog) -> None:
             gone += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
         gone += sweep_temporary(site.state_dir / LAYERS)
-        sweep_temporary()  # perhaps of another site, so that only the log names them
+    for anybodys in (None, ROOMY):
+        with contextlib.suppress(OSError):
+            sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them
     old = _delete_old_logs(site.project.logs)
     if gone or old:
         with log.step("clean up") as step:

@@ -23,7 +23,7 @@ from releaser.system.landlock import can_forbid_symlinks, forbid_symlinks
 from releaser.system.layers import Layer, list_places, make_layers, mounting, written
 from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
-from releaser.system.temporary import LAYERS, temporary_directory
+from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -199,7 +199,7 @@ def without_symlinks() -> Sandbox | None:
 def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap | str:
     """Return the sandbox that works here, or why there is none.
 
-    What is `around` a site are the directories that matter most; the last is where layers are kept, if that can be.
+    What is `around` a site are the directories that matter most; layers are kept in the last if nowhere else.
     bubblewrap is tried once in a run, as a kernel or a container may forbid it.
     """
     program = shutil.which("bwrap", path=runner.environ.get("PATH"))
@@ -225,7 +225,8 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
 def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
     """Return, as JSON, how bubblewrap works best, where layers are, and where they cannot be; or why none works."""
     places = list_places(_real(around))
-    scratches = [*(one / LAYERS for one in around[-1:] if os.access(one, os.W_OK | os.X_OK)), None]
+    named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the second may be in memory
+    scratches = [one for one in named if one is None or os.access(one.parent, os.W_OK | os.X_OK)]
     for scratch in scratches:
         with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
             layers = make_layers(str(made), places)

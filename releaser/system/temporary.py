@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PREFIX = "releaser-tmp-"
 # What lies in the state directory for a while; recovery sweeps there what ends like that.
 LIVE_COPY = ".live-copy.new"
-LAYERS = "layers"  # a temporary directory beside that name has what is written in a sandbox
+# A temporary directory beside these has what is written in a sandbox; the first is a name in the state directory.
+LAYERS, ROOMY = "layers", Path("/var/tmp/releaser-layers")  # noqa: S108 - on a disk, other than /tmp may be
 NETRC = (".new", ".netrc-")  # suffix and prefix, of what uv asks a service with
 TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
 _REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them
@@ -90,7 +91,7 @@ def sweep_temporary(beside: Path | None = None) -> list[str]:
     place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
     with os.scandir(place) as found:  # not listdir: a crowd of others there would take megabytes
         names = [one.name for one in found if one.name.startswith(own) and re.fullmatch(_REST, one.name[len(own) :])]
-    young = _YOUNG if beside is None else 0.0  # where another run would take the same place
+    young = _YOUNG if beside in (None, ROOMY) else 0.0  # where only another run would take the same place
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 
 

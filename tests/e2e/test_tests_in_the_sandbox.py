@@ -50,11 +50,13 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     for place in (site.outer / "written", site.outer / "new", Path(site.env["HOME"], ".rc")):
         assert not place.exists()
     assert not Path("/var/tmp/releaser-written").exists()
-    assert not [one for one in os.listdir(site.state_dir) if "layers" in one]
     site.publish("alpha", "1.1.0")
     assert site.json("update")["noted"] == ""
     silent(site.releaser("update"))
-    assert any("write outside of the project" in one for one in site.json("check", "--tests")["warnings"])
+    answer = site.json("check", "--tests")
+    assert any("write outside of the project" in one for one in answer["warnings"])
+    assert answer["sandbox"] == "bubblewrap (what is written outside of the project is thrown away)"
+    assert f"the sandbox of tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 
 def test_what_is_to_be_kept_is_named(make_site: SiteFactory) -> None:

@@ -130,9 +130,10 @@ if forced:
 heard = []
 bounds = Bounds(writable=(), kept=(outer, Path(home)), needed=(Path(sys.executable),), copied=(outer / "logs",))
 with found.sandbox(bounds, heard.extend) as sandbox:
+    made = [Path(sandbox.outside), *Path("/var/tmp").glob(".releaser-layers*")] if os.geteuid() else []
     words = [sys.executable, "-c", code, outer, home]
     done = runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox, check=False)
-left = [one.name for one in (outer / "state").iterdir()]
+left = [str(one) for one in (*made, *(outer / "state").iterdir()) if one.exists()]
 print(json.dumps({"way": found.way, "said": done.stdout.strip(), "output": done.output, "heard": heard, "left": left}))
 """
 
