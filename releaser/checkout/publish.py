@@ -266,7 +266,8 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
     found = _find_differences(site, release, left=read_pending(site.state_dir).left)
     known = read_notes(site.state_dir).lock_differences
     if found and (found != known or log.learned.live_changed):
-        names = " ".join(one.name for one in found if not one.is_kept)
+        held = Constraints.read(site.state_dir).own.names
+        names = " ".join(one.name for one in found if one.name in held or not one.is_kept)
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
         advice = "This host keeps its own versions."
         advice += f" `releaser unhold {names}` lets it follow the committed lock again." if names else ""

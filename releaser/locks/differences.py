@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.lock import is_local
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DEMANDS = ("requires-dist", "requires-dev")
 _MANIFEST = ("constraints", "overrides")
+_NEWER = "the committed version is newer"
 _KEPT = "kept as it was when the site moved to another Python"
 
 
@@ -30,8 +31,12 @@ class LockDifference(Frozen):
 
     @property
     def is_kept(self) -> bool:
-        """Whether a move to another Python has kept the installed version, where the lock has another one for that."""
-        return self.reason == _KEPT
+        """Whether a move to another Python has kept the installed version, where the lock has another one for that.
+
+        A lock has several versions of a package then, and what is live has the lowest, or one in between.
+        """
+        here, there = versions_in(self.live), versions_in(self.committed)
+        return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
     def __str__(self) -> str:
         return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
@@ -80,16 +85,9 @@ def find_differences(
             continue
         is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in holds.names)
         if name in holds.packages or not is_asked:
-            kept = _KEPT if _is_kept(here, there) else "the committed version is newer"
-            reason = holds.reason(name) or kept
-            found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
+            one = LockDifference(name=name, live=here, committed=there, reason=holds.reason(name))
+            found.append(one if one.reason else replace(one, reason=_KEPT if one.is_kept else _NEWER))
     return tuple(found)
-
-
-def _is_kept(live: str, committed: str) -> bool:
-    """Whether the live versions are those for the lower Python of a lock that has several."""
-    here, there = versions_in(live), versions_in(committed)
-    return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
 
 def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:

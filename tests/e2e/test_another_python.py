@@ -5,6 +5,7 @@ The lock has alpha 1.0.0 for the Python that the site runs on, and 2.0.0 for new
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -152,6 +153,32 @@ def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path)
     site.json("rollback")
     assert forked.runs() == (forked.old.version, "1.0.0")
     assert (site.lock_text(), site.git("status", "--porcelain")) == (forked.committed, "")
+
+
+def test_new_commits_in_the_same_night_bring_nothing_past_the_rules(make_site: SiteFactory, tmp_path: Path) -> None:
+    """With them, it is an update as on any night, which starts from what is installed."""
+    forked = ForkedSite(make_site, tmp_path)
+    site = forked.site
+    site.releaser("hold", "alpha", check=0)
+    site.publish("beta", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "new code"})
+    forked.replace_python()
+    report = site.json("update")
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("beta", "1.1.0")]
+    assert forked.runs() == (forked.new.version, "1.0.0")
+    silent(site.releaser("update"))
+
+
+def test_a_site_without_git_keeps_them(make_site: SiteFactory, tmp_path: Path) -> None:
+    forked = ForkedSite(make_site, tmp_path)
+    site, env = forked.site, {"RELEASER_GIT": "false"}
+    shutil.rmtree(site.path / ".git")
+    forked.add_python()
+    assert site.json("rebuild", "--python", "3.13", "--dry-run", env=env)["changes"] == []
+    assert site.json("rebuild", "--python", "3.13", env=env)["changes"] == []
+    assert forked.runs() == (forked.new.version, "1.0.0")
+    report = site.json("update", env=env)
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "2.0.0")]
 
 
 def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tmp_path: Path) -> None:
