@@ -123,7 +123,8 @@ class AuditAnswer(Frozen):
 class Blocker(Frozen):
     """What keeps a version from coming in."""
 
-    #: The kind, as of what is held back, or `python` or `constraint`.
+    #: The kind, as of what is held back, or `python`, `constraint`; `refused`, `failed` or `unchanged` where the next
+    #: update would bring it but is refused, is known to fail, or would change nothing that is installed.
     by: str
     reason: str
 
@@ -134,7 +135,9 @@ class OutdatedPackage(Frozen):
     name: str
     locked: str
     latest: str
-    #: Empty if it comes with the next update.
+    #: The version that the next update installs, be it the latest or not; null if the package stays as it is.
+    next: str | None = None
+    #: What keeps the latest out; empty if the next update installs it.
     kept_by: tuple[Blocker, ...] = ()
 
 

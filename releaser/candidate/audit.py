@@ -205,7 +205,7 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
 
 def audit_live(work: Workspace) -> Audit | None:
     """Ask what is known to be wrong with what is live; None if nothing is live, or no service is set."""
-    if work.live is None or not _is_asked(work.site):
+    if work.live is None or not is_asked(work.site):
         return None
     with work.log.step("audit") as step:
         found = audit_release(work.site, work.facts.uv.executable, work.live)
@@ -220,7 +220,7 @@ def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> C
     `before` is what is known of what is live.
     """
     resolution, key = candidate.resolution, candidate.key
-    if not _is_asked(work.site):
+    if not is_asked(work.site):
         return candidate
     if before is not None and not before.known:  # a service that does not answer need not be asked twice
         work.log.learn(audit_after=before)
@@ -239,7 +239,7 @@ def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> C
     return with_changes(work, candidate, tuple(changes))
 
 
-def _is_asked(site: Site) -> bool:
+def is_asked(site: Site) -> bool:
     return site.settings.vulnerability_service != NO_SERVICE
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -23,8 +22,9 @@ from releaser.checkout.untracked import (
 )
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
+from releaser.resolution.aside import surround
 from releaser.site.site import Staged
-from releaser.system.files import put_aside, read_file, read_text, remove_tree, write_new_file
+from releaser.system.files import put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from releaser.tools.git import Git
 
 
-_UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # on the way out of the project, in paths
 Stage = Literal["stage", "stage live", "stage beside"]
 _SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage beside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
@@ -186,7 +185,7 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
     overlay_included(site, root)
     if tree.shadow is not None:
-        _surround(place, git.layout.top, root)
+        surround(place, git.layout.top, root)
     else:
         git.clone_submodules(tree.commit, place)
     for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
@@ -194,22 +193,6 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
             write_new_file(file, read_file(file))
     return staged
-
-
-def _surround(place: Path, top: Path, root: Path) -> None:
-    """Let the directories around `place` look like those around `top`, by symlinks.
-
-    These are as many as files name that uv reads in the project at `root`; the first, with `.env`, always.
-    """
-    files = (root / name for name in ("pyproject.toml", "uv.toml", "uv.lock"))
-    texts = [read_text(file, errors="replace") for file in files if file.is_file()]
-    steps = max((len(found.group().split("..")) - 1 for text in texts for found in _UPWARDS.finditer(text)), default=0)
-    for _ in range(min(max(1, steps - len(root.relative_to(place).parts)), len(top.parts) - 1)):
-        with contextlib.suppress(PermissionError):
-            for entry in sorted(os.listdir(top.parent)):
-                if not os.path.lexists(place.parent / entry):
-                    (place.parent / entry).symlink_to(top.parent / entry)
-        place, top = place.parent, top.parent
 
 
 def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:

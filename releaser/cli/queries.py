@@ -245,13 +245,11 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
 
 @command(section="Look", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
-    """Show newer versions than the locked ones, and what keeps them out."""
-    from releaser.candidate.lock_builds import lock_builds
+    """Show newer versions than the locked ones, what keeps them out, and what the next update installs."""
+    from releaser.pipelines.status import outdated as ask
     from releaser.reporting.text import outdated_text
-    from releaser.resolution.outdated import find_outdated
 
-    site = ctx.site()
-    found = find_outdated(site, lock_builds(site))
+    found = ask(ctx.site())
     if ctx.output.verbose and found.elsewhere:
         ctx.output.note(f"not checked, because no index has them: {', '.join(found.elsewhere)}")
     if found.unknown:

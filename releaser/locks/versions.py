@@ -133,8 +133,13 @@ def is_older(version: str, than: str) -> bool:
 Unknown = Literal["take", "refuse"]
 _DAY = 86400
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
-_SPAN = r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?"
+# As uv writes spans; of what a person wrote with `ago`, with a sign, which says nothing more (0.13, seen).
+_SPAN = r"[+-]?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?"
 _SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, 3600, 60, 1)
+# As people write them, such as `1 week, 2 days ago`.
+_PART = r"(\d+(?:\.\d+)?)\s*(w(?:(?:ee)?ks?)?|d(?:ays?)?|h(?:(?:ou)?rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)"
+_PARTS = rf"(?i)\+?\s*{_PART}(?:\s*,?\s*{_PART})*(?:\s+ago)?"
+_UNITS = {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60, "s": 1}
 
 
 class Uploads(Frozen):
@@ -256,8 +261,10 @@ def _configured(value: Any, now: datetime) -> datetime | None:
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text):  # to the end of that day
         day = _time(text)
         return None if day is None else day.replace(tzinfo=None).astimezone() + timedelta(days=1)
-    if found := re.fullmatch(r"(?i)(\d+)\s*(w|d|h|m)(?:eeks?|ays?|ours?|in(?:utes?)?)?(?:\s+ago)?", text):
-        return now - timedelta(seconds=int(found[1]) * {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60}[found[2].lower()])
+    if re.fullmatch(_PARTS, text):
+        return now - timedelta(
+            seconds=sum(float(number) * _UNITS[unit[0].lower()] for number, unit in re.findall(f"(?i){_PART}", text))
+        )
     return _limit({"span": text, "timestamp": text}, now)
 
 
@@ -283,11 +290,13 @@ def times_of(
 def _limit(value: Any, now: datetime) -> datetime | None:
     if not isinstance(value, dict):
         return _time(value)
-    found = re.fullmatch(_SPAN, str(value.get("span") or ""))
+    span = str(value.get("span") or "")
+    found = re.fullmatch(_SPAN, span)
     if found is None or not any(found.groups()):
-        return _time(value.get("timestamp"))
+        time = _time(value.get("timestamp"))
+        return None if time is None or time.year == 1 else time  # which uv writes beside a span, and means nothing
     return now - timedelta(
-        seconds=sum(int(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
+        seconds=sum(float(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
     )
 
 

@@ -18,7 +18,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import Constraints, read_holds, read_quarantine
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import ResolveAgain, candidate_key, is_as_live, resolve, resolve_as_locked
-from releaser.resolution.rules import Lower
+from releaser.resolution.rules import choose_lower
 from releaser.site.conventions import default_groups
 from releaser.site.settings import FAILURES_VARIABLE
 from releaser.system.frozen import Frozen
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.quarantine import FailedCandidate, Quarantine
     from releaser.resolution.resolve import Resolution
-    from releaser.resolution.rules import FailedVersions
+    from releaser.resolution.rules import FailedVersions, Lower
     from releaser.run import Workspace
     from releaser.site.site import Site
 
@@ -171,8 +171,7 @@ def _resolve(
 ) -> Resolution:
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.
 
-    A package that would stay where it is comes in just older than what failed, if nobody has tried that. Where nothing
-    does without versions that failed elsewhere, `plain` resolves with them: then all waits.
+    Where nothing does without versions that failed elsewhere, `plain` resolves with them: then all waits.
     """
     try:
         resolution = again("rest", None)
@@ -183,16 +182,8 @@ def _resolve(
     if force:
         return resolution
     holds, before = read_holds(work.site.state_dir), lock_of(work.live).versions
-    found = resolution.lock.versions
-    tries = holds.tries_in(found, before)
-    stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
-    ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
-    near = frozenset(
-        name
-        for name in ahead & (work.only or ahead)
-        if found.get(name) == before[name] and holds.may_come_near(name, before[name])
-    )
-    return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
+    lower = choose_lower(holds, resolution.lock.versions, before, work.only)
+    return again("rest", lower) if lower is not None else resolution
 
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.reporting.page import Overview
+    from releaser.resolution.outdated import OutdatedReport
     from releaser.site.site import Site
 
 
@@ -381,10 +382,25 @@ def overview(site: Site, *, offline: bool) -> Overview:
 
 
 def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]:
+    try:
+        return outdated(site).packages, ""
+    except ReleaserError as error:
+        return None, error.message
+
+
+def outdated(site: Site) -> OutdatedReport:
+    """Return what is newer than what is locked, and what of it the next update installs.
+
+    Raises PreflightError, and ResolutionError when the index cannot be reached.
+    """
+    from releaser.candidate.audit import audit_release, is_asked
     from releaser.candidate.lock_builds import lock_builds
     from releaser.resolution.outdated import find_outdated
 
-    try:
-        return find_outdated(site, lock_builds(site)).packages, ""
-    except ReleaserError as error:
-        return None, error.message
+    def find_fixes() -> Mapping[str, str]:
+        live = store_of(site).live()
+        if live is None or not is_asked(site) or site.settings.security_fixes != "early":
+            return {}
+        return audit_release(site, site.uv.executable, live).fixes()
+
+    return find_outdated(site, lock_builds(site), find_fixes=find_fixes)

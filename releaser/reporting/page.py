@@ -15,6 +15,7 @@ from releaser.report import Outcome
 from releaser.reporting.many_sites import SiteAnswer, said
 from releaser.reporting.monitoring import USUAL_AGES, Service, find_alarms
 from releaser.reporting.style import DAY, NIGHT, add_links
+from releaser.reporting.text import what_comes
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, plural, size
@@ -114,7 +115,7 @@ def render(template: str, **facts: object) -> str:
     environment = Environment(
         loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(linked=add_links, age=age, size=size, elapsed=elapsed)
+    environment.filters.update(linked=add_links, age=age, size=size, elapsed=elapsed, comes=what_comes)
     return environment.get_template(template).render(plural=plural, day=DAY, night=NIGHT, **facts)
 
 

@@ -328,12 +328,18 @@ def sound_text(verified: Verified) -> str:
     )
 
 
+def what_comes(one: OutdatedPackage) -> str:
+    """Return the end of a sentence that says what the next update installs of a package; empty for nothing."""
+    which = "it" if not one.kept_by else one_line(one.next) if one.next else ""
+    return f"; the next update installs {which}" if which else ""
+
+
 def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
     """Return what `outdated` prints for people: a line for each package, reasons below."""
     rows = [
         [
             *(one_line(one.name), one.locked, one.latest),
-            ", ".join(dict.fromkeys(blocker.by for blocker in one.kept_by)) or "nothing; the next update installs it",
+            f"{', '.join(dict.fromkeys(blocker.by for blocker in one.kept_by)) or 'nothing'}{what_comes(one)}",
         ]
         for one in packages
     ]

@@ -190,24 +190,19 @@ def _keep(move: _Move) -> LockFile:
     rules = _read_rules(move)
     for name in sorted(unfit):
         if name not in {one for one, _, _ in move.changes_in(base)}:  # else another one has needed that
-            base = _move_up(move, _resolver(work, base), rules, name) or base
+            base = _move_up(move, TreeResolver.of(work, base), rules, name) or base
     site, files = work.site, move.live.manifest.files
     site.project.lock.write_bytes(base.data)
-    _refuse(move, rules, _resolver(work, move.lock), base)
+    _refuse(move, rules, TreeResolver.of(work, move.lock), base)
     accept_or_refuse(site.state_dir, move.lock, base, files_before=files, root=site.project.root)
     return base
-
-
-def _resolver(work: Workspace, lock: LockFile) -> TreeResolver:
-    facts = replace(work.facts, lock=lock)
-    return TreeResolver(site=work.site, facts=facts, now=work.log.started_at, live=work.live, only=frozenset())
 
 
 def _pin(move: _Move, pins: Versions) -> LockFile:
     """Lock these versions for all Pythons: all of them, or as many as have a solution, one after the other."""
     if not pins:
         return move.lock
-    resolver = _resolver(move.work, move.lock)
+    resolver = TreeResolver.of(move.work, move.lock)
     if (whole := _ask(resolver, pins)) is not None:
         return whole
     kept, lock = dict[str, str](), move.lock
@@ -226,7 +221,7 @@ def _ask(resolver: TreeResolver, pins: Versions) -> LockFile | None:
 
 def _lock(resolver: TreeResolver, specifiers: Specifiers, limits: ExcludeNewer) -> LockFile | None:
     """Lock within these, and what has none as it is; None without a solution."""
-    everything: Specifiers = {**dict.fromkeys(resolver.facts.lock.names), **specifiers}
+    everything: Specifiers = {**dict.fromkeys(resolver.lock.names), **specifiers}
     if isinstance(resolver.resolve(everything, limits), NoSolution):
         return None
     if limits and isinstance(resolver.drop_time_limits(), NoSolution):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
 from releaser.locks.rules import REJECTED, Rules, Strictness, Withheld
-from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
+from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
@@ -45,12 +46,18 @@ class Resolver(Protocol):
     def drop_time_limits(self) -> Versions | NoSolution:
         """Take the traces of times out of what came out last, and return the versions."""
 
+    def own_limits(self) -> Uploads:
+        """Return the limits that uv itself has written into what came out last, as it reads the project's settings."""
+
 
 class Resolved(Frozen):
     """What came out: the versions by package, and what was withheld of those that there are."""
 
     versions: Versions
     withheld: tuple[Withheld, ...] = ()
+    #: What is newer, and was out of uv's sight by mistake: no rule keeps it out, nothing asks for anything else, and uv
+    #: itself sets no limit that does. Only known where it has been asked what is newer.
+    unseen: Versions = field(default_factory=dict)
 
 
 def resolve_within_rules(
@@ -83,11 +90,11 @@ def resolve_within_rules(
     else:
         ahead = search.find_ahead(free)
         if not ahead and dict(free) == dict(locked) == dict(live):
-            return search.finish(free)
+            return search.finish(free, rules)
         kept_out = rules.find_withheld(free, search.uploads)
         withheld = {**kept_out, **rules.find_withheld(ahead, search.uploads)}
         if not withheld:
-            return search.finish(free)
+            return search.finish(free, rules)
         search.free = free
         found = search.resolve(rules) if kept_out else _Found(versions=free, rules=rules)
         may_be_fixed = any(one.by in ("policy", "age") or one.name in rules.next_try for one in withheld.values())
@@ -98,7 +105,7 @@ def resolve_within_rules(
         return versions
     left = [one for one in withheld.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
     told = (*left, *_find_dependent(left, search.free, versions, rules.local))
-    return search.finish(versions, told)
+    return search.finish(versions, rules, told)
 
 
 def _find_dependent(
@@ -133,6 +140,10 @@ class _Search:
     has_limits: bool = False
     #: Whether no rule has had a part in the first resolution.
     is_free: bool = True
+    #: The bounds and the limits of the last question, and what is newer than what came out of the first.
+    specifiers: Specifiers = field(default_factory=dict)
+    limits: ExcludeNewer = field(default_factory=dict)
+    ahead: Versions = field(default_factory=dict)
 
     def look(self, rules: Rules) -> Versions | NoSolution:
         """Resolve as freely as can be without a build of anything that may not come in."""
@@ -147,6 +158,7 @@ class _Search:
     ) -> Versions | NoSolution:
         """Resolve; and once more if versions were out of reach only as nobody knows their time, and may come in."""
         found, self.has_limits = self.resolver.resolve(specifiers, limits, no_build), bool(limits)
+        self.specifiers, self.limits = specifiers, limits
         if rules.age.matters:
             self.uploads = self.resolver.uploads().merge(self.uploads)
         now = exclude_newer(rules, limits.keys() - {"*"}, self.uploads) if limits else {}
@@ -155,7 +167,10 @@ class _Search:
             for name in {*now, *limits} - {"*"}
             if limits.get(name, limits.get("*")) is not None and now.get(name, now.get("*")) is None
         }
-        return self.resolver.resolve(specifiers, {**limits, **lifted}, no_build) if lifted else found
+        if not lifted:
+            return found
+        self.limits = {**limits, **lifted}
+        return self.resolver.resolve(specifiers, self.limits, no_build)
 
     def find_ahead(self, found: Versions) -> Versions:
         """Return what is newer than what came out of the first resolution, and out of its sight."""
@@ -163,14 +178,43 @@ class _Search:
             return {}
         versions, uploads = self.resolver.newest()
         self.uploads = self.uploads.merge(uploads)
-        return {name: one for name, one in versions.items() if name in found and is_newer(one, found[name])}
+        self.ahead = {name: one for name, one in versions.items() if name in found and is_newer(one, found[name])}
+        return self.ahead
 
-    def finish(self, versions: Versions, withheld: Sequence[Withheld] = ()) -> Resolved | NoSolution:
-        """Take `versions`, which came out last, without a trace of limits."""
+    def finish(self, versions: Versions, rules: Rules, withheld: Sequence[Withheld] = ()) -> Resolved | NoSolution:
+        """Take `versions`, which came out last, without a trace of limits; `rules` say what may have come in."""
         kept = self.resolver.drop_time_limits() if self.has_limits else versions
         if kept != versions:
             return NoSolution(output="uv did not keep the versions that are old enough")
-        return Resolved(versions=versions, withheld=tuple(withheld))
+        return Resolved(versions=versions, withheld=tuple(withheld), unseen=self._find_unseen(versions, rules))
+
+    def _find_unseen(self, versions: Versions, rules: Rules) -> Versions:
+        """Return what is newer than what came out, and was kept from uv although nothing keeps it out.
+
+        What uv has seen and not chosen does not go together with the rest.
+        """
+        missing = {
+            name: version
+            for name, version in self.ahead.items()
+            if name in versions and is_newer(version, newest(versions[name].split(", ")))
+        }
+        kept_out = rules.find_withheld(missing, self.uploads) if missing else {}
+        hidden = {name: one for name, one in missing.items() if name not in kept_out and self._hides(name, one)}
+        own = self.resolver.own_limits() if hidden else Uploads()
+        return {name: one for name, one in hidden.items() if not self._is_beyond(own.own_limit(name), name, one)}
+
+    def _hides(self, name: str, version: str) -> bool:
+        """Whether the last question left a version out of uv's sight."""
+        from packaging.specifiers import SpecifierSet
+
+        bound = self.specifiers.get(name, "")
+        if bound is None or not SpecifierSet(bound).contains(version, prereleases=True):
+            return True
+        return self._is_beyond(self.limits.get(name, self.limits.get("*")), name, version)
+
+    def _is_beyond(self, limit: datetime | None, name: str, version: str) -> bool:
+        time = self.uploads.times.get((name, version))
+        return limit is not None and (time is None or time >= limit)
 
     def resolve_strictly(self, rules: Rules) -> _Found | NoSolution:
         """Resolve within the rules alone."""

@@ -17,7 +17,7 @@ from releaser.errors import ResolutionError, ToolError, error_line, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.versions import Uploads, limits_in_force, newest, parse_version, times_of, uploads_in
 from releaser.releases.venv import requirements_in
-from releaser.system.environment import all_settings_of_uv
+from releaser.system.environment import nearest_settings_of_uv, settings_of_uv_in_force
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -144,8 +144,9 @@ def sets_time_limits(site: Site) -> bool:
 
 
 def _settings_with_limits(site: Site) -> tuple[Mapping[str, Any], ...]:
-    """Return the settings of the project, then those of the directories above it, of the user and of the host."""
-    return (settings_of_uv(site), *all_settings_of_uv(site.project.root.parent, site.runner.environ))
+    """Return the settings that uv goes by in the project, the first of which count. Raises PreflightError."""
+    settings_of_uv(site)  # which says what cannot be read
+    return settings_of_uv_in_force(site.project.root, site.runner.environ)
 
 
 def ask_newest(
@@ -156,12 +157,12 @@ def ask_newest(
     Pre-releases count for a package that is locked at one. `offline` asks uv's cache instead. Raises PreflightError and
     ResolutionError.
     """
-    settings = settings_of_uv(site)
+    settings_of_uv(site)  # which says what cannot be read
     with temporary_directory() as tree:
         answer = tree / _ANSWER
 
         def ask(wanted: Mapping[str, str]) -> object:
-            (tree / "pyproject.toml").write_text(_question(site, settings, wanted), encoding="utf-8")
+            (tree / "pyproject.toml").write_text(_question(site, wanted), encoding="utf-8")
             words = newest_arguments(answer=_ANSWER, python=choice.python, python_version=choice.version)
             return uv.compile(tree, *words, *(["--offline", "--quiet"] if offline else []))
 
@@ -177,13 +178,13 @@ def ask_newest(
             raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
 
 
-def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -> str:
+def _question(site: Site, wanted: Mapping[str, str]) -> str:
     """Return the pyproject.toml that asks for packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or nothing.
 
     It takes from the real project, and from its settings of uv, where packages come from. As it says itself what they
     require, though not truly, uv has no reason to build one.
     """
-    root = site.project.root
+    root, table = nearest_settings_of_uv(site.project.root)
     options = {key: table[key] for key in _ASKED_ALIKE if key in table}
     for key in ("find-links", "extra-index-url"):
         if isinstance(table.get(key), list):

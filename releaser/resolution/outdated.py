@@ -2,51 +2,53 @@
 
 `uv tree --outdated` does not tell enough: its newest versions are those for the oldest Python that the project admits,
 without a time of upload; it passes over directories of files (`find-links`), and older uvs have no JSON for it. So uv
-is asked to resolve a project that wants the newest of each package, whatever goes together.
+is asked to resolve a project that wants the newest of each package, whatever goes together. What of that the next
+update installs is found as an update finds it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Blocker, OutdatedPackage
-from releaser.errors import ToolError, refuse
+from releaser.errors import refuse
 from releaser.locks.installed import versions_for
-from releaser.locks.limits import exclude_newer
-from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
+from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
 from releaser.locks.rules import Rules, explain
 from releaser.locks.versions import Uploads, is_newer, newest
 from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
+from releaser.resolution.foreseen import Foreseen, Outlook, read_base
 from releaser.resolution.newest import (
     ask_newest,
-    describe_unanswered,
     find_excluding,
     requirements_for,
     settings_of_uv,
     uploads_within_limits,
 )
+from releaser.resolution.resolve import live_lock
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen
 from releaser.system.words import why_held
-from releaser.tools.uv import LockBuilds, NoSolution, Uv
-from releaser.tools.uv_arguments import lock_arguments
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from releaser.resolution.newest import AvailableVersions
     from releaser.site.site import Site
+    from releaser.tools.uv import LockBuilds
 
-    Versions = Mapping[str, str]
+_TAKES_LOCKED = {
+    "none": '`upgrade = "none"` takes what git has locked',
+    "branch": '`publish = "branch"` takes what git has locked, and proposes the rest on a branch',
+}
 
 
 class OutdatedReport(Frozen):
@@ -61,10 +63,13 @@ class OutdatedReport(Frozen):
     newer_python: str | None
 
 
-def find_outdated(site: Site, builds: LockBuilds | None) -> OutdatedReport:
+def find_outdated(
+    site: Site, builds: LockBuilds | None, *, find_fixes: Callable[[], Mapping[str, str]] = dict
+) -> OutdatedReport:
     """Ask the index for what is newer than the lock of the live release, or of the checkout if there is none.
 
-    `builds` is how packages are built that have to be, to learn what they need.
+    `builds` is how packages are built that have to be, to learn what they need; `find_fixes` maps packages to the
+    versions that fix a vulnerability.
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
@@ -85,64 +90,62 @@ def find_outdated(site: Site, builds: LockBuilds | None) -> OutdatedReport:
     available = ask_newest(site, uv, locked, choice)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
     constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
+    held = {one.name for one in constraints.holds.entries if one.by == "person"}
+    quarantine = constraints.quarantine.without_held(held)
     holds = select_holds(site, constraints.holds, python=choice.version, now=now)
-    rules = rules_for(site, checkout, running, replace(constraints, holds=holds), python=choice.version, now=now)
+    counting = Constraints(holds=holds, quarantine=quarantine)
+    is_foreseen = bool(behind) or _may_move_unseen(lock)
+    base = read_base(site, checkout, live) if is_foreseen else checkout
+    before = live_lock(live, base.versions)
+    rules = rules_for(site, base, before, counting, python=choice.version, now=now)
     wait = last_wait(read_history(site.state_dir), running.versions)
     rules = replace(rules, rejected=(*wait.versions, *rules.rejected))
     times = {key: time for name in behind for key, time in available[name].times.items()}
-    uploads = Uploads(times=times).merge(uploads_within_limits(site, checkout, now))
-    fitting = {name: available[name].fitting or locked[name] for name in behind}
+    foreseen = Foreseen()
+    if is_foreseen:
+        foreseen = Outlook(
+            site=site,
+            uv=uv,
+            choice=choice,
+            live=live,
+            base=base,
+            constraints=replace(constraints, quarantine=quarantine),
+            rules=rules,
+            available=available,
+            find_fixes=find_fixes,
+        ).foresee()
+        if wait.all and not foreseen.refused:
+            foreseen = replace(foreseen, refused=wait.why, by="first")
     known = _Known(
         rules=rules,
-        uploads=uploads,
+        uploads=Uploads(times=times).merge(uploads_within_limits(site, base, now)),
         python=choice.version,
         locked=locked,
         available=available,
-        reachable=_resolve(site, uv, (rules, uploads), fitting, choice.python) if behind else None,
+        foreseen=foreseen,
+        follows="none" if site.settings.upgrade == "none" else "branch" if site.settings.follows else "",
         requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
         undecided={(one.name, one.version): one.reason for one in constraints.holds.entries if one.by == "undecided"},
     )
-    said = '`upgrade = "none"` takes what git has locked'
-    follows: tuple[Blocker, ...] = (Blocker(by="policy", reason=said),) if site.settings.upgrade == "none" else ()
-    follows += (Blocker(by="first", reason=wait.why),) if wait.all else ()
+    packages = [known.describe(name, versions[name]) for name in behind]
+    packages += known.unseen({name: one for name, one in versions.items() if name not in {*behind, *graph.own}})
+    seen = {one.name for one in packages}
     return OutdatedReport(
-        packages=tuple(
-            OutdatedPackage(
-                name=name,
-                locked=versions[name],
-                latest=available[name].newest,
-                kept_by=(*follows, *known.blockers(name)),
-            )
-            for name in behind
-        ),
-        elsewhere=tuple(sorted(lock.versions.keys() - graph.from_index - graph.own)),
+        packages=tuple(sorted(packages, key=lambda one: one.name)),
+        elsewhere=tuple(sorted(lock.versions.keys() - graph.from_index - graph.own - seen)),
         unknown=tuple(name for name in locked if name not in available),
         newer_python=find_newer_python(site, uv, choice.version),
     )
 
 
+def _may_move_unseen(lock: LockFile) -> bool:
+    """Whether an update may bring what no index tells is newer: of git, or a version that is not the newest."""
+    return any("git" in one.get("source", {}) for one in lock.packages) or any(
+        ", " in version for version in lock.versions.values()
+    )
+
+
 # What blocks them
-
-
-def _resolve(site: Site, uv: Uv, within: tuple[Rules, Uploads], latest: Versions, python: Path) -> Versions | None:
-    """Return what uv would lock within the rules; None if there is no solution. Raises ResolutionError.
-
-    `latest` is what there is for the Python of the site. What is kept out is not built for that.
-    """
-    rules, uploads = within
-    bounds = rules.specifiers(latest, uploads) if rules.find_withheld(latest, uploads) else {}
-    limits = exclude_newer(rules, latest, uploads)
-    words = lock_arguments(specifiers=bounds, packages=rules.locked, exclude_newer=limits)
-    try:
-        done = uv.lock(site.project.root, [*words, "--dry-run"], python=python)
-    except ToolError as error:
-        what = "could not determine what an update would bring"
-        raise describe_unanswered(error.output or error.message, what=what, advice=error.advice) from error
-    if isinstance(done, NoSolution):
-        return None
-    changes = {change.name: change.new for change in parse_changes(done.output)}
-    versions: dict[str, str | None] = {**rules.locked, **changes}
-    return {name: version for name, version in versions.items() if version is not None}
 
 
 class _Known(Frozen):
@@ -153,14 +156,41 @@ class _Known(Frozen):
     python: str
     locked: Mapping[str, str]
     available: Mapping[str, AvailableVersions]
-    #: What uv would lock within the rules; None where the dependencies of the project have no solution.
-    reachable: Mapping[str, str] | None
+    #: What the next update would install, as far as anything may be newer.
+    foreseen: Foreseen
+    #: Why upgrades are those of git, a key of `_TAKES_LOCKED`; empty if they are not.
+    follows: str
     #: Who asks for what.
     requirements: tuple[tuple[str, Requirement], ...]
     #: Why nobody knows of some versions whether they work.
     undecided: Mapping[tuple[str, str], str]
 
-    def blockers(self, name: str) -> Iterator[Blocker]:
+    def describe(self, name: str, locked: str) -> OutdatedPackage:
+        """Describe a package of which the index has something newer than what is `locked`."""
+        latest, coming = self.available[name].newest, self._coming(name, locked)
+        if coming is not None and latest in coming.split(", "):
+            kept_by = tuple(self._doubts(name, latest))
+        else:
+            kept_by = tuple(self._blockers(name, coming))
+        return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, kept_by=kept_by)
+
+    def unseen(self, locked: Mapping[str, str]) -> Iterator[OutdatedPackage]:
+        """Describe what comes although no index says that it is the newest, such as a commit."""
+        for name, version in locked.items():
+            reached = (self.foreseen.versions or {}).get(name, version)
+            if is_newer(newest(reached.split(", ")), newest(version.split(", "))) or (
+                reached != version and ", " in version
+            ):
+                coming = self._coming(name, version)
+                kept_by = () if coming is not None else tuple(self._refusals())
+                yield OutdatedPackage(name=name, locked=version, latest=reached, next=coming, kept_by=kept_by)
+
+    def _coming(self, name: str, locked: str) -> str | None:
+        """Return what the next update installs of a package, None if it stays as it is."""
+        reached = (self.foreseen.versions or {}).get(name)
+        return None if self.foreseen.refused or reached == locked else reached
+
+    def _blockers(self, name: str, coming: str | None) -> Iterator[Blocker]:
         """Yield what keeps the newest version of a package out."""
         latest = self.available[name].newest
         fitting = self.available[name].fitting or self.locked[name]
@@ -168,25 +198,52 @@ class _Known(Frozen):
         if is_newer(latest, fitting):
             closest = f"; {fitting} is the newest for it" if comes_closer else ""
             yield Blocker(by="python", reason=f"{latest} needs a newer Python than {self.python}{closest}")
-        if comes_closer:
-            kept_out = list(explain(self.rules, name, fitting, self.uploads))
-            for reason in self._constraints(name, fitting, is_kept_out=bool(kept_out)):
-                yield Blocker(by="constraint", reason=reason)
-            if (name, fitting) in self.undecided:
-                yield Blocker(by="undecided", reason=self.undecided[name, fitting])
-            for one in kept_out:
-                yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
+        if not comes_closer or (coming is not None and fitting in coming.split(", ")):
+            return
+        if self.follows:
+            yield Blocker(by="policy", reason=_TAKES_LOCKED[self.follows])
+        kept_out = list(explain(self.rules, name, fitting, self.uploads))
+        constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.follows))]
+        for reason in constraints:
+            yield Blocker(by="constraint", reason=reason)
+        yield from self._doubts(name, fitting)
+        for one in kept_out:
+            yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
+        if self._is_reached(name, fitting) or not (constraints or kept_out or self.follows):
+            yield from self._refusals()
+
+    def _doubts(self, name: str, version: str) -> Iterator[Blocker]:
+        """Yield why nobody knows of a version whether it works; the next update tries it all the same."""
+        if (name, version) in self.undecided:
+            yield Blocker(by="undecided", reason=self.undecided[name, version])
+
+    def _refusals(self) -> Iterator[Blocker]:
+        if self.foreseen.refused:
+            yield Blocker(by=self.foreseen.by, reason=self.foreseen.refused)
+
+    def _is_reached(self, name: str, wanted: str) -> bool:
+        return wanted in (self.foreseen.versions or {}).get(name, "").split(", ")
 
     def _constraints(self, name: str, wanted: str, *, is_kept_out: bool) -> Iterable[str]:
-        against = find_excluding(self.requirements, name, wanted)
-        if self.reachable is None:
+        against, versions = find_excluding(self.requirements, name, wanted), self.foreseen.versions
+        if versions is None:
             return against
-        if name not in self.reachable:
+        if name not in versions:
             return ["the next update removes it, as nothing requires it"]
-        reached = newest(self.reachable[name].split(", "))
-        if not is_newer(wanted, reached):
+        if self._is_reached(name, wanted):
             return []
         if is_kept_out:  # what is reached does not tell then, except for who asks for something else even so
-            stay = {f"{one} {version}" for one, version in self.reachable.items()}
+            stay = {f"{one} {version}" for one, version in versions.items()}
             return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
+        if limit := self._own_limit(name, wanted):
+            return [limit]
+        reached = newest(versions[name].split(", "))
         return against or [f"the requirements of the project and its packages, taken together, allow {reached} at most"]
+
+    def _own_limit(self, name: str, version: str) -> str:
+        """Say that a setting of uv keeps a version out for its time of upload; empty if none does."""
+        limit, times = self.uploads.own_limit(name), self.uploads.times_of(name, version)
+        if limit is None or not any(time is None or time >= limit for time in times):
+            return ""
+        key = "exclude-newer-package" if name in self.uploads.limits else "exclude-newer"
+        return f"`{key}` of uv takes nothing that was uploaded after {limit:%Y-%m-%d %H:%M} UTC"

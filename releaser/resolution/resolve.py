@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.releases.release import Release, lock_of, read_versions
-from releaser.resolution.constrained import resolve_within_rules
+from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.resolution.newest import (
     ask_newest,
     files_without_time,
@@ -41,9 +42,14 @@ if TYPE_CHECKING:
 
     from releaser.locks.rules import Rules, Withheld
     from releaser.report import Step
+    from releaser.resolution.newest import AvailableVersions
     from releaser.run import Workspace
+    from releaser.site.pythons import Choice
     from releaser.site.site import Site, SiteFacts
+    from releaser.tools.uv import Uv
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
+
+logger = logging.getLogger(__name__)
 
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
@@ -74,7 +80,7 @@ def resolve(
     vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
-    constraints, before = Constraints.read(site.state_dir), _live_lock(work)
+    constraints, before = Constraints.read(site.state_dir), live_lock(work.live, facts.lock.versions)
     held = {one.name for one in constraints.holds.entries if one.by == "person"}
     quarantine = Quarantine() if force else (work.quarantine or constraints.quarantine).without_held(held)
 
@@ -86,7 +92,7 @@ def resolve(
         return adjust(replace(rules, only=work.only))
 
     with work.log.step("resolve") as step:
-        resolver = TreeResolver(site=site, facts=facts, now=now, live=work.live, only=work.only)
+        resolver = TreeResolver.of(work, facts.lock, only=work.only)
         locked, versions = facts.lock.versions, before.versions
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
@@ -98,20 +104,31 @@ def resolve(
         if isinstance(resolved, NoSolution):
             _refuse_constraints(resolver, read_rules())
             raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
+        warn_of_unseen(resolved)
         found = read_made_lock(site.project.root)
         refuse_rejected_versions(found, quarantine)
         withheld = all_withheld(resolved.withheld, quarantine, constraints.holds, found)
         return _resolution(work, step, found, withheld)
 
 
-def _live_lock(work: Workspace) -> LockFile:
-    """Return the lock of the live release; of what it has in several versions, the installed one if one is locked."""
-    before, locked, running = lock_of(work.live), work.facts.lock.versions, read_versions(work.live)
+def live_lock(live: Release | None, locked: Mapping[str, str]) -> LockFile:
+    """Return the lock of the live release; of what it has in several versions, the installed one if one is `locked`."""
+    before, running = lock_of(live), read_versions(live)
     narrowed = {
         name: running[name] if ", " in version and ", " not in locked.get(name, ", ") else version
         for name, version in before.versions.items()
     }
     return before if narrowed == before.versions else replace(before, versions=narrowed)
+
+
+def warn_of_unseen(resolved: Resolved) -> None:
+    """Say in the log of the run which newer versions it does not bring although nothing keeps them out."""
+    for name, version in resolved.unseen.items():
+        logger.warning(
+            "%s %s: nothing keeps it out, so this update should install it, but it locks %s; compare"
+            " `uv lock --dry-run --upgrade-package %s` and `releaser outdated`",
+            name, version, resolved.versions[name], name,
+        )  # fmt: skip
 
 
 def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
@@ -140,47 +157,61 @@ def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Chang
 
 
 class TreeResolver(Frozen):
-    """Resolves in the staging tree; each try begins at the lock of the commit."""
+    """Resolves in the staging tree, or in another place that is not the checkout; each try begins at `lock`."""
 
     site: Site
-    facts: SiteFacts
+    #: The lock of the commit.
+    lock: LockFile
+    uv: Uv
+    choice: Choice
     #: When the run began.
     now: datetime
     live: Release | None
     #: The packages that are to come; empty for all.
-    only: frozenset[str]
+    only: frozenset[str] = frozenset()
+    #: What the indexes have, where they have been asked already.
+    available: Mapping[str, AvailableVersions] | None = None
     #: The names and versions of files that uv has passed over for want of a time.
     undated: set[tuple[str, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, work: Workspace, lock: LockFile, *, only: frozenset[str] = frozenset()) -> TreeResolver:
+        """Return what resolves from `lock` in the staging tree of a run."""
+        facts, now = work.facts, work.log.started_at
+        return cls(site=work.site, lock=lock, uv=facts.uv, choice=facts.choice, now=now, live=work.live, only=only)
 
     def resolve(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
     ) -> Mapping[str, str] | NoSolution:
         """Lock within these."""
-        self.site.project.lock.write_bytes(self.facts.lock.data)
+        self.site.project.lock.write_bytes(self.lock.data)
         return self._lock(specifiers, exclude_newer, no_build)
 
     def uploads(self) -> Uploads:
         """Read what the locks tell, and what uv has said of files without a time."""
-        own = uploads_within_limits(self.site, self.facts.lock, self.now)
+        own = uploads_within_limits(self.site, self.lock, self.now)
         has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
-        lock = self._read_made() if has_lock else self.facts.lock
-        made = own if lock == self.facts.lock else uploads_in(lock, self.now)
+        lock = self._read_made() if has_lock else self.lock
+        made = own if lock == self.lock else uploads_in(lock, self.now)
         known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
         return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
 
     def newest(self) -> tuple[Mapping[str, str], Uploads]:
         """Ask uv's cache, which has been filled just now; the index only where there is no cache."""
-        site, facts, locked = self.site, self.facts, self.facts.lock
+        site, locked = self.site, self.lock
         graph = Graph.of(locked)
         wanted = sorted(graph.from_index & (self.only or graph.from_index))
         names = {name: newest(locked.versions[name].split(", ")) for name in wanted}
-        try:
-            found = ask_newest(site, facts.uv, names, facts.choice, offline=True)
-        except ResolutionError:
-            found = ask_newest(site, facts.uv, names, facts.choice)
-        ahead = {name: one.fitting for name, one in found.items() if one.fitting and is_newer(one.fitting, names[name])}
+        found = self.available
+        if found is None:
+            try:
+                found = ask_newest(site, self.uv, names, self.choice, offline=True)
+            except ResolutionError:
+                found = ask_newest(site, self.uv, names, self.choice)
+        fitting = {name: found[name].fitting or "" for name in names.keys() & found.keys()}
+        ahead = {name: one for name, one in fitting.items() if one and is_newer(one, names[name])}
         if ahead:
-            asked = list(requirements_for(site, self.live, graph, facts.choice.version, ahead))
+            asked = list(requirements_for(site, self.live, graph, self.choice.version, ahead))
             ahead = {name: version for name, version in ahead.items() if not find_excluding(asked, name, version)}
         times = {key: time for name in ahead for key, time in found[name].times.items()}
         return ahead, Uploads(times=times)
@@ -189,10 +220,14 @@ class TreeResolver(Frozen):
         """Take the times out of the lock; where the project sets some itself, uv has to."""
         lock = self.site.project.lock
         if sets_time_limits(self.site):
-            return self._lock(dict.fromkeys(self.facts.lock.names), {})
+            return self._lock(dict.fromkeys(self.lock.names), {})
         made = self._read_made()
         lock.write_bytes(made.data)
         return made.versions
+
+    def own_limits(self) -> Uploads:
+        """Read what uv has written into the lock of the tree."""
+        return uploads_in(read_made_lock(self.site.project.root), self.now)
 
     def _read_made(self) -> LockFile:
         """Read what uv has made, without the times that it was given: mostly, that has been parsed already."""
@@ -201,11 +236,10 @@ class TreeResolver(Frozen):
     def _lock(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
     ) -> Mapping[str, str] | NoSolution:
-        facts, project = self.facts, self.site.project
         words = lock_arguments(
-            specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer, no_build=no_build
+            specifiers=specifiers, packages=self.lock.names, exclude_newer=exclude_newer, no_build=no_build
         )
-        done = facts.uv.lock(project.root, words, python=facts.python)
+        done = self.uv.lock(self.site.project.root, words, python=self.choice.python)
         self.undated.update(filter(None, map(_name_and_version, files_without_time(done.output))))
         return done if isinstance(done, NoSolution) else self._read_made().versions
 
@@ -271,15 +305,19 @@ def refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
 
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
+    return key_of(site, lock, python=facts.choice.version, group=facts.group)
+
+
+def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> CandidateKey:
+    """Return what tells a candidate with this lock, Python and group from others. Raises ResolutionError."""
     try:
         commit = site.staged.commit if site.staged is not None else "HEAD"
         code = site.git.code_key(site.own_files(), commit=commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    python = facts.choice.version
     key = installed_key(lock, python=python)
     included = site.bundle.manifest.included_sha256 if site.bundle is not None else ""
-    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=facts.group, included=included)
+    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
 
 
 def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:

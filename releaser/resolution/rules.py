@@ -139,6 +139,25 @@ def code_digest(site: Site) -> str:
         return ""
 
 
+def choose_lower(
+    holds: Holds, found: Mapping[str, str], before: Mapping[str, str], only: frozenset[str] = frozenset()
+) -> Lower | None:
+    """Return how to resolve once more, so that no more than one package comes in that is known to fail; None if so.
+
+    `found` are the versions of a first resolution, `before` the live ones. A package that would stay where it is comes
+    in just older than what failed, if nobody has tried that.
+    """
+    tries = holds.tries_in(found, before)
+    stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
+    ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
+    near = frozenset(
+        name
+        for name in ahead & (only or ahead)
+        if found.get(name) == before[name] and holds.may_come_near(name, before[name])
+    )
+    return Lower(stay=stay, near=near) if stay or near else None
+
+
 # What is withheld, for a report
 
 

@@ -17,7 +17,7 @@ from releaser.system.venv_environment import neutral
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
 _WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
@@ -142,10 +142,15 @@ def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
 
 def files_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return where settings of uv may be that apply in `tree`: of the project, of what it lies in, of user and host."""
+    files = (place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml"))
+    return (*files, *_shared_files(environ))
+
+
+def _shared_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where settings of uv may be for all projects: of the user, then of the host."""
     own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
     places = (own, *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep), "/etc")
-    files = (place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml"))
-    return (*files, *(Path(place, "uv", "uv.toml") for place in places))
+    return tuple(Path(place, "uv", "uv.toml") for place in places)
 
 
 def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
@@ -154,12 +159,35 @@ def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[
     uv itself takes the first that it finds in `tree` and above it. A file that cannot be read is left out: uv refuses
     it, or warns of it.
     """
-    found: list[Mapping[str, Any]] = []
-    for file in filter(os.path.exists, files_of_uv(tree, environ)):  # most are not there
+    return tuple(_read_settings(files_of_uv(tree, environ)))
+
+
+def settings_of_uv_in_force(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
+    """Return what uv goes by in `tree`, in which the first counts: of the project, of the user, of the host.
+
+    What cannot be read is left out, as of `all_settings_of_uv`.
+    """
+    return (nearest_settings_of_uv(tree)[1], *_read_settings(_shared_files(environ)))
+
+
+def nearest_settings_of_uv(tree: Path) -> tuple[Path, Mapping[str, Any]]:
+    """Return the settings that uv takes for those of the project in `tree`, and the directory with them.
+
+    That is the first one, from `tree` upwards, that has any; a `uv.toml` hides the pyproject.toml beside it.
+    """
+    for place in (tree, *tree.parents):
+        for found in _read_settings((place / "uv.toml", place / "pyproject.toml")):
+            return place, found
+    return tree, {}
+
+
+def _read_settings(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
+    for file in filter(os.path.exists, files):  # most are not there
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the last if `tool` is no table
             content = tomllib.loads(read_text(file))
-            found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})
-    return tuple(found)
+            found = content if file.name == "uv.toml" else content.get("tool", {}).get("uv")
+            if isinstance(found, dict):
+                yield found
 
 
 def package_places(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:

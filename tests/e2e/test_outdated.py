@@ -19,7 +19,7 @@ def asked(site: SampleSite) -> dict[str, dict[str, Any]]:
     before = outer_snapshot(site)
     found = site.json("outdated")
     assert outer_snapshot(site) == before
-    assert all(set(one) == {"name", "locked", "latest", "kept_by"} for one in found)
+    assert all(set(one) == {"name", "locked", "latest", "next", "kept_by"} for one in found)
     return {one["name"]: one for one in found}
 
 
@@ -33,7 +33,8 @@ def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_t
 ) -> None:
     site = make_site()
     site.publish("alpha", "1.1.0")
-    assert asked(site) == {"alpha": {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}}
+    row = {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "kept_by": []}
+    assert asked(site) == {"alpha": row}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
     assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
     site.withdraw("alpha", "1.1.0")
@@ -79,15 +80,15 @@ def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory)
     packages = dict.fromkeys(("alpha", "beta", "old", "young"), "1.0.0")
     dependencies = ["alpha", "beta<1.2", "old", "young"]
     site = make_site(packages=packages, dependencies=dependencies, settings={"min_age": "7d"}, venv=True)
-    for name, version in (("alpha", "1.1.0"), ("beta", "1.2.0"), ("old", "1.1.0"), ("young", "1.1.0")):
-        site.publish(name, version)
-    for name in ("alpha", "beta"):
-        site.publish(name, "2.0.0", requires_python=">=3.98")
     python, now = site.python("import platform; print(platform.python_version())"), datetime.now(UTC)
     with serving(site.index.path) as index:
+        from_server(site, index.url, lock=True)
+        for name, version in (("alpha", "1.1.0"), ("beta", "1.2.0"), ("old", "1.1.0"), ("young", "1.1.0")):
+            site.publish(name, version)
+        for name in ("alpha", "beta"):
+            site.publish(name, "2.0.0", requires_python=">=3.98")
         index.uploaded["young", "1.1.0"] = now - timedelta(days=2, hours=1)
         index.uploaded["old", "1.1.0"] = now - timedelta(days=8)
-        from_server(site, index.url)
         found = asked(site)
     assert found["alpha"]["latest"] == found["beta"]["latest"] == "2.0.0"
     assert found["alpha"]["kept_by"] == [

@@ -115,7 +115,7 @@ def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
     site.push_commit("Stay on 3.10")
     site.env["PATH"] = "/usr/bin:/bin"
     site.publish("alpha", "1.1.0")
-    expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}]
+    expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "kept_by": []}]
     assert site.json("outdated") == expected  # before it is adopted
     site.releaser("init", check=0)
     assert site.json("outdated") == expected

@@ -72,6 +72,12 @@ def test_times_may_be_of_toml_itself() -> None:
             NOW - timedelta(days=7),
             NOW - timedelta(days=7),
         ),
+        (  # as uv writes `20 days ago`, and what releaser cannot read
+            '[options]\nexclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "-P20DT1.5S"\n'
+            '[options.exclude-newer-package]\nbeta = { timestamp = "0001-01-01T00:00:00Z", span = "soon" }',
+            NOW - timedelta(days=20, seconds=1.5),
+            None,
+        ),
         (
             '[options]\nexclude-newer = "2026-11-01T00:00:00Z"\n[options.exclude-newer-package]\nbeta = false',
             THEN,
@@ -109,10 +115,13 @@ beta = "2026-11-01T00:00:00Z"
         ([{"exclude-newer": "7 days"}], {"UV_EXCLUDE_NEWER": "2026-10-01T00:00:00Z"}, EARLIER, EARLIER),
         ([{"exclude-newer": "1 week"}], {}, NOW - timedelta(days=7), NOW - timedelta(days=7)),
         ([{"exclude-newer": "P1DT12H"}], {}, NOW - timedelta(hours=36), NOW - timedelta(hours=36)),
-        ([{"exclude-newer": "3 days 4 hours"}], {}, THEN, THEN),  # read from the lock, as uv wrote it there
+        ([{"exclude-newer": "3 days 4 hours"}], {}, NOW - timedelta(days=3, hours=4), NOW - timedelta(days=3, hours=4)),
+        ([{"exclude-newer": "1w, 2d ago"}], {}, NOW - timedelta(days=9), NOW - timedelta(days=9)),
+        ([{"exclude-newer": "1.5 hrs"}], {}, NOW - timedelta(minutes=90), NOW - timedelta(minutes=90)),
+        ([{"exclude-newer": "76:00:00"}], {}, THEN, THEN),  # read from the lock, as uv wrote it there
         ([{"exclude-newer-package": {"Beta": "2026-10-01T00:00:00Z"}}], {}, None, EARLIER),
         ([{"exclude-newer": "7 days", "exclude-newer-package": {"beta": False}}], {}, NOW - timedelta(days=7), None),
-        ([{"exclude-newer-package": {"beta": "3 days 4 hours"}}], {}, None, THEN),
+        ([{"exclude-newer-package": {"beta": "76:00:00"}}], {}, None, THEN),
     ],
 )
 def test_limits_count_that_uv_takes_from_its_settings(

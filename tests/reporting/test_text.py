@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import Finding
 from releaser.report import Outcome, RunReport
 from releaser.reporting.changes import changes_table
-from releaser.reporting.text import closing_lines, live_line, output_lines, report_text, step_line
+from releaser.reporting.text import closing_lines, live_line, outdated_text, output_lines, report_text, step_line
 from tests.reporting.makers import CHANGES, QUIET
 
 TABLE = [
@@ -128,3 +129,22 @@ def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
     lines = report_text(report(changes=CHANGES, output="oops", exit_code=5, headline="the tests fail"))
     assert lines[:4] == TABLE
     assert lines[4:7] == ["end of the output:", "  oops", "releaser update: mysite: the tests fail"]
+
+
+def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_latest_out() -> None:
+    bounded = (Blocker(by="constraint", reason="the project asks for beta<2"),)
+    lines = outdated_text(
+        [
+            OutdatedPackage(name="alpha", locked="1.0", latest="2.0", next="2.0"),
+            OutdatedPackage(name="beta", locked="1.0", latest="2.0", next="1.5", kept_by=bounded),
+            OutdatedPackage(name="gamma", locked="1.0", latest="2.0", kept_by=bounded),
+        ]
+    )
+    assert [" ".join(line.split()) for line in lines] == [
+        "PACKAGE LOCKED LATEST KEPT BY",
+        "alpha 1.0 2.0 nothing; the next update installs it",
+        "beta 1.0 2.0 constraint; the next update installs 1.5",
+        "the project asks for beta<2",
+        "gamma 1.0 2.0 constraint",
+        "the project asks for beta<2",
+    ]

@@ -41,6 +41,9 @@ class Table:
     asked: list[tuple[dict[str, str | None], dict[str, datetime | None]]] = field(default_factory=list)
     unbuilt: list[frozenset[str]] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
+    #: What uv itself takes nothing after, and what the resolver believes of that.
+    limit: datetime | None = None
+    believed: datetime | None = None
 
     def resolve(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
@@ -82,7 +85,7 @@ class Table:
         for key, days in self.ages.items():
             name, version = key.split()
             times[name, version] = None if days is None else NOW - timedelta(days=days)
-        return Uploads(times=times, last=times)
+        return Uploads(times=times, last=times, limit=self.believed)
 
     def newest(self) -> tuple[Mapping[str, str], Uploads]:
         versions = {name: max(offered.split(), key=Version) for name, offered in self.offered.items()}
@@ -92,6 +95,9 @@ class Table:
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
         self.asked.append(({}, {}))
         return self.result
+
+    def own_limits(self) -> Uploads:
+        return Uploads(limit=self.limit)
 
 
 def within(
@@ -429,3 +435,48 @@ def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> 
     found = resolve_within_rules(table, lambda: made, locked=table.locked, live=table.locked, find_fixes=never)
     assert isinstance(found, Resolved)
     assert found.versions == {"alpha": "1.0", "beta": "1.1"}
+
+
+# What an update should bring and does not, which the log of the run says
+
+
+def days_ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("believed", "limit", "rules", "unseen"),
+    [
+        (40, None, {}, {"alpha": "1.1"}),  # a limit that uv does not know of: the update would bring nothing, for ever
+        (40, 25, {}, {"alpha": "1.1"}),
+        (40, 40, {}, {}),
+        (None, None, {}, {}),
+        (40, None, {"ignored": ("alpha",)}, {}),
+        (40, None, {"upgrade": Upgrade(level="patch")}, {}),
+        (40, None, {"rejected": failed(alpha="1.1")}, {}),
+        (40, None, {"age": Age(least=35 * DAY, now=NOW)}, {}),
+    ],
+)
+def test_what_a_limit_hides_by_mistake_is_told_apart_from_what_is_kept_out(
+    believed: float | None, limit: float | None, rules: dict[str, Any], unseen: dict[str, str]
+) -> None:
+    table = Table(
+        offered={"alpha": "1.0 1.1", "beta": "1.0 1.1"},
+        locked=BOTH,
+        needs={"beta 1.1": {"alpha": "<1"}},  # which uv sees, and does not choose
+        ages={"alpha 1.0": 90, "alpha 1.1": 30, "beta 1.0": 90, "beta 1.1": 80},
+        believed=None if believed is None else days_ago(believed),
+        limit=None if limit is None else days_ago(limit),
+    )
+    found = within(table, **{"age": WEEK, **rules})
+    assert found.unseen == unseen
+
+
+def test_that_nothing_is_hidden_costs_no_question() -> None:
+    class Plain(Table):
+        def own_limits(self) -> Uploads:
+            raise AssertionError
+
+    table = Plain(offered={"alpha": "1.0 1.1"}, locked={"alpha": "1.0"}, ages={"alpha 1.0": 90, "alpha 1.1": 1})
+    assert within(table, age=WEEK).unseen == {}
+    assert len(table.asked) == 2, "the question, and the same without its traces"

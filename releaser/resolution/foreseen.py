@@ -1,0 +1,162 @@
+"""What the next update would install, found as an update finds it; nothing of the site is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError, ReleaserError, ResolutionError, ToolError
+from releaser.locks.installed import installed_key, versions_for
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.acceptance import DeviationError, accept_or_refuse
+from releaser.releases.journal import read_notes
+from releaser.releases.quarantine import Constraints
+from releaser.releases.release import lock_of
+from releaser.resolution.aside import project_aside
+from releaser.resolution.constrained import resolve_within_rules
+from releaser.resolution.newest import describe_unanswered
+from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rejected_versions
+from releaser.resolution.rules import choose_lower
+from releaser.site.conventions import choose_dependency_group, default_groups
+from releaser.system.files import read_if_there
+from releaser.system.frozen import Frozen
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from releaser.locks.rules import Rules
+    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.release import Release
+    from releaser.resolution.newest import AvailableVersions
+    from releaser.site.pythons import Choice
+    from releaser.site.site import Site
+    from releaser.tools.uv import Uv
+
+_UNDETERMINED = "could not determine what an update would bring"
+_NO_SOLUTION = "the dependencies of the project have no solution within these rules; see `releaser update --dry-run`"
+
+
+class Foreseen(Frozen):
+    """What the next update would lock, and why it would not install that."""
+
+    #: None where nothing could be locked.
+    lock: LockFile | None = None
+    #: Its versions for the Python of the site.
+    versions: Mapping[str, str] | None = None
+    #: Why the update would install nothing of it; empty if it would. `by` is a kind of `Blocker`.
+    refused: str = ""
+    by: str = "constraint"
+
+
+class Outlook(Frozen):
+    """All that decides what an update of a site would lock."""
+
+    site: Site
+    uv: Uv
+    choice: Choice
+    live: Release | None
+    #: The lock that an update starts from.
+    base: LockFile
+    constraints: Constraints
+    rules: Rules
+    #: What the indexes have.
+    available: Mapping[str, AvailableVersions]
+    #: The versions that fix vulnerabilities of the live release; asked only where the rules keep something out.
+    find_fixes: Callable[[], Mapping[str, str]]
+
+    def foresee(self) -> Foreseen:
+        """Resolve as an update does, in a copy of the project. Raises ResolutionError and PreflightError."""
+        site = self.site
+        if site.settings.follows:
+            return self._judge(self.base, site)
+        with project_aside(site) as there:
+            try:
+                found = self._resolve(there, self.rules)
+                lower = choose_lower(self.constraints.holds, found.versions, self._before.versions) if found else None
+                if lower is not None:
+                    found = self._resolve(there, lower.apply(self.rules))
+                if found is None:
+                    return Foreseen(refused=_NO_SOLUTION)
+                refuse_rejected_versions(found, self.constraints.quarantine)
+            except ToolError as error:
+                raise describe_unanswered(
+                    error.output or error.message, what=_UNDETERMINED, advice=error.advice
+                ) from error
+            except ResolutionError as error:
+                return Foreseen(refused=error.message)
+            return self._judge(found, there)
+
+    @property
+    def _before(self) -> LockFile:
+        return lock_of(self.live)
+
+    def _resolve(self, there: Site, rules: Rules) -> LockFile | None:
+        """Return what is locked within rules; None if there is no solution. Raises ToolError and ResolutionError."""
+        resolver = TreeResolver(
+            site=there, lock=self.base, uv=self.uv, choice=self.choice, now=rules.age.now, live=self.live,
+            available=self.available,
+        )  # fmt: skip
+        locked = self.base.versions
+        live = live_lock(self.live, locked).versions
+        found = resolve_within_rules(resolver, lambda: rules, locked=locked, live=live, find_fixes=self.find_fixes)
+        return None if isinstance(found, NoSolution) else read_made_lock(there.project.root)
+
+    def _judge(self, found: LockFile, there: Site) -> Foreseen:
+        """Say what becomes of a lock: whether it would be built, or is refused, or waits."""
+        foreseen = Foreseen(lock=found, versions=versions_for(found, self.choice.version))
+        files = self.live.manifest.files if self.live else {}
+        try:
+            accept_or_refuse(there.state_dir, self.base, found, files_before=files, root=there.project.root)
+            group = choose_dependency_group(self.site.settings, self.site.pyproject)
+            if self._is_as_live(found, group):
+                said = "nothing that is installed here would change, and for others alone no lock is made"
+                return replace(foreseen, refused=said, by="unchanged")
+            failed = self.constraints.quarantine.candidate(
+                key_of(self.site, found, python=self.choice.version, group=group)
+            )
+        except DeviationError as error:
+            return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
+        except (PreflightError, ResolutionError):  # which `check` tells
+            return foreseen
+        if failed is not None and not (failed.unfinished or failed.sick):
+            return replace(foreseen, refused=_why(failed), by="failed")
+        return foreseen
+
+    def _is_as_live(self, found: LockFile, group: str | None) -> bool:
+        """Whether a lock installs what is installed; without any release, what the venv has that is adopted first."""
+        live, others = self.live, default_groups(self.site)
+        if live is None and not os.path.exists(self.site.project.venv):
+            return False
+        before = self._before if live is not None else self.base
+        python = live.manifest.python if live is not None else self.choice.version
+        was = live.manifest.group if live is not None else group
+        if was != group or not before.data:
+            return False
+        keys = [installed_key(one, python=python, group=group, default_groups=others) for one in (before, found)]
+        return keys[0] == keys[1]
+
+
+def _why(failed: FailedCandidate) -> str:
+    if failed.migrations:
+        return f"{failed.release} has it, and waits until migrations are applied"
+    return f"{failed.release} had it, and failed on {failed.at[:10]}: {failed.reason}"
+
+
+def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
+    """Return the lock that an update starts from: the committed one where own holds are all that differs from it.
+
+    Raises ResolutionError where there is none.
+    """
+    lock = site.project.lock
+    if not checkout.data:
+        message = f"{_UNDETERMINED}: {lock} is not a lock that can be read"
+        raise ResolutionError(message, advice="`releaser check` tells more.")
+    is_own = live is not None and read_if_there(lock) == read_if_there(live.lock)
+    if not (is_own and site.project.has_git and (site.settings.follows or read_notes(site.state_dir).lock_differences)):
+        return checkout
+    try:
+        data = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
+        return LockFile.parse(data) if data else checkout
+    except (ReleaserError, InvalidLockError):
+        return checkout
