@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 UPDATER = "requirements-auto-updater"
 SECONDS = 60.0  # until all workers run on the live release
+LONGEST_SOCKET = 107  # bytes, unix(7)
 # As Passenger does: what touches the file restarts the site.
 WATCHING = """
 
@@ -229,6 +230,9 @@ class Host(Stage):
         self.ask("uv", "sync", "--quiet", "--frozen", "--group", "local", "--python", self.python)
         self.ask("chmod", "-R", "g+w", self.link)
         if self.kind.pages:
+            if len(self.address.path) > LONGEST_SOCKET:
+                message = f"{self.address.path} is too long for a socket: work in a place with a shorter name"
+                raise DemoError(message)
             self.ask(self.link / "bin/python", "manage.py", "migrate", "--verbosity", "0")
             conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 4")
             conf = conf.replace("import time\n", "import threading\nimport time\n").partition("\n\ndef when_ready")[0]
@@ -422,12 +426,13 @@ def _play(course: Course, developer: Path, port: int) -> None:
 
 
 def _roll_packages_back(course: Course, lines: Mapping[str, str], rollback: str) -> None:
-    """Roll the upgrades back on one host, and let two nights pass: no host may commit, or change its packages."""
+    """Roll the upgrades back on one host, and let two nights pass: none may commit, and the other one follows once."""
     staging, production = course.hosts
     course.step("rollback of packages", staging, rollback, mail="rolled back", moves=True)
     for night in (1, 2):
         for host in course.hosts:
-            course.step(f"night {night} after it", host, lines[host.host], no_commit=True, moves=False)
+            follows = host is production and night == 1  # the lock that the rollback has committed
+            course.step(f"night {night} after it", host, lines[host.host], no_commit=True, moves=follows)
     force = f"{_releaser(staging)} update --force --project {staging.site}"
     course.step("forced update", staging, force, mail="updated", moves=True)
     course.step("night after it", production, lines["production"], no_commit=True)
