@@ -134,6 +134,10 @@ _SITE_CHECKER = "".join(
         'TEST_SITE_URL_TO_FUNKY_PDF="https://site.example.org/"',
     )
 )
+# The settings of its tests have no prefix there.
+_SITE_CHECKER += """\
+TEST_DATABASES_JSON='{"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "../DBs/tests.sqlite"}}'
+"""
 _SCRIPT = "RELEASER_RESTART=none\n"
 OLDER_SITES = {
     "alt_text_project": OlderSite(
