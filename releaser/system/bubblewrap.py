@@ -26,7 +26,7 @@ from releaser.system.signals import MOMENT
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from releaser.system.process import Runner
 
@@ -124,13 +124,14 @@ class Bubblewrap(Frozen):
         with contextlib.ExitStack() as stack:
             try:
                 private = str(stack.enter_context(temporary_directory()))
-                copies = self._copy(bounds, stack)
-                layers = self._make_layers(bounds, stack)
+                hidden = _real(bounds.hidden)
+                own, layers = self._make_layers(bounds, hidden, stack)
+                copies = self._copy(bounds, layers, hidden, stack)
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
                 raise ToolError(message, advice="Check free space, and TMPDIR.") from error
             begin = mounting(layers) if layers and self.way == "layers" else None
-            words = _bubblewrap(private, self._views(bounds, layers, copies), _real(bounds.hidden), bounds)
+            words = _bubblewrap(private, self._views(bounds, layers, copies), [*hidden, *own], bounds)
             prefix = (self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
             try:
                 yield Sandbox(prefix=prefix, variables=(("TMPDIR", _TEMPORARY),), outside=private, begin=begin)
@@ -139,28 +140,45 @@ class Bubblewrap(Frozen):
                     self.tell(command, name)
                 hear([*written(layers)])
 
-    def _make_layers(self, bounds: Bounds, stack: contextlib.ExitStack) -> tuple[Layer, ...]:
+    def _make_layers(
+        self, bounds: Bounds, hidden: Collection[str], stack: contextlib.ExitStack
+    ) -> tuple[list[str], tuple[Layer, ...]]:
+        """Make the layers; return also where they are, which is hidden: there, one could look below what is hidden."""
         if self.way == "read-only":
-            return ()
+            return [], ()
         kept = _real((*bounds.kept, *self.homes))
         places = [one for one in list_places(kept) if one not in self.without]
         scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
         ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
-        return make_layers(scratch, places, ways, joins=self.way == "layers")
+        own = [scratch] if os.path.dirname(scratch) not in (_TEMPORARY, _MEMORY) else []  # else it has its own of these
+        return own, make_layers(scratch, places, ways, hidden=hidden, joins=self.way == "layers")
 
-    def _copy(self, bounds: Bounds, stack: contextlib.ExitStack) -> list[tuple[str, str]]:
-        """Copy what is to be copied, where there is no layer; return each place with its copy. Raises OSError."""
-        if self.way != "read-only" or not bounds.copied:
+    def _copy(
+        self, bounds: Bounds, layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
+    ) -> list[tuple[str, str]]:
+        """Copy what is to be copied and has no layer, but nothing `hidden`; return each with its copy. Raises OSError.
+
+        Sockets stay where they are, as those of services are reached. What can be copied in part is.
+        """
+        has_layer = [place for one in layers for place in one.shown]
+        sources = [one for one in _real(bounds.copied) if one not in (*has_layer, *hidden)]
+        sources = [one for one in sources if not _is_shared(one, *has_layer)]
+        if not sources:
             return []
+
+        def ignore(place: str, names: Iterable[str]) -> list[str]:
+            return [name for name in names if os.path.join(place, name) in hidden]
+
         base, found = stack.enter_context(temporary_directory()), []
-        for number, source in enumerate(_real(bounds.copied)):
+        for number, source in enumerate(sources):
             target = base / str(number)
-            with contextlib.suppress(shutil.Error):  # something in it cannot be read, or has just gone
+            with contextlib.suppress(OSError):
                 if os.path.isdir(source):
-                    shutil.copytree(source, target, symlinks=True, ignore_dangling_symlinks=True)
-                else:
+                    shutil.copytree(source, target, symlinks=True, ignore=ignore, ignore_dangling_symlinks=True)
+                elif Path(source).is_file():
                     shutil.copy2(source, target)
-            found.append((source, str(target)))
+            if target.exists():
+                found.append((source, str(target)))
         return found
 
     def _views(self, bounds: Bounds, layers: tuple[Layer, ...], copies: list[tuple[str, str]]) -> list[str]:

@@ -34,10 +34,15 @@ _FILE_SYSTEMS = frozenset(
         "reiserfs", "smb3", "tmpfs", "xfs", "zfs",
     }
 )  # fmt: skip
+# Where everybody writes, a sandbox has its own, also where that is somebody's home or has the checkout.
+_EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108
 _MOST = 2_000  # directories that are looked at for a plain user
+_DEEP = 3  # levels in which such are looked for where the user writes
 _SHALLOW = 2  # levels in which some of another group are looked for; without any, no deeper
 _PASSED_OVER = frozenset({".git", "node_modules", "__pycache__"})
-_SMALL = 1 << 20  # bytes, of files whose group a plain user cannot give to a copy
+_OF_VENV = "pyvenv.cfg"
+# Of files whose group a plain user cannot give to a copy, those next to the top are copied, up to so many.
+_MOST_FILES, _MOST_BYTES = 1_000, 100_000_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -84,9 +89,9 @@ def list_places(also: Collection[str] = ()) -> list[str]:
         if fits and not any(_is_within(place, one) for one in (*left_out, *_CROWDED)):
             found += [place] if not _has_mount_below(place, mounts) else _below(place, mounts, left_out, deep=1)
     for one in also:
-        if not any(_is_within(one, place) for place in found):
+        if one not in _EVERYBODYS and not any(_is_within(one, place) for place in found):
             found += [one] if not _has_mount_below(one, mounts) else _below(one, mounts, left_out, deep=_DEEPEST)
-    kept = [one for one in dict.fromkeys(found) if _may_enter(one) and _may_write_in(one, also)]
+    kept = [one for one in dict.fromkeys(found) if _may_enter(one) and (not _is_crowded(one) or _writes_in(one, also))]
     return sorted(one for one in kept if not any(_is_within(one, other) and one != other for other in kept))
 
 
@@ -124,7 +129,11 @@ def _may_enter(place: str) -> bool:
     return os.path.isdir(place) and os.access(place, os.R_OK | os.X_OK)
 
 
-def _may_write_in(place: str, also: Collection[str]) -> bool:
+def _is_crowded(place: str) -> bool:
+    return any(_is_within(place, one) for one in _CROWDED)
+
+
+def _writes_in(place: str, also: Collection[str]) -> bool:
     """Whether this user writes in a place, in a directory in it, or where it is known to write."""
     if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
         return True
@@ -137,7 +146,12 @@ def _may_write_in(place: str, also: Collection[str]) -> bool:
 
 
 def make_layers(
-    scratch: str, places: Iterable[str], ways: Collection[str] = (), *, joins: bool = True
+    scratch: str,
+    places: Iterable[str],
+    ways: Collection[str] = (),
+    *,
+    hidden: Collection[str] = (),
+    joins: bool = True,
 ) -> tuple[Layer, ...]:
     """Make what layers over these places need, in `scratch`. Raises OSError.
 
@@ -145,7 +159,8 @@ def make_layers(
     namespace forbids that, as it would show what other mounts cover.
 
     Its overlayfs copies nothing whose owner or group is not the user's own. So the `ways` to where a user
-    writes are made beforehand, with what is of a group that the user is a member of.
+    writes are made beforehand, and to where else this user may write, with what is of a group that the user is a
+    member of. What is `hidden` is not: a copy could be read.
     """
     mounts = [place for place, _ in _read_mounts() if place != "/"]
     joined = [one for one in places if joins and os.geteuid() == 0 and not any(_is_within(one, it) for it in mounts)]
@@ -156,41 +171,72 @@ def make_layers(
     )
     for one in layers:
         Path(one.directory).mkdir(mode=0o700)
-        for name in (one.upper, one.work, one.merged):
+        for name in (one.upper, one.work):
             Path(name).mkdir()
         _copy_mode(one.place, one.upper)
         if os.geteuid() != 0:
-            for way in ways:
-                if _is_within(way, one.place):
-                    _make_way(one, way)
+            own = [way for way in ways if _is_within(way, one.place)]
+            for way in dict.fromkeys((*own, *_writable_in(one.place))):
+                _make_way(one, way, hidden)
+        Path(one.merged).mkdir()  # last: what is newer was written through the layer
     return layers
 
 
-def _make_way(layer: Layer, way: str) -> None:
-    """Make, in a layer, the directories that lead to `way`, and what below it has another group. Raises OSError."""
+def _writable_in(top: str) -> Iterator[str]:
+    """Yield where this user may write, such as a directory of its logs in `/var/log`; nothing within another such."""
+    left = [(top, 0)]
+    for _ in range(_MOST):
+        if not left:
+            return
+        place, depth = left.pop(0)
+        if os.access(place, os.W_OK) and place != top:
+            yield place
+        elif depth < _DEEP:
+            with contextlib.suppress(OSError), os.scandir(place) as entries:
+                found = [one.path for one in entries if one.is_dir(follow_symlinks=False)]
+                left += [(one, depth + 1) for one in sorted(found)]
+
+
+def _make_way(layer: Layer, way: str, hidden: Collection[str]) -> None:
+    """Make, in a layer, the directories that lead to `way`, and what below it has another group. Raises OSError.
+
+    Of venvs, which nobody's tests write in, and of what is `hidden`, nothing is made.
+    """
     parts = [part for part in os.path.relpath(way, layer.place).split("/") if part != "."]
     below = ""
     for part in parts:
         below += f"/{part}"
         _make_directory(layer, below)
-    left, has_others = [(below, 0)], False
+    left, has_others, files, size = [(below, 0)], False, 0, 0
     for _ in range(_MOST):
         if not left:
             return
         place, depth = left.pop(0)
-        with contextlib.suppress(OSError), os.scandir(f"{layer.place}{place}") as entries:
-            for one in entries:
-                status = one.stat(follow_symlinks=False)
-                name, is_directory = f"{place}/{one.name}", stat.S_ISDIR(status.st_mode)
-                is_other = not _is_own(status) and os.access(one.path, os.W_OK)
-                has_others = has_others or is_other
-                if is_directory and one.name not in _PASSED_OVER and (depth < _SHALLOW or has_others):
-                    left.append((name, depth + 1))
-                if is_other and is_directory:
-                    _make_parents(layer, name)
-                elif is_other and stat.S_ISREG(status.st_mode) and status.st_size <= _SMALL:
-                    _make_parents(layer, place)
-                    _copy_file(one.path, f"{layer.upper}{name}")
+        for name, status in _entries(layer.place, place, hidden):
+            is_directory = stat.S_ISDIR(status.st_mode)
+            is_other = not _is_own(status) and os.access(f"{layer.place}{name}", os.W_OK)
+            has_others = has_others or is_other
+            if is_directory and os.path.basename(name) not in _PASSED_OVER and (depth < _SHALLOW or has_others):
+                left.append((name, depth + 1))
+            if is_other and is_directory:
+                _make_parents(layer, name)
+            elif is_other and stat.S_ISREG(status.st_mode):
+                files, more = files + 1, size + status.st_size
+                if files <= _MOST_FILES and more <= _MOST_BYTES:
+                    size = more
+                    if not os.path.lexists(f"{layer.upper}{place}"):
+                        _make_parents(layer, place)
+                    _copy_file(f"{layer.place}{name}", f"{layer.upper}{name}")
+
+
+def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the path of each entry of a directory, relative to `base`, and its status; nothing of a venv."""
+    with contextlib.suppress(OSError), os.scandir(f"{base}{place}") as entries:
+        found = list(entries)
+        for one in found if not any(one.name == _OF_VENV for one in found) else ():
+            with contextlib.suppress(FileNotFoundError):  # it has just gone
+                if one.path not in hidden:
+                    yield f"{place}/{one.name}", one.stat(follow_symlinks=False)
 
 
 def _make_parents(layer: Layer, name: str) -> None:
@@ -214,7 +260,10 @@ def _copy_file(source: str, target: str) -> None:
 
 def _copy_mode(source: str, target: str) -> None:
     with contextlib.suppress(OSError):
-        os.chmod(target, stat.S_IMODE(os.stat(source).st_mode) & 0o1777 | stat.S_IRWXU)
+        status = os.stat(source)
+        if os.geteuid() == 0:
+            os.chown(target, status.st_uid, status.st_gid)
+        os.chmod(target, stat.S_IMODE(status.st_mode) & 0o1777 | stat.S_IRWXU)
 
 
 def _is_own(status: os.stat_result) -> bool:
@@ -265,7 +314,8 @@ def _mount(layer: Layer) -> None:
     Path(work).mkdir()
     # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
     options = f"volatile,lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(work)}"
-    options += "" if os.geteuid() == 0 else ",userxattr"
+    # Only root's can rename a directory that is below; for others, it is as if that lay on another file system.
+    options += ",redirect_dir=on" if os.geteuid() == 0 else ",userxattr"
     _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
 
 
@@ -286,16 +336,16 @@ def _check(result: int) -> None:
 def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
     """Yield the paths of files that were written or deleted through layers, as they are named outside, at most so many.
 
-    Directories are not named, as overlayfs copies those that lead to a file.
+    Directories are not named, as overlayfs copies those that lead to a file; nor is what was made beforehand.
     """
     for layer in layers:
-        left = [""]
+        left, made = [""], os.stat(layer.merged).st_ctime_ns
         while left and most > 0:
             place = left.pop()
             with contextlib.suppress(OSError), os.scandir(f"{layer.upper}{place}") as entries:
                 for one in entries:
                     if one.is_dir(follow_symlinks=False):
                         left.append(f"{place}/{one.name}")
-                    elif most > 0:
+                    elif most > 0 and one.stat(follow_symlinks=False).st_ctime_ns > made:
                         most -= 1
                         yield f"{layer.place.rstrip('/')}{place}/{one.name}"

@@ -81,13 +81,13 @@ class Host:
                 if group and not os.path.islink(name):
                     os.chmod(name, stat.S_IMODE(os.stat(name).st_mode) | 0o060)
 
-    def run(self, code: str, *, forced: str = "", groups: str = "") -> dict[str, object]:
+    def run(self, code: str, *, forced: str = "", groups: str = "", temporary: str = "/tmp") -> dict[str, object]:
         """Run code in the sandbox of this user, and return what it printed and which way the sandbox works."""
         words = [base_python(), "-c", ASK, str(self.outer), str(self.home), PROGRAM + code + "\nprint(seen)", forced]
         if self.user:
             kept = [f"--groups={groups}"] if groups else ["--clear-groups"]
             words = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", *kept, *words]
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(self.library)}
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(self.library), "TMPDIR": temporary}
         done = subprocess.run(words, cwd="/", env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found: dict[str, object] = json.loads(done.stdout)
@@ -125,12 +125,20 @@ if forced == "denied":
     bubblewrap.mounting, forced = lambda *_, **__: lambda: None, ""
 found = find_bubblewrap(runner, (outer, outer / "state"))
 assert isinstance(found, Bubblewrap), found
-if forced:
-    found = Bubblewrap(program=found.program, way=forced, scratch=found.scratch)
+way, _, scratch = forced.partition(" in ")
+if way:
+    found = Bubblewrap(program=found.program, way=way, scratch=Path(scratch, "layers") if scratch else found.scratch)
 heard = []
-bounds = Bounds(writable=(), kept=(outer, Path(home)), needed=(Path(sys.executable),), copied=(outer / "logs",))
+bounds = Bounds(
+    writable=(),
+    hidden=(Path(home, "key"), outer / "logs" / "key"),
+    kept=(outer, Path(home)),
+    needed=(Path(sys.executable),),
+    copied=(outer / "logs", outer / "a.socket"),
+)
 with found.sandbox(bounds, heard.extend) as sandbox:
     made = [Path(sandbox.outside), *Path("/var/tmp").glob(".releaser-layers*")] if os.geteuid() else []
+    made = [one for one in made if one.stat().st_uid == os.geteuid()]
     words = [sys.executable, "-c", code, outer, home]
     done = runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox, check=False)
 left = [str(one) for one in (*made, *(outer / "state").iterdir()) if one.exists()]
@@ -171,10 +179,88 @@ def test_a_group_that_a_user_namespace_does_not_know_keeps_nobody_from_writing(
 ) -> None:
     """overlayfs copies nothing up that is of such a group: "Value too large for defined data type"."""
     host = Host(base, everybodys, ADA)
+    (host.outer / "logs" / "site.log").write_bytes(b"live" * 1_000_000)
     host.give(ADA, FRIENDS)
     before = photograph(base)
     assert host.write(groups=groups) == dict.fromkeys(WRITES, "x")
     assert photograph(base) == before
+    assert host.run(WRITES["a new log"], groups=groups)["heard"] == [str(host.outer / "logs" / "new.log")]
+
+
+# Looks for keys, and for what layers lie over, where a sandbox may have something of its own.
+FINDS = """
+seen = []
+for top, directories, files in os.walk({place!r}):
+    if os.path.basename(top) == "merged":
+        seen += directories
+        directories.clear()
+    seen += [name for name in files if name == "key" and os.stat(os.path.join(top, name)).st_size]
+"""
+
+
+@pytest.mark.parametrize("base", ["/dev/shm"], indirect=True)
+@USERS
+@pytest.mark.parametrize("way", ["layers", "layers elsewhere", "read-only"])
+def test_what_is_hidden_is_not_to_be_found_where_the_sandbox_has_its_layers_and_copies(
+    everybodys: Path, base: Path, user: int, way: str
+) -> None:
+    """Keys of a group would be copied beforehand, and what layers lie over could be seen where they are mounted."""
+    host = Host(base, everybodys, user)
+    for place in (host.home, host.outer / "logs"):
+        (place / "key").write_text("secret")
+    host.give(user, FRIENDS)
+    way, _, is_elsewhere = way.partition(" ")
+    with tempfile.TemporaryDirectory(dir="/run" if is_elsewhere else "/var/tmp") as scratch:
+        os.chown(scratch, user, user)
+        found = host.run(
+            FINDS.format(place=scratch).strip(), forced=f"{way} in {scratch}", groups=str(FRIENDS), temporary=scratch
+        )
+    assert found["said"] == "[]", found
+
+
+@AT_HOME
+@pytest.mark.parametrize("place", ["/var/log/releaser-test", "/releaser-test/storage/site/uploads"])
+def test_a_plain_user_writes_far_from_the_project_too(everybodys: Path, base: Path, place: str) -> None:
+    """overlayfs would have to copy the directories of root that lead there: "Value too large for defined data type"."""
+    host = Host(base, everybodys, ADA)
+    top = Path(place) if place.startswith("/var") else Path("/", Path(place).parts[1])
+    try:
+        Path(place).mkdir(parents=True)
+        Path(place, "a.log").write_text("live")
+        for one in (place, f"{place}/a.log"):
+            os.chown(one, ADA, ADA)
+        found = host.run(f"open('{place}/a.log', 'a').write('x'); open('{place}/new', 'w').write('x'); seen = 'x'")
+        assert found["said"] == "x", found
+        assert sorted(found["heard"]) == [f"{place}/a.log", f"{place}/new"]  # type: ignore[call-overload]
+        assert [one.read_text() for one in Path(place).iterdir()] == ["live"]
+    finally:
+        shutil.rmtree(top)
+
+
+@USERS
+def test_where_the_home_is_where_everybody_writes_the_sandbox_has_its_own_of_that(
+    everybodys: Path, base: Path, user: int
+) -> None:
+    host = Host(base, everybodys, user)
+    host.home = Path("/tmp")
+    with tempfile.NamedTemporaryFile(dir="/tmp") as file:
+        found = host.run(f"Path('/tmp/releaser-new').touch(); seen = str(os.path.exists({file.name!r}))")
+    assert (found["said"], found["heard"]) == ("False", [])
+
+
+@AT_HOME
+def test_root_renames_directories_and_finds_what_is_mounted_as_its_owner_has_it(everybodys: Path, base: Path) -> None:
+    host = Host(base, everybodys, 0)
+    assert host.run("os.rename(site / 'media', site / 'm'); seen = (site / 'm/2026/a').read_text()")["said"] == "live"
+    media = host.outer / "site" / "media"
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"uid={ADA},gid={FRIENDS},mode=755", "releaser-test", media], check=True
+    )
+    try:
+        said = host.run("status = (site / 'media').stat(); seen = (status.st_uid, status.st_gid)")["said"]
+        assert said == str((ADA, FRIENDS))
+    finally:
+        subprocess.run(["umount", media], check=True)
 
 
 @AT_HOME
@@ -203,8 +289,9 @@ def test_where_only_bubblewrap_may_mount_it_makes_the_layers_if_it_can(everybody
 
 
 @USERS
-def test_sockets_of_services_are_reached(everybodys: Path, base: Path, user: int) -> None:
-    """Through a layer alone nobody would: it has other inodes, by which the kernel finds them."""
+@pytest.mark.parametrize("way", ["", "read-only"])
+def test_sockets_of_services_are_reached(everybodys: Path, base: Path, user: int, way: str) -> None:
+    """Through a layer alone nobody would: it has other inodes, by which the kernel finds them; nor through a copy."""
     host = Host(base, everybodys, user)
     path = host.outer / "a.socket"
     with socket.socket(socket.AF_UNIX) as service:
@@ -212,7 +299,7 @@ def test_sockets_of_services_are_reached(everybodys: Path, base: Path, user: int
         service.listen()
         path.chmod(0o777)
         code = f"import socket\nwith socket.socket(socket.AF_UNIX) as one: one.connect({str(path)!r})\nseen = 'x'"
-        assert host.run(code)["said"] == "x"
+        assert host.run(code, forced=way)["said"] == "x"
 
 
 @AT_HOME
