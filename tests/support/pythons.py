@@ -140,7 +140,8 @@ def give_pythons(site: SampleSite, *pythons: Installation | RealPython) -> None:
     """Let these be all interpreters that a site's uv can find, in this order."""
     tools = site.outer.parent / "tools"
     tools.mkdir(exist_ok=True)
-    for program in (uv_executable(), git_executable(), Path("/bin/sh")):
+    sandbox = shutil.which("bwrap")  # without it, the first run of a site tells that there is none
+    for program in (uv_executable(), git_executable(), Path("/bin/sh"), *([Path(sandbox)] if sandbox else [])):
         if not (tools / program.name).exists():
             (tools / program.name).symlink_to(program)
     places = [str(one.executable.parent) for one in pythons]
