@@ -130,10 +130,10 @@ def test_what_may_come_in_does(scene: Scene) -> None:
 
 def test_what_fails_in_the_sandbox_is_not_built_without_it(scene: Scene) -> None:
     """It can tell that it is in one, and fails there, whichever command builds it."""
-    scene.mark = scene.site.outer / "mark"
-    scene.mark.touch()
-    scene.offer("evil", "2.0", 90)
-    assert scene.ask(check=None, RELEASER_ISOLATE="auto", RELEASER_TEST_WRITABLE="") == ""
+    refuses = "if b'bwrap' in open('/proc/1/cmdline', 'rb').read():\n    raise SystemExit('not in a sandbox')\n"
+    build_sdist(scene.site.index.path, "evil", "2.0", mark=scene.mark, first=refuses)
+    scene.index.uploaded["evil", "2.0"] = datetime.now(UTC) - timedelta(days=90)
+    assert scene.ask(check=None, RELEASER_ISOLATE="auto") == ""
     assert scene.site.live_version("evil") == "1.0"
 
 

@@ -62,10 +62,13 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 _OWN_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbackend-path = ["."]\n'
 
 
-def build_sdist(directory: Path, name: str, version: str, *, mark: Path) -> Path:
-    """Write a source release into `directory` whose own backend adds a line to `mark` whenever it runs."""
-    files = {"pyproject.toml": _OWN_BACKEND, "telling.py": TELLING.format(mark=str(mark), name=name, version=version)}
-    return write_sdist(directory, name, version, files)
+def build_sdist(directory: Path, name: str, version: str, *, mark: Path, first: str = "") -> Path:
+    """Write a source release into `directory` whose own backend adds a line to `mark` whenever it runs.
+
+    That does `first` before all else.
+    """
+    code = first + TELLING.format(mark=str(mark), name=name, version=version)
+    return write_sdist(directory, name, version, {"pyproject.toml": _OWN_BACKEND, "telling.py": code})
 
 
 def write_sdist(directory: Path, name: str, version: str, files: Mapping[str, str]) -> Path:
