@@ -163,7 +163,8 @@ def make_layers(
     member of. What is `hidden` is not: a copy could be read.
     """
     mounts = [place for place, _ in _read_mounts() if place != "/"]
-    joined = [one for one in places if joins and os.geteuid() == 0 and not any(_is_within(one, it) for it in mounts)]
+    joins = joins and _is_root_of_host()
+    joined = [one for one in places if joins and not any(_is_within(one, it) for it in mounts)]
     parts = [("/", tuple(joined))] if joined else []
     parts += [(one, (one,)) for one in places if one not in joined]
     layers = tuple(
@@ -237,6 +238,15 @@ def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[s
             with contextlib.suppress(FileNotFoundError):  # it has just gone
                 if one.path not in hidden:
                     yield f"{place}/{one.name}", one.stat(follow_symlinks=False)
+
+
+def _is_root_of_host() -> bool:
+    """Whether this is root, and not in a user namespace, as in most containers (user_namespaces(7))."""
+    if os.geteuid() != 0:
+        return False
+    with contextlib.suppress(OSError), open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() == ["0", "0", "4294967295"]
+    return True  # a kernel without them
 
 
 def _make_parents(layer: Layer, name: str) -> None:
@@ -314,8 +324,8 @@ def _mount(layer: Layer) -> None:
     Path(work).mkdir()
     # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
     options = f"volatile,lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(work)}"
-    # Only root's can rename a directory that is below; for others, it is as if that lay on another file system.
-    options += ",redirect_dir=on" if os.geteuid() == 0 else ",userxattr"
+    # Only that of the host's root can rename a directory that is below; for others, that is EXDEV.
+    options += ",redirect_dir=on" if _is_root_of_host() else ",userxattr"
     _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ADA, FRIENDS = 12_345, 23_456  # a user, and a group of hers that is not her first one
+CONTAINER = -1  # its root, who is nobody outside
 
 # What tests do, each with a line that tells whether it has seen what it wrote.
 WRITES = {
@@ -72,7 +73,7 @@ class Host:
         with contextlib.closing(sqlite3.connect(site / "db.sqlite3")) as database, database:
             database.executescript("create table t (a); insert into t values (1)")
         base.chmod(0o755)
-        self.give(user)
+        self.give(max(user, 0))
 
     def give(self, user: int, group: int = 0) -> None:
         for place, directories, files in os.walk(self.outer.parent):
@@ -84,7 +85,9 @@ class Host:
     def run(self, code: str, *, forced: str = "", groups: str = "", temporary: str = "/tmp") -> dict[str, object]:
         """Run code in the sandbox of this user, and return what it printed and which way the sandbox works."""
         words = [base_python(), "-c", ASK, str(self.outer), str(self.home), PROGRAM + code + "\nprint(seen)", forced]
-        if self.user:
+        if self.user == CONTAINER:
+            words = ["unshare", "--user", "--map-root-user", "--mount", *words]
+        elif self.user:
             kept = [f"--groups={groups}"] if groups else ["--clear-groups"]
             words = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", *kept, *words]
         env = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(self.library), "TMPDIR": temporary}
@@ -216,6 +219,16 @@ def test_what_is_hidden_is_not_to_be_found_where_the_sandbox_has_its_layers_and_
             FINDS.format(place=scratch).strip(), forced=f"{way} in {scratch}", groups=str(FRIENDS), temporary=scratch
         )
     assert found["said"] == "[]", found
+
+
+@AT_HOME
+def test_root_of_a_container_has_layers(everybodys: Path, base: Path) -> None:
+    """Its user namespace lets overlayfs neither see what other mounts cover nor write down what only root may."""
+    host = Host(base, everybodys, CONTAINER)
+    before = photograph(base)
+    found = host.run("shutil.rmtree(site / 'media'); (site / 'media').mkdir(); seen = os.listdir(site / 'media')")
+    assert (found["way"], found["said"]) == ("layers", "[]"), found
+    assert photograph(base) == before
 
 
 @AT_HOME
