@@ -309,7 +309,8 @@ class Carrier(Frozen):
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size if is_file else 0)
         if is_file:
             # What this user cannot change stays as it is, whoever runs in the tree.
-            how = "copy" if is_small else "leave out" if os.access(source, os.W_OK) else "link"
+            may_change = os.access(source, os.W_OK) or status.st_uid == os.geteuid()  # who may give itself the right
+            how = "copy" if is_small else "leave out" if may_change else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size)
         files, size, is_whole = weigh(source, most_files=_DIRECTORY_FILES, most_bytes=_DIRECTORY_BYTES)
         how = "copy" if is_whole and may_copy else "leave out"

@@ -218,15 +218,21 @@ def test_a_link_that_somebody_wants_is_refused_where_no_sandbox_is(
         assert "`staging_copy` or `staging_omit`" in one.advice
 
 
-def test_what_this_user_cannot_write_may_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
+@pytest.mark.parametrize("is_own", [False, True])
+def test_what_this_user_cannot_write_may_be_linked_unless_it_owns_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_own: bool
+) -> None:
+    """An owner may change the mode, through the link too."""
     site = a_site(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     write(site, "large.bin", size=2_000_000)
     carrier = Carrier(
         settings=Settings(), top=site.project.root, place=tmp_path / "tree", kept_out=frozenset(), way=OPEN
     )
+    if not is_own:
+        monkeypatch.setattr(os, "geteuid", lambda: os.stat(site.project.root).st_uid + 1)
     carrier.carry(carrier.plan(["large.bin"]), brought := Brought())
-    assert brought.linked == ["large.bin"]
+    assert (brought.linked, brought.left_out) == (([], ["large.bin"]) if is_own else (["large.bin"], []))
 
 
 # Room
