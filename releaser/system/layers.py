@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
 _REC_PRIVATE = 0x4000 | 1 << 18  # mount(2): MS_REC | MS_PRIVATE
+# MS_BIND | MS_REC; MS_REMOUNT | MS_BIND | MS_RDONLY, with which a user namespace has to keep the flags that are set.
+_BIND_ALL, _BIND_READ_ONLY = 0x1000 | 0x4000, 0x20 | 0x1000 | 0x1
+_SAME_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME  # as mount(2) has them
+_RELATIVE_TIMES, _STATVFS_RELATIVE_TIMES = 1 << 21, os.ST_RELATIME
 # Of these no layer is made: what the kernel shows, what a sandbox has of its own, and services talk through /run.
 _OTHERS = frozenset({"/proc", "/sys", "/dev", "/run", "/tmp", "/boot", "/lost+found"})  # noqa: S108 - a sandbox has its own
 # A plain user writes nothing there.
@@ -283,8 +287,9 @@ def _is_own(status: os.stat_result) -> bool:
 def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], None]:
     """Return what a child does before it becomes the sandbox: it mounts these layers, seen by itself alone.
 
-    One that `tells` prints the number of each that it could mount, and goes on in any case; else the child says what
-    failed, and ends: it would write where it may not.
+    One that `tells` prints the number of each that it could mount, and goes on in any case. Else a place that can have
+    none after all is read-only; where not even that can be, the child says what failed, and ends: it would write where
+    it may not.
     """
 
     def mount() -> None:
@@ -297,7 +302,7 @@ def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], No
                     done += f"layer {number}\n"
                 except OSError:
                     if not tells:
-                        raise
+                        _show_read_only(one)
         except OSError as error:
             if not tells:
                 os.write(2, f"The sandbox cannot be made: {error}\n".encode())
@@ -327,6 +332,15 @@ def _mount(layer: Layer) -> None:
     # Only that of the host's root can rename a directory that is below; for others, that is EXDEV.
     options += ",redirect_dir=on" if _is_root_of_host() else ",userxattr"
     _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
+
+
+def _show_read_only(layer: Layer) -> None:
+    if layer.shown != (layer.place,):  # of all, there may be mounts below
+        _check(-1)
+    merged, flags = os.fsencode(layer.merged), os.statvfs(layer.place).f_flag
+    _check(_libc.mount(os.fsencode(layer.place), merged, None, _BIND_ALL, None))
+    kept = flags & _SAME_FLAGS | (_RELATIVE_TIMES if flags & _STATVFS_RELATIVE_TIMES else 0)
+    _check(_libc.mount(b"none", merged, None, _BIND_READ_ONLY | kept, None))
 
 
 def _escape(path: str) -> str:

@@ -341,6 +341,35 @@ def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user:
         subprocess.run(["umount", media], check=True)
 
 
+@AT_HOME
+@USERS
+def test_a_place_of_which_no_layer_can_be_made_after_all_is_read_only(everybodys: Path, base: Path, user: int) -> None:
+    """Such as overlays above each other, of which the kernel lets nobody have three; the tests run all the same."""
+    host = Host(base, everybodys, user)
+    media, first = host.outer / "site" / "media", base / "first"
+    mounted = list[Path]()
+    shutil.copytree(media, base / "live")
+    try:
+        for lower, target in ((base / "live", first), (first, media)):
+            upper, work = (base / f"{kind} of {target.name}" for kind in ("upper", "work"))
+            for one in (upper, work, target):
+                one.mkdir(exist_ok=True)
+            os.chown(upper, user, user)
+            options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+            subprocess.run(["mount", "-t", "overlay", "-o", options, "releaser-test", target], check=True)
+            mounted.append(target)
+        code = """(outer / 'logs/new').touch()
+try:
+    (site / 'media/new').touch()
+except OSError as error:
+    seen = str(error)"""
+        assert "Read-only" in str(host.run(code, forced="layers")["said"])
+        assert not (media / "new").exists()
+    finally:
+        for target in reversed(mounted):
+            subprocess.run(["umount", target], check=True)
+
+
 def test_places_are_no_deeper_than_they_have_to_be() -> None:
     places = list_places([Path(os.path.realpath(tempfile.gettempdir())).as_posix()])
     assert len(places) < 100
