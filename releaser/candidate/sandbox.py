@@ -170,7 +170,7 @@ def _hear(site: Site, paths: list[str]) -> None:
 
 
 def thrown_away(site: Site) -> dict[str, str]:
-    """Return what this run's tests have written outside of the project: one path of each directory, by that.
+    """Return what this run's tests have written outside of the staging tree: one path of each directory, by that.
 
     Both are relative to the project.
     """
@@ -182,13 +182,13 @@ def thrown_away(site: Site) -> dict[str, str]:
 def describe_thrown_away(paths: Iterable[str]) -> str:
     """Say that the tests write there, and what becomes of it."""
     return (
-        f"The tests write outside of the project ({first_few(sorted(paths))}). The sandbox throws that away, so the "
-        "site's own files stay as they are; name in `test_writable` what is to be kept."
+        f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox throws that away, so "
+        "the site's own files stay as they are; name in `test_writable` what is to be kept."
     )
 
 
 def tell_thrown_away(site: Site, log: RunLog) -> None:
-    """Tell once what the tests have written outside of the project."""
+    """Tell once what the tests have written outside of the staging tree."""
     found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
     new = [path for place, path in found.items() if place not in known]
     if new:

@@ -179,7 +179,7 @@ class Notes(Frozen):
     audit_unknown: bool = False
     #: Whether tests and builds had no sandbox.
     no_sandbox: bool = False
-    #: The directories outside of the project that tests write to, relative to it; a sandbox throws that away.
+    #: The directories outside of the staging tree that tests write to, relative to it; a sandbox throws that away.
     thrown_away: frozenset[str] = frozenset()
     #: Of a site without git: digests of the requirements file as releaser has written it, or was about to.
     exported: tuple[str, ...] = ()

@@ -38,7 +38,8 @@ _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could w
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
 # Below /run: who reaches these can have programs run outside, as root, in a container, or in a person's terminal.
 _MANAGERS = (
-    "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "libvirt", "screen",
+    "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "k3s", "libvirt", "screen",
+    "fail2ban", "snapd.socket",
     "/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus",
 )  # fmt: skip
 _SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
@@ -107,7 +108,7 @@ class Bubblewrap(Frozen):
         """What becomes of what is written in it, for people."""
         if self.way == "read-only":
             return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
-        return "what is written outside of the project is thrown away"
+        return "what is written outside of the staging tree is thrown away"
 
     @property
     def unfit_for_ssh(self) -> tuple[Path, ...]:

@@ -380,7 +380,7 @@ with find_bubblewrap(runner).sandbox(Bounds(writable=(), hidden=secrets_of_user(
 """
 
 
-@pytest.mark.parametrize("name", ["crio", "screen"])
+@pytest.mark.parametrize("name", ["crio", "screen", "fail2ban", "snapd.socket"])
 def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, name: str) -> None:
     """A stand-in for the socket of a container engine, or of a terminal that somebody has left open: it runs all.
 

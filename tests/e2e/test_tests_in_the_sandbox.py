@@ -43,9 +43,9 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     report = site.json("update")
     assert [one["step"] for one in report["steps"] if one["step"].startswith("test")] == ["test"]
     assert report["problems"] == []
-    assert "The tests write outside of the project (" in report["noted"]
+    assert "The tests write outside of the staging tree (" in report["noted"]
     assert "../logs/site.log" in report["noted"]
-    assert "The tests write outside of the project" in body(site)
+    assert "The tests write outside of the staging tree" in body(site)
     assert log.read_text(encoding="utf-8") == "live\n"
     for place in (site.outer / "written", site.outer / "new", Path(site.env["HOME"], ".rc")):
         assert not place.exists()
@@ -54,8 +54,8 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     assert site.json("update")["noted"] == ""
     silent(site.releaser("update"))
     answer = site.json("check", "--tests")
-    assert any("write outside of the project" in one for one in answer["warnings"])
-    assert answer["sandbox"] == "bubblewrap (what is written outside of the project is thrown away)"
+    assert any("write outside of the staging tree" in one for one in answer["warnings"])
+    assert answer["sandbox"] == "bubblewrap (what is written outside of the staging tree is thrown away)"
     assert f"the sandbox of tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 
