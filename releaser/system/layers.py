@@ -21,11 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
+_BIND, _REMOUNT, _RELATIVE_TIMES = 0x1000, 0x20, 1 << 21  # mount(2)
+_SAME_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME  # as MS_... has them
 _REC_PRIVATE = 0x4000 | 1 << 18  # mount(2): MS_REC | MS_PRIVATE
-# MS_BIND | MS_REC; MS_REMOUNT | MS_BIND | MS_RDONLY, with which a user namespace has to keep the flags that are set.
-_BIND_ALL, _BIND_READ_ONLY = 0x1000 | 0x4000, 0x20 | 0x1000 | 0x1
-_SAME_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME  # as mount(2) has them
-_RELATIVE_TIMES, _STATVFS_RELATIVE_TIMES = 1 << 21, os.ST_RELATIME
 # Of these no layer is made: what the kernel shows, what a sandbox has of its own, and services talk through /run.
 _OTHERS = frozenset({"/proc", "/sys", "/dev", "/run", "/tmp", "/boot", "/lost+found"})  # noqa: S108 - a sandbox has its own
 # A plain user writes nothing there.
@@ -288,8 +286,8 @@ def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], No
     """Return what a child does before it becomes the sandbox: it mounts these layers, seen by itself alone.
 
     One that `tells` prints the number of each that it could mount, and goes on in any case. Else a place that can have
-    none after all is read-only; where not even that can be, the child says what failed, and ends: it would write where
-    it may not.
+    no layer any more, as somebody has just mounted something there, is read-only; if that fails, too, the child says so
+    and ends: it would write where it may not.
     """
 
     def mount() -> None:
@@ -335,12 +333,12 @@ def _mount(layer: Layer) -> None:
 
 
 def _show_read_only(layer: Layer) -> None:
-    if layer.shown != (layer.place,):  # of all, there may be mounts below
-        _check(-1)
-    merged, flags = os.fsencode(layer.merged), os.statvfs(layer.place).f_flag
-    _check(_libc.mount(os.fsencode(layer.place), merged, None, _BIND_ALL, None))
-    kept = flags & _SAME_FLAGS | (_RELATIVE_TIMES if flags & _STATVFS_RELATIVE_TIMES else 0)
-    _check(_libc.mount(b"none", merged, None, _BIND_READ_ONLY | kept, None))
+    """Mount a place as it is. A user namespace keeps what the mount outside forbids, and has to say so (mount(2))."""
+    given = os.statvfs(layer.place).f_flag
+    flags = given & _SAME_FLAGS | (_RELATIVE_TIMES if given & os.ST_RELATIME else 0)
+    place, target = os.fsencode(layer.place), os.fsencode(layer.merged)
+    _check(_libc.mount(place, target, None, _BIND, None))
+    _check(_libc.mount(None, target, None, _BIND | _REMOUNT | os.ST_RDONLY | flags, None))
 
 
 def _escape(path: str) -> str:

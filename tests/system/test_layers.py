@@ -48,7 +48,7 @@ WRITES = {
     "/tmp": "Path('/tmp/releaser-layer').write_text('x'); seen = Path('/tmp/releaser-layer').read_text()",
     "the interpreter of the live release": "(site / '.venv').unlink(); seen = 'x' * (not (site / '.venv').exists())",
 }
-DENIED = "denied"
+DENIED, NO_MORE = "denied", "no more"
 PROGRAM = """\
 import os, shutil, sqlite3, sys
 from pathlib import Path
@@ -118,7 +118,7 @@ seen = json.dumps(told)"""
 ASK = """
 import json, os, sys
 from pathlib import Path
-from releaser.system import bubblewrap
+from releaser.system import bubblewrap, layers
 from releaser.system.bubblewrap import Bounds, Bubblewrap, find_bubblewrap
 from releaser.system.process import Runner
 
@@ -128,6 +128,10 @@ if forced == "denied":
     bubblewrap.mounting, forced = lambda *_, **__: lambda: None, ""
 found = find_bubblewrap(runner, (outer, outer / "state"))
 assert isinstance(found, Bubblewrap), found
+if forced == "no more":
+    def refuse(_):
+        raise OSError(22, "Invalid argument")
+    layers._mount, forced = refuse, ""
 way, _, scratch = forced.partition(" in ")
 if way:
     found = Bubblewrap(program=found.program, way=way, scratch=Path(scratch, "layers") if scratch else found.scratch)
@@ -298,6 +302,19 @@ def test_where_only_bubblewrap_may_mount_it_makes_the_layers_if_it_can(everybody
     assert host.run("seen = 'x'", forced=DENIED)["way"] == ("layers of bubblewrap" if has_layers else "read-only")
     seen = host.write(forced=DENIED)
     assert (seen == dict.fromkeys(WRITES, "x")) == has_layers
+    assert photograph(base) == before
+
+
+@AT_HOME
+@USERS
+def test_a_place_that_can_have_no_layer_any_more_is_read_only(everybodys: Path, base: Path, user: int) -> None:
+    """As where a file system has been mounted since it was tried, of a kind that nothing can be laid over."""
+    host = Host(base, everybodys, user)
+    before = photograph(base)
+    found = host.write(forced=NO_MORE)
+    assert found["a new log"] != "x"
+    assert all(re.search("^x$|Read-only file system|readonly database", seen) for seen in found.values()), found
+    assert {what for what, seen in found.items() if seen == "x"} <= {"/tmp"}
     assert photograph(base) == before
 
 
