@@ -172,15 +172,19 @@ def make_layers(
     layers = tuple(
         Layer(place=place, directory=f"{scratch}/{number}", shown=shown) for number, (place, shown) in enumerate(parts)
     )
+    of_site, elsewhere = [_MOST_FILES, _MOST_BYTES], [_MOST_FILES // 10, _MOST_BYTES // 10]
     for one in layers:
         Path(one.directory).mkdir(mode=0o700)
         for name in (one.upper, one.work):
             Path(name).mkdir()
         _copy_mode(one.place, one.upper)
         if os.geteuid() != 0:
-            own = [way for way in ways if _is_within(way, one.place)]
-            for way in dict.fromkeys((*own, *_writable_in(one.place))):
-                _make_way(one, way, hidden)
+            for way in ways:
+                if _is_within(way, one.place):
+                    _make_way(one, way, hidden, of_site)
+            for way in _writable_in(one.place):
+                if way not in ways:
+                    _make_way(one, way, hidden, elsewhere)
         Path(one.merged).mkdir()  # last: what is newer was written through the layer
     return layers
 
@@ -200,17 +204,18 @@ def _writable_in(top: str) -> Iterator[str]:
                 left += [(one, depth + 1) for one in sorted(found)]
 
 
-def _make_way(layer: Layer, way: str, hidden: Collection[str]) -> None:
+def _make_way(layer: Layer, way: str, hidden: Collection[str], room: list[int]) -> None:
     """Make, in a layer, the directories that lead to `way`, and what below it has another group. Raises OSError.
 
-    Of venvs, which nobody's tests write in, and of what is `hidden`, nothing is made.
+    Of venvs, which nobody's tests write in, and of what is `hidden`, nothing is made. There is `room` for so many files
+    and bytes, which is less afterwards.
     """
     parts = [part for part in os.path.relpath(way, layer.place).split("/") if part != "."]
     below = ""
     for part in parts:
         below += f"/{part}"
         _make_directory(layer, below)
-    left, has_others, files, size = [(below, 0)], False, 0, 0
+    left, has_others = [(below, 0)], False
     for _ in range(_MOST):
         if not left:
             return
@@ -223,13 +228,11 @@ def _make_way(layer: Layer, way: str, hidden: Collection[str]) -> None:
                 left.append((name, depth + 1))
             if is_other and is_directory:
                 _make_parents(layer, name)
-            elif is_other and stat.S_ISREG(status.st_mode):
-                files, more = files + 1, size + status.st_size
-                if files <= _MOST_FILES and more <= _MOST_BYTES:
-                    size = more
-                    if not os.path.lexists(f"{layer.upper}{place}"):
-                        _make_parents(layer, place)
-                    _copy_file(f"{layer.place}{name}", f"{layer.upper}{name}")
+            elif is_other and stat.S_ISREG(status.st_mode) and room[0] > 0 and status.st_size <= room[1]:
+                room[:] = room[0] - 1, room[1] - status.st_size
+                if not os.path.lexists(f"{layer.upper}{place}"):
+                    _make_parents(layer, place)
+                _copy_file(f"{layer.place}{name}", f"{layer.upper}{name}")
 
 
 def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
