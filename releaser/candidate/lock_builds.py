@@ -57,6 +57,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
         hidden=hidden_from(site, bubblewrap, needs_keys=keys, passwords=passwords),
         kept=(
             site.project.outer,
+            site.outside.project.checkout,
             site.project.state_dir,
             tree.parent,
             *package_places(tree, site.runner.environ),

@@ -115,7 +115,13 @@ def sandbox_of(
     bounds = Bounds(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
         hidden=hidden,
-        kept=(project.outer, project.state_dir, tree.parent, *package_places(project.root, site.runner.environ)),
+        kept=(
+            project.outer,
+            site.outside.project.checkout,
+            project.state_dir,
+            tree.parent,
+            *package_places(project.root, site.runner.environ),
+        ),
         needed=programs_of(site, venv / "bin" / "python"),
         fixed=tuple(_too_large(site)),
         copied=tuple(_beside(site)),

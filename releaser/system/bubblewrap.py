@@ -249,20 +249,22 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
     for scratch in scratches:
         with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
             layers = make_layers(str(made), places)
-            done = _ask(program, runner, begin=mounting(layers, tells=True))
+            done = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
             numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
             if numbers:
                 without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
                 return _noted("layers", scratch, without)
     try:
-        version = re.search(r"(\d+)\.(\d+)", _ask(program, runner))
+        _ask(_trial(program), runner)
+        version = re.search(r"(\d+)\.(\d+)", _ask([program, "--version"], runner))
     except ToolError as error:
         said = (error.output.strip().splitlines() or [error.message])[0]
         return json.dumps(f"bubblewrap does not work here ({said})")
     if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
         for scratch in scratches:
             with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
-                _ask(program, runner, *_laid(make_layers(str(made), places, joins=False), "layers of bubblewrap"))
+                layers = make_layers(str(made), places, joins=False)
+                _ask(_trial(program, _laid(layers, "layers of bubblewrap")), runner)
                 return _noted("layers of bubblewrap", scratch)
     return _noted("read-only")
 
@@ -282,9 +284,13 @@ def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
     return words
 
 
-def _ask(program: str, runner: Runner, *views: str, begin: Callable[[], None] | None = None) -> str:
-    """Return what bubblewrap says within itself. Raises ToolError."""
-    words = [program, *_bubblewrap(views=views), program, "--version"]
+def _trial(program: str, views: Sequence[str] = ()) -> list[str]:
+    """Return the words that do nothing in the sandbox."""
+    return [program, *_bubblewrap(views=views), "/bin/sh", "-c", ":"]
+
+
+def _ask(words: Sequence[str], runner: Runner, begin: Callable[[], None] | None = None) -> str:
+    """Return what is printed. Raises ToolError."""
     # It dies with us by itself.
     return runner.run(words, cwd=Path("/"), timeout=_SECONDS, death_signal=None, sandbox=Sandbox(begin=begin)).stdout
 
