@@ -20,7 +20,16 @@ from releaser.errors import ToolError
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
 from releaser.system.landlock import can_forbid_symlinks, forbid_symlinks
-from releaser.system.layers import Layer, list_places, make_layers, mounting, written
+from releaser.system.layers import (
+    Layer,
+    Skeleton,
+    list_places,
+    make_layers,
+    make_skeletons,
+    mounting,
+    written,
+    written_beside,
+)
 from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
@@ -126,33 +135,37 @@ class Bubblewrap(Frozen):
             try:
                 private = str(stack.enter_context(temporary_directory()))
                 hidden = _real(bounds.hidden)
-                own, layers = self._make_layers(bounds, hidden, stack)
+                own, layers, skeletons = self._make_layers(bounds, hidden, stack)
                 copies = self._copy(bounds, layers, hidden, stack)
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
                 raise ToolError(message, advice="Check free space, and TMPDIR.") from error
             begin = mounting(layers) if layers and self.way == "layers" else None
-            words = _bubblewrap(private, self._views(bounds, layers, copies), [*hidden, *own], bounds)
+            words = _bubblewrap(private, self._views(bounds, skeletons, layers, copies), [*hidden, *own], bounds)
             prefix = (self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
             try:
                 yield Sandbox(prefix=prefix, variables=(("TMPDIR", _TEMPORARY),), outside=private, begin=begin)
             finally:
                 for command, name in _left_running(os.path.join(private, _LEFT)):
                     self.tell(command, name)
-                hear([*written(layers)])
+                hear([*written(layers), *written_beside(skeletons)])
 
     def _make_layers(
         self, bounds: Bounds, hidden: Collection[str], stack: contextlib.ExitStack
-    ) -> tuple[list[str], tuple[Layer, ...]]:
-        """Make the layers; return also where they are, which is hidden: there, one could look below what is hidden."""
+    ) -> tuple[list[str], tuple[Layer, ...], tuple[Skeleton, ...]]:
+        """Make the layers, and what stands in for directories that can have none.
+
+        Return also where they are, which is hidden: there, one could look below what is hidden.
+        """
         if self.way == "read-only":
-            return [], ()
+            return [], (), ()
         kept = _real((*bounds.kept, *self.homes))
         places = [one for one in list_places(kept) if one not in self.without]
         scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
         ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
         own = [scratch] if os.path.dirname(scratch) not in (_TEMPORARY, _MEMORY) else []  # else it has its own of these
-        return own, make_layers(scratch, places, ways, hidden=hidden, joins=self.way == "layers")
+        layers = make_layers(scratch, places, ways, hidden=hidden, joins=self.way == "layers")
+        return own, layers, make_skeletons(scratch, kept, layers, hidden)
 
     def _copy(
         self, bounds: Bounds, layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
@@ -182,7 +195,13 @@ class Bubblewrap(Frozen):
                 found.append((source, str(target)))
         return found
 
-    def _views(self, bounds: Bounds, layers: tuple[Layer, ...], copies: list[tuple[str, str]]) -> list[str]:
+    def _views(
+        self,
+        bounds: Bounds,
+        skeletons: tuple[Skeleton, ...],
+        layers: tuple[Layer, ...],
+        copies: list[tuple[str, str]],
+    ) -> list[str]:
         """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
         kept, needed = _real((*bounds.kept, *self.homes)), _real(bounds.needed)
         links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
@@ -191,7 +210,10 @@ class Bubblewrap(Frozen):
         seen = (*binds, *_real(bounds.writable))
         binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
         binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
-        words = [*_each("--ro-bind", sorted(binds), twice=True), *_laid(layers, self.way)]
+        words = _each("--ro-bind", sorted(binds), twice=True)
+        for one in skeletons:
+            words += ["--bind", one.directory, one.place, *_each("--ro-bind", one.fixed, twice=True)]
+        words += _laid(layers, self.way)
         words += _each("--bind-try", _listening(has_layer), twice=True)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
         return [*words, *_each("--ro-bind", _real(bounds.fixed), twice=True)]

@@ -38,6 +38,7 @@ _FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 # Where everybody writes, a sandbox has its own, also where that is somebody's home or has the checkout.
 _EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108
+_MOST_SKELETONS = 100
 _MOST = 2_000  # directories that are looked at for a plain user
 _DEEP = 3  # levels in which such are looked for where the user writes
 _SHALLOW = 2  # levels in which some of another group are looked for; without any, no deeper
@@ -74,6 +75,18 @@ class Layer(Frozen):
     def views(self) -> tuple[tuple[str, str], ...]:
         """Each part that is shown, as the child has it and as it is named."""
         return tuple((f"{self.merged}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
+
+
+class Skeleton(Frozen):
+    """A directory that can have no layer, as something is mounted below, and the one that stands in for it.
+
+    It has copies of the files of the first that are small, and an empty place for all else: some of these get a layer,
+    and the others, which are `fixed`, are shown as they are.
+    """
+
+    place: str
+    directory: str
+    fixed: tuple[str, ...]
 
 
 # Where layers can be
@@ -187,6 +200,53 @@ def make_layers(
                     _make_way(one, way, hidden, elsewhere)
         Path(one.merged).mkdir()  # last: what is newer was written through the layer
     return layers
+
+
+def make_skeletons(
+    scratch: str, places: Iterable[str], layers: Iterable[Layer], hidden: Collection[str] = ()
+) -> tuple[Skeleton, ...]:
+    """Make what stands in for those of the `places` that have something mounted below, the outermost first.
+
+    Raises OSError.
+    """
+    mounts, has_layer = dict(_read_mounts()), {one for layer in layers for one in layer.shown}
+    found, room = list[Skeleton](), [_MOST_FILES, _MOST_BYTES]
+    left = sorted(one for one in places if _has_mount_below(one, mounts) and one not in _EVERYBODYS)
+    while left and len(found) < _MOST_SKELETONS:
+        place, directory = left.pop(0), Path(scratch, f"in place of {len(found)}")
+        if any(one.place == place for one in found):
+            continue
+        directory.mkdir()
+        _copy_mode(place, str(directory))
+        fixed = list[str]()
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
+            for one in sorted(entries, key=lambda entry: entry.name):
+                is_skeleton = one.path not in mounts and _has_mount_below(one.path, mounts)
+                is_whole = _stand_in(one, directory / one.name, hidden, room)
+                if not (is_whole or is_skeleton or one.path in has_layer):
+                    fixed.append(one.path)
+                if is_skeleton and one.is_dir(follow_symlinks=False):
+                    left.append(one.path)
+        found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
+    return tuple(found)
+
+
+def _stand_in(entry: os.DirEntry[str], target: Path, hidden: Collection[str], room: list[int]) -> bool:
+    """Make what stands in for an entry of a directory, and tell whether nothing else is to be shown there."""
+    if entry.is_symlink():
+        target.symlink_to(os.readlink(entry.path))
+        return True
+    if entry.is_dir():
+        target.mkdir()
+        return False
+    size = entry.stat().st_size
+    if entry.is_file() and entry.path not in hidden and room[0] > 0 and size <= room[1]:
+        room[:] = room[0] - 1, room[1] - size
+        _copy_file(entry.path, str(target))
+    if target.exists():
+        return True
+    target.touch()
+    return entry.path in hidden
 
 
 def _writable_in(top: str) -> Iterator[str]:
@@ -356,6 +416,18 @@ def _check(result: int) -> None:
 
 
 # What was written
+
+
+def written_beside(skeletons: Iterable[Skeleton]) -> Iterator[str]:
+    """Yield the paths of files that were written in what stands in for directories, as they are named outside."""
+    for skeleton in skeletons:
+        with contextlib.suppress(OSError), os.scandir(skeleton.directory) as entries:
+            for one in entries:
+                path = f"{skeleton.place}/{one.name}"
+                if path not in skeleton.fixed and one.is_file(follow_symlinks=False) and one.stat().st_size:
+                    before = os.stat(path).st_mtime_ns if os.path.exists(path) else None
+                    if one.stat().st_mtime_ns != before:
+                        yield path
 
 
 def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:

@@ -354,6 +354,13 @@ def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user:
             assert found["said"] == "x", found
             assert photograph(base) == before
         assert host.run("seen = (site / 'media/there').read_text()")["said"] == "live"
+        # Above it there can be no layer; all the same, what lies there is seen, and can be written to.
+        assert host.run("seen = sorted(os.listdir(site))")["said"] == str(sorted(os.listdir(host.outer / "site")))
+        writes = {what: code for what, code in WRITES.items() if "upload" not in what and what != str(base.parent)}
+        assert host.write(writes) == dict.fromkeys(writes, "x")
+        assert photograph(base) == before
+        heard = host.run(WRITES["a new file beside the checkout"])["heard"]
+        assert heard == [str(host.outer / "new.log")]
     finally:
         subprocess.run(["umount", media], check=True)
 
