@@ -407,8 +407,11 @@ def _play(course: Course, developer: Path, port: int) -> None:
     staging, production = course.hosts
     lines = {host.host: _new_line(host) for host in course.hosts}
     news = "New commits on the branch `main` go live each night"
-    course.step("first night", staging, lines["staging"], mail=news, moves=True)
-    course.step("first night", production, lines["production"], mail=news, moves=True)
+    for host in course.hosts:
+        restart = f" && touch {host.site}/config/tmp/restart.txt" if host.kind.pages else ""
+        course.step("adopt", host, f"{_releaser(host)} init --project {host.site}{restart}", moves=True)
+    course.step("first night", staging, lines["staging"], mail=news)
+    course.step("first night", production, lines["production"], mail=news)
     for host in course.hosts:
         course.step("quiet night", host, lines[host.host], silent=True, moves=False)
     for host in course.hosts:
@@ -418,7 +421,9 @@ def _play(course: Course, developer: Path, port: int) -> None:
         )
         course.step("check", host, f"{_releaser(host)} check --project {host.site}")
     rollback = f"{_releaser(staging)} rollback --project {staging.site}"
-    if course.rows[0].changes:  # else nothing was upgraded that could be rolled back
+    if any(
+        row.changes for row in course.rows if row.step.startswith("first night")
+    ):  # else nothing was upgraded that could be rolled back
         _roll_packages_back(course, lines, rollback)
     _commit(staging, developer)
     for host in course.hosts:
