@@ -23,7 +23,7 @@ from tests.support.guards import require
 from tests.tools.test_in_the_way import photograph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ADA, FRIENDS = 12_345, 23_456  # a user, and a group of hers that is not her first one
 CONTAINER = -1  # its root, who is nobody outside
@@ -153,7 +153,7 @@ print(json.dumps({"way": found.way, "said": done.stdout.strip(), "output": done.
 """
 
 
-@pytest.fixture(params=["/var/tmp", "/tmp", "/dev/shm"])
+@pytest.fixture(params=["/var/tmp", *(pytest.param(one, marks=pytest.mark.slow) for one in ("/tmp", "/dev/shm"))])
 def base(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Make a place for a site."""
     require(os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("bwrap"), "root makes the users")
@@ -164,7 +164,12 @@ def base(request: pytest.FixtureRequest) -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-AT_HOME = pytest.mark.parametrize("base", ["/var/tmp"], indirect=True)
+def at_home(test: Callable[..., None]) -> Callable[..., None]:
+    """Let a test, one of the slow ones, work in one place alone."""
+    marked: Callable[..., None] = pytest.mark.slow(pytest.mark.parametrize("base", ["/var/tmp"], indirect=True)(test))
+    return marked
+
+
 USERS = pytest.mark.parametrize("user", [0, ADA], ids=["root", "plain"])
 
 
@@ -179,7 +184,7 @@ def test_all_that_tests_write_is_seen_by_them_and_thrown_away(everybodys: Path, 
     assert (found["way"], found["heard"]) == ("layers", [str(host.outer / "logs" / "new.log")])
 
 
-@AT_HOME
+@at_home
 @pytest.mark.parametrize("groups", ["", str(FRIENDS)], ids=["not a member", "a member"])
 def test_a_group_that_a_user_namespace_does_not_know_keeps_nobody_from_writing(
     everybodys: Path, base: Path, groups: str
@@ -225,7 +230,7 @@ def test_what_is_hidden_is_not_to_be_found_where_the_sandbox_has_its_layers_and_
     assert found["said"] == "[]", found
 
 
-@AT_HOME
+@at_home
 def test_root_of_a_container_has_layers(everybodys: Path, base: Path) -> None:
     """Its user namespace lets overlayfs neither see what other mounts cover nor write down what only root may."""
     host = Host(base, everybodys, CONTAINER)
@@ -235,7 +240,7 @@ def test_root_of_a_container_has_layers(everybodys: Path, base: Path) -> None:
     assert photograph(base) == before
 
 
-@AT_HOME
+@at_home
 @pytest.mark.parametrize("place", ["/var/log/releaser-test", "/srv/releaser-test/storage/uploads"])
 def test_a_plain_user_writes_far_from_the_project_too(everybodys: Path, base: Path, place: str) -> None:
     """overlayfs would have to copy the directories of root that lead there: "Value too large for defined data type"."""
@@ -265,7 +270,7 @@ def test_where_the_home_is_where_everybody_writes_the_sandbox_has_its_own_of_tha
     assert (found["said"], found["heard"]) == ("False", [])
 
 
-@AT_HOME
+@at_home
 def test_root_renames_directories_and_finds_what_is_mounted_as_its_owner_has_it(everybodys: Path, base: Path) -> None:
     host = Host(base, everybodys, 0)
     assert host.run("os.rename(site / 'media', site / 'm'); seen = (site / 'm/2026/a').read_text()")["said"] == "live"
@@ -280,7 +285,7 @@ def test_root_renames_directories_and_finds_what_is_mounted_as_its_owner_has_it(
         subprocess.run(["umount", media], check=True)
 
 
-@AT_HOME
+@at_home
 @USERS
 def test_without_layers_there_are_copies_of_what_is_small(everybodys: Path, base: Path, user: int) -> None:
     host = Host(base, everybodys, user)
@@ -291,7 +296,7 @@ def test_without_layers_there_are_copies_of_what_is_small(everybodys: Path, base
     assert photograph(base) == before
 
 
-@AT_HOME
+@at_home
 @USERS
 def test_where_only_bubblewrap_may_mount_it_makes_the_layers_if_it_can(everybodys: Path, base: Path, user: int) -> None:
     """As on hosts that let no other program have a user namespace; what mounts here does nothing then."""
@@ -305,7 +310,7 @@ def test_where_only_bubblewrap_may_mount_it_makes_the_layers_if_it_can(everybody
     assert photograph(base) == before
 
 
-@AT_HOME
+@at_home
 @USERS
 def test_a_place_that_can_have_no_layer_any_more_is_read_only(everybodys: Path, base: Path, user: int) -> None:
     """As where a file system has been mounted since it was tried, of a kind that nothing can be laid over."""
@@ -332,7 +337,7 @@ def test_sockets_of_services_are_reached(everybodys: Path, base: Path, user: int
         assert host.run(code, forced=way)["said"] == "x"
 
 
-@AT_HOME
+@at_home
 @USERS
 def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user: int) -> None:
     """An upload directory on another file system: it has a layer of its own, and so has what is beside it."""
@@ -365,7 +370,7 @@ def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user:
         subprocess.run(["umount", media], check=True)
 
 
-@AT_HOME
+@at_home
 @USERS
 def test_a_place_of_which_no_layer_can_be_made_after_all_is_read_only(everybodys: Path, base: Path, user: int) -> None:
     """Such as overlays above each other, of which the kernel lets nobody have three; the tests run all the same."""
