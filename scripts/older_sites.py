@@ -105,6 +105,8 @@ class OlderSite:
     #: What releaser needs to be told in the `.env`, beside what the older updater knew.
     settings: str = ""
     pages: tuple[str, ...] = ()
+    #: What the older updater needs in its environment, as in a line of sh.
+    variables: str = ""
 
 
 # The same settings by older names.
@@ -167,6 +169,7 @@ PROBLEM_EMAIL="problems@example.org"
 """,
         # Else one of its tests asks a service within the authors' network.
         settings="RELEASER_TEST_COMMAND='env GITHUB_ACTIONS=true python run_tests.py'\n",
+        variables="GITHUB_ACTIONS=true ",
         pages=("/info/", "/version/"),
     ),
     "site_checker_project": OlderSite(commit="cb0f51f", dotenv=_SITE_CHECKER, pages=("/status/", "/admin/login/")),
@@ -460,7 +463,7 @@ def _new_line(host: Host) -> str:
 
 def _old_line(host: Host) -> str:
     uv = shutil.which("uv", path=host.env["PATH"])
-    words = f'{uv} run --env-file "../.env" ./auto_updater.py --project "{host.site}"'
+    words = f'{host.kind.variables}{uv} run --env-file "../.env" ./auto_updater.py --project "{host.site}"'
     return f'PATH=/usr/local/bin:$PATH cd "{host.updater / UPDATER}" && {words}'
 
 
