@@ -46,6 +46,7 @@ def _files_of_others(site: SampleSite) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (notes, photo, owner)}
 
 
+@pytest.mark.spread(10)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_new_site_works_once_a_wrong_setting_is_corrected(wrong: dict[str, str], make_site: SiteFactory) -> None:
     _refuse_and_correct(make_site(venv=True), wrong)
