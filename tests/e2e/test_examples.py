@@ -61,6 +61,7 @@ BEFORE = {
     r"releaser unhold (\S+)": r"releaser hold \1",
     r"releaser unpin (\S+)": r"releaser pin \1",
     r"^releaser init$": r"releaser uninstall --yes",
+    r"Move to Python": r"echo >> pyproject.toml",  # stands for another range in it
     r"--nagios": r"releaser update",  # which sends the mails that wait, of which it warns
     r"(?:^|&& )\. (\S+)": r"touch \1",
     r"--sign (\S+)": r"mkdir -p ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f \1",
