@@ -217,7 +217,7 @@ def test_what_a_killed_run_started_is_ended_by_the_next(
     """It hangs, and nobody limits its time any more: the next run must not wait for a person to end it."""
     points = tally("holder killed, next run at once")
     site = scenes.copy("update", tmp_path / "site")
-    witness, pids = Witness.of(site), tmp_path / "site" / "pids"  # where tests in the sandbox may write
+    witness, pids = Witness.of(site), tmp_path / "site" / "pids"
     linger = script(tmp_path / "linger", LINGER.format(pids=pids))
     with ended_at_last(pids):
         with in_background(site, "update", env=lingering(where, linger)) as update:
@@ -253,4 +253,5 @@ def lingering(where: str, linger: Path) -> dict[str, str]:
     tests = f"import subprocess; subprocess.run([{str(linger)!r}])"
     program = linger.with_name("tests.py")
     program.write_text(tests, encoding="utf-8")
-    return {"RELEASER_TEST_COMMAND": f"python {program}"}
+    # In a sandbox, it would end with the run.
+    return {"RELEASER_TEST_COMMAND": f"python {program}", "RELEASER_ISOLATE": "off"}
