@@ -66,6 +66,12 @@ class Disk:
                 message = f"{self.place} is still in use"
                 raise AssertionError(message)
             time.sleep(0.02)
+        # A sandbox of another test has seen this mount, and keeps it until it ends; else it would be mounted once more.
+        while subprocess.run(["losetup", "--associated", self.image], check=True, capture_output=True).stdout:
+            if time.monotonic() > ends_at:
+                message = f"{self.image} is still mounted for somebody"
+                raise AssertionError(message)
+            time.sleep(0.02)
 
     def boot(self) -> None:
         """Come back after a cut."""
