@@ -25,6 +25,7 @@ from tests.tools.test_in_the_way import photograph
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow  # which also keeps them to Pythons that a plain user can start
 ADA, FRIENDS = 12_345, 23_456  # a user, and a group of hers that is not her first one
 CONTAINER = -1  # its root, who is nobody outside
 
