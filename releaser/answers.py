@@ -137,7 +137,7 @@ class OutdatedPackage(Frozen):
     latest: str
     #: The version that the next update installs, be it the latest or not; null if the package stays as it is.
     next: str | None = None
-    #: What keeps the latest out; empty if the next update installs it.
+    #: Why the latest version stays out; empty if the next update installs it.
     kept_by: tuple[Blocker, ...] = ()
 
 
@@ -222,7 +222,7 @@ class Status(Frozen):
     blocked: str
     #: Why updates restart nothing, and what to set; empty if they do, or if nothing is to be restarted.
     not_restarted: str
-    #: Whether tests and builds run without a sandbox, as none works on this host.
+    #: Whether tests and builds run without a sandbox because none works on this host.
     not_isolated: bool
     problems: tuple[str, ...]
     held_back: tuple[HeldBack, ...]

@@ -88,7 +88,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
-    """Install the local packages into a venv that is there, in a sandbox if builds have one. Raises ToolError."""
+    """Install the local packages into an existing venv, in the sandbox if one works. Raises ToolError."""
     tree, uv = site.project.root, facts.uv
     if not LockFile.read(site.project.lock).has_own:
         return

@@ -1,4 +1,4 @@
-"""What uv builds: in a sandbox where it makes a lock, and by nothing that is newer than `min_age` lets in."""
+"""Builds that uv needs for a lock: in the sandbox, and with nothing newer than `min_age` allows."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-ver
 THROWN_AWAY = "thrown away"  # in what a run remembers
 _LARGE = 500_000_000  # bytes, of a file
 _FEW = 500  # files
-#: In paths of which nobody needs to hear.
+#: Directories in which a write is not worth reporting.
 _OF_NOBODY = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
 What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
@@ -51,7 +51,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         for place in writable_places(site)
         if not place.exists()
     ]
-    if site.settings.isolate == "bwrap":  # else what there is will do, once something is to be isolated
+    if site.settings.isolate == "bwrap":  # the other values take what there is
         try:
             bubblewrap_of(site)
         except BuildError as error:

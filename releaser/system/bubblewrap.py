@@ -55,6 +55,7 @@ _SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is bu
 _LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
+_MOST_SOCKETS = 1_000
 # The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
 # there when the command has ended: what was started and what is left, each ended by a NUL.
 _NOTING = f"""\
@@ -212,7 +213,7 @@ class Bubblewrap(Frozen):
         binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
         words = _each("--ro-bind", sorted(binds), twice=True)
         for one in skeletons:
-            words += ["--bind", one.directory, one.place, *_each("--ro-bind", one.fixed, twice=True)]
+            words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
         words += _laid(layers, self.way)
         words += _each("--bind-try", _listening(has_layer), twice=True)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
@@ -346,7 +347,7 @@ def _listening(places: Sequence[str]) -> list[str]:
             if path.startswith("/") and _is_shared(path, *places) and path not in found:
                 with contextlib.suppress(OSError):  # it is gone, though somebody still has it open
                     found |= {path} if stat.S_ISSOCK(os.lstat(path).st_mode) else set()
-    return sorted(found)
+    return sorted(found)[:_MOST_SOCKETS]
 
 
 def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[str]:

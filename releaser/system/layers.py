@@ -1,7 +1,8 @@
 """Layers over file systems: what is written in a sandbox lands in them, and is thrown away with them.
 
 A layer is an overlayfs: the place as it is lies below, and a directory of ours takes what changes. The child that is to
-become the sandbox mounts them itself, in mounts of its own, so nobody else ever sees them and nothing is left mounted.
+become the sandbox mounts them in a mount namespace of its own, so nobody else sees them and nothing stays mounted. What
+the live site changes below meanwhile may or may not be seen through a layer; the kernel promises no more.
 A plain user can do so in a user namespace (from Linux 5.11; Documentation/filesystems/overlayfs.rst of the kernel).
 """
 
@@ -37,8 +38,9 @@ _FILE_SYSTEMS = frozenset(
     }
 )  # fmt: skip
 # Where everybody writes, a sandbox has its own, also where that is somebody's home or has the checkout.
-_EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108
-_MOST_SKELETONS = 100
+_EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108 - nothing of ours is made there
+# bubblewrap takes 9,000 arguments (MAX_ARGS in its bubblewrap.c), three for each place that it shows.
+_MOST_SKELETONS, _MOST_FIXED = 20, 50
 _MOST = 2_000  # directories that are looked at for a plain user
 _DEEP = 3  # levels in which such are looked for where the user writes
 _SHALLOW = 2  # levels in which some of another group are looked for; without any, no deeper
@@ -173,9 +175,9 @@ def make_layers(
     One that `joins` them makes a single layer for root of all places on the first file system. A plain user's user
     namespace forbids that, as it would show what other mounts cover.
 
-    Its overlayfs copies nothing whose owner or group is not the user's own. So the `ways` to where a user
-    writes are made beforehand, and to where else this user may write, with what is of a group that the user is a
-    member of. What is `hidden` is not: a copy could be read.
+    A plain user's overlayfs copies nothing that has another owner or group (EOVERFLOW). So the `ways`, directories that
+    lead to where this user writes, are made beforehand, with copies of files that have a group of which the user is a
+    member. Nothing `hidden` is copied, as the copy could be read.
     """
     mounts = [place for place, _ in _read_mounts() if place != "/"]
     joins = joins and _is_root_of_host()
@@ -207,40 +209,57 @@ def make_skeletons(
 ) -> tuple[Skeleton, ...]:
     """Make what stands in for those of the `places` that have something mounted below, the outermost first.
 
-    Raises OSError.
+    A directory that cannot be listed, or has too many entries, gets none and stays read-only. Raises OSError.
     """
     mounts, has_layer = dict(_read_mounts()), {one for layer in layers for one in layer.shown}
     found, room = list[Skeleton](), [_MOST_FILES, _MOST_BYTES]
-    left = sorted(one for one in places if _has_mount_below(one, mounts) and one not in _EVERYBODYS)
+    left = sorted({one for one in places if _has_mount_below(one, mounts) and one not in _EVERYBODYS})
     while left and len(found) < _MOST_SKELETONS:
-        place, directory = left.pop(0), Path(scratch, f"in place of {len(found)}")
-        if any(one.place == place for one in found):
+        place = left.pop(0)
+        entries = _list(place)
+        left += [one.path for one in entries if _needs_skeleton(one, mounts) and one.path not in left]
+        if not entries or any(one.place == place for one in found):
             continue
+        directory = Path(scratch, f"in place of {len(found)}")
         directory.mkdir()
         _copy_mode(place, str(directory))
         fixed = list[str]()
-        with contextlib.suppress(OSError), os.scandir(place) as entries:
-            for one in sorted(entries, key=lambda entry: entry.name):
-                is_skeleton = one.path not in mounts and _has_mount_below(one.path, mounts)
-                is_whole = _stand_in(one, directory / one.name, hidden, room)
-                if not (is_whole or is_skeleton or one.path in has_layer):
-                    fixed.append(one.path)
-                if is_skeleton and one.is_dir(follow_symlinks=False):
-                    left.append(one.path)
-        found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
+        for one in entries:
+            # What has a skeleton or a layer of its own is laid over this later, and is read-only until then.
+            if not _stand_in(one, directory / one.name, hidden, room) and one.path not in has_layer:
+                fixed.append(one.path)
+        if len(fixed) <= _MOST_FIXED:
+            found.append(Skeleton(place=place, directory=str(directory), fixed=tuple(fixed)))
     return tuple(found)
 
 
+def _list(place: str) -> list[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        return sorted(entries, key=lambda one: one.name)
+    return []
+
+
+def _needs_skeleton(entry: os.DirEntry[str], mounts: Collection[str]) -> bool:
+    is_directory = entry.is_dir(follow_symlinks=False)
+    return is_directory and entry.path not in mounts and _has_mount_below(entry.path, mounts)
+
+
 def _stand_in(entry: os.DirEntry[str], target: Path, hidden: Collection[str], room: list[int]) -> bool:
-    """Make what stands in for an entry of a directory, and tell whether nothing else is to be shown there."""
-    if entry.is_symlink():
-        target.symlink_to(os.readlink(entry.path))
+    """Make what stands in for an entry of a directory, and tell whether nothing else is to be shown there.
+
+    `room` is for so many files and bytes, which is less afterwards. Raises OSError if there is no space.
+    """
+    try:
+        if entry.is_symlink():
+            target.symlink_to(os.readlink(entry.path))
+            return True
+        is_directory, is_file, size = entry.is_dir(), entry.is_file(), entry.stat().st_size
+    except FileNotFoundError:  # it has just gone
         return True
-    if entry.is_dir():
+    if is_directory:
         target.mkdir()
         return False
-    size = entry.stat().st_size
-    if entry.is_file() and entry.path not in hidden and room[0] > 0 and size <= room[1]:
+    if is_file and entry.path not in hidden and room[0] > 0 and size <= room[1]:
         room[:] = room[0] - 1, room[1] - size
         _copy_file(entry.path, str(target))
     if target.exists():
@@ -329,8 +348,10 @@ def _make_directory(layer: Layer, name: str) -> None:
 def _copy_file(source: str, target: str) -> None:
     import shutil  # which few hosts need here
 
-    with contextlib.suppress(OSError):
+    try:
         shutil.copy2(source, target)
+    except OSError:  # it cannot be read, or there is no room: half of it is worse than none
+        Path(target).unlink(missing_ok=True)
 
 
 def _copy_mode(source: str, target: str) -> None:

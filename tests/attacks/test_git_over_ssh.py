@@ -1,4 +1,4 @@
-"""What comes from git over ssh is built in the sandbox of a plain user, too, for whom files of root are nobody's."""
+"""A package from git over ssh is built in the sandbox of a plain user, too, who sees files of root as nobody's."""
 
 from __future__ import annotations
 
