@@ -266,13 +266,17 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
     found = _find_differences(site, release, left=read_pending(site.state_dir).left)
     known = read_notes(site.state_dir).lock_differences
     if found and (found != known or log.learned.live_changed):
-        held = Constraints.read(site.state_dir).own.names
-        names = " ".join(one.name for one in found if one.name in held or not one.is_kept)
+        names = " ".join(one.name for one in found if one.is_held or not one.is_kept)
+        pins = " ".join(
+            f"--upgrade-package {one.name}=={one.live}"
+            for one in found
+            if one.is_kept and not one.is_held and ", " not in one.live
+        )
         message = f"uv.lock is not committed: {first_few(map(str, found))}"
         advice = "This host keeps its own versions."
         advice += f" `releaser unhold {names}` lets it follow the committed lock again." if names else ""
-        if any(one.is_kept for one in found):
-            advice += " The next update brings what is newer, as far as the rules of the site let it in."
+        if pins:
+            advice += f" To commit what it has kept, run `uv lock {pins}` where you develop, and push uv.lock."
         log.note(Finding(message=message, advice=advice))
     note(site.state_dir, lock_differences=found)
     if found:

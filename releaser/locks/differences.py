@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.lock import is_local
@@ -10,7 +10,7 @@ from releaser.locks.versions import is_older, normalize_name, versions_in
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from releaser.locks.lock import LockFile
 
@@ -30,13 +30,18 @@ class LockDifference(Frozen):
     reason: str
 
     @property
+    def is_held(self) -> bool:
+        """Whether an own hold of this host is why."""
+        return self.reason not in (_KEPT, _NEWER)
+
+    @property
     def is_kept(self) -> bool:
         """Whether a move to another Python has kept the installed version, where the lock has another one for that.
 
-        A lock has several versions of a package then, and what is live has the lowest, or one in between.
+        A package that is on hold as well has fewer versions then than the lock has.
         """
         here, there = versions_in(self.live), versions_in(self.committed)
-        return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
+        return self.reason == _KEPT or (self.is_held and 0 < len(here) < len(there))
 
     def __str__(self) -> str:
         return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
@@ -85,9 +90,23 @@ def find_differences(
             continue
         is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in holds.names)
         if name in holds.packages or not is_asked:
-            one = LockDifference(name=name, live=here, committed=there, reason=holds.reason(name))
-            found.append(one if one.reason else replace(one, reason=_KEPT if one.is_kept else _NEWER))
+            reason = holds.reason(name) or (_KEPT if _may_be_kept(here, there) else _NEWER)
+            found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
     return tuple(found)
+
+
+def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
+    """Whether an update starts from the committed lock though another one is live, as own holds alone are why.
+
+    What another Python has kept is where it is: what is newer has to come in by the rules of the site.
+    """
+    return not all(one.is_kept for one in differences)
+
+
+def _may_be_kept(live: str, committed: str) -> bool:
+    """Whether a lock has several versions, and what is live has the lowest of them, or one in between."""
+    here, there = versions_in(live), versions_in(committed)
+    return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
 
 def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:

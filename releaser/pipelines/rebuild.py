@@ -207,16 +207,17 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python, attests=False))
     live, version = store.live(), facts.choice.version
-    kept = _plan_lock(site, facts, live)
-    lock = kept.lock
     files = live.manifest.files if live else {}
     try:
+        kept = _plan_lock(site, facts, live)
+        lock = kept.lock
         accept_or_refuse(site.state_dir, facts.lock, lock, files_before=files, root=site.project.root)
     except DeviationError as error:
         return Plan(would=foresee_refusal(site.state_dir, "rebuild", error))
     is_live = live and installed_key(facts.lock, python=version) == installed_key(lock_of(live), python=version)
     source = live.id if live and is_live else "the checkout"
-    lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]
+    changed = "" if lock is facts.lock else ", with the changes below"
+    lines = [f"a release would be built from the lock of {source}{changed}, with Python {version}, and tested"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
     if missing:
         lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")

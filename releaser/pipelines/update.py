@@ -27,6 +27,7 @@ from releaser.deployment.health_check import check_live_site, note_stale_process
 from releaser.deployment.post_flip import check_before_flip, retry_post_flip_steps
 from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
+from releaser.locks.differences import follows_the_commit
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import choose_following, committed_lock, decide, say_what_blocks, why_not_again
@@ -198,12 +199,11 @@ def _keep_versions(work: Workspace) -> Kept:
 def _keeps_own_versions(work: Workspace) -> bool:
     """Whether uv.lock of the checkout is that of the live release, and not the committed one, because of own holds.
 
-    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold. What
-    another Python has kept is where it is: what is newer has to come in by the rules of the site.
+    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold.
     """
     site, live = work.site.outside, work.live
     differences = read_notes(site.state_dir).lock_differences
-    differs = not all(one.is_kept for one in differences) and site.project.has_git
+    differs = follows_the_commit(differences) and site.project.has_git
     return differs and live is not None and read_if_there(site.project.lock) == read_if_there(live.lock)
 
 

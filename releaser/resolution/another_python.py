@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import Finding, ResolutionError, ToolError
-from releaser.locks.installed import Pin, has_build, list_unbuildable, tags_of, versions_for
+from releaser.locks.installed import Pin, has_build, list_installed, list_unbuildable, tags_of, versions_for
 from releaser.locks.limits import exclude_newer
 from releaser.locks.rules import Rules
 from releaser.locks.versions import LEVELS, parse_version
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _ROUNDS = 6  # of asking again, as what came out has no build either
 _OWN_MOVE = "the project asks for another version there"
+_BY_OTHERS = "the lock or another package asks for that"
 
 
 class Kept(Frozen):
@@ -110,10 +111,11 @@ class _Move:
             if one.is_kept and one.name in running and self.lock.versions.get(one.name) == one.committed
         }
         self.kept = {**kept, **noted}
+        installed = self._installed(self.lock, self.before if self.leaves_python else self.python)
         self.moved = {
             name: version
             for name, version in self.kept.items()
-            if name not in self.lock.local
+            if name in installed
             and version != now[name]
             and parse_version(version) is not None
             and parse_version(now[name]) is not None
@@ -136,10 +138,16 @@ class _Move:
 
     def changes_in(self, lock: LockFile) -> Iterator[tuple[str, str, str]]:
         """Yield the packages that change with a lock, each with what is installed and what would be."""
-        now = versions_for(lock, self.python)
+        now, installed = versions_for(lock, self.python), self._installed(lock, self.python)
         for name, old in sorted(self.kept.items()):
-            if name not in self.lock.local and now.get(name, old) != old and ", " not in old:
+            if name in installed and now[name] != old and ", " not in old:
                 yield name, old, now[name]
+
+    def _installed(self, lock: LockFile, python: str) -> frozenset[str]:
+        """Name the third-party packages that a lock installs on a Python, in the groups that go live."""
+        site, group = self.work.site, self.work.facts.group
+        found = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
+        return frozenset(one.name for one in found)
 
     def find_unfit(self, lock: LockFile) -> dict[str, str]:
         """Return the packages that cannot stay, with their versions, as a lock has them for this Python."""
@@ -293,10 +301,13 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     lines = []
     for one in against:
         old, new = changes[one.name]
-        why = move.why.get(one.name, "another package needs that")
+        why = move.why.get(one.name, _BY_OTHERS)
         lines.append(f"{one.name} would go from {old} to {new} ({why}), {_say_rule(one)}")
     message = f"on Python {move.python}, {'; '.join(lines)}"
-    advice = " ".join(filter(None, [*dict.fromkeys(map(_advise, against)), _stay(move)]))
+    levels = " and ".join(f'`{one.name} = "all"`' for one in against if one.by == "policy")
+    wide = f"To let it in, add {levels} to the table `upgrade_packages`." if levels else ""
+    others = dict.fromkeys(_advise(one) for one in against if one.by != "policy")
+    advice = " ".join(filter(None, [wide, *others, _stay(move)]))
     raise ResolutionError(message, advice=advice)
 
 
@@ -310,8 +321,6 @@ def _say_rule(one: Withheld) -> str:
 
 def _advise(one: Withheld) -> str:
     match one.by:
-        case "policy":
-            return f'To let it in, set `upgrade_packages = {{ {one.name} = "all" }}`.'
         case "ignore":
             return f"To let it in, remove {one.name} from `ignore`."
         case "age":
@@ -323,7 +332,8 @@ def _advise(one: Withheld) -> str:
 
 
 def _stay(move: _Move) -> str:
-    return f"Or install Python {minor(move.before)} again." if move.leaves_python else ""
+    """Say how not to leave the Python; empty if only its patch version is another one."""
+    return f"Or go back to Python {minor(move.before)}." if minor(move.before) != minor(move.python) else ""
 
 
 def _refuse_to_follow(move: _Move) -> NoReturn:
@@ -344,12 +354,10 @@ def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Find
     """Say which packages change with the move to another Python, and why each of them does."""
     if not changes:
         return
-    lines = "; ".join(
-        f"{name} {old} → {new} ({move.why.get(name, 'another package needs that')})" for name, old, new in changes
-    )
+    lines = "; ".join(f"{name} {old} → {new} ({move.why.get(name, _BY_OTHERS)})" for name, old, new in changes)
     message = f"{plural(len(changes), 'package')} changed with the move to Python {move.python}: {lines}"
     advice = (
-        f"That is an upgrade, within the rules of this site. To go back, install Python {minor(move.before)} again,"
-        " and run `releaser rollback`."
+        "That is an upgrade, within the rules of this site. To go back, run `releaser rollback`, with Python"
+        f" {minor(move.before)} installed."
     )
     yield Finding(message=message, advice=advice)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ReleaserError, ResolutionError, ToolError
+from releaser.locks.differences import follows_the_commit
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.acceptance import DeviationError, accept_or_refuse
@@ -152,8 +153,9 @@ def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
     if not checkout.data:
         message = f"{_UNDETERMINED}: {lock} is not a lock that can be read"
         raise ResolutionError(message, advice="`releaser check` tells more.")
+    differs = follows_the_commit(read_notes(site.state_dir).lock_differences)
     is_own = live is not None and read_if_there(lock) == read_if_there(live.lock)
-    if not (is_own and site.project.has_git and (site.settings.follows or read_notes(site.state_dir).lock_differences)):
+    if not (is_own and site.project.has_git and (site.settings.follows or differs)):
         return checkout
     try:
         data = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))

@@ -72,7 +72,7 @@ def test_what_has_a_build_stays_and_the_rest_comes_by_the_rules(make_site: SiteF
     assert (site.remote_head(), site.git("show", "HEAD:uv.lock")) == (head, forked.committed.rstrip("\n"))
     (told,) = [one for one in report["problems"] if "uv.lock is not committed" in one]
     assert "alpha 1.0.0 is live here, 1.0.0, 2.0.0 is committed (kept as it was when the site moved" in told
-    assert "The next update brings what is newer, as far as the rules of the site let it in." in told
+    assert "To commit what it has kept, run `uv lock --upgrade-package alpha==1.0.0` where you develop" in told
     assert "unhold" not in told
 
     silent(site.releaser("update"))
@@ -104,7 +104,7 @@ def test_what_is_not_for_the_other_python_is_an_upgrade(make_site: SiteFactory, 
         " >=3.8,<3.13)"
     )
     assert any(why in one for one in report["problems"])
-    assert "install Python 3.12 again, and run `releaser rollback`" in str(report["problems"])
+    assert "run `releaser rollback`, with Python 3.12 installed" in str(report["problems"])
     assert why[:40] in body(site)
     assert forked.runs() == (forked.new.version, "2.0.0")
     assert site.git("status", "--porcelain") == ""
@@ -137,7 +137,7 @@ def test_a_rule_keeps_the_other_python_out(make_site: SiteFactory, tmp_path: Pat
         assert words in report["headline"]
         assert any("nothing can run on the live release" in one for one in report["problems"])
         assert (report["live_changed"], site.link.readlink()) == (False, link)
-    assert "Or install Python 3.12 again" in report["advice"]
+    assert "Or go back to Python 3.12" in report["advice"]
 
 
 @pytest.mark.story
