@@ -224,7 +224,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         fingerprint=fingerprint,
         installed_sha256=candidate.key.lock_sha256,
         overrides=candidate.overrides,
-        interpreter=ask_if_possible(site.runner, candidate.venv),
+        interpreter=ask_if_possible(site.runner, candidate.venv) if tests != "failed" else None,
         start=look_at_start(candidate.venv),
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),

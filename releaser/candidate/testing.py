@@ -267,6 +267,9 @@ def _run_trials(
     site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
 ) -> list[integrity.Defect]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
+    if release.has_failed:
+        message = "nothing of a release that failed its tests is started"
+        return [integrity.Defect(kind=kind, message=message) for kind in kinds.values()]
     findings = []
     try:
         with copy_of(site, release, place=base / "copy") as venv:

@@ -214,12 +214,14 @@ def find_interpreter_damage(
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
     if why := release.distrust(executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
-    if was is None and (not release.asks or executable.startswith(f"{os.path.realpath(release.venv)}/")):
+    may_ask = release.asks and not release.has_failed  # whose tests may have left anything in the place of its Python
+    if was is None and (not may_ask or executable.startswith(f"{os.path.realpath(release.venv)}/")):
         return None  # a copy of an interpreter that could not be asked when it was sealed
     if not asks and (was is None or is_same or (executable == was.executable and look_at(was.seen) == was.seen)):
         return None
-    if not release.asks:
-        return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); `verify` looks into it")
+    if not may_ask:
+        more = "it failed its tests, so nothing is started" if release.has_failed else "`verify` looks into it"
+        return Damage(kind="interpreter", reason=f"its interpreter has changed ({executable}); {more}")
     try:
         now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
     except ToolError as error:

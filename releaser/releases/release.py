@@ -164,6 +164,11 @@ class Release(Frozen):
         except OSError:
             return ""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its tests failed: then nothing of it is started, for any question."""
+        return self.manifest.tests == "failed"
+
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
         return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError

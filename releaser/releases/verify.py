@@ -59,6 +59,8 @@ class Verified(Frozen):
 
     release: str
     live: bool
+    #: Whether its Python was started; that of a release that failed its tests never is.
+    started: bool
     #: Whether there are no problems.
     ok: bool
     problems: tuple[Defect, ...]
@@ -106,7 +108,9 @@ def verify(
     for name, reason in unknown.items():
         finding = Defect(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
-        verified.append(Verified(release=name, live=live, ok=False, problems=(finding,), files=0, seconds=0.0))
+        verified.append(
+            Verified(release=name, live=live, started=False, ok=False, problems=(finding,), files=0, seconds=0.0)
+        )
     return tuple(verified)
 
 
@@ -142,6 +146,7 @@ def _verify_one(
     return Verified(
         release=release.id,
         live=release.live,
+        started=not release.has_failed,
         ok=not findings,
         problems=tuple(findings),
         files=len(to_read),
@@ -159,6 +164,8 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
         yield Defect(kind="interpreter", message=damage.reason)
         if damage.fatal:
             return
+    if release.has_failed:
+        return
     try:
         start_through(site.runner, release.venv, release.venv, cwd=site.project.root)
     except ToolError as error:

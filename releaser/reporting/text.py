@@ -323,9 +323,9 @@ def verified_text(verified: Verified, *, whole: bool) -> list[str]:
 
 def sound_text(verified: Verified) -> str:
     """Say that nothing is wrong with a release."""
-    return (
-        f"{verified.release} is what was sealed: {plural(verified.files, 'file')} read in {elapsed(verified.seconds)}"
-    )
+    read = f"{plural(verified.files, 'file')} read in {elapsed(verified.seconds)}"
+    more = "" if verified.started else "; it was not started, as it failed its tests"
+    return f"{verified.release} is what was sealed: {read}{more}"
 
 
 def what_comes(one: OutdatedPackage) -> str:

@@ -75,6 +75,8 @@ def distrust(releases: Path | str, venv: str) -> str:
         for name in os.listdir(releases):
             if os.path.realpath(f"{releases}/{name}/venv") == place:
                 manifest = json.loads(read_file(f"{releases}/{name}/manifest.json"))
+                if manifest.get("tests") == "failed":
+                    return f"{name} failed its tests, and nothing of a failed release is started"
                 sealed, seen = manifest.get("start"), (manifest.get("interpreter") or {}).get("seen")
                 if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
                     return f"somebody has replaced bin/python or pyvenv.cfg of {name}"

@@ -235,7 +235,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
 
 
 def answer(*findings: Defect) -> Verified:
-    return Verified(release="R", live=True, ok=not findings, problems=findings, files=3, seconds=0.25)
+    return Verified(release="R", live=True, started=True, ok=not findings, problems=findings, files=3, seconds=0.25)
 
 
 def gone(number: int) -> Defect:
