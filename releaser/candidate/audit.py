@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
 from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
-from releaser.system.environment import of_uv
+from releaser.system.environment import of_uv, settings_of_uv_in_force
 from releaser.system.temporary import NETRC, temporary_directory
+from releaser.tools.osv import refuse_short_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -72,20 +74,28 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     settings = site.settings
     if settings.vulnerability_service == NO_SERVICE:
         return unknown("vulnerability_service is none")
+    service, limit, began = settings.vulnerability_service, settings.audit_timeout, time.monotonic()
     try:
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         if not pins:
             return Audit(known=True)
         with temporary_directory() as tree:
             write_stand_in(tree, pins, site.pyproject.table("tool", "uv"))
-            with _hidden_credentials(settings.vulnerability_service, site.state_dir, tree) as service:
-                finished = run_audit(site.runner, uv, tree, service=service, timeout=settings.audit_timeout)
+            with _hidden_credentials(service, site.state_dir, tree) as url:
+                finished = run_audit(site.runner, uv, tree, service=url, timeout=limit)
+            found = parse_audit(finished.stdout, packages=len(pins))
+            if found.known:
+                environ = site.runner.environ
+                in_force = settings_of_uv_in_force(tree, environ)
+                of_uv_itself = {name: value for one in reversed(in_force) for name, value in one.items()}
+                left = max(1.0, limit - (time.monotonic() - began))
+                refuse_short_answer(service, pins, environ=environ, settings=of_uv_itself, timeout=left)
     except ToolError as error:
-        late = f"no answer within {settings.audit_timeout:g} s"
+        late = f"no answer within {limit:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))
     except OSError as error:
         return unknown(str(error))
-    return parse_audit(finished.stdout, packages=len(pins)).without(settings.audit_ignore)
+    return found.without(settings.audit_ignore)
 
 
 def audit_release(site: Site, uv: Path, release: Release) -> Audit:

@@ -91,7 +91,7 @@ def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
 ) -> None:
     site = watched(make_site, service.url, audit_timeout="5s")
     site.publish("alpha", "1.2.0")
-    service.fails_after = 1
+    service.fails_after = 2
     report = site.json("update")
     assert (report["audit"], report["fixed"], report["vulnerabilities"]) == ("unknown", [], [])
     assert [change["fixes"] for change in report["changes"]] == [[]]

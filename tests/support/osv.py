@@ -62,13 +62,15 @@ class Flaw:
 class VulnerabilityService:
     """Answers by HTTP what is wrong with versions; `questions` are the paths that it was asked for.
 
-    After so many questions about packages as `fails_after` says, if it does, it fails.
+    After so many questions about packages as `fails_after` says, if it does, it fails. `audit` asks two: uv's own, and
+    one that counts the answers.
     """
 
     def __init__(self, *flaws: Flaw) -> None:
         self.flaws = list(flaws)
         self.mood: Mood = "is well"
         self.fails_after: int | None = None
+        self.most_results: int | None = None  # of those that it has for one question
         self.questions: list[str] = []
         self.asked_about: set[tuple[str, str]] = set()
         self._stopped = threading.Event()
@@ -87,7 +89,7 @@ class VulnerabilityService:
     def answer(self, path: str, body: bytes) -> Any:
         """Return what there is to say; None when there is nothing of that name."""
         if path.endswith("/v1/querybatch"):
-            return {"results": [self._result(query) for query in json.loads(body)["queries"]]}
+            return {"results": [self._result(query) for query in json.loads(body)["queries"]][: self.most_results]}
         name = path.rpartition("/v1/vulns/")[2]
         return next((flaw.record() for flaw in self.flaws if flaw.id == name), None)
 

@@ -1,0 +1,128 @@
+"""Whether a vulnerability service answers for every package that it is asked about, as uv does not count the answers.
+
+The form: https://google.github.io/osv.dev/post-v1-querybatch/. For each query there is one result, in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+from releaser.errors import ToolError
+from releaser.system.words import one_line, plural
+from releaser.tools.certificates import certificate_advice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from urllib.request import OpenerDirector
+
+DEFAULT = "https://api.osv.dev/"  # what `uv audit` asks by default (uv 0.13.8)
+_MOST = 1000  # queries in one request, which the service limits
+_LARGEST = 32 * 1024 * 1024  # bytes of an answer
+_PROXIES = ("http-proxy", "https-proxy", "no-proxy")
+
+
+def refuse_short_answer(
+    service: str | None,
+    packages: Sequence[tuple[str, str]],
+    *,
+    environ: Mapping[str, str],
+    settings: Mapping[str, Any],
+    timeout: float,
+) -> None:
+    """See that a service has one result for each of these packages (name and version).
+
+    `uv audit` (0.13.8, measured) takes an answer with fewer results for one that knows of nothing wrong with the rest.
+    `service` is its URL, perhaps with credentials, None for the default; `settings` are those of uv that apply, which
+    may name a proxy, or hosts whose certificates do not count. `timeout` is in seconds, for all. Raises ToolError.
+    """
+    from releaser.system.signals import call_within
+
+    url = urljoin(service or DEFAULT, "v1/querybatch")
+    opener = _opener(url, environ, settings)
+    try:
+        call_within(timeout, lambda _: _ask(opener, url, packages, timeout))
+    except TimeoutError:
+        message = f"no answer within {timeout:g} s"
+        raise ToolError(message, timed_out=True) from None
+
+
+def _ask(opener: OpenerDirector, url: str, packages: Sequence[tuple[str, str]], timeout: float) -> None:
+    for start in range(0, len(packages), _MOST):
+        asked = packages[start : start + _MOST]
+        queries = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": version} for name, version in asked]
+        results = _results(_post(opener, url, json.dumps({"queries": queries}).encode(), timeout))
+        if results != len(asked):
+            message = f"the service gave {plural(results, 'result')} for {plural(len(asked), 'package')}"
+            raise ToolError(message, advice="Ask its operator; until then, nothing is known of the packages.")
+
+
+def _results(answer: bytes) -> int:
+    """Count the results of an answer. Raises ToolError if it has another form."""
+    try:
+        results = json.loads(answer)["results"]
+        is_whole = isinstance(results, list) and all(isinstance(one, dict) for one in results)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        message = "the service answered with what is not a list of results"
+        raise ToolError(message)
+    return len(results)
+
+
+def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -> OpenerDirector:
+    """Return what asks a URL by the proxy of the environment or the settings; it follows no redirect."""
+    import ssl
+    from urllib import request
+
+    given = {name.replace("-", "_"): settings[name] for name in _PROXIES if settings.get(name)}
+    given = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in given.items()}
+    given |= {name.lower(): value for name, value in environ.items() if value and name.lower().endswith("_proxy")}
+    given.setdefault("https_proxy", given.get("all_proxy", ""))
+    given.setdefault("http_proxy", given.get("all_proxy", ""))
+    proxies = {name.removesuffix("_proxy"): value for name, value in given.items() if value}
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    directly = request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]
+    context = ssl.create_default_context()
+    trusted = settings.get("allow-insecure-host")
+    if isinstance(trusted, list) and ({host, parts.hostname} & {*map(str, trusted)}):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    opener = request.OpenerDirector()  # without handlers of files and of redirects
+    opener.add_handler(request.ProxyHandler({} if directly else proxies))
+    opener.add_handler(request.HTTPSHandler(context=context))
+    for kind in (request.HTTPHandler, request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor):
+        opener.add_handler(kind())
+    return opener
+
+
+def _post(opener: OpenerDirector, url: str, body: bytes, timeout: float) -> bytes:
+    import base64
+    from http.client import HTTPException
+    from urllib import request
+    from urllib.error import HTTPError
+
+    parts = urlsplit(url)
+    userinfo, _, place = parts.netloc.rpartition("@")
+    headers = {"User-Agent": "releaser", "Content-Type": "application/json"}
+    if userinfo:
+        user, _, password = userinfo.partition(":")
+        login = f"{unquote(user)}:{unquote(password)}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(login).decode('ascii')}"
+    asked = request.Request(parts._replace(netloc=place).geturl(), data=body, headers=headers, method="POST")  # noqa: S310
+    try:
+        with opener.open(asked, timeout=timeout) as answer:
+            text: bytes = answer.read(_LARGEST + 1)
+    except HTTPError as error:
+        message = f"the service answered {error.code} {one_line(str(error.reason), limit=100)}".rstrip()
+        error.close()
+        raise ToolError(message, returncode=error.code) from None
+    except (OSError, HTTPException, ValueError) as error:
+        reason = one_line(str(getattr(error, "reason", error)), limit=200) or type(error).__name__
+        message = f"the service cannot be reached: {reason}"
+        raise ToolError(message, advice=certificate_advice(reason)) from None
+    if len(text) > _LARGEST:
+        message = f"the service answered with more than {_LARGEST} bytes"
+        raise ToolError(message)
+    return text
