@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -19,17 +20,21 @@ from releaser.errors import ExitCode, ReleaserError
 from releaser.locks.failed_elsewhere import SiteFailure, Version, is_version, write_failures
 from releaser.report import DONE
 from releaser.reporting.many_sites import SiteAnswer, part
-from releaser.site.settings import FAILURES_VARIABLE, PROJECT_VARIABLE
+from releaser.site.settings import FAILURES_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
 from releaser.site.sites_file import ListedSite
 from releaser.site.space import free_space
+from releaser.system.environment import kind_of
 from releaser.system.files import read_if_there
 from releaser.system.process import Runner
+from releaser.system.words import secrets_in_urls
 
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
 _MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
 _SOON = 30.0  # seconds in which a site may not yet use that
 _DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
 _AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
+# Without the password, which is for the summary of whoever has it, these are of no use to others.
+_OF_LOGIN = (f"{PREFIX}SMTP_USER", f"{PREFIX}SMTP_PASSWORD_FILE")
 #: Exit codes, the worst first: a bug, what visitors may notice, what failed and changed nothing, what only waits.
 _WORST = (
     ExitCode.BUG, ExitCode.ROLLED_BACK, ExitCode.TESTS, ExitCode.BUILD, ExitCode.PREFLIGHT, ExitCode.USAGE,
@@ -51,6 +56,7 @@ class ManySites:
         self._environ = {
             name: value for name, value in environ.items() if name not in (FAILURES_VARIABLE, PROJECT_VARIABLE)
         }
+        self._for_others = {name: value for name, value in self._environ.items() if not is_secret(name, value)}
         self._runner = Runner(environ=environ)
         self._running, self._begun, self._changed = 0, list[float](), Condition()
 
@@ -127,7 +133,8 @@ class ManySites:
         command, *options = words
         own = ["--project", str(site.path), *(["--json"] if as_json else [])]
         argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
-        env = {**self._environ, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
+        given = self._environ if _is_of_this_user(site.path) else self._for_others
+        env = {**given, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
         done = self._runner.run(
             argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
             death_signal=signal.SIGTERM,
@@ -141,6 +148,21 @@ class ManySites:
         except (ValueError, RecursionError):
             answer = None
         return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told if code else ())
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable is for whoever starts releaser, and not for the owner of each site, who could read it."""
+    spec = SPECS.get(name.removeprefix(PREFIX).lower()) if name.startswith(PREFIX) else None
+    if spec is not None and not spec.secret and name not in _OF_LOGIN:
+        return bool(secrets_in_urls(value))
+    return kind_of(name, value) is not None
+
+
+def _is_of_this_user(place: Path) -> bool:
+    try:
+        return place.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _finite(text: str) -> float:

@@ -97,6 +97,29 @@ def test_root_works_on_each_of_many_sites_as_its_owner(people: People, owned: Sa
     assert f"{file} belongs to uid" in people.run_as("root", *words, env=env, check=3).stderr
 
 
+def test_secrets_of_root_reach_no_owner_of_many_sites(people: People, owned: SampleSite, mark: Path) -> None:
+    """They are for the summary: whatever runs as the owner could read them in `/proc`."""
+    secrets = {
+        "RELEASER_SMTP_PASSWORD": "hunter22", "RELEASER_SMTP_USER": "root-mailer", "RELEASER_NOTIFY": "json://n/t0ken",
+        "RELEASER_WEBHOOK": "https://w/t0ken", "RELEASER_WEBHOOK_SECRET": "hunter23",
+        "RELEASER_PING_URL": "https://p/t0ken", "UV_INDEX_X_PASSWORD": "hunter24",
+        "RELEASER_VULNERABILITY_SERVICE": "https://ann:hunter25@osv.example.org/", "RELEASER_OTHER_TOKEN": "hunter26",
+        "AWS_SECRET_ACCESS_KEY": "hunter27", "SSH_AUTH_SOCK": "/nowhere", "CREDENTIALS_DIRECTORY": "/run/credentials/x",
+    }  # fmt: skip
+    others = {"RELEASER_SMTP_HOST": "smtp.example.org", "RELEASER_SMTP_PORT": "2525", "RELEASER_KEEP": "3"}
+    trap, file = owned.outer / "uv", people.base / "secrets.toml"
+    reads = f"tr '\\0' '\\n' < /proc/$PPID/environ >> {mark}"
+    trap.write_text(f"#!/bin/sh\n{reads}\nexit 1\n", encoding="utf-8")
+    trap.chmod(0o755)
+    file.write_text(f'[[site]]\npath = "{owned.path}"\nsettings = {{ uv = "{trap}" }}\n', encoding="utf-8")
+    words: list[str | Path] = [base_python(), script_of(owned), "check", "--sites", file]
+    people.run_as("root", *words, env={**people.environment("root", owned), **secrets, **others}, check=3)
+    seen = dict(line.partition("=")[::2] for line in marks(mark).splitlines())
+    assert seen["USER"] == OWNER
+    assert {name: seen.get(name) for name in others} == others
+    assert seen.keys() & secrets.keys() == set()
+
+
 def test_what_root_has_open_is_not_handed_on_and_its_terminal_is_its_own(people: People, owned: SampleSite) -> None:
     secret = people.base / "secret"
     secret.write_text("", encoding="utf-8")

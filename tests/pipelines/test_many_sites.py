@@ -12,7 +12,7 @@ import pytest
 from releaser.cli.many import DEFAULT
 from releaser.cli.queries import verify
 from releaser.pipelines import many_sites
-from releaser.pipelines.many_sites import ManySites
+from releaser.pipelines.many_sites import ManySites, is_secret
 from releaser.reporting.many_sites import SiteAnswer
 from releaser.site.sites_file import ListedSite
 from releaser.system.process import Finished, Runner
@@ -52,6 +52,20 @@ def test_no_more_run_at_once_than_there_is_memory_and_disk_for(
     assert most_at_once(4, expected=most) == most
     if not free:
         assert most_at_once(3, expected=3, disk=0) == 3  # a question needs none
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_one"),
+    [
+        ("RELEASER_SMTP_PASSWORD", "x", True), ("RELEASER_SMTP_PASSWORD_FILE", "/root/x", True),
+        ("RELEASER_SMTP_USER", "x", True), ("RELEASER_NOTIFY", "x", True), ("RELEASER_SOME_TOKEN", "x", True),
+        ("RELEASER_CONSTRAINTS", "https://ann:x@example.org/c.txt", True), ("GITHUB_TOKEN", "x", True),
+        ("RELEASER_SMTP_HOST", "localhost", False), ("RELEASER_SMTP_SECURITY", "tls", False),
+        ("RELEASER_UV", "/opt/uv", False), ("RELEASER_KEEP", "3", False), ("PATH", "/bin", False),
+    ],
+)  # fmt: skip
+def test_secrets_of_whoever_starts_it_are_for_the_summary_alone(name: str, value: str, is_one: bool) -> None:
+    assert is_secret(name, value) is is_one
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
