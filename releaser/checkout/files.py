@@ -20,6 +20,8 @@ from releaser.system.files import clear_name, nearest_existing, read_file, read_
 from releaser.tools.uv_arguments import requirements_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.site.site import Site
@@ -37,7 +39,7 @@ def sort_included(site: Site, directory: Path) -> tuple[list[str], list[Finding]
     for path in _list_files(directory):
         target, wanted = root / path, hash_of_file(directory / path)
         found = hash_of_file(target)
-        if not nearest_existing(target.parent).is_dir() or not leads_straight(target):
+        if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} is not written: a symlink leads there, or a file is in the way"
             findings.append(Finding(message, advice="Move that away, and install the bundle again."))
         elif not os.path.lexists(target) or (found != wanted and (path, found) in known):
@@ -74,14 +76,34 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
         brought = later.manifest.bundle.brought if later.manifest.bundle is not None else ()
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
             is_ours = hash_of_file(root / path) == hash_of_file(included_of(later.directory) / path) is not None
-            if is_ours and not os.path.lexists(directory / path) and leads_straight(root / path):
+            if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
                 (root / path).unlink()
                 sync_directory((root / path).parent)
 
 
-def leads_straight(target: Path) -> bool:
-    """Whether no directory on the way to a file in a checkout is a symlink, which could lead out of it."""
-    return os.path.realpath(target.parent) == str(target.parent)
+def leads_straight(root: Path, path: str) -> bool:
+    """Whether no directory on the way to a file below `root` is a symlink, which could lead out of it."""
+    return os.path.realpath((root / path).parent) == str((Path(os.path.realpath(root)) / path).parent)
+
+
+def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = None) -> Finding | None:
+    """Say that a symlink in the project leads to the path that a setting names, so that nothing is written there.
+
+    The project is at `root`; by default, where `site` has its code.
+    """
+    root = root or site.project.root
+    if leads_straight(root, path):
+        return None
+    key = site.sources.get(setting, setting)
+    real = os.path.realpath((root / path).parent)
+    message = f"{key} names {path}, and a symlink leads to its directory, which is {real}"
+    return Finding(message, advice=f"Name a path without a symlink, or remove `{setting}`.")
+
+
+def export_findings(site: Site) -> Iterator[Finding]:
+    """Say what is wrong with the place of the export."""
+    if (export := site.settings.requirements_export) and (found := led_elsewhere(site, "requirements_export", export)):
+        yield found
 
 
 def _list_files(directory: Path) -> list[str]:
@@ -118,7 +140,10 @@ def export_lock(site: Site, step: Step) -> None:
     Without git, a file that somebody else has written, or edited, stays as it is. Raises FollowUpError and ToolError.
     """
     root, settings = site.project.root, site.settings
-    path = root / str(settings.requirements_export)
+    export = str(settings.requirements_export)
+    path = root / export
+    if found := led_elsewhere(site, "requirements_export", export):
+        raise FollowUpError(found.message, advice=found.advice)
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
     without = find_left_out(site, site.project.lock)

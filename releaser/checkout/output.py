@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.checkout.files import leads_straight, led_elsewhere
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.releases.contents import BUILT
 from releaser.releases.store import store_of
@@ -62,6 +63,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
             if found := site.git.find_tracked(commit, os.path.relpath(project.root / path, top)):
                 command = f"git rm -r --cached {shlex.quote(path)} && echo /{path} >> .gitignore"
                 yield Finding(f"{key} names {path}, but git tracks {found}", advice=f"Run `{command}`, and commit.")
+    yield from filter(None, (led_elsewhere(site, "build_output", path) for path in paths))
     for path in paths:
         place = project.checkout / path
         if project.venv.is_relative_to(place) or place.is_relative_to(project.venv):
@@ -152,6 +154,8 @@ def _collapse(site: Site, names: list[str]) -> list[str]:
 
 def _check_output(site: Site, path: str) -> None:
     """See that a declared path was made, and is whole by itself. Raises BuildError."""
+    if found := led_elsewhere(site, "build_output", path):  # since `before_build` ran
+        raise BuildError(found.message, advice=found.advice)
     place = site.project.root / path
     if place.is_symlink() or not place.exists():
         what = "a symlink" if place.is_symlink() else "nothing"
@@ -194,6 +198,8 @@ def lend_output(site: Site, venv: Path) -> None:
     if site.staged is None:
         return
     for path in list_output(venv):
+        if not leads_straight(site.project.root, path):  # in this commit, of which nothing outside is deleted
+            continue
         place = site.project.root / path
         clear_name(place, of_directory=True)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -213,6 +219,8 @@ def place_links(site: Site, log: RunLog, release: Release) -> None:
         link, text = site.project.checkout / path, _text_of(site, path)
         if link_text(link) == text:
             continue
+        if found := led_elsewhere(site, "build_output", path, root=site.project.checkout):
+            raise PreflightError(found)
         if link.is_symlink():
             raise PreflightError(_in_the_way(site, path, f"a symlink to {os.readlink(link)}"))
         _exclude(site, path)

@@ -20,7 +20,7 @@ from releaser.checkout.untracked import (
     untracked_in,
     way_into_tree,
 )
-from releaser.errors import BuildError, ToolError, reason_of
+from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
 from releaser.site.site import Staged
@@ -188,11 +188,20 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
         surround(place, git.layout.top, root)
     else:
         git.clone_submodules(tree.commit, place)
+    _refuse_lock_outside(root / "uv.lock", place, git.layout.top)
     for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
         # Out of the tree, it would be written there, which may be in the checkout.
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
             write_new_file(file, read_file(file))
     return staged
+
+
+def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
+    """Refuse a commit whose lock would be written outside of the repository. Raises PreflightError."""
+    real = lock.resolve()
+    if lock.is_symlink() and not any(real.is_relative_to(one.resolve()) for one in (place, top)):
+        message = f"uv.lock in the commit that is to go live is a symlink to {real}, which is outside the repository"
+        refuse(message, "Make it a file, or a symlink to a file in the repository.")
 
 
 def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:

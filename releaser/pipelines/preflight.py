@@ -14,6 +14,7 @@ from releaser.candidate.attested import attestation_findings
 from releaser.candidate.sandbox import sandbox_findings
 from releaser.candidate.space import update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
+from releaser.checkout.files import export_findings
 from releaser.checkout.output import output_findings
 from releaser.checkout.publish import files_due
 from releaser.checkout.untracked import staging_link_findings
@@ -131,7 +132,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
     findings.extend(sandbox_findings(site))
-    findings.extend(output_findings(site))
+    findings.extend((*export_findings(site), *output_findings(site)))
     if site.staged is None:
         findings.extend(staging_link_findings(site))
     if scope.attests:

@@ -196,7 +196,7 @@ class Settings(Frozen):
     git_hooks: bool = _setting(False, values.flag)
     #: The time limit of each call of git.
     git_timeout: float = _setting(300.0, values.limit)
-    #: A requirements file inside the project that is written from the lock and committed with it.
+    #: A requirements file inside the project, behind no symlink, that is written from the lock and committed with it.
     requirements_export: str | None = _setting(None, values.file_inside)
     #: The dependency group in that file; else `prod` or `production`. `none` leaves all out.
     requirements_export_group: str | None = _setting(None, values.non_empty)
