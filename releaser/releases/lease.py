@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import struct
 
 LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
 
@@ -13,11 +14,19 @@ def take(directory: str) -> int:
     """Hold a shared lease on the release in `directory`; return the descriptor, which a program may inherit."""
     descriptor = open_lease(directory)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # by releaser, which then has the other kind as well, or by a stranger
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock_of(fcntl.F_RDLCK))
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def flock_of(kind: int) -> bytes:
+    """Return what fcntl(2) takes for a lock on a whole file: whoever may read a file can share it, and no more."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 def open_lease(directory: str) -> int:

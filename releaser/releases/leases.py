@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.releases.lease import LEASE, open_lease, open_there
+from releaser.releases.lease import LEASE, flock_of, open_lease, open_there
 from releaser.system.files import link_text
 from releaser.system.frozen import Frozen
 
@@ -136,7 +138,21 @@ def claim(directory: str) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
+    if _is_locked_beside(descriptor):
+        os.close(descriptor)
+        return None
+    with contextlib.suppress(OSError):  # who may not write the file cannot; then who starts now may get a lock
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock_of(fcntl.F_WRLCK))
     return descriptor
+
+
+def _is_locked_beside(descriptor: int) -> bool:
+    """Whether a process has the other kind of lock, which it takes where a stranger keeps it from flock(2)."""
+    try:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, flock_of(fcntl.F_WRLCK))
+    except OSError:  # a directory, or a file system without these
+        return False
+    return int.from_bytes(found[:2], sys.byteorder) != fcntl.F_UNLCK  # its first field, a short
 
 
 def is_used(directory: str) -> bool:
@@ -161,13 +177,13 @@ def _probe(directory: str) -> bool | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _is_locked_beside(descriptor)
     except BlockingIOError:
         return True
     except OSError:  # a file system without locks
         return None
     finally:
         os.close(descriptor)
-    return False
 
 
 def read_file_locks() -> Locks:
@@ -180,7 +196,7 @@ def read_file_locks() -> Locks:
         return found
     for line in lines:
         words = line.split()  # 1: FLOCK  ADVISORY  WRITE 123 fe:00:456 0 EOF; the device is hexadecimal
-        if len(words) >= 6 and words[1] == "FLOCK":
+        if len(words) >= 6 and words[1] in ("FLOCK", "OFDLCK"):  # of the latter, no process is named
             major, minor, inode = words[5].split(":")
             found.setdefault((int(major, 16), int(minor, 16), int(inode)), []).append(int(words[4]))
     return found
@@ -205,7 +221,8 @@ def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> lis
     named = {pid for pid in seen.get(place, []) if pid > 0}
     name = os.path.basename(LEASE)
     alive = {pid for pid in named if look(pid) is not None and _may_have(pid, inode, name)}
-    if named - alive or (place not in seen and any(number == inode for _, _, number in seen)):
+    is_elsewhere = place not in seen and any(number == inode for _, _, number in seen)
+    if named - alive or is_elsewhere or any(pid <= 0 for pid in seen.get(place, [])):
         everybody = (int(name) for name in os.listdir("/proc") if name.isdecimal())
         alive.update(pid for pid in everybody if maps(pid, inode, name))
     return sorted(alive)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
 from releaser.system.frozen import Frozen
+from releaser.system.temporary import temporary_directory
 from releaser.tools.certificates import certificate_advice
 from releaser.tools.uv_credentials import for_uv_alone
 
@@ -262,10 +263,14 @@ class Uv(Frozen):
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit = self.timeout if timeout is None else timeout
+        is_question = words[0] == "--version" or "find" in words[1:2]
         try:
-            with for_uv_alone(env, cwd, sandbox) as (env, asked):
+            with contextlib.ExitStack() as stack:
+                if not is_question and not (sandbox is not None and sandbox.outside):  # which has its own
+                    env["TMPDIR"] = _make_temporary(stack)
+                env, asked = stack.enter_context(for_uv_alone(env, cwd, sandbox))
                 whole = words[0] == "export"  # what the rest prints is short, or may come from a build
-                death_signal = None if words[0] == "--version" or "find" in words[1:2] else signal.SIGKILL
+                death_signal = None if is_question else signal.SIGKILL
                 return self.runner.run(
                     argv, cwd=cwd, env=env, timeout=limit, sandbox=sandbox, input=asked, whole=whole,
                     death_signal=death_signal,
@@ -286,6 +291,19 @@ class Uv(Frozen):
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never
         message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
         return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
+
+
+def _make_temporary(stack: contextlib.ExitStack) -> str:
+    """Make a temporary directory for one call of uv. Raises ToolError.
+
+    In one that others may write, uv keeps files that it locks, under names that anybody can work out: whoever makes and
+    locks them first lets it wait for five minutes (uv 0.13.8, measured).
+    """
+    try:
+        return str(stack.enter_context(temporary_directory()))
+    except OSError as error:
+        message = f"no temporary directory can be made: {error}"
+        raise ToolError(message, advice="Check free space, and TMPDIR.") from error
 
 
 def _about_version(python: Path) -> tuple[str, str, int | None]:

@@ -21,6 +21,8 @@ LEASE = "releaser.lease"
 _REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
 _LONGEST = 200  # characters of a command line that are compared
 _TRIES = 500  # 1 s: to get the lock while releaser, which may be made to wait, looks whether anybody has it
+_FEW = 5  # 10 ms: then, a lock is taken beside that one, as strangers may hold it for as long as they like
+_OFD_SETLK = 37  # fcntl(2), as the standard library knows it from Python 3.9 on
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
 if TYPE_CHECKING:
@@ -154,19 +156,37 @@ def _lease(path: str) -> "mmap | None":
     except OSError:
         return None
     try:
-        for _ in range(_TRIES):
+        for tries in range(_TRIES):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, **untracked)
             except BlockingIOError:
                 import time
 
+                if tries >= _FEW and _lock_beside(descriptor):
+                    return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, **untracked)
                 time.sleep(0.002)
         return None
     except (OSError, ValueError):  # an empty file, or a file system without locks or mappings
         return None
     finally:
         os.close(descriptor)
+
+
+def _lock_beside(descriptor: int) -> bool:
+    """Take the other kind of lock, which releaser heeds as well; False if it cannot be had.
+
+    Whoever may read a file can lock it by flock(2), so that nobody else can. With this kind, only those can who may
+    write it: releaser, while it deletes the release.
+    """
+    import fcntl
+    import struct
+
+    try:
+        fcntl.fcntl(descriptor, _OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _can_go(lease: "mmap") -> bool:

@@ -1,0 +1,71 @@
+"""Strangers cannot hold up uv by the files that it locks in a temporary directory for everybody."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.system.process import Runner
+from releaser.tools.uv import Uv
+from tests.support.commands import clean_environment, uv_executable
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+PROJECT = '[project]\nname = "site"\nversion = "1"\nrequires-python = ">=3.8"\n'
+LOCK = 'version = 1\nrequires-python = ">=3.8"\n[[package]]\nname = "site"\nversion = "1"\nsource = { virtual = "." }\n'
+SECONDS = 60.0  # that a call may take, where uv would wait for five minutes
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary directory that everybody may write."""
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o1777)
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    return place
+
+
+def hold_all(stack: ExitStack, shared: Path) -> list[str]:
+    """Lock all the files that uv has left there, as a stranger does who has made them first."""
+    files = [*shared.glob("uv-*.lock")]
+    for file in files:
+        fcntl.flock(stack.enter_context(file.open()), fcntl.LOCK_EX)
+    return [file.name for file in files]
+
+
+def test_uv_waits_for_no_lock_of_a_stranger(tmp_path: Path, shared: Path) -> None:
+    tree, venv = tmp_path / "tree", tmp_path / "venv"
+    tree.mkdir()
+    (tree / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    (tree / "uv.lock").write_text(LOCK, encoding="utf-8")
+    environ = clean_environment(tmp_path, tmp_path / "cache") | {"TMPDIR": str(shared)}
+    python = Path(os.path.realpath("/proc/self/exe"))
+    words = ["sync", "--frozen", "--offline", "--no-install-project"]
+    at_first: list[str | Path] = [uv_executable(), *words, "--python", python]
+    where = {**environ, "UV_PROJECT_ENVIRONMENT": str(venv)}
+    subprocess.run(at_first, cwd=tree, env=where, check=True, capture_output=True)
+    with ExitStack() as stack:
+        assert hold_all(stack, shared)
+        uv = Uv(runner=Runner(environ=environ), executable=uv_executable(), timeout=SECONDS)
+        uv.sync(tree, venv, words, python=python)
+    assert {path.name for path in shared.iterdir() if not path.name.startswith("uv-")} == set()
+
+
+def test_an_update_waits_for_none_either(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Where no sandbox works, which has a temporary directory of its own."""
+    site, shared = make_site.adopted(), tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    env = {"TMPDIR": str(shared), "RELEASER_ISOLATE": "off"}
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", env=env, check=0)
+    assert [*shared.glob("uv-*")] == []
+    assert site.live_version("alpha") == "1.1.0"
