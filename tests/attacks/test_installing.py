@@ -1,0 +1,31 @@
+"""Whoever installs releaser as its pages say gets no other file of what it needs than those that it is tested with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_COMMAND = re.compile(r"^ *\S*\bpip install .*$|^ *(?:pipx|uv tool) install .*$", re.MULTILINE)
+_BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/install.md"])
+def test_the_pages_install_by_hashes_and_from_wheels_alone(page: str) -> None:
+    blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    commands = [line for block in blocks for line in _COMMAND.findall(block)]
+    assert len(commands) == 2
+    needed, itself = commands
+    assert "--only-binary :all: --require-hashes --requirement constraints.txt" in needed
+    assert itself.endswith("pip install --no-deps .")
+
+
+@pytest.mark.parametrize("file", sorted(one.name for one in ROOT.glob("constraints*.txt")))
+def test_each_package_has_a_version_and_hashes(file: str) -> None:
+    lines = (ROOT / file).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    packages = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert packages
+    for line in packages:
+        assert re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
