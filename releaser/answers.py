@@ -45,6 +45,9 @@ class Readiness(Frozen):
     chosen: tuple[Convention, ...]
     #: The sandbox of tests and builds, and what becomes of what they write; empty if there is none.
     sandbox: str
+    #: The settings of a commit that count only once it is live; until then, those of the live release, of `.env` and of
+    #: the environment do.
+    counted_once_live: tuple[str, ...]
 
 
 class ReadySite(Readiness):

@@ -151,7 +151,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
         step.says(", ".join(filter(None, [commit[:12], staged.brought.describe(what)])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
-    there = there if commit == head else there.reread()
+    there = there if commit == head else there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 

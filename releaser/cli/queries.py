@@ -41,6 +41,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
     from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
+    from releaser.site.in_force import RULES
     from releaser.site.servers import unrestarted_warnings
     from releaser.site.site import find_site
 
@@ -61,6 +62,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
     sandbox = describe_sandbox(site)
     if sandbox and not ctx.output.json:
         ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
+    waiting = tuple(RULES)
+    if not ctx.output.json:
+        ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(waiting)}")
     try:
         if tests:
             failed = try_live(site)
@@ -72,7 +76,15 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))
             ctx.output.print_json(
-                Readiness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found, sandbox=sandbox)
+                Readiness(
+                    fit=False,
+                    problems=problems,
+                    damage=damage,
+                    warnings=warnings,
+                    chosen=found,
+                    sandbox=sandbox,
+                    counted_once_live=waiting,
+                )
             )
         raise
     if facts.unknown:
@@ -84,6 +96,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
             warnings=warnings,
             chosen=found,
             sandbox=sandbox,
+            counted_once_live=waiting,
             group=facts.group,
             tests=facts.test_command,
         )

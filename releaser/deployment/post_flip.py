@@ -158,7 +158,7 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
 def check_before_flip(site: Site, venv: Path, *, goes_back: bool = False) -> None:
     """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = site.settings, site.project.root
-    problems = [*serving.program_findings(site, venv), *serving.restart_findings(site)]
+    problems = [*serving.program_findings(site.with_own_settings, venv), *serving.restart_findings(site)]
     is_asked = settings.collectstatic != "off" and is_django(root)  # a pull may have changed STATIC_ROOT, or a package
     if is_asked and not (goes_back and are_in_place(site, venv)):
         with contextlib.suppress(ToolError):  # which collectstatic will say

@@ -183,7 +183,7 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     candidate does not get: without them, files might go elsewhere, as where they go to S3.
     """
     settings, project = site.settings, site.project
-    if settings.collectstatic == "off" or not is_django(project.root):
+    if settings.collectstatic == "off" or not is_django(project.root) or site.waits_for("after_static"):
         return False
     lend_output(site, release.venv)
     if site.runner.live_environ != site.runner.site_environ:

@@ -114,6 +114,8 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
         *_about_commits(commits, target, following, builds=builds),
         *_about_packages(site, goal, len(diff)),
     ]
+    if builds and (waiting := work.site.describe_waiting()):
+        lines.append(waiting)
     if builds and not goal.force and not goal.is_repair:
         lines += say_refusals(site)
     if store_of(site).live() is None:

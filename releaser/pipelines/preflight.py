@@ -131,8 +131,9 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
-    findings.extend(sandbox_findings(site))
-    findings.extend((*export_findings(site), *output_findings(site)))
+    own = site.with_own_settings
+    findings.extend(sandbox_findings(own))
+    findings.extend((*export_findings(site), *output_findings(own)))
     if site.staged is None:
         findings.extend(staging_link_findings(site))
     if scope.attests:

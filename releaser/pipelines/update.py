@@ -252,6 +252,8 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 def make_release(goal: Goal) -> Release:
     """Build, test and seal the release that is to go live. Raises BuildError, TestsFailedError and MigrationsError."""
     work, resolution = goal.work, goal.resolution
+    if waiting := work.site.describe_waiting():
+        work.log.tell(waiting)
     check_live_site(work.site.outside, work.log, force=goal.force or goal.is_repair)
     complete_tree(work.site, work.log)
     if work.site.pulled is None:  # else this has been done, as the code has changed

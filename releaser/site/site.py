@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import LockFile
+    from releaser.site.in_force import InForce
     from releaser.site.pythons import Choice
     from releaser.tools.uv import Uv
 
@@ -119,6 +120,8 @@ class Site(Frozen):
     in_checkout: Site | None = None
     #: What alone is installed, without asking any index or remote; None outside of `bundle install`.
     bundle: UnpackedBundle | None = None
+    #: Which settings count where the staging tree has a commit that is not live; None elsewhere, where all do.
+    in_force: InForce | None = None
     #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
     asks: bool = True
 
@@ -209,6 +212,34 @@ class Site(Frozen):
         runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
         found = replace(fresh, project=self.project, runner=runner)
         return found if self.bundle is None else found.with_bundle(self.bundle)
+
+    def of_commit(self) -> Site:
+        """Read what a commit has in a staging tree; this is the live site, moved there, whose settings may go first."""
+        from releaser.site.in_force import InForce  # which most nights do not need
+
+        fresh, ours = self.reread(), self.runner
+        found = InForce.of(self.settings, fresh.settings)
+        waits = {one.name for one in found.waiting}
+        sources = {name: source for name, source in fresh.sources.items() if name not in waits}
+        given = ours.site_variables if found.settings.environment_file else {}  # a commit may change that file as well
+        runner = replace(fresh.runner, passes=found.settings.test_environment, site_variables=given)
+        runner.redactor.learn(runner.redactor.secrets | ours.redactor.secrets)
+        sources |= {name: source for name, source in self.sources.items() if name in waits}
+        return replace(fresh, settings=found.settings, sources=sources, runner=runner, in_force=found)
+
+    @property
+    def with_own_settings(self) -> Site:
+        """The site with all settings of its commit, to check those that do not count yet. Nothing runs by them."""
+        return self if self.in_force is None else replace(self, settings=self.in_force.own)
+
+    def waits_for(self, setting: str) -> bool:
+        """Whether a setting of the commit in the staging tree counts only once that is live."""
+        return self.in_force is not None and any(one.name == setting for one in self.in_force.waiting)
+
+    def describe_waiting(self) -> str:
+        """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
+        known = self.in_force is not None and self.staged is not None
+        return self.in_force.describe(self.staged.commit) if known else ""  # type: ignore[union-attr]
 
     def with_bundle(self, bundle: UnpackedBundle) -> Site:
         """Return the site as it installs a bundle: what that has is built as it is, and nobody else is asked."""

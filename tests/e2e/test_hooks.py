@@ -226,6 +226,10 @@ def test_the_settings_of_the_code_that_goes_live_count(make_site: SiteFactory, t
     assert "[tool.releaser]" not in text
     site.push_from_elsewhere({"pyproject.toml": text + table, "code.py": ""})
     site.releaser("update", check=0)
+    assert note.read_text(encoding="utf-8") == "A", "what runs before the commit is live waits until it is"
+    note.unlink()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
     assert note.read_text(encoding="utf-8") == "BBA"  # also in the tree that is made anew behind the tests
 
 

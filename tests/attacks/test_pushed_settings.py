@@ -1,0 +1,111 @@
+"""A pushed commit opens no sandbox for its own tests, and starts nothing outside of it.
+
+Settings that would do that count once the commit is live, or from `.env` and the environment.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+#: What a commit brings that is to leave a mark outside of the staging tree. Its tests fail.
+WRITES = "import pathlib\ntry:\n    pathlib.Path({mark!r}).write_text('out')\nexcept OSError:\n    pass\n" + RED_TESTS
+IGNORED = "made\n.venv\n__pycache__/\n"
+PUSHED = {
+    "before_build": 'before_build = ["sh", "evil.sh"]',
+    "before_live": 'before_live = ["sh", "evil.sh"]',
+    "uv": 'uv = "./evil-uv"',
+    "python": 'python = "./evil-python"',
+    "isolate": 'isolate = "off"',
+    "test_writable": "test_writable = [{place}]",
+}
+
+
+def push(site: SampleSite, lines: str, files: dict[str, str]) -> str:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    return site.push_from_elsewhere({"pyproject.toml": f"{text}\n[tool.releaser]\n{lines}\n", **files})
+
+
+def as_program(name: str, mark: Path, program: str | None) -> str:
+    """Make the text of a program that leaves the mark, and then does what `program` does."""
+    goes_on = f'exec {shlex.quote(program)} "$@"' if program else "true"
+    return f"#!/bin/sh\necho {name} > {shlex.quote(str(mark))}\n{goes_on}\n"
+
+
+@pytest.mark.parametrize("name", PUSHED)
+def test_a_push_runs_nothing_outside_of_the_sandbox_before_it_is_live(
+    make_site: SiteFactory, tmp_path: Path, name: str
+) -> None:
+    """Its tests fail; where the command would run after them, they pass."""
+    site, place = make_site.adopted(), tmp_path / "theirs"
+    place.mkdir()
+    site.write_dotenv({"RELEASER_TEST_WRITABLE": None})  # which the samples have, to record what was run
+    del site.env["SAMPLE_SITE_RUNS"]
+    mark, passes = place / "mark", name == "before_live"
+    files = {
+        "evil.sh": as_program(name, mark, None),
+        "evil-uv": as_program(name, mark, shutil.which("uv", path=site.env["PATH"])),
+        "evil-python": as_program(name, mark, shutil.which("python3")),
+    }
+    if not passes:
+        files[TESTS] = WRITES.format(mark=str(mark)) if name in ("isolate", "test_writable") else RED_TESTS
+    clone = site._clone_elsewhere()
+    for one in ("evil-uv", "evil-python"):  # git keeps that they can be started
+        (clone / one).touch(mode=0o755)
+    push(site, PUSHED[name].format(place=f'"{place}"'), files)
+    before = site.live_id()
+    finished = site.releaser("update")
+    assert not mark.exists(), f"{name}: {finished}"
+    assert finished.returncode == (0 if passes else 5), finished
+    assert (site.live_id() == before) is not passes
+
+
+def test_a_run_says_once_which_settings_wait_and_how_they_count_at_once(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    commit = push(
+        site,
+        'before_build = "sh make.sh"\nbuild_output = ["made"]',
+        {"make.sh": "echo x > made\n", ".gitignore": IGNORED},
+    )
+    plan = site.releaser("update", "--dry-run", check=0)
+    assert "before_build" in plan.stdout + plan.stderr
+    report = site.json("update")
+    assert report["result"] == "activated"
+    said = report["noted"]
+    assert said.count("Commit ") == 1, said
+    assert f"Commit {commit[:12]}" in said
+    assert "RELEASER_BEFORE_BUILD='sh make.sh' RELEASER_BUILD_OUTPUT=made releaser update --force" in said
+    assert not (site.path / "made").exists()
+    site.publish("alpha", "1.1.0")
+    assert "before_build" not in site.json("update")["noted"], "it is live, and counts"
+    assert (site.path / "made").read_text(encoding="utf-8") == "x\n"
+
+
+def test_a_commit_that_needs_its_hook_goes_live_once_the_host_says_so(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    tests = (site.path / TESTS).read_text(encoding="utf-8")
+    needs = f"{tests}\nimport pathlib\nassert pathlib.Path('made').exists()\n"
+    lines = 'before_build = "sh make.sh"\nbuild_output = ["made"]'
+    push(site, lines, {"make.sh": "echo x > made\n", TESTS: needs, ".gitignore": IGNORED})
+    failed = site.releaser("update", check=5)
+    assert "RELEASER_BEFORE_BUILD='sh make.sh'" in failed.stdout + failed.stderr
+    env = {"RELEASER_BEFORE_BUILD": "sh make.sh", "RELEASER_BUILD_OUTPUT": "made"}
+    site.releaser("update", "--force", check=0, env=env)
+    assert (site.path / "made").read_text(encoding="utf-8") == "x\n"
+
+
+def test_check_lists_the_settings_that_count_only_once_they_are_live(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    listed = site.json("check")["counted_once_live"]
+    assert {"before_build", "isolate", "uv", "test_writable", "environment_file", "git_hooks"} <= {*listed}
+    said = site.releaser("check", check=0).stderr
+    assert all(name in said for name in listed)

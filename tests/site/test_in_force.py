@@ -1,0 +1,74 @@
+"""Which settings of a commit count for its own build and tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from releaser.site import values
+from releaser.site.in_force import RULES, InForce
+from releaser.site.settings import SPECS, Settings
+
+A, B, PYTHON = ("make", "a"), ("make", "b"), "/opt/python3.13/bin/python"
+# The setting, what is live, what the commit has, what counts.
+ROWS: list[tuple[str, Any, Any, Any]] = [
+    ("before_build", None, B, None),
+    ("before_build", A, B, A),
+    ("before_build", A, None, None),
+    ("before_live", A, B, A),
+    ("after_static", None, B, None),
+    ("uv", None, "./uv", None),
+    ("uv", "/opt/uv", None, None),
+    ("python", None, "3.13", "3.13"),
+    ("python", "3.12", ">=3.12, <3.14", ">=3.12, <3.14"),
+    ("python", "3.12", "./python", "3.12"),
+    ("python", "3.12", "evil", "3.12"),
+    ("python", PYTHON, None, None),
+    ("git_hooks", False, True, False),
+    ("git_hooks", True, False, False),
+    ("environment_file", "../site.env", "evil.env", "../site.env"),
+    ("isolate", "auto", "off", "auto"),
+    ("isolate", "bwrap", "auto", "bwrap"),
+    ("isolate", "off", "auto", "auto"),
+    ("isolate", "auto", "bwrap", "bwrap"),
+    ("test_writable", (), ("/",), ()),
+    ("test_writable", ("../logs", "../run"), ("../logs", "/"), ("../logs",)),
+    ("test_environment", ("API_KEY",), ("API_KEY", "AWS_SECRET_ACCESS_KEY"), ("API_KEY",)),
+    ("smtp_password_file", "../password", None, "../password"),
+    ("smtp_password_file", "../password", "nowhere", "../password"),
+    ("smtp_password_file", None, "../password", "../password"),
+    ("keep", 5, 7, 7),
+    ("test_command", A, B, B),
+]
+
+
+@pytest.mark.parametrize(("name", "live", "own", "counts"), ROWS)
+def test_what_a_commit_adds_waits_and_what_it_takes_back_counts(name: str, live: Any, own: Any, counts: Any) -> None:
+    found = InForce.of(replace(Settings(), **{name: live}), replace(Settings(), **{name: own}))
+    assert getattr(found.settings, name) == counts
+    assert [one.name for one in found.waiting] == ([] if counts == own else [name])
+    assert getattr(found.own, name) == own
+
+
+def test_what_is_made_goes_with_the_command_that_makes_it() -> None:
+    live, own = Settings(before_build=A, build_output=("a",)), Settings(before_build=B, build_output=("b",))
+    assert InForce.of(live, own).settings.build_output == ("a",)
+    assert InForce.of(live, replace(own, before_build=A)).settings.build_output == ("b",)
+    assert InForce.of(live, Settings()).settings.build_output == ()
+
+
+def test_each_command_waits_or_runs_in_the_sandbox_or_once_its_commit_is_live() -> None:
+    commands = {name for name, spec in SPECS.items() if spec.parse in (values.command, values.url_or_command)}
+    in_sandbox = {"test_command"}
+    once_live = {"restart", "stop", "start", "health_check", "after_live", "on_failure", "on_rollback"}
+    assert commands - RULES.keys() == in_sandbox | once_live
+
+
+def test_a_sentence_can_be_pasted() -> None:
+    found = InForce.of(Settings(), Settings(before_build=("sh", "-c", "a && b"), isolate="off"))
+    said = found.describe("0123456789abcdef")
+    assert "Commit 0123456789ab sets before_build = sh -c 'a && b' and isolate = off." in said
+    assert """`RELEASER_BEFORE_BUILD='sh -c '"'"'a && b'"'"'' RELEASER_ISOLATE=off releaser update --force`""" in said
+    assert InForce.of(Settings(), Settings(keep=7)).describe("0123") == ""
