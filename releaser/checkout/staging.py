@@ -23,6 +23,7 @@ from releaser.checkout.untracked import (
 from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
+from releaser.site.pythons import refuse_named_program
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
@@ -151,7 +152,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
         step.says(", ".join(filter(None, [commit[:12], staged.brought.describe(what)])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
-    there = there if commit == head else there.of_commit()
+    if commit != head:
+        refuse_named_program(root, place, site.project.checkout)
+        there = there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 

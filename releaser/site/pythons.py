@@ -118,6 +118,30 @@ def find_request(site: Site) -> PythonRequest | None:
     return PythonRequest(version=version, source=_VERSION_FILE) if version else None
 
 
+def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
+    """Refuse a commit whose `.python-version` names a program that the live one does not: uv would start it.
+
+    uv looks in the project at `root` and in the directories above; those from `top` on come with the commit. Raises
+    PreflightError.
+    """
+    for place in (one for one in (root, *root.parents) if one.is_relative_to(top)):
+        for name in (_VERSION_FILE, f"{_VERSION_FILE}s"):
+            live = _read_versions(checkout / os.path.relpath(place, root) / name)
+            for version in _read_versions(place / name) - live:
+                if "/" in version or any(os.path.lexists(one / version) for one in (root, place)):
+                    message = f"{name} in the commit that is to go live names a program, {version}"
+                    advice = "Let it name a version such as 3.13; or set RELEASER_PYTHON to that program in `.env`."
+                    refuse(message, advice)
+
+
+def _read_versions(file: Path) -> set[str]:
+    try:
+        lines = read_text(file).splitlines()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
 def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
     """Return the newest installed version that the project admits; None if that is not newer than `version`."""
     request = find_request(site)

@@ -69,6 +69,23 @@ def test_a_push_runs_nothing_outside_of_the_sandbox_before_it_is_live(
     assert (site.live_id() == before) is not passes
 
 
+@pytest.mark.parametrize("name", [".python-version", ".python-versions"])
+@pytest.mark.parametrize("value", ["./evil-python", "evil-python", "{mark}-python"])
+def test_a_pushed_python_version_starts_no_program_of_the_commit(
+    make_site: SiteFactory, tmp_path: Path, name: str, value: str
+) -> None:
+    site, mark = make_site.adopted(), tmp_path / "mark"
+    program, outside = as_program(name, mark, shutil.which("python3")), tmp_path / "mark-python"
+    (site._clone_elsewhere() / "evil-python").touch(mode=0o755)
+    outside.write_text(program, encoding="utf-8")
+    outside.chmod(0o755)
+    named = value.format(mark=mark)
+    site.push_from_elsewhere({"evil-python": program, name: f"{named}\n"})
+    for words in (["update", "--dry-run"], ["update"]):
+        assert f"{name} in the commit that is to go live names a program, {named}" in site.releaser(*words).stderr
+        assert not mark.exists()
+
+
 def test_a_run_says_once_which_settings_wait_and_how_they_count_at_once(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     commit = push(
