@@ -72,7 +72,7 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
     assert "`releaser rebuild --force` continues anyway" in report["advice"]
     assert "stage" not in steps(report)
     assert site.live_id() == before
-    cure = asks(f"python -c \"import sys; sys.exit('{before}' in sys.prefix)\"")
+    cure = asks(f"python -c \"import sys; sys.exit('/{before}/' in sys.prefix + '/')\"")
     report = site.json("rebuild", "--force", check=0, env=cure)
     assert step(report, "live health check")["status"] == "warning"
     (module,) = site.link.resolve().glob("lib/python*/site-packages/alpha/__init__.py")
