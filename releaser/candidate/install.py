@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.candidate.from_cache import reinstall_altered
+from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.lock_builds import build_within_limits
 from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import lock_to_install, mark_tried
@@ -17,8 +18,8 @@ from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.site.conventions import find_left_out
-from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
-from releaser.system.files import read_file, write_new_file
+from releaser.system.environment import all_settings_of_uv
+from releaser.system.files import write_new_file
 from releaser.system.words import first_few
 from releaser.tools.uv import packages_to_build
 from releaser.tools.uv_arguments import (
@@ -138,8 +139,10 @@ def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Se
     missing = _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock))
     python = executable_of(venv / "bin" / "python")  # before a build can change that
     if missing or compiling:
-        needs_keys = bool(missing) and fetches_by_ssh(read_file(site.project.lock))  # what is built then
-        with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
+        with (
+            fetch_sources(site, site.project.root, of=missing) as fetched,
+            sandbox_of(site, venv, what="builds", fetched=fetched) as sandbox,
+        ):
             if missing:
                 run(others, sandbox=sandbox)
             if compiling:  # which takes uv longer, and it starts Python with what the venv has

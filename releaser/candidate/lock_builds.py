@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.sandbox import (
-    GIT_BY_HTTP,
     OF_UV,
     hidden_from,
     look_at,
     programs_of,
     put_all_back,
+    with_variables,
     writable_places,
 )
 from releaser.checkout.leftovers import mark_tried
@@ -25,8 +26,7 @@ from releaser.locks.lock import LockFile
 from releaser.locks.versions import Age
 from releaser.resolution.newest import uploads_within_limits
 from releaser.system.bubblewrap import Bounds, without_symlinks
-from releaser.system.environment import builds_in_place, fetches_by_ssh, package_places
-from releaser.system.files import read_if_there
+from releaser.system.environment import builds_in_place, package_places
 from releaser.system.process import Sandbox
 from releaser.tools.uv import LockBuilds
 from releaser.tools.uv_arguments import limit_arguments
@@ -50,24 +50,24 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
         return
     if site.staged is not None:
         mark_tried(site)
-    wanted = b"".join(read_if_there(tree / name) or b"" for name in ("pyproject.toml", "uv.lock"))
-    passwords, keys = not GIT_BY_HTTP.search(wanted), fetches_by_ssh(wanted)
-    bounds = Bounds(
-        writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
-        hidden=hidden_from(site, bubblewrap, needs_keys=keys, passwords=passwords),
-        kept=(
-            site.project.outer,
-            site.outside.project.checkout,
-            site.project.state_dir,
-            tree.parent,
-            *package_places(tree, site.runner.environ),
-        ),
-        needed=programs_of(site, python),
-    )
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
     try:
-        with bubblewrap.sandbox(bounds) as sandbox:
-            yield sandbox
+        with fetch_sources(site, tree) as fetched:
+            bounds = Bounds(
+                writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
+                hidden=hidden_from(site),
+                kept=(
+                    site.project.outer,
+                    site.outside.project.checkout,
+                    site.project.state_dir,
+                    tree.parent,
+                    *package_places(tree, site.runner.environ),
+                    *fetched.places,
+                ),
+                needed=programs_of(site, python),
+            )
+            with bubblewrap.sandbox(bounds) as sandbox:
+                yield with_variables(sandbox, fetched)
     finally:
         if flaws := [*put_all_back(before)]:
             raise ToolError(flaws[0], returncode=1)

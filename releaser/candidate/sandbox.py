@@ -19,7 +19,7 @@ from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.system.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
 from releaser.system.environment import package_places
-from releaser.system.files import clear_name, only_files, open_up, read_file
+from releaser.system.files import clear_name, only_files, open_up
 from releaser.system.process import Sandbox
 from releaser.system.words import first_few
 from releaser.tools.plain import SMALL
@@ -27,13 +27,13 @@ from releaser.tools.plain import SMALL
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from releaser.candidate.git_sources import Fetched
     from releaser.report import RunLog
     from releaser.site.site import Site
 
 
 logger = logging.getLogger(__name__)
 
-GIT_BY_HTTP = re.compile(rb'git = "http|git\+http')
 OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
 THROWN_AWAY = "thrown away"  # in what a run remembers
 _LARGE = 500_000_000  # bytes, of a file
@@ -94,11 +94,11 @@ def runs_open(site: Site) -> bool:
 
 @contextlib.contextmanager
 def sandbox_of(
-    site: Site, venv: Path, *others: Path, what: What = "tests", needs_keys: bool = False
+    site: Site, venv: Path, *others: Path, what: What = "tests", fetched: Fetched | None = None
 ) -> Iterator[Sandbox]:
     """Yield the sandbox of what writes in `venv`, in `others`, and in the staging tree; an empty one if none works.
 
-    What builds packages of others may not write in the staging tree.
+    What builds packages of others may not write in the staging tree; git finds there what was `fetched`.
 
     What programs of releaser go by afterwards is put back if it has been changed: where the venv's Python lies, and of
     which repository the staging tree is. Raises ToolError.
@@ -110,17 +110,16 @@ def sandbox_of(
         yield Sandbox()
         return
     tree, project = site.git.layout.top, site.project
-    hides_passwords = what == "tests" or not GIT_BY_HTTP.search(read_file(project.lock))  # else builds fetch with these
-    hidden = hidden_from(site, bubblewrap, needs_keys=needs_keys, passwords=hides_passwords)
     bounds = Bounds(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
-        hidden=hidden,
+        hidden=hidden_from(site),
         kept=(
             project.outer,
             site.outside.project.checkout,
             project.state_dir,
             tree.parent,
             *package_places(project.root, site.runner.environ),
+            *(fetched.places if fetched is not None else ()),
         ),
         needed=programs_of(site, venv / "bin" / "python"),
         fixed=tuple(_too_large(site)),
@@ -131,7 +130,7 @@ def sandbox_of(
     links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
         with bubblewrap.sandbox(bounds, partial(_hear, site) if what == "tests" else list) as sandbox:
-            yield sandbox
+            yield with_variables(sandbox, fetched)
     finally:
         flaws = [
             *_open_ways(_ways(venv, project.root, tree), links),  # first, as else it is put where they lead
@@ -202,11 +201,15 @@ def tell_thrown_away(site: Site, log: RunLog) -> None:
         note(site.state_dir, thrown_away=known | frozenset(found))
 
 
-def hidden_from(site: Site, by: Bubblewrap, *, needs_keys: bool, passwords: bool) -> tuple[Path, ...]:
+def with_variables(sandbox: Sandbox, fetched: Fetched | None) -> Sandbox:
+    """Let git in a sandbox find what was fetched beforehand."""
+    return replace(sandbox, variables=(*sandbox.variables, *fetched.variables)) if fetched is not None else sandbox
+
+
+def hidden_from(site: Site) -> tuple[Path, ...]:
     """Return what is not read in the sandbox."""
     environ, named = site.runner.environ, site.settings.smtp_password_file
-    found = by.unfit_for_ssh if needs_keys else secrets_of_user(environ)
-    found += passwords_of_user(environ) if passwords else ()
+    found = secrets_of_user(environ) + passwords_of_user(environ)
     found += (site.project.checkout / Path(named).expanduser(),) if named else ()
     return (site.project.outbox, site.project.logs, *found)
 

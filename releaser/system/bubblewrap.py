@@ -120,11 +120,6 @@ class Bubblewrap(Frozen):
             return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
         return "what is written outside of the staging tree is thrown away"
 
-    @property
-    def unfit_for_ssh(self) -> tuple[Path, ...]:
-        """What ssh must not find: in a user namespace, files of root look like nobody's, and ssh ends at such a one."""
-        return (Path("/etc/ssh/ssh_config.d"),) if os.geteuid() else ()
-
     @contextlib.contextmanager
     def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:
         """Yield a sandbox for commands one after the other; it also has a private temporary directory.
@@ -332,10 +327,16 @@ def _bubblewrap(
         words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
     if private is not None:
         words += ["--bind", private, _TEMPORARY, *_each("--bind-try", _sockets(_TEMPORARY), twice=True)]
-    words += views
-    for path in hidden:
-        words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
-    return [*words, *_each("--bind", _real(bounds.writable) if bounds is not None else (), twice=True), "--"]
+    writable = _real(bounds.writable) if bounds is not None else []
+    holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
+    hiding = [path for path in hidden if path not in holding]  # also in what is writable
+    words += [*views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
+    return [*words, "--"]
+
+
+def _hide(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield from ("--tmpfs", path, "--remount-ro", path) if os.path.isdir(path) else ("--ro-bind", "/dev/null", path)
 
 
 def _listening(places: Sequence[str]) -> list[str]:

@@ -37,9 +37,8 @@ _KINDS: Mapping[Kind, re.Pattern[str]] = {
 }
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
 # With one of these in its files, uv starts git, or asks a program for passwords, and either may need any of them.
-_NEEDS_HELP = re.compile(rb"\bgit\+|\bgit *= *[\"']|\bkeyring-provider\b")
-# A lock has `git = "ssh://…"`, requirements and older locks `git+ssh://…`.
-_BY_SSH = re.compile(rb"\bgit(\+| *= *[\"'](git\+)?)ssh:")
+_STARTS_GIT = re.compile(rb"\bgit\+|\bgit[\"']? *= *[\"']")
+_ASKS_KEYRING = re.compile(rb"\bkeyring-provider\b")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:
@@ -58,25 +57,22 @@ def kind_of(name: str, value: str) -> Kind | None:
     return next(kinds, None)
 
 
-def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = ()) -> dict[str, str]:
+def of_uv(
+    environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = (), builds: bool = False
+) -> dict[str, str]:
     """Return what uv gets for the project in `tree`, with the passwords of indexes, which it hands on to builds.
 
-    See `for_uv_alone`.
+    See `for_uv_alone`. Where it `builds` in a sandbox, git has been everywhere already.
     """
-    if "UV_KEYRING_PROVIDER" in environ or any(
-        _NEEDS_HELP.search(read_if_there(tree / name) or b"") for name in _OF_UV
-    ):
+    content = b"\n".join(read_if_there(tree / name) or b"" for name in _OF_UV)
+    needs_help = "UV_KEYRING_PROVIDER" in environ or _ASKS_KEYRING.search(content)
+    if needs_help or (not builds and _STARTS_GIT.search(content)):
         env = neutral(without(environ, "own", passes=passes))
     else:
         env = neutral(without(environ, "own", "agent", "token", passes=passes))
     env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
     # Build backends that ask git for a version must not refresh the index of the checkout.
     return {**env, "GIT_OPTIONAL_LOCKS": "0"}
-
-
-def fetches_by_ssh(lock: bytes) -> bool:
-    """Whether uv starts ssh, which needs keys or their agent, to fetch something of a lock."""
-    return _BY_SSH.search(lock) is not None
 
 
 def of_git(environ: Mapping[str, str]) -> dict[str, str]:
@@ -120,12 +116,12 @@ def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[
     return found or last, last is not None
 
 
-def add_git_settings(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+def add_git_settings(environ: Mapping[str, str], settings: Collection[tuple[str, str]]) -> dict[str, str]:
     """Give git settings that are stronger than those of its files (git-config(1), GIT_CONFIG_COUNT)."""
     given = environ.get("GIT_CONFIG_COUNT", "")
     start = int(given) if given.isdecimal() else 0
     env = {**environ, "GIT_CONFIG_COUNT": str(start + len(settings))}
-    for number, (name, value) in enumerate(settings.items(), start):
+    for number, (name, value) in enumerate(settings, start):
         env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return env
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.environment import unseen_passwords
 from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
 from releaser.system.process import Finished, write_out
@@ -332,11 +333,39 @@ class Git(GitReader):
             if Path(text) == place / ".git" or (not text and named):
                 yield record
 
-    def _change(self, *words: str, umask: int = -1, input: bytes = b"") -> Finished:  # noqa: A002 - as of `_run`
+    def mirror(self, url: str, place: Path, wanted: Collection[str]) -> None:
+        """Fetch all of a repository that is read with the keys and passwords of the user, into a new one at `place`.
+
+        It can be fetched from afterwards, also by the commits and references that are `wanted` and on no branch.
+        """
+        inner = ("-C", str(place))
+        self._change("init", "--quiet", "--bare", str(place))
+        self._change(*inner, "config", "uploadpack.allowAnySHA1InWant", "true")
+        settings = {"remote.source.url": url, **unseen_passwords([url])}
+        words = (*inner, "fetch", "--quiet", "--no-auto-maintenance", "--no-write-fetch-head", "source")
+        branches = ("+HEAD:refs/releaser/head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+        self._change(*words, *branches, settings=settings)
+        self._change(*inner, "update-ref", "--no-deref", "HEAD", "refs/releaser/head")
+        for one in wanted:
+            with contextlib.suppress(ToolError):  # then it is not there, as uv will say
+                if self._run(*inner, "rev-parse", "--quiet", "--verify", f"{one}^{{commit}}", check=False).returncode:
+                    self._change(
+                        *words,
+                        f"+{one}:{one if one.startswith('refs/') else f'refs/releaser/{one}'}",
+                        settings=settings,
+                    )
+
+    def _change(
+        self,
+        *words: str,
+        umask: int = -1,
+        input: bytes = b"",  # noqa: A002 - as of `_run`
+        settings: Mapping[str, str] | None = None,
+    ) -> Finished:
         """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""
         began = time.time()
         try:
-            return self._run(*words, umask=umask, death_signal=signal.SIGTERM, input=input)
+            return self._run(*words, umask=umask, death_signal=signal.SIGTERM, input=input, settings=settings)
         except ToolError as error:
             if error.timed_out or (error.returncode or 0) < 0:
                 # The index was locked only by a command that moves it; another lock of it is somebody else's.

@@ -142,7 +142,7 @@ class GitReader(Frozen):
                 stopped[name] = "checkout"
             elif key == "alternaterefscommand":
                 stopped[name] = "true"  # it names no references of another repository
-        return add_git_settings(self._environ, stopped)
+        return add_git_settings(self._environ, stopped.items())
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
@@ -401,13 +401,16 @@ class GitReader(Frozen):
         umask: int = -1,
         death_signal: signal.Signals | None = None,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
+        settings: Mapping[str, str] | None = None,
     ) -> Finished:
-        """Run git; lists of files are useless unless they are whole."""
+        """Run git, with `settings` that are for this alone; lists of files are useless unless they are whole."""
         env = self._environ if self.hooks or words[0] == "config" else self._stopping_environ
         if words[0] == "status":
             env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
         if words[0] in ("fetch", "push", "ls-remote"):
-            env = add_git_settings(env, unseen_passwords(self._read_config().values()))
+            env = add_git_settings(env, unseen_passwords(self._read_config().values()).items())
+        if settings:
+            env = add_git_settings(env, settings.items())
         return self.runner.run(
             [self._program, "-C", str(self.root), *_NEUTRALLY, *_DURABLY, *words],
             cwd=self.root,

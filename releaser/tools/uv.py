@@ -254,12 +254,13 @@ class Uv(Frozen):
         timeout: float | None = None,
         sandbox: Sandbox | None = None,
     ) -> Finished:
-        env = of_uv(self.runner.environ, cwd, passes=self.runner.passes)
+        apart = sandbox is not None and bool(sandbox.outside)
+        env = of_uv(self.runner.environ, cwd, passes=self.runner.passes, builds=apart)
         if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
             outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
         env |= {**self.variables, **(variables or {})}
-        if sandbox is not None and sandbox.outside:  # no build may write what others install from
+        if sandbox is not None and apart:  # no build may write what others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit = self.timeout if timeout is None else timeout

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from releaser.system.environment import fetches_by_ssh, package_places
+from releaser.system.environment import package_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,20 +21,6 @@ url = "https://pypi.example.org/simple"
 tool = { path = "/tmp/tool" }
 one = [{ path = "../one", marker = "python_version > '3'" }, { git = "https://git.example.org/one" }]
 """
-
-
-@pytest.mark.parametrize(
-    ("line", "by_ssh"),
-    [
-        ('source = { git = "ssh://git@example.org/a.git?rev=main#0123" }', True),
-        ('{ name = "a", git = "ssh://git@example.org/a.git" },', True),
-        ('requires = "a @ git+ssh://git@example.org/a.git"', True),
-        ('source = { git = "https://example.org/a.git#0123" }', False),
-        ('url = "https://example.org/?git=ssh:"', False),
-    ],
-)
-def test_a_lock_tells_what_is_fetched_by_ssh(line: str, by_ssh: bool) -> None:
-    assert fetches_by_ssh(line.encode()) == by_ssh
 
 
 def test_what_uv_takes_from_this_host_is_found_wherever_it_is_named(tmp_path: Path) -> None:

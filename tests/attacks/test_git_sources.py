@@ -1,0 +1,148 @@
+"""Packages from git are fetched with the owner's keys and passwords, and built where there are none."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.people import OWNER, a_site
+from tests.e2e.refusals import script
+from tests.e2e.scenes import edit_pyproject
+from tests.e2e.test_group_use import base_python, script_of
+from tests.support.commands import run, uv_executable
+from tests.support.guards import require
+from tests.support.serving import Quiet, handler_server
+from tests.support.wheels import write_sdist
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.attacks.people import People
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+GIT = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-C")
+# It reads what the system sets, as ssh does each time, needs the key, and then runs here what it was to run elsewhere.
+SSH = 'ssh -G nowhere >/dev/null && cat ~/.ssh/id >/dev/null || exit 255\nfor last; do :; done\nexec sh -c "$last"'
+WITH_SETTINGS_OF_THE_SYSTEM = """\
+mount -t tmpfs none /etc/ssh/ssh_config.d && chmod 755 /etc/ssh/ssh_config.d && umask 022
+echo 'Host nowhere' >/etc/ssh/ssh_config.d/20-system.conf && exec "$@"
+"""
+PROJECT = '[project]\nname = "{name}"\nversion = "1.0"\n[build-system]\nrequires = []\n'
+PROJECT += 'build-backend = "backend"\nbackend-path = ["."]\n'
+# A build backend that says what it finds of its user's.
+BACKEND = """
+import os, zipfile
+from pathlib import Path
+
+def found():
+    for name in (".ssh/id", ".netrc", ".git-credentials", ".gnupg/id", "Maildir/mail"):
+        try:
+            text = Path.home().joinpath(name).read_text()
+        except OSError:
+            continue
+        if text:
+            yield name
+    yield from {{"SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_ASKPASS", "CREDENTIALS_DIRECTORY"}} & os.environ.keys()
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "{name}-1.0-py3-none-any.whl"
+    files = {{
+        "{name}/__init__.py": f"__version__ = '1.0'\\nREACHED = {{sorted(found())}}\\n",
+        "{name}-1.0.dist-info/METADATA": "Metadata-Version: 2.2\\nName: {name}\\nVersion: 1.0\\n",
+        "{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }}
+    files["{name}-1.0.dist-info/RECORD"] = "".join(f"{{path}},,\\n" for path in files)
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return name
+"""
+REACHED = "import theme, plain; print(theme.REACHED + plain.REACHED)"
+
+
+class WithPassword(Quiet, http.server.SimpleHTTPRequestHandler):
+    """Serves files to who has the password."""
+
+    def do_GET(self) -> None:
+        """Refuse who has none."""
+        if self.headers.get("Authorization") == "Basic " + base64.b64encode(b"ada:secret").decode():
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="git"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Path]:
+    """Make a repository with a package."""
+    place = Path("/var/tmp") / f"git-sources-{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(mode=0o755)
+    (place / "pyproject.toml").write_text(PROJECT.format(name="theme"), encoding="utf-8")
+    (place / "backend.py").write_text(BACKEND.format(name="theme"), encoding="utf-8")
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Begin"]):
+        run([*GIT, place, *words], cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, check=0)
+    run([*GIT, place, "update-server-info"], cwd=tmp_path, env=os.environ, check=0)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("way", ["ssh", "http", "http with the password in the URL"])
+def test_a_package_is_built_without_what_it_was_fetched_with(
+    people: People, templates: Templates, everybodys: Path, repository: Path, way: str
+) -> None:
+    """So is every other one, such as one from an index, which the same run of uv builds."""
+    settings = Path("/etc/ssh/ssh_config.d")
+    require(shutil.which("ssh") and shutil.which("bwrap") and settings.is_dir(), "ssh and bubblewrap are needed")
+    site = a_site(people, templates, everybodys, way.replace(" ", "-"))
+    write_sdist(site.index.path, "plain", "1.0", {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: plain\nVersion: 1.0\n",
+        "pyproject.toml": PROJECT.format(name="plain"),
+        "backend.py": BACKEND.format(name="plain"),
+    })  # fmt: skip
+    run(["chmod", "-R", "a+rX", site.index.path], cwd=people.base, env=os.environ, check=0)
+    home = Path(people.of(OWNER).pw_dir)
+    with handler_server(partial(WithPassword, directory="/")) as web:
+        where = web.partition("://")[2]
+        for name in (".ssh/id", ".netrc", ".git-credentials", ".gnupg/id", "Maildir/mail"):
+            (home / name).parent.mkdir(exist_ok=True)
+            (home / name).write_text("secret", encoding="utf-8")
+        if way == "http":
+            (home / ".git-credentials").write_text(f"http://ada:secret@{where}\n", encoding="utf-8")
+        (home / ".gitconfig").write_text("[credential]\nhelper = store\n[safe]\ndirectory = *\n", encoding="utf-8")
+        run(["chown", "-R", OWNER, home], cwd=people.base, env=os.environ, check=0)
+        env = {
+            **people.environment(OWNER, site),
+            "RELEASER_ISOLATE": "bwrap",
+            "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig",
+        }
+        if way == "ssh":
+            env["GIT_SSH_COMMAND"] = str(script(people.base / "ssh-command", SSH))
+        login = "ada:secret@" if "URL" in way else ""
+        url = f"ssh://git@localhost{repository}" if way == "ssh" else f"http://{login}{where}{repository}/.git"
+        update(people, site, url, env)
+    assert site.live_version("theme") == "1.0"
+    assert site.python(REACHED) == "[]"
+
+
+def update(people: People, site: SampleSite, url: str, env: dict[str, str]) -> None:
+    """Let a site of the owner's ask for both packages, and update it."""
+    source = f'\n[tool.uv.sources]\ntheme = {{ git = "{url}" }}\n'
+    text = edit_pyproject(site, '"alpha"', '"alpha", "theme", "plain"') + source
+    (site.path / "pyproject.toml").write_text(text, encoding="utf-8")
+    people.run_as(OWNER, uv_executable(), "lock", "--directory", site.path, env=env, check=0)
+    people.run_as(OWNER, *GIT, site.path, "commit", "--quiet", "-am", "Use them", env=env, check=0)
+    become = ["setpriv", f"--reuid={OWNER}", f"--regid={people.of(OWNER).pw_gid}", "--init-groups"]
+    words: list[str | Path] = [base_python(), script_of(site), "update", "--project", site.path]
+    prefix = ["unshare", "--mount", "sh", "-c", WITH_SETTINGS_OF_THE_SYSTEM, "sh", *become]
+    run([*prefix, *words], cwd=Path("/"), env=env, check=0)
