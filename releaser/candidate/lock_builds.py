@@ -13,6 +13,7 @@ from releaser.candidate.sandbox import (
     OF_UV,
     hidden_from,
     look_at,
+    named_sockets,
     programs_of,
     put_all_back,
     with_variables,
@@ -65,6 +66,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
                     *fetched.places,
                 ),
                 needed=programs_of(site, python),
+                sockets=tuple(named_sockets(site)),
             )
             with bubblewrap.sandbox(bounds) as sandbox:
                 yield with_variables(sandbox, fetched)

@@ -19,8 +19,9 @@ from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.system.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
 from releaser.system.environment import package_places
-from releaser.system.files import clear_name, only_files, open_up
+from releaser.system.files import clear_name, only_files, open_up, read_if_there
 from releaser.system.process import Sandbox
+from releaser.system.sockets import find_named, is_of_manager, list_listening
 from releaser.system.words import first_few
 from releaser.tools.plain import SMALL
 
@@ -50,6 +51,14 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
         for place in writable_places(site)
         if not place.exists()
+    ]
+    findings += [
+        Finding(
+            f"`test_sockets`: whoever reaches {one} has programs run outside of the sandbox",
+            advice="Remove it from `test_sockets`.",
+        )
+        for one in site.settings.test_sockets
+        if is_of_manager(os.path.join("/", one))
     ]
     if site.settings.isolate == "bwrap":  # the other values take what there is
         try:
@@ -124,6 +133,8 @@ def sandbox_of(
         needed=programs_of(site, venv / "bin" / "python"),
         fixed=tuple(_too_large(site)),
         copied=tuple(_beside(site)),
+        sockets=tuple(named_sockets(site)),
+        network=what != "tests" or site.settings.test_network,
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
     before = {path: look_at(path) for path in steering}
@@ -256,6 +267,18 @@ def writable_places(site: Site) -> list[Path]:
     return [
         Path(os.path.normpath(site.project.checkout / Path(one).expanduser())) for one in site.settings.test_writable
     ]
+
+
+def named_sockets(site: Site) -> Iterator[Path]:
+    """Yield the sockets, or their directories, that the site itself lets tests and builds reach.
+
+    Those are named by `test_sockets`, or by its `.env`, which no commit changes.
+    """
+    project = site.outside.project
+    for one in site.settings.test_sockets:
+        yield Path(os.path.normpath(project.checkout / Path(one).expanduser()))
+    texts = (read_if_there(place / ".env") or b"" for place in (project.outer, project.root))
+    yield from map(Path, find_named((one.decode(errors="replace") for one in texts), list_listening()))
 
 
 def look_at(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:

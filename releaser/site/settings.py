@@ -120,6 +120,10 @@ class Settings(Frozen):
     isolate: Literal["auto", "bwrap", "off"] = _setting("auto", values.choice("auto", "bwrap", "off"))
     #: Files and directories where what tests and builds write stays; they must exist.
     test_writable: tuple[str, ...] = _setting((), values.paths)
+    #: Sockets, or directories with sockets, that tests and builds reach beside those of databases.
+    test_sockets: tuple[str, ...] = _setting((), values.paths)
+    #: Whether tests reach the network; else each run of them has a loopback of its own, and nothing more.
+    test_network: bool = _setting(True, values.flag)
     #: How many test runs a search may have in progress at once, each in a tree and a venv of its own.
     test_jobs: int = _setting(1, values.jobs)
     #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.

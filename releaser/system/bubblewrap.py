@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import ToolError
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
-from releaser.system.landlock import can_forbid_symlinks, forbid_symlinks
+from releaser.system.landlock import (
+    can_forbid_abstract_sockets,
+    can_forbid_symlinks,
+    forbid_abstract_sockets,
+    forbid_symlinks,
+)
 from releaser.system.layers import (
     Layer,
     Skeleton,
@@ -32,6 +37,7 @@ from releaser.system.layers import (
 )
 from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
+from releaser.system.sockets import OF_DATABASES, READ_IN_RUN, list_listening, select_reached
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
 
 if TYPE_CHECKING:
@@ -45,17 +51,12 @@ _OWN_LAYERS = (0, 11)  # the version of bubblewrap since which it has `--overlay
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
-# Below /run: who reaches these can have programs run outside, as root, in a container, or in a person's terminal.
-_MANAGERS = (
-    "dbus", "systemd/private", "docker.sock", "containerd", "podman", "crio", "k3s", "libvirt", "screen",
-    "fail2ban", "snapd.socket",
-    "/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus",
-)  # fmt: skip
+_RUN = "/run"
+_MANAGERS = ("/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus")  # directories with the sockets of such
 _SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
 _LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
-_MOST_SOCKETS = 1_000
 # The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
 # there when the command has ended: what was started and what is left, each ended by a NUL.
 _NOTING = f"""\
@@ -92,6 +93,10 @@ class Bounds(Frozen):
     fixed: tuple[Path, ...] = ()
     #: What it gets a copy of, where nothing else can throw away what it writes.
     copied: tuple[Path, ...] = ()
+    #: The sockets that it reaches beside those of databases, or the directories with such.
+    sockets: tuple[Path, ...] = ()
+    #: Whether it reaches the network; else it has the loopback alone, and one of its own.
+    network: bool = True
 
 
 class Bubblewrap(Frozen):
@@ -136,7 +141,7 @@ class Bubblewrap(Frozen):
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
                 raise ToolError(message, advice="Check free space, and TMPDIR.") from error
-            begin = mounting(layers) if layers and self.way == "layers" else None
+            begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
             words = _bubblewrap(private, self._views(bounds, skeletons, layers, copies), [*hidden, *own], bounds)
             prefix = (self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
             try:
@@ -210,7 +215,7 @@ class Bubblewrap(Frozen):
         for one in skeletons:
             words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
         words += _laid(layers, self.way)
-        words += _each("--bind-try", _listening(has_layer), twice=True)
+        words += _view_sockets(bounds, has_layer)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
         return [*words, *_each("--ro-bind", _real(bounds.fixed), twice=True)]
 
@@ -320,18 +325,20 @@ def _bubblewrap(
     bounds: Bounds | None = None,
 ) -> list[str]:
     """Return the arguments of bubblewrap: all is as it is, for reading alone but in `views`, with a `private` /tmp."""
-    words = ["--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    words += ["--bind-try", "/dev/log", "/dev/log"]
+    words = ["--unshare-pid", "--unshare-ipc", "--new-session", "--die-with-parent"]
+    words += ["--unshare-net"] if bounds is not None and not bounds.network else []
+    words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind-try", "/dev/log", "/dev/log"]
+    words += _view_run()
     if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
         words += ["--cap-drop", "ALL", *_each("--cap-add", (f"CAP_{name.upper()}" for name in _CAPABILITIES))]
         words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
     if private is not None:
-        words += ["--bind", private, _TEMPORARY, *_each("--bind-try", _sockets(_TEMPORARY), twice=True)]
+        words += ["--bind", private, _TEMPORARY]
     writable = _real(bounds.writable) if bounds is not None else []
     holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
     hiding = [path for path in hidden if path not in holding]  # also in what is writable
     words += [*views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
-    return [*words, "--"]
+    return [*words, *(["--remount-ro", _RUN] if "--tmpfs" in words else []), "--"]
 
 
 def _hide(paths: Iterable[str]) -> Iterator[str]:
@@ -339,32 +346,52 @@ def _hide(paths: Iterable[str]) -> Iterator[str]:
         yield from ("--tmpfs", path, "--remount-ro", path) if os.path.isdir(path) else ("--ro-bind", "/dev/null", path)
 
 
-def _listening(places: Sequence[str]) -> list[str]:
-    """List the sockets of services that lie in these places: through a layer nobody would reach them (proc(5))."""
-    found = set[str]()
-    with contextlib.suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            path = line.rstrip("\n").split(" ", 7)[-1].lstrip()
-            if path.startswith("/") and _is_shared(path, *places) and path not in found:
-                with contextlib.suppress(OSError):  # it is gone, though somebody still has it open
-                    found |= {path} if stat.S_ISSOCK(os.lstat(path).st_mode) else set()
-    return sorted(found)[:_MOST_SOCKETS]
+def _view_run() -> list[str]:
+    """Return the words that leave of /run nothing but what programs read there, and the sockets of databases.
+
+    These lie in directories of their own, which stay when a database is started again.
+    """
+    if os.path.realpath(_RUN) != _RUN:
+        return []
+    names = os.path.realpath("/etc/resolv.conf")
+    resolver = [names] if _is_shared(names, _RUN) else []
+    seen = _each("--ro-bind-try", [f"{_RUN}/{one}" for one in (*OF_DATABASES, *READ_IN_RUN)] + resolver, twice=True)
+    return ["--tmpfs", _RUN, *seen]
+
+
+def _view_sockets(bounds: Bounds, has_layer: Collection[str]) -> list[str]:
+    """Return the words that let in the sockets which are reached, and cover what else would be.
+
+    Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own.
+    """
+    listening = list_listening()
+    reached = sorted(select_reached(listening, _real(bounds.sockets)))
+    words = _each("--bind-try", reached, twice=True)
+    own = (_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc", *has_layer)
+    for path in listening:
+        if path not in reached and not _is_shared(path, *own) and os.path.exists(path):
+            words += ["--ro-bind", "/dev/null", path]
+    return words
+
+
+def _beginning(mount: Callable[[], None] | None, program: str) -> Callable[[], None] | None:
+    """Return what the child does before it becomes bubblewrap: it mounts layers, and gives up abstract sockets.
+
+    A bubblewrap that becomes root by itself could not any more after that.
+    """
+    if not can_forbid_abstract_sockets() or os.stat(program).st_mode & stat.S_ISUID:
+        return mount
+
+    def begin() -> None:
+        if mount is not None:
+            mount()
+        forbid_abstract_sockets()
+
+    return begin
 
 
 def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[str]:
     return [word for value in values for word in ((option, value, value) if twice else (option, value))]
-
-
-def _sockets(place: str) -> list[str]:
-    """List the sockets in a directory: those of databases stay where their clients look for them."""
-    found = []
-    with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for one in entries:
-            if one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False):
-                continue  # which most file systems tell without a look at it, and /tmp may hold thousands
-            with contextlib.suppress(OSError):  # it has just gone
-                found += [one.path] if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode) else []
-    return found
 
 
 def _real(paths: Iterable[Path]) -> list[str]:
@@ -390,8 +417,7 @@ def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return what is not reached in a sandbox: keys, mail, and the sockets of what runs programs for this user."""
     own = _in_homes(environ, ".ssh", ".gnupg", ".screen", "Maildir")
     passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
-    run = (Path("/run", one) for one in (*_MANAGERS, f"user/{os.geteuid()}"))
-    return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *run)
+    return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *map(Path, _MANAGERS))
 
 
 def passwords_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:

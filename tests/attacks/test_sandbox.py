@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.system.bubblewrap import Bounds, find_bubblewrap
+from releaser.system.landlock import can_forbid_abstract_sockets
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
@@ -300,7 +301,7 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene) -> None:
         if scene.plain:
             run(["chown", "-R", f"{ADA}:{GROUP}", scene.site.outer], cwd=Path("/"), env=os.environ, check=0)
         scene.site.publish("alpha", "1.1.0")
-        scene.releaser("update", isolate="bwrap")
+        scene.releaser("update", isolate="bwrap", more={"RELEASER_TEST_SOCKETS": "../db.socket"})
     assert scene.victim.poll() is None
 
 
@@ -366,27 +367,115 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
     scene.releaser("check", isolate="bwrap")
 
 
-# Says what there is in a directory for who is in the sandbox.
-LISTS = """
+# Says whether somebody reaches a socket from the sandbox, or an abstract one, or shares memory with others.
+REACHES = """
 import os, sys
 from pathlib import Path
 from releaser.system.bubblewrap import Bounds, find_bubblewrap, secrets_of_user
 from releaser.system.process import Runner
 
-place, runner = Path(sys.argv[1]), Runner(environ=dict(os.environ))
-assert os.listdir(place) == ["socket"]
-with find_bubblewrap(runner).sandbox(Bounds(writable=(), hidden=secrets_of_user(runner.environ))) as sandbox:
-    print(runner.run(["ls", "-A", place], cwd=Path("/"), timeout=60, sandbox=sandbox).stdout, end="")
+runner = Runner(environ=dict(os.environ))
+found = find_bubblewrap(runner)
+bounds = Bounds(writable=(), hidden=secrets_of_user(runner.environ), network="no network" not in sys.argv)
+with found.sandbox(bounds) as sandbox:
+    words = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
+    print(runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox, check=False).stdout, end="")
 """
+CONNECTS = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as one:
+    one.settimeout(9)
+    try:
+        one.connect(sys.argv[1].replace("@", chr(0)))
+        print("reached")
+    except OSError as error:
+        print(type(error).__name__)
+"""
+SHARES = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+print("reached" if libc.shmget(4711 << 8, 0, 0) >= 0 else "hidden")
+"""
+TERMINALS = """
+import os
+print("hidden")
+for one in ("/dev/tty", *(f"/dev/pts/{name}" for name in os.listdir("/dev/pts") if name.isdigit())):
+    try:
+        os.close(os.open(one, os.O_RDWR))
+        print("reached", one)
+    except OSError:
+        pass
+"""
+LISTENS = """
+import ctypes, pathlib, socket, subprocess, sys
+libc = ctypes.CDLL(None, use_errno=True)
+memory = libc.shmget(4711 << 8, 4096, 0o1666)
+path = sys.argv[1]
+with socket.socket(socket.AF_UNIX) as service:
+    if path != "none":
+        path.startswith("@") or pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        service.bind(path.replace("@", chr(0)))
+        service.listen()
+    subprocess.run([sys.executable, "-c", *sys.argv[2:]], check=True)
+libc.shmctl(memory, 0, None)
+"""
+OWN_RUN = 'mount -t tmpfs none /run && mount -t tmpfs none /tmp && exec "$@"'
 
 
-@pytest.mark.parametrize("name", ["crio", "screen", "fail2ban", "snapd.socket"])
-def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, name: str) -> None:
-    """A stand-in for the socket of a container engine, or of a terminal that somebody has left open: it runs all.
+def reach(place: Path, code: str, path: str, *more: str) -> str:
+    """Return what a program in the sandbox says of a socket on which somebody listens, in a /run of their own.
 
-    It is in a /run of its own: what is in that of all while another test looks at it would be gone for that one.
+    What is in that of all while another test looks at it would be gone for that one.
     """
     require(os.geteuid() == 0 and shutil.which("bwrap"), "root makes the place, and bubblewrap hides it")
-    script = 'mount -t tmpfs none /run && mkdir "$1" && touch "$1/socket" && exec "$0" -c "$2" "$1"'
-    words: list[str | Path] = ["unshare", "--mount", "sh", "-c", script, sys.executable, f"/run/{name}", LISTS]
-    assert run(words, cwd=tmp_path, env=os.environ, check=0).stdout == ""
+    words: list[str | Path] = ["unshare", "--mount", "--ipc", "sh", "-c", OWN_RUN, "sh", sys.executable, "-c", LISTENS]
+    env = {**os.environ, "HOME": str(place)}
+    return run([*words, path, REACHES, code, path, *more], cwd=place, env=env, check=0).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/run/crio/crio.sock", "/run/screen/S-ada/1.pts-0", "/run/fail2ban/fail2ban.sock", "/run/snapd.socket",
+     "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-0/default", "/tmp/own.sock",
+     "HOME/.docker/run/docker.sock",
+     "HOME/tmux", "/usr/own.sock", "/etc/own.sock"],
+)  # fmt: skip
+def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, path: str) -> None:
+    """A stand-in for the socket of a container engine, of an agent, or of a terminal that somebody has left open."""
+    path = path.replace("HOME", str(tmp_path))
+    try:
+        assert reach(tmp_path, CONNECTS, path) != "reached"
+    finally:
+        if path.startswith(("/usr", "/etc")):
+            Path(path).unlink()
+
+
+@pytest.mark.parametrize("path", ["/run/postgresql/.s.PGSQL.5432", "/run/mysqld/mysqld.sock", "/tmp/.s.PGSQL.5432"])
+def test_databases_are_reached(tmp_path: Path, path: str) -> None:
+    assert reach(tmp_path, CONNECTS, path) == "reached"
+
+
+def test_abstract_sockets_of_others_are_out_of_reach(tmp_path: Path) -> None:
+    """They are in the network namespace; from Linux 6.12 nobody needs one of its own for that."""
+    name = f"@releaser-{os.getpid()}"
+    assert reach(tmp_path, CONNECTS, name, "no network") != "reached"
+    if can_forbid_abstract_sockets():
+        assert reach(tmp_path, CONNECTS, name) != "reached"
+
+
+def test_memory_and_terminals_of_others_are_out_of_reach(tmp_path: Path) -> None:
+    assert reach(tmp_path, SHARES, "none") == "hidden"
+    assert reach(tmp_path, TERMINALS, "none") == "hidden"
+
+
+def test_without_the_network_a_program_has_a_loopback_of_its_own(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "with socket.create_server(('127.0.0.1', 0)) as own: socket.create_connection(own.getsockname()).close()\n"
+        "try: socket.create_connection(('127.0.0.1', int(sys.argv[1])), timeout=9); print('reached')\n"
+        "except OSError: print('hidden')\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        for more, expected in (((), "reached"), (("no network",), "hidden")):
+            words: list[str | Path] = [sys.executable, "-c", REACHES, code, str(service.getsockname()[1]), *more]
+            assert run(words, cwd=tmp_path, env=os.environ, check=0).stdout.strip() == expected

@@ -22,7 +22,10 @@ COMMIT = "0123456789" * 4
             '["a @ git+ssh://git@example.org/a.git@v1#subdirectory=b"]',
             {"ssh://git@example.org/a.git": ("v1",)},
         ),
-        ('a = { git = "https://example.org/a?rev=refs%2Fpull%2F1%2Fhead" }', {"https://example.org/a": ("refs/pull/1/head",)}),
+        (
+            'a = { git = "https://example.org/a?rev=refs%2Fpull%2F1%2Fhead" }',
+            {"https://example.org/a": ("refs/pull/1/head",)},
+        ),
         ('url = "https://example.org/?git=ssh:"', {}),
         ('a = { git = "file:///srv/a" }', {}),
     ],

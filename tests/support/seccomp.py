@@ -16,7 +16,7 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000  # seccomp(2)
 _EPERM, _ENOSYS = 1, 38
 _EQUAL, _MASKED = 4, 7  # how libseccomp compares
 _NAMESPACES = 0x7E020080  # all of CLONE_NEW..., clone(2)
-_KINDS = {"mnt": 0x00020000, "pid": 0x20000000, "user": 0x10000000}
+_KINDS = {"ipc": 0x08000000, "mnt": 0x00020000, "net": 0x40000000, "pid": 0x20000000, "user": 0x10000000}
 _FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 
 

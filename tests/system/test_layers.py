@@ -143,6 +143,7 @@ bounds = Bounds(
     kept=(outer, Path(home)),
     needed=(Path(sys.executable),),
     copied=(outer / "logs", outer / "a.socket"),
+    sockets=(outer / "a.socket",),
 )
 with found.sandbox(bounds, heard.extend) as sandbox:
     made = [Path(sandbox.outside), *Path("/var/tmp").glob(".releaser-layers*")] if os.geteuid() else []
@@ -326,7 +327,7 @@ def test_a_place_that_can_have_no_layer_any_more_is_read_only(everybodys: Path, 
 
 @USERS
 @pytest.mark.parametrize("way", ["", "read-only"])
-def test_sockets_of_services_are_reached(everybodys: Path, base: Path, user: int, way: str) -> None:
+def test_sockets_that_are_named_are_reached(everybodys: Path, base: Path, user: int, way: str) -> None:
     """Through a layer alone nobody would: it has other inodes, by which the kernel finds them; nor through a copy."""
     host = Host(base, everybodys, user)
     path = host.outer / "a.socket"
