@@ -52,6 +52,10 @@ def _with_before_build(live: Settings, own: Settings, name: str) -> Any:
 
 
 #: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
+def _without_the_network(live: Settings, own: Settings, _name: str) -> bool:
+    return live.test_network and own.test_network
+
+
 RULES: Mapping[str, Rule] = {
     # Programs that run outside of the sandbox, before the commit is live.
     "before_build": _unless_taken_back,
@@ -66,6 +70,8 @@ RULES: Mapping[str, Rule] = {
     # What the sandbox keeps away.
     "isolate": _the_stricter,
     "test_writable": _what_both_have,
+    "test_sockets": _what_both_have,
+    "test_network": _without_the_network,
     "test_environment": _what_both_have,
     "smtp_password_file": _what_live_has,
 }
