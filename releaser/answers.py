@@ -26,6 +26,7 @@ from releaser.report import LeftBehind, Outcome, Plan, Result, RunReport
 from releaser.site.conventions import Convention
 from releaser.site.run_lock import Holder
 from releaser.system.frozen import Frozen
+from releaser.system.process import Attempt
 
 
 class RunAnswer(RunReport):
@@ -48,6 +49,8 @@ class Readiness(Frozen):
     #: The settings of a commit that count only once it is live; until then, those of the live release, of `.env` and of
     #: the environment do.
     counted_once_live: tuple[str, ...]
+    #: With `--sandbox`, what code in it has tried, and whether it reached that.
+    tried: tuple[Attempt, ...] = ()
 
 
 class ReadySite(Readiness):

@@ -151,6 +151,20 @@ def sandbox_of(
             raise ToolError(flaws[0], returncode=1)
 
 
+def bounds_of_probe(site: Site) -> Bounds:
+    """Return the bounds of tests, as far as they go without a staging tree: nothing that is written stays."""
+    project = site.outside.project
+    return Bounds(
+        writable=tuple(writable_places(site)),
+        hidden=hidden_from(site),
+        kept=(project.outer, project.checkout, project.state_dir),
+        needed=programs_of(site, Path(sys.executable)),
+        copied=tuple(_beside(site)),
+        sockets=tuple(named_sockets(site)),
+        network=site.settings.test_network,
+    )
+
+
 def _too_large(site: Site) -> Iterator[Path]:
     """Yield the files linked into the staging tree of which an open to write would make a copy that is too large."""
     staged = site.staged

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 @command(section="Set up", example="releaser check --tests", many="all")
 @click.option("--tests", is_flag=True, help="Also run the tests of the live release, and name what they write outside.")
-def check(ctx: CommandContext, tests: bool) -> None:
+@click.option("--sandbox", is_flag=True, help="Also try what tests reach from the sandbox, and print what was stopped.")
+def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
-    run_check(ctx, tests=tests)
+    run_check(ctx, tests=tests, tries=sandbox)
 
 
-def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
+def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
     """Check the site, and print what was found. Raises PreflightError."""
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
+    from releaser.candidate.sandbox_probe import try_sandbox
     from releaser.candidate.testing import try_live
     from releaser.checkout.untracked import left_out_warnings
     from releaser.deployment.adopt import find_unsynced, left_out
@@ -62,6 +64,10 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
     sandbox = describe_sandbox(site)
     if sandbox and not ctx.output.json:
         ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
+    tried = try_sandbox(site) if tries else ()
+    if tried and not ctx.output.json:
+        rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
+        ctx.output.print_table(["", "kind", "what"], rows)
     waiting = tuple(RULES)
     if not ctx.output.json:
         ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(waiting)}")
@@ -84,6 +90,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
                     chosen=found,
                     sandbox=sandbox,
                     counted_once_live=waiting,
+                    tried=tried,
                 )
             )
         raise
@@ -97,6 +104,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False) -> None:
             chosen=found,
             sandbox=sandbox,
             counted_once_live=waiting,
+            tried=tried,
             group=facts.group,
             tests=facts.test_command,
         )

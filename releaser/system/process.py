@@ -54,6 +54,15 @@ class Sandbox(Frozen):
     begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
 
+class Attempt(Frozen):
+    """What a program in a sandbox has tried, and whether it reached that."""
+
+    #: `network`, `sockets`, `files`, `processes`, `terminals` or `memory`.
+    kind: str
+    what: str
+    reached: bool
+
+
 class Finished(Frozen):
     """A program that ended: what it printed, decoded, and how long it took, in seconds.
 
