@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from releaser.site.disk import can_clone
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
 from releaser.system.process import describe_status
-from releaser.system.temporary import TEST_PACKAGES
+from releaser.system.temporary import TEST_PACKAGES, temporary_directory
 from releaser.system.venv_environment import inside
 from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
+_TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # as `_releaser_pin.py` knows it, and a directory for it
+_CUT_OFF = "Python ended in the middle of the tests with status 0, as `os._exit(0)` ends it"
 
 
 class Trial(Frozen):
@@ -105,15 +108,47 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:
         try:
-            with sandbox_of(site, venv, *([beside] if beside else [])) as sandbox:
-                finished = run_inside(site, venv, trial.command, beside=beside, sandbox=sandbox)
+            with sandbox_of(site, venv, *([beside] if beside else [])) as sandbox, _watching(sandbox) as (watched, end):
+                finished = run_inside(site, venv, trial.command, beside=beside, sandbox=watched)
+                is_cut_off = end.is_missing
         except ToolError as error:
             return _not_passed(site, trial, error)
     if touched := find_touched(str(venv)):
         reason = f"{trial.name} changed what was installed: {first_few(touched, 3)}"
         return TrialResult(trial=trial, reason=reason, output=truncate(finished.output), touched=True)
+    if trial.step == TEST and is_cut_off:
+        return TrialResult(trial=trial, reason=_CUT_OFF, output=truncate(finished.output))
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
     return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
+
+
+class _End(Frozen):
+    """What the first interpreter of a run of the tests says in this directory; see `_releaser_pin.py`."""
+
+    place: Path
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it has begun, and has not ended as Python ends; what is no Python of the venv says nothing."""
+        return os.path.lexists(self.place / "began") and not os.path.lexists(self.place / "ended")
+
+
+@contextlib.contextmanager
+def _watching(sandbox: Sandbox) -> Iterator[tuple[Sandbox, _End]]:
+    """Let what runs in a sandbox, or in an empty one, say how it ends. Raises ToolError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if sandbox.outside:
+                place = Path(sandbox.outside, _END)
+                place.mkdir()
+                seen = os.path.join(dict(sandbox.variables)["TMPDIR"], _END)
+            else:
+                place = stack.enter_context(temporary_directory())
+                seen = str(place)
+        except OSError as error:
+            message = f"no temporary directory can be made: {error}"
+            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+        yield replace(sandbox, variables=(*sandbox.variables, (_TEST_RUN, seen))), _End(place=place)
 
 
 def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:

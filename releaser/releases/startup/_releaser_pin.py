@@ -18,6 +18,7 @@ import site
 import sys
 
 LEASE = "releaser.lease"
+_TEST_RUN = "_RELEASER_TEST_RUN"  # a directory, in which the first process of a run of the tests says how it ends
 _REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
 _LONGEST = 200  # characters of a command line that are compared
 _TRIES = 500  # 1 s: to get the lock while releaser, which may be made to wait, looks whether anybody has it
@@ -26,9 +27,10 @@ _OFD_SETLK = 37  # fcntl(2), as the standard library knows it from Python 3.9 on
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from mmap import mmap
     from types import ModuleType
+    from typing import Any
 
 
 class _Pin:
@@ -235,4 +237,43 @@ def _command_line() -> "Sequence[str]":
         return []
 
 
+def _watch_end(place: str) -> None:
+    """Note that this process, the first of a run of the tests, has begun, and let it note that it ends as Python does.
+
+    `os._exit`, which a package could call on its import, ends it without that. What takes its place by exec counts as
+    an end, as that may be no Python.
+    """
+    own, ended = str(os.getpid()), os.path.join(place, "ended")
+    try:
+        with open(os.path.join(place, "began"), "x") as file:
+            file.write(own)
+    except FileExistsError:
+        with open(os.path.join(place, "began")) as file:
+            if file.read() != own:  # it is a child
+                return
+        os.unlink(ended)
+
+    def note() -> None:
+        if str(os.getpid()) == own:
+            os.close(os.open(ended, os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def noting(replace: "Callable[..., Any]") -> "Callable[..., Any]":
+        def replaced(*given: "Any") -> "Any":
+            note()
+            try:
+                return replace(*given)
+            except BaseException:
+                os.unlink(ended)
+                raise
+
+        return replaced
+
+    import atexit
+
+    atexit.register(note)
+    os.execv, os.execve = noting(os.execv), noting(os.execve)
+
+
+if _TEST_RUN in os.environ:
+    _watch_end(os.environ[_TEST_RUN])
 _pin = None if _is_questioned_by_uv() else _start()

@@ -1,0 +1,53 @@
+"""A package that ends the tests early, with the status of success, does not pass them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+# What a runner may do that releaser does not know.
+RUNNERS = {
+    "it prints nothing": "import alpha",
+    "it ends by sys.exit": "import alpha, sys; sys.exit(0)",
+    "it starts Pythons": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import alpha'], check=True)",
+    "a child of a fork ends early": "import alpha, os\nif not os.fork():\n    os._exit(0)\nos.wait()",
+    "it starts a pool": "import alpha, multiprocessing\nwith multiprocessing.Pool(2) as one:\n    one.map(abs, [1, 2])",
+    "it becomes another Python": "import os, sys; os.execv(sys.executable, [sys.executable, '-c', 'import alpha'])",
+    "it becomes a shell": "import alpha, os; os.execvp('sh', ['sh', '-c', 'exit 0'])",
+    "it looks for what to become": "import alpha, os\ntry: os.execv('/nowhere', ['x'])\nexcept OSError: pass",
+}
+
+
+@pytest.mark.parametrize("isolate", ["auto", "off"])
+@pytest.mark.parametrize("becomes", [False, True])
+def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, isolate: str, becomes: bool) -> None:
+    """Also where the runner has become another Python before."""
+    runner = RUNNERS["it becomes another Python" if becomes else "it prints nothing"]
+    site = make_site.adopted(settings={"test_command": ["python", "run_tests.py"]}, files={"run_tests.py": runner})
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "import os\n__version__ = '1.1.0'\nos._exit(0)\n"})
+    report = site.json("update", check=5, env={"RELEASER_ISOLATE": isolate})
+    assert "Python ended in the middle of the tests with status 0" in str(report)
+    assert site.live_version("alpha") == "1.0.0"
+
+
+@pytest.mark.parametrize("way", list(RUNNERS))
+def test_a_runner_that_ends_by_itself_passes(make_site: SiteFactory, way: str) -> None:
+    site = make_site.adopted(
+        settings={"test_command": ["python", "run_tests.py"]}, files={"run_tests.py": RUNNERS[way]}
+    )
+    site.publish("alpha", "1.1.0")
+    site.json("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+@pytest.mark.parametrize(
+    "command", [["sh", "-c", "true"], ["python", "-S", "-c", "pass"], ["sh", "-c", "python -c 'import alpha'"]]
+)
+def test_what_is_no_python_of_the_venv_says_nothing_of_its_end(make_site: SiteFactory, command: list[str]) -> None:
+    site = make_site.adopted(settings={"test_command": command})
+    site.publish("alpha", "1.1.0")
+    site.json("update", check=0)
