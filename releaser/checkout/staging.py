@@ -23,7 +23,6 @@ from releaser.checkout.untracked import (
 from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
-from releaser.site.pythons import refuse_named_program
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
@@ -153,6 +152,8 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
+        from releaser.site.pythons import refuse_named_program  # which takes long to import, and a rollback needs not
+
         refuse_named_program(root, place, site.project.checkout)
         there = there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
