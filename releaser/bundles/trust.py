@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, os_reason, refuse
-from releaser.system.files import only_files
+from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
+from releaser.system.trusted_files import find_other_writer
 
 if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
@@ -98,15 +97,10 @@ def _copy(file: Path, place: Path, setting: str) -> Path:
     ssh-keygen reads the copy, as often as it likes. Raises PreflightError.
     """
     try:
-        above = file.resolve().parent.stat().st_mode
-        with open(file, "rb", opener=only_files) as stream:
-            status = os.fstat(stream.fileno())
-            place.write_bytes(stream.read())
+        found = find_other_writer(file)
+        place.write_bytes(b"" if found else read_file(file))
     except OSError as error:
         refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
-        message = f"{file} belongs to another user (uid {status.st_uid}), or anybody can write to it"
-        refuse(message, f"Make root or this user its owner, and run `chmod o-w {file}`; or correct `{setting}`.")
-    if above & stat.S_IWOTH and not above & stat.S_ISVTX:
-        refuse(f"anybody can replace {file}", f"Run `chmod o-w {file.resolve().parent}`, or correct `{setting}`.")
+    if found:
+        refuse(found.message, f"{found.advice} Or let `{setting}` name another file.")
     return place

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, PreflightError
 from releaser.site.location import find_project
 from releaser.system.frozen import Frozen
+from releaser.system.trusted_files import way_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -151,14 +152,6 @@ def find_foreign_parent(path: str, root: str) -> Finding | None:
             )
             return Finding(message, advice=advice)
     return None
-
-
-def way_to(path: str) -> Iterator[str]:
-    """Yield every directory and symlink that an absolute path leads through."""
-    for place in (*map(str, reversed(Path(path).parents)), path):
-        yield place
-        if os.path.islink(place):
-            yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
 
 
 def environment_of(root: str | Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
@@ -15,12 +14,12 @@ from releaser.errors import Finding, PreflightError, os_reason, refuse
 from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
 from releaser.site.location import DEFAULT_VENV
-from releaser.site.ownership import way_to
 from releaser.site.project import Project
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
+from releaser.system.trusted_files import find_other_writer, way_to
 
 _KEYS = {"jobs": int, "mail_to": list, "mail": dict, "first": list, "settings": dict, "site": list}
 _SITE_KEYS = {"path": str, "group": str, "settings": dict}
@@ -58,7 +57,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     """
     real = os.path.realpath(file)
     try:
-        if found := _unsafe(str(file.absolute())):
+        if found := find_other_writer(file):
             raise PreflightError(found)
         table = tomllib.loads(read_text(Path(real)))
     except (OSError, ValueError) as error:
@@ -103,19 +102,6 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
             goes_first = known.goes_first or "first" in entry
             found[path] = replace(known, groups=groups, settings=settings, goes_first=goes_first)
     return tuple(found.values()), warnings
-
-
-def _unsafe(file: str) -> Finding | None:
-    """Say that somebody else could write what root would then run, or put another file in its place."""
-    for place in way_to(file):
-        status = os.lstat(place)
-        is_open = status.st_mode & (stat.S_IWOTH | stat.S_IWGRP) and not stat.S_ISLNK(status.st_mode)
-        if status.st_uid not in (0, os.geteuid()):
-            message = f"{place} belongs to uid {status.st_uid}, and leads to {file}"
-            return Finding(message, advice=f"Look at it; then: `chown root {place}`.")
-        if is_open and not status.st_mode & stat.S_ISVTX:
-            return Finding(f"{place} can be written by others", advice=f"Look at it; then: `chmod go-w {place}`.")
-    return None
 
 
 def _describe_foreign_parent(path: str) -> str:

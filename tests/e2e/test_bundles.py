@@ -370,10 +370,11 @@ def test_a_signature_counts_only_of_a_key_that_is_allowed_now_and_not_revoked(
     allowed.write_text(line.replace("builder@", "!mallory@example.org,*@"), encoding="utf-8")
     assert built.site.json("bundle verify", built.full[0], "--signers", allowed)["signer"] == "*@example.org"
     allowed.chmod(0o666)
-    assert "anybody can write to it" in install("--signers", allowed, check=3).stderr
+    assert f"{allowed} can be written by others (mode 0666)" in install("--signers", allowed, check=3).stderr
     allowed.chmod(0o644)
     tmp_path.chmod(0o777)
-    assert "anybody can replace" in install("--signers", allowed, check=3).stderr
+    told = f"{tmp_path} can be written by others (mode 0777), and leads to {allowed}"
+    assert told in install("--signers", allowed, check=3).stderr
     tmp_path.chmod(0o755)
     host.write_dotenv({"RELEASER_BUNDLE_SIGNERS": str(built.signers), "RELEASER_BUNDLE_REVOKED": str(public)})
     assert f"its key is revoked in {public}" in install(check=3).stderr

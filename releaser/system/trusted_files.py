@@ -1,0 +1,44 @@
+"""Files that say whom this host trusts, or what root runs: who else could change one, or put another in its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def way_to(path: str) -> Iterator[str]:
+    """Yield every directory and symlink that an absolute path leads through."""
+    for place in (*map(str, reversed(Path(path).parents)), path):
+        yield place
+        if os.path.islink(place):
+            yield from way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
+
+
+def find_other_writer(path: str | Path) -> Finding | None:
+    """Say that others than root and this user could write a file, or put another in its place.
+
+    A group counts as others. So do they in each directory and for each symlink that leads there, except that a
+    directory with the sticky bit, such as /tmp, lets nobody replace what is not theirs. Raises OSError.
+    """
+    file = os.path.abspath(path)
+    os.stat(file)  # symlinks that lead in a circle have no end
+    for place in way_to(file):
+        status = os.lstat(place)
+        mode = status.st_mode
+        if status.st_uid not in (0, os.geteuid()):
+            message = f"{place} belongs to uid {status.st_uid}, and leads to {file}"
+            return Finding(message, advice=f"Look at it; then: `chown -h {os.geteuid()} {place}`.")
+        if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            continue
+        if mode & (stat.S_IWOTH | stat.S_IWGRP):
+            leads = "" if place == file else f", and leads to {file}"
+            message = f"{place} can be written by others (mode {stat.S_IMODE(mode):04o}){leads}"
+            return Finding(message, advice=f"Look at it; then: `chmod go-w {place}`.")
+    return None

@@ -1,0 +1,155 @@
+"""A file that says whom this host trusts counts only if nobody else could have written it, or led releaser to it.
+
+The allowed signers of bundles, the revoked keys and the list of sites are looked at in one way: the file, and each
+directory and symlink that leads there.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.bundles.trust import Trust
+from releaser.errors import PreflightError
+from releaser.site.sites_file import read_sites
+from releaser.system.process import Runner
+from tests.attacks.people import STRANGER, TEAM
+from tests.support.commands import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.attacks.people import People
+
+DATA = b"a manifest"
+
+
+class Place:
+    """A directory of root's with a key, its signature, and the files that are tried."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.runner = Runner(environ=dict(os.environ))
+        key = base / "key"
+        keygen = partial(run, cwd=base, env=os.environ, check=0)
+        keygen(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "key", "-f", key])
+        (base / "data").write_bytes(DATA)
+        keygen(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "releaser-bundle", base / "data"])
+        self.signature = (base / "data.sig").read_bytes()
+        public = (base / "key.pub").read_text(encoding="utf-8")
+        self.texts = {
+            "signers": f'builder@example.org namespaces="releaser-bundle" {public}',
+            "revoked": "",
+            "sites": "first = ['/srv/x']\n",
+        }
+
+    def make(self, kind: str, directory: str) -> Path:
+        """Write a file of that kind into a new directory, as root alone may write it."""
+        file = self.base / directory / kind
+        file.parent.mkdir(mode=0o755)
+        file.write_text(self.texts[kind], encoding="utf-8")
+        file.chmod(0o644)
+        return file
+
+    def read(self, kind: str, file: Path) -> None:
+        """Let releaser go by a file."""
+        if kind == "sites":
+            read_sites(file)
+            return
+        signers = file if kind == "signers" else self.base / "good" / "signers"
+        trust = Trust(signers=signers, revoked=file if kind == "revoked" else None)
+        assert trust.verify(self.runner, DATA, self.signature) == "builder@example.org"
+
+
+@pytest.fixture(scope="module")
+def place(people: People) -> Place:
+    base = people.base / "trust"
+    base.mkdir(mode=0o755)
+    found = Place(base)
+    found.make("signers", "good")
+    return found
+
+
+def _link_by(owner: int, base: Path, target: Path, *, named: str) -> Path:
+    link = base / named
+    link.symlink_to(target)
+    os.chown(link, owner, owner, follow_symlinks=False)
+    return link
+
+
+# How somebody else gets at the file, by what that makes of the path that is given to releaser.
+def group_writable(people: People, file: Path) -> Path:
+    run(["chgrp", TEAM, file], cwd=file.parent, env=os.environ, check=0)
+    file.chmod(0o664)
+    return file
+
+
+def writable_and_sticky(_: People, file: Path) -> Path:
+    file.chmod(0o1666)  # the bit protects entries of a directory, and no file
+    return file
+
+
+def in_a_group_writable_directory(people: People, file: Path) -> Path:
+    run(["chgrp", TEAM, file.parent], cwd=file.parent, env=os.environ, check=0)
+    file.parent.chmod(0o775)
+    return file
+
+
+def below_a_writable_directory(_: People, file: Path) -> Path:
+    (file.parent / "deep").mkdir(mode=0o755)
+    file = file.rename(file.parent / "deep" / file.name)
+    file.parent.parent.chmod(0o777)
+    return file
+
+
+def by_a_strangers_symlink(people: People, file: Path) -> Path:
+    shared = file.parent / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    return _link_by(people.of(STRANGER).pw_uid, shared, file, named="here")
+
+
+def by_a_symlink_in_a_strangers_directory(people: People, file: Path) -> Path:
+    home = Path(people.of(STRANGER).pw_dir)
+    second = _link_by(0, home, file, named=f"to-{file.parent.name}")
+    return _link_by(0, file.parent, second, named="here")
+
+
+def of_a_stranger(people: People, file: Path) -> Path:
+    os.chown(file, people.of(STRANGER).pw_uid, 0)
+    return file
+
+
+WAYS = (
+    group_writable,
+    writable_and_sticky,
+    in_a_group_writable_directory,
+    below_a_writable_directory,
+    by_a_strangers_symlink,
+    by_a_symlink_in_a_strangers_directory,
+    of_a_stranger,
+)
+
+
+@pytest.mark.parametrize("kind", ["signers", "revoked", "sites"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_somebody_else_could_have_written_is_refused(
+    people: People, place: Place, way: Callable[[People, Path], Path], kind: str
+) -> None:
+    file = place.make(kind, f"{way.__name__}-{kind}")
+    place.read(kind, file)
+    with pytest.raises(PreflightError, match=r"can be written by others|belongs to uid"):
+        place.read(kind, way(people, file))
+
+
+@pytest.mark.parametrize("kind", ["signers", "revoked", "sites"])
+def test_symlinks_in_a_circle_are_refused(place: Place, kind: str) -> None:
+    one, two = place.base / f"one-{kind}", place.base / f"two-{kind}"
+    one.symlink_to(two)
+    two.symlink_to(one)
+    with pytest.raises(PreflightError, match="cannot be read: Too many levels"):
+        place.read(kind, one)
