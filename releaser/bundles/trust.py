@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, os_reason, refuse
+from releaser.system.environment import find_own_program, own_path
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
@@ -87,8 +88,11 @@ def _ssh_keygen(
     input: bytes = b"",  # noqa: A002 - as of `Runner.run`
     check: bool = True,
 ) -> Finished:
-    """Run OpenSSH's ssh-keygen, 8.2 or newer (ssh-keygen(1), `-Y`). Raises ToolError."""
-    return runner.run(["ssh-keygen", "-Y", action, *words], cwd=Path("/"), timeout=_SECONDS, input=input, check=check)
+    """Run OpenSSH's ssh-keygen, 8.2 or newer (ssh-keygen(1), `-Y`), but none of a venv. Raises ToolError."""
+    env = {**runner.environ, "PATH": own_path(runner.environ)}
+    program = find_own_program("ssh-keygen", runner.environ) or "ssh-keygen"  # which the error then names
+    argv = [program, "-Y", action, *words]
+    return runner.run(argv, cwd=Path("/"), timeout=_SECONDS, env=env, input=input, check=check)
 
 
 def _copy(file: Path, place: Path, setting: str) -> Path:

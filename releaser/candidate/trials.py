@@ -24,6 +24,7 @@ from releaser.releases.touched import find_touched, note_live
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
+from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
 from releaser.system.process import describe_status
@@ -204,7 +205,7 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
         place.mkdir(mode=0o700)
         (place / MADE).touch()
         source = os.path.realpath(release.venv)
-        cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
+        cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
         site.runner.run([cp, "-a", "--reflink=auto", source, venv], cwd=place, timeout=site.settings.uv_timeout)
         _lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
         yield venv

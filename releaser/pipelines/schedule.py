@@ -18,7 +18,7 @@ from releaser.site.ownership import Ownership, admit, name_of
 from releaser.site.setting_files import MAIL_VARIABLES, find_mail_settings, write_mail_settings
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.system.environment import find_program
+from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.tools.crontab import Crontab, find_jobs, find_variables, format_line, with_job, without_job
@@ -182,7 +182,7 @@ def find_schedulers(site: Site) -> list[Scheduler]:
     That is a line of somebody's own in the crontab of this user, and a timer of the system, without root.
     """
     found, root = [], site.project.root
-    if find_program("crontab", site.runner.environ, root)[0]:
+    if find_own_program("crontab", site.runner.environ, root):
         cron = scheduler_of(site, "cron")
         crontab = Crontab(runner=site.runner).read()
         if others := find_jobs(without_job(crontab, root), root):

@@ -24,7 +24,7 @@ from releaser.site.schema import spell, spell_in_line
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
-from releaser.system.environment import find_program
+from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
 from releaser.system.words import MASK, secrets_in_urls
 from releaser.tools.uv import find_uv
@@ -143,7 +143,7 @@ def _load(site: Site, texts: Mapping[Path, str]) -> Loaded:
 def usual_schedule(site: Site) -> str:
     """Return what can start updates on this host: `cron`, `systemd`, or `none`."""
     for kind, program in (("cron", "crontab"), ("systemd", "systemctl")):
-        if find_program(program, site.runner.environ, site.project.root)[0]:
+        if find_own_program(program, site.runner.environ, site.project.root):
             return kind
     return NONE
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,6 +40,7 @@ from releaser.site import run_lock
 from releaser.site.location import LOOKED
 from releaser.site.site import find_site
 from releaser.site.state_dir import OWNER, release_work_tree
+from releaser.system.environment import find_own_program
 from releaser.system.files import (
     UnreadableStateError,
     clear_name,
@@ -188,7 +188,7 @@ def _put_back(site: Site, real: str, text: str) -> None:
 
 
 def _copy(site: Site, venv: Path, place: Path) -> None:
-    cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
+    cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
     words = [cp, "-a", "--reflink=auto", f"{os.path.realpath(venv)}/.", str(place)]
     place.mkdir(mode=0o700)
     (place / MADE).touch()  # so that a later run knows what to delete, should this one be cut off

@@ -10,6 +10,7 @@ from releaser.errors import Finding, MailError, PreflightError
 from releaser.reporting import notices
 from releaser.site.conventions import choose_environment
 from releaser.site.settings import NO_SENDMAIL, Settings, this_host
+from releaser.system.environment import own_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def mail_transport(settings: Settings, root: Path, runner: Runner) -> SmtpServer
             timeout=settings.smtp_timeout,
             deadline=4 * settings.smtp_timeout,
         )
-    program = find_sendmail(settings.sendmail, path=runner.environ.get("PATH"), project=root)
+    program = find_sendmail(settings.sendmail, path=own_path(runner.environ, root), project=root)
     return Sendmail(runner=runner, program=program, timeout=4 * settings.smtp_timeout) if program else None
 
 

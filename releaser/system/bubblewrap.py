@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError
+from releaser.system.environment import find_own_program
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
 from releaser.system.landlock import (
@@ -244,7 +245,7 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
     What is `around` a site are the directories that matter most; layers are kept in the last if nowhere else.
     bubblewrap is tried once in a run, as a kernel or a container may forbid it.
     """
-    program = shutil.which("bwrap", path=runner.environ.get("PATH"))
+    program = find_own_program("bwrap", runner.environ, *around)
     if program is None:
         return "bubblewrap is not installed (Debian's package `bubblewrap`)"
     question = ("bwrap", program, *around)

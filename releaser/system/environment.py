@@ -94,16 +94,17 @@ def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def split_path(environ: Mapping[str, str], project: Path) -> tuple[str, str]:
-    """Return the directories of PATH, and those of them that are in an activated venv, in `project`, or relative.
+def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:
+    """Return the directories of PATH, and those of them that are in an activated venv, in `places`, or relative.
 
     Whoever may install a package there chooses its programs; to activate a venv for a site is not to choose its git.
     """
-    places = [str(project), os.path.realpath(project), *filter(None, [environ.get("VIRTUAL_ENV")])]
+    named = [*map(str, places), *filter(None, [environ.get("VIRTUAL_ENV")])]
+    tops = [*named, *map(os.path.realpath, named)]
     theirs, others = list[str](), list[str]()
     for one in filter(None, environ.get("PATH", os.defpath).split(os.pathsep)):
         place = os.path.normpath(one)
-        is_theirs = not place.startswith("/") or any(f"{place}/".startswith(f"{other}/") for other in places)
+        is_theirs = not place.startswith("/") or any(f"{place}/".startswith(f"{top}/") for top in tops)
         (theirs if is_theirs else others).append(one)
     return os.pathsep.join(others), os.pathsep.join(theirs)
 
@@ -114,6 +115,25 @@ def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[
     found = shutil.which(name, path=others) if others else None
     last = shutil.which(name, path=theirs) if found is None and theirs else None
     return found or last, last is not None
+
+
+def own_path(environ: Mapping[str, str], *places: Path) -> str:
+    """Return the PATH for what releaser does and decides itself: nothing of any venv, of `places`, or relative.
+
+    A package in a venv may bring programs of any name. Where nothing is left, the system's own directories are.
+    """
+    others = split_path(environ, *places)[0].split(os.pathsep)
+    outside = [one for one in others if not any(map(_is_in_venv, {one, os.path.realpath(one)}))]
+    return os.pathsep.join(filter(None, outside)) or os.defpath
+
+
+def find_own_program(name: str, environ: Mapping[str, str], *places: Path) -> str | None:
+    """Find a program by which releaser decides whom and what to trust: on `own_path`, or nowhere."""
+    return shutil.which(name, path=own_path(environ, *places))
+
+
+def _is_in_venv(programs: str) -> bool:
+    return os.path.lexists(os.path.join(os.path.dirname(programs), "pyvenv.cfg"))
 
 
 def add_git_settings(environ: Mapping[str, str], settings: Collection[tuple[str, str]]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, refuse
+from releaser.system.environment import own_path
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -164,6 +165,6 @@ class Crontab(Frozen):
             refuse("the crontab is not what was written", f"Look at it. {_BY_HAND}")
 
     def _run(self, option: str, *, check: bool = True, text: str = "") -> Finished:
-        env = {**self.runner.neutral, "LC_ALL": "C"}
+        env = {**self.runner.neutral, "LC_ALL": "C", "PATH": own_path(self.runner.environ)}
         words, root = ["crontab", option], Path("/")
         return self.runner.run(words, cwd=root, timeout=_TIMEOUT, env=env, whole=True, check=check, input=text.encode())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import add_git_settings, find_program, of_git, unseen_passwords
+from releaser.system.environment import add_git_settings, find_program, of_git, own_path, unseen_passwords
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.tools.git_state import OURS, WHOLE_ID, CheckoutState, Commit, Layout, Listing, parse_status
@@ -142,7 +142,9 @@ class GitReader(Frozen):
                 stopped[name] = "checkout"
             elif key == "alternaterefscommand":
                 stopped[name] = "true"  # it names no references of another repository
-        return add_git_settings(self._environ, stopped.items())
+        # Nor does it take the ssh or the gpg of a venv, of which the last decides whose commits these are.
+        own = {**self._environ, "PATH": own_path(self.runner.environ, self.root)}
+        return add_git_settings(own, stopped.items())
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, refuse
+from releaser.system.environment import own_path
 from releaser.system.files import read_file, read_text, replace_file
 from releaser.system.frozen import Frozen
 
@@ -182,7 +183,7 @@ class Systemd(Frozen):
 
     def _run(self, *words: str) -> None:
         options = ["--user"] if self.of_user else []
-        env = self.runner.neutral
+        env = {**self.runner.neutral, "PATH": own_path(self.runner.environ)}
         self.runner.run(["systemctl", *options, *words], cwd=Path("/"), timeout=_TIMEOUT, env=env)
 
 
