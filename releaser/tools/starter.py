@@ -12,8 +12,10 @@ if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "saf
 import contextlib
 import fcntl
 import glob
+import grp
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -79,8 +81,12 @@ _ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 def state() -> str:
     """Return the directory for all that is made here."""
+    return os.path.realpath(_state_as_written())
+
+
+def _state_as_written() -> str:
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return os.path.realpath(_from_here(STATE or os.path.join(data, "releaser-environments", NAME)))
+    return os.path.abspath(_from_here(STATE or os.path.join(data, "releaser-environments", NAME)))
 
 
 def _from_here(path: str) -> str:
@@ -307,14 +313,48 @@ def _clearing_up() -> Iterator[None]:
 
 
 def _refuse_others() -> None:
-    """Start and make nothing where somebody else than this user and root could have put what is started."""
+    """Start and make nothing where others than this user and root could put, or exchange, what is started."""
     link = os.path.join(project(), ".venv")
-    for path in (state(), project(), link, os.path.realpath(link)):
-        with contextlib.suppress(FileNotFoundError):
-            found = os.lstat(path)
-            if found.st_uid not in (0, os.geteuid()) or (found.st_mode & stat.S_IWOTH and not os.path.islink(path)):
-                message = f"{path} belongs to another user, or anybody can write to it: start it as that user, or set"
-                raise _FailedError(f"{message} STATE in {os.path.abspath(__file__)} to a directory of your own.")
+    venv = os.path.realpath(link)
+    for path in (_state_as_written(), state(), project(), link, venv, os.path.join(venv, "bin")):
+        for place in _way_to(path):
+            with contextlib.suppress(FileNotFoundError):
+                if _is_open(os.lstat(place)):
+                    message = f"{place} belongs to another user, or others can write to it: start it as that user, or"
+                    where = (
+                        f"STATE in {os.path.abspath(__file__)} to a directory that is yours alone, as are those above"
+                    )
+                    raise _FailedError(f"{message} set {where}.")
+
+
+def _way_to(path: str, links: int = 40) -> Iterator[str]:
+    """Yield each directory and symlink that a path leads through, and the path."""
+    above = os.path.dirname(path)
+    if above != path:
+        yield from _way_to(above, links)
+    yield path
+    if links and os.path.islink(path):
+        yield from _way_to(os.path.normpath(os.path.join(os.path.realpath(above), os.readlink(path))), links - 1)
+
+
+def _is_open(found: os.stat_result) -> bool:
+    """Whether others than this user and root could change a place, or exchange what lies in it."""
+    if found.st_uid not in (0, os.geteuid()):
+        return True
+    if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+        return False  # in a directory with the sticky bit, such as /tmp, nobody else can exchange anything
+    if found.st_mode & stat.S_IWOTH:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and found.st_gid != 0 and not _is_own_group(found.st_gid)
+
+
+def _is_own_group(number: int) -> bool:
+    """Whether a group is the one that useradd makes for this user alone, whose files it may write by default."""
+    try:
+        name, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(number)
+    except KeyError:
+        return False
+    return group.gr_name == name and not set(group.gr_mem) - {name}
 
 
 def start(arguments: List[str]) -> int:
@@ -328,6 +368,7 @@ def start(arguments: List[str]) -> int:
         if not venv:
             deadline = time.monotonic() + FIRST_LIMIT
             os.makedirs(state(), mode=0o700, exist_ok=True)
+            _refuse_others()  # who may have made it meanwhile
             with _locked(deadline):
                 if not find_venv():
                     starting()
@@ -335,6 +376,7 @@ def start(arguments: List[str]) -> int:
                         _make_first(deadline)
                     succeeded()
             venv = find_venv()
+            _refuse_others()
     except (_FailedError, OSError) as error:
         return failed(str(error))
     if not venv:

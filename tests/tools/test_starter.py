@@ -214,7 +214,7 @@ def test_what_others_may_have_made_is_not_started(shop: Shop) -> None:
     shop.start()
     link = shop.project / ".venv"
     for path in (shop.state, shop.project, link, Path(os.path.realpath(link))):
-        refusal = f"{path} belongs to another user, or anybody can write to it"
+        refusal = f"{path} belongs to another user, or others can write to it"
         os.chown(path, 65534, 65534, follow_symlinks=False)
         status, stdout, stderr = shop.start()
         assert (status, stdout, refusal in stderr) == (1, "", True)
