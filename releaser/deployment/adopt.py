@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
+import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -23,11 +25,13 @@ from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.location import PYPROJECT
+from releaser.site.ownership import find_open
 from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.system.frozen import Frozen
+from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,13 +142,15 @@ class FirstLock(Frozen):
 def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | None = None) -> Release | None:
     """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
 
-    It gets the lock of the checkout, or `first_lock`. The venv itself is not changed, but
-    for the start-up module that it gets. Raises BuildError.
+    It gets the lock of the checkout, or `first_lock`. The venv itself is not changed, but for the start-up module that
+    it gets, and for others, who can write it no more. Raises BuildError, and PreflightError.
     """
     exclude(site, facts)
     what = venv_kind(site)
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
+    if what != "unsealed":
+        _keep_others_out(site, log, may_close=what == "directory")
     if what != "unsealed" and first_lock is None:
         log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in find_unsynced(site)])
         log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
@@ -156,6 +162,34 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
             raise BuildError(message, advice="Check permissions and file systems; nothing was changed.") from error
         step.says(f"{site.project.venv.name} is now {release.id}")
     return release
+
+
+def _keep_others_out(site: Site, log: RunLog, *, may_close: bool) -> None:
+    """See that nobody else writes a venv whose code is about to run as the owner of the site.
+
+    One that `may_close` is for releaser from now on; it closes what it can. Raises PreflightError.
+    """
+    venv, owner = os.path.realpath(site.project.venv), os.stat(site.project.root).st_uid
+
+    def look() -> dict[str, str]:
+        found = find_open(venv, owner, group_writable=site.settings.group_writable)
+        return {path: who for path, who in found if path != f"{venv}/.lock"}  # which uv makes so, and nothing runs
+
+    found = look()
+    if not found:
+        return
+    who = first_few(sorted({*found.values()}))
+    message = f"{site.project.venv} can be written by {who}: {plural(len(found), 'file')}, such as {min(found)}"
+    close = f"`chmod -R go-w {shlex.quote(venv)}`"
+    advice = f"Whoever writes there has code run as the owner of the site. Look at it, or make it anew; then {close}."
+    for path in found if may_close else ():
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_uid == owner:
+                os.chmod(path, os.lstat(path).st_mode & ~(stat.S_IWGRP | stat.S_IWOTH) & 0o7777)
+    if look():
+        raise PreflightError(Finding(message, advice=advice))
+    again = "With `group_writable = true`, the group of the project may write what releaser builds."
+    log.note(Finding(f"{message}. releaser has closed it", advice=again))
 
 
 def adopt_as_release(

@@ -183,6 +183,29 @@ def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding 
     return None
 
 
+def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[tuple[str, str]]:
+    """Yield what others than an owner and root may write in a directory, each with who; a group may if that is set.
+
+    What others own counts as well. Symlinks are not followed, but for the directory itself.
+    """
+    for place, directories, files in os.walk(directory):
+        links = (name for name in directories if os.path.islink(os.path.join(place, name)))  # others come as places
+        for path in (place, *(os.path.join(place, name) for name in (*files, *links))):
+            try:
+                status = os.stat(path) if path == directory else os.lstat(path)
+            except OSError:  # it has just gone
+                continue
+            mode, group = status.st_mode, status.st_gid
+            if status.st_uid not in (0, owner) and not is_unknown(status.st_uid, "uid"):
+                yield path, name_of(status.st_uid) or str(status.st_uid)
+            elif stat.S_ISLNK(mode):
+                continue
+            elif mode & stat.S_IWOTH:
+                yield path, "everybody"
+            elif mode & stat.S_IWGRP and group and not group_writable and (name := _shared_group(group, owner)):
+                yield path, f"the group {name}"
+
+
 def _shared_group(group: int, owner: int) -> str:
     """Return the name of a group that others may be in; empty if it is the owner's own, as useradd makes one."""
     import grp

@@ -248,9 +248,12 @@ def _watch_end(place: str) -> None:
         with open(os.path.join(place, "began"), "x") as file:
             file.write(own)
     except FileExistsError:
-        with open(os.path.join(place, "began")) as file:
-            if file.read() != own:  # it is a child
+        descriptor = os.open(os.path.join(place, "began"), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if os.read(descriptor, len(own) + 1).decode() != own:  # it is a child
                 return
+        finally:
+            os.close(descriptor)
         os.unlink(ended)
 
     def note() -> None:

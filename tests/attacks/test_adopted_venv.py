@@ -1,0 +1,67 @@
+"""A venv whose code others may write is not adopted as it is: whoever writes there has code run as the owner."""
+
+from __future__ import annotations
+
+import grp
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+OTHERS = 1  # a group, and a user, that every host has
+
+
+def open_up(site: SampleSite, *, way: str) -> list[Path]:
+    """Let others write the venv, as umask 002 does with the group of a web server; return what they may write."""
+    require(os.geteuid() == 0 and grp.getgrgid(OTHERS), "root gives files to a group")
+    packages = next(site.link.resolve().glob("lib/python*/site-packages"))
+    places = [packages, packages / "alpha", packages / "alpha" / "__init__.py"]
+    for one in places:
+        if way == "user":
+            os.chown(one, OTHERS, -1)
+        else:
+            os.chown(one, -1, OTHERS)
+            one.chmod(one.stat().st_mode | (stat.S_IWOTH if way == "everybody" else stat.S_IWGRP))
+    return places
+
+
+@pytest.mark.parametrize("way", ["group", "everybody"])
+def test_it_is_closed_and_that_is_told(make_site: SiteFactory, way: str) -> None:
+    site = make_site(venv=True)
+    open_up(site, way=way)
+    report = site.json("init")
+    told = [one for one in report["problems"] if "can be written by" in one]
+    assert ["3 files" in one and "releaser has closed it" in one for one in told] == [True]
+    for place, _, files in os.walk(site.link.resolve()):
+        for one in (place, *(os.path.join(place, name) for name in files if name != ".lock")):
+            assert os.path.islink(one) or not os.stat(one).st_mode & (stat.S_IWOTH | stat.S_IWGRP), one
+
+
+def test_a_group_that_is_to_write_it_may(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"group_writable": True})
+    open_up(site, way="group")
+    assert "can be written by" not in str(site.json("init")["problems"])
+
+
+@pytest.mark.parametrize("way", ["group", "everybody", "user"])
+def test_one_elsewhere_or_of_somebody_else_is_refused_and_stays(
+    make_site: SiteFactory, tmp_path: Path, way: str
+) -> None:
+    site = make_site(venv=True)
+    if way != "user":  # one behind a symlink of somebody's own is not releaser's to close
+        site.link.rename(tmp_path / "venv")
+        site.link.symlink_to(tmp_path / "venv")
+    open_up(site, way=way)
+    modes = {path: path.lstat().st_mode for path in site.link.resolve().rglob("*")} if way != "user" else {}
+    said = site.releaser("init", check=3).stderr
+    assert "can be written by" in said
+    assert f"`chmod -R go-w {os.path.realpath(site.link)}`" in said
+    assert modes == {path: path.lstat().st_mode for path in modes}
+    assert not [*(site.state_dir / "releases").glob("2*")] if site.state_dir.exists() else True
