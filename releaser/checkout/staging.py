@@ -201,8 +201,13 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
 
 
 def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
-    """Refuse a commit whose lock would be written outside of the repository. Raises PreflightError."""
-    real = lock.resolve()
+    """Refuse a commit whose lock would be written outside of the repository. Raises PreflightError.
+
+    Where that of the checkout leads to the same file, a person has it so.
+    """
+    real, own = lock.resolve(), top / lock.relative_to(place)
+    if own.is_symlink() and own.resolve() == real:
+        return
     if lock.is_symlink() and not any(real.is_relative_to(one.resolve()) for one in (place, top)):
         message = f"uv.lock in the commit that is to go live is a symlink to {real}, which is outside the repository"
         refuse(message, "Make it a file, or a symlink to a file in the repository.")
