@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,7 +38,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.candidate.sandbox_probe import try_sandbox
     from releaser.candidate.testing import try_live
     from releaser.checkout.untracked import left_out_warnings
-    from releaser.deployment.adopt import find_unsynced, left_out
+    from releaser.deployment.adopt import find_open_venv, find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
@@ -68,47 +68,33 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     if tried and not ctx.output.json:
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
-    waiting = tuple(RULES)
     if not ctx.output.json:
-        ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(waiting)}")
+        ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(RULES)}")
+    known: dict[str, Any] = {
+        "damage": damage,
+        "chosen": found,
+        "sandbox": sandbox,
+        "counted_once_live": tuple(RULES),
+        "tried": tried,
+    }
     try:
         if tests:
             failed = try_live(site)
             warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
             if failed:
                 raise PreflightError(*(Finding(one.message, advice="See what they print.") for one in failed))
-        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=find_unsynced(site))
+        beside = (*find_unsynced(site), *find_open_venv(site))
+        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
     except PreflightError as error:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))
-            ctx.output.print_json(
-                Readiness(
-                    fit=False,
-                    problems=problems,
-                    damage=damage,
-                    warnings=warnings,
-                    chosen=found,
-                    sandbox=sandbox,
-                    counted_once_live=waiting,
-                    tried=tried,
-                )
-            )
+            ctx.output.print_json(Readiness(fit=False, problems=problems, warnings=warnings, **known))
         raise
     if facts.unknown:
         ctx.output.note(facts.unknown)
     if ctx.output.json:
-        known = ReadySite(
-            fit=True,
-            damage=damage,
-            warnings=warnings,
-            chosen=found,
-            sandbox=sandbox,
-            counted_once_live=waiting,
-            tried=tried,
-            group=facts.group,
-            tests=facts.test_command,
-        )
-        ctx.output.print_json(known)
+        ready = ReadySite(fit=True, warnings=warnings, group=facts.group, tests=facts.test_command, **known)
+        ctx.output.print_json(ready)
     else:
         ctx.output.note("everything is ready for an update")
 

@@ -145,12 +145,12 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     It gets the lock of the checkout, or `first_lock`. The venv itself is not changed, but for the start-up module that
     it gets, and for others, who can write it no more. Raises BuildError, and PreflightError.
     """
-    exclude(site, facts)
     what = venv_kind(site)
+    if what in ("directory", "symlink"):
+        _keep_others_out(site, log)
+    exclude(site, facts)
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
-    if what != "unsealed":
-        _keep_others_out(site, log, may_close=what == "directory")
     if what != "unsealed" and first_lock is None:
         log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in find_unsynced(site)])
         log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
@@ -164,32 +164,44 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     return release
 
 
-def _keep_others_out(site: Site, log: RunLog, *, may_close: bool) -> None:
-    """See that nobody else writes a venv whose code is about to run as the owner of the site.
+def find_open_venv(site: Site) -> Iterator[Finding]:
+    """Find that others may write a venv that is to be adopted, where it is not for releaser to close it."""
+    kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
+    found = _find_open_files(site) if kind in ("directory", "symlink") else {}
+    if kind == "directory":
+        owner = os.stat(site.project.root).st_uid
+        found = {path: who for path, who in found.items() if os.lstat(path).st_uid != owner}
+    if found:
+        advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
+        yield Finding(_describe_open(site, found), advice=f"{advice} `chmod -R go-w {shlex.quote(venv)}`.")
 
-    One that `may_close` is for releaser from now on; it closes what it can. Raises PreflightError.
-    """
+
+def _keep_others_out(site: Site, log: RunLog) -> None:
+    """See that nobody else can write a venv that the site is about to run by releaser. Raises PreflightError."""
+    if findings := [*find_open_venv(site)]:
+        raise PreflightError(*findings)
+    found = _find_open_files(site)
+    for path in found:
+        with contextlib.suppress(OSError):  # it has just gone
+            os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    if found:
+        advice = (
+            "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."
+        )
+        log.note(Finding(_describe_open(site, found), advice=advice))
+
+
+def _find_open_files(site: Site) -> dict[str, str]:
     venv, owner = os.path.realpath(site.project.venv), os.stat(site.project.root).st_uid
+    found = find_open(venv, owner, group_writable=site.settings.group_writable)
+    return {path: who for path, who in found if path != f"{venv}/.lock"}  # which uv makes so, and nothing runs
 
-    def look() -> dict[str, str]:
-        found = find_open(venv, owner, group_writable=site.settings.group_writable)
-        return {path: who for path, who in found if path != f"{venv}/.lock"}  # which uv makes so, and nothing runs
 
-    found = look()
-    if not found:
-        return
-    who = first_few(sorted({*found.values()}))
-    message = f"{site.project.venv} can be written by {who}: {plural(len(found), 'file')}, such as {min(found)}"
-    close = f"`chmod -R go-w {shlex.quote(venv)}`"
-    advice = f"Whoever writes there has code run as the owner of the site. Look at it, or make it anew; then {close}."
-    for path in found if may_close else ():
-        with contextlib.suppress(OSError):
-            if os.lstat(path).st_uid == owner:
-                os.chmod(path, os.lstat(path).st_mode & ~(stat.S_IWGRP | stat.S_IWOTH) & 0o7777)
-    if look():
-        raise PreflightError(Finding(message, advice=advice))
-    again = "With `group_writable = true`, the group of the project may write what releaser builds."
-    log.note(Finding(f"{message}. releaser has closed it", advice=again))
+def _describe_open(site: Site, found: Mapping[str, str]) -> str:
+    files = plural(len(found), "file")
+    return (
+        f"{site.project.venv} can be written by {first_few(sorted({*found.values()}))}: {files}, such as {min(found)}"
+    )
 
 
 def adopt_as_release(

@@ -18,7 +18,7 @@ from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.deployment.activate import Deployment
-from releaser.deployment.adopt import FirstLock, adopt, find_unsynced, left_out, venv_kind
+from releaser.deployment.adopt import FirstLock, adopt, find_open_venv, find_unsynced, left_out, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import (
@@ -98,8 +98,10 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
         headline = f"{run.site.project.venv.name} stays where it leads, and {kept.id} counts as live from now on"
         advice = "Restart the site if that has not been done."
         return PipelineResult(result="activated", headline=headline, advice=advice)
-    if what != "adopted" and not force and (differences := tuple(find_unsynced(run.site))):
-        raise PreflightError(*differences)
+    if what != "adopted":
+        differences = () if force else find_unsynced(run.site)
+        if findings := (*find_open_venv(run.site), *differences):
+            raise PreflightError(*findings)
     run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
     release = adopt(run.site, run.log, facts)
     if release is not None:
@@ -141,7 +143,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 def plan_init(site: Site, *, force: bool = False) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
     differences = tuple(find_unsynced(site))
-    beside = () if force else differences
+    beside = (*find_open_venv(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
     told = (*differences, *left_out(site))
     return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))

@@ -120,9 +120,9 @@ class Settings(Frozen):
     isolate: Literal["auto", "bwrap", "off"] = _setting("auto", values.choice("auto", "bwrap", "off"))
     #: Files and directories where what tests and builds write stays; they must exist.
     test_writable: tuple[str, ...] = _setting((), values.paths)
-    #: Sockets, or directories with sockets, that tests and builds reach beside those of databases.
+    #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
     test_sockets: tuple[str, ...] = _setting((), values.paths)
-    #: Whether tests reach the network; else each run of them has a loopback of its own, and nothing more.
+    #: Whether tests can use the network. If not, each test run has a private loopback interface only.
     test_network: bool = _setting(True, values.flag)
     #: How many test runs a search may have in progress at once, each in a tree and a venv of its own.
     test_jobs: int = _setting(1, values.jobs)

@@ -238,8 +238,9 @@ class Site(Frozen):
 
     def describe_waiting(self) -> str:
         """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
-        known = self.in_force is not None and self.staged is not None
-        return self.in_force.describe(self.staged.commit) if known else ""  # type: ignore[union-attr]
+        if self.in_force is None or self.staged is None:
+            return ""
+        return self.in_force.describe(self.staged.commit)
 
     def with_bundle(self, bundle: UnpackedBundle) -> Site:
         """Return the site as it installs a bundle: what that has is built as it is, and nobody else is asked."""

@@ -84,7 +84,7 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     proxies = {name.removesuffix("_proxy"): value for name, value in given.items() if value}
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    directly = request.proxy_bypass_environment(host, proxies)  # type: ignore[attr-defined]
+    directly = request.proxy_bypass(host, proxies)
     context = ssl.create_default_context()
     trusted = settings.get("allow-insecure-host")
     if isinstance(trusted, list) and ({host, parts.hostname} & {*map(str, trusted)}):

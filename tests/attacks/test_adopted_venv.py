@@ -1,4 +1,4 @@
-"""A venv whose code others may write is not adopted as it is: whoever writes there has code run as the owner."""
+"""A venv that others may write is closed before it is adopted, or refused: its code runs as the owner of the site."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_group_that_is_to_write_it_may(make_site: SiteFactory) -> None:
 
 
 @pytest.mark.parametrize("way", ["group", "everybody", "user"])
-def test_one_elsewhere_or_of_somebody_else_is_refused_and_stays(
+def test_a_venv_behind_a_symlink_or_with_files_of_another_user_is_refused(
     make_site: SiteFactory, tmp_path: Path, way: str
 ) -> None:
     site = make_site(venv=True)
@@ -60,8 +60,11 @@ def test_one_elsewhere_or_of_somebody_else_is_refused_and_stays(
         site.link.symlink_to(tmp_path / "venv")
     open_up(site, way=way)
     modes = {path: path.lstat().st_mode for path in site.link.resolve().rglob("*")} if way != "user" else {}
+    before = site.snapshot()
+    assert "can be written by" in site.releaser("check", check=3).stderr
     said = site.releaser("init", check=3).stderr
     assert "can be written by" in said
+    assert site.snapshot() == before
     assert f"`chmod -R go-w {os.path.realpath(site.link)}`" in said
     assert modes == {path: path.lstat().st_mode for path in modes}
     assert not [*(site.state_dir / "releases").glob("2*")] if site.state_dir.exists() else True

@@ -47,7 +47,8 @@ def test_a_runner_that_ends_by_itself_passes(make_site: SiteFactory, way: str) -
 @pytest.mark.parametrize(
     "command", [["sh", "-c", "true"], ["python", "-S", "-c", "pass"], ["sh", "-c", "python -c 'import alpha'"]]
 )
-def test_what_is_no_python_of_the_venv_says_nothing_of_its_end(make_site: SiteFactory, command: list[str]) -> None:
+def test_a_command_that_is_no_python_of_the_venv_passes(make_site: SiteFactory, command: list[str]) -> None:
     site = make_site.adopted(settings={"test_command": command})
     site.publish("alpha", "1.1.0")
     site.json("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"

@@ -1,4 +1,4 @@
-"""Packages from git are fetched with the owner's keys and passwords, and built where there are none."""
+"""Packages from git are fetched with the owner's keys and passwords, and built without access to them."""
 
 from __future__ import annotations
 

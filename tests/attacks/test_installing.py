@@ -1,4 +1,4 @@
-"""Whoever installs releaser as its pages say gets no other file of what it needs than those that it is tested with."""
+"""Following the installation page installs exactly the files that releaser is tested with."""
 
 from __future__ import annotations
 

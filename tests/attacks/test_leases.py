@@ -1,4 +1,4 @@
-"""A stranger who may read a release can neither hold up who starts there, nor have it deleted under them."""
+"""A user who can only read a release can neither delay a process that starts in it, nor get it deleted in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pushed commit opens no sandbox for its own tests, and starts nothing outside of it.
+"""A pushed commit cannot weaken the sandbox of its own tests, or start a program outside of it.
 
 Settings that would do that count once the commit is live, or from `.env` and the environment.
 """

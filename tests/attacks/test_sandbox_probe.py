@@ -1,4 +1,4 @@
-"""`releaser check --sandbox` says by trying it what code in the sandbox reaches, also where no sandbox works."""
+"""`releaser check --sandbox` tries what code in the sandbox can reach, and says so also where no sandbox works."""
 
 from __future__ import annotations
 

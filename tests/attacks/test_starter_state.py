@@ -1,4 +1,4 @@
-"""A starter starts nothing that others than its user and root could exchange between its look and the start.
+"""A starter runs nothing that another user could replace between its check and the start.
 
 Its STATE may lie in a directory that a group may write, be reached by a stranger's symlink, or be made by a stranger in
 /tmp before the first start.

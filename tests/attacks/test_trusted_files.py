@@ -1,4 +1,4 @@
-"""A file that says whom this host trusts counts only if nobody else could have written it, or led releaser to it.
+"""A file of signers or of sites is believed only if no other user could have written or replaced it.
 
 The allowed signers of bundles, the revoked keys and the list of sites are looked at in one way: the file, and each
 directory and symlink that leads there.

@@ -1,4 +1,4 @@
-"""Strangers cannot hold up uv by the files that it locks in a temporary directory for everybody."""
+"""Other users cannot delay uv by locking its files in a shared temporary directory."""
 
 from __future__ import annotations
 

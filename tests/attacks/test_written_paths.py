@@ -1,4 +1,4 @@
-"""A pushed setting and a pushed symlink lead no write out of the project.
+"""No pushed setting or symlink makes releaser write outside of the project.
 
 Neither the export, nor the output of a build, nor the lock is written there. The update is refused.
 """

@@ -57,7 +57,7 @@ def test_no_more_run_at_once_than_there_is_memory_and_disk_for(
 @pytest.mark.parametrize(
     ("name", "value", "is_one"),
     [
-        ("RELEASER_SMTP_PASSWORD", "x", True), ("RELEASER_SMTP_PASSWORD_FILE", "/root/x", True),
+        ("RELEASER_SMTP_PASSWORD", "x", True), ("RELEASER_SMTP_PASSWORD_FILE", "../password", True),
         ("RELEASER_SMTP_USER", "x", True), ("RELEASER_NOTIFY", "x", True), ("RELEASER_SOME_TOKEN", "x", True),
         ("RELEASER_CONSTRAINTS", "https://ann:x@example.org/c.txt", True), ("GITHUB_TOKEN", "x", True),
         ("RELEASER_SMTP_HOST", "localhost", False), ("RELEASER_SMTP_SECURITY", "tls", False),

@@ -265,9 +265,8 @@ def _watch_end(place: str) -> None:
             note()
             try:
                 return replace(*given)
-            except BaseException:
+            finally:  # it could not be replaced
                 os.unlink(ended)
-                raise
 
         return replaced
 
