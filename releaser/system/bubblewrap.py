@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +39,7 @@ from releaser.system.layers import (
 )
 from releaser.system.process import Sandbox
 from releaser.system.signals import MOMENT
-from releaser.system.sockets import OF_DATABASES, READ_IN_RUN, list_listening, select_reached
+from releaser.system.sockets import OF_DATABASES, READ_IN_RUN, list_covered, list_listening, list_reached
 from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", 
 _KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
 _RUN = "/run"
+_HIDE_FILE = ["--ro-bind", "/dev/null"]
 _MANAGERS = ("/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus")  # directories with the sockets of such
 _SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
 _LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
@@ -144,9 +146,17 @@ class Bubblewrap(Frozen):
                 raise ToolError(message, advice="Check free space, and TMPDIR.") from error
             begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
             words = _bubblewrap(private, self._views(bounds, skeletons, layers, copies), [*hidden, *own], bounds)
-            prefix = (self.program, *words, "/bin/sh", "-c", _NOTING, "sh")
+            has_layer = [place for one in layers for place in one.shown]
+            sandbox = Sandbox(
+                prefix=(self.program, *words),
+                view=partial(_view_sockets, bounds, has_layer, [*hidden, *own]),
+                suffix=("--", "/bin/sh", "-c", _NOTING, "sh"),
+                variables=(("TMPDIR", _TEMPORARY),),
+                outside=private,
+                begin=begin,
+            )
             try:
-                yield Sandbox(prefix=prefix, variables=(("TMPDIR", _TEMPORARY),), outside=private, begin=begin)
+                yield sandbox
             finally:
                 for command, name in _left_running(os.path.join(private, _LEFT)):
                     self.tell(command, name)
@@ -216,7 +226,6 @@ class Bubblewrap(Frozen):
         for one in skeletons:
             words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
         words += _laid(layers, self.way)
-        words += _view_sockets(bounds, has_layer)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
         return [*words, *_each("--ro-bind", _real(bounds.fixed), twice=True)]
 
@@ -310,7 +319,7 @@ def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
 
 def _trial(program: str, views: Sequence[str] = ()) -> list[str]:
     """Return the words that do nothing in the sandbox."""
-    return [program, *_bubblewrap(views=views), "/bin/sh", "-c", ":"]
+    return [program, *_bubblewrap(views=views), "--", "/bin/sh", "-c", ":"]
 
 
 def _ask(words: Sequence[str], runner: Runner, begin: Callable[[], None] | None = None) -> str:
@@ -338,13 +347,12 @@ def _bubblewrap(
     writable = _real(bounds.writable) if bounds is not None else []
     holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
     hiding = [path for path in hidden if path not in holding]  # also in what is writable
-    words += [*views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
-    return [*words, *(["--remount-ro", _RUN] if "--tmpfs" in words else []), "--"]
+    return [*words, *views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
 
 
 def _hide(paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        yield from ("--tmpfs", path, "--remount-ro", path) if os.path.isdir(path) else ("--ro-bind", "/dev/null", path)
+        yield from ("--tmpfs", path, "--remount-ro", path) if os.path.isdir(path) else (*_HIDE_FILE, path)
 
 
 def _view_run() -> list[str]:
@@ -352,7 +360,7 @@ def _view_run() -> list[str]:
 
     These lie in directories of their own, which stay when a database is started again.
     """
-    if os.path.realpath(_RUN) != _RUN:
+    if not _has_own_run():
         return []
     names = os.path.realpath("/etc/resolv.conf")
     resolver = [names] if _is_shared(names, _RUN) else []
@@ -360,19 +368,24 @@ def _view_run() -> list[str]:
     return ["--tmpfs", _RUN, *seen]
 
 
-def _view_sockets(bounds: Bounds, has_layer: Collection[str]) -> list[str]:
-    """Return the words that let in the sockets which are reached, and cover what else would be.
+def _view_sockets(bounds: Bounds, has_layer: Collection[str], hidden: Collection[str]) -> list[str]:
+    """Return the words that let in the sockets which are reached, and cover what else would be, as it is now.
 
-    Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own.
+    Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own. While a sandbox
+    is there, a service may end, and its socket with it.
     """
-    listening = list_listening()
-    reached = sorted(select_reached(listening, _real(bounds.sockets)))
-    words = _each("--bind-try", reached, twice=True)
-    own = (_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc", *has_layer)
-    for path in listening:
-        if path not in reached and not _is_shared(path, *own) and os.path.exists(path):
-            words += ["--ro-bind", "/dev/null", path]
-    return words
+    listening = [path for path in list_listening() if not _is_shared(path, *hidden)]
+    reached = [one for one in list_reached(listening, _real(bounds.sockets)) if not _is_shared(one, *hidden)]
+    apart = [_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc"]
+    covered = list_covered(listening, reached, [*apart, *has_layer])
+    written = [path for path in listening if _is_shared(path, *_real(bounds.writable))]
+    covered += [path for path in list_covered(written, reached, ()) if path not in covered]
+    words = [*_each("--bind-try", reached, twice=True), *(word for path in covered for word in (*_HIDE_FILE, path))]
+    return [*words, *(["--remount-ro", _RUN] if _has_own_run() else [])]
+
+
+def _has_own_run() -> bool:
+    return os.path.realpath(_RUN) == _RUN
 
 
 def _beginning(mount: Callable[[], None] | None, program: str) -> Callable[[], None] | None:

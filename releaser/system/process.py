@@ -44,9 +44,14 @@ LOGGED = 100_000  # characters of output that are logged from its beginning, and
 
 
 class Sandbox(Frozen):
-    """What keeps a program apart: what is put in front of its command, and the variables that it is to have."""
+    """What keeps a program apart: what is put in front of its command, and the variables that it is to have.
+
+    In front of it come the words of `prefix`, those that `view` gives at each start, and those of `suffix`.
+    """
 
     prefix: tuple[str, ...] = ()
+    view: Callable[[], Sequence[str]] = field(default=tuple, repr=False, compare=False)
+    suffix: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     #: Where the private temporary directory of what is in the sandbox is for others, where there is one.
     outside: str = ""
@@ -144,7 +149,8 @@ class Runner:
 
         Raises ToolError if it cannot be started, exceeds the limit or, with `check`, ends with another status than 0.
         """
-        words, prefix = tuple(os.fspath(word) for word in argv), sandbox.prefix if sandbox is not None else ()
+        words = tuple(os.fspath(word) for word in argv)
+        started_by = (*sandbox.prefix, *sandbox.view(), *sandbox.suffix) if sandbox is not None else ()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
@@ -166,7 +172,7 @@ class Runner:
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
                 with signals.Adoption.starting() as own:
                     process = self._start(
-                        (*prefix, *words),
+                        (*started_by, *words),
                         cwd=cwd,
                         env=marked,
                         stdin=stack.enter_context(file_of(input)) if input else subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The sockets of this host that a program in a sandbox reaches: those of databases, and those that its site names.
+"""The sockets of this host that a program in a sandbox reaches: of databases and name services, and those of its site.
 
 All others could have something run outside: a terminal that somebody has left open, an agent with keys, a container
 engine, a service of the system.
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 OF_DATABASES = ("postgresql", "mysqld", "mysql", "mariadb", "redis", "redis-server", "valkey", "memcached")
 #: What programs read below /run that is no socket: there, NixOS has links to all that is installed.
 READ_IN_RUN = ("booted-system", "current-system", "opengl-driver")
+_PLACES = ("/run", "/tmp")  # noqa: S108 - a sandbox has its own of these
 _DATABASE = re.compile(
-    r"(/var)?/(run|tmp|lib)/(" + "|".join(OF_DATABASES) + r")(/\S+)?"
+    r"(/var)?/(run|tmp|lib)/(" + "|".join(OF_DATABASES) + r")/\S+"
     r"|\S*/(\.s\.PGSQL\.\d+|(mysqlx?|mysqld|mariadb|redis(-server)?|valkey(-server)?|memcached)([.-]?\w+)?\.sock(et)?)"
 )
+# Without these, programs do not know the names of users who come from a directory service.
+_NAMES = re.compile(r"(/var)?/run/(nscd/socket|nslcd/socket)|/var/lib/sss/pipes/nss")
 # Who reaches one of these runs programs outside: as root, in a container, or in somebody's terminal.
 _MANAGER = re.compile(
-    r"/(docker|containerd|podman|crio|k3s|libvirt|lxd|incus|dbus|systemd|snapd|fail2ban|screens?|tmux|gnupg)\b"
-    r"|/(ssh-|agent\.|S\.gpg-agent|S\.(uscreen|screen)|\.screen|\.X11-unix|bus$)"
+    r"(/var)?/run/(docker|containerd|podman|crio|k3s|libvirt|dbus|systemd|fail2ban|screens?|tmux)\b.*"
+    r"|(/var)?/run/user/\d+/.*|.*/(lxd|incus)/.*|/tmp/(ssh-|tmux-|screen|emacs|\.X11-unix/).*"
+    r"|.*/(\.gnupg|\.screen|S-\w+|emacs\d*)/[^/]+"
+    r"|.*/((docker|containerd|podman|crio|snapd|supervisord?|fail2ban|libvirt)[\w-]*\.sock(et)?"
+    r"|libvirt-sock(-\w+)?|agent\.\d+|S\.[\w-]+|system_bus_socket)"
 )
-_MOST = 1_000
-
-
-def is_of_manager(path: str) -> bool:
-    """Whether a socket is of something that runs programs for its user, outside of any sandbox."""
-    return _MANAGER.search(path) is not None
+_MOST = 1_000  # of those that are let in, and of those that are covered
 
 
 def is_of_database(path: str) -> bool:
@@ -41,32 +42,64 @@ def is_of_database(path: str) -> bool:
     return _DATABASE.fullmatch(path) is not None
 
 
+def is_of_manager(path: str) -> bool:
+    """Whether a socket is of something that runs programs for its user, outside of any sandbox."""
+    return not is_of_database(path) and _MANAGER.fullmatch(path) is not None
+
+
 def list_listening() -> list[str]:
-    """List the sockets in the file system on which somebody listens (proc(5), /proc/net/unix), without symlinks."""
+    """List the sockets in the file system on which somebody listens (proc(5), /proc/net/unix), without symlinks.
+
+    Those that were bound in another network namespace, by a relative path, or under another name are not known there.
+    """
     found = set[str]()
     with contextlib.suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             path = line.rstrip("\n").split(" ", 7)[-1].lstrip()
             if path.startswith("/") and path not in found:
-                with contextlib.suppress(OSError):  # it is gone, though somebody still has it open
-                    real = os.path.realpath(path)
-                    found |= {real} if stat.S_ISSOCK(os.lstat(real).st_mode) else set()
+                real = os.path.realpath(path)
+                found |= {real} if _is_socket(real) else set()
+    return sorted(found)
+
+
+def list_reached(listening: Iterable[str], named: Collection[str]) -> list[str]:
+    """List the sockets that a sandbox lets in: of databases and name services, and those that are `named`.
+
+    A directory may be named, too. What is named, and what lies where databases have theirs, need not be known to be
+    listened on.
+    """
+    found = {path for path in listening if is_of_database(path) or _NAMES.fullmatch(path)}
+    found |= {path for place in _PLACES for path in _sockets_in(place, deep=place == "/run") if is_of_database(path)}
+    for one in named:
+        inside = (path for path in listening if path.startswith(f"{one}/"))
+        found |= {path for path in (one, *_sockets_in(one), *inside) if _is_socket(path) and not is_of_manager(path)}
     return sorted(found)[:_MOST]
 
 
-def select_reached(paths: Iterable[str], named: Collection[str]) -> Iterator[str]:
-    """Yield the sockets that are of databases, or are `named`, or lie in a directory that is."""
-    for path in paths:
-        is_named = any(path == one or path.startswith(f"{one}/") for one in named)
-        if (is_named or is_of_database(path)) and not is_of_manager(path):
-            yield path
+def list_covered(listening: Iterable[str], reached: Collection[str], own: Collection[str]) -> list[str]:
+    """List the sockets that have to be covered, as they are neither let in nor out of reach below one of `own`."""
+    found = (path for path in listening if path not in reached and not any(path.startswith(f"{one}/") for one in own))
+    return [path for path in found if os.path.exists(path)][:_MOST]
 
 
 def find_named(texts: Iterable[str], paths: Iterable[str]) -> Iterator[str]:
-    """Yield the sockets of these that a text names, or whose directory it names as clients of PostgreSQL do."""
-    together = "\n".join(texts)
-    words = {os.path.realpath(one) for one in re.findall(r"/[^\s\"'=:;,?&@#]+", together)}
-    for path in paths:
-        place = os.path.dirname(path)
-        if path in words or (place in words and place.count("/") > 1):
-            yield path
+    """Yield the sockets of these that a text names."""
+    words = {os.path.realpath(one) for one in re.findall(r"/[^\s\"'=:;,?&@#]+", "\n".join(texts))}
+    yield from (path for path in paths if path in words)
+
+
+def _sockets_in(place: str, *, deep: bool = False) -> Iterator[str]:
+    """Yield the sockets in a directory, and in those in it."""
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for one in entries:
+            if one.is_dir(follow_symlinks=False):
+                yield from _sockets_in(one.path) if deep else ()
+            elif not one.is_file(follow_symlinks=False) and _is_socket(one.path):
+                yield one.path
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:  # it is gone, though somebody may still have it open
+        return False
