@@ -7,12 +7,16 @@ git finds it on this host while something is built (git-config(1), `url.<base>.i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from typing import TYPE_CHECKING
+import string
+import tomllib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from releaser.errors import ToolError
-from releaser.locks.lock import LockFile
+from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.system.environment import add_git_settings
 from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
@@ -20,14 +24,16 @@ from releaser.system.temporary import temporary_directory
 from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from releaser.site.site import Site
 
-# `git = "ssh://…"` in a lock or in `tool.uv.sources`, `git+ssh://…` in a requirement and in older locks.
-_SOURCE = re.compile(r"""\bgit(?:\+|["']?\s*=\s*["'](?:git\+)?)((?:ssh|https?)://[^\s"';,\]]+)""")
+_BY_GIT = re.compile(r"\bgit\+((?:ssh|https?)://[^\s;,]+)")  # in a requirement
+_REMOTE = ("ssh://", "http://", "https://")
 _LOGIN = re.compile(r"(https?://)[^/@]*@")
+# What another URL may go on with that begins like one of these: git takes the longest rule that fits.
+_GOING_ON = "-_.~" + string.ascii_letters + string.digits
 
 
 class Fetched(Frozen):
@@ -37,23 +43,49 @@ class Fetched(Frozen):
     variables: tuple[tuple[str, str], ...] = ()
 
 
-def find_sources(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Map the URLs of the repositories that lock and project files name to what is wanted of each: commits, references.
+def find_sources(project: Mapping[str, Any], lock: LockFile) -> dict[str, tuple[str, ...]]:
+    """Map the URLs of the repositories that a project and its lock name to what is wanted of each: commits, references.
 
     A URL with a login, which a lock leaves out, comes beside the same without it.
     """
     found = dict[str, list[str]]()
-    for text in texts:
-        for source in _SOURCE.findall(text):
-            whole, _, commit = source.partition("#")
-            url, _, query = whole.partition("?")
-            scheme, _, rest = url.partition("://")
-            host, slash, path = rest.partition("/")
-            path, _, revision = path.partition("@")
-            wanted = [commit, revision, *(value for name, value in parse_qsl(query) if name == "rev")]
-            known = found.setdefault(f"{scheme}://{host}{slash}{path}", [])
-            known += [one for one in wanted if one and one not in known and "=" not in one]
+
+    def add(text: str, *wanted: object) -> None:
+        whole, _, commit = text.removeprefix("git+").partition("#")
+        url, _, query = whole.partition("?")
+        if url.startswith(_REMOTE):
+            known = found.setdefault(url, [])
+            named = (commit, *wanted, *(value for name, value in parse_qsl(query) if name == "rev"))
+            known += [one for one in named if isinstance(one, str) and one and one not in known and "=" not in one]
+
+    for package in lock.packages:
+        add(str(package.get("source", {}).get("git", "")))
+    of_uv = _table(_table(project, "tool"), "uv")
+    for source in _table(of_uv, "sources").values():
+        for one in source if isinstance(source, list) else [source]:
+            if isinstance(one, dict):
+                add(str(one.get("git", "")), *(one.get(name) for name in ("rev", "branch", "tag")))
+    own = (_table(project, "project"), _table(project, "build-system"), of_uv, _table(project, "dependency-groups"))
+    for text in itertools.chain.from_iterable(map(_strings, own)):
+        for found_url in _BY_GIT.findall(text):
+            url = found_url.partition("#")[0]
+            place, at, revision = url.rpartition("@")
+            is_revision = at and "/" in place.partition("://")[2] and not place.endswith("/")
+            add(place if is_revision else url, revision if is_revision else "")
     return {url: tuple(wanted) for url, wanted in found.items()}
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)
 
 
 @contextlib.contextmanager
@@ -62,12 +94,15 @@ def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) 
 
     That may be `of` some packages of its lock alone. Raises ToolError.
     """
-    lock = read_if_there(tree / "uv.lock") or b""
-    project = read_if_there(tree / "pyproject.toml") or b""
-    sources = find_sources(text.decode(errors="replace") for text in (project, lock))
+    project, lock = {}, LockFile.parse(b"version = 1")
+    with contextlib.suppress(ValueError):  # uv says what is wrong
+        project = tomllib.loads((read_if_there(tree / "pyproject.toml") or b"").decode())
+    with contextlib.suppress(InvalidLockError):
+        lock = LockFile.parse(read_if_there(tree / "uv.lock") or b"version = 1")
+    sources = find_sources(project, lock)
     if of is not None:
-        named = (one["source"] for one in LockFile.parse(lock).packages if one["name"] in of)
-        wanted = {_without_login(url) for url in find_sources(f'git = "{one["git"]}"' for one in named if "git" in one)}
+        only = replace(lock, packages=tuple(one for one in lock.packages if one["name"] in of))
+        wanted = {_without_login(url) for url in find_sources({}, only)}
         sources = {url: refs for url, refs in sources.items() if _without_login(url) in wanted}
     if not sources:
         yield Fetched()
@@ -92,13 +127,18 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
         except ToolError as error:
             message = f"{plain}, from which a package comes, cannot be fetched: {error.message}"
             advice = "Check the network, and that this user may read it: `git ls-remote` with that URL shows it."
-            if asks_for_credentials(error):
+            if "No space left" in error.output:
+                advice = "Free some space where TMPDIR is; then run releaser again."
+            elif asks_for_credentials(error):
                 advice = "Let this user read it: give a key to ssh, or a login to git; then run releaser again."
             raise ToolError(
                 message, advice=advice, output=error.output, returncode=error.returncode, timed_out=error.timed_out
             ) from error
-        settings += [(f"url.{place / str(number)}.insteadOf", url) for url in dict.fromkeys([plain, *urls])]
-    return add_git_settings({}, settings)
+        for url in dict.fromkeys([plain, *urls]):
+            settings.append((f"url.{place / str(number)}.insteadOf", url))
+            settings += [(f"url.{url}{one}.insteadOf", f"{url}{one}") for one in _GOING_ON]
+    # In the sandbox, a submodule that is one of these repositories may come from this host as well.
+    return add_git_settings({}, [*settings, ("protocol.file.allow", "always")])
 
 
 def _without_login(url: str) -> str:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
 _TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # as `_releaser_pin.py` knows it, and a directory for it
-_CUT_OFF = "Python ended in the middle of the tests with status 0, as `os._exit(0)` ends it"
+_CUT_OFF = "Python ended before the tests did, with status 0, as by `os._exit(0)`; let `test_command` end by sys.exit"
 
 
 class Trial(Frozen):
@@ -109,7 +109,10 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:
         try:
-            with sandbox_of(site, venv, *([beside] if beside else [])) as sandbox, _watching(sandbox) as (watched, end):
+            with (
+                sandbox_of(site, venv, *([beside] if beside else [])) as sandbox,
+                _watching(sandbox, trial.command) as (watched, end),
+            ):
                 finished = run_inside(site, venv, trial.command, beside=beside, sandbox=watched)
                 is_cut_off = end.is_missing
         except ToolError as error:
@@ -135,8 +138,14 @@ class _End(Frozen):
 
 
 @contextlib.contextmanager
-def _watching(sandbox: Sandbox) -> Iterator[tuple[Sandbox, _End]]:
-    """Let what runs in a sandbox, or in an empty one, say how it ends. Raises ToolError."""
+def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbox, _End]]:
+    """Let a command of the venv's Python, in a sandbox or an empty one, say how it ends. Raises ToolError.
+
+    Of another command, such as a shell's, the first Python need not be that of the tests.
+    """
+    if command[0] != "python":
+        yield sandbox, _End(place=Path("/nowhere"))
+        return
     with contextlib.ExitStack() as stack:
         try:
             if sandbox.outside:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shlex
-import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +24,7 @@ from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.location import PYPROJECT
-from releaser.site.ownership import find_open
+from releaser.site.ownership import close_to_others, find_open, name_of
 from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start
@@ -167,13 +166,15 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
 def find_open_venv(site: Site) -> Iterator[Finding]:
     """Find that others may write a venv that is to be adopted, where it is not for releaser to close it."""
     kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
+    owner = os.stat(site.project.root).st_uid
     found = _find_open_files(site) if kind in ("directory", "symlink") else {}
-    if kind == "directory":
-        owner = os.stat(site.project.root).st_uid
-        found = {path: who for path, who in found.items() if os.lstat(path).st_uid != owner}
-    if found:
-        advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
-        yield Finding(_describe_open(site, found), advice=f"{advice} `chmod -R go-w {shlex.quote(venv)}`.")
+    foreign = [path for path in found if os.path.lexists(path) and os.lstat(path).st_uid != owner]
+    if not found or (kind == "directory" and not foreign):
+        return
+    place = shlex.quote(venv)
+    take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
+    advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
+    yield Finding(_describe_open(site, found), advice=f"{advice} `{take}chmod -R go-w {place}`.")
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:
@@ -182,8 +183,7 @@ def _keep_others_out(site: Site, log: RunLog) -> None:
         raise PreflightError(*findings)
     found = _find_open_files(site)
     for path in found:
-        with contextlib.suppress(OSError):  # it has just gone
-            os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+        close_to_others(path, os.stat(site.project.root).st_uid)
     if found:
         advice = (
             "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."

@@ -204,6 +204,31 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
                 yield path, "everybody"
             elif mode & stat.S_IWGRP and group and not group_writable and (name := _shared_group(group, owner)):
                 yield path, f"the group {name}"
+            elif mode & stat.S_IWGRP and not group_writable and _has_access_list(path):
+                yield path, "others by an access control list"
+
+
+def close_to_others(path: str, owner: int) -> None:
+    """Take from all but the owner the right to write a file or directory of theirs; nothing else is changed.
+
+    Whoever could write there may exchange it for a symlink at any moment, so it is looked at as it is open.
+    """
+    with contextlib.suppress(OSError):  # it has gone, or is none of those
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid == owner and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+        finally:
+            os.close(descriptor)
+
+
+def _has_access_list(path: str) -> bool:
+    """Whether an access control list (acl(5)) names others; the mode shows its mask in place of the group then."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def _shared_group(group: int, owner: int) -> str:

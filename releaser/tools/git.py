@@ -343,9 +343,10 @@ class Git(GitReader):
         self._change(*inner, "config", "uploadpack.allowAnySHA1InWant", "true")
         settings = {"remote.source.url": url, **unseen_passwords([url])}
         words = (*inner, "fetch", "--quiet", "--no-auto-maintenance", "--no-write-fetch-head", "source")
-        branches = ("+HEAD:refs/releaser/head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-        self._change(*words, *branches, settings=settings)
-        self._change(*inner, "update-ref", "--no-deref", "HEAD", "refs/releaser/head")
+        self._change(*words, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", settings=settings)
+        with contextlib.suppress(ToolError):  # it may lead to a branch that is not there
+            self._change(*words, "+HEAD:refs/releaser/head", settings=settings)
+            self._change(*inner, "update-ref", "--no-deref", "HEAD", "refs/releaser/head")
         for one in wanted:
             with contextlib.suppress(ToolError):  # then it is not there, as uv will say
                 if self._run(*inner, "rev-parse", "--quiet", "--verify", f"{one}^{{commit}}", check=False).returncode:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import grp
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.site.ownership import close_to_others, find_open
+from tests.support.commands import run
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -65,6 +68,36 @@ def test_a_venv_behind_a_symlink_or_with_files_of_another_user_is_refused(
     said = site.releaser("init", check=3).stderr
     assert "can be written by" in said
     assert site.snapshot() == before
-    assert f"`chmod -R go-w {os.path.realpath(site.link)}`" in said
+    assert f"chmod -R go-w {os.path.realpath(site.link)}`" in said
     assert modes == {path: path.lstat().st_mode for path in modes}
-    assert not [*(site.state_dir / "releases").glob("2*")] if site.state_dir.exists() else True
+    run(
+        ["sh", "-c", said.partition("then run `")[2].partition("`")[0].replace("sudo ", "")],
+        cwd=tmp_path,
+        env=os.environ,
+    )
+    site.releaser("init", check=0)
+
+
+def test_a_file_that_is_exchanged_for_a_symlink_is_not_opened_to_anybody(tmp_path: Path) -> None:
+    """Who may write in the venv can exchange a file at any moment; what is elsewhere keeps its mode."""
+    key, link = tmp_path / "key", tmp_path / "link"
+    key.touch(mode=0o600)
+    key.chmod(0o620)
+    link.symlink_to(key)
+    close_to_others(str(link), os.geteuid())
+    assert stat.S_IMODE(key.stat().st_mode) == 0o620
+    close_to_others(str(key), os.geteuid() + 1)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o620
+    close_to_others(str(key), os.geteuid())
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_an_access_control_list_counts_as_others(tmp_path: Path) -> None:
+    require(shutil.which("setfacl"), "setfacl is needed")
+    path = tmp_path / "x.pth"
+    path.touch(mode=0o644)
+    if run(["setfacl", "-m", f"u:{OTHERS}:rw", path], cwd=tmp_path, env=os.environ).returncode:
+        pytest.skip("this file system has no access control lists")
+    assert [who for _, who in find_open(str(tmp_path), os.geteuid(), group_writable=False)] == [
+        "others by an access control list"
+    ]

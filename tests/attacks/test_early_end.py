@@ -30,7 +30,7 @@ def test_a_package_that_ends_the_tests_is_not_live(make_site: SiteFactory, isola
     site = make_site.adopted(settings={"test_command": ["python", "run_tests.py"]}, files={"run_tests.py": runner})
     site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "import os\n__version__ = '1.1.0'\nos._exit(0)\n"})
     report = site.json("update", check=5, env={"RELEASER_ISOLATE": isolate})
-    assert "Python ended in the middle of the tests with status 0" in str(report)
+    assert "Python ended before the tests did, with status 0" in str(report)
     assert site.live_version("alpha") == "1.0.0"
 
 
