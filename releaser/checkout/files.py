@@ -87,17 +87,17 @@ def leads_straight(root: Path, path: str) -> bool:
 
 
 def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = None) -> Finding | None:
-    """Say that a symlink in the project leads to the path that a setting names, so that nothing is written there.
+    """Say that a symlink in the project leads out of it to the path that a setting names: nothing is written there.
 
     The project is at `root`; by default, where `site` has its code.
     """
     root = root or site.project.root
-    if leads_straight(root, path):
+    key, real = site.sources.get(setting, setting), os.path.realpath((root / path).parent)
+    inside = os.path.relpath(real, os.path.realpath(root)).split("/")
+    if leads_straight(root, path) or not {"..", ".git"} & {*inside}:
         return None
-    key = site.sources.get(setting, setting)
-    real = os.path.realpath((root / path).parent)
     message = f"{key} names {path}, and a symlink leads to its directory, which is {real}"
-    return Finding(message, advice=f"Name a path without a symlink, or remove `{setting}`.")
+    return Finding(message, advice=f"Name a path in the project, or remove `{setting}`.")
 
 
 def export_findings(site: Site) -> Iterator[Finding]:

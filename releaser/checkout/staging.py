@@ -152,9 +152,10 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
-        from releaser.site.pythons import refuse_named_program  # which takes long to import, and a rollback needs not
+        if site.settings.python is None:  # else uv is told which one
+            from releaser.site.pythons import refuse_named_program  # which takes long to import
 
-        refuse_named_program(root, place, site.project.checkout)
+            refuse_named_program(root, place, site.project.checkout)
         there = there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
     return replace(there, runner=runner, staged=staged, in_checkout=site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from releaser.system.process import Runner
 from releaser.system.words import secrets_in_urls
 
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
+_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
 _MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
 _SOON = 30.0  # seconds in which a site may not yet use that
 _DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
@@ -155,7 +157,9 @@ def is_secret(name: str, value: str) -> bool:
     spec = SPECS.get(name.removeprefix(PREFIX).lower()) if name.startswith(PREFIX) else None
     if spec is not None and not spec.secret and name not in _OF_LOGIN:
         return bool(secrets_in_urls(value))
-    return kind_of(name, value) is not None
+    if name.lower().endswith("_proxy"):  # without which a site may reach nothing
+        return False
+    return kind_of(name, value) is not None or _SECRET.search(name) is not None or bool(secrets_in_urls(value))
 
 
 def _is_of_this_user(place: Path) -> bool:

@@ -172,7 +172,7 @@ def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: T
     try:
         with staging_tree(site, log, code.commit) as staged:
             collected = collectstatic_before_flip(staged, log, target)
-    except (BuildError, ToolError, OSError, ValueError) as error:
+    except (BuildError, PreflightError, ToolError, OSError, ValueError) as error:
         logger.warning("the static files are collected once %s is live: %s", target.id, error)
         return False
     _refuse_losses(site, code)  # again, as that may have taken long

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sys
@@ -138,11 +137,15 @@ def claim(directory: str) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
-    if _is_locked_beside(descriptor):
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock_of(fcntl.F_WRLCK))
+    except BlockingIOError:
         os.close(descriptor)
         return None
-    with contextlib.suppress(OSError):  # who may not write the file cannot; then who starts now may get a lock
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock_of(fcntl.F_WRLCK))
+    except OSError:  # who may not write the file cannot; then who starts now may get a lock
+        if _is_locked_beside(descriptor):
+            os.close(descriptor)
+            return None
     return descriptor
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,12 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
         return
     if mail_transport(settings, root, site.runner) is None:
         place = os.path.normpath(root / settings.sendmail) if "/" in settings.sendmail else settings.sendmail
+        if found := shutil.which(settings.sendmail, path=site.runner.environ.get("PATH")):
+            message = (
+                f"sendmail: {place} is only in a venv ({found}), from which releaser starts no program by its name"
+            )
+            yield Finding(message, advice=f'If you trust that one, set `sendmail = "{found}"`; else install another.')
+            return
         yield Finding(f"sendmail: there is no program {place}", advice="Correct `sendmail`, or install the program.")
 
 

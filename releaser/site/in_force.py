@@ -6,6 +6,7 @@ once, so that a commit can always correct what an earlier one has set: what it a
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -29,7 +30,11 @@ def _unless_taken_back(live: Settings, own: Settings, name: str) -> Any:
 
 
 def _what_both_have(live: Settings, own: Settings, name: str) -> Any:
-    return tuple(one for one in getattr(own, name) if one in getattr(live, name))
+    """Keep what live has as well, or what is a path below one that it has."""
+    known = [*map(os.path.normpath, getattr(live, name))]
+    return tuple(
+        one for one in getattr(own, name) if any(f"{os.path.normpath(one)}/".startswith(f"{k}/") for k in known)
+    )
 
 
 def _the_stricter(live: Settings, own: Settings, name: str) -> Any:
@@ -51,11 +56,11 @@ def _with_before_build(live: Settings, own: Settings, name: str) -> Any:
     return getattr(own if counts == own.before_build else live, name)
 
 
-#: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
 def _without_the_network(live: Settings, own: Settings, _name: str) -> bool:
     return live.test_network and own.test_network
 
 
+#: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
 RULES: Mapping[str, Rule] = {
     # Programs that run outside of the sandbox, before the commit is live.
     "before_build": _unless_taken_back,
@@ -114,7 +119,8 @@ class InForce(Frozen):
         at_once = f" To let them count at once: `{' '.join(variables)} releaser update --force`." if variables else ""
         return (
             f"Commit {commit[:12]} sets {wanted}. That runs outside of the sandbox, or opens it, so it counts from the "
-            f"first build after the commit is live; until then, the live release decides ({instead}).{at_once}"
+            "first build after the commit is live (`releaser rebuild` makes one); until then, what is checked out "
+            f"decides ({instead}).{at_once}"
         )
 
 

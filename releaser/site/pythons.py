@@ -18,8 +18,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line, refuse
-from releaser.system.files import read_text
+from releaser.system.files import read_file, read_text
 from releaser.system.frozen import Frozen
+from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Installed, Uv
 
 OLDEST = Version("3.8")  # that the start-up module and the questions to a site's interpreter are written for
+# What a `.python-version` may have that is no path: `3.13`, `>=3.11,<3.14`, `cpython@3.13`, `pypy3.10`, `3.13t`.
+_UV_VERSION = re.compile(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
 _NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
 _MOST_NAMED = 6
@@ -128,18 +131,19 @@ def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
         for name in (_VERSION_FILE, f"{_VERSION_FILE}s"):
             live = _read_versions(checkout / os.path.relpath(place, root) / name)
             for version in _read_versions(place / name) - live:
-                if "/" in version or any(os.path.lexists(one / version) for one in (root, place)):
-                    message = f"{name} in the commit that is to go live names a program, {version}"
+                is_version = _UV_VERSION.fullmatch(version) is not None
+                if not is_version or any(os.path.lexists(one / version) for one in (root, place)):
+                    message = f"{name} in the commit that is to go live names a program, {one_line(version)}"
                     advice = "Let it name a version such as 3.13; or set RELEASER_PYTHON to that program in `.env`."
                     refuse(message, advice)
 
 
 def _read_versions(file: Path) -> set[str]:
     try:
-        lines = read_text(file).splitlines()
+        lines = read_file(file).decode().split("\n")  # as uv does: other signs that end lines are part of a name
     except (OSError, UnicodeDecodeError):
         return set()
-    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+    return {line.strip(" \t\r") for line in lines if line.strip(" \t\r") and not line.startswith("#")}
 
 
 def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:

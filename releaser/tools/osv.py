@@ -85,6 +85,10 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     directly = request.proxy_bypass(host, proxies)
+    proxy = "" if directly else proxies.get(parts.scheme, "")
+    if proxy.startswith("socks"):
+        message = "releaser cannot count the answers of the service through a SOCKS proxy"
+        raise ToolError(message, advice="Set HTTPS_PROXY to an HTTP proxy, or NO_PROXY for the host of the service.")
     context = ssl.create_default_context()
     trusted = settings.get("allow-insecure-host")
     if isinstance(trusted, list) and ({host, parts.hostname} & {*map(str, trusted)}):

@@ -320,7 +320,7 @@ def _refuse_others() -> None:
         for place in _way_to(path):
             with contextlib.suppress(FileNotFoundError):
                 if _is_open(os.lstat(place)):
-                    message = f"{place} belongs to another user, or others can write to it: start it as that user, or"
+                    message = f"{place} belongs to another user, or others can write to it: run `chmod go-w` on it, or"
                     where = (
                         f"STATE in {os.path.abspath(__file__)} to a directory that is yours alone, as are those above"
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -245,3 +246,18 @@ def test_a_run_that_is_killed_behind_the_flip_stays_too(make_site: SiteFactory) 
     assert site.releaser("rollback", "--force", env=kills).returncode == -signal.SIGKILL
     site.releaser("init", env=ILL)  # any command finishes first what was begun
     assert site.live_id() == earlier
+
+
+@pytest.mark.slow
+def test_a_rollback_is_not_kept_by_what_a_new_commit_may_not_have(make_site: SiteFactory) -> None:
+    """A `.python-version` with the path of a program was live; in a commit that is to go live it would be refused."""
+    site = make_site.adopted()
+    site.commit("Name a program", {".python-version": f"{os.path.realpath(sys.executable)}\n"})
+    site.push()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({".python-version": "3.11\n", "notes.txt": "new"})
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.1.0"

@@ -61,6 +61,8 @@ def test_no_more_run_at_once_than_there_is_memory_and_disk_for(
         ("RELEASER_SMTP_USER", "x", True), ("RELEASER_NOTIFY", "x", True), ("RELEASER_SOME_TOKEN", "x", True),
         ("RELEASER_CONSTRAINTS", "https://ann:x@example.org/c.txt", True), ("GITHUB_TOKEN", "x", True),
         ("RELEASER_SMTP_HOST", "localhost", False), ("RELEASER_SMTP_SECURITY", "tls", False),
+        ("PGPASSWORD", "x", True), ("MYSQL_PWD", "x", True), ("API_KEY", "x", True), ("OLDPWD", "x", False),
+        ("DATABASE_URL", "postgres://ann:x@localhost/a", True), ("HTTPS_PROXY", "http://ann:x@localhost", False),
         ("RELEASER_UV", "/opt/uv", False), ("RELEASER_KEEP", "3", False), ("PATH", "/bin", False),
     ],
 )  # fmt: skip

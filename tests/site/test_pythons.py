@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -18,6 +19,7 @@ from releaser.site.pythons import (
     find_base,
     find_newer_python,
     find_request,
+    refuse_named_program,
     version_in,
 )
 from releaser.site.site import Site, open_site
@@ -309,3 +311,25 @@ def test_what_was_linked_again_is_what_it_links_to(base: Path, tmp_path: Path) -
 def test_one_that_leads_to_itself_has_none(tmp_path: Path) -> None:
     place = tmp_path.resolve() / "venv"
     assert find_base(venv(place, place / "bin", place / "bin" / "python")) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "is_refused"),
+    [
+        ("3.13", False), (">=3.11,<3.14", False), ("cpython@3.13", False), ("pypy3.10", False), ("3.13t", False),
+        ("cpython-3.12.3-linux-x86_64-gnu", False), ("# ./evil", False), ("3.12\r", False), ("python3.12", False),
+        ("./evil", True), ("/usr/bin/python3", True), ("evil", True), ("v\fenv", True), ("3.12\u2028evil", True),
+        ("3.12\x1c", True), ("v\renv", True), ("3.9", True),
+    ],
+)  # fmt: skip
+def test_a_commit_names_versions_and_no_programs(tmp_path: Path, line: str, is_refused: bool) -> None:
+    """uv starts what lies at a path, and ends a line at no sign but a line feed (seen with uv 0.13)."""
+    root, checkout = tmp_path / "tree", tmp_path / "checkout"
+    root.mkdir()
+    checkout.mkdir()
+    (root / "3.9").mkdir()  # an environment, perhaps
+    (root / ".python-version").write_bytes(f"{line}\n".encode())
+    with pytest.raises(PreflightError) if is_refused else contextlib.nullcontext():
+        refuse_named_program(root, root, checkout)
+    (checkout / ".python-version").write_bytes(f"{line}\n".encode())
+    refuse_named_program(root, root, checkout)
