@@ -180,7 +180,7 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
         target = _place_in_wheel(place, site_packages, info, name)
         if target is None:
             continue
-        data = read_file(place)
+        data = read_file(place, most=None)
         if digest and digest != _digest(data):
             refuse(f"{place} has changed since {name} was installed", "Run `releaser verify`, and `releaser rebuild`.")
         if code is not None and path.endswith(".pth"):
@@ -188,7 +188,7 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
         entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data
     for file in code.rglob("*") if code is not None else ():
         if code is not None and file.is_file() and file.suffix != ".pyc":
-            entries[file.relative_to(code.parent).as_posix()] = read_file(file)
+            entries[file.relative_to(code.parent).as_posix()] = read_file(file, most=None)
     lines = [f"{path},{_digest(data)},{len(data)}" for path, data in sorted(entries.items())]
     record = f"{info.name}/RECORD"
     entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()

@@ -61,7 +61,7 @@ def overlay_included(site: Site, root: Path) -> None:
         for above in reversed(Path(path).parents[:-1]):
             _unlink_directory(root / above)
         clear_name(root / path, of_directory=True)
-        (root / path).write_bytes(read_file(site.bundle.included / path))
+        (root / path).write_bytes(read_file(site.bundle.included / path, most=None))
 
 
 def place_included(site: Site, log: RunLog, release: Release) -> None:
@@ -70,7 +70,7 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
     due, findings = sort_included(site, directory)
     for path in due:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        replace_file(root / path, read_file(directory / path))
+        replace_file(root / path, read_file(directory / path, most=None))
     log.note(*(one for one in findings if one not in log.findings))
     for later in store_of(site).all():
         brought = later.manifest.bundle.brought if later.manifest.bundle is not None else ()

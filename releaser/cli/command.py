@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from releaser.cli.many import SELECTION, Selection, many_options, run_for_all
 from releaser.cli.output import Output
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.site.ownership import admit
+from releaser.system.files import TooLargeError
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -316,6 +318,10 @@ def _exit_codes(output: Output) -> Iterator[None]:
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
+        sys.exit(output.print_error(PreflightError(Finding(message, advice=advice))))
+    except TooLargeError as error:
+        message = f"{error.filename} cannot be read: it is {error.strerror}"
+        advice = f"Look at what it holds: `head -c 1000 {shlex.quote(error.filename)}`; then restore or delete it."
         sys.exit(output.print_error(PreflightError(Finding(message, advice=advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)

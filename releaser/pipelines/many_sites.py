@@ -33,6 +33,7 @@ _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
 _MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
 _SOON = 30.0  # seconds in which a site may not yet use that
+_LARGEST_ANSWER = 8 << 20  # bytes: a list of 100 releases, each with 300 changes, has some 3 MiB
 _DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
 _AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
 # Without the password, which is for the summary of whoever has it, these are of no use to others.
@@ -139,7 +140,7 @@ class ManySites:
         env = {**given, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
         done = self._runner.run(
             argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
-            death_signal=signal.SIGTERM,
+            most=_LARGEST_ANSWER, death_signal=signal.SIGTERM,
         )  # fmt: skip
         code = done.returncode if done.returncode >= 0 else ExitCode.SIGNALLED - done.returncode
         told = tuple(done.stderr.splitlines())

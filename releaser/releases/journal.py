@@ -20,8 +20,8 @@ from releaser.system.files import (
     IrregularFileError,
     load_state,
     plain,
+    read_end,
     read_state,
-    read_text,
     state_mode,
     sync_directory,
     write_state,
@@ -208,6 +208,8 @@ def note(state_dir: Path, **changes: Any) -> None:
 # The history: one JSON object a line, one line a run, oldest first
 
 HISTORY = "history.jsonl"
+_LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
+_LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
 _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
 
 
@@ -243,18 +245,20 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
 
 
 def read_history(state_dir: Path) -> list[dict[str, Any]]:
-    """Return every run that can be read, newest first; damaged lines are skipped.
+    """Return every run that can be read, newest first; damaged lines are skipped, as are those that are too long.
 
-    What is no file counts as no history; a run moves it aside.
+    So are the oldest of a history that has grown too large. What is no file counts as none; a run moves it aside.
     """
     try:
-        text = read_text(state_dir / HISTORY, errors="replace")
+        data = read_end(state_dir / HISTORY, _LARGEST_HISTORY)
     except (FileNotFoundError, IsADirectoryError, IrregularFileError):
         return []
     found = []
-    for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line
+    for line in reversed(data.split(b"\n")):  # and not at what else Unicode takes for the end of a line
+        if len(line) > _LONGEST_RUN:
+            continue
         try:
-            content = json.loads(line)
+            content = json.loads(line.decode(errors="replace"))
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
-from releaser.system.files import read_file, state_mode
+from releaser.system.files import LARGEST_STATE, read_file, state_mode
 from releaser.system.frozen import Frozen
 from releaser.system.signals import end_orphans, is_alive
 
@@ -165,7 +165,7 @@ def holder(state_dir: Path, name: str = HOLDER) -> Holder | None:
 
 
 def _read_note(state_dir: Path, name: str = HOLDER) -> Any:
-    return json.loads(read_file(state_dir / name))
+    return json.loads(read_file(state_dir / name, LARGEST_STATE))
 
 
 def find_running(state_dir: Path) -> Holder | None:

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 
-from releaser.system.files import read_file, read_if_there
+from releaser.system.files import LARGEST_STATE, read_file, read_if_there
 
 TYPE_CHECKING = False  # importing `typing` would take a while, and starting a program needs this
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def distrust(releases: Path | str, venv: str) -> str:
             return ""
         for name in os.listdir(releases):
             if os.path.realpath(f"{releases}/{name}/venv") == place:
-                manifest = json.loads(read_file(f"{releases}/{name}/manifest.json"))
+                manifest = json.loads(read_file(f"{releases}/{name}/manifest.json", LARGEST_STATE))
                 if manifest.get("tests") == "failed":
                     return f"{name} failed its tests, and nothing of a failed release is started"
                 sealed, seen = manifest.get("start"), (manifest.get("interpreter") or {}).get("seen")

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
 from releaser.site.ownership import name_of
-from releaser.system.files import UnreadableStateError, put_aside, read_file, read_state, sync_directory, write_state
+from releaser.system.files import (
+    LARGEST_STATE,
+    UnreadableStateError,
+    put_aside,
+    read_file,
+    read_state,
+    sync_directory,
+    write_state,
+)
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -224,8 +232,8 @@ def _is_unused(directory: Path) -> bool:
 
 def _is_release(manifest: Path) -> bool:
     try:
-        content = json.loads(read_file(manifest))
-    except (OSError, ValueError):
+        content = json.loads(read_file(manifest, LARGEST_STATE))
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("id") == manifest.parent.name
 

@@ -25,6 +25,10 @@ AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NEW_FILE = 0o664
 _IRREGULAR = "not a regular file"
+# Bytes. What others have written is never read without a limit, as memory would be theirs to fill: JSON of a file takes
+# ten times its size, and more.
+LARGEST = 64 << 20  # of a file, or of the answer of a program, that is read at once
+LARGEST_STATE = 16 << 20  # of a state file; that of a site with 1,000 packages has some 0.5 MiB
 
 
 class UnreadableStateError(Exception):
@@ -39,6 +43,13 @@ class UnreadableStateError(Exception):
 
 class IrregularFileError(OSError):
     """A named pipe, a device or a socket is in the place of a file."""
+
+
+class TooLargeError(OSError):
+    """A file is larger than what releaser reads at once."""
+
+    def __init__(self, path: Path | str, most: int) -> None:
+        super().__init__(errno.EFBIG, f"larger than {most >> 20} MiB, which is the most that releaser reads", str(path))
 
 
 def sync_directory(directory: Path) -> None:
@@ -75,13 +86,30 @@ def only_files(path: Path | str, flags: int) -> int:
     raise IrregularFileError(errno.EINVAL, _IRREGULAR, str(path))
 
 
-def read_file(path: Path | str) -> bytes:
-    """Return what is in a regular file. Raises OSError, as `only_files` does."""
+def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
+    """Return what is in a regular file of `most` bytes; None is for files that a site may have of any size.
+
+    Raises OSError: what `only_files` does, and TooLargeError.
+    """
     descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more calls of the system
     try:
-        return b"".join(iter(partial(os.read, descriptor, 1 << 16), b""))
+        chunks, left = list[bytes](), most
+        for chunk in iter(partial(os.read, descriptor, 1 << 16), b""):
+            chunks.append(chunk)
+            if left is not None and (left := left - len(chunk)) < 0:
+                raise TooLargeError(path, most or 0)
+        return b"".join(chunks)
     finally:
         os.close(descriptor)
+
+
+def read_end(path: Path | str, most: int) -> bytes:
+    """Return the end of a regular file, at most so many bytes of whole lines. Raises OSError, as `only_files` does."""
+    with open(path, "rb", opener=only_files) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - most - 1))
+        data = file.read(most + 1)
+    return data if size <= most else data.partition(b"\n")[2]
 
 
 def is_same_text(one: bytes | None, other: bytes | None) -> bool:
@@ -97,9 +125,14 @@ def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") ->
 
 
 def read_if_there(path: Path | str) -> bytes | None:
-    """Return what is in a file; None if it is not there, or cannot be read."""
+    """Return what is in a file; None if it is not there, or cannot be read.
+
+    Raises TooLargeError: what is too large is there, and must not be taken for what may be written anew.
+    """
     try:
         return read_file(path)
+    except TooLargeError:
+        raise
     except OSError:
         return None
 
@@ -216,7 +249,7 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
     what this user may not read.
     """
     try:
-        data, names = read_file(path), kind.__dataclass_fields__  # type: ignore[attr-defined]
+        data, names = read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
         import msgspec  # which takes long to import
 
         if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
@@ -225,8 +258,9 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
         content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (IsADirectoryError, IrregularFileError) as error:
-        raise UnreadableStateError(path, "a directory" if error.errno == errno.EISDIR else _IRREGULAR) from error
+    except (IsADirectoryError, IrregularFileError, TooLargeError) as error:
+        reason = "a directory" if error.errno == errno.EISDIR else str(error.strerror)
+        raise UnreadableStateError(path, reason) from error
     except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):

@@ -11,7 +11,6 @@ import selectors
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
-from releaser.system.files import sync_file_system
+from releaser.system.files import LARGEST, sync_file_system
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import file_of
 from releaser.system.venv_environment import neutral
@@ -135,6 +134,7 @@ class Runner:
         death_signal: signal.Signals | None = signal.SIGKILL,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         whole: bool = False,
+        most: int = LARGEST,
         umask: int = -1,
         sandbox: Sandbox | None = None,
     ) -> Finished:
@@ -144,10 +144,11 @@ class Runner:
         what it leaves running is a service, which no run ends. Else what it leaves is ended, and noted in `ended`; with
         `daemons`, only what is in its group. If releaser itself dies, the program gets `death_signal`; with None, for a
         question that only reads and is answered at once, it takes a fifth of the time to start. It reads `input`. With
-        `whole`, all that it prints is kept; `umask` is its own, -1 for ours. It runs in `sandbox`, of which no message
-        tells.
+        `whole`, all that it prints is kept, up to `most` bytes of each stream; `umask` is its own, -1 for ours. It runs
+        in `sandbox`, of which no message tells.
 
-        Raises ToolError if it cannot be started, exceeds the limit or, with `check`, ends with another status than 0.
+        Raises ToolError if it cannot be started, exceeds the limit, prints more than what is to be kept `whole` or,
+        with `check`, ends with another status than 0.
         """
         words = tuple(os.fspath(word) for word in argv)
         started_by = (*sandbox.prefix, *sandbox.view(), *sandbox.suffix) if sandbox is not None else ()
@@ -157,7 +158,7 @@ class Runner:
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words))[:_LONGEST_LOGGED], cwd)
         started = time.monotonic()
-        tail = sys.maxsize if whole else KEPT_TAIL
+        tail = most - KEPT_HEAD if whole else KEPT_TAIL
         kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
@@ -195,6 +196,9 @@ class Runner:
             if file is not None:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
+        if whole and any(one.is_cut for one in kept):
+            message = f"{words[0].rpartition('/')[2]} printed more than {most >> 20} MiB, the most that releaser reads"
+            raise ToolError(message)
         stdout, stderr = (one.take() for one in kept)
         told = "" if process.returncode == 0 else self._explain_missing(stdout + stderr, env)
         shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
@@ -297,6 +301,11 @@ class _HeadAndTail:
             cut = len(self._tail) - self._longest
             self._dropped += cut
             del self._tail[:cut]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there was more than what is kept."""
+        return self._dropped > 0 or len(self._tail) > self._longest
 
     def take(self) -> str:
         """Return what was kept, which is kept no longer."""

@@ -114,7 +114,7 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
             signal.signal(number, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     with open(reading, "rb") as pipe:
-        failed = pipe.read()
+        failed = pipe.read(1 << 16)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if failed:
         number, _, reason = failed.decode(errors="replace").partition(" ")

@@ -92,7 +92,7 @@ def digest_of_made(found: StaticFiles) -> str | None:
         paths = json.loads(read_file(found.manifest))["paths"]
         digest = hashlib.sha256(json.dumps(paths, sort_keys=True).encode())
         for name in sorted({*paths.values()}):
-            digest.update(read_file(found.place / name))
+            digest.update(read_file(found.place / name, most=None))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return digest.hexdigest()

@@ -94,7 +94,7 @@ class PlainDirectory(Git):
             is_link = entry.is_symlink() and entry.is_dir()
             if is_link or is_code(name):
                 with contextlib.suppress(OSError):  # it goes meanwhile, or is not for this user
-                    data = os.fsencode(os.readlink(entry.path)) if is_link else read_file(entry.path)
+                    data = os.fsencode(os.readlink(entry.path)) if is_link else read_file(entry.path, most=None)
                     found[name] = hashlib.sha256(data).hexdigest()
         return found
 

@@ -220,7 +220,7 @@ def test_what_is_no_state_is_told_apart_from_none(tmp_path: Path, data: bytes) -
 
 
 def test_what_this_user_may_not_read_does_not_count_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, _most: int) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr("releaser.system.files.read_file", refuse)
