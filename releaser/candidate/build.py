@@ -33,7 +33,7 @@ from releaser.releases.touched import find_touched, note_installed, note_live
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
-from releaser.site.sealed_python import look_at_start
+from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_text, sync_file_system
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import load_all
@@ -226,6 +226,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         overrides=candidate.overrides,
         interpreter=ask_if_possible(site.runner, candidate.venv) if tests != "failed" else None,
         start=look_at_start(candidate.venv),
+        start_files=look_at_start_files(candidate.venv),
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),
         migrations=candidate.migrations,

@@ -27,7 +27,7 @@ from releaser.site.location import PYPROJECT
 from releaser.site.ownership import close_to_others, find_open, name_of
 from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
-from releaser.site.sealed_python import look_at_start
+from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
@@ -267,6 +267,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         installed_sha256=installed_key(locked, python=python),
         interpreter=ask_if_possible(site.runner, directory / "venv"),
         start=look_at_start(directory / "venv"),
+        start_files=look_at_start_files(directory / "venv"),
     )
     sync_file_system(directory)
     release = store_of(site).complete(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -16,7 +17,7 @@ from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.venv import Interpreter
-from releaser.site.sealed_python import changed_by_others, look_at_start
+from releaser.site.sealed_python import changed_by_others, look_at_start, new_start_files, started_by_others
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
 
@@ -83,6 +84,8 @@ class Manifest(Frozen):
     interpreter: Interpreter | None = None
     #: The digest of what decides in its venv what starts as its Python; empty if nothing was noted.
     start: str = ""
+    #: The digests of what runs whenever that Python starts, by path in the venv; None if nothing was noted.
+    start_files: Mapping[str, str] | None = None
     #: How its files came out of uv's cache; empty if that is not known.
     link_mode: str = ""
     #: The first line of the message of `commit`.
@@ -169,6 +172,11 @@ class Release(Frozen):
         """Whether its tests failed: then nothing of it is started, for any question."""
         return self.manifest.tests == "failed"
 
+    @functools.cached_property
+    def new_start_files(self) -> list[str]:
+        """What runs whenever its Python starts, and came or changed since it was sealed, by path in the venv."""
+        return new_start_files(f"{self.place}/venv", self.manifest.start_files)
+
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
         return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError
@@ -181,6 +189,9 @@ class Release(Frozen):
         was = self.manifest.interpreter
         if self.manifest.start and look_at_start(f"{self.place}/venv") != self.manifest.start:
             return "somebody has replaced its bin/python or pyvenv.cfg"
+        with contextlib.suppress(OSError):
+            if why := started_by_others(f"{self.place}/venv", self.manifest.start_files, self.directory.parent):
+                return why
         if was and not is_same and (path := changed_by_others(executable, was.seen, self.directory.parent)):
             return f"{path} has changed since, and others than root and the owner of the site may write it"
         return ""

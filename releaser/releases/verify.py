@@ -146,7 +146,7 @@ def _verify_one(
     return Verified(
         release=release.id,
         live=release.live,
-        started=not release.has_failed,
+        started=not release.has_failed and not release.new_start_files,
         ok=not findings,
         problems=tuple(findings),
         files=len(to_read),
@@ -164,7 +164,10 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
         yield Defect(kind="interpreter", message=damage.reason)
         if damage.fatal:
             return
-    if release.has_failed:
+    for path in release.new_start_files:
+        message = f"{os.path.basename(path)}, which runs whenever it starts, was added or changed: it was not started"
+        yield Defect(kind="start", message=message)
+    if release.has_failed or release.new_start_files:
         return
     try:
         start_through(site.runner, release.venv, release.venv, cwd=site.project.root)

@@ -191,21 +191,32 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
     for place, directories, files in os.walk(directory):
         links = (name for name in directories if os.path.islink(os.path.join(place, name)))  # others come as places
         for path in (place, *(os.path.join(place, name) for name in (*files, *links))):
-            try:
-                status = os.stat(path) if path == directory else os.lstat(path)
-            except OSError:  # it has just gone
-                continue
-            mode, group = status.st_mode, status.st_gid
-            if status.st_uid not in (0, owner) and not is_unknown(status.st_uid, "uid"):
-                yield path, name_of(status.st_uid) or str(status.st_uid)
-            elif stat.S_ISLNK(mode):
-                continue
-            elif mode & stat.S_IWOTH:
-                yield path, "everybody"
-            elif mode & stat.S_IWGRP and group and not group_writable and (name := _shared_group(group, owner)):
-                yield path, f"the group {name}"
-            elif mode & stat.S_IWGRP and not group_writable and _has_access_list(path):
-                yield path, "others by an access control list"
+            seen = os.path.realpath(path) if path == directory else path
+            if who := who_else(seen, owner, group_writable=group_writable):
+                yield path, who
+
+
+def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
+    """Say who else than an owner and root owns or may write what lies at a path; empty if nobody, or it is not there.
+
+    Of a symlink, only its owner counts, and a group does not if that may write.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError:  # it has just gone
+        return ""
+    mode, group = status.st_mode, status.st_gid
+    if status.st_uid not in (0, owner) and not is_unknown(status.st_uid, "uid"):
+        return name_of(status.st_uid) or str(status.st_uid)
+    if stat.S_ISLNK(mode):
+        return ""
+    if mode & stat.S_IWOTH:
+        return "everybody"
+    if not mode & stat.S_IWGRP or group_writable:
+        return ""
+    if group and (name := _shared_group(group, owner)):
+        return f"the group {name}"
+    return "others by an access control list" if _has_access_list(path) else ""
 
 
 def close_to_others(path: str, owner: int) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_LINKS = 10
+_DIGITS = 32  # of a digest, which is enough to tell files apart
+# What `site` runs as an interpreter starts: lines of .pth files, .start files from Python 3.15 on, and two modules.
+_START_SUFFIXES = (".pth", ".start")
+_START_MODULES = ("sitecustomize", "usercustomize")
 
 
 def look_at_start(venv: Path | str) -> str:
@@ -63,6 +67,46 @@ def changed_by_others(executable: str, seen: Mapping[str, str], releases: Path |
     return ""
 
 
+def look_at_start_files(venv: Path | str) -> dict[str, str]:
+    """Return a digest of each file in a venv that runs whenever its Python starts, by its path in the venv."""
+    found = {}
+    with contextlib.suppress(OSError):  # without a directory `lib`, nothing starts
+        for python in sorted(os.listdir(f"{venv}/lib")):
+            place = f"lib/{python}/site-packages"
+            for name in sorted(os.listdir(f"{venv}/{place}") if os.path.isdir(f"{venv}/{place}") else ()):
+                if name.endswith(_START_SUFFIXES) or name.partition(".")[0] in _START_MODULES:
+                    found[f"{place}/{name}"] = _digest(f"{venv}/{place}/{name}")
+    return found
+
+
+def _digest(path: str) -> str:
+    try:
+        return hashlib.sha256(read_file(path)).hexdigest()[:_DIGITS]
+    except OSError as error:  # a directory, say, which is a module as well
+        return f"errno {error.errno}"
+
+
+def new_start_files(venv: str, sealed: Mapping[str, str] | None) -> list[str]:
+    """Return which of those files came, or changed, since they were noted, by path in the venv."""
+    return [path for path, seen in look_at_start_files(venv).items() if sealed is not None and sealed.get(path) != seen]
+
+
+def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Path | str) -> str:
+    """Say that others have added or changed what runs whenever the Python of a venv starts; empty if nobody has.
+
+    What root or the owner of the `releases` has put there is theirs: the site runs it, too. Raises OSError.
+    """
+    for path in new_start_files(venv, sealed):
+        from releaser.site.ownership import who_else  # which takes long to import
+
+        owner, place = os.stat(releases).st_uid, f"{venv}/{path}"
+        for one in dict.fromkeys((place, os.path.realpath(place))):
+            if who := who_else(one, owner):
+                was = "changed" if path in (sealed or {}) else "added"
+                return f"{os.path.basename(path)}, which runs whenever it starts, was {was}, and {who} can write it"
+    return ""
+
+
 def distrust(releases: Path | str, venv: str) -> str:
     """Say why nothing of a venv is started: it is that of a release, and leads to another Python by now."""
     place = os.path.realpath(venv)
@@ -80,6 +124,8 @@ def distrust(releases: Path | str, venv: str) -> str:
                 sealed, seen = manifest.get("start"), (manifest.get("interpreter") or {}).get("seen")
                 if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
                     return f"somebody has replaced bin/python or pyvenv.cfg of {name}"
+                if why := started_by_others(f"{releases}/{name}/venv", manifest.get("start_files"), releases):
+                    return f"in {name}, {why}"
                 executable = os.path.realpath(f"{place}/bin/python")
                 if seen and (path := changed_by_others(executable, seen, releases)):
                     return f"{path} has changed since, and others than root and the owner of the site may write it"

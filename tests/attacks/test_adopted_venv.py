@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.site.ownership import close_to_others, find_open
+from tests.attacks.test_exchanged_python import QUESTIONS
 from tests.support.commands import run
 from tests.support.guards import require
 
@@ -101,3 +102,62 @@ def test_an_access_control_list_counts_as_others(tmp_path: Path) -> None:
     assert [who for _, who in find_open(str(tmp_path), os.geteuid(), group_writable=False)] == [
         "others by an access control list"
     ]
+
+
+MODULES = ("evil.pth", "sitecustomize.py", "sitecustomize/__init__.py")
+
+
+def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> Path:
+    """Put a file into the live venv that leaves a mark whenever its Python starts."""
+    place = next(site.link.resolve().glob("lib/python*/site-packages")) / name
+    place.parent.mkdir(exist_ok=True)
+    code = f"import pathlib, sys; pathlib.Path({str(mark)!r}).write_text(repr(sys.orig_argv))\n"
+    place.write_text(code, encoding="utf-8")
+    for one in {place, place.parent} if "/" in name else {place}:
+        if way == "user":
+            os.chown(one, OTHERS, -1)
+        elif way != "owner":
+            os.chown(one, -1, OTHERS)
+            one.chmod(one.stat().st_mode | (stat.S_IWOTH if way == "everybody" else stat.S_IWGRP))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [*((name, "user") for name in MODULES), ("evil.pth", "group"), ("evil.pth", "everybody")]
+)
+def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
+    make_site: SiteFactory, tmp_path: Path, name: str, way: str
+) -> None:
+    require(os.geteuid() == 0, "root gives files to others")
+    site, mark = make_site(venv=True, settings={"group_writable": True}), tmp_path / "mark"
+    site.releaser("init", check=0)
+    live = site.live_id()
+    add_start_file(site, mark, name, way=way)
+    for words in QUESTIONS:
+        finished = site.releaser(*(word.format(live=live, first=live) for word in words))
+        assert not mark.exists(), words
+        assert "Traceback" not in finished.stderr
+        if words[0] in ("run", "status", "verify"):
+            said = " ".join((finished.stdout + finished.stderr).split())
+            assert f"{name.split('/')[0]}, which runs whenever it starts, was added, and" in said, words
+            assert finished.returncode == 3 or words[0] != "run"
+    site.releaser("update", check=0)
+    assert not mark.exists()
+    assert site.live_id() != live
+    site.releaser("rollback", live, check=9)
+    site.releaser("verify", check=0)
+
+
+def test_what_the_owner_added_is_reported_and_healed(make_site: SiteFactory, tmp_path: Path) -> None:
+    """The site runs it; so `run`, which starts programs as the site does, does not stand in its way."""
+    site, mark = make_site(venv=True), tmp_path / "mark"
+    site.releaser("init", check=0)
+    live = site.live_id()
+    add_start_file(site, mark, "own.pth", way="owner")
+    for command in ("status", "verify"):
+        assert "own.pth" in site.releaser(command).stdout
+    assert not mark.exists()
+    site.releaser("run", "--", "python", "-c", "", check=0)
+    assert mark.exists()
+    assert "own.pth is added" in str(site.json("update")["problems"])
+    assert site.live_id() != live
