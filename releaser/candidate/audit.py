@@ -24,7 +24,8 @@ from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv, settings_of_uv_in_force
 from releaser.system.temporary import NETRC, temporary_directory
-from releaser.tools.osv import refuse_short_answer
+from releaser.system.words import first_few
+from releaser.tools.osv import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -89,7 +90,12 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
                 in_force = settings_of_uv_in_force(tree, environ)
                 of_uv_itself = {name: value for one in reversed(in_force) for name, value in one.items()}
                 left = max(1.0, limit - (time.monotonic() - began))
-                refuse_short_answer(service, pins, environ=environ, settings=of_uv_itself, timeout=left)
+                reported = {one.name for one in found.vulnerabilities}
+                ignored = {*settings.audit_ignore, *_ignored_by_uv(site)}
+                asked = Service(url=service, environ=environ, settings=of_uv_itself, timeout=left)
+                missed = asked.find_unreported(pins, reported, ignored=ignored)
+                if missed:
+                    return unknown(f"uv does not report what the service knows: {first_few(missed, _MOST_NAMED)}")
     except ToolError as error:
         late = f"no answer within {limit:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))
@@ -112,6 +118,7 @@ def audit_release(site: Site, uv: Path, release: Release) -> Audit:
 FOUND = 1  # exit status of `uv audit`; see `run_audit`
 _NAME, _NETRC = "releaser-stands-in", "netrc"
 # How to reach the service, and what the project has said of vulnerabilities to uv itself.
+_MOST_NAMED = 3
 _SETTINGS = ("system-certs", "native-tls", "allow-insecure-host", "http-proxy", "https-proxy", "no-proxy")
 _AUDIT_SETTINGS = ("ignore", "ignore-until-fixed")
 
@@ -120,6 +127,12 @@ def audit_arguments(*, service: str | None) -> list[str]:
     """Arguments of the `uv audit` that prints JSON; `service` is a URL, None what uv asks by default."""
     words = ["audit", "--frozen", "--preview-features", "audit-command,json-output", "--output-format", "json"]
     return words + (["--service-url", service] if service else [])
+
+
+def _ignored_by_uv(site: Site) -> set[str]:
+    """Return the vulnerabilities that the project's own settings of uv leave out."""
+    found = (site.pyproject.table("tool", "uv", "audit").get(key) for key in _AUDIT_SETTINGS)
+    return {str(one) for value in found if isinstance(value, list) for one in value}
 
 
 def write_stand_in(tree: Path, packages: Iterable[tuple[str, str]], uv_table: Mapping[str, Any]) -> None:

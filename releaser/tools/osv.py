@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from releaser.errors import ToolError
+from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, plural
 from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from urllib.request import OpenerDirector
 
 DEFAULT = "https://api.osv.dev/"  # what `uv audit` asks by default (uv 0.13.8)
@@ -23,52 +24,82 @@ _LARGEST = 32 * 1024 * 1024  # bytes of an answer
 _PROXIES = ("http-proxy", "https-proxy", "no-proxy")
 
 
-def refuse_short_answer(
-    service: str | None,
-    packages: Sequence[tuple[str, str]],
-    *,
-    environ: Mapping[str, str],
-    settings: Mapping[str, Any],
-    timeout: float,
-) -> None:
-    """See that a service has one result for each of these packages (name and version).
+class Service(Frozen):
+    """A vulnerability service, and how it is reached."""
 
-    `uv audit` (0.13.8, measured) takes an answer with fewer results for one that knows of nothing wrong with the rest.
-    `service` is its URL, perhaps with credentials, None for the default; `settings` are those of uv that apply, which
-    may name a proxy, or hosts whose certificates do not count. `timeout` is in seconds, for all. Raises ToolError.
-    """
-    from releaser.system.signals import call_within
+    #: Perhaps with credentials; None for the default.
+    url: str | None
+    environ: Mapping[str, str]
+    #: Those of uv that apply, which may name a proxy, or hosts whose certificates do not count.
+    settings: Mapping[str, Any]
+    #: Seconds, for all that is asked.
+    timeout: float
 
-    url = urljoin(service or DEFAULT, "v1/querybatch")
-    opener = _opener(url, environ, settings)
-    try:
-        call_within(timeout, lambda _: _ask(opener, url, packages, timeout))
-    except TimeoutError:
-        message = f"no answer within {timeout:g} s"
-        raise ToolError(message, timed_out=True) from None
+    def find_unreported(
+        self, packages: Sequence[tuple[str, str]], reported: Collection[str], *, ignored: Collection[str] = ()
+    ) -> list[str]:
+        """Return what it knows of these packages (name and version), if nothing of them was `reported` by uv.
+
+        Each item names the package and the vulnerability. What was withdrawn, or is `ignored` by its id or an alias,
+        does not count. `uv audit` (0.13.8, measured) takes an answer with fewer results than it asked for as one that
+        knows of nothing wrong with the rest. Raises ToolError, also if there is not one result for each package.
+        """
+        from releaser.system.signals import call_within
+
+        base = self.url or DEFAULT
+        opener = _opener(base, self.environ, self.settings)
+
+        def ask(_: object) -> list[str]:
+            known = _ask(opener, urljoin(base, "v1/querybatch"), packages, self.timeout)
+            return [
+                f"{name} {version} has {one}"
+                for (name, version), ids in known.items()
+                if name not in reported
+                for one in ids
+                if not _passes(_fetch(opener, urljoin(base, f"v1/vulns/{quote(one)}"), self.timeout), ignored)
+            ]
+
+        try:
+            return call_within(self.timeout, ask)
+        except TimeoutError:
+            message = f"no answer within {self.timeout:g} s"
+            raise ToolError(message, timed_out=True) from None
 
 
-def _ask(opener: OpenerDirector, url: str, packages: Sequence[tuple[str, str]], timeout: float) -> None:
+def _ask(
+    opener: OpenerDirector, url: str, packages: Sequence[tuple[str, str]], timeout: float
+) -> dict[tuple[str, str], list[str]]:
+    """Return the ids of the vulnerabilities of each package that has any."""
+    known = dict[tuple[str, str], list[str]]()
     for start in range(0, len(packages), _MOST):
         asked = packages[start : start + _MOST]
         queries = [{"package": {"name": name, "ecosystem": "PyPI"}, "version": version} for name, version in asked]
-        results = _results(_post(opener, url, json.dumps({"queries": queries}).encode(), timeout))
-        if results != len(asked):
-            message = f"the service gave {plural(results, 'result')} for {plural(len(asked), 'package')}"
+        results = _results(_fetch(opener, url, timeout, json.dumps({"queries": queries}).encode()))
+        if len(results) != len(asked):
+            message = f"the service gave {plural(len(results), 'result')} for {plural(len(asked), 'package')}"
             raise ToolError(message, advice="Ask its operator; until then, nothing is known of the packages.")
+        known |= {package: ids for package, ids in zip(asked, results, strict=True) if ids}
+    return known
 
 
-def _results(answer: bytes) -> int:
-    """Count the results of an answer. Raises ToolError if it has another form."""
+def _results(answer: bytes) -> list[list[str]]:
+    """Return the ids in each result of an answer. Raises ToolError if it has another form."""
     try:
-        results = json.loads(answer)["results"]
-        is_whole = isinstance(results, list) and all(isinstance(one, dict) for one in results)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        is_whole = False
-    if not is_whole:
+        return [[str(one["id"]) for one in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         message = "the service answered with what is not a list of results"
-        raise ToolError(message)
-    return len(results)
+        raise ToolError(message) from None
+
+
+def _passes(record: bytes, ignored: Collection[str]) -> bool:
+    """Whether a vulnerability was withdrawn, or is ignored. Raises ToolError if it has another form."""
+    try:
+        found = json.loads(record)
+        names = {str(found["id"]), *map(str, found.get("aliases") or ())}
+        return bool(found.get("withdrawn")) or not names.isdisjoint(ignored)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        message = "the service answered with what is no vulnerability"
+        raise ToolError(message) from None
 
 
 def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -> OpenerDirector:
@@ -101,7 +132,7 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     return opener
 
 
-def _post(opener: OpenerDirector, url: str, body: bytes, timeout: float) -> bytes:
+def _fetch(opener: OpenerDirector, url: str, timeout: float, body: bytes | None = None) -> bytes:
     import base64
     from http.client import HTTPException
     from urllib import request
@@ -114,7 +145,7 @@ def _post(opener: OpenerDirector, url: str, body: bytes, timeout: float) -> byte
         user, _, password = userinfo.partition(":")
         login = f"{unquote(user)}:{unquote(password)}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(login).decode('ascii')}"
-    asked = request.Request(parts._replace(netloc=place).geturl(), data=body, headers=headers, method="POST")  # noqa: S310
+    asked = request.Request(parts._replace(netloc=place).geturl(), data=body, headers=headers)  # noqa: S310
     try:
         with opener.open(asked, timeout=timeout) as answer:
             text: bytes = answer.read(_LARGEST + 1)

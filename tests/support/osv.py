@@ -71,6 +71,7 @@ class VulnerabilityService:
         self.mood: Mood = "is well"
         self.fails_after: int | None = None
         self.most_results: int | None = None  # of those that it has for one question
+        self.most_results_first: int | None = None  # for the first question alone
         self.questions: list[str] = []
         self.asked_about: set[tuple[str, str]] = set()
         self._stopped = threading.Event()
@@ -89,7 +90,9 @@ class VulnerabilityService:
     def answer(self, path: str, body: bytes) -> Any:
         """Return what there is to say; None when there is nothing of that name."""
         if path.endswith("/v1/querybatch"):
-            return {"results": [self._result(query) for query in json.loads(body)["queries"]][: self.most_results]}
+            first = sum(one.endswith("querybatch") for one in self.questions) == 1
+            most = self.most_results_first if first and self.most_results_first is not None else self.most_results
+            return {"results": [self._result(query) for query in json.loads(body)["queries"]][:most]}
         name = path.rpartition("/v1/vulns/")[2]
         return next((flaw.record() for flaw in self.flaws if flaw.id == name), None)
 
