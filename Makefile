@@ -43,7 +43,7 @@ test: $(READY) ## Install what the tests need, and run the quick ones (three min
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m "not slow" $(ARGS)
 
 test-slow: $(READY) $(FLEET)/.ready ## Run the others: every end-to-end test that is no story, and live servers
-	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m slow $(ARGS)
+	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults -m slow --durations=20 --durations-min=20 $(ARGS)
 
 test-all: $(READY) $(FLEET)/.ready ## Run both
 	$(BIN)/python $(TIER) $(WORKERS) --ignore=tests/faults $(ARGS)
@@ -94,7 +94,7 @@ bench: $(READY) $(BENCH)/.ready ## Measure releaser against what people would us
 bench-ci: $(READY) ## Fail if a ratio of the small bench has become 25 % worse than in scripts/bench-ci.json
 	$(BIN)/python scripts/bench_ci.py $(ARGS)
 
-measure: $(READY) ## Count how much a reader has to take in, beside the aims
+measure: $(READY) ## Count what in the core knows features, and how much a reader has to take in
 	$(BIN)/python scripts/measure.py
 
 durability: $(READY) ## Measure what it costs that a power cut does no harm

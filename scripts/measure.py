@@ -1,20 +1,25 @@
-"""What `make measure` prints: how easy the code is to find one's way in, beside what it is to be.
+"""What `make measure` prints: how much of the core knows features, and how much a reader has to take in.
 
-Each figure has an aim. Next to it stands the best that was reached so far (`reached` in AIMS): no figure may get worse
-than that, or than its aim once that is met. Write a better figure down here when you reach it.
+Each figure has an aim, and the best that was reached so far: `scripts/measured.json`. No figure may get worse than
+that, or than its aim once that is met. `--write` notes better figures there. Which module belongs to the core or to a
+feature, and by which names a feature is known, is in `scripts/house.toml`.
 """
 
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
+import tokenize
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,33 +28,42 @@ from tests.support.sites import SiteFactory  # noqa: E402
 from tests.support.templates import Templates  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = ROOT / "releaser"
-# Runs `releaser` and notes each call of a function of the package: its place, and the module that called it. What makes
-# and compares values is left out, as if it were compiled by `dataclass`: nobody reads it on the way.
+BEST = ROOT / "scripts" / "measured.json"
+HOUSE = tomllib.loads((ROOT / "scripts" / "house.toml").read_text(encoding="utf-8"))
+EXTENSIONS = ("restart", "source", "gate", "action", "reporter")
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+BRANCHES = (
+    ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension, ast.match_case, ast.Assert,
+)  # fmt: skip
+# Runs `releaser`, and notes each call of one of its functions: the function, the module that it was called from, what
+# read a state file, and which programs were started. What makes and compares values is left out, as nobody reads it.
 PROFILE = """\
-import json, sys
+import json, subprocess, sys
 
-package, place = sys.argv.pop(), sys.argv.pop()
-functions, modules, crossings, calls = set(), set(), 0, 0
+readers, package, place = json.loads(sys.argv.pop()), sys.argv.pop(), sys.argv.pop()
+functions, modules, counts = set(), set(), {"crossings": 0, "state_reads": 0, "programs": 0}
 
 def note(frame, event, _):
-    global crossings, calls
     if event != "call":
         return
     code = frame.f_code
     file = code.co_filename
+    if code.co_name == "__init__" and code is started:
+        counts["programs"] += 1
     if not file.startswith(package) or file == package + "system/frozen.py":
         return
+    counts["state_reads"] += code.co_name in readers
     if code.co_name.startswith("<") or "__module__" in code.co_names[:2]:
         return
-    calls += 1
     functions.add((file, code.co_qualname))
     modules.add(file)
     caller = frame.f_back.f_code.co_filename if frame.f_back else ""
-    crossings += caller.startswith(package) and caller != file
+    counts["crossings"] += caller.startswith(package) and caller != file
 
+started = subprocess.Popen.__init__.__code__
 sys.argv[0] = "releaser"
 from releaser.__main__ import main
 sys.setprofile(note)
@@ -58,88 +72,217 @@ try:
 finally:
     sys.setprofile(None)
     with open(place, "w") as found:
-        json.dump({"modules": len(modules), "functions": len(functions), "calls": calls, "crossings": crossings}, found)
+        json.dump({"modules": len(modules), "functions": len(functions), **counts}, found)
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """One figure: what it counts, what it is to be at most, and the best that was reached."""
+    """One figure: what it counts, and what it is to be: at most, or at least if `rises`.
+
+    It may be `loose`: by this part above the best, as what is entered depends a little on the machine.
+    """
 
     what: str
     to_be: int
-    reached: int
+    rises: bool = False
+    loose: float = 0.0
+
+    def is_met(self, value: int) -> bool:
+        """Whether a value is what it is to be."""
+        return value >= self.to_be if self.rises else value <= self.to_be
+
+    def is_worse(self, value: int, best: int) -> bool:
+        """Whether a value is neither as good as the best one nor as the aim."""
+        return not self.is_met(value) and (value < best if self.rises else value > best * (1 + self.loose))
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=41_912),
-    "modules": Aim(what="modules in releaser/", to_be=95, reached=197),
-    "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=26),
-    "draft": Aim(what="places that write to a shared draft", to_be=0, reached=0),
-    "edited": Aim(what="errors that are edited after they were raised", to_be=0, reached=0),
-    "update": Aim(what="lines of the function that updates", to_be=40, reached=40),
-    "entered": Aim(what="modules that one green update enters", to_be=45, reached=118),
-    "functions": Aim(what="functions that it enters", to_be=350, reached=977),
-    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_903),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=54_641),
+    "core_imports": Aim(what="M1 imports of features by the core", to_be=0),
+    "feature_imports": Aim(what="   imports of features by one another", to_be=10),
+    "extensions": Aim(what="M2 toys that need no change of the package, of 5", to_be=5, rises=True),
+    "conditions": Aim(what="M3 conditions on features", to_be=60),
+    "leaks": Aim(what="   of these outside of the feature", to_be=15),
+    "settings_read": Aim(what="M4 pairs of a module and a setting that it reads", to_be=120),
+    "tokens": Aim(what="M5 tokens", to_be=190_000),
+    "branches": Aim(what="   branches", to_be=5_500),
+    "functions": Aim(what="M6 functions that one green update enters", to_be=450, loose=0.03),
+    "crossings": Aim(what="   calls from one module to another in it", to_be=800, loose=0.03),
+    "state_reads": Aim(what="   state files that it reads", to_be=25, loose=0.03),
+    "programs": Aim(what="   programs that it starts", to_be=22, loose=0.03),
+    "journal_fields": Aim(what="M7 fields of a journal entry", to_be=6),
+    "manifest_fields": Aim(what="   of a manifest", to_be=14),
+    "report_fields": Aim(what="   of a report", to_be=18),
+    "rules_fields": Aim(what="   of the rules for versions", to_be=6),
+    "modules_per_setting": Aim(what="M8 modules that a commit with a new setting touches", to_be=3),
+}
+CLASSES = {
+    "journal_fields": ("releases/journal.py", "Entry"),
+    "manifest_fields": ("releases/release.py", "Manifest"),
+    "report_fields": ("report.py", "RunReport"),
+    "rules_fields": ("locks/rules.py", "Rules"),
 }
 
 
-def texts(directory: Path) -> dict[Path, str]:
-    """Return the Python below a directory."""
-    return {path: path.read_text(encoding="utf-8") for path in sorted(directory.rglob("*.py"))}
+class House:
+    """The modules of the package, by path without suffix, and which feature owns which."""
+
+    def __init__(self) -> None:
+        paths = {str(path.relative_to(PACKAGE))[:-3]: path for path in sorted(PACKAGE.rglob("*.py"))}
+        self.texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items()}
+        self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
+        self.core = set(HOUSE["core"])
+        self.features: Mapping[str, Mapping[str, list[str]]] = HOUSE["features"]
+        owned = (one for feature in self.features.values() for one in feature["modules"])
+        if gone := [one for one in (*self.core, *owned) if not list(self._below(one))]:
+            sys.exit(f"scripts/house.toml names modules that are not there: {', '.join(gone)}")
+        self.owner = {
+            module: name
+            for name, feature in self.features.items()
+            for place in feature["modules"]
+            for module in self._below(place)
+        }
+
+    def _below(self, place: str) -> Iterator[str]:
+        yield from (name for name in self.texts if name == place or name.startswith(f"{place}/"))
+
+    def imports(self, name: str) -> set[str]:
+        """Return the modules of the package that a module imports, wherever in it."""
+        found = set()
+        for node in ast.walk(self.trees[name]):
+            if isinstance(node, ast.Import):
+                found |= {self._module(alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= {self._module(f"{node.module}.{alias.name}") for alias in node.names}
+        return found - {None, name}
+
+    def _module(self, dotted: str) -> str | None:
+        parts = dotted.split(".")
+        if parts[0] != "releaser":
+            return None
+        for end in range(len(parts), 1, -1):
+            name = "/".join(parts[1:end])
+            if name in self.texts or f"{name}/__init__" in self.texts:
+                return name if name in self.texts else f"{name}/__init__"
+        return None
+
+    def count_imports(self) -> dict[str, int]:
+        """Count which modules of features the core imports, and which those of other features."""
+        core = features = 0
+        for name in self.texts:
+            owners = [self.owner[one] for one in self.imports(name) if one in self.owner]
+            if name in self.core:
+                core += len(owners)
+            elif name in self.owner:
+                features += sum(one != self.owner[name] for one in owners)
+        return {"core_imports": core, "feature_imports": features}
+
+    def count_conditions(self) -> dict[str, int]:
+        """Count the conditions that name a feature, once for each feature, and those in modules of others."""
+        total = leaks = 0
+        for name, tree in self.trees.items():
+            for condition in conditions(tree):
+                for feature, facts in self.features.items():
+                    if names(condition, facts):
+                        total += 1
+                        leaks += self.owner.get(name) != feature
+        return {"conditions": total, "leaks": leaks}
+
+    def count_settings(self) -> int:
+        """Count the settings that each module reads, apart from those in the module that declares them."""
+        declared = fields(self.trees["site/settings"], "Settings")
+        pairs = 0
+        for name, tree in self.trees.items():
+            if name != "site/settings":
+                attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+                pairs += len({one.attr for one in attributes if one.attr in declared and is_settings(one.value)})
+        return pairs
+
+    def count_text(self) -> dict[str, int]:
+        """Count tokens and branches."""
+        tokens = 0
+        for text in self.texts.values():
+            found = tokenize.generate_tokens(io.StringIO(text).readline)
+            tokens += sum(one.type not in NO_CODE for one in found)
+        branches = sum(isinstance(node, BRANCHES) for tree in self.trees.values() for node in ast.walk(tree))
+        return {"tokens": tokens, "branches": branches}
+
+    def count_fields(self) -> dict[str, int]:
+        """Count the fields of the largest values."""
+        return {key: len(fields(self.trees[path[:-3]], name)) for key, (path, name) in CLASSES.items()}
 
 
-def functions_in(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Yield the functions and methods of a module."""
-    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+def conditions(tree: ast.AST) -> Iterator[ast.expr]:
+    """Yield what a module decides by: tests, filters, subjects of `match`, and values of `and` and `or`."""
+    seen = set[int]()
+    for node in ast.walk(tree):  # which comes to an expression before it comes to its parts
+        found: Iterable[ast.expr] = ()
+        if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert):
+            found = (node.test,)
+        elif isinstance(node, ast.comprehension):
+            found = node.ifs
+        elif isinstance(node, ast.Match):
+            found = (node.subject,)
+        elif isinstance(node, ast.BoolOp) and id(node) not in seen:
+            found = (node,)
+        for one in found:
+            seen |= {id(part) for part in ast.walk(one)}
+            yield one
 
 
-def takes_run(function: ast.FunctionDef) -> bool:
-    """Whether a function has a parameter that is a Run."""
-    arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
-    return any(isinstance(one.annotation, ast.Name) and one.annotation.id == "Run" for one in arguments)
+def names(condition: ast.expr, feature: Mapping[str, list[str]]) -> bool:
+    """Whether a condition names a feature; with `of`, only as an attribute of one of these."""
+    of = feature.get("of")
+    for node in ast.walk(condition):
+        if isinstance(node, ast.Attribute) and node.attr in feature["names"]:
+            if of is None or last_name(node.value) in of:
+                return True
+        elif isinstance(node, ast.Name) and of is None and node.id in feature["names"]:
+            return True
+    return False
 
 
-def edited_errors(tree: ast.AST) -> int:
-    """Count assignments to an attribute of an error that was caught, or made and not raised yet."""
-    count = 0
+def last_name(node: ast.expr) -> str:
+    """Return the last part of a dotted name."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def is_settings(node: ast.expr) -> bool:
+    """Whether an expression is a site's settings, by its name."""
+    return last_name(node) in ("settings", "_settings")
+
+
+def fields(tree: ast.AST, name: str) -> set[str]:
+    """Return the names of the fields of a class."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            flat = [one for target in targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])]
-            count += any(
-                isinstance(one, ast.Attribute)
-                and isinstance(one.value, ast.Name)
-                and one.value.id in ("error", "failure")
-                for one in flat
-            )
-    return count
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return {
+                one.target.id
+                for one in node.body
+                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
+            }
+    sys.exit(f"there is no class {name}")
 
 
-def read_code() -> dict[str, int]:
-    """Count what can be read off the text."""
-    code = texts(PACKAGE)
-    trees = [ast.parse(text) for text in code.values()]
-    updates = [
-        (function.end_lineno or 0) - function.lineno + 1
-        for path, text in code.items()
-        if path.name == "update.py"
-        for function in functions_in(ast.parse(text))
-        if function.name in ("update", "update_site")
-    ]
-    writes = re.compile(
-        r"draft\.\w+(?:, [\w.]+)* (?:=|\+=|\|=)[^=]|draft\.\w+(?:\[[^\]]*\])?(?:\.(?:append|extend|insert)\(| [+|]?= )"
-    )
-    return {
-        "lines": sum(text.count("\n") for text in code.values()),
-        "modules": len(code),
-        "take_run": sum(takes_run(one) for tree in trees for one in functions_in(tree)),
-        "draft": sum(len(writes.findall(text)) for text in code.values()),
-        "edited": sum(map(edited_errors, trees)),
-        "update": max(updates, default=0),
-        "tests": sum(text.count("\n") for text in texts(ROOT / "tests").values()),
-    }
+def count_extensions() -> int:
+    """Count the kinds of extension that have a toy, each a file of its own that a test runs."""
+    return sum((ROOT / "tests" / "extension" / f"toy_{kind}.py").exists() for kind in EXTENSIONS)
+
+
+def modules_per_setting(*, most: int = 10) -> int | None:
+    """Return how many modules the last commits that brought a setting touched (median); None without the history."""
+    log = ["git", "log", "--format=%H", f"-{400}", "--", "releaser"]
+    commits = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    counts: list[int] = []
+    for commit in commits:
+        changed = ["git", "show", "--format=", "--unified=0", commit, "--", "releaser"]
+        text = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        gone = set(re.findall(r"^-    (\w+): .*= _?setting\(", text, re.MULTILINE))
+        if set(re.findall(r"^\+    (\w+): .*= _?setting\(", text, re.MULTILINE)) - gone:
+            counts.append(len(set(re.findall(r"^\+\+\+ b/releaser/(\S+\.py)$", text, re.MULTILINE))))
+        if len(counts) == most:
+            break
+    return round(statistics.median(counts)) if counts else None
 
 
 def play_update() -> dict[str, int]:
@@ -150,6 +293,7 @@ def play_update() -> dict[str, int]:
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
         words = ["update", "--project", str(site.path), str(place / "found"), f"{PACKAGE}/"]
+        words.append(json.dumps(HOUSE["state_readers"]))
         done = subprocess.run(
             [sys.executable, "-c", PROFILE, *words],
             cwd=place,
@@ -160,22 +304,59 @@ def play_update() -> dict[str, int]:
         )
         if done.returncode:
             sys.exit(f"the update that is measured failed:\n{done.stderr}")
-        found = json.loads((place / "found").read_text())
-    return {"entered": found["modules"], "functions": found["functions"], "crossings": found["crossings"]}
+        found: dict[str, int] = json.loads((place / "found").read_text())
+    return {key: found[key] for key in ("functions", "crossings", "state_reads", "programs")}
+
+
+def measure() -> dict[str, int]:
+    """Return all figures, by the names of AIMS; one is left out where it cannot be told."""
+    house, per_setting = House(), modules_per_setting()
+    return {
+        **house.count_imports(),
+        "extensions": count_extensions(),
+        **house.count_conditions(),
+        "settings_read": house.count_settings(),
+        **house.count_text(),
+        **play_update(),
+        **house.count_fields(),
+        **({} if per_setting is None else {"modules_per_setting": per_setting}),
+    }
+
+
+def show(figures: Mapping[str, int], best: Mapping[str, int]) -> list[str]:
+    """Print the table; return what has got worse."""
+    worse = []
+    print(f"{'':52}{'now':>9}{'to be':>9}{'best':>9}")
+    for name, aim in AIMS.items():
+        if (now := figures.get(name)) is None:
+            print(f"{aim.what:52}{'unknown':>9}{aim.to_be:>9}{best[name]:>9}")
+            continue
+        is_worse = aim.is_worse(now, best[name])
+        worse += [aim.what.removeprefix("M").strip("0123456789 ")] * is_worse
+        state = "  worse" if is_worse else "  met" if aim.is_met(now) else ""
+        print(f"{aim.what:52}{now:>9}{aim.to_be:>9}{best[name]:>9}{state}")
+    return worse
+
+
+def note_best(figures: Mapping[str, int], best: Mapping[str, int]) -> None:
+    """Write down what is better than the best so far."""
+    better: dict[str, Any] = {
+        name: (max if aim.rises else min)(best.get(name, figures[name]), figures[name])
+        if name in figures
+        else best[name]
+        for name, aim in AIMS.items()
+    }
+    BEST.write_text(f"{json.dumps(better, indent=2)}\n", encoding="utf-8")
 
 
 def main() -> int:
     """Print the figures, and return 1 if one of them has got worse."""
-    figures = {**read_code(), **play_update()}
-    worse = []
-    print(f"{'':50}{'now':>8}{'to be':>8}{'best':>8}")
-    for name, aim in AIMS.items():
-        now = figures[name]
-        is_worse = now > max(aim.to_be, aim.reached)
-        worse += [aim.what] * is_worse
-        state = "worse" if is_worse else "met" if now <= aim.to_be else ""
-        print(f"{aim.what:50}{now:>8}{aim.to_be:>8}{aim.reached:>8}  {state}".rstrip())
-    if worse:
+    best: dict[str, int] = json.loads(BEST.read_text(encoding="utf-8")) if BEST.exists() else {}
+    figures = measure()
+    if "--write" in sys.argv[1:]:
+        note_best(figures, best)
+        best = json.loads(BEST.read_text(encoding="utf-8"))
+    if worse := show(figures, best):
         print(f"\nworse than it was: {', '.join(worse)}", file=sys.stderr)
     return 1 if worse else 0
 
