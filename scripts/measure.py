@@ -148,13 +148,13 @@ class House:
 
     def imports(self, name: str) -> set[str]:
         """Return the modules of the package that a module imports, wherever in it."""
-        found = set()
+        found = set[str | None]()
         for node in ast.walk(self.trees[name]):
             if isinstance(node, ast.Import):
                 found |= {self._module(alias.name) for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found |= {self._module(f"{node.module}.{alias.name}") for alias in node.names}
-        return found - {None, name}
+        return {one for one in found if one not in (None, name)}
 
     def _module(self, dotted: str) -> str | None:
         parts = dotted.split(".")
