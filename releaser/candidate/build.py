@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import Change, LockFile
     from releaser.locks.origins import Publisher
-    from releaser.releases.quarantine import CandidateKey
+    from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Tests
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
@@ -62,7 +62,7 @@ class Candidate(Frozen):
     sequence: int
     created_at: datetime
     directory: Path
-    key: CandidateKey
+    key: ReleaseKey
     resolution: Resolution
     #: The packages from elsewhere that it is built to try; such a one never goes live.
     overrides: tuple[str, ...] = ()

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import failing_tests
 from releaser.errors import TestsFailedError, ToolError
-from releaser.locks.installed import installed_key
 from releaser.locks.lock import changes_between, list_brought
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import LIVE_TESTS, RedTests
 from releaser.releases.quarantine import (
-    CandidateKey,
     Constraints,
     FailedCandidate,
     Hold,
@@ -55,9 +53,9 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 
 def mark_good(site: Site, release: Release) -> None:
     """Record that a release is live and good, which lifts the quarantine and the tests' holds of all in it."""
-    store_of(site).record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
+    store_of(site).went_live(release.id)
     quarantine = read_quarantine(site.state_dir)
-    lifted = quarantine.without(lock_of(release).versions, key_of(release))
+    lifted = quarantine.without(lock_of(release).versions, release.key)
     overtaken, commit = set[str](), release.manifest.commit
     with contextlib.suppress(ToolError):  # on top of which somebody has built what is live and good now
         overtaken |= {one.commit for one in lifted.commits if commit and site.git.is_ancestor(one.commit, commit)}
@@ -75,13 +73,13 @@ def mark_bad(
     Without any mapping of versions, the release is not to blame, and nothing is kept out. The version of a local
     package is a matter of the code, so that it may come again with other code.
     """
-    store_of(site).record(lambda ledger: ledger.marked(release.id, "bad"))
+    store_of(site).withdraw(release.id)
     at = timestamp()
 
     def reject(quarantine: Quarantine) -> Quarantine:
         if versions is None:
             return quarantine  # which is written: were there none, it would be made from all that is bad
-        failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
+        failed = FailedCandidate(key=release.key, release=release.id, reason=reason, at=at)
         changed = quarantine.with_versions(versions, release=release.id, reason=reason, at=at).with_candidate(failed)
         return changed.with_commit(commit) if commit is not None else changed
 
@@ -103,18 +101,6 @@ def list_brought_by(release: Release, since: Release | None = None) -> dict[str,
         release.manifest.changes if since is None else changes_between(read_versions(since), read_versions(release))
     )
     return {name: versions for name, versions in list_brought(changes).items() if name not in lock.local}
-
-
-def key_of(release: Release) -> CandidateKey:
-    """Return what made this release's candidate differ from others."""
-    manifest = release.manifest
-    return CandidateKey(
-        lock_sha256=manifest.installed_sha256 or installed_key(lock_of(release), python=manifest.python),
-        code_key=manifest.code_key,
-        python=manifest.python,
-        group=manifest.group,
-        included=manifest.bundle.included_sha256 if manifest.bundle is not None else "",
-    )
 
 
 # Versions that failed

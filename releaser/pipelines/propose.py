@@ -25,7 +25,6 @@ from releaser.pipelines.decide import decide
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult
 from releaser.releases.acceptance import BRANCH, Proposal, note_proposal, read_proposal
-from releaser.releases.integrity import find_damage
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from releaser.checkout.pull import Target
-    from releaser.locks.lock import LockFile
     from releaser.pipelines.decide import Goal
     from releaser.releases.release import Release
     from releaser.run import Run, Workspace
@@ -258,14 +256,3 @@ def _what_helps(output: str, known: Proposal) -> str:
         delete = f"`git push {known.remote} --delete {known.branch}`"
         return f"The remote refuses to replace branches: allow it for {known.branch}, or delete it each time: {delete}."
     return "The next update tries again."
-
-
-def find_proposed(work: Workspace, lock: LockFile) -> Release | None:
-    """Return the release that was built and tested for exactly this lock, code, Python and group, if it is whole."""
-    site = work.site
-    known, key = read_proposal(site.state_dir), candidate_key(site, work.facts, lock)
-    release = store_of(site).get(known.release) if site.settings.proposes and known.is_of(key) else None
-    if release is None or release.state != "candidate" or release.manifest.tests != "passed":
-        return None
-    is_same = read_file(release.lock) == lock.data and release.manifest.code_key == key.code_key
-    return release if is_same and find_damage(release) is None else None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.candidate.results import key_of, list_brought_by, mark_good
+from releaser.candidate.results import list_brought_by, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending_steps, read_pending
 from releaser.checkout.staging import MARKS
@@ -137,7 +137,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
         return
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
-    store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
+    store.went_live(release.id)  # first: else the link would seem to be moved by hand
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
@@ -233,6 +233,8 @@ def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
             if error := _read_error(name, store.state_dir):
                 yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
+    for error in store.unreadable_records():
+        yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
 
 
 def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
@@ -260,9 +262,16 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
             log.note_repair(message, "Delete that copy.")
             lost.add(name)
+    for error in [*store.unreadable_records()]:
+        aside = put_aside(error.path)
+        message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
+        log.note_repair(message, "Delete that copy.")
+    for name in store.complete_records():
+        message = f"what became of release {name} was lost; it counts as {store.find(name).state} now"
+        log.note_repair(message, "Pin it again if it was pinned: `releaser pin`.")
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
-        log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "Pin again what was pinned.")
+        log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
     if QUARANTINE in lost:
         restore_quarantine(site, log)
     if HOLDS in lost:
@@ -284,14 +293,16 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
     if (state_dir / QUARANTINE).exists():
         return
     seen = store.snapshot()
-    marks = seen.ledger.marks
-    found = [one for one in seen.releases if one.manifest.origin == "built" and marks.get(one.id) in ("bad", "failed")]
+    stages = {name: one.stage for name, one in seen.lifecycles.items()}
+    found = [
+        one for one in seen.releases if one.manifest.origin == "built" and stages[one.id] in ("withdrawn", "failed")
+    ]
     quarantine = Quarantine()
     for release in reversed(found):
-        reason, at, bad = "as the records tell", timestamp(), marks[release.id] == "bad"
+        reason, at, bad = "as the records tell", timestamp(), stages[release.id] == "withdrawn"
         if bad:
             quarantine = quarantine.with_versions(list_brought_by(release), release=release.id, reason=reason, at=at)
-        failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at, sick=not bad)
+        failed = FailedCandidate(key=release.key, release=release.id, reason=reason, at=at, sick=not bad)
         quarantine = quarantine.with_candidate(failed)
     if found:
         change_quarantine(state_dir, lambda _: quarantine)

@@ -34,7 +34,7 @@ from releaser.pipelines.decide import choose_following, committed_lock, decide, 
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
-from releaser.pipelines.propose import find_proposed, follow_and_propose, with_proposal
+from releaser.pipelines.propose import follow_and_propose, with_proposal
 from releaser.pipelines.rebuild import (
     describe_damage,
     describe_python,
@@ -52,7 +52,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
-from releaser.resolution.resolve import resolve_with
+from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
 from releaser.site.site import find_site
@@ -265,10 +265,11 @@ def make_release(goal: Goal) -> Release:
         check_space(work, resolution)
         audit = goal.audit()
         work.log.learn(changes=resolution.diff)
-        if (proposed := find_proposed(work, resolution.lock)) is not None:
+        key = candidate_key(work.site, work.facts, resolution.lock)
+        if (ready := store_of(work.site).snapshot().ready_for(key, resolution.lock.data)) is not None:
             prepare_tree(work.site, work.log)  # what it makes, static files are collected from
-            work.log.learn(migrations=proposed.manifest.migrations)
-            return proposed
+            work.log.learn(migrations=ready.manifest.migrations)
+            return ready
         candidate = build_and_test(work, resolution, goal.again)
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")

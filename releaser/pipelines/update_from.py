@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
-from releaser.candidate.results import key_of
 from releaser.checkout.files import place_included
 from releaser.deployment.post_flip import retry_post_flip_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
@@ -184,7 +183,7 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
     if live is None or cannot_run(live):  # the site is down
         return ""
     if kept is not None and not kept.live:
-        if (failed := read_quarantine(site.state_dir).candidate(key_of(kept))) is not None:
+        if (failed := read_quarantine(site.state_dir).candidate(kept.key)) is not None:
             return f"{move.release} is left out: {failed.reason}"
         if before is not None and before.release == move.release and before.headline:  # else a run was killed
             return f"{move.release} was live here, and somebody has gone back from it"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.locks.lock import LockFile
-    from releaser.releases.quarantine import CandidateKey
+    from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Release
 
 
@@ -162,7 +162,7 @@ class Proposal(Frozen):
     before: str = ""
     #: The release that was built from it, and tested; it goes live if nothing else has changed by then.
     release: str = ""
-    #: What it installs, with which code, Python and group, as `CandidateKey` has it.
+    #: What it installs, with which code, Python and group, as `ReleaseKey` has it.
     lock_sha256: str = ""
     code_key: str = ""
     python: str = ""
@@ -181,7 +181,7 @@ class Proposal(Frozen):
     #: Why nothing can be proposed, as has been told; empty if something can.
     stuck: str = ""
 
-    def is_of(self, key: CandidateKey) -> bool:
+    def is_of(self, key: ReleaseKey) -> bool:
         """Whether it is what a candidate would be; one that was declined is declined with whatever code."""
         if self.done or not self.commit or self.lock_sha256 != key.lock_sha256:
             return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.locks.differences import OwnHolds
 from releaser.locks.rules import follows
 from releaser.locks.versions import is_newer, parse_version, series_of
+from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
@@ -28,18 +29,6 @@ PAUSE = timedelta(days=7)
 By = Literal["person", "tests", "undecided", "activation"]
 
 
-class CandidateKey(Frozen):
-    """What makes two candidates the same: the lock, the committed code without the lock, the Python, the group."""
-
-    #: The digest of what the lock installs; it is the same for another mirror, or other upload times.
-    lock_sha256: str
-    code_key: str
-    python: str
-    group: str | None
-    #: The digest of the files beside the code that came with its bundle.
-    included: str = ""
-
-
 class Quarantined(Frozen):
     """A candidate that is not to be built again; `at` is an ISO time.
 
@@ -47,7 +36,7 @@ class Quarantined(Frozen):
     chance once they pass there. What in an `unfinished` one is to blame is not known yet, and is being looked for.
     """
 
-    key: CandidateKey
+    key: ReleaseKey
     release: str
     reason: str
     at: str
@@ -139,7 +128,7 @@ class Quarantine(Frozen):
         """Add a rejected commit."""
         return replace(self, commits=(*(one for one in self.commits if one.code_key != entry.code_key), entry))
 
-    def candidate(self, key: CandidateKey) -> FailedCandidate | None:
+    def candidate(self, key: ReleaseKey) -> FailedCandidate | None:
         """Return the entry for a candidate that failed before."""
         return next((entry for entry in self.candidates if entry.key == key), None)
 
@@ -183,7 +172,7 @@ class Quarantine(Frozen):
         """Leave out what others took back of packages that a person holds here: these stay as they are."""
         return replace(self, versions=tuple(one for one in self.versions if not (one.commit and one.name in names)))
 
-    def without(self, locked: Mapping[str, str], key: CandidateKey) -> Quarantine:
+    def without(self, locked: Mapping[str, str], key: ReleaseKey) -> Quarantine:
         """Lift what is live and good after all: somebody chose a backed-out release, or forced an update."""
         return replace(
             self,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
+from releaser.releases.key import ReleaseKey
 from releaser.releases.venv import Interpreter
 from releaser.site.sealed_python import changed_by_others, look_at_start, new_start_files, started_by_others
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
@@ -28,7 +29,6 @@ State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted", "override"]
 Tests = Literal["passed", "failed", "refused", "not run"]
 NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
-Mark = Literal["good", "bad", "failed"]
 LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
@@ -76,7 +76,7 @@ class Manifest(Frozen):
     inodes: int
     #: The digest of what its files were; empty if nothing was noted.
     fingerprint: str = ""
-    #: The digest of what its lock installs, as in a `CandidateKey`; empty if nothing was noted.
+    #: The digest of what its lock installs, as in a `ReleaseKey`; empty if nothing was noted.
     installed_sha256: str = ""
     #: The packages from elsewhere that it was built to try; such a one never goes live.
     overrides: tuple[str, ...] = ()
@@ -155,6 +155,20 @@ class Release(Frozen):
             return EMPTY
 
     @functools.cached_property
+    def key(self) -> ReleaseKey:
+        """What it shares with each release that would be the same."""
+        from releaser.locks.installed import installed_key  # which takes long to import, for `releaser list`
+
+        manifest = self.manifest
+        return ReleaseKey(
+            lock_sha256=manifest.installed_sha256 or installed_key(self.locked, python=manifest.python),
+            code_key=manifest.code_key,
+            python=manifest.python,
+            group=manifest.group,
+            included=manifest.bundle.included_sha256 if manifest.bundle is not None else "",
+        )
+
+    @functools.cached_property
     def pyproject(self) -> Path:
         """The pyproject.toml that came along with the first lock of the project; no other release has one."""
         return self.directory / "pyproject.toml"
@@ -198,40 +212,38 @@ class Release(Frozen):
 
 
 class Ledger(Frozen):
-    """What became of each release, and in which order they went live. The manifests never change; this does."""
+    """In which order the releases of a site went live. What became of each is in its own directory."""
 
-    #: By release.
-    marks: Mapping[str, Mark]
     #: The releases in the order in which they went live.
     activations: tuple[str, ...] = ()
-    #: The releases that are never pruned.
-    pins: frozenset[str] = frozenset()
     #: The highest sequence number ever given, also to releases that are gone.
     last_sequence: int = 0
+    #: How many times the symlink was led to another release, by runs that ended well.
+    flips: int = 0
+    #: What became of each release, and which are never pruned, until its own directory says so: from 0.9 or before.
+    marks: Mapping[str, Literal["good", "bad", "failed"]] = field(default_factory=dict)
+    pins: frozenset[str] = frozenset()
 
     @property
     def named(self) -> frozenset[str]:
         """The releases of which it knows anything."""
         return frozenset(self.marks) | frozenset(self.activations) | self.pins
 
-    def marked(self, release: str, mark: Mark) -> Ledger:
-        """Record what became of a release."""
-        return replace(self, marks={**self.marks, release: mark})
+    @property
+    def next_flip(self) -> int:
+        """The number of the next flip."""
+        return max(self.flips, len(self.activations)) + 1
 
-    def activated(self, release: str) -> Ledger:
-        """Record that a release went live."""
+    def activated(self, release: str, *, flip: int | None = None) -> Ledger:
+        """Record that a release went live, by this flip or the next one."""
+        flips = max(self.flips, self.next_flip if flip is None else flip)
         if self.activations[-1:] == (release,):
             return self
-        return replace(self, activations=(*self.activations, release))
+        return replace(self, activations=(*self.activations, release), flips=flips)
 
-    def numbered(self, manifest: Manifest) -> Ledger:
-        """Record the number of a new release, and that one which failed its tests has failed."""
-        ledger = self.marked(manifest.id, "failed") if manifest.tests in NEVER_LIVE else self
-        return replace(ledger, last_sequence=max(self.last_sequence, manifest.sequence))
-
-    def pinned(self, release: str, *, on: bool) -> Ledger:
-        """Record a pin, or that it was taken away."""
-        return replace(self, pins=self.pins | {release} if on else self.pins - {release})
+    def numbered(self, sequence: int) -> Ledger:
+        """Record the number of a new release."""
+        return replace(self, last_sequence=max(self.last_sequence, sequence))
 
     def forgotten(self, *releases: str) -> Ledger:
         """Drop everything about releases that are gone."""
@@ -244,7 +256,7 @@ class Ledger(Frozen):
         )
 
 
-EMPTY_LEDGER = Ledger(marks={})
+EMPTY_LEDGER = Ledger()
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

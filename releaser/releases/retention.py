@@ -95,7 +95,8 @@ def judge(snapshot: StoreSnapshot, settings: Settings, present: Present) -> tupl
         goes = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
         decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
     for name, wrong in snapshot.damaged.items():  # a person may want to look at what nothing is known of
-        ties = {"live": name == snapshot.live_id, "pinned": name in snapshot.ledger.pins}
+        lifecycle = snapshot.lifecycles.get(name)
+        ties = {"live": name == snapshot.live_id, "pinned": lifecycle is not None and lifecycle.pinned}
         reasons = (*(tie for tie, holds in ties.items() if holds), f"left alone, as its manifest {wrong}")
         decided.append(RetentionDecision(id=name, kept=True, reasons=reasons))
     return tuple(decided)

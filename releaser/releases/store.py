@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases.contents import open_to_group
-from releaser.releases.integrity import find_rollback_damage
+from releaser.releases.integrity import find_damage, find_rollback_damage
+from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, read_lifecycle
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,
@@ -23,7 +24,6 @@ from releaser.releases.release import (
     NEVER_LIVE,
     Ledger,
     Manifest,
-    Mark,
     Release,
     State,
     is_own,
@@ -45,7 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from releaser.releases.key import ReleaseKey
+    from releaser.releases.lifecycle import Stage
     from releaser.site.site import Site
+
+
+_STATES: Mapping[Stage, State] = {"ready": "candidate", "live": "good", "failed": "failed", "withdrawn": "bad"}
+_OF_MARKS: Mapping[str, Stage] = {"good": "live", "bad": "withdrawn", "failed": "failed"}
 
 
 class StoreSnapshot(Frozen):
@@ -54,6 +60,8 @@ class StoreSnapshot(Frozen):
     #: The complete ones, newest first by the record.
     releases: tuple[Release, ...]
     ledger: Ledger
+    #: What became of each release, also of those that are damaged.
+    lifecycles: Mapping[str, Lifecycle]
     #: What the symlink leads to.
     live_id: str | None
     #: Directories with a manifest that tells nothing of them, each with what that manifest is or does.
@@ -93,8 +101,19 @@ class StoreSnapshot(Frozen):
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last, of those that a rollback could go to, the live one included."""
-        marks, order = self.ledger.marks, self._by_activation(self.ledger.activations)
-        return next((one for one in order if marks.get(one.id) == "good" and find_rollback_damage(one) is None), None)
+        order = self._by_activation(self.ledger.activations)
+        good = (one for one in order if self.lifecycles[one.id].is_good)
+        return next((one for one in good if find_rollback_damage(one) is None), None)
+
+    def ready_for(self, key: ReleaseKey, lock: bytes) -> Release | None:
+        """Return the release that is tested and waits, and that would be built with this key and this very lock."""
+        for release in self.releases:
+            is_ready = (
+                release.state == "candidate" and release.manifest.tests == "passed" and not release.manifest.never_live
+            )
+            if is_ready and release.key == key and release.locked.data == lock and find_damage(release) is None:
+                return release
+        return None
 
     def _by_activation(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {one.id: one for one in self.releases}
@@ -124,8 +143,10 @@ class ReleaseStore(Frozen):
         damaged: dict[str, str] = {}
         manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
         ledger, live = self.ledger(manifests), self.live_id()
-        releases = tuple(self._release(manifest, ledger, live) for manifest in manifests)
-        return StoreSnapshot(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
+        lifecycles = {one.id: self._lifecycle(one, ledger) for one in manifests}
+        releases = tuple(self._release(one, lifecycles[one.id], live) for one in manifests)
+        lifecycles |= {name: found for name in damaged if (found := read_lifecycle(f"{self.directory}/{name}"))}
+        return StoreSnapshot(releases=releases, ledger=ledger, lifecycles=lifecycles, live_id=live, damaged=damaged)
 
     def all(self) -> tuple[Release, ...]:
         """Return every complete release, newest first by the record. Damaged ones are left out."""
@@ -154,7 +175,7 @@ class ReleaseStore(Frozen):
 
     def _get(self, release: str, live: str | None) -> Release | None:
         manifest = self._manifest(release, {}) if self._is_release(self.path(release)) else None
-        return self._release(manifest, self.ledger(), live) if manifest else None
+        return self._release(manifest, self._lifecycle(manifest), live) if manifest else None
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -219,39 +240,105 @@ class ReleaseStore(Frozen):
             return None
         return manifest
 
-    def _release(self, manifest: Manifest, ledger: Ledger, live: str | None) -> Release:
-        state: State = "live" if manifest.id == live else ledger.marks.get(manifest.id, "candidate")
+    def _release(self, manifest: Manifest, lifecycle: Lifecycle, live: str | None) -> Release:
+        state: State = "live" if manifest.id == live else _STATES[lifecycle.stage]
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
-        pinned, place = manifest.id in ledger.pins, f"{self.directory}/{manifest.id}"
-        return Release(place=place, manifest=manifest, state=state, pinned=pinned, asks=self.asks)
+        place = f"{self.directory}/{manifest.id}"
+        return Release(place=place, manifest=manifest, state=state, pinned=lifecycle.pinned, asks=self.asks)
 
-    # The ledger
+    # What became of each, and in which order they went live
+
+    def lifecycle(self, release: str) -> Lifecycle:
+        """Return what became of a complete release. Raises NoSuchReleaseError if there is none."""
+        if (manifest := self._manifest(release, {})) is None:
+            message = f"there is no release {release!r} in {self.directory}"
+            raise NoSuchReleaseError(message, advice="See `releaser list`.")
+        return self._lifecycle(manifest)
+
+    def _lifecycle(self, manifest: Manifest, ledger: Ledger | None = None) -> Lifecycle:
+        return read_lifecycle(f"{self.directory}/{manifest.id}") or self._guess(manifest, ledger or self.ledger())
+
+    def _guess(self, manifest: Manifest, ledger: Ledger) -> Lifecycle:
+        """Tell what became of a release whose directory does not say so: one of an earlier version, or a damaged one.
+
+        What nobody has recorded to have been live was not.
+        """
+        name, order = manifest.id, ledger.activations
+        flip = len(order) - order[::-1].index(name) if name in order else 0
+        stage = _OF_MARKS.get(ledger.marks.get(name, "")) or _guess_stage(manifest, flip, self._backed_out())
+        since = manifest.created_at.isoformat(timespec="seconds")
+        return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins)
+
+    def _backed_out(self) -> set[str]:
+        from releaser.releases.quarantine import read_quarantine  # which takes long to import
+
+        with contextlib.suppress(OSError):
+            return {entry.release for entry in read_quarantine(self.state_dir).candidates}
+        return set()
+
+    def went_live(self, release: str) -> None:
+        """Record, durably, that the symlink leads to a release, and that nothing is wrong with it."""
+        lifecycle, ledger = self.lifecycle(release), self.ledger()
+        is_last = ledger.activations[-1:] == (release,) and lifecycle.flip >= ledger.flips
+        if lifecycle.is_good and is_last:
+            return
+        flip = ledger.next_flip
+        lifecycle.live(flip).write(self.path(release))
+        self.record(lambda ledger: ledger.activated(release, flip=flip))
+
+    def withdraw(self, release: str) -> None:
+        """Record, durably, that a release was rolled back or taken back."""
+        lifecycle = self.lifecycle(release)
+        if lifecycle.stage != "withdrawn":
+            lifecycle.withdrawn().write(self.path(release))
+
+    def pin(self, release: str, *, on: bool) -> None:
+        """Record, durably, that a release is never pruned, or that it may be."""
+        replace(self.lifecycle(release), pinned=on).write(self.path(release))
+
+    def unreadable_records(self) -> Iterator[UnreadableStateError]:
+        """Yield what is wrong with what a release says of itself, beside its manifest."""
+        for name in self._names():
+            try:
+                read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
+            except UnreadableStateError as error:
+                yield error
+
+    def complete_records(self) -> list[str]:
+        """Write down what became of releases whose directories do not say so; return those of which that was lost.
+
+        Earlier versions had it in the ledger. Raises OSError.
+        """
+        ledger, lost = self.ledger(), list[str]()
+        for manifest in self._manifests():
+            directory = self.path(manifest.id)
+            if read_lifecycle(str(directory)) is None:
+                self._guess(manifest, ledger).write(directory)
+                lost += [] if ledger.marks or ledger.pins else [manifest.id]
+        if ledger.marks or ledger.pins:
+            self.record(lambda ledger: replace(ledger, marks={}, pins=frozenset(), flips=ledger.next_flip - 1))
+        return lost
 
     def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
-        """Return the ledger; when there is none, or it cannot be read, one made of what the manifests tell.
+        """Return the ledger; when there is none, or it cannot be read, one made of what the releases tell.
 
-        What passed its tests then counts as good, and as having been live. The manifests may have been `found` already.
+        Their manifests may have been `found` already.
         """
         ledger = load_state(self.state_dir / LEDGER, EMPTY_LEDGER)
         if ledger != EMPTY_LEDGER:
             return ledger
-        from releaser.releases.quarantine import read_quarantine  # which takes long to import
-
-        manifests = sorted(self._manifests() if found is None else found, key=lambda manifest: manifest.sequence)
-        backed_out: set[str] = set()
-        with contextlib.suppress(OSError):
-            backed_out = {entry.release for entry in read_quarantine(self.state_dir).candidates}
-        ledger = replace(ledger, last_sequence=manifests[-1].sequence if manifests else 0)
-        for manifest in manifests:
-            if manifest.tests in NEVER_LIVE:
-                ledger = ledger.marked(manifest.id, "failed")
-            elif not manifest.never_live:
-                mark: Mark = "bad" if manifest.id in backed_out else "good"
-                ledger = ledger.marked(manifest.id, mark).activated(manifest.id)
-        live = self.live_id()
+        manifests = list(self._manifests() if found is None else found)
+        known = {one.id: lifecycle for one in manifests if (lifecycle := read_lifecycle(f"{self.directory}/{one.id}"))}
+        order = sorted((name for name, one in known.items() if one.flip), key=lambda name: known[name].flip)
+        ledger = Ledger(
+            activations=tuple(order),
+            last_sequence=max((one.sequence for one in manifests), default=0),
+            flips=max((one.flip for one in known.values()), default=0),
+        )
         # After a rollback, it is not the newest that was live last.
-        return ledger.activated(live) if live and ledger.marks.get(live) == "good" else ledger
+        live = next((one for one in manifests if one.id == self.live_id()), None)
+        return ledger.activated(live.id) if live is not None and not live.never_live else ledger
 
     def record(self, change: Callable[[Ledger], Ledger]) -> None:
         """Apply a change to the ledger, durably."""
@@ -262,7 +349,7 @@ class ReleaseStore(Frozen):
     def begin(self, now: datetime) -> tuple[str, int]:
         """Make the directory of a new release; return its id and its sequence number."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        name = new_id(now, frozenset(os.listdir(self.directory)) | self.ledger().marks.keys())
+        name = new_id(now, frozenset(os.listdir(self.directory)) | self.ledger().named)
         self.path(name).mkdir()
         self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
         replace_file(self.path(name) / MADE, b"", private=True)
@@ -273,15 +360,19 @@ class ReleaseStore(Frozen):
         return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
-        """Record the number of a release, and write its manifest, which completes it.
+        """Record the number of a release and how far it has come, and write its manifest, which completes it.
 
-        In this order: without a ledger every complete release counts as one that was live. The caller has synced the
-        file system.
+        The caller has synced the file system.
         """
-        self.record(lambda ledger: ledger.numbered(manifest))
-        open_to_group(self.path(manifest.id))
-        write_manifest(self.path(manifest.id), manifest)
-        return self._release(manifest, self.ledger(), self.live_id())
+        directory = self.path(manifest.id)
+        self.record(lambda ledger: ledger.numbered(manifest.sequence))
+        open_to_group(directory)
+        lifecycle = read_lifecycle(str(directory))  # of one that has lost its manifest
+        if lifecycle is None:
+            lifecycle = Lifecycle.new(failed=manifest.tests in NEVER_LIVE)
+            lifecycle.write(directory)
+        write_manifest(directory, manifest)
+        return self._release(manifest, lifecycle, self.live_id())
 
     def remove(self, *names: str) -> dict[str, OSError]:
         """Delete releases and forget them; return what kept any of them from being deleted.
@@ -333,6 +424,14 @@ class ReleaseStore(Frozen):
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
+
+
+def _guess_stage(manifest: Manifest, flip: int, backed_out: Collection[str]) -> Stage:
+    if manifest.tests in NEVER_LIVE:
+        return "failed"
+    if manifest.id in backed_out:
+        return "withdrawn"
+    return "live" if flip else "ready"
 
 
 def target_of(link: Path) -> Path | None:

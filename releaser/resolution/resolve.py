@@ -18,7 +18,8 @@ from releaser.locks.lock import Change, Graph, LockFile, changes_between
 from releaser.locks.overrides import Override, apply_overrides, not_taken, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
-from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
+from releaser.releases.key import ReleaseKey
+from releaser.releases.quarantine import Constraints, Quarantine, read_quarantine
 from releaser.releases.release import Release, lock_of, read_versions
 from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.resolution.newest import (
@@ -303,12 +304,12 @@ def refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
             raise ResolutionError(message, advice=advice)
 
 
-def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
+def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> ReleaseKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     return key_of(site, lock, python=facts.choice.version, group=facts.group)
 
 
-def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> CandidateKey:
+def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> ReleaseKey:
     """Return what tells a candidate with this lock, Python and group from others. Raises ResolutionError."""
     try:
         commit = site.staged.commit if site.staged is not None else "HEAD"
@@ -317,7 +318,7 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Can
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     key = installed_key(lock, python=python)
     included = site.bundle.manifest.included_sha256 if site.bundle is not None else ""
-    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
+    return ReleaseKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
 
 
 def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:

@@ -99,9 +99,6 @@ def kept_records(site: SampleSite) -> dict[str, Any]:
     found = {name: site.state_dir / name for name in ("ledger.json", "quarantine.json", "holds.json", "pending.json")}
     content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     del content["ledger.json"]["last_sequence"]
-    content["ledger.json"]["marks"] = {
-        name: mark for name, mark in content["ledger.json"]["marks"].items() if mark != "failed"
-    }
     return {**content, "remote": site.remote_head(), "left": sorted(path.name for path in site.outer.iterdir())}
 
 

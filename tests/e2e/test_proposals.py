@@ -49,6 +49,25 @@ def reviewed(make_site: SiteFactory, tmp_path: Path) -> Reviewed:
     return Reviewed(make_site, tmp_path)
 
 
+@pytest.mark.parametrize("lost", ["ledger.json", "ledger.json and .venv", "state.json"])
+def test_a_proposal_does_not_go_live_because_a_record_is_lost(reviewed: Reviewed, lost: str) -> None:
+    site, live = reviewed.site, reviewed.site.live_id()
+    site.publish("alpha", "1.1.0")
+    proposed = site.json("update")["release"]
+    if lost == "state.json":
+        (site.state_dir / "releases" / proposed / "state.json").unlink()
+    else:
+        (site.state_dir / "ledger.json").unlink()
+    if lost.endswith(".venv"):
+        shutil.rmtree(site.state_dir / "releases" / live)
+    for command in (["prune"], ["update"], ["rollback", proposed]):
+        finished = site.releaser(*command)
+        assert (finished.returncode == 9) == (command[0] == "rollback"), finished
+        assert site.link.resolve().parent.name != proposed
+        states = {row["id"]: row["state"] for row in site.json("list")}
+        assert states[proposed] == "candidate"
+
+
 def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_merged(reviewed: Reviewed) -> None:
     site, before, head = reviewed.site, reviewed.site.snapshot(), reviewed.site.remote_head()
     site.publish("alpha", "1.1.0")

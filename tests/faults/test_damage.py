@@ -171,11 +171,11 @@ KEPT: Mapping[str, Harm] = {
 }
 
 
-def garbage(name: str, content: str) -> Act:
-    """Return what puts garbage in the place of a state file."""
+def garbage(name: str, content: str, *, of_live: bool = False) -> Act:
+    """Return what puts garbage in the place of a state file, or of a file of the live release."""
 
     def do(it: There) -> None:
-        path = it.site.state_dir / name
+        path = it.live / name if of_live else it.site.state_dir / name
         before = path.read_bytes() if path.exists() else b'{"version": 2, "paths": []}\n'
         if content == "a directory":
             path.unlink(missing_ok=True)
@@ -225,6 +225,17 @@ STATE: Mapping[str, Harm] = {
     "history.jsonl: random": Harm(do=garbage("history.jsonl", "random"), seen=None, told=None),
     "history.jsonl: a directory": Harm(do=garbage("history.jsonl", "a directory"), seen=None, told="history"),
     "ledger.json: gone": Harm(do=lambda it: (it.site.state_dir / "ledger.json").unlink(), seen=None, told="was lost"),
+    **{
+        f"state.json of a release: {content}": Harm(
+            do=garbage("state.json", content, of_live=True),
+            seen=r"state\.json cannot be read",
+            told=r"state\.json could not be read",
+        )
+        for content in ("truncated", "a directory", *CONTENTS)
+    },
+    "state.json of a release: gone": Harm(
+        do=lambda it: (it.live / "state.json").unlink(), seen=None, told="what became of release .* was lost"
+    ),
     "the outbox gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "outbox"), seen=None, told=None),
     "the logs gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "logs"), seen=None, told=None),
     "all releases gone": Harm(

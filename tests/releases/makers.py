@@ -83,7 +83,7 @@ def go_to(store: ReleaseStore, name: str) -> None:
     """Let the link lead to a release, and record that it is good."""
     store.link.unlink(missing_ok=True)
     store.link.symlink_to(store.path(name) / "venv")
-    store.record(lambda ledger: ledger.marked(name, "good").activated(name))
+    store.went_live(name)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.releases.key import ReleaseKey
 from releaser.releases.quarantine import (
     HOLDS,
     QUARANTINE,
-    CandidateKey,
     Constraints,
     FailedCandidate,
     Hold,
@@ -26,12 +26,12 @@ from releaser.system.files import UnreadableStateError, read_state
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY = CandidateKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
+KEY = ReleaseKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
 
 
 def failed(release: str, **changes: str | None) -> FailedCandidate:
     fields = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
-    return FailedCandidate(key=CandidateKey(**fields), release=release, reason="red", at="now")  # type: ignore[arg-type]
+    return FailedCandidate(key=ReleaseKey(**fields), release=release, reason="red", at="now")  # type: ignore[arg-type]
 
 
 def with_versions(**bad: str) -> Quarantine:

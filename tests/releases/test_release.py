@@ -115,11 +115,16 @@ FULL = Ledger(
 
 
 def test_every_change_makes_a_new_ledger() -> None:
-    changed = EMPTY_LEDGER.marked("A", "good").activated("A").pinned("A", on=True)
-    assert (changed.marks, changed.activations, changed.pins) == ({"A": "good"}, ("A",), frozenset({"A"}))
-    assert Ledger(marks={}) == EMPTY_LEDGER
-    assert changed.marked("A", "bad").marks == {"A": "bad"}
-    assert changed.pinned("A", on=False).pins == changed.pinned("B", on=False).pins - {"A"} == frozenset()
+    changed = EMPTY_LEDGER.activated("A").numbered(4)
+    assert (changed.activations, changed.last_sequence, changed.flips, changed.next_flip) == (("A",), 4, 1, 2)
+    assert changed.numbered(3).last_sequence == 4
+    assert Ledger() == EMPTY_LEDGER
+
+
+def test_the_number_of_a_flip_is_given_once() -> None:
+    changed = EMPTY_LEDGER.activated("A").activated("B").forgotten("A", "B")
+    assert (changed.activations, changed.next_flip) == ((), 3)
+    assert FULL.next_flip == 4, "of an earlier version, which did not count"
 
 
 def test_going_live_twice_in_a_row_is_going_live_once() -> None:

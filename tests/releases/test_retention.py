@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.releases.release import write_manifest
+from releaser.releases.lifecycle import Lifecycle, read_lifecycle
+from releaser.releases.release import Ledger, write_manifest
 from releaser.releases.retention import Present, RetentionDecision, judge
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
@@ -19,8 +21,6 @@ from tests.releases.makers import NOW, a_manifest, built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from releaser.releases.release import Ledger, Mark
 
 CASES = Path(__file__).with_name("policy_cases.txt")
 READERS: dict[str, Callable[[str], Any]] = {
@@ -102,22 +102,26 @@ def _take(case: Case, text: str) -> None:
             case.settings[name] = READERS[name](value)
 
 
-def _recorded(case: Case, marks: Mapping[str, Mark], ledger: Ledger) -> Ledger:
-    for name, mark in marks.items():
-        ledger = ledger.marked(name, mark)
+def _record(store: ReleaseStore, case: Case, marks: Mapping[str, str]) -> None:
     for name in case.activations:
-        ledger = ledger.activated(name)
+        if name in marks:
+            store.went_live(name)
+        else:
+            store.record(partial(Ledger.activated, release=name))  # its manifest tells nothing
+    for name, mark in marks.items():
+        if mark == "bad":
+            store.withdraw(name)
     for line in case.lines:
         if "pinned" in line.words:
-            ledger = ledger.pinned(line.name, on=True)
-    return ledger
+            found = read_lifecycle(str(store.path(line.name))) or Lifecycle.new()
+            replace(found, pinned=True).write(store.path(line.name))
 
 
 def made(case: Case, directory: Path) -> ReleaseStore:
     """Make the releases of a case on disk."""
     store = ReleaseStore(state_dir=directory / "state", link=directory / ".venv")
     store.directory.mkdir(parents=True)
-    marks: dict[str, Mark] = {}
+    marks: dict[str, str] = {}
     for number, line in enumerate(reversed(case.lines), start=1):
         if "damaged" in line.words:
             built(store, number, id=line.name)
@@ -129,7 +133,7 @@ def made(case: Case, directory: Path) -> ReleaseStore:
             _build(store, number, line)
             if {"good", "live", "bad"} & set(line.words):
                 marks[line.name] = "bad" if "bad" in line.words else "good"
-    store.record(lambda ledger: _recorded(case, marks, ledger))
+    _record(store, case, marks)
     if case.is_live not in (None, "none"):
         store.link.symlink_to(store.path(str(case.is_live)) / "venv")
     return store

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 from datetime import timedelta
-from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -117,13 +116,16 @@ def test_stray_things_beside_the_releases_are_passed_over(store: ReleaseStore) -
 def test_the_state_is_what_the_record_says(store: ReleaseStore, mark: str | None, tests: str, expected: str) -> None:
     name = built(store, 1, tests=tests).id
     if mark is not None:
-        store.record(lambda ledger: ledger.marked(name, mark))  # type: ignore[arg-type]
+        store.went_live(name)
+    if mark == "bad":
+        store.withdraw(name)
     assert [release.state for release in store.all()] == [expected]
 
 
 def test_live_is_what_the_link_says_whatever_the_record_does(store: ReleaseStore) -> None:
     first, second = live(store, 1), live(store, 2)
-    store.record(lambda ledger: ledger.marked(first.id, "bad").pinned(second.id, on=True))
+    store.withdraw(first.id)
+    store.pin(second.id, on=True)
     store.link.unlink()
     store.link.symlink_to(first.venv)
     assert [(release.id, release.state) for release in store.all()] == [(second.id, "good"), (first.id, "live")]
@@ -196,7 +198,6 @@ def test_the_link_names_a_release_only_if_it_leads_into_the_store_and_a_director
         ("live 1, live 2, live 3, go 1", None),  # two back at once; it never goes forward
         ("live 1, live 2, go 1, go 2", 1),
         ("live 1, live 2, live 3, bad 2", 1),
-        ("live 1, live 2, live 3, failed 2", 1),
         ("live 1, built 2, live 3", 1),  # what never went live
         ("live 1, broken 2, live 3", 1),
         ("live 1, live 2, live 3, remove 2", 1),
@@ -217,8 +218,8 @@ def test_where_a_rollback_goes(store: ReleaseStore, story: str, target: int | No
                 remove_tree(store.path(name))
             case "unlink":
                 store.link.unlink()
-            case mark:
-                store.record(methodcaller("marked", name, mark))
+            case _:
+                store.withdraw(name)
     assert store.snapshot().rollback_target() == (store.get(ids(target)[0]) if target else None)
 
 
@@ -228,7 +229,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
     live(store, 3, works=False)
     built(store, 4)
     live(store, 5)
-    store.record(lambda ledger: ledger.marked(ids(5)[0], "bad"))
+    store.withdraw(ids(5)[0])
     store.link.unlink()
     assert store.snapshot().newest_good() == store.get(ids(2)[0])
 
@@ -248,7 +249,7 @@ def test_releases_of_one_second_are_numbered(store: ReleaseStore) -> None:
 
 
 def test_an_id_that_the_record_still_knows_is_not_given_again(store: ReleaseStore) -> None:
-    store.record(lambda ledger: ledger.marked("20261120T061200Z", "bad"))
+    store.record(lambda ledger: ledger.activated("20261120T061200Z"))
     assert store.begin(NOW)[0] == "20261120T061200Z-2"
 
 
@@ -327,11 +328,11 @@ def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
 def test_a_removed_release_is_gone_and_forgotten(store: ReleaseStore) -> None:
     for number in (1, 2):
         live(store, number)
-    store.record(lambda ledger: ledger.pinned(ids(1)[0], on=True))
+    store.pin(ids(1)[0], on=True)
     store.remove(ids(1)[0])
     assert sorted(entry.name for entry in store.directory.iterdir()) == ids(2)
     ledger = store.ledger()
-    assert (list(ledger.marks), list(ledger.activations), ledger.pins) == (ids(2), ids(2), frozenset())
+    assert (list(ledger.activations), sorted(ledger.named)) == (ids(2), ids(2))
     store.remove(ids(1)[0])  # once more, after a crash in between
     assert listed(store) == ids(2)
 
@@ -391,7 +392,89 @@ def test_without_a_readable_ledger_the_manifests_tell(store: ReleaseStore, text:
     )
     assert store.snapshot().rollback_target() == store.get(ids(2)[0])
     assert store.ledger().last_sequence == store.next_sequence() - 1 == 4
-    assert store.ledger().marks[ids(4)[0]] == "failed"
+
+
+@pytest.mark.parametrize("lost", ["ledger", "records", "both"])
+def test_what_was_never_live_does_not_become_good_when_records_are_lost(store: ReleaseStore, lost: str) -> None:
+    live(store, 1)
+    waiting = built(store, 2)  # tested, as a proposal is, and not yet live
+    live(store, 3)
+    withdrawn = live(store, 4)
+    store.withdraw(withdrawn.id)
+    go_to(store, ids(3)[0])
+    if lost in ("ledger", "both"):
+        (store.state_dir / "ledger.json").unlink()
+    if lost in ("records", "both"):
+        for name in (waiting.id, ids(1)[0]):
+            (store.path(name) / "state.json").unlink()
+    store.complete_records()
+    states = {release.id: release.state for release in store.all()}
+    assert states[waiting.id] == "candidate"
+    assert states[withdrawn.id] == "bad"
+    assert states[ids(3)[0]] == "live"
+    assert states[ids(1)[0]] == ("candidate" if lost == "both" else "good")
+    store.link.unlink()
+    assert store.snapshot().newest_good() == store.get(ids(3)[0])
+
+
+def test_a_lost_ledger_has_the_order_in_which_releases_went_live(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    for number in (1, 3, 1):
+        go_to(store, ids(number)[0])
+    (store.state_dir / "ledger.json").unlink()
+    assert list(store.ledger().activations) == ids(2, 3, 1)
+    assert store.ledger().next_flip == 7
+    go_to(store, ids(2)[0])
+    (store.state_dir / "ledger.json").unlink()
+    store.link.unlink()
+    assert list(store.ledger().activations) == ids(3, 1, 2)
+
+
+def test_the_records_of_an_earlier_version_are_taken_over(store: ReleaseStore) -> None:
+    for number in range(1, 6):
+        built(store, number, tests="failed" if number == 4 else "passed")
+        (store.path(ids(number)[0]) / "state.json").unlink()
+    one, two, three, four, five = ids(1, 2, 3, 4, 5)
+    text = (
+        f'{{\n "version": 2,\n "marks": {{"{one}": "good", "{two}": "bad", "{three}": "good", "{four}": "failed"}},\n'
+        f' "activations": ["{one}", "{two}", "{one}", "{three}"],\n "pins": ["{one}"],\n "last_sequence": 5\n}}\n'
+    )
+    (store.state_dir / "ledger.json").write_text(text, encoding="ascii")
+    store.link.symlink_to(store.path(three) / "venv")
+    expected = {five: "candidate", four: "failed", three: "live", two: "bad", one: "good"}
+    before = store.snapshot()
+    assert {release.id: release.state for release in before.releases} == expected
+    assert (store.state_dir / "ledger.json").read_text(encoding="ascii") == text, "reading changes nothing"
+    assert store.complete_records() == []
+    after = store.snapshot()
+    assert (after.releases, after.lifecycles) == (before.releases, before.lifecycles)
+    assert [release.id for release in after.releases if release.pinned] == [one]
+    assert after.rollback_target() == before.rollback_target() == store.get(one)
+    ledger = store.ledger()
+    assert (ledger.marks, ledger.pins, ledger.flips, ledger.last_sequence) == ({}, frozenset(), 4, 5)
+    assert store.complete_records() == []
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "[]", '{"version": 9}'])
+def test_a_record_that_cannot_be_read_is_one_that_is_lost(store: ReleaseStore, text: str) -> None:
+    for number in (1, 2):
+        live(store, number)
+    path = store.path(ids(1)[0]) / "state.json"
+    path.write_text(text, encoding="ascii")
+    assert [release.state for release in store.all()] == ["live", "good"]
+    assert [error.path for error in store.unreadable_records()] == [path]
+    assert store.complete_records() == ids(1)
+    assert [*store.unreadable_records()] == []
+
+
+def test_a_release_that_has_lost_its_manifest_keeps_its_record(store: ReleaseStore) -> None:
+    release = live(store, 1)
+    store.pin(release.id, on=True)
+    before = store.lifecycle(release.id)
+    (store.path(release.id) / "manifest.json").unlink()
+    assert store.complete(release.manifest).pinned
+    assert store.lifecycle(release.id) == before
 
 
 def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> None:
@@ -399,5 +482,5 @@ def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> 
         live(store, number)
     before = store.ledger()
     (store.state_dir / "ledger.json").write_text("garbage", encoding="utf-8")
-    store.record(lambda ledger: ledger.pinned(ids(1)[0], on=True))
-    assert store.ledger() == dataclasses.replace(before, pins=frozenset(ids(1)))
+    store.record(lambda ledger: ledger.numbered(7))
+    assert store.ledger() == dataclasses.replace(before, last_sequence=7)

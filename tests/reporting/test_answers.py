@@ -9,8 +9,9 @@ from releaser.answers import HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import RedTests
+from releaser.releases.key import ReleaseKey
 from releaser.releases.listing import User
-from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
+from releaser.releases.quarantine import FailedCandidate, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome
 from releaser.reporting.text import HISTORY, history_rows, release_text, sound_text, status_text, verified_text
@@ -175,7 +176,7 @@ def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
 
 
 def test_the_status_names_everything_that_is_of_interest() -> None:
-    key = CandidateKey(lock_sha256="", code_key="", python="", group=None)
+    key = ReleaseKey(lock_sha256="", code_key="", python="", group=None)
     at = "2026-11-18T00:00:00+00:00"
     run = RunBrief(
         command="update",

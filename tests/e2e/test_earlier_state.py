@@ -1,0 +1,91 @@
+"""A site that an earlier version has kept goes on as it was: what became of its releases was in the ledger then."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+_MARKS = {"live": "good", "good": "good", "bad": "bad", "failed": "failed"}
+
+
+def as_before(site: SampleSite) -> None:
+    """Put the state of a site into the form that 0.9 gave it, which noted all in the ledger and in manifests."""
+    rows, path = site.json("list"), site.state_dir / "ledger.json"
+    ledger = json.loads(path.read_text(encoding="utf-8"))
+    marks = {row["id"]: _MARKS[row["state"]] for row in rows if row["state"] in _MARKS}
+    earlier = {
+        "version": 2,
+        "marks": marks,
+        "activations": ledger["activations"],
+        "pins": [row["id"] for row in rows if row["pinned"]],
+        "last_sequence": ledger["last_sequence"],
+    }
+    path.write_text(f"{json.dumps(earlier, indent=1)}\n", encoding="utf-8")
+    for directory in (site.state_dir / "releases").iterdir():
+        (directory / "state.json").unlink()
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        del manifest["start_files"]
+        (directory / "manifest.json").write_text(f"{json.dumps(manifest, indent=1)}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def earlier(make_site: SiteFactory) -> SampleSite:
+    """A site with a release of each kind: adopted, rolled back, failed, pinned, live, and one to go back to."""
+    site = make_site.adopted("1.1.0")
+    site.releaser("pin", site.live_id(), check=0)
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    site.publish("alpha", "1.3.0", broken=True)
+    site.releaser("update", check=5)
+    as_before(site)
+    return site
+
+
+def states(site: SampleSite) -> list[tuple[str, str, bool]]:
+    return [(row["id"], row["state"], row["pinned"]) for row in site.json("list")]
+
+
+def test_a_question_finds_what_was_and_changes_nothing(earlier: SampleSite) -> None:
+    site, before = earlier, earlier.snapshot()
+    files = {path: path.read_bytes() for path in site.state_dir.rglob("*.json")}
+    assert sorted(state for _, state, _ in states(site)) == ["bad", "failed", "good", "good", "live"]
+    assert [pinned for _, _, pinned in states(site)].count(True) == 1
+    assert site.json("status")["problems"] == []
+    site.releaser("verify", "--all", check=0)
+    assert site.snapshot() == before
+    assert {path: path.read_bytes() for path in site.state_dir.rglob("*.json")} == files
+
+
+@pytest.mark.parametrize("command", ["rollback", "update", "prune", "unpin"])
+def test_it_goes_on_as_it_was(earlier: SampleSite, command: str) -> None:
+    site, live, before = earlier, earlier.live_id(), states(earlier)
+    pinned = next(name for name, _, is_pinned in before if is_pinned)
+    site.publish("beta", "1.2.0")
+    report: Any = site.json(command, *([pinned] if command == "unpin" else []))
+    after = states(site)
+    assert "was lost" not in str(report)
+    was, now = ({name: (state, pin) for name, state, pin in found} for found in (before, after))
+    if command == "rollback":
+        assert site.live_id() == pinned
+        assert now == {**was, live: ("bad", False), pinned: ("live", True)}
+    elif command == "update":
+        new = site.live_id()
+        assert now == {**was, live: ("good", False), new: ("live", False)}
+        site.releaser("rollback", check=0)
+        assert site.live_id() == live
+    elif command == "prune":
+        assert now == was
+    else:
+        assert now == {**was, pinned: ("good", False)}
+    ledger = json.loads((site.state_dir / "ledger.json").read_text(encoding="utf-8"))
+    assert (ledger["marks"], ledger["pins"]) == ({}, [])
+    assert {path.parent.name for path in site.state_dir.glob("releases/*/state.json")} == set(now)
+    assert site.json("status")["problems"] == []
