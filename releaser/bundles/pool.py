@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 KEPT = 4  # manifests, the newest; what none of them names is deleted
+_OWN = ("files", "manifests", "made", "unpacked")
 _UNUSED = 30 * 86400.0  # seconds; they could be packed again
 
 
@@ -37,6 +38,14 @@ class Pool(Frozen):
     def unpacked(self) -> Path:
         """Where the bundle lies that is being installed."""
         return self.directory / "unpacked"
+
+    def delete(self) -> None:
+        """Delete the directory, but not what is none of releaser's in it. Raises OSError."""
+        for one in map(self.directory.joinpath, _OWN):
+            if one.is_dir() and not one.is_symlink():
+                remove_tree(one)
+        with contextlib.suppress(OSError):  # something else is in it
+            self.directory.rmdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -49,7 +49,7 @@ class Collected(Frozen):
         return None
 
 
-class _InPlace(Frozen):
+class InPlace(Frozen):
     """The static files that are in place, whichever release has collected them: two may have the same."""
 
     made: str
@@ -70,7 +70,7 @@ def are_in_place(site: Site, venv: Path) -> bool:
         return False
     found = None
     with contextlib.suppress(UnreadableStateError, OSError):
-        found = read_state(site.state_dir / COLLECTED, _InPlace)
+        found = read_state(site.state_dir / COLLECTED, InPlace)
     if found is None or (found.made, found.sources) != (known.made, known.sources):
         return False
     return _look_of(found.files) == found.look
@@ -151,7 +151,7 @@ def _note(site: Site, venv: Path, found: StaticFiles) -> None:
         names = (".env", "../.env", Path(site.settings.environment_file or ".env").expanduser())
         variables = (os.path.join(site.project.root, name) for name in names)  # on which the settings may depend
         files = (*found.files, *found.list_made(), *variables)
-        seen = _InPlace(made=made, sources=found.sources, files=files, look=_look_of(files))
+        seen = InPlace(made=made, sources=found.sources, files=files, look=_look_of(files))
         write_state(site.state_dir / COLLECTED, seen)
 
 

@@ -18,9 +18,11 @@ from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending_steps, 
 from releaser.checkout.staging import MARKS
 from releaser.deployment.health_check import moment
 from releaser.deployment.post_flip import STEPS, attempt_steps
+from releaser.deployment.static_files import COLLECTED, InPlace
 from releaser.errors import Finding
 from releaser.releases import leases
 from releaser.releases.acceptance import ACCEPTANCE, PROPOSAL, Acceptance, Proposal
+from releaser.releases.channels import CHANNELS, SeenChannels
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
     HISTORY,
@@ -75,6 +77,8 @@ STATE_FILES: Mapping[str, type] = {
     LIVE_TESTS: RedTests,
     NOTES: Notes,
     PROPOSAL: Proposal,
+    CHANNELS: SeenChannels,
+    COLLECTED: InPlace,
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 #: Every file that lies in the state directory itself, but for its owner's name and the locks.
@@ -249,6 +253,20 @@ def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
     return None
 
 
+#: What follows if one of them is lost, and what to do.
+_SAID = {
+    HOLDS: ("nothing is held back now", "Hold packages again with `releaser hold`."),
+    NOTES: (
+        "mails may repeat what people already know",
+        "If files left by tests make the work tree unclean, delete them or add them to .gitignore.",
+    ),
+    CHANNELS: (
+        "the next release that a channel names is taken, even if it is an older one",
+        "Look at it with `releaser show`.",
+    ),
+}
+
+
 def replace_unreadable(site: Site, log: RunLog) -> None:
     """Put state files that cannot be read aside, and go on from what the releases and the other files tell.
 
@@ -274,12 +292,9 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
     if QUARANTINE in lost:
         restore_quarantine(site, log)
-    if HOLDS in lost:
-        advice = "Hold packages again with `releaser hold`."
-        log.note_repair(f"{HOLDS} was lost: nothing is held back now", advice)
-    if NOTES in lost:
-        advice = "If files left by tests make the work tree unclean, delete them or add them to .gitignore."
-        log.note_repair(f"{NOTES} was lost: mails may repeat what people already know", advice)
+    for name, (message, advice) in _SAID.items():
+        if name in lost:
+            log.note_repair(f"{name} was lost: {message}", advice)
     if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
         write_state(state_dir / PENDING, Pending(push=True))
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.bundles.pool import Pool
 from releaser.checkout.output import leave_output, list_output
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
@@ -252,6 +253,8 @@ def _remove_files(site: Site) -> list[str]:
     for path in state_dir.iterdir():
         if path.name.partition(".unreadable-")[0] in OWN_FILES:
             clear_name(path)
+    if not (pool := Pool.of(state_dir)).directory.is_symlink():
+        pool.delete()
     for log in site.project.logs.glob("*.log"):
         if begun_at(log.stem) is not None:
             log.unlink()

@@ -17,13 +17,13 @@ from releaser.pipelines.due import find_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult
+from releaser.releases.channels import CHANNELS, Seen, SeenChannels
 from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
 from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.frozen import Frozen
 from releaser.system.words import size
 
 if TYPE_CHECKING:
@@ -36,31 +36,6 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.site import Site
-
-SEEN = "channels.json"  # in the state directory
-
-
-class Seen(Frozen):
-    """The newest pointer of a channel that this host has seen."""
-
-    channel: str
-    sequence: int
-    #: The digest of what was signed.
-    sha256: str
-    release: str
-    #: What it has come to here, and the digest of what was kept out then; empty until it has come to anything.
-    headline: str = ""
-    quarantine: str = ""
-
-
-class SeenChannels(Frozen):
-    """Those of all channels."""
-
-    channels: tuple[Seen, ...] = ()
-
-    def of(self, channel: str) -> Seen | None:
-        """Return that of one; None if none was seen."""
-        return next((one for one in self.channels if one.channel == channel), None)
 
 
 def update_from(request: Request, timing: Timing, channel: Channel, *, force: bool = False) -> RunReport:
@@ -258,14 +233,14 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
 
 def _seen(site: Site) -> SeenChannels:
     try:
-        return read_state(site.state_dir / SEEN, SeenChannels) or SeenChannels()
+        return read_state(site.state_dir / CHANNELS, SeenChannels) or SeenChannels()
     except UnreadableStateError as error:
         return refuse(f"{error.path} cannot be read: {error}", "Delete that file if the channel is right.")
 
 
 def _remember(site: Site, seen: Seen) -> None:
     others = tuple(one for one in _seen(site).channels if one.channel != seen.channel)
-    write_state(site.state_dir / SEEN, SeenChannels(channels=(*others, seen)))
+    write_state(site.state_dir / CHANNELS, SeenChannels(channels=(*others, seen)))
 
 
 def _settle(site: Site, seen: Seen, headline: str) -> None:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.deployment.static_files import InPlace
 from releaser.pipelines import uninstall
 from releaser.pipelines.session import Request
 from releaser.pipelines.uninstall import leave_directory
+from releaser.releases.channels import Seen, SeenChannels
 from releaser.releases.contents import hash_of
-from releaser.system.files import exchange
+from releaser.system.files import exchange, write_state
 from releaser.system.temporary import LIVE_COPY
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import on_terminal, outer_snapshot
@@ -161,15 +163,29 @@ def test_a_process_keeps_its_release_until_it_ends_and_then_the_rest_goes(make_s
     assert works(site)
 
 
+def test_what_channels_bundles_and_static_files_have_left_goes_too(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site.adopted("1.1.0")
+    site.releaser("bundle create", "--no-installer", "--output", tmp_path / "one.bundle", check=0)
+    assert (site.state_dir / "bundles").is_dir()
+    seen = Seen(channel="production", sequence=1, sha256="0", release="A")
+    write_state(site.state_dir / "channels.json", SeenChannels(channels=(seen,)))
+    write_state(site.state_dir / "static.json", InPlace(made="", sources="", files=(), look=""))
+    site.json("uninstall", "--yes")
+    assert left(site) == []
+
+
 def test_what_is_not_releasers_stays_nor_what_nobody_has_read(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
     (mail,) = (site.state_dir / "outbox" / "new").iterdir()
     (site.state_dir / "mine").write_text("x")
     (site.state_dir / "releases" / "mine").mkdir()
+    (site.state_dir / "bundles" / "files").mkdir(parents=True)
+    (site.state_dir / "bundles" / "mine").write_text("x")
     (site.state_dir / LIVE_COPY).mkdir()  # without the mark of releaser
     (site.state_dir / LIVE_COPY / "letter.txt").touch()
     assert str(site.state_dir) in site.json("uninstall", "--yes")["noted"]
-    assert {path.name for path in site.state_dir.iterdir()} >= {"mine", "releases", "project.json"}
+    assert {path.name for path in site.state_dir.iterdir()} >= {"mine", "releases", "bundles", "project.json"}
+    assert [path.name for path in (site.state_dir / "bundles").iterdir()] == ["mine"]
     assert [path.name for path in (site.state_dir / "releases").iterdir()] == ["mine"]
     assert len([*site.state_dir.rglob("letter.txt")]) == 1
     assert mail.is_file()

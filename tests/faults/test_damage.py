@@ -204,9 +204,11 @@ STATE_FILES = (
     "journal.json",
     "pending.json",
     "notes.json",
+    "channels.json",
+    "static.json",
 )
 # What a file may be without being damaged, as everything in it is optional.
-FORGIVING = ("quarantine.json", "holds.json", "pending.json", "notes.json")
+FORGIVING = ("quarantine.json", "holds.json", "pending.json", "notes.json", "channels.json")
 
 
 def _state_harm(name: str, content: str) -> Harm:
