@@ -98,8 +98,8 @@ class Aim:
 
 
 AIMS = {
-    "core_imports": Aim(what="M1 imports of features by the core", to_be=0),
-    "feature_imports": Aim(what="   imports of features by one another", to_be=10),
+    "core_imports": Aim(what="M1 features that modules of the core import", to_be=0),
+    "feature_imports": Aim(what="   features that modules of others import", to_be=10),
     "extensions": Aim(what="M2 toys that need no change of the package, of 5", to_be=5, rises=True),
     "conditions": Aim(what="M3 conditions on features", to_be=60),
     "leaks": Aim(what="   of these outside of the feature", to_be=15),
@@ -167,10 +167,10 @@ class House:
         return None
 
     def count_imports(self) -> dict[str, int]:
-        """Count which modules of features the core imports, and which those of other features."""
+        """Count which features each module of the core imports, and which others each module of a feature does."""
         core = features = 0
         for name in self.texts:
-            owners = [self.owner[one] for one in self.imports(name) if one in self.owner]
+            owners = {self.owner[one] for one in self.imports(name) if one in self.owner}
             if name in self.core:
                 core += len(owners)
             elif name in self.owner:

@@ -42,9 +42,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import list_damage, list_unfinished
     from releaser.reporting.mail_setup import warnings as mail_warnings
+    from releaser.serving.servers import unrestarted_warnings
     from releaser.site.conventions import find_conventions
     from releaser.site.in_force import RULES
-    from releaser.site.servers import unrestarted_warnings
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)

@@ -13,6 +13,7 @@ import click
 
 from releaser.cli.command import DIRECTORY, CommandContext, command, refuse_both
 from releaser.errors import PreflightError, UsageError
+from releaser.serving.restarts import restart_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ _KINDS = ("cron", "systemd", "none")
 @click.option("--group", metavar="NAME", help="The dependency group to install.")
 @click.option("--python", metavar="PYTHON", help="The interpreter of the site: a version or a path.")
 @click.option("--test-command", metavar="COMMAND", help="What runs the tests.")
-@click.option("--restart", metavar="HOW", help="auto, passenger, a command, or none.")
+@click.option("--restart", metavar="HOW", help=f"{', '.join(restart_words())}, or a command.")
 @click.option("--health-check", metavar="URL", help="What must answer once the site is restarted, or a command.")
 @click.option("--admin", "admins", multiple=True, metavar="ADDRESS", help="Who gets mails. May be repeated.")
 @click.option("--smtp-host", metavar="HOST", help="The mail server.")

@@ -14,7 +14,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.report import HealthCheckResult, LeftBehind
-from releaser.site import serving
+from releaser.serving.restarts import restart_of
 from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
@@ -45,8 +45,7 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         step.skip("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
-    is_told = settings.restart != ("auto",) or serving.restart_file(site) is not None
-    restarts = bool(settings.start or check.start) or (settings.restart != ("none",) and is_told)
+    restarts = bool(settings.start or check.start) or restart_of(site).tells(site)
     watches = restarts and check.can_be_seen
     try:
         said = _ask(ask, settings, check, watches=watches)

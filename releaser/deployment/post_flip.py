@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,12 +20,9 @@ from releaser.releases.release import is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.releases.venv import start_through
 from releaser.reporting.hooks import run_hook
-from releaser.site import serving
+from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.site.serving import static_findings
 from releaser.site.settings import HOOKS
-from releaser.system import signals
-from releaser.system.venv_environment import inside
-from releaser.tools import web
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -158,7 +154,7 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
 def check_before_flip(site: Site, venv: Path, *, goes_back: bool = False) -> None:
     """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = site.settings, site.project.root
-    problems = [*serving.program_findings(site.with_own_settings, venv), *serving.restart_findings(site)]
+    problems = [*program_findings(site.with_own_settings, venv), *restart_findings(site)]
     is_asked = settings.collectstatic != "off" and is_django(root)  # a pull may have changed STATIC_ROOT, or a package
     if is_asked and not (goes_back and are_in_place(site, venv)):
         with contextlib.suppress(ToolError):  # which collectstatic will say
@@ -182,40 +178,20 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
 
     Raises ToolError.
     """
-    root = site.project.root
+    way = restart_of(site)
     began = outage.start(site, log, venv, check)
-    if began and site.settings.restart == ("auto",):
+    if began and way.yields_to_start:
         step.says(began)
         return
-    match site.settings.restart:
-        case ("none",):
-            step.skip("switched off")
-        case ("auto",):
-            file = serving.restart_file(site)
-            if file is None:
-                step.skip("no config/tmp/ or tmp/ with a restart.txt")
-                if check is not None and check.origin is not None:  # else nothing of the site can run on another one
-                    _note_not_restarted(site, log, step)
-                return
-            web.touch(file, site.project.outer)
-            step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
-        case ("passenger",):
-            try:
-                output = _start(site, web.passenger_arguments(serving.app_root(site)), venv, {})
-            except ToolError as error:
-                web.passenger_result(error.output)  # the reason does not stand where other programs have it
-                raise
-            step.says(": ".join(filter(None, ("passenger-config", web.passenger_result(output)))))
-        case words:
-            mark = os.urandom(8).hex()
-            said = error_line(_start(site, list(words), venv, {signals.SERVICE_MARK: mark}))
-            left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
-            step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
+    way.restart(site, venv, step)
+    is_first = check is None or check.origin is None  # then nothing of the site can run on another one
+    if not is_first and not way.tells(site):
+        _note_not_restarted(site, log, step)
 
 
 def _note_not_restarted(site: Site, log: RunLog, step: Step) -> None:
-    """Say that there is nothing to touch, and what to set for the server that runs; a script needs no restart."""
-    from releaser.site.servers import find_unrestarted  # which most sites never need
+    """Say that there is nothing to restart, and what to set for the server that runs; a script needs no restart."""
+    from releaser.serving.servers import find_unrestarted  # which most sites never need
 
     finding = find_unrestarted(site)
     if finding is None:
@@ -224,13 +200,6 @@ def _note_not_restarted(site: Site, log: RunLog, step: Step) -> None:
     if not log.learned.not_restarted:  # once, also if the release is rolled back
         log.note(finding)
     log.learn(not_restarted=True)
-
-
-def _start(site: Site, words: list[str], venv: Path, mark: Mapping[str, str]) -> str:
-    """Run what restarts the site, which may leave a service behind; return what it printed."""
-    env, settings = {**inside(venv, site.runner.live_environ), **mark}, site.settings
-    limit, leaves = settings.restart_timeout, settings.restart_leaves_service
-    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output
 
 
 # In this order, after every flip; each may be done twice.

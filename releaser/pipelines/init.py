@@ -57,10 +57,10 @@ from releaser.resolution.exact_lock import (
 from releaser.resolution.requirements_file import exact_version
 from releaser.resolution.resolve import Resolution
 from releaser.resolution.unlocked import FirstLockRequest, installed_versions, read_environment
+from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
-from releaser.site.servers import unrestarted_warnings
 from releaser.system.files import read_file
 from releaser.system.words import plural, secrets_in_urls
 

@@ -29,6 +29,7 @@ from releaser.reporting import notices
 from releaser.reporting.mail_setup import admin_findings, sendmail_findings
 from releaser.resolution.rules import read_limits
 from releaser.resolution.sources import source_findings
+from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
@@ -123,7 +124,8 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         locked = lock.names if lock is not None else frozenset[str]()
         command = findings.attempt(conventions.choose_test_command, site.settings, site.project.root, locked=locked)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
-    findings.extend(serving.findings(site))
+    findings.extend(restart_findings(site))
+    findings.extend(serving.health_findings(site.settings))
     findings.extend(settings_without_django(site))
     ignorable = read_notes(site.state_dir).untracked
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
@@ -148,7 +150,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing
-        findings.extend(serving.program_findings(site, site.project.venv))
+        findings.extend(program_findings(site, site.project.venv))
     if "site" in scope.asks:
         findings.extend(serving.live_findings(site))
     if checkout is not None and ("remote" in scope.asks or findings):
@@ -163,7 +165,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         test_command=command,
         unix_group=unix_group,
         checkout=checkout,
-        restart_file=serving.restart_file(site),
+        restart_file=restart_of(site).file(site),
         unknown=unknown,
     )
 

@@ -24,7 +24,8 @@ from releaser.releases.integrity import find_damage, find_interpreter_damage, fi
 from releaser.releases.release import find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
-from releaser.site import disk, serving
+from releaser.serving.restarts import restart_findings
+from releaser.site import disk
 from releaser.system.files import link_text
 from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
@@ -85,7 +86,7 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         run.log.note(*others)
         left = migrations_of_live(run.site)
     if code.moves:
-        if problems := tuple(serving.restart_findings(run.site)):
+        if problems := tuple(restart_findings(run.site)):
             raise PreflightError(*problems)
     else:
         check_before_flip(run.site, target.venv, goes_back=True)

@@ -16,7 +16,8 @@ from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.pipelines.schedule import scheduler_of
 from releaser.reporting.mail_setup import mail_transport, send_test_mail, sender_of
-from releaser.site import serving
+from releaser.serving.restarts import restart_of, restart_words
+from releaser.serving.restarts.passenger import app_root
 from releaser.site.addresses import parse_address
 from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
 from releaser.site.loading import Loaded, load, read_variables
@@ -42,7 +43,7 @@ QUESTIONS = {
     "environment": "Environment (staging, production or local)",
     "group": "Dependency group to install",
     "test_command": "Command that runs the tests",
-    "restart": "How the site is restarted (auto, passenger, a command, or none)",
+    "restart": f"How the site is restarted ({', '.join(restart_words())}, or a command)",
     "health_check": "URL that must answer once the site is restarted",
     "admins": "Who gets mails (addresses with commas between them)",
     "smtp_host": "Mail server",
@@ -296,13 +297,13 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
         "test_command": (shlex.split(words) if words else None, why),
         "uv": nothing,
         "restart_file": nothing,
-        "passenger_app_root": (str(serving.app_root(site)), "the directory of the project"),
+        "passenger_app_root": (str(app_root(site)), "the directory of the project"),
         "mail_from": (sender_of(settings), "the name of this host"),
         "unix_group": (None, "the commonest group of the project's files has no name"),
     }
     if executable := find_uv(None, environ=site.runner.environ, project=project.root):
         found["uv"] = (str(executable), "PATH, or the uv beside releaser")
-    if file := serving.restart_file(site):
+    if file := restart_of(site).file(site):
         found["restart_file"] = (str(file), "is there to be touched")
     if not project.has_git:
         found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))

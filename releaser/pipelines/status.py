@@ -44,9 +44,9 @@ from releaser.report import Outcome
 from releaser.reporting import notices
 from releaser.resolution.rules import list_failed
 from releaser.run import name_run
+from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
-from releaser.site.servers import find_unrestarted
 from releaser.site.settings import NO_SENDMAIL
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute

@@ -1,19 +1,17 @@
-"""How a site serves its visitors: its restart, its health check and its static files, and the checks of all three."""
+"""How a site serves its visitors: its health check and its static files, and the checks of both."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, Findings, ToolError, error_line
-from releaser.site.settings import HOOKS, Settings
+from releaser.errors import Finding, Findings, ToolError
+from releaser.site.settings import Settings
 from releaser.system.venv_environment import inside
-from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
 
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds for Django to start and to answer a question
 _FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting
-_OWN_WORDS = frozenset({"auto", "none", "passenger"})
 _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
-_OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 _OTHERWISE = "or set `collectstatic` to off"
 
 
@@ -88,109 +84,7 @@ def live_findings(site: Site, command: str = "update", *, venv: Path | None = No
         yield unhealthy_finding(error, command)
 
 
-# The restart and the health check, as they are set
-
-
-def findings(site: Site) -> Iterator[Finding]:
-    """Find what is wrong with the restart and the health check that are set."""
-    yield from restart_findings(site)
-    yield from health_findings(site.settings)
-
-
-def restart_file(site: Site) -> Path | None:
-    """Find what to touch for `restart = "auto"`; None when there is nothing, or another way to restart is set."""
-    settings, root = site.settings, site.project.checkout
-    if settings.restart != ("auto",) or settings.start:
-        return None
-    return root / settings.restart_file if settings.restart_file else web.restart_file_in(root)
-
-
-def app_root(site: Site) -> Path:
-    """Return the application root as Passenger knows it: as written, with its symlinks."""
-    return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
-
-
-def restart_findings(site: Site) -> Iterator[Finding]:
-    """Find what would keep the web server from being told to restart."""
-    settings = site.settings
-    if (settings.stop is None) != (settings.start is None):
-        there, missing = ("stop", "start") if settings.stop else ("start", "stop")
-        message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
-        yield Finding(message, advice=f"Set `{missing}` too, or remove `{there}`.")
-    if site.settings.restart == ("passenger",):
-        yield from _passenger_findings(site)
-    file = restart_file(site)
-    if file is not None:
-        yield from _touch_findings(file, site.project.outer)
-
-
-def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
-    """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
-    settings, root = site.settings, site.project.root
-    path = inside(venv, site.runner.site_environ)["PATH"]
-    commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
-    if settings.health_check and not is_url(settings.health_check):
-        commands["health_check"] = shlex.split(settings.health_check)[0]
-    commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
-    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # which a staging tree need not have
-    for key, word in commands.items():
-        place = Path(os.path.normpath(root / word))
-        place = venv / place.relative_to(link) if place.is_relative_to(link) else place
-        if shutil.which(place if "/" in word else word, path=path) is None:
-            yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
-
-
-def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
-    """Look whether this user may touch a file, or make it, without doing so.
-
-    A user who may write beside it may have put a symlink in its place, to a file that is not the site's.
-    """
-    target = web.touched_by(file, outer)
-    if target is None:
-        message = f"restart_file {file} is a symlink that leads out of {outer}, to {os.path.realpath(file)}"
-        yield Finding(message, advice="Put a file in its place, or correct `restart_file`; find out who did that.")
-    elif not target.parent.is_dir():
-        message = f"restart_file {file}: there is no directory {target.parent}"
-        yield Finding(message, advice="Make the directory, or correct `restart_file`.")
-    elif not _may_touch(target):
-        yield Finding(
-            f"restart_file {file} cannot be touched by this user",
-            advice=f"Let this user write {target if target.exists() else target.parent}, or set `restart_file`.",
-        )
-
-
-def _may_touch(target: Path) -> bool:
-    """The owner may set the time of a file that is not writable (utimensat(2)), unless it is mounted read-only."""
-    try:
-        status = target.stat()
-    except FileNotFoundError:
-        return os.access(target.parent, os.W_OK | os.X_OK)
-    except OSError:
-        return False
-    if os.access(target, os.W_OK):
-        return True
-    return status.st_uid == os.geteuid() and not os.statvfs(target).f_flag & os.ST_RDONLY
-
-
-def _passenger_findings(site: Site) -> Iterator[Finding]:
-    if not (root := app_root(site)).is_dir():
-        yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
-    if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
-        message = "restart is `passenger`, but passenger-config is not on PATH"
-        yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
-        return
-    try:
-        finished = site.runner.run(
-            web.passenger_arguments(web.NO_APPLICATION),
-            cwd=site.project.root,
-            env=site.runner.neutral,
-            timeout=site.settings.restart_timeout,
-        )
-        web.passenger_result(finished.output)
-    except ToolError as error:
-        reason = web.passenger_error(error.output) or error_line(error.output)
-        message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
-        yield Finding(message, advice=error.advice or web.PASSENGER_ADVICE, output=error.output)
+# The health check, as it is set
 
 
 def health_findings(settings: Settings) -> Iterator[Finding]:

@@ -1,13 +1,11 @@
-"""Web servers: asking that of a site, within a deadline and how often; telling it to reload; and sending to others."""
+"""Web servers: asking that of a site, within a deadline and how often; and sending to others."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +16,7 @@ from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from http.client import HTTPConnection, HTTPResponse
 
 logger = logging.getLogger(__name__)
@@ -30,12 +28,6 @@ SEARCHED_BODY = 1_000_000  # bytes of a page in which a text is looked for
 _AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
 _POLL = 0.1  # seconds
 _LONGEST_PAUSE = 1.0  # seconds, where every answer must be good: several processes may take turns
-# What no application lies below: to see whether passenger-config works for this user, without an effect.
-NO_APPLICATION = Path("/dev/null/releaser")
-PASSENGER_ADVICE = (
-    "Run releaser as the user that the application runs as, and set PASSENGER_INSTANCE_REGISTRY_DIR if Passenger keeps"
-    " its instances elsewhere; or set `restart` to auto, so that a file is touched."
-)
 
 
 class Patience(Frozen):
@@ -281,68 +273,3 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[
         reason = getattr(error, "reason", error)
         message = f"it cannot be reached: {one_line(str(reason), limit=200) or type(error).__name__}"
         raise ToolError(message) from None
-
-
-# Telling it to reload
-
-
-def touch(path: Path, outer: Path) -> None:
-    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes).
-
-    It becomes another second than it was: no more is compared, and what is taken back at once would not be restarted.
-    A symlink that leads out of `outer` is not followed, as somebody else may have put it there since the last look.
-    """
-    try:
-        if (target := touched_by(path, outer)) is None:
-            message = f"{path} is a symlink that leads out of {outer}"
-            raise ToolError(message, advice="Put a file in its place, and restart the site; find out who did that.")
-        try:
-            at = max(time.time(), os.lstat(target).st_mtime // 1 + 1)
-            os.utime(target, (at, at), follow_symlinks=False)
-        except PermissionError:  # somebody else's, of which only the present time can be set
-            os.utime(target, follow_symlinks=False)
-        except FileNotFoundError:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            os.fchmod(descriptor, 0o664)  # whatever the umask is: another one of the group may be the next to touch it
-            os.close(descriptor)
-    except OSError as error:
-        message = f"{path} cannot be touched: {error.strerror}"
-        raise ToolError(message, advice=f"Let this user write {path}, or set `restart_file`.") from error
-
-
-def touched_by(file: Path, outer: Path) -> Path | None:
-    """Return what is touched for a restart file; None if that is a symlink that leads out of `outer`."""
-    target = Path(os.path.realpath(file))
-    is_itself = target == Path(os.path.realpath(file.parent), file.name)
-    return target if is_itself or target.is_relative_to(os.path.realpath(outer)) else None
-
-
-def passenger_arguments(root: Path) -> list[str]:
-    """Arguments that restart the Passenger applications below a root, without failing when none of them runs yet.
-
-    The root is a prefix of characters: `/srv/shop` means `/srv/shop2` too (`passenger-config restart-app --help`).
-    """
-    return ["passenger-config", "restart-app", "--ignore-app-not-running", str(root)]
-
-
-def passenger_result(output: str) -> str:
-    """Return in a line what passenger-config did. Raises ToolError when it only seems to have worked.
-
-    With `--ignore-app-not-running` it ends with status 0 as well when this user may not ask for the applications
-    (config/restart_app_command.rb of Passenger 6.0.17).
-    """
-    if error := passenger_error(output):
-        message = f"passenger-config restarted nothing: {error}"
-        raise ToolError(message, advice=PASSENGER_ADVICE, output=output)
-    return "; ".join(line.strip() for line in output.splitlines() if line.strip())
-
-
-def passenger_error(output: str) -> str:
-    """Return what passenger-config calls an error, its first sentence; empty when there is nothing of that kind."""
-    found = (line.partition("*** ERROR:")[2].strip() for line in output.splitlines())
-    return next(filter(None, found), "").partition(". ")[0]
-
-
-def restart_file_in(project: Path, candidates: Sequence[str] = ("config/tmp", "tmp")) -> Path | None:
-    """Find the restart file: in the first of the candidate directories that is there."""
-    return next((project / name / "restart.txt" for name in candidates if (project / name).is_dir()), None)

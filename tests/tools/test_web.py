@@ -1,10 +1,9 @@
-"""Asking a site how it is, against servers of every kind on this host; and telling its server to reload it."""
+"""Asking a site how it is, against servers of every kind on this host."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import socket
 import ssl
 import threading
@@ -21,11 +20,7 @@ from releaser.tools.web import (
     Patience,
     ask_url,
     is_url,
-    passenger_arguments,
-    passenger_result,
-    restart_file_in,
     stay_good,
-    touch,
     until_good,
 )
 
@@ -420,78 +415,3 @@ def test_urls_are_told_from_commands() -> None:
 
 
 # Telling it to reload
-
-
-def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Path) -> None:
-    made, theirs = tmp_path / "restart.txt", tmp_path / "theirs.txt"
-    theirs.touch()
-    theirs.chmod(0o600)
-    os.utime(theirs, (1, 1))
-    before = os.umask(0o077)
-    try:
-        touch(made, tmp_path)
-        touch(theirs, tmp_path)
-    finally:
-        os.umask(before)
-    assert [path.stat().st_mode & 0o777 for path in (made, theirs)] == [0o664, 0o600]
-    assert abs(theirs.stat().st_mtime - time.time()) < 3600
-    seconds = int(theirs.stat().st_mtime)
-    touch(theirs, tmp_path)
-    assert int(theirs.stat().st_mtime) > seconds  # Passenger compares no more, and uWSGI needs a later one
-    assert made.read_bytes() == b""
-
-
-def test_a_file_that_cannot_be_touched_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "missing" / "restart.txt"
-    with pytest.raises(ToolError) as caught:
-        touch(path, tmp_path)
-    assert caught.value.message == f"{path} cannot be touched: No such file or directory"
-    assert "restart_file" in caught.value.advice
-
-
-@pytest.mark.parametrize(
-    ("present", "found"),
-    [
-        ([], None),
-        (["tmp"], "tmp/restart.txt"),
-        (["config/tmp"], "config/tmp/restart.txt"),
-        (["tmp", "config/tmp"], "config/tmp/restart.txt"),
-        (["config"], None),
-    ],
-)
-def test_the_restart_file_lies_where_passenger_looks(tmp_path: Path, present: list[str], found: str | None) -> None:
-    for name in present:
-        (tmp_path / name).mkdir(parents=True)
-    assert restart_file_in(tmp_path) == (tmp_path / found if found else None)
-
-
-def test_passenger_is_told_which_application(tmp_path: Path) -> None:
-    assert passenger_arguments(tmp_path) == [
-        "passenger-config", "restart-app", "--ignore-app-not-running", str(tmp_path),
-    ]  # fmt: skip
-
-
-REFUSED = "*** ERROR: You are not authorized to query the status for this Phusion Passenger(R) instance."
-
-
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [
-        ("", ""),
-        ("Restarting /srv/shop (production)\n", "Restarting /srv/shop (production)"),
-        ("Restarting /srv/shop (production)\nRestarting /srv/shop2 (production)\n", 2 * "Restarting /srv/shop"),
-        ("There are no applications running whose paths begin with '/srv/shop'.", "There are no applications"),
-    ],
-)
-def test_what_passenger_did_is_told(output: str, said: str) -> None:
-    told = passenger_result(output)
-    assert "\n" not in told
-    assert told.startswith(said[:20])
-    assert told.count("Restarting") == said.count("Restarting")
-
-
-def test_passenger_that_refuses_has_restarted_nothing_though_it_says_that_all_is_well() -> None:
-    with pytest.raises(ToolError) as caught:
-        passenger_result(REFUSED)
-    assert caught.value.message.startswith("passenger-config restarted nothing: You are not authorized to query")
-    assert "as the user that the application runs as" in caught.value.advice

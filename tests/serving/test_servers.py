@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.site.servers import Server, kind_of, unit_in
+from releaser.serving.servers import Server, kind_of, unit_in
 
 VENV = "/srv/shop_stuff/shop/.venv/bin"
 COMMANDS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
-from releaser.site import serving
+from releaser.serving.restarts import restart_of
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
 from releaser.tools.django import is_django
@@ -102,7 +102,8 @@ def find_unrestarted(site: Site) -> Finding | None:
     A project without Django, of which no server is seen and that has no health check, is a script: it needs no restart.
     """
     settings, project = site.settings, site.project
-    if settings.restart != ("auto",) or settings.start or serving.restart_file(site) is not None:
+    way = restart_of(site)
+    if not way.yields_to_start or settings.start or way.tells(site):
         return None
     servers = find_servers(project.checkout, project.venv)
     if not servers and not settings.health_check and not is_django(project.root):

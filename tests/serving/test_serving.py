@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import ToolError
+from releaser.serving.restarts import restart_findings, restart_of
+from releaser.serving.restarts.passenger import app_root
 from releaser.site import serving
 from releaser.site.settings import Settings
 from releaser.site.site import open_site
@@ -34,7 +36,7 @@ def site(root: Path, *, restarted: str | ToolError = "", path: str = "", **setti
 
 
 def messages(site: Site) -> list[str]:
-    return [finding.message for finding in serving.findings(site)]
+    return [one.message for one in (*restart_findings(site), *serving.health_findings(site.settings))]
 
 
 @pytest.mark.parametrize(("there", "missing"), [("stop", "start"), ("start", "stop")])
@@ -81,7 +83,7 @@ def test_a_file_that_this_user_may_touch_or_make_is_fine(tmp_path: Path) -> None
     assert messages(site(tmp_path)) == []
     file.chmod(0o400)
     assert messages(site(tmp_path)) == []  # its owner may set its time
-    assert serving.restart_file(site(tmp_path)) == file
+    assert restart_of(site(tmp_path)).file(site(tmp_path)) == file
 
 
 def test_a_file_of_somebody_else_is_found_before_anything_is_flipped(public: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
 def test_another_way_to_restart_touches_nothing(tmp_path: Path, restart: tuple[str, ...]) -> None:
     found = site(tmp_path, restart=restart, restart_file="no/such/restart.txt")
     assert messages(found) == []
-    assert serving.restart_file(found) is None
+    assert restart_of(found).file(found) is None
 
 
 # Passenger
@@ -140,7 +142,7 @@ def test_passenger_is_asked_without_an_effect(tmp_path: Path, programs: str) -> 
     ids=["status 0", "status 1"],
 )
 def test_passenger_that_refuses_this_user_is_found(tmp_path: Path, programs: str, restarted: str | ToolError) -> None:
-    (finding,) = serving.findings(site(tmp_path, restart=("passenger",), path=programs, restarted=restarted))
+    (finding,) = restart_findings(site(tmp_path, restart=("passenger",), path=programs, restarted=restarted))
     assert finding.message == (
         "restart is `passenger`, but passenger-config does not work: You are not authorized to query the status."
     )
@@ -149,9 +151,9 @@ def test_passenger_that_refuses_this_user_is_found(tmp_path: Path, programs: str
 
 def test_the_root_of_the_application_is_the_project_unless_it_is_set(tmp_path: Path, programs: str) -> None:
     (tmp_path / "web").symlink_to("programs")
-    assert serving.app_root(site(tmp_path)) == tmp_path
+    assert app_root(site(tmp_path)) == tmp_path
     for setting, root in (("web", tmp_path / "web"), ("/srv/shop/", "/srv/shop"), ("~/shop", "~/shop")):
-        found = serving.app_root(site(tmp_path, passenger_app_root=setting))
+        found = app_root(site(tmp_path, passenger_app_root=setting))
         assert found == Path(root).expanduser()
     wrong = site(tmp_path, restart=("passenger",), path=programs, passenger_app_root="nowhere")
     assert messages(wrong) == [f"passenger_app_root {tmp_path}/nowhere is not a directory"]

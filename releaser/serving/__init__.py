@@ -1,0 +1,1 @@
+"""How a site takes over another release: its restart."""

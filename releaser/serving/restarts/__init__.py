@@ -1,0 +1,64 @@
+"""The ways to restart a site, each in a file of its own: a new one is such a file, and an entry of `RESTARTS`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding
+from releaser.serving.restarts.base import Restart
+from releaser.serving.restarts.command import Command
+from releaser.serving.restarts.nothing import Nothing
+from releaser.serving.restarts.passenger import Passenger
+from releaser.serving.restarts.touch import Touch
+from releaser.site.settings import HOOKS
+from releaser.system.venv_environment import inside
+from releaser.tools.web import is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.site.site import Site
+
+#: All but the command, which is what no word of these stands for.
+RESTARTS: tuple[Restart, ...] = (Touch(), Passenger(), Nothing())
+_OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
+
+
+def restart_of(site: Site) -> Restart:
+    """Return the way that is set."""
+    return next((one for one in RESTARTS if site.settings.restart == (one.word,)), Command())
+
+
+def restart_words() -> tuple[str, ...]:
+    """Return the values of `restart` that are no command."""
+    return tuple(one.word for one in RESTARTS)
+
+
+def restart_findings(site: Site) -> Iterator[Finding]:
+    """Find what would keep the web server from being told to restart."""
+    settings = site.settings
+    if (settings.stop is None) != (settings.start is None):
+        there, missing = ("stop", "start") if settings.stop else ("start", "stop")
+        message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
+        yield Finding(message, advice=f"Set `{missing}` too, or remove `{there}`.")
+    yield from restart_of(site).findings(site)
+
+
+def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
+    """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
+    settings, root = site.settings, site.project.root
+    path = inside(venv, site.runner.site_environ)["PATH"]
+    commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
+    if settings.health_check and not is_url(settings.health_check):
+        commands["health_check"] = shlex.split(settings.health_check)[0]
+    commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
+    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # which a staging tree need not have
+    for key, word in commands.items():
+        place = Path(os.path.normpath(root / word))
+        place = venv / place.relative_to(link) if place.is_relative_to(link) else place
+        if shutil.which(place if "/" in word else word, path=path) is None:
+            yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")

@@ -1,0 +1,43 @@
+"""`restart` as a command, for all that no other way is for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from releaser.errors import error_line
+from releaser.serving.restarts.base import Restart
+from releaser.system import signals
+from releaser.system.venv_environment import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from releaser.report import Step
+    from releaser.site.site import Site
+
+
+class Command(Restart):
+    """Runs the command, and names what it leaves running."""
+
+    def program(self, site: Site) -> str | None:
+        """Return its program."""
+        return site.settings.restart[0]
+
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Run it. Raises ToolError."""
+        words, mark = list(site.settings.restart), os.urandom(8).hex()
+        said = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
+        left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
+        step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
+
+
+def run_restart(site: Site, words: list[str], venv: Path, more: Mapping[str, str] | None = None) -> str:
+    """Run what restarts the site, which may leave a service behind, with `more` variables; return what it printed.
+
+    Raises ToolError.
+    """
+    env, settings = {**inside(venv, site.runner.live_environ), **(more or {})}, site.settings
+    limit, leaves = settings.restart_timeout, settings.restart_leaves_service
+    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output

@@ -1,0 +1,95 @@
+"""`restart = "passenger"`: passenger-config restarts the application."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, ToolError, error_line
+from releaser.serving.restarts.base import Restart
+from releaser.serving.restarts.command import run_restart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.report import Step
+    from releaser.site.site import Site
+
+# What no application lies below: to see whether passenger-config works for this user, without an effect.
+NO_APPLICATION = Path("/dev/null/releaser")
+PASSENGER_ADVICE = (
+    "Run releaser as the user that the application runs as, and set PASSENGER_INSTANCE_REGISTRY_DIR if Passenger keeps"
+    " its instances elsewhere; or set `restart` to auto, so that a file is touched."
+)
+
+
+class Passenger(Restart):
+    """Asks Passenger by its own program to restart the application, and it says whether it has done so."""
+
+    word = "passenger"
+
+    def findings(self, site: Site) -> Iterator[Finding]:
+        """See that the program is there and works for this user, and that there is such an application."""
+        yield from _passenger_findings(site)
+
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Restart the application. Raises ToolError."""
+        try:
+            output = run_restart(site, passenger_arguments(app_root(site)), venv)
+        except ToolError as error:
+            passenger_result(error.output)  # the reason does not stand where other programs have it
+            raise
+        step.says(": ".join(filter(None, ("passenger-config", passenger_result(output)))))
+
+
+def app_root(site: Site) -> Path:
+    """Return the application root as Passenger knows it: as written, with its symlinks."""
+    return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
+
+
+def _passenger_findings(site: Site) -> Iterator[Finding]:
+    if not (root := app_root(site)).is_dir():
+        yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
+    if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
+        message = "restart is `passenger`, but passenger-config is not on PATH"
+        yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
+        return
+    try:
+        finished = site.runner.run(
+            passenger_arguments(NO_APPLICATION),
+            cwd=site.project.root,
+            env=site.runner.neutral,
+            timeout=site.settings.restart_timeout,
+        )
+        passenger_result(finished.output)
+    except ToolError as error:
+        reason = passenger_error(error.output) or error_line(error.output)
+        message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
+        yield Finding(message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
+
+
+def passenger_arguments(root: Path) -> list[str]:
+    """Arguments that restart the Passenger applications below a root, without failing when none of them runs yet.
+
+    The root is a prefix of characters: `/srv/shop` means `/srv/shop2` too (`passenger-config restart-app --help`).
+    """
+    return ["passenger-config", "restart-app", "--ignore-app-not-running", str(root)]
+
+
+def passenger_result(output: str) -> str:
+    """Return in a line what passenger-config did. Raises ToolError when it only seems to have worked.
+
+    With `--ignore-app-not-running` it ends with status 0 as well when this user may not ask for the applications
+    (config/restart_app_command.rb of Passenger 6.0.17).
+    """
+    if error := passenger_error(output):
+        message = f"passenger-config restarted nothing: {error}"
+        raise ToolError(message, advice=PASSENGER_ADVICE, output=output)
+    return "; ".join(line.strip() for line in output.splitlines() if line.strip())
+
+
+def passenger_error(output: str) -> str:
+    """Return what passenger-config calls an error, its first sentence; empty when there is nothing of that kind."""
+    found = (line.partition("*** ERROR:")[2].strip() for line in output.splitlines())
+    return next(filter(None, found), "").partition(". ")[0]

@@ -1,0 +1,117 @@
+"""`restart = "auto"`: the file is touched that Passenger, uWSGI and others watch."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, ToolError
+from releaser.serving.restarts.base import Restart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from releaser.report import Step
+    from releaser.site.site import Site
+
+
+class Touch(Restart):
+    """Touches `restart_file`, or restart.txt in the tmp/ of the project, if there is one."""
+
+    word = "auto"
+    yields_to_start = True
+
+    def tells(self, site: Site) -> bool:
+        """Whether there is a file to touch."""
+        return self.file(site) is not None
+
+    def file(self, site: Site) -> Path | None:
+        """Find what to touch; None where there is nothing, or `start` starts the site."""
+        settings, root = site.settings, site.project.checkout
+        if settings.start:
+            return None
+        return root / settings.restart_file if settings.restart_file else restart_file_in(root)
+
+    def findings(self, site: Site) -> Iterator[Finding]:
+        """Look whether this user may touch the file, or make it."""
+        if (file := self.file(site)) is not None:
+            yield from _touch_findings(file, site.project.outer)
+
+    def restart(self, site: Site, venv: Path, step: Step) -> None:  # noqa: ARG002
+        """Touch it. Raises ToolError."""
+        file, root = self.file(site), site.project.root
+        if file is None:
+            step.skip("no config/tmp/ or tmp/ with a restart.txt")
+            return
+        touch(file, site.project.outer)
+        step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
+
+
+def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
+    """Look whether this user may touch a file, or make it, without doing so.
+
+    A user who may write beside it may have put a symlink in its place, to a file that is not the site's.
+    """
+    target = touched_by(file, outer)
+    if target is None:
+        message = f"restart_file {file} is a symlink that leads out of {outer}, to {os.path.realpath(file)}"
+        yield Finding(message, advice="Put a file in its place, or correct `restart_file`; find out who did that.")
+    elif not target.parent.is_dir():
+        message = f"restart_file {file}: there is no directory {target.parent}"
+        yield Finding(message, advice="Make the directory, or correct `restart_file`.")
+    elif not _may_touch(target):
+        yield Finding(
+            f"restart_file {file} cannot be touched by this user",
+            advice=f"Let this user write {target if target.exists() else target.parent}, or set `restart_file`.",
+        )
+
+
+def _may_touch(target: Path) -> bool:
+    """The owner may set the time of a file that is not writable (utimensat(2)), unless it is mounted read-only."""
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return os.access(target.parent, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+    if os.access(target, os.W_OK):
+        return True
+    return status.st_uid == os.geteuid() and not os.statvfs(target).f_flag & os.ST_RDONLY
+
+
+def touch(path: Path, outer: Path) -> None:
+    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes).
+
+    It becomes another second than it was: no more is compared, and what is taken back at once would not be restarted.
+    A symlink that leads out of `outer` is not followed, as somebody else may have put it there since the last look.
+    """
+    try:
+        if (target := touched_by(path, outer)) is None:
+            message = f"{path} is a symlink that leads out of {outer}"
+            raise ToolError(message, advice="Put a file in its place, and restart the site; find out who did that.")
+        try:
+            at = max(time.time(), os.lstat(target).st_mtime // 1 + 1)
+            os.utime(target, (at, at), follow_symlinks=False)
+        except PermissionError:  # somebody else's, of which only the present time can be set
+            os.utime(target, follow_symlinks=False)
+        except FileNotFoundError:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            os.fchmod(descriptor, 0o664)  # whatever the umask is: another one of the group may be the next to touch it
+            os.close(descriptor)
+    except OSError as error:
+        message = f"{path} cannot be touched: {error.strerror}"
+        raise ToolError(message, advice=f"Let this user write {path}, or set `restart_file`.") from error
+
+
+def touched_by(file: Path, outer: Path) -> Path | None:
+    """Return what is touched for a restart file; None if that is a symlink that leads out of `outer`."""
+    target = Path(os.path.realpath(file))
+    is_itself = target == Path(os.path.realpath(file.parent), file.name)
+    return target if is_itself or target.is_relative_to(os.path.realpath(outer)) else None
+
+
+def restart_file_in(project: Path, candidates: Sequence[str] = ("config/tmp", "tmp")) -> Path | None:
+    """Find the restart file: in the first of the candidate directories that is there."""
+    return next((project / name / "restart.txt" for name in candidates if (project / name).is_dir()), None)

@@ -1,0 +1,40 @@
+"""What others could add, each in a file of its own, goes through a real update without a change of releaser."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.commands import Finished, run
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+ROOT = Path(__file__).parents[2]
+
+
+def with_toy(site: SampleSite, toy: str, *words: str, check: int = 0) -> Finished:
+    """Run a command of releaser, to which a toy was added."""
+    start = f"from tests.extension.{toy} import register; register(); from releaser.__main__ import main; main()"
+    argv: list[str | Path] = [sys.executable, "-c", start, *words, "--project", site.path]
+    return run(argv, cwd=site.outer, env={**site.env, "PYTHONPATH": str(ROOT)}, check=check)
+
+
+@pytest.mark.spawns
+def test_a_restart(make_site: SiteFactory) -> None:
+    site = make_site.adopted(settings={"restart": "ring"})
+    site.publish("alpha", "1.1.0")
+    refused = with_toy(site, "toy_restart", "update", check=3)
+    assert "there is no bell" in refused.stderr
+    (site.outer / "bell").touch()
+    report: dict[str, Any] = json.loads(with_toy(site, "toy_restart", "update", "--json").stdout)
+    steps = {one["step"]: one["detail"] for one in report["steps"]}
+    assert steps["restart"] == "rang the bell"
+    assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
+    with_toy(site, "toy_restart", "rollback")
+    assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
+    assert "ring, or a command" in with_toy(site, "toy_restart", "setup", "--help").stdout
