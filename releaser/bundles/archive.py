@@ -18,7 +18,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import (
     CODE,
-    CODE_FILES,
     INCLUDED,
     LARGEST_MANIFEST,
     LOCK,
@@ -122,7 +121,7 @@ class BundleArchive(Frozen):
             for one in manifest.files:
                 if not one.in_base:
                     self._take(one, nowhere)
-        if manifest.find(CODE) is not None and manifest.commit is not None:
+        if manifest.find(CODE) is not None:
             with self.archive.open(CODE) as stream:
                 if manifest.commit.encode() not in stream.read(_CHUNK).partition(b"\n\n")[0]:
                     refuse(f"the code in {self.place} is not that of commit {manifest.commit[:12]}", _AGAIN)
@@ -250,13 +249,8 @@ class UnpackedBundle(Frozen):
 
     @property
     def code(self) -> Path | None:
-        """The bundle of git that has the commit; None if the project is not under git."""
+        """The bundle of git that has the commit; None if the base of a delta has it."""
         return self.place / CODE if self.manifest.find(CODE) is not None else None
-
-    @property
-    def code_files(self) -> Path | None:
-        """The files of the code; None if the project is under git."""
-        return self.place / CODE_FILES if self.manifest.find(CODE_FILES) is not None else None
 
     @property
     def variables(self) -> dict[str, str]:

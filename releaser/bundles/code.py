@@ -1,28 +1,21 @@
-"""The code of a bundle: a new checkout of it.
-
-It is a commit in one file, as git-bundle(1) makes it; and without git, one file that is compared with what is there.
-"""
+"""The code of a bundle, which is a commit in one file, as git-bundle(1) makes it; and a new checkout of it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import CODE, CODE_FILES, INCLUDED, LOCK, BundleManifest
-from releaser.bundles.pool import hash_of_file
+from releaser.bundles.manifest import CODE, INCLUDED, BundleManifest
 from releaser.errors import ToolError, reason_of, refuse
 from releaser.system.files import only_files, read_if_there, sync_directory, sync_file_system, write_new_file
 from releaser.system.temporary import sweep_temporary, temporary_directory
 from releaser.tools.git import Git
 from releaser.tools.git_reader import WITHOUT_HOOKS
-from releaser.tools.plain import is_code
 
 if TYPE_CHECKING:
-    import tarfile
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from releaser.bundles.archive import BundleArchive
     from releaser.system.process import Runner
@@ -31,69 +24,11 @@ _GIT_SECONDS = 600.0
 _NAME = "refs/releaser/bundled"  # of the commit, in the file and where it is taken out
 _SHA1 = 40  # hexadecimal digits of a commit
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head")
-_BLOCK = 512  # bytes of which such a file is a multiple
-
-
-def write_code(file: Path, root: Path, names: Iterable[str]) -> None:
-    """Write these files below `root`; the same give the same bytes. Raises PreflightError and OSError."""
-    import tarfile  # which takes long to import
-
-    with tarfile.open(file, "x", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted(names):
-            place = root / name
-            if place.is_symlink():
-                refuse(f"{place} is a symlink, and bundles cannot hold symlinks", "Add it to `staging_omit`.")
-            with open(place, "rb", opener=only_files) as source:
-                status = os.fstat(source.fileno())
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
-                archive.addfile(entry, source)
-
-
-def unpack_code(file: Path, root: Path) -> None:
-    """Put the files where nothing is. Raises PreflightError, before anything is written, and OSError."""
-    for entry, _ in [*_entries(file)]:
-        (root / entry.name).parent.mkdir(parents=True, exist_ok=True)
-    for entry, source in _entries(file):
-        with open(root / entry.name, "xb") as target:
-            while chunk := source.read(1 << 20):
-                target.write(chunk)
-            os.fchmod(target.fileno(), os.fstat(target.fileno()).st_mode | (0o111 if entry.mode & 0o100 else 0))
-
-
-def find_differing(file: Path, root: Path) -> list[str]:
-    """Name the files of code that are not below `root`, or are other ones there. Raises PreflightError and OSError."""
-    return [
-        entry.name
-        for entry, source in _entries(file)
-        if is_code(entry.name) and hash_of_file(root / entry.name) != hashlib.sha256(source.read()).hexdigest()
-    ]
-
-
-def _entries(file: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """Yield the files, each of which must be a plain one with a place of its own. Raises PreflightError."""
-    import tarfile  # which takes long to import
-
-    seen, room = set[str](), file.stat().st_size
-    try:
-        with tarfile.open(file, "r:") as archive:
-            for entry in archive:
-                parts = PurePosixPath(entry.name).parts
-                room -= _BLOCK + entry.size
-                is_safe = parts and entry.name == "/".join(parts) and not {"..", "/"} & {*parts}
-                if not entry.isreg() or entry.issparse() or not is_safe or entry.name in seen or room < 0:
-                    refuse(f"its code has {entry.name!r}, which is not a regular file", "Create the bundle again.")
-                if ".git" in entry.name.lower().split("/"):
-                    refuse(f"its code has {entry.name}, which is one of git's own files", "Create the bundle again.")
-                seen.add(entry.name)
-                yield entry, archive.extractfile(entry)  # type: ignore[misc]
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        refuse(f"its code cannot be read: {error}", "Create the bundle again.")
 
 
 def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path, runner: Runner) -> None:
     """Put the code of a bundle that was verified at `place`, where nothing is, as a whole. Raises PreflightError."""
-    code = manifest.find(CODE if manifest.commit else CODE_FILES)
+    code = manifest.find(CODE)
     if code is None or manifest.base is not None:
         refuse("it is a delta, which needs the project that its base was installed in", "Install the full bundle.")
     try:
@@ -103,13 +38,9 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             archive.extract(code, scratch / code.path)
             fresh = scratch / place.name
             fresh.mkdir()
-            if manifest.commit and manifest.branch:
-                git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
-                check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
-                exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
-            else:
-                unpack_code(scratch / CODE_FILES, fresh)
-                archive.extract(next(one for one in manifest.files if one.path == LOCK), fresh / LOCK)
+            git = Git(runner=runner, root=fresh, timeout=_GIT_SECONDS)
+            check_out_bundle(git, scratch / CODE, manifest.commit, manifest.branch)
+            exclude(git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
             for one in manifest.below(INCLUDED):
                 target = fresh / one.path.removeprefix(INCLUDED)
                 if not os.path.lexists(target) and os.path.realpath(target.parent) == str(target.parent):
@@ -158,16 +89,6 @@ def exclude(git: Git, paths: Iterable[str]) -> None:
         above = os.path.relpath(git.root, git.layout.top)
         lines = ("/" + os.path.normpath(os.path.join(above, path)) for path in missing)
         write_new_file(file, (read_if_there(file) or b"") + "".join(f"{line}\n" for line in lines).encode())
-
-
-def check_out(git: Git, url: str, ref: str) -> None:
-    """Make a repository in the empty directory of `git`, with a branch or tag of another one on `main`.
-
-    Raises ToolError.
-    """
-    git._change("init", "--quiet", "--template=", "--initial-branch=main")
-    git._change(*_FETCH, "--", url, f"+{ref}:{_NAME}")
-    git._change(*WITHOUT_HOOKS, "reset", "--quiet", "--hard", f"{_NAME}^{{commit}}")
 
 
 def check_out_bundle(git: Git, file: Path, commit: str, branch: str) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST, SIGNATURE, INSTALLER = "manifest.json", "manifest.json.sig", "__main__.py"
 LOCK, PYPROJECT, REQUIREMENTS, CODE = "uv.lock", "pyproject.toml", "requirements.txt", "code.bundle"
-CODE_FILES = "code.tar"  # of a project without git
 WHEELS, TOOLS, INCLUDED = "wheels/", "tools/", "include/"
-_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, CODE_FILES, INSTALLER)
+_SINGLE = (LOCK, PYPROJECT, REQUIREMENTS, CODE, INSTALLER)
 LARGEST_MANIFEST = 16 << 20  # bytes
 _MOST_FILES = 20_000
 _PART = r"[A-Za-z0-9_+@=,!~ -][A-Za-z0-9._+@=,!~ -]*|\.[A-Za-z0-9_+@=,!~-][A-Za-z0-9._+@=,!~ -]*"
@@ -77,9 +76,9 @@ class BundleManifest(Frozen):
     #: As ISO 8601 in UTC; `expires` is None if it never does.
     created: str
     expires: str | None
-    #: The commit that was tested, and the branch it was on; None without git.
-    commit: str | None
-    branch: str | None
+    #: The commit that was tested, and the branch it was on.
+    commit: str
+    branch: str
     lock_sha256: str
     group: str | None
     #: The version of the Python that it was tested with, and what else it was built on.
@@ -161,7 +160,7 @@ def _flaws(found: BundleManifest) -> Iterator[str]:
         yield f"{found.python!r} is not a Python version"
     if found.sequence < 0 or not RELEASE_ID.fullmatch(found.release):
         yield "its release or sequence is not valid"
-    if (found.commit is None) is not (found.branch is None) or (found.commit and not _COMMIT.fullmatch(found.commit)):
+    if not _COMMIT.fullmatch(found.commit) or not found.branch:
         yield f"{found.commit!r} is not a commit, or its branch is missing"
     yield from (f"{one!r} is not a time in UTC" for one in (found.created, found.expires) if one and not is_time(one))
 

@@ -122,22 +122,15 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     return theirs
 
 
-def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str | None:
-    """Take the commit out of a bundle, and return it; None without git. Raises PreflightError."""
-    from releaser.bundles.code import fetch_bundle, find_differing  # which takes long to import
+def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str:
+    """Take the commit out of a bundle, and return it. Raises PreflightError."""
+    from releaser.bundles.code import fetch_bundle  # which takes long to import
 
     git, commit, release = site.git, bundle.manifest.commit, bundle.manifest.release
-    if not site.project.has_git or commit is None:
-        if site.project.has_git or commit is not None:
-            refuse(
-                f"of the bundle of {release} and {site.project.root}, only one is under git", "Install it elsewhere."
-            )
-        if bundle.code_files is not None and (edited := find_differing(bundle.code_files, site.project.root)):
-            what = f"{site.project.root} is not under git, and has other code than the bundle of {release}"
-            refuse(
-                f"{what}: {first_few(edited)}", "Bring the code up to date by hand; or install it --into a new place."
-            )
-        return None
+    if not site.project.has_git:
+        refuse(
+            f"{site.project.root} is not under git, and the bundle of {release} is", "Install it --into a new place."
+        )
     with log.step("fetch") as step:
         step.says(commit[:12])
         try:

@@ -37,9 +37,7 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
     "bundle create",
     section="Bundles",
     example="releaser bundle create --sign ~/.ssh/id_ed25519 -o shop.bundle",
-    admits=False,
 )
-@click.option("--from", "source", metavar="URL@REF", help="Build and test from this repository, without a site.")
 @click.option("--base", metavar="BUNDLE", help="Leave out what this earlier bundle, a file or a release, contains.")
 @click.option(
     "--target", "targets", multiple=True, metavar="PYTHON-PLATFORM", help="Add wheels for this target. May be repeated."
@@ -53,7 +51,6 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
     ctx: CommandContext,
-    source: str | None,
     base: str | None,
     targets: tuple[str, ...],
     key: Path | None,
@@ -64,8 +61,7 @@ def create(
 ) -> None:
     """Write RELEASE (default: the live one) to one file: its code, lock and wheels, releaser and uv."""
     from releaser.bundles.wheels import parse_target
-    from releaser.pipelines.bundle_create import BundleRequest, build_from, create_bundle
-    from releaser.site.site import open_site
+    from releaser.pipelines.bundle_create import BundleRequest, create_bundle
 
     wanted = BundleRequest(
         output=output,
@@ -76,17 +72,7 @@ def create(
         expires=_read_expires(expires) if expires is not None else None,
         installer=not no_installer,
     )
-    if source is None:
-        admit(ctx.project, ctx.name, os.environ)
-        found = create_bundle(ctx.site(), wanted)
-    else:
-        if release is not None:
-            refuse_both("--from", "RELEASE")
-        with build_from(source, os.environ, ctx.output.listener()) as (place, report):
-            if report.exit_code:
-                ctx.end(report)
-            site = open_site(place, {**os.environ, "RELEASER_BRANCH": "main"})
-            found = create_bundle(site, replace(wanted, release=report.release))
+    found = create_bundle(ctx.site(), wanted)
     if ctx.output.json:
         ctx.output.print_json(found)
     else:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sysconfig
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,44 +13,30 @@ from typing import TYPE_CHECKING
 import releaser
 from releaser.bundles import manifest as names
 from releaser.bundles.archive import open_archive, write_archive
-from releaser.bundles.code import check_out, write_bundle, write_code
+from releaser.bundles.code import write_bundle
 from releaser.bundles.installer import INSTALLER_TEXT
 from releaser.bundles.manifest import Base, BundleDetails, BundledFile, BundleManifest, Target
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed
-from releaser.checkout.pull import as_checked_out, commit_with_lock
-from releaser.errors import ToolError, UsageError, os_reason, refuse
+from releaser.checkout.pull import commit_with_lock
+from releaser.errors import ToolError, os_reason, refuse
 from releaser.pipelines.bundle_wheels import collect_wheels
-from releaser.pipelines.preflight import Scope, preflight
-from releaser.pipelines.rebuild import build_as_locked, open_workspace
-from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
-from releaser.run import close_journal
-from releaser.system.files import only_files, read_file
+from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
-from releaser.system.process import Runner
 from releaser.system.temporary import temporary_directory, write_beside
-from releaser.system.words import first_few, secrets_in_urls
-from releaser.tools.git import Git
-from releaser.tools.plain import SMALL, matches
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from releaser.listener import Listener
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
-    from releaser.report import RunReport
-    from releaser.run import Run
     from releaser.site.site import Site
-
-
-_DATA = frozenset({"media", "uploads", "staticfiles"})  # which visitors and collectstatic write
-_OF_HOST = (".env", ".env.*", "*.sqlite3*", "*.db", "*.log")
 
 
 class BundleRequest(Frozen):
@@ -87,10 +70,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
         with pool.locked(), temporary_directory() as scratch:
             commit = _commit_of(site, release)
             code = {}
-            if commit is None:
-                code[names.CODE_FILES] = scratch / names.CODE_FILES
-                write_code(code[names.CODE_FILES], site.project.root, _code_files(site))
-            elif base is None or base.commit != commit:
+            if base is None or base.commit != commit:
                 code[names.CODE] = scratch / names.CODE
                 _write_code(site, code[names.CODE], commit, base)
             files = code | _collect(site, release, commit, request, pool, scratch)
@@ -108,11 +88,10 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
 
 
 def _collect(  # noqa: PLR0913 - what, and where it may lie
-    site: Site, release: Release, commit: str | None, request: BundleRequest, pool: Pool, scratch: Path
+    site: Site, release: Release, commit: str, request: BundleRequest, pool: Pool, scratch: Path
 ) -> dict[str, Path]:
     path = os.path.relpath(site.project.pyproject, site.git.layout.top)
-    pyproject = read_file(site.project.pyproject) if commit is None else site.git.data(commit, path)
-    (scratch / names.PYPROJECT).write_bytes(pyproject or b"")
+    (scratch / names.PYPROJECT).write_bytes(site.git.data(commit, path) or b"")
     files = {
         names.LOCK: release.lock,
         names.PYPROJECT: scratch / names.PYPROJECT,
@@ -138,26 +117,12 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
         return archive.manifest()
 
 
-def _code_files(site: Site) -> list[str]:
-    """Name the files of a project without git that are its code: what its tests see, without data of this host."""
-    lock, found = os.path.basename(site.project.lock), []
-    for name in site.git.unknown_files():
-        *above, last = name.split("/")
-        is_data = not _DATA.isdisjoint(above) or matches(last, _OF_HOST)
-        if not is_data and name != lock and (site.project.root / name).lstat().st_size <= SMALL:
-            found.append(name)
-    return found
-
-
-def _commit_of(site: Site, release: Release) -> str | None:
-    """Return the commit that has the code, with the lock where that was committed; None without git."""
+def _commit_of(site: Site, release: Release) -> str:
+    """Return the commit that has the code, with the lock where that was committed. Raises PreflightError."""
     if not site.project.has_git:
-        if release.manifest.code_key != site.code_key(""):
-            refuse(
-                f"the code has changed since {release.id} was tested",
-                "Run `releaser rebuild`, and bundle the new release.",
-            )
-        return None
+        refuse(
+            f"{site.project.root} is not under git, and bundles hold a commit", "Run `git init`, and commit the code."
+        )
     commit = release.manifest.commit
     try:
         if commit is None or not site.git.has(commit):
@@ -253,7 +218,7 @@ def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
 def _manifest(  # noqa: PLR0913 - all that it tells
     site: Site,
     release: Release,
-    commit: str | None,
+    commit: str,
     request: BundleRequest,
     files: Mapping[str, Path],
     base: BundleManifest | None,
@@ -274,7 +239,7 @@ def _manifest(  # noqa: PLR0913 - all that it tells
         created=created.isoformat(timespec="seconds"),
         expires=expires.astimezone(UTC).isoformat(timespec="seconds") if expires else None,
         commit=commit,
-        branch=site.settings.branch if commit else None,
+        branch=site.settings.branch,
         lock_sha256=hashed[names.LOCK],
         group=made.group,
         python=made.python,
@@ -295,47 +260,3 @@ def _manifest(  # noqa: PLR0913 - all that it tells
 def _hash(place: Path) -> str:
     with open(place, "rb", opener=only_files) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_GIT_SECONDS = 1800.0
-_SOURCE = re.compile(r"(?P<url>(?:[a-z][a-z0-9+.-]*://[^/]*/)?+.+?)(?:@(?P<ref>[^@:\s]+))?")  # a user has an @, too
-
-
-@contextmanager
-def build_from(source: str, environ: Mapping[str, str], listener: Listener) -> Iterator[tuple[Path, RunReport]]:
-    """Build and test what `URL@REF` has, and yield the checkout and the report; all of it goes at the end.
-
-    Nothing is restarted, pushed or mailed. Raises PreflightError and UsageError.
-    """
-    url, ref = parse_source(source)
-    name = re.sub(r"[^\w-]", "", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "project"
-    with temporary_directory() as outer:
-        place = outer / name
-        place.mkdir()
-        runner = Runner(environ=environ)
-        runner.redactor.learn(secrets_in_urls(url))
-        try:
-            check_out(Git(runner=runner, root=place, timeout=_GIT_SECONDS), url, ref)
-        except ToolError as error:
-            refuse(f"{ref} of the repository cannot be checked out: {error.reason}", error.advice or "Check URL@REF.")
-        own = {"RELEASER_GIT_PULL": "false", "RELEASER_GIT_PUSH": "false", "RELEASER_BRANCH": "main"}
-        request = Request(path=place, environ={**environ, **own}, command="bundle create", listener=listener)
-        yield place, replace(run_session(request, _build), log_file="")  # which goes with the rest
-
-
-def parse_source(source: str) -> tuple[str, str]:
-    """Return the URL of a repository, and the branch or tag there, from `URL@REF`. Raises UsageError."""
-    found = _SOURCE.fullmatch(source)
-    if found is None or found["url"].startswith("-"):
-        message = f"--from {source} is not a repository"
-        raise UsageError(message, advice="Write it as URL@REF, with a branch or a tag.")
-    return found["url"], found["ref"] or "HEAD"
-
-
-def _build(run: Run) -> PipelineResult:
-    facts = preflight(run.site, run.log, Scope(asks=()))
-    with open_workspace(run.site, run.log, facts, as_checked_out(facts)) as work:
-        release = build_as_locked(work)
-    run.log.learn(release=release.id)
-    close_journal(run.site, run.log)
-    return PipelineResult(result="unchanged", headline=f"built {release.id}, which passed its tests")

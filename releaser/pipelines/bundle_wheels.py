@@ -8,14 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.bundles.code import unpack_code
-from releaser.bundles.manifest import CODE_FILES, WHEELS
+from releaser.bundles.manifest import WHEELS
 from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
 from releaser.candidate.lock_builds import build_within_limits, lock_sandbox
 from releaser.errors import ToolError, refuse
 from releaser.releases.release import lock_of
 from releaser.site.conventions import needed_groups
-from releaser.system.files import read_if_there, remove_tree
+from releaser.system.files import remove_tree
 from releaser.system.frozen import Frozen
 from releaser.tools.download import download
 
@@ -55,7 +54,7 @@ class OwnBuild(Frozen):
 
 
 def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
-    site: Site, release: Release, commit: str | None, targets: Sequence[Target], pool: Pool, scratch: Path
+    site: Site, release: Release, commit: str, targets: Sequence[Target], pool: Pool, scratch: Path
 ) -> dict[str, Path]:
     """Return all wheels of a release by their paths in a bundle. Raises PreflightError and OSError."""
     lock, python = lock_of(release), release.manifest.python
@@ -94,7 +93,7 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
     return pool.add(place)
 
 
-def _list_builds(site: Site, commit: str | None, lock: LockFile) -> list[OwnBuild]:
+def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
     """Return how the packages of the project itself are built, which the host does as well."""
     import tomllib
 
@@ -106,7 +105,7 @@ def _list_builds(site: Site, commit: str | None, lock: LockFile) -> list[OwnBuil
             continue
         home = os.path.relpath(site.project.root / place, site.git.layout.top)
         path = os.path.normpath(os.path.join(home, "pyproject.toml"))
-        data = read_if_there(site.git.layout.top / path) if commit is None else site.git.data(commit, path)
+        data = site.git.data(commit, path)
         try:
             system: dict[str, Any] = tomllib.loads((data or b"").decode()).get("build-system", {})
         except ValueError as error:
@@ -119,15 +118,12 @@ def _list_builds(site: Site, commit: str | None, lock: LockFile) -> list[OwnBuil
     return found
 
 
-def _check_out(site: Site, commit: str | None, scratch: Path) -> Path:
+def _check_out(site: Site, commit: str, scratch: Path) -> Path:
     """Return a checkout of the code where a build may write, made once. Raises ToolError and OSError."""
     place = scratch / "checkout"
     if not place.exists():
         place.mkdir()
-        if commit is None:
-            unpack_code(scratch / CODE_FILES, place)
-        else:
-            site.git.shadow(place).fill_shadow(place, commit)
+        site.git.shadow(place).fill_shadow(place, commit)
     return place
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import sys
-import tarfile
 import textwrap
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,11 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from releaser.bundles.code import find_differing, unpack_code, write_code
 from releaser.bundles.wheels import lacks, parse_target, select_wheels
 from releaser.errors import PreflightError
 from releaser.locks.lock import LockFile
-from releaser.pipelines.bundle_create import _requirements, parse_source
+from releaser.pipelines.bundle_create import _requirements
 from releaser.pipelines.bundle_wheels import OwnBuild, _pack_requirements
 from releaser.site.conventions import needed_groups
 from releaser.site.site import open_site
@@ -28,65 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.releases.release import Release
-
-
-@pytest.mark.parametrize(
-    ("source", "url", "ref"),
-    [
-        ("https://example.org/shop.git@v1.2", "https://example.org/shop.git", "v1.2"),
-        ("https://me:secret@example.org/shop", "https://me:secret@example.org/shop", "HEAD"),
-        ("https://me:secret@example.org/shop@main", "https://me:secret@example.org/shop", "main"),
-        ("ssh://git@example.org/shop@feature/x", "ssh://git@example.org/shop", "feature/x"),
-        ("git@example.org:shop.git", "git@example.org:shop.git", "HEAD"),
-        ("git@example.org:shop.git@main", "git@example.org:shop.git", "main"),
-        ("/srv/shop", "/srv/shop", "HEAD"),
-    ],
-)
-def test_a_repository_may_have_a_user_and_a_branch(source: str, url: str, ref: str) -> None:
-    assert parse_source(source) == (url, ref)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("../evil", tarfile.REGTYPE),
-        ("/tmp/evil", tarfile.REGTYPE),
-        ("a//b", tarfile.REGTYPE),
-        ("good", tarfile.REGTYPE),
-        (".git/config", tarfile.REGTYPE),
-        ("sub/.GIT/hooks/post-checkout", tarfile.REGTYPE),
-        ("link", tarfile.SYMTYPE),
-        ("link", tarfile.LNKTYPE),
-        ("device", tarfile.CHRTYPE),
-        ("pipe", tarfile.FIFOTYPE),
-        ("directory", tarfile.DIRTYPE),
-    ],
-)
-def test_code_has_nothing_but_plain_files_of_its_own(tmp_path: Path, name: str, kind: bytes) -> None:
-    file, place = tmp_path / "code.tar", tmp_path / "place"
-    place.mkdir()
-    with tarfile.open(file, "w") as archive:
-        for one, of in (("good", tarfile.REGTYPE), (name, kind)):
-            entry = tarfile.TarInfo(one)
-            entry.type, entry.linkname = of, "good"
-            archive.addfile(entry, io.BytesIO())
-    with pytest.raises(PreflightError, match="its code has"):
-        unpack_code(file, place)
-    assert list(place.iterdir()) == []
-
-
-def test_code_is_compared_with_what_is_there(tmp_path: Path) -> None:
-    file, place, there = tmp_path / "code.tar", tmp_path / "place", tmp_path / "there"
-    place.mkdir()
-    (there / "a").mkdir(parents=True)
-    (there / "a" / "b.py").write_text("b")
-    (there / "c.py").write_text("c")
-    write_code(file, there, ["c.py", "a/b.py"])
-    unpack_code(file, place)
-    assert find_differing(file, place) == []
-    (place / "c.py").write_text("mine")
-    (place / "a" / "b.py").unlink()
-    assert find_differing(file, place) == ["a/b.py", "c.py"]
 
 
 LOCK = b"""version = 1
