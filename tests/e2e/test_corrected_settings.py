@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ExitCode
+from tests.support.guards import other_file_system
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.sites import SampleSite, SiteFactory
 
+_ELSEWHERE = "on another file system"  # whichever that is for the site
 _FOREIGN, _FILE, _HOLDER, _OF_ANOTHER = "../data", "../notes.txt", "..", "../.releaser/another"
 WRONG = {
     "a state directory with files of others": {"RELEASER_STATE_DIR": _FOREIGN},
@@ -20,7 +23,7 @@ WRONG = {
     "a state directory that holds the project": {"RELEASER_STATE_DIR": _HOLDER},
     "a state directory of another project": {"RELEASER_STATE_DIR": _OF_ANOTHER},
     "a state directory in the venv": {"RELEASER_STATE_DIR": ".venv/state"},
-    "a state directory on another file system": {"RELEASER_STATE_DIR": "/dev/shm/releaser-state"},
+    "a state directory on another file system": {"RELEASER_STATE_DIR": _ELSEWHERE},
     "a value of the wrong kind": {"RELEASER_KEEP": "many"},
     "an unknown setting": {"RELEASER_KEP": "3"},
     "another branch": {"RELEASER_BRANCH": "trunk"},
@@ -60,6 +63,8 @@ def test_an_adopted_site_works_again_once_a_wrong_place_is_corrected(name: str, 
 def _refuse_and_correct(site: SampleSite, wrong: dict[str, str]) -> None:
     site.publish("alpha", "1.1.0")
     others = _files_of_others(site)
+    if _ELSEWHERE in wrong.values():
+        wrong = {"RELEASER_STATE_DIR": str(other_file_system(site.outer) / f"releaser-state-{os.getpid()}")}
     site.write_dotenv(wrong)
     for _ in range(2):
         refused = site.releaser("update")

@@ -71,7 +71,7 @@ def test_a_state_directory_in_the_wrong_place_is_unfit(root: Path, state_dir: st
 
 
 def test_a_state_directory_on_another_file_system_is_unfit(root: Path) -> None:
-    place = other_file_system(root) / "releaser-state"
+    place = other_file_system(root) / f"releaser-state-{os.getpid()}"
     (message,) = messages(disk.state_findings(project(root, state_dir=str(place))))
     assert message == f"state_dir {place} is on another file system than the project"
 
