@@ -265,11 +265,7 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
     return {name: tuple(dict.fromkeys(found)) for name, found in asked.items()}
 
 
-# The difference of two, and what uv says that it would change in one
-
-
-# As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
-_LINE = r"(?m)^(Update|Add|Remove)d? (\S+) (.+)$"
+# The difference of two
 
 
 class Change(Frozen):
@@ -339,13 +335,3 @@ def _first_parts(version: str) -> tuple[int, int, int, int] | None:
         return 0, major, minor, micro
     parsed = parse_version(version)
     return (parsed.epoch, parsed.major, parsed.minor, parsed.micro) if parsed is not None else None
-
-
-def parse_changes(text: str) -> tuple[Change, ...]:
-    """Read the changes out of what `uv lock --dry-run` prints."""
-    changes = []
-    for verb, name, versions in re.findall(_LINE, text):
-        before, _, after = re.sub(r"(^|, | -> )v", r"\1", versions).partition(" -> ")
-        old, new = {"Update": (before, after), "Add": (None, before), "Remove": (before, None)}[verb]
-        changes.append(Change(name=name, old=old, new=new, bump=bump_size(old, new)))
-    return tuple(changes)

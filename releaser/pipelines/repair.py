@@ -82,9 +82,7 @@ STATE_FILES: Mapping[str, type] = {
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 #: Every file that lies in the state directory itself, but for its owner's name and the locks.
-OWN_FILES = frozenset(
-    {*STATE_FILES, *_ANY_FILES, *MARKS, JOURNAL, RESERVE, INODES, SEEN, *run_lock.EARLIER, *NOTES_OF_TOOLS}
-)
+OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, *MARKS, JOURNAL, RESERVE, INODES, SEEN, *NOTES_OF_TOOLS})
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 

@@ -37,7 +37,7 @@ class Lifecycle(Frozen):
     @property
     def is_good(self) -> bool:
         """Whether it went live and was not withdrawn: a rollback may go to it."""
-        return self.stage == "live" and self.flip > 0
+        return self.stage == "live"
 
     def live(self, flip: int) -> Lifecycle:
         """Note that it went live by this flip."""

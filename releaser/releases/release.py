@@ -220,7 +220,7 @@ class Ledger(Frozen):
     last_sequence: int = 0
     #: How many times the symlink was led to another release, by runs that ended well.
     flips: int = 0
-    #: What became of each release, and which are never pruned, until its own directory says so: from 0.9 or before.
+    #: What became of each release, and which are never pruned, as earlier versions noted it; its own directory decides.
     marks: Mapping[str, Literal["good", "bad", "failed"]] = field(default_factory=dict)
     pins: frozenset[str] = frozenset()
 

@@ -26,7 +26,6 @@ DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
-EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
 INTRODUCTION = 2.0  # seconds in which a run that holds the lock has noted who it is, also on a busy disk
 
 
@@ -74,9 +73,7 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
         (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
     lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
     _acquire(lock, state_dir, wait)
-    with contextlib.ExitStack() as stack:
-        stack.callback(lock.release)
-        _acquire_earlier(state_dir, stack)
+    try:
         held = RunLock(killed_since=_end_left_programs(state_dir))
         try:
             _note(state_dir, this_run(command, now), held.killed_since)
@@ -85,21 +82,8 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
             if held.killed_since is None:
                 with contextlib.suppress(OSError):
                     (state_dir / HOLDER).unlink()
-
-
-def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
-    """Hold the lock of earlier versions as well, where there is one. It is not deleted: one of them may wait for it.
-
-    Raises LockedError.
-    """
-    import fcntl
-
-    if last := _earlier_run(state_dir):
-        raise _make_locked_error(last)
-    with contextlib.suppress(OSError):
-        descriptor = os.open(state_dir / EARLIER[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        stack.callback(os.close, descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        lock.release()
 
 
 def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
@@ -155,31 +139,24 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
         (state_dir / HOLDER).chmod(state_mode(state_dir))
 
 
-def holder(state_dir: Path, name: str = HOLDER) -> Holder | None:
+def holder(state_dir: Path) -> Holder | None:
     """Return who holds the lock, by its note; None when there is none."""
     try:
-        note = _read_note(state_dir, name)
+        note = _read_note(state_dir)
         return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read_note(state_dir: Path, name: str = HOLDER) -> Any:
-    return json.loads(read_file(state_dir / name, LARGEST_STATE))
+def _read_note(state_dir: Path) -> Any:
+    return json.loads(read_file(state_dir / HOLDER, LARGEST_STATE))
 
 
 def find_running(state_dir: Path) -> Holder | None:
     """Return who is running now; None when nobody holds the lock. Looks without taking it."""
-    if _is_held(state_dir / LOCK):
-        return holder(state_dir) or Holder(pid=0, command="?", since="?")
-    return _earlier_run(state_dir)
-
-
-def _earlier_run(state_dir: Path) -> Holder | None:
-    """Return the run of an earlier version; as everybody may open what it locks, only one that is noted counts."""
-    lock, note = EARLIER
-    last = holder(state_dir, note)
-    return last if last is not None and is_alive(last.pid) and _is_held(state_dir / lock) else None
+    if not _is_held(state_dir / LOCK):
+        return None
+    return holder(state_dir) or Holder(pid=0, command="?", since="?")
 
 
 def _is_held(lock: Path) -> bool:

@@ -14,7 +14,7 @@ _MARKS = {"live": "good", "good": "good", "bad": "bad", "failed": "failed"}
 
 
 def as_before(site: SampleSite) -> None:
-    """Put the state of a site into the form that 0.9 gave it, which noted all in the ledger and in manifests."""
+    """Put the state of a site into the form that it had when the ledger and the manifests said it all."""
     rows, path = site.json("list"), site.state_dir / "ledger.json"
     ledger = json.loads(path.read_text(encoding="utf-8"))
     marks = {row["id"]: _MARKS[row["state"]] for row in rows if row["state"] in _MARKS}

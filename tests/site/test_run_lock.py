@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -157,24 +156,6 @@ def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
     note.touch()  # as a power cut leaves it
     with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since is not None
-
-
-def test_no_run_is_beside_one_of_an_earlier_version(tmp_path: Path) -> None:
-    """It locks another file, which everybody may open: what holds that and is not noted is no run."""
-    lock, note = (tmp_path / name for name in run_lock.EARLIER)
-    lock.touch()
-    last = Holder(pid=os.getpid(), command="update", since=NOW.isoformat())
-    with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert taken(tmp_path)
-        note.write_text(json.dumps(asdict(last)), encoding="utf-8")
-        with pytest.raises(LockedError, match=r"`releaser update` \(pid \d+\) has held the lock of this project since"):
-            run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
-        assert run_lock.find_running(tmp_path) == last
-    assert run_lock.find_running(tmp_path) is None
-    with run_lock.acquire(tmp_path, command="init", now=NOW), lock.open() as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert taken(tmp_path)
 
 
 def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None:
