@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Path:
     for number in (1, 2):
         live(store, number)
     built(store, 3, tests="failed")
-    store.pin(a_manifest(1).id, on=True)
+    store.pin(store.find(a_manifest(1).id), on=True)
     claim(Project.at(root, state_dir=None, venv=".venv"))
     return root
 

@@ -152,7 +152,7 @@ def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Releas
         inodes=0,
         interpreter=ask_if_possible(site.runner, site.project.venv),
     )
-    return Release(place=str(directory), manifest=manifest, state="live", pinned=False)
+    return Release(place=str(directory), manifest=manifest, state="live")
 
 
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:

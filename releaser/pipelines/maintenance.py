@@ -118,7 +118,7 @@ def decide_pin(site: Site, release: str, *, on: bool) -> Change:
     found = store.find(release)
 
     def apply() -> None:
-        store.pin(found.id, on=on)
+        store.pin(found, on=on)
 
     state = "is pinned" if on else "is not pinned"
     return Change(name=found.id, state=state, apply=None if found.pinned == on else apply, release=found)

@@ -139,7 +139,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
         return
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
-    store.went_live(release.id)  # first: else the link would seem to be moved by hand
+    store.went_live(release)  # first: else the link would seem to be moved by hand
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
@@ -278,12 +278,9 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
             log.note_repair(message, "Delete that copy.")
             lost.add(name)
-    for error in [*store.unreadable_records()]:
-        aside = put_aside(error.path)
-        message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
-        log.note_repair(message, "Delete that copy.")
-    for name in store.complete_records():
-        message = f"what became of release {name} was lost; it counts as {store.find(name).state} now"
+    for name, wrong in store.complete_records():
+        why = f" ({wrong.path.name} could not be read: {wrong.reason}; a copy is kept)" if wrong is not None else ""
+        message = f"what became of release {name} was lost{why}; it counts as {store.find(name).state} now"
         log.note_repair(message, "Pin it again if it was pinned: `releaser pin`.")
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())

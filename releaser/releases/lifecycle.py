@@ -29,11 +29,6 @@ class Lifecycle(Frozen):
     #: Whether it is never pruned.
     pinned: bool = False
 
-    @classmethod
-    def new(cls, *, failed: bool = False) -> Lifecycle:
-        """Begin that of a release that is being sealed."""
-        return cls(stage="failed" if failed else "ready", since=timestamp())
-
     @property
     def is_good(self) -> bool:
         """Whether it went live and was not withdrawn: a rollback may go to it."""
@@ -45,7 +40,7 @@ class Lifecycle(Frozen):
 
     def withdrawn(self) -> Lifecycle:
         """Note that it was rolled back, or taken back."""
-        return self if self.stage == "withdrawn" else replace(self, stage="withdrawn", since=timestamp())
+        return replace(self, stage="withdrawn", since=timestamp())
 
     def write(self, directory: Path) -> None:
         """Note this in the directory of the release, durably. Raises OSError."""

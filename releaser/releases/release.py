@@ -17,6 +17,7 @@ from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.locks.origins import Publisher
 from releaser.releases.key import ReleaseKey
+from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.releases.venv import Interpreter
 from releaser.site.sealed_python import changed_by_others, look_at_start, new_start_files, started_by_others
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
@@ -117,7 +118,8 @@ class Release(Frozen):
     place: str
     manifest: Manifest
     state: State
-    pinned: bool
+    #: What became of it, if that has been read.
+    lifecycle: Lifecycle | None = field(default=None, compare=False)
     #: Whether an interpreter that has changed is started, to ask what it is.
     asks: bool = True
 
@@ -130,6 +132,12 @@ class Release(Frozen):
     def id(self) -> str:
         """The UTC time it was begun."""
         return self.manifest.id
+
+    @functools.cached_property
+    def pinned(self) -> bool:
+        """Whether it is never pruned."""
+        found = self.lifecycle or read_lifecycle(self.place)
+        return found is not None and found.pinned
 
     @property
     def live(self) -> bool:
@@ -236,10 +244,9 @@ class Ledger(Frozen):
 
     def activated(self, release: str, *, flip: int | None = None) -> Ledger:
         """Record that a release went live, by this flip or the next one."""
-        flips = max(self.flips, self.next_flip if flip is None else flip)
         if self.activations[-1:] == (release,):
-            return self
-        return replace(self, activations=(*self.activations, release), flips=flips)
+            return replace(self, flips=flip or self.flips)
+        return replace(self, activations=(*self.activations, release), flips=flip or self.next_flip)
 
     def numbered(self, sequence: int) -> Ledger:
         """Record the number of a new release."""

@@ -34,12 +34,14 @@ from releaser.system.deletion import delete_directory
 from releaser.system.files import (
     UnreadableStateError,
     load_state,
+    put_aside,
     read_state,
     replace_file,
     sync_directory,
     write_state,
 )
 from releaser.system.frozen import Frozen
+from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -175,7 +177,10 @@ class ReleaseStore(Frozen):
 
     def _get(self, release: str, live: str | None) -> Release | None:
         manifest = self._manifest(release, {}) if self._is_release(self.path(release)) else None
-        return self._release(manifest, self._lifecycle(manifest), live) if manifest else None
+        if manifest is None:
+            return None
+        is_noted = release == live and os.path.exists(f"{self.directory}/{release}/{LIFECYCLE}")
+        return self._release(manifest, None if is_noted else self._lifecycle(manifest), live)
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -240,21 +245,15 @@ class ReleaseStore(Frozen):
             return None
         return manifest
 
-    def _release(self, manifest: Manifest, lifecycle: Lifecycle, live: str | None) -> Release:
-        state: State = "live" if manifest.id == live else _STATES[lifecycle.stage]
+    def _release(self, manifest: Manifest, lifecycle: Lifecycle | None, live: str | None) -> Release:
+        """Make a release of what is known of it; None: it is live, and reads the rest itself if anybody asks."""
+        state: State = "live" if lifecycle is None or manifest.id == live else _STATES[lifecycle.stage]
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
         place = f"{self.directory}/{manifest.id}"
-        return Release(place=place, manifest=manifest, state=state, pinned=lifecycle.pinned, asks=self.asks)
+        return Release(place=place, manifest=manifest, state=state, lifecycle=lifecycle, asks=self.asks)
 
     # What became of each, and in which order they went live
-
-    def lifecycle(self, release: str) -> Lifecycle:
-        """Return what became of a complete release. Raises NoSuchReleaseError if there is none."""
-        if (manifest := self._manifest(release, {})) is None:
-            message = f"there is no release {release!r} in {self.directory}"
-            raise NoSuchReleaseError(message, advice="See `releaser list`.")
-        return self._lifecycle(manifest)
 
     def _lifecycle(self, manifest: Manifest, ledger: Ledger | None = None) -> Lifecycle:
         return read_lifecycle(f"{self.directory}/{manifest.id}") or self._guess(manifest, ledger or self.ledger())
@@ -277,25 +276,22 @@ class ReleaseStore(Frozen):
             return {entry.release for entry in read_quarantine(self.state_dir).candidates}
         return set()
 
-    def went_live(self, release: str) -> None:
+    def went_live(self, release: Release) -> None:
         """Record, durably, that the symlink leads to a release, and that nothing is wrong with it."""
-        lifecycle, ledger = self.lifecycle(release), self.ledger()
-        is_last = ledger.activations[-1:] == (release,) and lifecycle.flip >= ledger.flips
-        if lifecycle.is_good and is_last:
-            return
-        flip = ledger.next_flip
-        lifecycle.live(flip).write(self.path(release))
-        self.record(lambda ledger: ledger.activated(release, flip=flip))
+        lifecycle, ledger = self._lifecycle(release.manifest), self.ledger()
+        is_last = ledger.activations[-1:] == (release.id,) and lifecycle.flip >= ledger.flips
+        if not (lifecycle.is_good and is_last):
+            flip = ledger.next_flip
+            lifecycle.live(flip).write(release.directory)
+            self.record(lambda ledger: ledger.activated(release.id, flip=flip))
 
-    def withdraw(self, release: str) -> None:
+    def withdraw(self, release: Release) -> None:
         """Record, durably, that a release was rolled back or taken back."""
-        lifecycle = self.lifecycle(release)
-        if lifecycle.stage != "withdrawn":
-            lifecycle.withdrawn().write(self.path(release))
+        self._lifecycle(release.manifest).withdrawn().write(release.directory)
 
-    def pin(self, release: str, *, on: bool) -> None:
+    def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is never pruned, or that it may be."""
-        replace(self.lifecycle(release), pinned=on).write(self.path(release))
+        replace(self._lifecycle(release.manifest), pinned=on).write(release.directory)
 
     def unreadable_records(self) -> Iterator[UnreadableStateError]:
         """Yield what is wrong with what a release says of itself, beside its manifest."""
@@ -305,20 +301,34 @@ class ReleaseStore(Frozen):
             except UnreadableStateError as error:
                 yield error
 
-    def complete_records(self) -> list[str]:
-        """Write down what became of releases whose directories do not say so; return those of which that was lost.
+    def complete_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
+        """Write down what became of releases whose directories do not say so; yield those of which that was lost.
 
-        Earlier versions had it in the ledger. Raises OSError.
+        What cannot be read is put aside, and comes with the error. Earlier versions had all of it in the ledger, whose
+        part of it is dropped then. Raises OSError.
         """
-        ledger, lost = self.ledger(), list[str]()
-        for manifest in self._manifests():
-            directory = self.path(manifest.id)
-            if read_lifecycle(str(directory)) is None:
-                self._guess(manifest, ledger).write(directory)
-                lost += [] if ledger.marks or ledger.pins else [manifest.id]
+        missing = [*self._find_missing_records()]
+        if not missing:
+            return
+        ledger = self.ledger()
+        for manifest, error in missing:
+            self._guess(manifest, ledger).write(self.path(manifest.id))
+            if error is not None or not (ledger.marks or ledger.pins):
+                yield manifest.id, error
         if ledger.marks or ledger.pins:
             self.record(lambda ledger: replace(ledger, marks={}, pins=frozenset(), flips=ledger.next_flip - 1))
-        return lost
+
+    def _find_missing_records(self) -> Iterator[tuple[Manifest, UnreadableStateError | None]]:
+        for name in self._names():
+            error = None
+            try:
+                if read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle) is not None:
+                    continue
+            except UnreadableStateError as found:
+                error = found
+                put_aside(error.path)
+            if (manifest := self._manifest(name, {})) is not None:
+                yield manifest, error
 
     def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
         """Return the ledger; when there is none, or it cannot be read, one made of what the releases tell.
@@ -369,7 +379,7 @@ class ReleaseStore(Frozen):
         open_to_group(directory)
         lifecycle = read_lifecycle(str(directory))  # of one that has lost its manifest
         if lifecycle is None:
-            lifecycle = Lifecycle.new(failed=manifest.tests in NEVER_LIVE)
+            lifecycle = Lifecycle(stage=_guess_stage(manifest, 0, ()), since=timestamp())
             lifecycle.write(directory)
         write_manifest(directory, manifest)
         return self._release(manifest, lifecycle, self.live_id())

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.lock import Change
+from releaser.releases.lifecycle import Lifecycle
 from releaser.releases.release import Manifest, Release, State
 from releaser.system.files import encode_state
 
@@ -57,7 +58,8 @@ def as_stored(manifest: Manifest) -> dict[str, Any]:
 
 def on_paper(directory: Path, manifest: Manifest, *, state: State = "good", pinned: bool = False) -> Release:
     """Make a release that has no directory."""
-    return Release(place=f"{directory}/{manifest.id}", manifest=manifest, state=state, pinned=pinned)
+    lifecycle = Lifecycle(stage="live", since="", flip=1, pinned=pinned)
+    return Release(place=f"{directory}/{manifest.id}", manifest=manifest, state=state, lifecycle=lifecycle)
 
 
 def built(store: ReleaseStore, number: int, *, works: bool = True, **changes: Any) -> Release:
@@ -83,7 +85,7 @@ def go_to(store: ReleaseStore, name: str) -> None:
     """Let the link lead to a release, and record that it is good."""
     store.link.unlink(missing_ok=True)
     store.link.symlink_to(store.path(name) / "venv")
-    store.went_live(name)
+    store.went_live(store.find(name))
 
 
 @contextlib.contextmanager

@@ -37,8 +37,8 @@ def states(store: ReleaseStore) -> list[str]:
 def every_state(store: ReleaseStore) -> None:
     for number in (1, 2, 3, 4):
         live(store, number)
-    store.withdraw(a_manifest(2).id)
-    store.pin(a_manifest(1).id, on=True)
+    store.withdraw(store.find(a_manifest(2).id))
+    store.pin(store.find(a_manifest(1).id), on=True)
     built(store, 5, tests="failed", changes=())
     built(store, 6, works=False)
     go_to(store, a_manifest(3).id)
@@ -153,7 +153,7 @@ def test_a_renamed_directory_without_a_manifest_has_the_time_of_the_directory(st
 def test_people_get_aligned_columns(store: ReleaseStore) -> None:
     live(store, 1)
     built(store, 2, tests="failed")
-    store.pin(a_manifest(2).id, on=True)
+    store.pin(store.find(a_manifest(2).id), on=True)
     now = a_manifest(2).created_at.timestamp() + 90
     assert listing.as_text(listing.rows(store), now).splitlines() == [
         "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  OWN    IN USE BY  COMMIT",

@@ -116,16 +116,16 @@ def test_stray_things_beside_the_releases_are_passed_over(store: ReleaseStore) -
 def test_the_state_is_what_the_record_says(store: ReleaseStore, mark: str | None, tests: str, expected: str) -> None:
     name = built(store, 1, tests=tests).id
     if mark is not None:
-        store.went_live(name)
+        store.went_live(store.find(name))
     if mark == "bad":
-        store.withdraw(name)
+        store.withdraw(store.find(name))
     assert [release.state for release in store.all()] == [expected]
 
 
 def test_live_is_what_the_link_says_whatever_the_record_does(store: ReleaseStore) -> None:
     first, second = live(store, 1), live(store, 2)
-    store.withdraw(first.id)
-    store.pin(second.id, on=True)
+    store.withdraw(store.find(first.id))
+    store.pin(store.find(second.id), on=True)
     store.link.unlink()
     store.link.symlink_to(first.venv)
     assert [(release.id, release.state) for release in store.all()] == [(second.id, "good"), (first.id, "live")]
@@ -219,7 +219,7 @@ def test_where_a_rollback_goes(store: ReleaseStore, story: str, target: int | No
             case "unlink":
                 store.link.unlink()
             case _:
-                store.withdraw(name)
+                store.withdraw(store.find(name))
     assert store.snapshot().rollback_target() == (store.get(ids(target)[0]) if target else None)
 
 
@@ -229,7 +229,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
     live(store, 3, works=False)
     built(store, 4)
     live(store, 5)
-    store.withdraw(ids(5)[0])
+    store.withdraw(store.find(ids(5)[0]))
     store.link.unlink()
     assert store.snapshot().newest_good() == store.get(ids(2)[0])
 
@@ -328,7 +328,7 @@ def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
 def test_a_removed_release_is_gone_and_forgotten(store: ReleaseStore) -> None:
     for number in (1, 2):
         live(store, number)
-    store.pin(ids(1)[0], on=True)
+    store.pin(store.find(ids(1)[0]), on=True)
     store.remove(ids(1)[0])
     assert sorted(entry.name for entry in store.directory.iterdir()) == ids(2)
     ledger = store.ledger()
@@ -400,14 +400,14 @@ def test_what_was_never_live_does_not_become_good_when_records_are_lost(store: R
     waiting = built(store, 2)  # tested, as a proposal is, and not yet live
     live(store, 3)
     withdrawn = live(store, 4)
-    store.withdraw(withdrawn.id)
+    store.withdraw(store.find(withdrawn.id))
     go_to(store, ids(3)[0])
     if lost in ("ledger", "both"):
         (store.state_dir / "ledger.json").unlink()
     if lost in ("records", "both"):
         for name in (waiting.id, ids(1)[0]):
             (store.path(name) / "state.json").unlink()
-    store.complete_records()
+    assert (lost == "ledger") == (dict(store.complete_records()) == {})
     states = {release.id: release.state for release in store.all()}
     assert states[waiting.id] == "candidate"
     assert states[withdrawn.id] == "bad"
@@ -426,9 +426,12 @@ def test_a_lost_ledger_has_the_order_in_which_releases_went_live(store: ReleaseS
     assert list(store.ledger().activations) == ids(2, 3, 1)
     assert store.ledger().next_flip == 7
     go_to(store, ids(2)[0])
+    live(store, 4)
+    flips = [store.snapshot().lifecycles[name].flip for name in ids(3, 1, 2, 4)]
+    assert flips == sorted(set(flips)), "none is given twice"
     (store.state_dir / "ledger.json").unlink()
     store.link.unlink()
-    assert list(store.ledger().activations) == ids(3, 1, 2)
+    assert list(store.ledger().activations) == ids(3, 1, 2, 4)
 
 
 def test_the_records_of_an_earlier_version_are_taken_over(store: ReleaseStore) -> None:
@@ -446,14 +449,14 @@ def test_the_records_of_an_earlier_version_are_taken_over(store: ReleaseStore) -
     before = store.snapshot()
     assert {release.id: release.state for release in before.releases} == expected
     assert (store.state_dir / "ledger.json").read_text(encoding="ascii") == text, "reading changes nothing"
-    assert store.complete_records() == []
+    assert [*store.complete_records()] == []
     after = store.snapshot()
     assert (after.releases, after.lifecycles) == (before.releases, before.lifecycles)
     assert [release.id for release in after.releases if release.pinned] == [one]
     assert after.rollback_target() == before.rollback_target() == store.get(one)
     ledger = store.ledger()
     assert (ledger.marks, ledger.pins, ledger.flips, ledger.last_sequence) == ({}, frozenset(), 4, 5)
-    assert store.complete_records() == []
+    assert [*store.complete_records()] == []
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"version": 9}'])
@@ -464,17 +467,18 @@ def test_a_record_that_cannot_be_read_is_one_that_is_lost(store: ReleaseStore, t
     path.write_text(text, encoding="ascii")
     assert [release.state for release in store.all()] == ["live", "good"]
     assert [error.path for error in store.unreadable_records()] == [path]
-    assert store.complete_records() == ids(1)
+    assert [(name, error is not None) for name, error in store.complete_records()] == [(ids(1)[0], True)]
+    assert path.with_name("state.json.unreadable-1").read_text(encoding="ascii") == text
     assert [*store.unreadable_records()] == []
 
 
 def test_a_release_that_has_lost_its_manifest_keeps_its_record(store: ReleaseStore) -> None:
     release = live(store, 1)
-    store.pin(release.id, on=True)
-    before = store.lifecycle(release.id)
+    store.pin(store.find(release.id), on=True)
+    before = store.snapshot().lifecycles[release.id]
     (store.path(release.id) / "manifest.json").unlink()
     assert store.complete(release.manifest).pinned
-    assert store.lifecycle(release.id) == before
+    assert store.snapshot().lifecycles[release.id] == before
 
 
 def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> None:

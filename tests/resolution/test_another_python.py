@@ -247,7 +247,7 @@ class Shop:
     def live(self, lock: LockFile) -> Release:
         """Return a release of the lock; its packages say for which Pythons they are."""
         manifest = a_manifest(1, python=BEFORE, group=None)
-        release = Release(place=str(self.root.parent / "live"), manifest=manifest, state="live", pinned=False)
+        release = Release(place=str(self.root.parent / "live"), manifest=manifest, state="live")
         packages = release.venv / "lib" / "python3.12" / "site-packages"
         for name, version in versions_for(lock, BEFORE).items():
             if file := self.case.offered.get(f"{name} {version}"):

@@ -31,7 +31,24 @@ class Passenger(Restart):
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """See that the program is there and works for this user, and that there is such an application."""
-        yield from _passenger_findings(site)
+        if not (root := app_root(site)).is_dir():
+            yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
+        if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
+            message = "restart is `passenger`, but passenger-config is not on PATH"
+            yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
+            return
+        try:
+            finished = site.runner.run(
+                passenger_arguments(NO_APPLICATION),
+                cwd=site.project.root,
+                env=site.runner.neutral,
+                timeout=site.settings.restart_timeout,
+            )
+            passenger_result(finished.output)
+        except ToolError as error:
+            reason = passenger_error(error.output) or error_line(error.output)
+            message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
+            yield Finding(message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Restart the application. Raises ToolError."""
@@ -46,27 +63,6 @@ class Passenger(Restart):
 def app_root(site: Site) -> Path:
     """Return the application root as Passenger knows it: as written, with its symlinks."""
     return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
-
-
-def _passenger_findings(site: Site) -> Iterator[Finding]:
-    if not (root := app_root(site)).is_dir():
-        yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
-    if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
-        message = "restart is `passenger`, but passenger-config is not on PATH"
-        yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
-        return
-    try:
-        finished = site.runner.run(
-            passenger_arguments(NO_APPLICATION),
-            cwd=site.project.root,
-            env=site.runner.neutral,
-            timeout=site.settings.restart_timeout,
-        )
-        passenger_result(finished.output)
-    except ToolError as error:
-        reason = passenger_error(error.output) or error_line(error.output)
-        message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
-        yield Finding(message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
 
 
 def passenger_arguments(root: Path) -> list[str]:
