@@ -18,13 +18,12 @@ from releaser.errors import Finding, ToolError, error_line
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
-from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
+from releaser.locks.vulnerabilities import Audit, Vulnerability, fixed_by, parse_audit, unknown
 from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv, settings_of_uv_in_force
 from releaser.system.temporary import NETRC, temporary_directory
-from releaser.system.words import first_few
 from releaser.tools.osv import Service
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from releaser.candidate.build import Candidate
     from releaser.locks.rules import Withheld
-    from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.release import Release
     from releaser.report import Step
     from releaser.run import Workspace
@@ -91,11 +89,16 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
                 of_uv_itself = {name: value for one in reversed(in_force) for name, value in one.items()}
                 left = max(1.0, limit - (time.monotonic() - began))
                 reported = {one.name for one in found.vulnerabilities}
-                ignored = {*settings.audit_ignore, *_ignored_by_uv(site)}
+                ignored = {*settings.audit_ignore, *_ignored_by(site.pyproject.table("tool", "uv").get("audit"))}
+                ignored |= {*_ignored_by(of_uv_itself.get("audit"))}
                 asked = Service(url=service, environ=environ, settings=of_uv_itself, timeout=left)
-                missed = asked.find_unreported(pins, reported, ignored=ignored)
-                if missed:
-                    return unknown(f"uv does not report what the service knows: {first_few(missed, _MOST_NAMED)}")
+                more = [
+                    Vulnerability(
+                        name=one.name, version=one.version, id=one.id, aliases=one.aliases, summary=one.summary
+                    )
+                    for one in asked.find_unreported(pins, reported, ignored=ignored)
+                ]
+                found = replace(found, vulnerabilities=(*found.vulnerabilities, *more))
     except ToolError as error:
         late = f"no answer within {limit:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))
@@ -118,7 +121,6 @@ def audit_release(site: Site, uv: Path, release: Release) -> Audit:
 FOUND = 1  # exit status of `uv audit`; see `run_audit`
 _NAME, _NETRC = "releaser-stands-in", "netrc"
 # How to reach the service, and what the project has said of vulnerabilities to uv itself.
-_MOST_NAMED = 3
 _SETTINGS = ("system-certs", "native-tls", "allow-insecure-host", "http-proxy", "https-proxy", "no-proxy")
 _AUDIT_SETTINGS = ("ignore", "ignore-until-fixed")
 
@@ -129,10 +131,10 @@ def audit_arguments(*, service: str | None) -> list[str]:
     return words + (["--service-url", service] if service else [])
 
 
-def _ignored_by_uv(site: Site) -> set[str]:
-    """Return the vulnerabilities that the project's own settings of uv leave out."""
-    found = (site.pyproject.table("tool", "uv", "audit").get(key) for key in _AUDIT_SETTINGS)
-    return {str(one) for value in found if isinstance(value, list) for one in value}
+def _ignored_by(audit: object) -> Iterator[str]:
+    """Yield the vulnerabilities that a table of uv's settings leaves out."""
+    lists = [audit.get(key) for key in _AUDIT_SETTINGS] if isinstance(audit, dict) else []
+    yield from (str(one) for found in lists if isinstance(found, list) for one in found)
 
 
 def write_stand_in(tree: Path, packages: Iterable[tuple[str, str]], uv_table: Mapping[str, Any]) -> None:

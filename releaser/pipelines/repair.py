@@ -280,8 +280,8 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             lost.add(name)
     for name, wrong in store.complete_records():
         why = f" ({wrong.path.name} could not be read: {wrong.reason}; a copy is kept)" if wrong is not None else ""
-        message = f"what became of release {name} was lost{why}; it counts as {store.find(name).state} now"
-        log.note_repair(message, "Pin it again if it was pinned: `releaser pin`.")
+        message = f"what became of release {name} was lost{why}; it counts as {store.find(name).state}, and as pinned"
+        log.note_repair(message, f"Let it go when nobody needs it: `releaser unpin {name}`.")
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")

@@ -48,11 +48,8 @@ class Lifecycle(Frozen):
 
 
 def read_lifecycle(directory: str) -> Lifecycle | None:
-    """Read that of the release in a directory; None if there is none, or none that can be read.
-
-    Raises OSError for what this user may not read.
-    """
+    """Read that of the release in a directory; None if there is none, or none that can be read."""
     try:
         return read_state(f"{directory}/{LIFECYCLE}", Lifecycle)
-    except UnreadableStateError:  # the next run puts it aside, and says so
+    except (UnreadableStateError, OSError):  # the next run puts it aside, if it can, and says so
         return None

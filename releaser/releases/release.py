@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted", "override"]
+Mark = Literal["good", "bad", "failed"]
 Tests = Literal["passed", "failed", "refused", "not run"]
 NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
 LEDGER = "ledger.json"
@@ -211,9 +211,11 @@ class Release(Frozen):
         was = self.manifest.interpreter
         if self.manifest.start and look_at_start(f"{self.place}/venv") != self.manifest.start:
             return "somebody has replaced its bin/python or pyvenv.cfg"
-        with contextlib.suppress(OSError):
+        try:
             if why := started_by_others(f"{self.place}/venv", self.manifest.start_files, self.directory.parent):
                 return why
+        except OSError as error:
+            return f"it cannot be looked at: {error}"
         if was and not is_same and (path := changed_by_others(executable, was.seen, self.directory.parent)):
             return f"{path} has changed since, and others than root and the owner of the site may write it"
         return ""
@@ -228,8 +230,8 @@ class Ledger(Frozen):
     last_sequence: int = 0
     #: How many times the symlink was led to another release, by runs that ended well.
     flips: int = 0
-    #: What became of each release, and which are never pruned, as earlier versions noted it; its own directory decides.
-    marks: Mapping[str, Literal["good", "bad", "failed"]] = field(default_factory=dict)
+    #: What became of releases, and which are never pruned, where their directories cannot say so, or did not yet.
+    marks: Mapping[str, Mark] = field(default_factory=dict)
     pins: frozenset[str] = frozenset()
 
     @property
@@ -252,15 +254,15 @@ class Ledger(Frozen):
         """Record the number of a new release."""
         return replace(self, last_sequence=max(self.last_sequence, sequence))
 
+    def settled(self, *releases: str) -> Ledger:
+        """Drop what the directories of releases say themselves by now."""
+        marks = {name: mark for name, mark in self.marks.items() if name not in releases}
+        return replace(self, marks=marks, pins=self.pins - {*releases}, flips=self.next_flip - 1)
+
     def forgotten(self, *releases: str) -> Ledger:
         """Drop everything about releases that are gone."""
-        gone = frozenset(releases)
-        return replace(
-            self,
-            marks={name: mark for name, mark in self.marks.items() if name not in gone},
-            activations=tuple(name for name in self.activations if name not in gone),
-            pins=self.pins - gone,
-        )
+        rest = tuple(name for name in self.activations if name not in releases)
+        return replace(self.settled(*releases), activations=rest)
 
 
 EMPTY_LEDGER = Ledger()

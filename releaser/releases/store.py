@@ -49,11 +49,13 @@ if TYPE_CHECKING:
 
     from releaser.releases.key import ReleaseKey
     from releaser.releases.lifecycle import Stage
+    from releaser.releases.release import Mark
     from releaser.site.site import Site
 
 
 _STATES: Mapping[Stage, State] = {"ready": "candidate", "live": "good", "failed": "failed", "withdrawn": "bad"}
 _OF_MARKS: Mapping[str, Stage] = {"good": "live", "bad": "withdrawn", "failed": "failed"}
+_MARKS: Mapping[Stage, Mark] = {"live": "good", "withdrawn": "bad", "failed": "failed"}
 
 
 class StoreSnapshot(Frozen):
@@ -109,7 +111,10 @@ class StoreSnapshot(Frozen):
 
     def ready_for(self, key: ReleaseKey, lock: bytes) -> Release | None:
         """Return the release that is tested and waits, and that would be built with this key and this very lock."""
+        live = self.live
         for release in self.releases:
+            if live is not None and release.manifest.sequence < live.manifest.sequence:
+                break  # a rollback goes back by these numbers
             is_ready = (
                 release.state == "candidate" and release.manifest.tests == "passed" and not release.manifest.never_live
             )
@@ -256,17 +261,27 @@ class ReleaseStore(Frozen):
     # What became of each, and in which order they went live
 
     def _lifecycle(self, manifest: Manifest, ledger: Ledger | None = None) -> Lifecycle:
-        return read_lifecycle(f"{self.directory}/{manifest.id}") or self._guess(manifest, ledger or self.ledger())
+        """Return what a release says of itself, unless the ledger had to note it, or knows it from earlier versions."""
+        found = read_lifecycle(f"{self.directory}/{manifest.id}")
+        if ledger is None and found is not None:
+            return found
+        ledger = ledger or self.ledger()
+        is_noted = manifest.id in ledger.marks or manifest.id in ledger.pins
+        return found if found is not None and not is_noted else self._guess(manifest.id, manifest, ledger)
 
-    def _guess(self, manifest: Manifest, ledger: Ledger) -> Lifecycle:
+    def _guess(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
         """Tell what became of a release whose directory does not say so: one of an earlier version, or a damaged one.
 
         What nobody has recorded to have been live was not.
         """
-        name, order = manifest.id, ledger.activations
+        order = ledger.activations
         flip = len(order) - order[::-1].index(name) if name in order else 0
-        stage = _OF_MARKS.get(ledger.marks.get(name, "")) or _guess_stage(manifest, flip, self._backed_out())
-        since = manifest.created_at.isoformat(timespec="seconds")
+        stage: Stage | None = _OF_MARKS.get(ledger.marks.get(name, ""))
+        if stage is None and manifest is not None and manifest.tests in NEVER_LIVE:
+            stage = "failed"
+        if stage is None:
+            stage = "withdrawn" if name in self._backed_out() else "live" if flip else "ready"
+        since = manifest.created_at.isoformat(timespec="seconds") if manifest is not None else timestamp()
         return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins)
 
     def _backed_out(self) -> set[str]:
@@ -278,20 +293,34 @@ class ReleaseStore(Frozen):
 
     def went_live(self, release: Release) -> None:
         """Record, durably, that the symlink leads to a release, and that nothing is wrong with it."""
-        lifecycle, ledger = self._lifecycle(release.manifest), self.ledger()
+        ledger = self.ledger()
+        lifecycle = self._lifecycle(release.manifest, ledger)
         is_last = ledger.activations[-1:] == (release.id,) and lifecycle.flip >= ledger.flips
         if not (lifecycle.is_good and is_last):
             flip = ledger.next_flip
-            lifecycle.live(flip).write(release.directory)
+            self._note(release, lifecycle.live(flip))
             self.record(lambda ledger: ledger.activated(release.id, flip=flip))
 
     def withdraw(self, release: Release) -> None:
         """Record, durably, that a release was rolled back or taken back."""
-        self._lifecycle(release.manifest).withdrawn().write(release.directory)
+        self._note(release, self._lifecycle(release.manifest, self.ledger()).withdrawn())
 
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is never pruned, or that it may be."""
-        replace(self._lifecycle(release.manifest), pinned=on).write(release.directory)
+        self._note(release, replace(self._lifecycle(release.manifest, self.ledger()), pinned=on))
+
+    def _note(self, release: Release, lifecycle: Lifecycle) -> None:
+        """Write down what became of a release: in the ledger where this user may not write in its directory."""
+        ledger, name = self.ledger(), release.id
+        try:
+            lifecycle.write(release.directory)
+            changed = ledger.settled(name)
+        except PermissionError:
+            mark = _MARKS.get(lifecycle.stage)
+            marks = {**ledger.marks, name: mark} if mark is not None else ledger.marks
+            changed = replace(ledger, marks=marks, pins=ledger.pins | {name} if lifecycle.pinned else ledger.pins)
+        if changed != ledger:
+            self.record(lambda _: changed)
 
     def unreadable_records(self) -> Iterator[UnreadableStateError]:
         """Yield what is wrong with what a release says of itself, beside its manifest."""
@@ -300,35 +329,42 @@ class ReleaseStore(Frozen):
                 read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
             except UnreadableStateError as error:
                 yield error
+            except OSError:  # which its manifest tells as well
+                continue
 
     def complete_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
         """Write down what became of releases whose directories do not say so; yield those of which that was lost.
 
-        What cannot be read is put aside, and comes with the error. Earlier versions had all of it in the ledger, whose
-        part of it is dropped then. Raises OSError.
+        What cannot be read is put aside, and comes with the error. A release of which that is lost counts as pinned.
+        Earlier versions had all of it in the ledger, which has what cannot be written now: on a full disk, or in a
+        directory of another user.
         """
-        missing = [*self._find_missing_records()]
-        if not missing:
-            return
-        ledger = self.ledger()
-        for manifest, error in missing:
-            self._guess(manifest, ledger).write(self.path(manifest.id))
-            if error is not None or not (ledger.marks or ledger.pins):
-                yield manifest.id, error
-        if ledger.marks or ledger.pins:
-            self.record(lambda ledger: replace(ledger, marks={}, pins=frozenset(), flips=ledger.next_flip - 1))
-
-    def _find_missing_records(self) -> Iterator[tuple[Manifest, UnreadableStateError | None]]:
+        ledger, settled = self.ledger(), list[str]()
         for name in self._names():
-            error = None
+            error, found, is_noted = None, None, name in ledger.marks or name in ledger.pins
             try:
-                if read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle) is not None:
-                    continue
-            except UnreadableStateError as found:
-                error = found
-                put_aside(error.path)
-            if (manifest := self._manifest(name, {})) is not None:
-                yield manifest, error
+                found = read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
+            except UnreadableStateError as wrong:
+                error = wrong
+            except OSError:
+                continue
+            manifest = self._manifest(name, {})
+            if (found is not None and not is_noted) or (manifest is None and name not in ledger.named):
+                continue
+            is_lost = error is not None or not (is_noted or ledger.marks or ledger.pins)
+            lifecycle = self._guess(name, manifest, ledger)
+            try:
+                if error is not None:
+                    put_aside(error.path)
+                replace(lifecycle, pinned=lifecycle.pinned or is_lost).write(self.path(name))
+            except OSError:
+                continue
+            settled.append(name)
+            if is_lost and manifest is not None:
+                yield name, error
+        if settled and (ledger.marks or ledger.pins):
+            with contextlib.suppress(OSError):
+                self.record(lambda ledger: ledger.settled(*settled))
 
     def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
         """Return the ledger; when there is none, or it cannot be read, one made of what the releases tell.
@@ -341,8 +377,10 @@ class ReleaseStore(Frozen):
         manifests = list(self._manifests() if found is None else found)
         known = {one.id: lifecycle for one in manifests if (lifecycle := read_lifecycle(f"{self.directory}/{one.id}"))}
         order = sorted((name for name, one in known.items() if one.flip), key=lambda name: known[name].flip)
+        left = {one.previous for one in manifests}  # these were live as another one was built
+        before = [one for one in manifests if one.id in left and one.id not in known]
         ledger = Ledger(
-            activations=tuple(order),
+            activations=(*(one.id for one in sorted(before, key=lambda one: one.sequence)), *order),
             last_sequence=max((one.sequence for one in manifests), default=0),
             flips=max((one.flip for one in known.values()), default=0),
         )
@@ -379,7 +417,7 @@ class ReleaseStore(Frozen):
         open_to_group(directory)
         lifecycle = read_lifecycle(str(directory))  # of one that has lost its manifest
         if lifecycle is None:
-            lifecycle = Lifecycle(stage=_guess_stage(manifest, 0, ()), since=timestamp())
+            lifecycle = Lifecycle(stage="failed" if manifest.tests in NEVER_LIVE else "ready", since=timestamp())
             lifecycle.write(directory)
         write_manifest(directory, manifest)
         return self._release(manifest, lifecycle, self.live_id())
@@ -434,14 +472,6 @@ class ReleaseStore(Frozen):
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
-
-
-def _guess_stage(manifest: Manifest, flip: int, backed_out: Collection[str]) -> Stage:
-    if manifest.tests in NEVER_LIVE:
-        return "failed"
-    if manifest.id in backed_out:
-        return "withdrawn"
-    return "live" if flip else "ready"
 
 
 def target_of(link: Path) -> Path | None:

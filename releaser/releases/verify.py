@@ -165,7 +165,8 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
         if damage.fatal:
             return
     for path in release.new_start_files:
-        message = f"{os.path.basename(path)}, which runs whenever it starts, was added or changed: it was not started"
+        name = path.rpartition("site-packages/")[2]
+        message = f"{name}, which runs whenever it starts, was added or changed: it was not started"
         yield Defect(kind="start", message=message)
     if release.has_failed or release.new_start_files:
         return

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 10
 _DIGITS = 32  # of a digest, which is enough to tell files apart
-# What `site` runs as an interpreter starts: lines of .pth files, .start files from Python 3.15 on, and two modules.
+# What `site` runs as an interpreter starts: lines of .pth files, .start files from Python 3.15 on, two modules, and
+# releaser's own.
+_PLACE = "site-packages/"
 _START_SUFFIXES = (".pth", ".start")
-_START_MODULES = ("sitecustomize", "usercustomize")
+_START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")
 
 
 def look_at_start(venv: Path | str) -> str:
@@ -40,7 +42,10 @@ def look_at_start(venv: Path | str) -> str:
         path = os.path.normpath(text if text.startswith("/") else os.path.join(os.path.dirname(path), text))
         if not path.startswith(f"{venv}/"):
             break
-    config = read_if_there(f"{venv}/pyvenv.cfg") or b""
+    try:
+        config = read_if_there(f"{venv}/pyvenv.cfg") or b""
+    except OSError as error:  # too large, say, as none is that was sealed
+        config = os.fsencode(repr(error))
     return hashlib.sha256(os.fsencode("\0".join([*seen, ""])) + config).hexdigest()
 
 
@@ -68,21 +73,40 @@ def changed_by_others(executable: str, seen: Mapping[str, str], releases: Path |
 
 
 def look_at_start_files(venv: Path | str) -> dict[str, str]:
-    """Return a digest of each file in a venv that runs whenever its Python starts, by its path in the venv."""
-    found = {}
-    with contextlib.suppress(OSError):  # without a directory `lib`, nothing starts
-        for python in sorted(os.listdir(f"{venv}/lib")):
-            place = f"lib/{python}/site-packages"
-            for name in sorted(os.listdir(f"{venv}/{place}") if os.path.isdir(f"{venv}/{place}") else ()):
-                if name.endswith(_START_SUFFIXES) or name.partition(".")[0] in _START_MODULES:
+    """Return a digest of each file in a venv that runs whenever its Python starts, by its path in the venv.
+
+    That of a directory which cannot be listed is what kept it from that.
+    """
+    found = dict[str, str]()
+    for lib in ("lib", "lib64") if not os.path.islink(f"{venv}/lib64") else ("lib",):
+        for python in _list(venv, lib, found):
+            place = f"{lib}/{python}/site-packages"
+            for name in _list(venv, place, found):
+                if not name.endswith(_START_SUFFIXES) and name.partition(".")[0] not in _START_MODULES:
+                    continue
+                if os.path.isdir(f"{venv}/{place}/{name}"):
+                    for above, _, files in os.walk(f"{venv}/{place}/{name}"):
+                        inside = [f"{above}/{one}" for one in files if not one.endswith(".pyc")]
+                        found |= {path.removeprefix(f"{venv}/"): _digest(path) for path in inside}
+                else:
                     found[f"{place}/{name}"] = _digest(f"{venv}/{place}/{name}")
     return found
+
+
+def _list(venv: Path | str, place: str, found: dict[str, str]) -> list[str]:
+    try:
+        return sorted(os.listdir(f"{venv}/{place}"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        found[place] = f"errno {error.errno}"
+        return []
 
 
 def _digest(path: str) -> str:
     try:
         return hashlib.sha256(read_file(path)).hexdigest()[:_DIGITS]
-    except OSError as error:  # a directory, say, which is a module as well
+    except OSError as error:
         return f"errno {error.errno}"
 
 
@@ -103,7 +127,7 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
         for one in dict.fromkeys((place, os.path.realpath(place))):
             if who := who_else(one, owner):
                 was = "changed" if path in (sealed or {}) else "added"
-                return f"{os.path.basename(path)}, which runs whenever it starts, was {was}, and {who} can write it"
+                return f"{path.rpartition(_PLACE)[2]}, which runs whenever it starts, was {was}, and {who} can write it"
     return ""
 
 
@@ -116,19 +140,22 @@ def distrust(releases: Path | str, venv: str) -> str:
         paths = (venv, os.path.normpath(target), place)  # an adopted venv lies elsewhere, behind a link of the release
         if not any(one.startswith(below) for one in paths) and not os.path.lexists(f"{place}/pyvenv.cfg"):
             return ""
-        for name in os.listdir(releases):
-            if os.path.realpath(f"{releases}/{name}/venv") == place:
-                manifest = json.loads(read_file(f"{releases}/{name}/manifest.json", LARGEST_STATE))
-                if manifest.get("tests") == "failed":
-                    return f"{name} failed its tests, and nothing of a failed release is started"
-                sealed, seen = manifest.get("start"), (manifest.get("interpreter") or {}).get("seen")
-                if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
-                    return f"somebody has replaced bin/python or pyvenv.cfg of {name}"
-                if why := started_by_others(f"{releases}/{name}/venv", manifest.get("start_files"), releases):
-                    return f"in {name}, {why}"
-                executable = os.path.realpath(f"{place}/bin/python")
-                if seen and (path := changed_by_others(executable, seen, releases)):
-                    return f"{path} has changed since, and others than root and the owner of the site may write it"
+        name = next((one for one in os.listdir(releases) if os.path.realpath(f"{releases}/{one}/venv") == place), None)
+        manifest = json.loads(read_file(f"{releases}/{name}/manifest.json", LARGEST_STATE)) if name else {}
+        tests, sealed, files = manifest.get("tests"), manifest.get("start"), manifest.get("start_files")
+        seen = (manifest.get("interpreter") or {}).get("seen")
     except (OSError, ValueError, AttributeError):  # there is none that could tell
         return ""
+    if tests == "failed":
+        return f"{name} failed its tests, and nothing of a failed release is started"
+    try:
+        if sealed and look_at_start(f"{releases}/{name}/venv") != sealed:
+            return f"somebody has replaced bin/python or pyvenv.cfg of {name}"
+        if why := started_by_others(f"{releases}/{name}/venv", files, releases):
+            return f"in {name}, {why}"
+        executable = os.path.realpath(f"{place}/bin/python")
+        if seen and (path := changed_by_others(executable, seen, releases)):
+            return f"{path} has changed since, and others than root and the owner of the site may write it"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{name} cannot be looked at: {error}"
     return ""

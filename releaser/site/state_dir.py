@@ -54,6 +54,9 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
     if _is_unused(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
         _write_owner(project, project.state_dir / OWNER)
     _make(project.releases, own | others, like.st_gid)
+    for place in project.releases.iterdir() if group_writable else ():
+        if place.is_dir() and not place.is_symlink():
+            _make(place, own | others, like.st_gid)
     there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
     for place in (project.logs, project.outbox, *there):
         _make(place, own, like.st_gid)

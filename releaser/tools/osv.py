@@ -6,6 +6,7 @@ The form: https://google.github.io/osv.dev/post-v1-querybatch/. For each query t
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -37,33 +38,60 @@ class Service(Frozen):
 
     def find_unreported(
         self, packages: Sequence[tuple[str, str]], reported: Collection[str], *, ignored: Collection[str] = ()
-    ) -> list[str]:
+    ) -> list[Unreported]:
         """Return what it knows of these packages (name and version), if nothing of them was `reported` by uv.
 
-        Each item names the package and the vulnerability. What was withdrawn, or is `ignored` by its id or an alias,
-        does not count. `uv audit` (0.13.8, measured) takes an answer with fewer results than it asked for as one that
-        knows of nothing wrong with the rest. Raises ToolError, also if there is not one result for each package.
+        What was withdrawn, or is `ignored` by its id or an alias, does not count. `uv audit` (0.13.8, measured) takes
+        an answer with fewer results than it asked for as one that knows of nothing wrong with the rest. Raises
+        ToolError, also if there is not one result for each package.
         """
         from releaser.system.signals import call_within
 
         base = self.url or DEFAULT
         opener = _opener(base, self.environ, self.settings)
 
-        def ask(_: object) -> list[str]:
+        def look(name: str, version: str, one: str) -> Unreported:
+            try:
+                text = _fetch(opener, urljoin(base, f"v1/vulns/{quote(one)}"), self.timeout)
+            except ToolError as error:
+                if error.returncode is None:  # the service did not answer
+                    raise
+                text = b""  # it is known by its name alone
+            return _read_record(text, name, version, one)
+
+        def ask(_: object) -> list[Unreported]:
             known = _ask(opener, urljoin(base, "v1/querybatch"), packages, self.timeout)
-            return [
-                f"{name} {version} has {one}"
-                for (name, version), ids in known.items()
-                if name not in reported
-                for one in ids
-                if not _passes(_fetch(opener, urljoin(base, f"v1/vulns/{quote(one)}"), self.timeout), ignored)
-            ]
+            missed = [(*package, one) for package, ids in known.items() if package[0] not in reported for one in ids]
+            found = [look(*one) for one in missed]
+            return [one for one in found if not one.withdrawn and {one.id, *one.aliases}.isdisjoint(ignored)]
 
         try:
             return call_within(self.timeout, ask)
         except TimeoutError:
             message = f"no answer within {self.timeout:g} s"
             raise ToolError(message, timed_out=True) from None
+
+
+class Unreported(Frozen):
+    """A vulnerability of a package that a service knows."""
+
+    name: str
+    version: str
+    id: str
+    aliases: tuple[str, ...] = ()
+    summary: str = ""
+    withdrawn: bool = False
+
+
+def _read_record(text: bytes, name: str, version: str, one: str) -> Unreported:
+    """Read what a service says of a vulnerability; nothing but its name counts if that has another form."""
+    known = Unreported(name=name, version=version, id=one)
+    try:
+        found = json.loads(text)
+        aliases, summary = tuple(map(str, found.get("aliases") or ())), str(found.get("summary") or "")
+        return replace(known, aliases=aliases, summary=summary, withdrawn=bool(found.get("withdrawn")))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return known
 
 
 def _ask(
@@ -88,17 +116,6 @@ def _results(answer: bytes) -> list[list[str]]:
         return [[str(one["id"]) for one in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         message = "the service answered with what is not a list of results"
-        raise ToolError(message) from None
-
-
-def _passes(record: bytes, ignored: Collection[str]) -> bool:
-    """Whether a vulnerability was withdrawn, or is ignored. Raises ToolError if it has another form."""
-    try:
-        found = json.loads(record)
-        names = {str(found["id"]), *map(str, found.get("aliases") or ())}
-        return bool(found.get("withdrawn")) or not names.isdisjoint(ignored)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        message = "the service answered with what is no vulnerability"
         raise ToolError(message) from None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.site.ownership import close_to_others, find_open
+from releaser.site.sealed_python import look_at_start_files, new_start_files
 from tests.attacks.test_exchanged_python import QUESTIONS
 from tests.support.commands import run
 from tests.support.guards import require
@@ -123,6 +124,48 @@ def add_start_file(site: SampleSite, mark: Path, name: str, *, way: str) -> Path
 
 
 @pytest.mark.parametrize(
+    ("name", "is_seen"),
+    [
+        ("lib/python3.11/site-packages/a.pth", True),
+        ("lib/python3.11/site-packages/a.py", False),
+        ("lib/python3.11/site-packages/sitecustomize.py", True),
+        ("lib/python3.11/site-packages/sitecustomize/deep/a.py", True),
+        ("lib/python3.11/site-packages/_releaser_pin.py", True),
+        ("lib/pypy3.11/site-packages/a.pth", True),
+        ("lib64/python3.11/site-packages/a.pth", True),
+        ("lib/python3.11/a.pth", False),
+    ],
+)
+def test_what_runs_whenever_a_python_starts_is_seen(tmp_path: Path, name: str, is_seen: bool) -> None:
+    (tmp_path / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    sealed = look_at_start_files(str(tmp_path))
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("import os\n", encoding="ascii")
+    assert (new_start_files(str(tmp_path), sealed) == [name]) == is_seen
+    sealed = look_at_start_files(str(tmp_path))
+    assert new_start_files(str(tmp_path), sealed) == []
+    (tmp_path / name).write_text("import sys\n", encoding="ascii")
+    assert (new_start_files(str(tmp_path), sealed) == [name]) == is_seen
+
+
+def test_a_directory_that_hides_its_files_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "lib" / "python3.11" / "site-packages"
+    place.mkdir(parents=True)
+    sealed = look_at_start_files(str(tmp_path))
+    (tmp_path / "lib" / "aaa" / "site-packages").mkdir(parents=True)
+    (place / "evil.pth").touch()
+    real = os.listdir
+
+    def refuse(path: str) -> list[str]:
+        if "aaa" in path:
+            raise PermissionError(13, "no", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert new_start_files(str(tmp_path), sealed) == ["lib/aaa/site-packages", "lib/python3.11/site-packages/evil.pth"]
+
+
+@pytest.mark.parametrize(
     ("name", "way"), [*((name, "user") for name in MODULES), ("evil.pth", "group"), ("evil.pth", "everybody")]
 )
 def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
@@ -139,7 +182,7 @@ def test_what_others_added_to_a_venv_since_its_adoption_is_not_started(
         assert "Traceback" not in finished.stderr
         if words[0] in ("run", "status", "verify"):
             said = " ".join((finished.stdout + finished.stderr).split())
-            assert f"{name.split('/')[0]}, which runs whenever it starts, was added, and" in said, words
+            assert f"{name}, which runs whenever it starts, was added, and" in said, words
             assert finished.returncode == 3 or words[0] != "run"
     site.releaser("update", check=0)
     assert not mark.exists()

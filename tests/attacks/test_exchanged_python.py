@@ -67,7 +67,21 @@ def another_home(place: Path, mark: Path) -> None:
     config.write_text(text, encoding="utf-8")
 
 
-WAYS: tuple[Callable[[Path, Path], object], ...] = (a_program, a_link, the_next_link, no_venv, a_pipe, another_home)
+def a_large_config(place: Path, mark: Path) -> None:
+    """Exchange it, and let nobody read how the venv begins."""
+    a_program(place, mark)
+    os.truncate(place.parent.parent / "pyvenv.cfg", 65 * 1024 * 1024)
+
+
+WAYS: tuple[Callable[[Path, Path], object], ...] = (
+    a_program,
+    a_link,
+    the_next_link,
+    no_venv,
+    a_pipe,
+    another_home,
+    a_large_config,
+)
 
 
 def exchanged(make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object]) -> tuple[SampleSite, Path]:

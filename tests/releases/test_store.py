@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from releaser.errors import NoSuchReleaseError
-from releaser.releases.release import Manifest, write_manifest
+from releaser.releases.lifecycle import Lifecycle
+from releaser.releases.release import Ledger, Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
-from releaser.system.files import remove_tree
+from releaser.system.files import remove_tree, write_state
 from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
 
 
@@ -413,6 +416,7 @@ def test_what_was_never_live_does_not_become_good_when_records_are_lost(store: R
     assert states[withdrawn.id] == "bad"
     assert states[ids(3)[0]] == "live"
     assert states[ids(1)[0]] == ("candidate" if lost == "both" else "good")
+    assert [one.id for one in store.all() if one.pinned] == ([] if lost == "ledger" else [waiting.id, ids(1)[0]])
     store.link.unlink()
     assert store.snapshot().newest_good() == store.get(ids(3)[0])
 
@@ -457,6 +461,105 @@ def test_the_records_of_an_earlier_version_are_taken_over(store: ReleaseStore) -
     ledger = store.ledger()
     assert (ledger.marks, ledger.pins, ledger.flips, ledger.last_sequence) == ({}, frozenset(), 4, 5)
     assert [*store.complete_records()] == []
+
+
+def as_earlier(store: ReleaseStore, **ledger: Any) -> None:
+    """Put the records into the form of an earlier version, which had all of them in the ledger."""
+    for place in store.directory.iterdir():
+        (place / "state.json").unlink()
+    write_state(store.state_dir / "ledger.json", Ledger(**ledger))
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES])
+def test_what_cannot_be_written_yet_stays_in_the_ledger(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    one, two, three = (live(store, number).id for number in (1, 2, 3))
+    as_earlier(
+        store, marks={one: "good", two: "bad", three: "good"}, activations=(one, two, three), pins=frozenset({one})
+    )
+    before = [(release.id, release.state, release.pinned) for release in store.all()]
+
+    def refuse(*_: object) -> None:
+        raise OSError(error, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lifecycle, "write", refuse)
+        assert [*store.complete_records()] == []
+    assert [(release.id, release.state, release.pinned) for release in store.all()] == before
+    assert [*store.complete_records()] == []
+    assert [(release.id, release.state, release.pinned) for release in store.all()] == before
+    assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
+
+
+def test_in_the_directory_of_another_user_the_ledger_has_it(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = live(store, 1), live(store, 2)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lifecycle, "write", refuse)
+        store.withdraw(second)
+        store.pin(first, on=True)
+        go_to(store, first.id)
+    for _ in range(2):
+        assert [(one.state, one.pinned) for one in store.all()] == [("bad", False), ("live", True)]
+        assert [*store.complete_records()] == []
+    assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
+    live(store, 3)
+    store.withdraw(first)  # what the directory says is not overruled by what the ledger had
+    assert [one.state for one in store.all()] == ["live", "bad", "bad"]
+
+
+def test_a_record_that_leads_to_itself_keeps_nobody_from_the_others(store: ReleaseStore) -> None:
+    one, two, three = (live(store, number).id for number in (1, 2, 3))
+    path = store.path(two) / "state.json"
+    path.unlink()
+    path.symlink_to("state.json")
+    assert [*store.unreadable_records()] == []
+    assert [*store.complete_records()] == []
+    assert {release.id: release.state for release in store.all()} == {one: "good", two: "good", three: "live"}
+
+
+def test_an_earlier_version_that_has_lost_its_ledger_keeps_what_was_live(store: ReleaseStore) -> None:
+    names = [a_manifest(number).id for number in (1, 2, 3, 4)]
+    for number, previous in ((1, None), (2, names[0]), (3, names[1]), (4, names[1])):
+        built(store, number, previous=previous)
+    as_earlier(store)
+    (store.state_dir / "ledger.json").unlink()
+    store.link.symlink_to(store.path(names[3]) / "venv")
+    assert list(store.ledger().activations) == [names[0], names[1], names[3]]
+    assert sorted(name for name, _ in store.complete_records()) == names
+    assert [(one.state, one.pinned) for one in store.all()] == [
+        ("live", True), ("candidate", True), ("good", True), ("good", True)
+    ]  # fmt: skip
+
+
+def test_a_manifest_that_cannot_be_read_just_now_loses_neither_mark_nor_pin(store: ReleaseStore) -> None:
+    one, two, three = (live(store, number).id for number in (1, 2, 3))
+    as_earlier(
+        store, marks={one: "good", two: "bad", three: "good"}, activations=(one, two, three), pins=frozenset({one})
+    )
+    kept = {name: (store.path(name) / "manifest.json").read_bytes() for name in (one, two)}
+    for name in kept:
+        (store.path(name) / "manifest.json").write_text("garbage", encoding="ascii")
+    assert [*store.complete_records()] == []
+    for name, data in kept.items():
+        (store.path(name) / "manifest.json").write_bytes(data)
+    assert {release.id: (release.state, release.pinned) for release in store.all()} == {
+        one: ("good", True), two: ("bad", False), three: ("live", False)
+    }  # fmt: skip
+
+
+def test_a_release_that_waits_is_taken_only_if_it_is_newer(store: ReleaseStore) -> None:
+    live(store, 1)
+    ready = built(store, 2)
+    assert store.snapshot().ready_for(ready.key, ready.locked.data) == ready
+    live(store, 3)
+    assert store.snapshot().ready_for(ready.key, ready.locked.data) is None
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"version": 9}'])

@@ -280,3 +280,13 @@ def test_the_state_belongs_to_the_group_of_the_project(tmp_path: Path) -> None:
     assert [place.stat().st_gid for place in (found.state_dir, found.releases, found.logs)] == [54321] * 3
     (found.releases / "A").mkdir()
     assert (found.releases / "A").stat().st_gid == 54321  # the directory hands it on
+
+
+def test_releases_that_are_there_are_opened_to_a_group_that_is_to_write_them(root: Path) -> None:
+    place = project(root)
+    place.releases.mkdir(parents=True)
+    release, link = place.releases / "20260101T000000Z", place.releases / "20260101T000001Z"
+    release.mkdir(mode=0o750)
+    link.symlink_to(release)
+    prepare(place, group_writable=True)
+    assert release.stat().st_mode & stat.S_IWGRP
