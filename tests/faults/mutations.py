@@ -234,7 +234,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_syncs_of(f"{RELEASE}/manifest.json", "manifest"),
     *_syncs_of(f"{STATE}/journal.json", "journal"),
     *_syncs_of("site/uv.lock", "lock in the checkout"),
-    *_syncs_of(f"{STATE}/ledger.json", "ledger"),
+    _syncs_of(f"{STATE}/ledger.json", "ledger")[0],
     *_syncs_of(f"{RELEASE}/state.json", "record of a release"),
     _syncs_of(f"{STATE}/quarantine.json", "quarantine")[0],
     _syncs_of(f"{STATE}/pending.json", "note of what is to be pushed")[0],

@@ -264,9 +264,6 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="forget", prepare=without_static, check=well_after_prune
     ),
     "fsync of the ledger": Trial(scene="rollback", how="forget", prepare=without_static, check=undamaged),
-    "fsync of the directory with the ledger": Trial(
-        scene="rollback", how="forget", prepare=without_static, check=undamaged
-    ),
     "fsync of the record of a release": Trial(scene="rollback", how="forget", command=("pin",), check=pinned),
     "fsync of the directory with the record of a release": Trial(
         scene="rollback", how="forget", command=("pin",), check=pinned
