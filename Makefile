@@ -128,7 +128,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LOWEST)/bin/python $(TIER) $(WORKERS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
-		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
+		tests/e2e/test_commands.py tests/serving tests/site/test_setting_files.py $(ARGS)
 
 test-pythons: $(READY) ## Run quick tests with each newer Python that is there
 	bash scripts/test-pythons $(ARGS)
