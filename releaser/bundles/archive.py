@@ -249,7 +249,7 @@ class UnpackedBundle(Frozen):
 
     @property
     def code(self) -> Path | None:
-        """The bundle of git that has the commit; None if the base of a delta has it."""
+        """The git bundle with the commit; None in a delta whose base has the commit."""
         return self.place / CODE if self.manifest.find(CODE) is not None else None
 
     @property

@@ -1,4 +1,4 @@
-"""The code of a bundle, which is a commit in one file, as git-bundle(1) makes it; and a new checkout of it."""
+"""The code of a bundle: a commit as a git-bundle(1) file, and a checkout from that file."""
 
 from __future__ import annotations
 

@@ -40,11 +40,11 @@ class Pool(Frozen):
         return self.directory / "unpacked"
 
     def delete(self) -> None:
-        """Delete the directory, but not what is none of releaser's in it. Raises OSError."""
+        """Delete the directory, but keep files that releaser did not create. Raises OSError."""
         for one in map(self.directory.joinpath, _OWN):
             if one.is_dir() and not one.is_symlink():
                 remove_tree(one)
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # it has other files
             self.directory.rmdir()
 
     @contextlib.contextmanager

@@ -132,7 +132,7 @@ def audit_arguments(*, service: str | None) -> list[str]:
 
 
 def _ignored_by(audit: object) -> Iterator[str]:
-    """Yield the vulnerabilities that a table of uv's settings leaves out."""
+    """Yield the ids that uv's `[tool.uv.audit]` settings ignore."""
     lists = [audit.get(key) for key in _AUDIT_SETTINGS] if isinstance(audit, dict) else []
     yield from (str(one) for found in lists if isinstance(found, list) for one in found)
 

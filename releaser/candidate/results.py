@@ -53,7 +53,7 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 
 def mark_good(site: Site, release: Release) -> None:
     """Record that a release is live and good, which lifts the quarantine and the tests' holds of all in it."""
-    store_of(site).went_live(release)
+    store_of(site).record_live(release)
     quarantine = read_quarantine(site.state_dir)
     lifted = quarantine.without(lock_of(release).versions, release.key)
     overtaken, commit = set[str](), release.manifest.commit
@@ -73,7 +73,7 @@ def mark_bad(
     Without any mapping of versions, the release is not to blame, and nothing is kept out. The version of a local
     package is a matter of the code, so that it may come again with other code.
     """
-    store_of(site).withdraw(release)
+    store_of(site).record_withdrawn(release)
     at = timestamp()
 
     def reject(quarantine: Quarantine) -> Quarantine:

@@ -282,7 +282,7 @@ def _mark(site: Site, release: Release) -> None:
     """What a project is adopted with counts as good; what somebody puts in its place later, untested, does not."""
     others = frozenset(store_of(site).ledger().activations) - {release.id}
     if others:
-        store_of(site).withdraw(release)
+        store_of(site).record_withdrawn(release)
     else:
         mark_good(site, release)
 

@@ -45,7 +45,7 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         step.skip("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
-    restarts = bool(settings.start or check.start) or restart_of(site).tells(site)
+    restarts = bool(settings.start or check.start) or restart_of(site).restarts_processes(site)
     watches = restarts and check.can_be_seen
     try:
         said = _ask(ask, settings, check, watches=watches)

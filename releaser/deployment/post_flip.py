@@ -185,7 +185,7 @@ def restart(site: Site, log: RunLog, venv: Path, step: Step, check: RestartCheck
         return
     way.restart(site, venv, step)
     is_first = check is None or check.origin is None  # then nothing of the site can run on another one
-    if not is_first and not way.tells(site):
+    if not is_first and not way.restarts_processes(site):
         _note_not_restarted(site, log, step)
 
 

@@ -118,7 +118,7 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
 
 
 def _commit_of(site: Site, release: Release) -> str:
-    """Return the commit that has the code, with the lock where that was committed. Raises PreflightError."""
+    """Return the commit of the release, with its committed lock if there is one. Raises PreflightError."""
     if not site.project.has_git:
         refuse(
             f"{site.project.root} is not under git, and bundles hold a commit", "Run `git init`, and commit the code."

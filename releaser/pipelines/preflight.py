@@ -165,7 +165,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         test_command=command,
         unix_group=unix_group,
         checkout=checkout,
-        restart_file=restart_of(site).file(site),
+        restart_file=restart_of(site).restart_file(site),
         unknown=unknown,
     )
 

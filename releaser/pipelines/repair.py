@@ -139,7 +139,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
         return
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
-    store.went_live(release)  # first: else the link would seem to be moved by hand
+    store.record_live(release)  # first: else the link would seem to be moved by hand
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
@@ -235,7 +235,7 @@ def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
             if error := _read_error(name, store.state_dir):
                 yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
-    for error in store.unreadable_records():
+    for error in store.find_unreadable_records():
         yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
 
 
@@ -251,7 +251,7 @@ def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
     return None
 
 
-#: What follows if one of them is lost, and what to do.
+#: For each state file: the effect of its loss, and the advice.
 _SAID = {
     HOLDS: ("nothing is held back now", "Hold packages again with `releaser hold`."),
     NOTES: (
@@ -259,8 +259,8 @@ _SAID = {
         "If files left by tests make the work tree unclean, delete them or add them to .gitignore.",
     ),
     CHANNELS: (
-        "the next release that a channel names is taken, even if it is an older one",
-        "Look at it with `releaser show`.",
+        "the next update follows a channel even to an older release",
+        "Check the next update with `releaser show`.",
     ),
 }
 
@@ -278,10 +278,12 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
             log.note_repair(message, "Delete that copy.")
             lost.add(name)
-    for name, wrong in store.complete_records():
+    for name, wrong in store.restore_records():
         why = f" ({wrong.path.name} could not be read: {wrong.reason}; a copy is kept)" if wrong is not None else ""
-        message = f"what became of release {name} was lost{why}; it counts as {store.find(name).state}, and as pinned"
-        log.note_repair(message, f"Let it go when nobody needs it: `releaser unpin {name}`.")
+        message = (
+            f"`state.json` of release {name} was lost{why}; the release is now {store.find(name).state}, and pinned"
+        )
+        log.note_repair(message, f"To let it be pruned: `releaser unpin {name}`.")
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")

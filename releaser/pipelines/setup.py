@@ -303,7 +303,7 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
     }
     if executable := find_uv(None, environ=site.runner.environ, project=project.root):
         found["uv"] = (str(executable), "PATH, or the uv beside releaser")
-    if file := restart_of(site).file(site):
+    if file := restart_of(site).restart_file(site):
         found["restart_file"] = (str(file), "is there to be touched")
     if not project.has_git:
         found |= dict.fromkeys(("git_pull", "git_push"), (False, "the project is not under git"))

@@ -266,7 +266,7 @@ def make_release(goal: Goal) -> Release:
         audit = goal.audit()
         work.log.learn(changes=resolution.diff)
         key = candidate_key(work.site, work.facts, resolution.lock)
-        if (ready := store_of(work.site).snapshot().ready_for(key, resolution.lock.data)) is not None:
+        if (ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data)) is not None:
             prepare_tree(work.site, work.log)  # what it makes, static files are collected from
             work.log.learn(migrations=ready.manifest.migrations)
             return ready

@@ -162,7 +162,7 @@ class Proposal(Frozen):
     before: str = ""
     #: The release that was built from it, and tested; it goes live if nothing else has changed by then.
     release: str = ""
-    #: What it installs, with which code, Python and group, as `ReleaseKey` has it.
+    #: The key of the proposed release, see `ReleaseKey`.
     lock_sha256: str = ""
     code_key: str = ""
     python: str = ""

@@ -1,4 +1,4 @@
-"""What a host has seen of the channels that it follows."""
+"""The channels that a host follows, and the last pointer seen of each."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ CHANNELS = "channels.json"  # in the state directory
 
 
 class Seen(Frozen):
-    """The newest pointer of a channel that this host has seen."""
+    """The newest pointer that this host has read from a channel."""
 
     channel: str
     sequence: int
-    #: The digest of what was signed.
+    #: The digest of the signed text.
     sha256: str
     release: str
-    #: What it has come to here, and the digest of what was kept out then; empty until it has come to anything.
+    #: The result of the last run with this pointer, and the digest of the quarantine at that time; empty before.
     headline: str = ""
     quarantine: str = ""
 
 
 class SeenChannels(Frozen):
-    """Those of all channels."""
+    """The last pointers of all channels."""
 
     channels: tuple[Seen, ...] = ()
 
     def of(self, channel: str) -> Seen | None:
-        """Return that of one; None if none was seen."""
+        """Return the last pointer of a channel; None if none was read."""
         return next((one for one in self.channels if one.channel == channel), None)

@@ -1,4 +1,4 @@
-"""What makes two releases the same, whatever they are called and whenever they were built."""
+"""The key of a release: two releases with the same key install the same packages for the same code."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from releaser.system.frozen import Frozen
 
 
 class ReleaseKey(Frozen):
-    """The lock, the committed code without the lock, the Python and the dependency group of a release."""
+    """The facts that two equal releases share."""
 
-    #: The digest of what the lock installs; it is the same for another mirror, or other upload times.
+    #: The digest of the packages that the lock installs. Mirrors and upload times do not change it.
     lock_sha256: str
+    #: The digest of the committed code without the lock.
     code_key: str
     python: str
     group: str | None
-    #: The digest of the files beside the code that came with its bundle.
+    #: The digest of the additional files in the bundle; empty without a bundle.
     included: str = ""

@@ -1,4 +1,4 @@
-"""What became of a release, as is noted in its own directory."""
+"""The lifecycle of a release, recorded in `state.json` in its directory."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIFECYCLE = "state.json"
-# `ready`: its tests passed, and it waits to go live; `live`: it went live, and nothing is held against it since: the
-# symlink says whether it still is; `withdrawn`: it was rolled back, or taken back; `failed`: no run makes it live.
+# ready: its tests passed, and it has not been live. live: it has been live; the symlink says whether it still is.
+# withdrawn: it was live and rolled back, by a person or automatically. failed: it never goes live.
 Stage = Literal["ready", "live", "failed", "withdrawn"]
 
 
 class Lifecycle(Frozen):
-    """How far a release has come."""
+    """The stage of a release, and the facts that outlive a lost ledger."""
 
     stage: Stage
-    #: When it came there.
+    #: The time of the last change of stage, ISO 8601.
     since: str
-    #: The number of its last flip, counted over all releases of the site; 0 if it was never live.
+    #: The number of the last flip to this release, counted over all releases of the site; 0: it was never live.
     flip: int = 0
-    #: Whether it is never pruned.
+    #: Whether a person has excluded the release from pruning.
     pinned: bool = False
 
     @property
     def is_good(self) -> bool:
-        """Whether it went live and was not withdrawn: a rollback may go to it."""
+        """Whether a rollback may go to the release."""
         return self.stage == "live"
 
     def live(self, flip: int) -> Lifecycle:
-        """Note that it went live by this flip."""
+        """Return the lifecycle after a flip to the release."""
         return replace(self, stage="live", since=timestamp(), flip=flip)
 
     def withdrawn(self) -> Lifecycle:
-        """Note that it was rolled back, or taken back."""
+        """Return the lifecycle after a rollback from the release."""
         return replace(self, stage="withdrawn", since=timestamp())
 
     def write(self, directory: Path) -> None:
-        """Note this in the directory of the release, durably. Raises OSError."""
+        """Write `state.json` in the directory of the release, durably. Raises OSError."""
         write_state(directory / LIFECYCLE, self)
 
 
 def read_lifecycle(directory: str) -> Lifecycle | None:
-    """Read that of the release in a directory; None if there is none, or none that can be read."""
+    """Read `state.json` in the directory of a release; None if the file is missing or unreadable."""
     try:
         return read_state(f"{directory}/{LIFECYCLE}", Lifecycle)
-    except (UnreadableStateError, OSError):  # the next run puts it aside, if it can, and says so
+    except (UnreadableStateError, OSError):  # the next run moves an unreadable file aside, and reports it
         return None

@@ -85,7 +85,7 @@ class Manifest(Frozen):
     interpreter: Interpreter | None = None
     #: The digest of what decides in its venv what starts as its Python; empty if nothing was noted.
     start: str = ""
-    #: The digests of what runs whenever that Python starts, by path in the venv; None if nothing was noted.
+    #: The digests of start-up files (`.pth`, `sitecustomize`), by path relative to the venv; None in older manifests.
     start_files: Mapping[str, str] | None = None
     #: How its files came out of uv's cache; empty if that is not known.
     link_mode: str = ""
@@ -118,7 +118,7 @@ class Release(Frozen):
     place: str
     manifest: Manifest
     state: State
-    #: What became of it, if that has been read.
+    #: The lifecycle; None until it is read.
     lifecycle: Lifecycle | None = field(default=None, compare=False)
     #: Whether an interpreter that has changed is started, to ask what it is.
     asks: bool = True
@@ -135,7 +135,7 @@ class Release(Frozen):
 
     @functools.cached_property
     def pinned(self) -> bool:
-        """Whether it is never pruned."""
+        """Whether a person has excluded the release from pruning."""
         found = self.lifecycle or read_lifecycle(self.place)
         return found is not None and found.pinned
 
@@ -164,7 +164,7 @@ class Release(Frozen):
 
     @functools.cached_property
     def key(self) -> ReleaseKey:
-        """What it shares with each release that would be the same."""
+        """The key that equal releases share."""
         from releaser.locks.installed import installed_key  # which takes long to import, for `releaser list`
 
         manifest = self.manifest
@@ -196,7 +196,7 @@ class Release(Frozen):
 
     @functools.cached_property
     def new_start_files(self) -> list[str]:
-        """What runs whenever its Python starts, and came or changed since it was sealed, by path in the venv."""
+        """Start-up files that were added or changed since the seal, as paths relative to the venv."""
         return new_start_files(f"{self.place}/venv", self.manifest.start_files)
 
     def works(self) -> bool:
@@ -222,15 +222,15 @@ class Release(Frozen):
 
 
 class Ledger(Frozen):
-    """In which order the releases of a site went live. What became of each is in its own directory."""
+    """The order in which the releases of a site went live. Their lifecycles are in their directories."""
 
     #: The releases in the order in which they went live.
     activations: tuple[str, ...] = ()
     #: The highest sequence number ever given, also to releases that are gone.
     last_sequence: int = 0
-    #: How many times the symlink was led to another release, by runs that ended well.
+    #: The number of flips so far, also to releases that are deleted.
     flips: int = 0
-    #: What became of releases, and which are never pruned, where their directories cannot say so, or did not yet.
+    #: Stages and pins of releases without a writable `state.json`; earlier versions recorded all of them here.
     marks: Mapping[str, Mark] = field(default_factory=dict)
     pins: frozenset[str] = frozenset()
 
@@ -245,7 +245,7 @@ class Ledger(Frozen):
         return max(self.flips, len(self.activations)) + 1
 
     def activated(self, release: str, *, flip: int | None = None) -> Ledger:
-        """Record that a release went live, by this flip or the next one."""
+        """Append a release to the order. `flip` is the number of the flip; by default the next number."""
         if self.activations[-1:] == (release,):
             return replace(self, flips=flip or self.flips)
         return replace(self, activations=(*self.activations, release), flips=flip or self.next_flip)
@@ -255,7 +255,7 @@ class Ledger(Frozen):
         return replace(self, last_sequence=max(self.last_sequence, sequence))
 
     def settled(self, *releases: str) -> Ledger:
-        """Drop what the directories of releases say themselves by now."""
+        """Drop the marks and pins of releases whose `state.json` is written."""
         marks = {name: mark for name, mark in self.marks.items() if name not in releases}
         return replace(self, marks=marks, pins=self.pins - {*releases}, flips=self.next_flip - 1)
 

@@ -64,7 +64,7 @@ class StoreSnapshot(Frozen):
     #: The complete ones, newest first by the record.
     releases: tuple[Release, ...]
     ledger: Ledger
-    #: What became of each release, also of those that are damaged.
+    #: By release id, including releases with a damaged manifest.
     lifecycles: Mapping[str, Lifecycle]
     #: What the symlink leads to.
     live_id: str | None
@@ -109,12 +109,12 @@ class StoreSnapshot(Frozen):
         good = (one for one in order if self.lifecycles[one.id].is_good)
         return next((one for one in good if find_rollback_damage(one) is None), None)
 
-    def ready_for(self, key: ReleaseKey, lock: bytes) -> Release | None:
-        """Return the release that is tested and waits, and that would be built with this key and this very lock."""
+    def find_ready(self, key: ReleaseKey, lock: bytes) -> Release | None:
+        """Return the ready release with this key and these bytes of uv.lock; None if there is none."""
         live = self.live
         for release in self.releases:
             if live is not None and release.manifest.sequence < live.manifest.sequence:
-                break  # a rollback goes back by these numbers
+                break  # `rollback_order` compares sequence numbers
             is_ready = (
                 release.state == "candidate" and release.manifest.tests == "passed" and not release.manifest.never_live
             )
@@ -251,17 +251,17 @@ class ReleaseStore(Frozen):
         return manifest
 
     def _release(self, manifest: Manifest, lifecycle: Lifecycle | None, live: str | None) -> Release:
-        """Make a release of what is known of it; None: it is live, and reads the rest itself if anybody asks."""
+        """Build a Release. Without a lifecycle it is the live one, and reads `state.json` when needed."""
         state: State = "live" if lifecycle is None or manifest.id == live else _STATES[lifecycle.stage]
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
         place = f"{self.directory}/{manifest.id}"
         return Release(place=place, manifest=manifest, state=state, lifecycle=lifecycle, asks=self.asks)
 
-    # What became of each, and in which order they went live
+    # Lifecycles, and the order in which releases went live
 
     def _lifecycle(self, manifest: Manifest, ledger: Ledger | None = None) -> Lifecycle:
-        """Return what a release says of itself, unless the ledger had to note it, or knows it from earlier versions."""
+        """Return the lifecycle of a release. Marks and pins in the ledger take precedence over `state.json`."""
         found = read_lifecycle(f"{self.directory}/{manifest.id}")
         if ledger is None and found is not None:
             return found
@@ -270,9 +270,9 @@ class ReleaseStore(Frozen):
         return found if found is not None and not is_noted else self._guess(manifest.id, manifest, ledger)
 
     def _guess(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
-        """Tell what became of a release whose directory does not say so: one of an earlier version, or a damaged one.
+        """Reconstruct a lifecycle from the ledger and the quarantine, without `state.json`.
 
-        What nobody has recorded to have been live was not.
+        A release counts as having been live only if the ledger says so.
         """
         order = ledger.activations
         flip = len(order) - order[::-1].index(name) if name in order else 0
@@ -291,8 +291,8 @@ class ReleaseStore(Frozen):
             return {entry.release for entry in read_quarantine(self.state_dir).candidates}
         return set()
 
-    def went_live(self, release: Release) -> None:
-        """Record, durably, that the symlink leads to a release, and that nothing is wrong with it."""
+    def record_live(self, release: Release) -> None:
+        """Record, durably, that a release is live and good."""
         ledger = self.ledger()
         lifecycle = self._lifecycle(release.manifest, ledger)
         is_last = ledger.activations[-1:] == (release.id,) and lifecycle.flip >= ledger.flips
@@ -301,16 +301,16 @@ class ReleaseStore(Frozen):
             self._note(release, lifecycle.live(flip))
             self.record(lambda ledger: ledger.activated(release.id, flip=flip))
 
-    def withdraw(self, release: Release) -> None:
-        """Record, durably, that a release was rolled back or taken back."""
+    def record_withdrawn(self, release: Release) -> None:
+        """Record, durably, that a release was rolled back."""
         self._note(release, self._lifecycle(release.manifest, self.ledger()).withdrawn())
 
     def pin(self, release: Release, *, on: bool) -> None:
-        """Record, durably, that a release is never pruned, or that it may be."""
+        """Record, durably, that a release is pinned, or no longer pinned."""
         self._note(release, replace(self._lifecycle(release.manifest, self.ledger()), pinned=on))
 
     def _note(self, release: Release, lifecycle: Lifecycle) -> None:
-        """Write down what became of a release: in the ledger where this user may not write in its directory."""
+        """Write `state.json`, or the ledger if the directory of the release belongs to another user. Raises OSError."""
         ledger, name = self.ledger(), release.id
         try:
             lifecycle.write(release.directory)
@@ -322,22 +322,22 @@ class ReleaseStore(Frozen):
         if changed != ledger:
             self.record(lambda _: changed)
 
-    def unreadable_records(self) -> Iterator[UnreadableStateError]:
-        """Yield what is wrong with what a release says of itself, beside its manifest."""
+    def find_unreadable_records(self) -> Iterator[UnreadableStateError]:
+        """Yield an error for each unreadable `state.json`."""
         for name in self._names():
             try:
                 read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
             except UnreadableStateError as error:
                 yield error
-            except OSError:  # which its manifest tells as well
+            except OSError:  # the damaged manifest is reported as well
                 continue
 
-    def complete_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
-        """Write down what became of releases whose directories do not say so; yield those of which that was lost.
+    def restore_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
+        """Write each missing `state.json`; yield the ids of releases whose file was lost or unreadable, with the error.
 
-        What cannot be read is put aside, and comes with the error. A release of which that is lost counts as pinned.
-        Earlier versions had all of it in the ledger, which has what cannot be written now: on a full disk, or in a
-        directory of another user.
+        An unreadable file is moved aside. A release whose file was lost is pinned, as it may have been. Marks and pins
+        that earlier versions kept in the ledger are moved into the releases. If a file cannot be written (full disk,
+        directory of another user), the ledger keeps them.
         """
         ledger, settled = self.ledger(), list[str]()
         for name in self._names():
@@ -367,7 +367,7 @@ class ReleaseStore(Frozen):
                 self.record(lambda ledger: ledger.settled(*settled))
 
     def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
-        """Return the ledger; when there is none, or it cannot be read, one made of what the releases tell.
+        """Return the ledger; if it is missing or unreadable, one reconstructed from the releases.
 
         Their manifests may have been `found` already.
         """
@@ -377,7 +377,7 @@ class ReleaseStore(Frozen):
         manifests = list(self._manifests() if found is None else found)
         known = {one.id: lifecycle for one in manifests if (lifecycle := read_lifecycle(f"{self.directory}/{one.id}"))}
         order = sorted((name for name, one in known.items() if one.flip), key=lambda name: known[name].flip)
-        left = {one.previous for one in manifests}  # these were live as another one was built
+        left = {one.previous for one in manifests}  # each of these was live while another release was built
         before = [one for one in manifests if one.id in left and one.id not in known]
         ledger = Ledger(
             activations=(*(one.id for one in sorted(before, key=lambda one: one.sequence)), *order),
@@ -408,14 +408,14 @@ class ReleaseStore(Frozen):
         return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
-        """Record the number of a release and how far it has come, and write its manifest, which completes it.
+        """Record the sequence number, and write `state.json` and the manifest, which completes the release.
 
         The caller has synced the file system.
         """
         directory = self.path(manifest.id)
         self.record(lambda ledger: ledger.numbered(manifest.sequence))
         open_to_group(directory)
-        lifecycle = read_lifecycle(str(directory))  # of one that has lost its manifest
+        lifecycle = read_lifecycle(str(directory))  # its manifest was lost
         if lifecycle is None:
             lifecycle = Lifecycle(stage="failed" if manifest.tests in NEVER_LIVE else "ready", since=timestamp())
             lifecycle.write(directory)

@@ -1,1 +1,1 @@
-"""How a site takes over another release: its restart."""
+"""Switching a running site to another release: the restart methods, and detection of the web server."""

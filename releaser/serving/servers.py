@@ -103,7 +103,7 @@ def find_unrestarted(site: Site) -> Finding | None:
     """
     settings, project = site.settings, site.project
     way = restart_of(site)
-    if not way.yields_to_start or settings.start or way.tells(site):
+    if not way.yields_to_start or settings.start or way.restarts_processes(site):
         return None
     servers = find_servers(project.checkout, project.venv)
     if not servers and not settings.health_check and not is_django(project.root):

@@ -197,9 +197,9 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
 
 
 def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
-    """Say who else than an owner and root owns or may write what lies at a path; empty if nobody, or it is not there.
+    """Name the user or group, other than `owner` and root, that owns or may write a path; empty if there is none.
 
-    Of a symlink, only its owner counts, and a group does not if that may write.
+    For a symlink only its owner counts. With `group_writable`, groups may write.
     """
     try:
         status = os.lstat(path)

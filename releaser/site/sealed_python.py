@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_LINKS = 10
 _DIGITS = 32  # of a digest, which is enough to tell files apart
-# What `site` runs as an interpreter starts: lines of .pth files, .start files from Python 3.15 on, two modules, and
-# releaser's own.
+# Start-up files: the `site` module runs them whenever a Python of the venv starts (`.start` from Python 3.15 on).
 _PLACE = "site-packages/"
 _START_SUFFIXES = (".pth", ".start")
 _START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")
@@ -44,7 +43,7 @@ def look_at_start(venv: Path | str) -> str:
             break
     try:
         config = read_if_there(f"{venv}/pyvenv.cfg") or b""
-    except OSError as error:  # too large, say, as none is that was sealed
+    except OSError as error:  # such as a file that is too large
         config = os.fsencode(repr(error))
     return hashlib.sha256(os.fsencode("\0".join([*seen, ""])) + config).hexdigest()
 
@@ -73,9 +72,9 @@ def changed_by_others(executable: str, seen: Mapping[str, str], releases: Path |
 
 
 def look_at_start_files(venv: Path | str) -> dict[str, str]:
-    """Return a digest of each file in a venv that runs whenever its Python starts, by its path in the venv.
+    """Return the digests of the start-up files of a venv, by path relative to the venv.
 
-    That of a directory which cannot be listed is what kept it from that.
+    An unreadable directory has its error number as digest.
     """
     found = dict[str, str]()
     for lib in ("lib", "lib64") if not os.path.islink(f"{venv}/lib64") else ("lib",):
@@ -111,14 +110,14 @@ def _digest(path: str) -> str:
 
 
 def new_start_files(venv: str, sealed: Mapping[str, str] | None) -> list[str]:
-    """Return which of those files came, or changed, since they were noted, by path in the venv."""
+    """Return the start-up files that are not in `sealed`, or changed, as paths relative to the venv."""
     return [path for path, seen in look_at_start_files(venv).items() if sealed is not None and sealed.get(path) != seen]
 
 
 def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Path | str) -> str:
-    """Say that others have added or changed what runs whenever the Python of a venv starts; empty if nobody has.
+    """Describe a start-up file that another user added or changed since the seal; empty if there is none.
 
-    What root or the owner of the `releases` has put there is theirs: the site runs it, too. Raises OSError.
+    Files of root and of the owner of `releases` are allowed: the site runs them, too. Raises OSError.
     """
     for path in new_start_files(venv, sealed):
         from releaser.site.ownership import who_else  # which takes long to import

@@ -1,4 +1,4 @@
-"""Whether a vulnerability service answers for every package that it is asked about, as uv does not count the answers.
+"""Asks a vulnerability service which vulnerabilities it knows, to verify the answer that `uv audit` got.
 
 The form: https://google.github.io/osv.dev/post-v1-querybatch/. For each query there is one result, in the same order.
 """
@@ -26,24 +26,24 @@ _PROXIES = ("http-proxy", "https-proxy", "no-proxy")
 
 
 class Service(Frozen):
-    """A vulnerability service, and how it is reached."""
+    """A vulnerability service and its connection settings."""
 
-    #: Perhaps with credentials; None for the default.
+    #: The base URL, possibly with credentials; None for the default service.
     url: str | None
     environ: Mapping[str, str]
-    #: Those of uv that apply, which may name a proxy, or hosts whose certificates do not count.
+    #: The settings of uv, such as proxies and `allow-insecure-host`.
     settings: Mapping[str, Any]
-    #: Seconds, for all that is asked.
+    #: Seconds for all requests together.
     timeout: float
 
     def find_unreported(
         self, packages: Sequence[tuple[str, str]], reported: Collection[str], *, ignored: Collection[str] = ()
     ) -> list[Unreported]:
-        """Return what it knows of these packages (name and version), if nothing of them was `reported` by uv.
+        """Return the vulnerabilities of packages (name and version) that are not in `reported`, the names uv reported.
 
-        What was withdrawn, or is `ignored` by its id or an alias, does not count. `uv audit` (0.13.8, measured) takes
-        an answer with fewer results than it asked for as one that knows of nothing wrong with the rest. Raises
-        ToolError, also if there is not one result for each package.
+        Withdrawn vulnerabilities are left out, and those whose id or alias is in `ignored`. `uv audit` (0.13.8,
+        measured) takes packages without a result for safe. Raises ToolError, also if the service does not return one
+        result for each package.
         """
         from releaser.system.signals import call_within
 
@@ -54,9 +54,9 @@ class Service(Frozen):
             try:
                 text = _fetch(opener, urljoin(base, f"v1/vulns/{quote(one)}"), self.timeout)
             except ToolError as error:
-                if error.returncode is None:  # the service did not answer
+                if error.returncode is None:  # no answer
                     raise
-                text = b""  # it is known by its name alone
+                text = b""  # the id is all that is known
             return _read_record(text, name, version, one)
 
         def ask(_: object) -> list[Unreported]:
@@ -73,7 +73,7 @@ class Service(Frozen):
 
 
 class Unreported(Frozen):
-    """A vulnerability of a package that a service knows."""
+    """A vulnerability that the service returned for a package."""
 
     name: str
     version: str
@@ -84,7 +84,7 @@ class Unreported(Frozen):
 
 
 def _read_record(text: bytes, name: str, version: str, one: str) -> Unreported:
-    """Read what a service says of a vulnerability; nothing but its name counts if that has another form."""
+    """Parse the record of a vulnerability; if its form is unknown, use the id alone."""
     known = Unreported(name=name, version=version, id=one)
     try:
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""Nobody fills releaser's memory: every file and every answer is read with a limit, and what exceeds it is named.
+"""releaser limits how much it reads of each file and answer, so that no site can fill its memory.
 
 With `--all`, root reads what programs of each owner print. One that prints without an end costs that site its answer,
 and nothing else. A state file that is too large counts as damaged.
@@ -73,7 +73,7 @@ def test_an_answer_without_an_end_costs_its_site_the_answer_and_root_no_memory(t
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_what_is_read_as_a_whole_has_a_limit(tmp_path: Path, stream: str) -> None:
+def test_files_that_are_read_whole_have_a_limit(tmp_path: Path, stream: str) -> None:
     runner, words = Runner(environ=dict(os.environ)), [sys.executable, "-c"]
     exact = [*words, f"import sys; sys.{stream}.write('x' * {MIB})"]
     found = runner.run(exact, cwd=tmp_path, timeout=60, whole=True, most=MIB)

@@ -236,7 +236,7 @@ STATE: Mapping[str, Harm] = {
         for content in ("truncated", "a directory", *CONTENTS)
     },
     "state.json of a release: gone": Harm(
-        do=lambda it: (it.live / "state.json").unlink(), seen=None, told="what became of release .* was lost"
+        do=lambda it: (it.live / "state.json").unlink(), seen=None, told="state.json` of release .* was lost"
     ),
     "the outbox gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "outbox"), seen=None, told=None),
     "the logs gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "logs"), seen=None, told=None),

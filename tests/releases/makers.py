@@ -85,7 +85,7 @@ def go_to(store: ReleaseStore, name: str) -> None:
     """Let the link lead to a release, and record that it is good."""
     store.link.unlink(missing_ok=True)
     store.link.symlink_to(store.path(name) / "venv")
-    store.went_live(store.find(name))
+    store.record_live(store.find(name))
 
 
 @contextlib.contextmanager

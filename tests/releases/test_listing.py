@@ -37,7 +37,7 @@ def states(store: ReleaseStore) -> list[str]:
 def every_state(store: ReleaseStore) -> None:
     for number in (1, 2, 3, 4):
         live(store, number)
-    store.withdraw(store.find(a_manifest(2).id))
+    store.record_withdrawn(store.find(a_manifest(2).id))
     store.pin(store.find(a_manifest(1).id), on=True)
     built(store, 5, tests="failed", changes=())
     built(store, 6, works=False)

@@ -105,12 +105,12 @@ def _take(case: Case, text: str) -> None:
 def _record(store: ReleaseStore, case: Case, marks: Mapping[str, str]) -> None:
     for name in case.activations:
         if name in marks:
-            store.went_live(store.find(name))
+            store.record_live(store.find(name))
         else:
             store.record(partial(Ledger.activated, release=name))  # its manifest tells nothing
     for name, mark in marks.items():
         if mark == "bad":
-            store.withdraw(store.find(name))
+            store.record_withdrawn(store.find(name))
     for line in case.lines:
         if "pinned" in line.words:
             found = read_lifecycle(str(store.path(line.name))) or Lifecycle(stage="ready", since="")

@@ -119,15 +119,15 @@ def test_stray_things_beside_the_releases_are_passed_over(store: ReleaseStore) -
 def test_the_state_is_what_the_record_says(store: ReleaseStore, mark: str | None, tests: str, expected: str) -> None:
     name = built(store, 1, tests=tests).id
     if mark is not None:
-        store.went_live(store.find(name))
+        store.record_live(store.find(name))
     if mark == "bad":
-        store.withdraw(store.find(name))
+        store.record_withdrawn(store.find(name))
     assert [release.state for release in store.all()] == [expected]
 
 
 def test_live_is_what_the_link_says_whatever_the_record_does(store: ReleaseStore) -> None:
     first, second = live(store, 1), live(store, 2)
-    store.withdraw(store.find(first.id))
+    store.record_withdrawn(store.find(first.id))
     store.pin(store.find(second.id), on=True)
     store.link.unlink()
     store.link.symlink_to(first.venv)
@@ -222,7 +222,7 @@ def test_where_a_rollback_goes(store: ReleaseStore, story: str, target: int | No
             case "unlink":
                 store.link.unlink()
             case _:
-                store.withdraw(store.find(name))
+                store.record_withdrawn(store.find(name))
     assert store.snapshot().rollback_target() == (store.get(ids(target)[0]) if target else None)
 
 
@@ -232,7 +232,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
     live(store, 3, works=False)
     built(store, 4)
     live(store, 5)
-    store.withdraw(store.find(ids(5)[0]))
+    store.record_withdrawn(store.find(ids(5)[0]))
     store.link.unlink()
     assert store.snapshot().newest_good() == store.get(ids(2)[0])
 
@@ -403,14 +403,14 @@ def test_what_was_never_live_does_not_become_good_when_records_are_lost(store: R
     waiting = built(store, 2)  # tested, as a proposal is, and not yet live
     live(store, 3)
     withdrawn = live(store, 4)
-    store.withdraw(store.find(withdrawn.id))
+    store.record_withdrawn(store.find(withdrawn.id))
     go_to(store, ids(3)[0])
     if lost in ("ledger", "both"):
         (store.state_dir / "ledger.json").unlink()
     if lost in ("records", "both"):
         for name in (waiting.id, ids(1)[0]):
             (store.path(name) / "state.json").unlink()
-    assert (lost == "ledger") == (dict(store.complete_records()) == {})
+    assert (lost == "ledger") == (dict(store.restore_records()) == {})
     states = {release.id: release.state for release in store.all()}
     assert states[waiting.id] == "candidate"
     assert states[withdrawn.id] == "bad"
@@ -453,14 +453,14 @@ def test_the_records_of_an_earlier_version_are_taken_over(store: ReleaseStore) -
     before = store.snapshot()
     assert {release.id: release.state for release in before.releases} == expected
     assert (store.state_dir / "ledger.json").read_text(encoding="ascii") == text, "reading changes nothing"
-    assert [*store.complete_records()] == []
+    assert [*store.restore_records()] == []
     after = store.snapshot()
     assert (after.releases, after.lifecycles) == (before.releases, before.lifecycles)
     assert [release.id for release in after.releases if release.pinned] == [one]
     assert after.rollback_target() == before.rollback_target() == store.get(one)
     ledger = store.ledger()
     assert (ledger.marks, ledger.pins, ledger.flips, ledger.last_sequence) == ({}, frozenset(), 4, 5)
-    assert [*store.complete_records()] == []
+    assert [*store.restore_records()] == []
 
 
 def as_earlier(store: ReleaseStore, **ledger: Any) -> None:
@@ -485,9 +485,9 @@ def test_what_cannot_be_written_yet_stays_in_the_ledger(
 
     with monkeypatch.context() as patched:
         patched.setattr(Lifecycle, "write", refuse)
-        assert [*store.complete_records()] == []
+        assert [*store.restore_records()] == []
     assert [(release.id, release.state, release.pinned) for release in store.all()] == before
-    assert [*store.complete_records()] == []
+    assert [*store.restore_records()] == []
     assert [(release.id, release.state, release.pinned) for release in store.all()] == before
     assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
 
@@ -502,15 +502,15 @@ def test_in_the_directory_of_another_user_the_ledger_has_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(Lifecycle, "write", refuse)
-        store.withdraw(second)
+        store.record_withdrawn(second)
         store.pin(first, on=True)
         go_to(store, first.id)
     for _ in range(2):
         assert [(one.state, one.pinned) for one in store.all()] == [("bad", False), ("live", True)]
-        assert [*store.complete_records()] == []
+        assert [*store.restore_records()] == []
     assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
     live(store, 3)
-    store.withdraw(first)  # what the directory says is not overruled by what the ledger had
+    store.record_withdrawn(first)  # what the directory says is not overruled by what the ledger had
     assert [one.state for one in store.all()] == ["live", "bad", "bad"]
 
 
@@ -519,8 +519,8 @@ def test_a_record_that_leads_to_itself_keeps_nobody_from_the_others(store: Relea
     path = store.path(two) / "state.json"
     path.unlink()
     path.symlink_to("state.json")
-    assert [*store.unreadable_records()] == []
-    assert [*store.complete_records()] == []
+    assert [*store.find_unreadable_records()] == []
+    assert [*store.restore_records()] == []
     assert {release.id: release.state for release in store.all()} == {one: "good", two: "good", three: "live"}
 
 
@@ -532,7 +532,7 @@ def test_an_earlier_version_that_has_lost_its_ledger_keeps_what_was_live(store: 
     (store.state_dir / "ledger.json").unlink()
     store.link.symlink_to(store.path(names[3]) / "venv")
     assert list(store.ledger().activations) == [names[0], names[1], names[3]]
-    assert sorted(name for name, _ in store.complete_records()) == names
+    assert sorted(name for name, _ in store.restore_records()) == names
     assert [(one.state, one.pinned) for one in store.all()] == [
         ("live", True), ("candidate", True), ("good", True), ("good", True)
     ]  # fmt: skip
@@ -546,7 +546,7 @@ def test_a_manifest_that_cannot_be_read_just_now_loses_neither_mark_nor_pin(stor
     kept = {name: (store.path(name) / "manifest.json").read_bytes() for name in (one, two)}
     for name in kept:
         (store.path(name) / "manifest.json").write_text("garbage", encoding="ascii")
-    assert [*store.complete_records()] == []
+    assert [*store.restore_records()] == []
     for name, data in kept.items():
         (store.path(name) / "manifest.json").write_bytes(data)
     assert {release.id: (release.state, release.pinned) for release in store.all()} == {
@@ -557,9 +557,9 @@ def test_a_manifest_that_cannot_be_read_just_now_loses_neither_mark_nor_pin(stor
 def test_a_release_that_waits_is_taken_only_if_it_is_newer(store: ReleaseStore) -> None:
     live(store, 1)
     ready = built(store, 2)
-    assert store.snapshot().ready_for(ready.key, ready.locked.data) == ready
+    assert store.snapshot().find_ready(ready.key, ready.locked.data) == ready
     live(store, 3)
-    assert store.snapshot().ready_for(ready.key, ready.locked.data) is None
+    assert store.snapshot().find_ready(ready.key, ready.locked.data) is None
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"version": 9}'])
@@ -569,10 +569,10 @@ def test_a_record_that_cannot_be_read_is_one_that_is_lost(store: ReleaseStore, t
     path = store.path(ids(1)[0]) / "state.json"
     path.write_text(text, encoding="ascii")
     assert [release.state for release in store.all()] == ["live", "good"]
-    assert [error.path for error in store.unreadable_records()] == [path]
-    assert [(name, error is not None) for name, error in store.complete_records()] == [(ids(1)[0], True)]
+    assert [error.path for error in store.find_unreadable_records()] == [path]
+    assert [(name, error is not None) for name, error in store.restore_records()] == [(ids(1)[0], True)]
     assert path.with_name("state.json.unreadable-1").read_text(encoding="ascii") == text
-    assert [*store.unreadable_records()] == []
+    assert [*store.find_unreadable_records()] == []
 
 
 def test_a_release_that_has_lost_its_manifest_keeps_its_record(store: ReleaseStore) -> None:

@@ -83,7 +83,7 @@ def test_a_file_that_this_user_may_touch_or_make_is_fine(tmp_path: Path) -> None
     assert messages(site(tmp_path)) == []
     file.chmod(0o400)
     assert messages(site(tmp_path)) == []  # its owner may set its time
-    assert restart_of(site(tmp_path)).file(site(tmp_path)) == file
+    assert restart_of(site(tmp_path)).restart_file(site(tmp_path)) == file
 
 
 def test_a_file_of_somebody_else_is_found_before_anything_is_flipped(public: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
 def test_another_way_to_restart_touches_nothing(tmp_path: Path, restart: tuple[str, ...]) -> None:
     found = site(tmp_path, restart=restart, restart_file="no/such/restart.txt")
     assert messages(found) == []
-    assert restart_of(found).file(found) is None
+    assert restart_of(found).restart_file(found) is None
 
 
 # Passenger

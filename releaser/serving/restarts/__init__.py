@@ -1,4 +1,4 @@
-"""The ways to restart a site, each in a file of its own: a new one is such a file, and an entry of `RESTARTS`."""
+"""The restart methods, one file each. To add a method, write its file and add it to `RESTARTS`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-#: All but the command, which is what no word of these stands for.
+#: The methods that a word selects. Any other value of `restart` is a command.
 RESTARTS: tuple[Restart, ...] = (Touch(), Passenger(), Nothing())
 _OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 
 
 def restart_of(site: Site) -> Restart:
-    """Return the way that is set."""
+    """Return the restart method that the settings select."""
     return next((one for one in RESTARTS if site.settings.restart == (one.word,)), Command())
 
 
 def restart_words() -> tuple[str, ...]:
-    """Return the values of `restart` that are no command."""
+    """Return the values of `restart` that select a method other than a command."""
     return tuple(one.word for one in RESTARTS)
 
 
 def restart_findings(site: Site) -> Iterator[Finding]:
-    """Find what would keep the web server from being told to restart."""
+    """Yield the problems that would make the restart fail."""
     settings = site.settings
     if (settings.stop is None) != (settings.start is None):
         there, missing = ("stop", "start") if settings.stop else ("start", "stop")
@@ -49,14 +49,14 @@ def restart_findings(site: Site) -> Iterator[Finding]:
 
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
-    """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
+    """Yield the programs of configured commands that are neither on PATH nor in the venv."""
     settings, root = site.settings, site.project.root
     path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
     if settings.health_check and not is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]
     commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
-    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # which a staging tree need not have
+    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may lack it
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))
         place = venv / place.relative_to(link) if place.is_relative_to(link) else place

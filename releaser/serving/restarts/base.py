@@ -1,7 +1,8 @@
-"""What a way to restart a site has to tell and to do."""
+"""The interface of a restart method."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,30 +14,30 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-class Restart:
-    """A way to restart a site; what it does not say otherwise is as here."""
+class Restart(ABC):
+    """A method to restart a site. Subclasses override what differs from these defaults."""
 
-    #: The value of the setting `restart` that chooses it.
+    #: The value of the setting `restart` that selects this method.
     word = ""
-    #: Whether it has nothing to do where the command `start` has just started the site.
+    #: Whether the `start` command replaces this method if that setting has a value.
     yields_to_start = False
 
-    def tells(self, site: Site) -> bool:  # noqa: ARG002 - others look
-        """Whether it tells the site's processes anything, so that one can wait for new ones."""
+    def restarts_processes(self, site: Site) -> bool:
+        """Whether new processes can be expected, so that the health check may wait for them."""
         return True
 
-    def file(self, site: Site) -> Path | None:  # noqa: ARG002
-        """Return the file that it writes, which git ignores then; None if there is none."""
+    def restart_file(self, site: Site) -> Path | None:
+        """Return the file that this method writes in the checkout, and that git should ignore; None without one."""
         return None
 
-    def program(self, site: Site) -> str | None:  # noqa: ARG002
-        """Return the program that it starts, which `check` looks for; None if there is none, or it looks itself."""
+    def program(self, site: Site) -> str | None:
+        """Return the program to look for on PATH before a run; None if `findings` checks it."""
         return None
 
-    def findings(self, site: Site) -> Iterator[Finding]:  # noqa: ARG002
-        """Find what would keep it from its work."""
+    def findings(self, site: Site) -> Iterator[Finding]:
+        """Yield the problems that would make a restart fail. Changes nothing."""
         yield from ()
 
+    @abstractmethod
     def restart(self, site: Site, venv: Path, step: Step) -> None:
-        """Restart the site, whose live venv this is. Raises ToolError."""
-        raise NotImplementedError
+        """Restart the site on the live release, whose environment is `venv`. Raises ToolError."""

@@ -1,4 +1,4 @@
-"""`restart` as a command, for all that no other way is for."""
+"""`restart` with any other value: runs it as a command."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Command(Restart):
-    """Runs the command, and names what it leaves running."""
+    """Runs the command, and names the services that it leaves running."""
 
     def program(self, site: Site) -> str | None:
-        """Return its program."""
+        """Return the first word of the command."""
         return site.settings.restart[0]
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
-        """Run it. Raises ToolError."""
+        """Run the command. Raises ToolError."""
         words, mark = list(site.settings.restart), os.urandom(8).hex()
         said = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
         left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
@@ -34,7 +34,7 @@ class Command(Restart):
 
 
 def run_restart(site: Site, words: list[str], venv: Path, more: Mapping[str, str] | None = None) -> str:
-    """Run what restarts the site, which may leave a service behind, with `more` variables; return what it printed.
+    """Run a restart program with `more` environment variables, and return its output. It may leave a service running.
 
     Raises ToolError.
     """

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Nothing(Restart):
-    """Restarts nothing, as for a script, or where somebody else does it."""
+    """Restarts nothing: the project is a script, or another program restarts the site."""
 
     word = "none"
 
-    def tells(self, site: Site) -> bool:  # noqa: ARG002
-        """Tell that nobody is told."""
+    def restarts_processes(self, site: Site) -> bool:
+        """Return False."""
         return False
 
-    def restart(self, site: Site, venv: Path, step: Step) -> None:  # noqa: ARG002
-        """Do nothing."""
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Skip the step."""
         step.skip("switched off")

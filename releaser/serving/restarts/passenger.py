@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from releaser.report import Step
     from releaser.site.site import Site
 
-# What no application lies below: to see whether passenger-config works for this user, without an effect.
+# No application runs below this path. A restart of it shows whether passenger-config works, and restarts nothing.
 NO_APPLICATION = Path("/dev/null/releaser")
 PASSENGER_ADVICE = (
     "Run releaser as the user that the application runs as, and set PASSENGER_INSTANCE_REGISTRY_DIR if Passenger keeps"
@@ -25,12 +25,12 @@ PASSENGER_ADVICE = (
 
 
 class Passenger(Restart):
-    """Asks Passenger by its own program to restart the application, and it says whether it has done so."""
+    """Runs `passenger-config restart-app`, and checks that it restarted the application."""
 
     word = "passenger"
 
     def findings(self, site: Site) -> Iterator[Finding]:
-        """See that the program is there and works for this user, and that there is such an application."""
+        """Check that passenger-config is installed and works for this user, and that the application root exists."""
         if not (root := app_root(site)).is_dir():
             yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
         if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
@@ -55,7 +55,7 @@ class Passenger(Restart):
         try:
             output = run_restart(site, passenger_arguments(app_root(site)), venv)
         except ToolError as error:
-            passenger_result(error.output)  # the reason does not stand where other programs have it
+            passenger_result(error.output)  # passenger-config prints its reason elsewhere than other programs
             raise
         step.says(": ".join(filter(None, ("passenger-config", passenger_result(output)))))
 

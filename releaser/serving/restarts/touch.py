@@ -1,4 +1,4 @@
-"""`restart = "auto"`: the file is touched that Passenger, uWSGI and others watch."""
+"""`restart = "auto"`: touches the restart file that Passenger, uWSGI and other servers watch."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 class Touch(Restart):
-    """Touches `restart_file`, or restart.txt in the tmp/ of the project, if there is one."""
+    """Touches `restart_file`; by default `restart.txt` in `config/tmp/` or `tmp/` of the project."""
 
     word = "auto"
     yields_to_start = True
 
-    def tells(self, site: Site) -> bool:
-        """Whether there is a file to touch."""
-        return self.file(site) is not None
+    def restarts_processes(self, site: Site) -> bool:
+        """Whether a file to touch was found."""
+        return self.restart_file(site) is not None
 
-    def file(self, site: Site) -> Path | None:
-        """Find what to touch; None where there is nothing, or `start` starts the site."""
+    def restart_file(self, site: Site) -> Path | None:
+        """Return the file to touch; None if the directory is missing, or the setting `start` has a value."""
         settings, root = site.settings, site.project.checkout
         if settings.start:
             return None
         return root / settings.restart_file if settings.restart_file else restart_file_in(root)
 
     def findings(self, site: Site) -> Iterator[Finding]:
-        """Look whether this user may touch the file, or make it."""
-        if (file := self.file(site)) is not None:
+        """Check that this user may touch or create the file."""
+        if (file := self.restart_file(site)) is not None:
             yield from _touch_findings(file, site.project.outer)
 
-    def restart(self, site: Site, venv: Path, step: Step) -> None:  # noqa: ARG002
-        """Touch it. Raises ToolError."""
-        file, root = self.file(site), site.project.root
+    def restart(self, site: Site, venv: Path, step: Step) -> None:
+        """Touch the file. Raises ToolError."""
+        file, root = self.restart_file(site), site.project.root
         if file is None:
             step.skip("no config/tmp/ or tmp/ with a restart.txt")
             return
