@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,8 @@ class Lifecycle(Frozen):
     flip: int = 0
     #: Whether a person has excluded the release from pruning.
     pinned: bool = False
+    #: Counts the changes of this record: of two, the higher one is newer.
+    revision: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -36,11 +39,15 @@ class Lifecycle(Frozen):
 
     def live(self, flip: int) -> Lifecycle:
         """Return the lifecycle after a flip to the release."""
-        return replace(self, stage="live", since=timestamp(), flip=flip)
+        return replace(self, stage="live", since=timestamp(), flip=flip, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""
-        return replace(self, stage="withdrawn", since=timestamp())
+        return replace(self, stage="withdrawn", since=timestamp(), revision=self.revision + 1)
+
+    def pin(self, *, on: bool) -> Lifecycle:
+        """Return the lifecycle after a person has pinned or unpinned the release."""
+        return replace(self, pinned=on, revision=self.revision + 1)
 
     def write(self, directory: Path) -> None:
         """Write `state.json` in the directory of the release, durably. Raises OSError."""
@@ -49,7 +56,15 @@ class Lifecycle(Frozen):
 
 def read_lifecycle(directory: str) -> Lifecycle | None:
     """Read `state.json` in the directory of a release; None if the file is missing or unreadable."""
+    with contextlib.suppress(UnreadableStateError):
+        return load_lifecycle(directory)
+    return None
+
+
+def load_lifecycle(directory: str) -> Lifecycle | None:
+    """Read `state.json` in the directory of a release; None if the file is missing. Raises UnreadableStateError."""
+    path = f"{directory}/{LIFECYCLE}"
     try:
-        return read_state(f"{directory}/{LIFECYCLE}", Lifecycle)
-    except (UnreadableStateError, OSError):  # the next run moves an unreadable file aside, and reports it
-        return None
+        return read_state(path, Lifecycle)
+    except OSError as error:
+        raise UnreadableStateError(path, str(error.strerror)) from error

@@ -230,14 +230,21 @@ class Ledger(Frozen):
     last_sequence: int = 0
     #: The number of flips so far, also to releases that are deleted.
     flips: int = 0
-    #: Stages and pins of releases without a writable `state.json`; earlier versions recorded all of them here.
+    #: The lifecycles of releases whose directories this user could not write in, until another run moves them there.
+    records: Mapping[str, Lifecycle] = field(default_factory=dict)
+    #: The stages and pins of all releases, as earlier versions recorded them. The first run moves them to the releases.
     marks: Mapping[str, Mark] = field(default_factory=dict)
     pins: frozenset[str] = frozenset()
 
     @property
+    def is_earlier(self) -> bool:
+        """Whether an earlier version wrote it."""
+        return bool(self.marks or self.pins)
+
+    @property
     def named(self) -> frozenset[str]:
-        """The releases of which it knows anything."""
-        return frozenset(self.marks) | frozenset(self.activations) | self.pins
+        """The ids of all releases in the ledger."""
+        return frozenset(self.marks) | frozenset(self.activations) | self.pins | frozenset(self.records)
 
     @property
     def next_flip(self) -> int:
@@ -254,15 +261,21 @@ class Ledger(Frozen):
         """Record the number of a new release."""
         return replace(self, last_sequence=max(self.last_sequence, sequence))
 
-    def settled(self, *releases: str) -> Ledger:
-        """Drop the marks and pins of releases whose `state.json` is written."""
-        marks = {name: mark for name, mark in self.marks.items() if name not in releases}
-        return replace(self, marks=marks, pins=self.pins - {*releases}, flips=self.next_flip - 1)
+    def recorded(self, release: str, lifecycle: Lifecycle | None) -> Ledger:
+        """Keep the lifecycle of a release here, or no longer."""
+        others = {name: record for name, record in self.records.items() if name != release}
+        return replace(self, records=others if lifecycle is None else {**others, release: lifecycle})
 
     def forgotten(self, *releases: str) -> Ledger:
-        """Drop everything about releases that are gone."""
-        rest = tuple(name for name in self.activations if name not in releases)
-        return replace(self.settled(*releases), activations=rest)
+        """Drop everything about releases that are deleted."""
+        return replace(
+            self,
+            activations=tuple(name for name in self.activations if name not in releases),
+            flips=self.next_flip - 1,
+            records={name: record for name, record in self.records.items() if name not in releases},
+            marks={name: mark for name, mark in self.marks.items() if name not in releases},
+            pins=self.pins - {*releases},
+        )
 
 
 EMPTY_LEDGER = Ledger()

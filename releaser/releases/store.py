@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases.contents import open_to_group
 from releaser.releases.integrity import find_damage, find_rollback_damage
-from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, read_lifecycle
+from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, load_lifecycle, read_lifecycle
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,
@@ -49,13 +49,11 @@ if TYPE_CHECKING:
 
     from releaser.releases.key import ReleaseKey
     from releaser.releases.lifecycle import Stage
-    from releaser.releases.release import Mark
     from releaser.site.site import Site
 
 
 _STATES: Mapping[Stage, State] = {"ready": "candidate", "live": "good", "failed": "failed", "withdrawn": "bad"}
 _OF_MARKS: Mapping[str, Stage] = {"good": "live", "bad": "withdrawn", "failed": "failed"}
-_MARKS: Mapping[Stage, Mark] = {"live": "good", "withdrawn": "bad", "failed": "failed"}
 
 
 class StoreSnapshot(Frozen):
@@ -185,7 +183,7 @@ class ReleaseStore(Frozen):
         if manifest is None:
             return None
         is_noted = release == live and os.path.exists(f"{self.directory}/{release}/{LIFECYCLE}")
-        return self._release(manifest, None if is_noted else self._lifecycle(manifest), live)
+        return self._release(manifest, None if is_noted else self._lifecycle(manifest, self.ledger()), live)
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -260,29 +258,25 @@ class ReleaseStore(Frozen):
 
     # Lifecycles, and the order in which releases went live
 
-    def _lifecycle(self, manifest: Manifest, ledger: Ledger | None = None) -> Lifecycle:
-        """Return the lifecycle of a release. Marks and pins in the ledger take precedence over `state.json`."""
-        found = read_lifecycle(f"{self.directory}/{manifest.id}")
-        if ledger is None and found is not None:
-            return found
-        ledger = ledger or self.ledger()
-        is_noted = manifest.id in ledger.marks or manifest.id in ledger.pins
-        return found if found is not None and not is_noted else self._guess(manifest.id, manifest, ledger)
+    def _lifecycle(self, manifest: Manifest, ledger: Ledger) -> Lifecycle:
+        """Return the newer one of the records in the ledger and in the release; without any, a reconstructed one."""
+        found = _newer(read_lifecycle(f"{self.directory}/{manifest.id}"), ledger.records.get(manifest.id))
+        return found or self._reconstruct(manifest.id, manifest, ledger)
 
-    def _guess(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
+    def _reconstruct(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
         """Reconstruct a lifecycle from the ledger and the quarantine, without `state.json`.
 
-        A release counts as having been live only if the ledger says so.
+        A release counts as having been live only if the ledger says so. It is pinned if it may have been.
         """
         order = ledger.activations
-        flip = len(order) - order[::-1].index(name) if name in order else 0
+        flip = ledger.next_flip - 1 - order[::-1].index(name) if name in order else 0
         stage: Stage | None = _OF_MARKS.get(ledger.marks.get(name, ""))
         if stage is None and manifest is not None and manifest.tests in NEVER_LIVE:
             stage = "failed"
         if stage is None:
             stage = "withdrawn" if name in self._backed_out() else "live" if flip else "ready"
         since = manifest.created_at.isoformat(timespec="seconds") if manifest is not None else timestamp()
-        return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins)
+        return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins or not ledger.is_earlier)
 
     def _backed_out(self) -> set[str]:
         from releaser.releases.quarantine import read_quarantine  # which takes long to import
@@ -298,73 +292,73 @@ class ReleaseStore(Frozen):
         is_last = ledger.activations[-1:] == (release.id,) and lifecycle.flip >= ledger.flips
         if not (lifecycle.is_good and is_last):
             flip = ledger.next_flip
-            self._note(release, lifecycle.live(flip))
-            self.record(lambda ledger: ledger.activated(release.id, flip=flip))
+            self._save(release, lifecycle.live(flip), ledger, ledger.activated(release.id, flip=flip))
 
     def record_withdrawn(self, release: Release) -> None:
         """Record, durably, that a release was rolled back."""
-        self._note(release, self._lifecycle(release.manifest, self.ledger()).withdrawn())
+        ledger = self.ledger()
+        self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is pinned, or no longer pinned."""
-        self._note(release, replace(self._lifecycle(release.manifest, self.ledger()), pinned=on))
+        ledger = self.ledger()
+        self._save(release, self._lifecycle(release.manifest, ledger).pin(on=on), ledger, ledger)
 
-    def _note(self, release: Release, lifecycle: Lifecycle) -> None:
-        """Write `state.json`, or the ledger if the directory of the release belongs to another user. Raises OSError."""
-        ledger, name = self.ledger(), release.id
+    def _save(self, release: Release, lifecycle: Lifecycle, before: Ledger, ledger: Ledger) -> None:
+        """Write `state.json`, and the ledger if it differs from the one `before`.
+
+        If the directory of the release belongs to another user, the ledger keeps the lifecycle. Raises OSError.
+        """
         try:
             lifecycle.write(release.directory)
-            changed = ledger.settled(name)
+            ledger = ledger.recorded(release.id, None)
         except PermissionError:
-            mark = _MARKS.get(lifecycle.stage)
-            marks = {**ledger.marks, name: mark} if mark is not None else ledger.marks
-            changed = replace(ledger, marks=marks, pins=ledger.pins | {name} if lifecycle.pinned else ledger.pins)
-        if changed != ledger:
-            self.record(lambda _: changed)
+            ledger = ledger.recorded(release.id, lifecycle)
+        if ledger != before:
+            write_state(self.state_dir / LEDGER, ledger)
 
     def find_unreadable_records(self) -> Iterator[UnreadableStateError]:
         """Yield an error for each unreadable `state.json`."""
         for name in self._names():
             try:
-                read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
+                load_lifecycle(f"{self.directory}/{name}")
             except UnreadableStateError as error:
                 yield error
-            except OSError:  # the damaged manifest is reported as well
-                continue
 
     def restore_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
         """Write each missing `state.json`; yield the ids of releases whose file was lost or unreadable, with the error.
 
         An unreadable file is moved aside. A release whose file was lost is pinned, as it may have been. Marks and pins
         that earlier versions kept in the ledger are moved into the releases. If a file cannot be written (full disk,
-        directory of another user), the ledger keeps them.
+        directory of another user), the ledger keeps the record.
         """
-        ledger, settled = self.ledger(), list[str]()
+        ledger = self.ledger()
+        after = replace(ledger, marks={}, pins=frozenset(), flips=ledger.next_flip - 1)
         for name in self._names():
-            error, found, is_noted = None, None, name in ledger.marks or name in ledger.pins
+            found, error = None, None
             try:
-                found = read_state(f"{self.directory}/{name}/{LIFECYCLE}", Lifecycle)
+                found = load_lifecycle(f"{self.directory}/{name}")
             except UnreadableStateError as wrong:
                 error = wrong
-            except OSError:
+            noted, manifest = ledger.records.get(name), None
+            if found is None or noted is not None:
+                manifest = self._manifest(name, {})
+            if (found is not None and noted is None) or (manifest is None and name not in ledger.named):
                 continue
-            manifest = self._manifest(name, {})
-            if (found is not None and not is_noted) or (manifest is None and name not in ledger.named):
-                continue
-            is_lost = error is not None or not (is_noted or ledger.marks or ledger.pins)
-            lifecycle = self._guess(name, manifest, ledger)
+            known = _newer(found, noted)
+            lifecycle = known or self._reconstruct(name, manifest, ledger)
             try:
                 if error is not None:
                     put_aside(error.path)
-                replace(lifecycle, pinned=lifecycle.pinned or is_lost).write(self.path(name))
+                lifecycle.write(self.path(name))
+                after = after.recorded(name, None)
             except OSError:
-                continue
-            settled.append(name)
-            if is_lost and manifest is not None:
+                after = after.recorded(name, lifecycle)
+            if known is None and manifest is not None and (error is not None or not ledger.is_earlier):
                 yield name, error
-        if settled and (ledger.marks or ledger.pins):
+        if after != ledger:
             with contextlib.suppress(OSError):
-                self.record(lambda ledger: ledger.settled(*settled))
+                write_state(self.state_dir / LEDGER, after)
 
     def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
         """Return the ledger; if it is missing or unreadable, one reconstructed from the releases.
@@ -472,6 +466,12 @@ class ReleaseStore(Frozen):
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
+
+
+def _newer(found: Lifecycle | None, noted: Lifecycle | None) -> Lifecycle | None:
+    if found is None or noted is None:
+        return found or noted
+    return noted if noted.revision > found.revision else found
 
 
 def target_of(link: Path) -> Path | None:

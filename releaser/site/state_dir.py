@@ -54,9 +54,10 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
     if _is_unused(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
         _write_owner(project, project.state_dir / OWNER)
     _make(project.releases, own | others, like.st_gid)
-    for place in project.releases.iterdir() if group_writable else ():
-        if place.is_dir() and not place.is_symlink():
-            _make(place, own | others, like.st_gid)
+    for mark in project.releases.glob("[0-9]*/.releaser") if group_writable else ():  # which marks releaser's own
+        with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
+            if not mark.parent.is_symlink():
+                mark.parent.chmod(stat.S_IMODE(mark.parent.stat().st_mode) | stat.S_IWGRP)
     there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
     for place in (project.logs, project.outbox, *there):
         _make(place, own, like.st_gid)

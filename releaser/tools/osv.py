@@ -16,7 +16,7 @@ from releaser.system.words import one_line, plural
 from releaser.tools.certificates import certificate_advice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from urllib.request import OpenerDirector
 
 DEFAULT = "https://api.osv.dev/"  # what `uv audit` asks by default (uv 0.13.8)
@@ -54,7 +54,7 @@ class Service(Frozen):
             try:
                 text = _fetch(opener, urljoin(base, f"v1/vulns/{quote(one)}"), self.timeout)
             except ToolError as error:
-                if error.returncode is None:  # no answer
+                if error.returncode not in (404, 410):
                     raise
                 text = b""  # the id is all that is known
             return _read_record(text, name, version, one)
@@ -63,7 +63,7 @@ class Service(Frozen):
             known = _ask(opener, urljoin(base, "v1/querybatch"), packages, self.timeout)
             missed = [(*package, one) for package, ids in known.items() if package[0] not in reported for one in ids]
             found = [look(*one) for one in missed]
-            return [one for one in found if not one.withdrawn and {one.id, *one.aliases}.isdisjoint(ignored)]
+            return _merge(one for one in found if not one.withdrawn and one.ids.isdisjoint(ignored))
 
         try:
             return call_within(self.timeout, ask)
@@ -81,6 +81,20 @@ class Unreported(Frozen):
     aliases: tuple[str, ...] = ()
     summary: str = ""
     withdrawn: bool = False
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The id and the aliases."""
+        return frozenset((self.id, *self.aliases))
+
+
+def _merge(found: Iterable[Unreported]) -> list[Unreported]:
+    """Keep one of several records of a package that share an id or an alias."""
+    kept = list[Unreported]()
+    for one in found:
+        if not any(one.name == other.name and one.ids & other.ids for other in kept):
+            kept.append(one)
+    return kept
 
 
 def _read_record(text: bytes, name: str, version: str, one: str) -> Unreported:

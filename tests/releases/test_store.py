@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +20,11 @@ from releaser.releases.release import Ledger, Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree, write_state
 from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ReadOnly = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -492,36 +499,106 @@ def test_what_cannot_be_written_yet_stays_in_the_ledger(
     assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
 
 
-def test_in_the_directory_of_another_user_the_ledger_has_it(
-    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = live(store, 1), live(store, 2)
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> ReadOnly:
+    """Let nobody write in the directories of releases, as where they belong to another user."""
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "no")
+    @contextlib.contextmanager
+    def refusing() -> Iterator[None]:
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EACCES, "no")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Lifecycle, "write", refuse)
+        with monkeypatch.context() as patched:
+            patched.setattr(Lifecycle, "write", refuse)
+            yield
+
+    return refusing
+
+
+def known(store: ReleaseStore) -> list[tuple[str, bool]]:
+    """Return state and pin of each release, the oldest first; `get` has to say the same of the state."""
+    every = store.all()[::-1]
+    assert [store.get(one.id) for one in every] == list(every)
+    return [(one.state, one.pinned) for one in every]
+
+
+def test_in_the_directory_of_another_user_the_ledger_has_it(store: ReleaseStore, read_only: ReadOnly) -> None:
+    first, second, third = live(store, 1), live(store, 2), built(store, 3)
+    with read_only():
         store.record_withdrawn(second)
         store.pin(first, on=True)
+        store.pin(third, on=True)
+        go_to(store, third.id)
         go_to(store, first.id)
     for _ in range(2):
-        assert [(one.state, one.pinned) for one in store.all()] == [("bad", False), ("live", True)]
+        assert known(store) == [("live", True), ("bad", False), ("good", True)]
         assert [*store.restore_records()] == []
-    assert (store.ledger().marks, store.ledger().pins) == ({}, frozenset())
-    live(store, 3)
-    store.record_withdrawn(first)  # what the directory says is not overruled by what the ledger had
-    assert [one.state for one in store.all()] == ["live", "bad", "bad"]
+    assert store.ledger().records == {}
+    with read_only():
+        store.pin(third, on=False)
+    assert known(store)[2] == ("good", False)
+    store.pin(third, on=True)  # by who may write there
+    assert [*store.restore_records()] == []
+    assert known(store)[2] == ("good", True)
+    assert list(store.ledger().activations) == ids(1, 2, 3, 1)
 
 
-def test_a_record_that_leads_to_itself_keeps_nobody_from_the_others(store: ReleaseStore) -> None:
-    one, two, three = (live(store, number).id for number in (1, 2, 3))
+def test_a_pin_that_cannot_be_noted_hides_no_loss_elsewhere(store: ReleaseStore, read_only: ReadOnly) -> None:
+    first, second, third = live(store, 1), live(store, 2), live(store, 3)
+    store.pin(first, on=True)
+    with read_only():
+        store.pin(third, on=True)
+    for release in (first, second):
+        (release.directory / "state.json").unlink()
+    assert known(store) == [("good", True), ("good", True), ("live", True)]
+    assert [name for name, _ in store.restore_records()] == [first.id, second.id]
+    assert known(store) == [("good", True), ("good", True), ("live", True)]
+
+
+def test_a_record_that_leads_to_itself_is_reported_and_its_release_is_kept(store: ReleaseStore) -> None:
+    _, two, _ = (live(store, number).id for number in (1, 2, 3))
+    store.pin(store.find(two), on=True)
     path = store.path(two) / "state.json"
     path.unlink()
     path.symlink_to("state.json")
+    assert known(store) == [("good", False), ("good", True), ("live", False)]
+    assert [error.path for error in store.find_unreadable_records()] == [path]
+    assert [name for name, _ in store.restore_records()] == [two]
+    assert known(store) == [("good", False), ("good", True), ("live", False)]
     assert [*store.find_unreadable_records()] == []
     assert [*store.restore_records()] == []
-    assert {release.id: release.state for release in store.all()} == {one: "good", two: "good", three: "live"}
+
+
+def test_flips_keep_their_order_after_pruning_and_a_restored_record(store: ReleaseStore, read_only: ReadOnly) -> None:
+    for number in range(1, 6):
+        live(store, number)
+    store.remove(*ids(1, 2, 3))
+    with read_only():
+        store.pin(store.find(ids(5)[0]), on=True)
+    (store.path(ids(4)[0]) / "state.json").unlink()
+    assert [name for name, _ in store.restore_records()] == ids(4)
+    (store.state_dir / "ledger.json").unlink()
+    store.link.unlink()
+    assert list(store.ledger().activations) == ids(4, 5)
+
+
+def test_what_a_release_says_of_itself_counts_if_the_ledger_could_not_be_written(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch, read_only: ReadOnly
+) -> None:
+    first, _ = live(store, 1), live(store, 2)
+    with read_only():
+        store.pin(first, on=True)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("releaser.releases.store.write_state", refuse)
+        with pytest.raises(OSError, match="no"):
+            store.pin(first, on=False)
+    for _ in range(2):
+        assert known(store) == [("good", False), ("live", False)]
+        assert [*store.restore_records()] == []
 
 
 def test_an_earlier_version_that_has_lost_its_ledger_keeps_what_was_live(store: ReleaseStore) -> None:

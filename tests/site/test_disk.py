@@ -286,7 +286,11 @@ def test_releases_that_are_there_are_opened_to_a_group_that_is_to_write_them(roo
     place = project(root)
     place.releases.mkdir(parents=True)
     release, link = place.releases / "20260101T000000Z", place.releases / "20260101T000001Z"
-    release.mkdir(mode=0o750)
-    link.symlink_to(release)
+    somebodys, elsewhere = place.releases / "2026-photos", place.releases.parent / "elsewhere"
+    for one in (release, somebodys, elsewhere):
+        one.mkdir(mode=0o750)
+    for one in (release, elsewhere):
+        (one / ".releaser").touch()
+    link.symlink_to(elsewhere)
     prepare(place, group_writable=True)
-    assert release.stat().st_mode & stat.S_IWGRP
+    assert [bool(one.stat().st_mode & stat.S_IWGRP) for one in (release, somebodys, elsewhere)] == [True, False, False]
