@@ -188,8 +188,9 @@ def no_link(site: SampleSite, _: Eyewitness) -> list[str]:
 
 
 def pinned(site: SampleSite, _: Eyewitness) -> list[str]:
-    """See that the pin is there."""
-    return [] if any(row["pinned"] for row in site.json("list")) else ["the pin is lost"]
+    """See that the pin is there, and that it was read."""
+    unreadable = [one for one in site.json("status")["problems"] if "state.json cannot be read" in one]
+    return unreadable or ([] if any(row["pinned"] for row in site.json("list")) else ["the pin is lost"])
 
 
 def remembered(site: SampleSite, seen: Eyewitness) -> list[str]:
