@@ -76,7 +76,7 @@ types: $(READY) ## Static types
 imports: $(READY) ## The direction of imports
 	$(BIN)/lint-imports
 
-architecture: $(READY) ## Write the tables in docs/architecture.md, and that of the attacks in docs/security.md
+architecture: $(READY) ## Write the table of the attacks in docs/security.md
 	$(BIN)/python scripts/architecture.py
 
 reference: $(READY) ## Write from the code what docs/reference has (commands, settings, JSON), man page and completions

@@ -189,6 +189,11 @@ class RunReport(Frozen):
         return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
 
     @property
+    def is_rollback(self) -> bool:
+        """Whether an earlier release was to be live again, at the request of a person or of a channel."""
+        return self.command == "rollback" or bool(self.release and self.previous and self.release < self.previous)
+
+    @property
     def tells_of_before(self) -> bool:
         """Whether it says something about what was before this run."""
         return bool(self.recovered or self.noted)

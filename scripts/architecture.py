@@ -1,11 +1,9 @@
-"""What `make architecture` does: writes the tables of rooms and modules, and that of the attacks that are tried."""
+"""What `make architecture` does: writes the table of the attacks that are tried."""
 
 from __future__ import annotations
 
 import ast
-import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "releaser"
 ATTACKS = ROOT / "tests" / "attacks"
 
 
 def main() -> int:
-    """Write the pages, or tell whether they are up to date."""
-    docs = ROOT / "docs"
-    is_right = [
-        fill(docs / "architecture.md", {"rooms": "\n".join(_rooms())}),
-        fill(docs / "security.md", {"attacks": "\n".join(_attacks())}),
-    ]
-    return int("--check" in sys.argv[1:] and not all(is_right))
+    """Write the page, or tell whether it is up to date."""
+    is_right = fill(ROOT / "docs" / "security.md", {"attacks": "\n".join(_attacks())})
+    return int("--check" in sys.argv[1:] and not is_right)
 
 
 def _attacks() -> Iterator[str]:
@@ -46,26 +39,6 @@ def _attacks() -> Iterator[str]:
 
 def _is_marked(test: ast.FunctionDef) -> bool:
     return any(ast.unparse(one) == "pytest.mark.attack" for one in test.decorator_list)
-
-
-def _rooms() -> Iterator[str]:
-    rows = [re.split(" [|:] ", layer) for layer in _layers()]
-    yield from ("| room | holds |", "|---|---|")
-    for row in rows:
-        rooms = [module if (module := PACKAGE / f"{name}.py").exists() else PACKAGE / name for name in row]
-        names = ", ".join(f"`{room.name}/`" if room.is_dir() else f"`{room.name}`" for room in rooms)
-        yield f"| {names} | {' '.join(map(_summary, rooms))} |"
-    for room in (PACKAGE / name for row in rows for name in row):
-        modules = sorted(path for path in room.glob("*.py") if path.name != "__init__.py") if room.is_dir() else []
-        if modules:
-            yield from ("", f"### {room.name}/", "", "| module | holds |", "|---|---|")
-            yield from (f"| `{path.name}` | {_summary(path)} |" for path in modules)
-
-
-def _layers() -> list[str]:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    layers: list[str] = next(one["layers"] for one in settings["contracts"] if one["type"] == "layers")
-    return layers
 
 
 def _summary(path: Path) -> str:

@@ -101,7 +101,7 @@ def measure_flip(site: SampleSite, times: int) -> None:
     """Flip between two releases, and print what that takes."""
     venvs = [Path(row["path"]) for row in site.json("list")[:2]]
     journal = Journal(state_dir=site.state_dir)
-    entry = Entry(command="update", run_id="none", phase="committing", target=venvs[0].parent.name)
+    entry = Entry(command="update", run_id="none", phase="committing", actions={}, release=venvs[0].parent.name)
 
     def plain(venv: Path) -> None:
         sync_file_system(venv)

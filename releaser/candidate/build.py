@@ -141,7 +141,7 @@ def try_to_build(
             overrides=overrides,
             publishers=publishers,
         )
-        journal_of(site).write(make_entry(work.log, "building", target=name))
+        journal_of(site).write(make_entry(work.log, "building", release=name))
         try:
             if work.live is not None:
                 note_live(work.live)

@@ -21,6 +21,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file, sync_directory
+from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
 from releaser.system.words import first_few
 
@@ -29,16 +30,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.checkout.pull import Target
-    from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site
 
 
+CHECKOUT = "checkout"  # the action that moves it, and its record in the journal
+
 # What a person's files make of a system call; all other errors are the disk's.
 _OBSTACLES = {
     errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL,
 }  # fmt: skip
+
+
+class Move(Frozen):
+    """How the checkout moves in a change: its commits, and the releases whose locks it has before and after."""
+
+    #: The commits, equal if the checkout stays; None without git, and where nothing moves it.
+    before: str | None = None
+    after: str | None = None
+    #: The start of the system in which the change began.
+    boot: str = ""
+    #: Whether the project gets its pyproject.toml, along with its first lock.
+    creates_pyproject: bool = False
+    previous: Release | None = None
+    new: Release | None = None
+
+    @property
+    def moves_code(self) -> bool:
+        """Whether the commit changes, and with it the settings."""
+        return self.before != self.after
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
@@ -78,27 +99,26 @@ def move_without_build(site: Site, log: RunLog, target: Target) -> None:
 
     Raises ToolError.
     """
-    journal_of(site).write(
-        make_entry(log, "pulling", head_before=target.head, head_after=target.commit, boot=leases.boot_id())
-    )
+    record = {"before": target.head, "after": target.commit, "boot": leases.boot_id(), "files": False}
+    journal_of(site).write(make_entry(log, "pulling", actions={CHECKOUT: record}))
     move_checkout(site, log, target)
     close_journal(site, log)
 
 
-def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
+def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
     """Restore what the checkout was before the flip: its commit, uv.lock, and what else came. Raises OSError.
 
     What somebody has committed since stays, and is reported.
     """
     with _telling_obstacles(log):
-        keep_edits(site, log, entry)
-    stays = _is_committed_by_somebody(site, log, entry)
-    restore_commit(site, log, entry)
+        keep_edits(site, log, move)
+    stays = _is_committed_by_somebody(site, log, move)
+    restore_commit(site, log, move)
     if not stays:
-        _restore_files(site, log, entry)
-    if (origin := store_of(site).get(entry.origin)) is not None:
+        _restore_files(site, log, move)
+    if move.previous is not None:
         with _telling_obstacles(log):
-            place_included(site, log, origin)
+            place_included(site, log, move.previous)
 
 
 @contextlib.contextmanager
@@ -118,13 +138,13 @@ def _telling_obstacles(log: RunLog) -> Iterator[None]:
         log.note_failure(ActivationError(message, advice=advice))
 
 
-def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
+def restore_commit(site: Site, log: RunLog, move: Move) -> None:
     """Move the checkout back to the commit before a flip, if it still is where releaser moved it; else report it."""
-    before, after = entry.head_before, entry.head_after
+    before, after = move.before, move.after
     if before is None or after is None or before == after:
         return
     try:
-        _restore_commit(site, log, before, after, power_cut=entry.boot != leases.boot_id())
+        _restore_commit(site, log, before, after, power_cut=move.boot != leases.boot_id())
     except ToolError as error:
         has_moved, head = True, after
         with contextlib.suppress(ToolError):
@@ -193,27 +213,27 @@ def save_files(site: Site, *, creates_pyproject: bool) -> None:
             kept.unlink(missing_ok=True)
 
 
-def _restore_files(site: Site, log: RunLog, entry: Entry) -> None:
+def _restore_files(site: Site, log: RunLog, move: Move) -> None:
     """Restore the files as they were before the flip; those that came with a first lock may go. Raises OSError."""
-    for path, name in _files(site, creates_pyproject=entry.creates_pyproject).items():
+    for path, name in _files(site, creates_pyproject=move.creates_pyproject).items():
         kept = site.state_dir / name
         with _telling_obstacles(log):
             if kept.exists():
                 _write(site, path, read_file(kept))
-            elif entry.creates_pyproject and path.exists():
+            elif move.creates_pyproject and path.exists():
                 path.unlink()
                 sync_directory(path.parent)
 
 
-def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None:
+def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
     """Let the checkout have the uv.lock of the live release, by a rename, and what else comes with that.
 
     A lock that somebody has edited meanwhile is kept aside, one that somebody has committed stays. Raises OSError.
     """
-    if not _is_committed_by_somebody(site, log, entry):
-        keep_edits(site, log, entry)
+    if not _is_committed_by_somebody(site, log, move):
+        keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
-    if entry.creates_pyproject:
+    if move.creates_pyproject:
         _write(site, site.project.pyproject, read_file(release.pyproject))
     place_included(site, log, release)
 
@@ -234,16 +254,16 @@ def _write(site: Site, path: Path, data: bytes) -> None:
         replace_file(path, data, staging=site.state_dir)
 
 
-def _is_committed_by_somebody(site: Site, log: RunLog, entry: Entry) -> bool:
+def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
     """Whether uv.lock is as in a commit that somebody made since the change in progress began; this is told."""
-    lock, known = site.project.lock, {entry.head_before, entry.head_after} - {None}
+    lock, known = site.project.lock, {move.before, move.after} - {None}
     committed: bytes | None = None
     with contextlib.suppress(ToolError):
         if known and site.git.commit("HEAD") not in known:
             committed = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
     if committed is None or not is_same_text(read_if_there(lock), committed):
         return False
-    releases = map(store_of(site).get, (entry.origin, entry.target))
+    releases = (move.previous, move.new)
     if any(is_same_text(read_if_there(one.lock), committed) for one in releases if one is not None):
         return False
     message = f"somebody committed another {lock.name} meanwhile; it stays"
@@ -254,20 +274,20 @@ def _is_committed_by_somebody(site: Site, log: RunLog, entry: Entry) -> bool:
 # What a person has edited
 
 
-def keep_edits(site: Site, log: RunLog, entry: Entry | None = None) -> None:
+def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
     """Keep edits of the files that a flip replaces beside the state, before it does, and say where. Raises OSError.
 
-    Of a change in progress there is its `entry`; without one, a flip is about to replace the live release.
+    Without a `move`, a flip is about to replace the live release.
     """
-    if entry is None:
+    if move is None:
         releases = [store_of(site).live()]
         files, commits = _files(site, creates_pyproject=False), ["HEAD"]
     else:
-        releases = [*map(store_of(site).get, (entry.origin, entry.target))]
-        files = _files(site, creates_pyproject=entry.creates_pyproject)
-        commits = ["HEAD", *filter(None, (entry.head_before, entry.head_after))]
+        releases = [move.previous, move.new]
+        files = _files(site, creates_pyproject=move.creates_pyproject)
+        commits = ["HEAD", *filter(None, (move.before, move.after))]
     for path, kept in files.items():
-        before = [site.state_dir / kept] if entry is not None else []
+        before = [site.state_dir / kept] if move is not None else []
         _keep_edit(site, log, path, _Known([*before, *_copies_in(site, path, releases)], commits))
 
 

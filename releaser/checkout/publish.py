@@ -21,7 +21,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
 from releaser.system.files import is_same_text, load_state, read_file, read_if_there, replace_file, write_state
 from releaser.system.frozen import Frozen
-from releaser.system.words import first_few, timestamp
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 PENDING = "pending.json"
-BY_HAND = "Start it by hand, or run `releaser update`."  # a service that is stopped
 _AGAIN = "releaser tries again at the next run."
 
 
@@ -90,21 +89,6 @@ def note_due(site: Site, **due: Any) -> None:
     if after != before:
         with contextlib.suppress(OSError):
             write_state(site.state_dir / PENDING, after)
-
-
-def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> None:
-    """Note which steps after the flip to a release have failed, so that the next update does them again."""
-    failed, known = tuple(sorted(names)), read_pending(site.state_dir).pending_steps
-    since = (known.stopped if known else "") or timestamp()
-    stopped = since if site.settings.start and "restart" in failed else ""
-    due = FailedSteps(release=release.id, steps=failed, stopped=stopped) if failed else None
-    note_due(site, pending_steps=due)
-
-
-def pending_steps(state_dir: Path, release: Release | None) -> frozenset[str]:
-    """Return the steps after the flip to a release that are still to be done."""
-    found = read_pending(state_dir).pending_steps
-    return frozenset(found.steps if found and release and found.release == release.id else ())
 
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected

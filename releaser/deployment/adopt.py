@@ -217,7 +217,7 @@ def adopt_as_release(
     if first_lock is not None:  # before the venv is moved: recovery finds them nowhere else
         (store_of(site).path(name) / "uv.lock").write_bytes(first_lock.lock)
         (store_of(site).path(name) / PYPROJECT).write_bytes(first_lock.pyproject)
-    journal_of(site).write(make_entry(log, "adopting", target=name))
+    journal_of(site).write(make_entry(log, "adopting", release=name))
     if what == "directory":
         links.adopt_directory(link, venv)
     else:
@@ -289,7 +289,7 @@ def _mark(site: Site, release: Release) -> None:
 
 def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
     """Finish an adoption that a crash cut short, or forget it if the venv had not been moved yet."""
-    name = entry.target or ""
+    name = entry.release or ""
     link, venv = site.project.venv, store_of(site).path(name) / "venv"
     if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
         link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps

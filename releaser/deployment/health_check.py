@@ -13,9 +13,8 @@ from releaser.releases import leases, startup
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.report import HealthCheckResult, LeftBehind
-from releaser.serving.restarts import restart_of
-from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
+from releaser.report import LeftBehind
+from releaser.site.serving import ask_live_site, patience_of, unhealthy_finding
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import stay_good, until_good
@@ -26,47 +25,12 @@ if TYPE_CHECKING:
     from releaser.releases.leases import Process
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog, Step
+    from releaser.report import RunLog
     from releaser.site.settings import Settings
     from releaser.site.site import Site
 
 
-_KEPT = 4000  # characters of what a command printed
-
-
-def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> None:
-    """Ask the site until it is well, or until the patience that is set has run out. Raises ToolError.
-
-    If it can be told, it is asked until processes that began after the flip have taken over. That they have not is no
-    failure of the release, but a problem that is reported; or a remark, if there may be none that can be seen.
-    """
-    settings, release = site.settings, check.target
-    if settings.health_check is None:
-        step.skip("none is set")
-        return
-    ask = question(site, settings.health_check, release.venv)
-    restarts = bool(settings.start or check.start) or restart_of(site).restarts_processes(site)
-    watches = restarts and check.can_be_seen
-    try:
-        said = _ask(ask, settings, check, watches=watches)
-    except ToolError as error:
-        output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
-        log.answers.append(HealthCheckResult(release=release.id, good=False, text=error.message, body=output))
-        if watches and (seen := check.look()).has_left:  # then they may be the ones who answered
-            log.note(*filter(None, [check.problem(seen)]))
-        raise
-    log.answers.append(HealthCheckResult(release=release.id, good=True, text=said))
-    step.says(said)
-    if restarts and check.shows_processes:
-        seen = check.look()
-        problem = check.problem(seen) if watches else None
-        step.says(f"{said}; {seen.summary}")
-        if problem is not None:
-            step.warns(f"{said}, but {problem.message}")
-            log.note(problem)
-
-
-def _ask(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, watches: bool) -> str:
+def ask_until_well(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, watches: bool) -> str:
     """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
 
     Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
@@ -158,8 +122,7 @@ class RestartCheck(Frozen):
 
     `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
     or started before its release had the start-up module. One that `goes_back` takes back a release that did not work
-    out. `start` starts a service that was stopped `since` then (0: nobody knows). `users` tells which processes use the
-    release in a directory, `is_used` whether any does at all.
+    out. `users` returns the processes that use the release in a directory, `is_used` whether any does at all.
     """
 
     target: Release
@@ -167,8 +130,6 @@ class RestartCheck(Frozen):
     flipped_at: float
     was_used: bool
     goes_back: bool = False
-    start: tuple[str, ...] = ()
-    since: float = 0.0
     users: Callable[[str], list[Process]] = leases.users
     is_used: Callable[[str], bool] = leases.is_used
 
@@ -239,11 +200,6 @@ def _this_and_its_ancestors() -> set[int]:
             break
         pid = int(fields[1])  # the parent (proc_pid_stat(5))
     return found
-
-
-def moment(flipped_at: float | None, boot: str) -> float:
-    """Return when a flip was, in seconds since the system started; one before that is further back than all else."""
-    return flipped_at if flipped_at is not None and boot == leases.boot_id() else 0.0
 
 
 _IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on

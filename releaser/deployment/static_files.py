@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.output import lend_output
-from releaser.errors import ToolError
+from releaser.deployment.failed_actions import note_failed_actions
+from releaser.errors import ActivationError, ToolError, reason_of
+from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook
 from releaser.site.serving import manage
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 # In the directory of a release whose static files have been collected; and in the state directory, of what is in place.
 COLLECTED = "static.json"
+
+
+COLLECT = "collectstatic"  # the action, and its record in the journal
 
 
 class Collected(Frozen):
@@ -57,6 +63,23 @@ class InPlace(Frozen):
     #: Each file on which that depends, and a digest of how all of them looked then, without their content.
     files: tuple[str, ...]
     look: str
+
+
+def restore_static_files(site: Site, log: RunLog) -> None:
+    """Collect the static files of the live release again. A failure is reported, and due at the next update."""
+    live = store_of(site).live()
+    if live is None or cannot_run(live):
+        return
+    with log.step(f"{COLLECT} again") as step:
+        try:
+            collectstatic(site, log, live.venv, step)
+        except (ToolError, OSError) as error:
+            reason = reason_of(error)
+            step.warns(reason)
+            message = f"the static files of {live.id} could not be collected again: {reason}"
+            log.note_failure(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
+            with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
+                note_failed_actions(site, live, {COLLECT})
 
 
 def are_in_place(site: Site, venv: Path) -> bool:
@@ -173,7 +196,7 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
     place.symlink_to(live)
 
 
-def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
+def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
     """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
 
     Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
@@ -200,7 +223,7 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
     if place is None or place.resolve().is_relative_to(site.git.layout.top.resolve()):
         return False
     with log.step("collectstatic") as step:
-        journal_of(site).write(make_entry(log, "building", target=release.id, collected=True))
+        journal_of(site).write(make_entry(log, "building", release=release.id, actions={COLLECT: {"ahead": True}}))
         try:
             collectstatic(site, log, release.venv, step)
         except ToolError as error:

@@ -11,9 +11,9 @@ from releaser.candidate.migrations import still_unapplied, tell_migrations
 from releaser.checkout.checks import refuse_changes
 from releaser.checkout.publish import attempt, publish_lock
 from releaser.checkout.pull import note_untracked_files
-from releaser.deployment.activate import Deployment, activate
+from releaser.deployment.change import make_live
 from releaser.errors import BuildError, PreflightError
-from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_unfinished
+from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
@@ -21,6 +21,7 @@ from releaser.run import close_journal
 
 if TYPE_CHECKING:
     from releaser.checkout.checks import CheckoutSnapshot
+    from releaser.deployment.change import Deployment
     from releaser.report import RunLog
     from releaser.site.site import Site
 
@@ -38,22 +39,21 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
             refuse_changes(site, snapshot)
             deployment = replace(deployment, link=snapshot.link, look_again=partial(refuse_changes, site, snapshot))
         with note_return_on_failure(site, log):
-            entry = activate(site, log, deployment)
+            change = make_live(site, log, deployment)
     except (BuildError, PreflightError) as error:
         undo_unfinished(site, log, error)
         raise
-    if deployment.target.moves:
-        site = site.reread()  # the settings are those of the code
+    site = change.site
     if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
         top = site.git.layout.top
         came_along = (os.path.relpath(path, top) for path in (site.project.pyproject, site.project.lock))
         note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
-    if log.command != "rollback":
+    if not deployment.goes_back:
         tell_migrations(site, log, still_unapplied(site, log, release))
-    brought = conclude(site, entry, release)
+    brought = conclude(change)
     if moved := find_moved_link(store_of(site)):
         log.note(moved)
         log.learn(follow_up_failed=True)
-    publish_lock(site, log, release, command=log.command)
+    publish_lock(site, log, release, command=published_by(change))
     attempt(log, "prune", lambda step: prune_step(site, log, step))
     close_journal(site, log, f"had made release {release.id} live{brought}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import is_normalized_name
 
 from releaser.checkout.publish import read_pending
-from releaser.deployment.post_flip import retry_post_flip_steps
+from releaser.deployment.change import retry_failed_actions
 from releaser.errors import ExitCode, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
@@ -178,7 +178,7 @@ def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> Pipeli
 
 
 def _finish_only(run: Run, *, due: Due) -> PipelineResult:
-    retry_post_flip_steps(run.site, run.log)
+    retry_failed_actions(run.site, run.log)
     run.log.learn(due_at=due.at)
     return PipelineResult(result="unchanged", headline=due.reason, advice=_NOW)
 

@@ -17,10 +17,9 @@ from releaser.candidate.space import release_need
 from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
-from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import FirstLock, adopt, find_open_venv, find_unsynced, left_out, venv_kind
+from releaser.deployment.change import Deployment, check_before_flip
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import (
     BuildError,
     Finding,
@@ -220,7 +219,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
         ask_before_live(work.site, log, candidate.venv)
         # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
         work = replace(work, live=adopt(site, log, facts, first_lock=files))
-        journal_of(site).write(make_entry(log, "building", target=candidate.id))
+        journal_of(site).write(make_entry(log, "building", release=candidate.id))
         release = seal(work, replace(candidate, sequence=store_of(site).next_sequence()), tests="passed")
     deployment = Deployment(release=release, target=target, creates_pyproject=True)
     deploy(site, log, deployment, replace(snapshot, link=take_snapshot(site).link))

@@ -16,9 +16,8 @@ from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
-from releaser.deployment.activate import Deployment
+from releaser.deployment.change import Deployment, check_before_flip
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, Finding, refuse
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.pipelines.deploy import deploy

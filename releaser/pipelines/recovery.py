@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
-from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
+from releaser.checkout.move import CHECKOUT, keep_edits
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
-from releaser.deployment import activate, outage
-from releaser.deployment.post_flip import STEPS, attempt_steps
+from releaser.deployment.actions.checkout import move_of
+from releaser.deployment.actions.restart import Restart, stopped_since
+from releaser.deployment.change import Change, all_steps, do_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import OWN_FILES, accept_link, repair, replace_unreadable, restore_quarantine
@@ -64,7 +65,7 @@ def recover(run: Run) -> None:
     except UnreadableStateError as error:
         accepted = accept_link(run.site)  # a run may have been cut off after its flip
         if accepted is not None:
-            attempt_steps(run.site, run.log, accepted, STEPS)
+            do_actions(run.site, run.log, accepted, all_steps())
         aside = put_aside(journal_of(run.site).path)
         run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
@@ -81,9 +82,10 @@ def recover(run: Run) -> None:
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
+            change = Change(run.site, run.log, entry)
             if entry.phase in ("committing", "reverting"):
-                keep_edits(run.site, run.log, entry)
-            said, who = _continue(run.site, run.log, entry), name_run(entry.command, entry.run_id)
+                keep_edits(run.site, run.log, move_of(change))
+            said, who = _continue(change), name_run(entry.command, entry.run_id)
             run.log.unreported.append(f"{who} {said}.")  # by this run, or the next one
             run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
             run.log.finishing = None
@@ -97,7 +99,8 @@ def recover(run: Run) -> None:
 
 def _refuse_without_git(site: Site, entry: Entry) -> None:
     """Leave alone what only git can finish or undo, where it is gone and nobody has said so. Raises PreflightError."""
-    if entry.phase != "reporting" and entry.head_before and entry.moves_code and site.lacks_git:
+    record = entry.actions.get(CHECKOUT, {})
+    if record.get("before") and record["before"] != record["after"] and site.lacks_git:
         who, root = name_run(entry.command, entry.run_id), site.project.root
         message = f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with"
         refuse(message, "Restore it, and run this again; or set git to false, to go on with the code that is there.")
@@ -110,18 +113,19 @@ def _is_in_outbox(site: Site, entry: Entry) -> bool:
     return Outbox(site.project.outbox).tells_of(entry.run_id)
 
 
-def _continue(site: Site, log: RunLog, entry: Entry) -> str:
+def _continue(change: Change) -> str:
     """Finish one change or undo it; return what to report about it."""
-    live = store_of(site).live_id()
-    log.learn(release=entry.target, previous=entry.origin)  # until the run has something of its own to tell
+    site, log, entry = change.site, change.log, change.entry
+    log.learn(release=entry.release, previous=change.flip.previous)  # until the run has something of its own to tell
     if entry.phase == "reverting":
-        fails_before = activate.take_back(site, log, entry)  # also when part of that is done already
-        _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
+        reason = change.flip.reason
+        fails_before = change.take_back()  # also when part of that is done already
+        _record_backed_out(change, reason, fails_before=fails_before)
         if _is_in_outbox(site, entry):  # it could not finish, or not record it
-            return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
-        return f"had been partly taken back ({entry.reason}); that is finished now"
-    if entry.phase == "committing" and live == entry.target and (release := store_of(site).get(live)):
-        return f"had made release {release.id} live; the rest is done now{_roll_forward(site, log, entry, release)}"
+            return f"had begun to take back release {entry.release} ({reason}); that is finished now"
+        return f"had been partly taken back ({reason}); that is finished now"
+    if entry.phase == "committing" and is_flipped(change):
+        return f"had made release {entry.release} live; the rest is done now{_roll_forward(change)}"
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
@@ -129,62 +133,76 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
 
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"
-    builds = entry.phase == "building" and entry.command != "rollback"  # which only collects static files then
-    failed = next((one for one in read_quarantine(site.state_dir).candidates if one.release == entry.target), None)
-    undo(site, log, entry)
+    builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
+    failed = next((one for one in read_quarantine(site.state_dir).candidates if one.release == entry.release), None)
+    undo(change)
     if failed is not None and builds:
         what = "whose tests failed" if not failed.migrations else "which waits"
         return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"
 
 
+def is_flipped(change: Change) -> bool:
+    """Whether the release of a change is live."""
+    return change.new is not None and store_of(change.site).live_id() == change.new.id
+
+
 def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     """Go on where a dangling symlink was repaired; while it still dangles, it is repaired again."""
     release = store_of(site).live()
-    if release is None or release.id != entry.target:
+    if release is None or release.id != entry.release:
         return "had begun to repair the symlink, which is done now"
     accept_link(site)
-    attempt_steps(site, log, release, STEPS)
+    do_actions(site, log, release, all_steps())
     return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
 
 
-def _roll_forward(site: Site, log: RunLog, entry: Entry, release: Release) -> str:
-    live_before = log.learned.live_changed
-    with note_return_on_failure(site, log):
-        activate.finish(site, log, entry, release)
-    if entry.moves_code:
-        site = site.reread()
+def _roll_forward(change: Change) -> str:
+    log, live_before = change.log, change.log.learned.live_changed
+    with note_return_on_failure(change.site, log):
+        change.finish()
     log.learn(live_changed=live_before)
-    brought = conclude(site, entry, release)
-    if entry.command != "rollback":
-        tell_migrations_of(site, log, release)
-    publish_lock(site, log, release, command=entry.command)
+    brought = conclude(change)
+    if not change.flip.goes_back:
+        tell_migrations_of(change.site, log, change.release)
+    publish_lock(change.site, log, change.release, command=published_by(change))
     return brought
 
 
-def conclude(site: Site, entry: Entry, release: Release) -> str:
+def published_by(change: Change) -> str:
+    """Return the command to name in the commit of the lock."""
+    return "rollback" if change.flip.goes_back else change.entry.command
+
+
+def conclude(change: Change) -> str:
     """Record that a release went live and stays; say which packages it brought, for a run that can no longer tell.
 
     The journal stays until the follow-ups are through.
     """
-    origin = store_of(site).get(entry.origin)
-    if origin is not None and entry.command == "rollback" and release.manifest.sequence < origin.manifest.sequence:
-        _mark_left(site, entry, origin, release)
-    mark_good(site, release)
+    release, origin = change.release, change.previous
+    if origin is not None and change.flip.goes_back and release.manifest.sequence < origin.manifest.sequence:
+        _mark_left(change, origin, release)
+    mark_good(change.site, release)
     changes = changes_between(read_versions(origin), read_versions(release)) if origin is not None else ()
     brought = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
     return f": {brought}" if brought else ""
 
 
-def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None:
-    """Keep out what a rollback left: the versions that came after its target, and the commit if the code went back."""
-    reason, commit = f"rolled back to {target.id}", None
-    before, after = entry.head_before, entry.head_after
-    if before is not None and before != after:
-        key = site.code_key(before)
+def _mark_left(change: Change, left: Release, target: Release) -> None:
+    """Keep out what a rollback left: the versions that came after its target, and the commit if the code went back.
+
+    The rollback of a channel keeps out nothing, as the channel says what comes next.
+    """
+    site, reason, commit = change.site, f"rolled back to {target.id}", None
+    if not change.flip.holds_left:
+        mark_bad(site, left, reason, versions=None, commit=None)
+        return
+    move = move_of(change)
+    if move.before is not None and move.moves_code:
+        key = site.code_key(move.before)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
-            commit = reject_commit(site, tested or before, key, f"was rolled back from, to {target.id}")
+            commit = reject_commit(site, tested or move.before, key, f"was rolled back from, to {target.id}")
     mark_bad(site, left, reason, versions=list_brought_by(left, target), commit=commit)
 
 
@@ -199,7 +217,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
         entry = journal_of(site).read()
         if entry is not None:
             try:
-                _record_backed_out(site, entry, error.message, fails_before=error.fails_before)
+                _record_backed_out(Change(site, log, entry), error.message, fails_before=error.fails_before)
                 close_journal(site, log, f"had been taken back: {error.message}")
             except OSError as failure:  # what has been done stays done
                 message = f"the state of the release could not be recorded: {failure}"
@@ -207,23 +225,23 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
         raise
 
 
-def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: bool) -> None:
+def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> None:
     """A rollback that did not work out says nothing about the release it was to go to: that one was good before.
 
     What fails with the earlier release too says nothing against what is new.
     """
-    target, origin = store_of(site).get(entry.target), store_of(site).get(entry.origin)
-    if target is not None and entry.command != "rollback":
-        manifest = target.manifest
+    site, target, origin = change.site, change.new, change.previous
+    if target is not None and not change.flip.goes_back:
+        manifest, move = target.manifest, move_of(change)
         is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
         commit = None
-        if is_new and entry.head_before != entry.head_after and manifest.commit and not fails_before:
+        if is_new and move.moves_code and manifest.commit and not fails_before:
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
             commit = replace(commit, is_suspect=bool(list_brought_by(target)))
         versions = {} if commit is not None or fails_before else list_brought_by(target)
-        kept_out = None if entry.not_the_release else versions
+        kept_out = None if change.flip.not_the_release else versions
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
-        if versions and not entry.not_the_release:
+        if versions and not change.flip.not_the_release:
             # The commits that came in with packages which turned out to fail by themselves are let in again.
             change_quarantine(
                 site.state_dir,
@@ -231,18 +249,13 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
             )
 
 
-def undo(site: Site, log: RunLog, entry: Entry) -> None:
-    """Take back what a run did before its flip: the candidate, and the move of the checkout."""
+def undo(change: Change) -> None:
+    """Undo what a run did before its flip: the candidate, and what the actions had prepared."""
+    site, log, entry = change.site, change.log, change.entry
     remove_staging_trees(site, log)
-    if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
-        restore_checkout(site, log, entry)
-    elif entry.phase == "pulling":
-        restore_commit(site, log, entry)
-    if entry.collected:
-        activate.restore_static_files(site.reread() if entry.moves_code else site, log)
-    outage.start_again(site.reread() if entry.moves_code and entry.start else site, log, entry)
-    target, proposed = store_of(site).get(entry.target), read_proposal(site.state_dir).release
-    if entry.command != "rollback" and target is not None and target.state == "candidate" and target.id != proposed:
+    change.undo()
+    target, proposed = store_of(site).get(entry.release), read_proposal(site.state_dir).release
+    if target is not None and target.state == "candidate" and target.id != proposed:
         remove_unless_used(site, log, target.id)
     sweep(site, log)
 
@@ -262,9 +275,23 @@ def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> 
     entry = journal_of(site).read()
     if entry is None or entry.phase not in ("pulling", "building", "committing"):
         return
-    if entry.phase != "committing" or store_of(site).live_id() != entry.target:
-        undo(site, log, entry)
+    change = Change(site, log, entry)
+    if entry.phase != "committing" or not is_flipped(change):
+        undo(change)
         close_journal(site, log, f"had ended without a change: {error}" if error else "")
+
+
+@contextlib.contextmanager
+def never_left_stopped(run: Run, by: type[BaseException] = Exception) -> Iterator[None]:
+    """Start a service that a change has stopped, if what is inside ends `by` an error without having started it."""
+    try:
+        yield
+    except by:
+        with contextlib.suppress(UnreadableStateError):
+            entry = journal_of(run.site).read()
+            if entry is not None and stopped_since(entry) is not None:
+                Restart().undo(Change(run.site, run.log, entry))
+        raise
 
 
 def sweep(site: Site, log: RunLog) -> None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_brought_by, mark_good
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
-from releaser.checkout.publish import BY_HAND, PENDING, Pending, pending_steps, read_pending
+from releaser.checkout.publish import PENDING, Pending, read_pending
 from releaser.checkout.staging import MARKS
-from releaser.deployment.health_check import moment
-from releaser.deployment.post_flip import STEPS, attempt_steps
+from releaser.deployment.actions.restart import stopped_since
+from releaser.deployment.change import all_steps, do_actions
+from releaser.deployment.failed_actions import BY_HAND, failed_actions
 from releaser.deployment.static_files import COLLECTED, InPlace
 from releaser.errors import Finding
 from releaser.releases import leases
@@ -51,7 +52,7 @@ from releaser.releases.release import (
 from releaser.releases.store import store_of
 from releaser.reporting.lock_alert import SEEN
 from releaser.site import run_lock
-from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
+from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
 from releaser.system.reserve import INODES, RESERVE
 from releaser.system.words import timestamp
 from releaser.tools.plain import NOTES as NOTES_OF_TOOLS
@@ -138,14 +139,14 @@ def _restore_link(site: Site, log: RunLog) -> None:
     if seen_again is None or seen_again.id != release.id:
         return
     wrong, before = _describe_lost(link), store.live_by_record()
-    journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
+    journal_of(site).write(make_entry(log, "repairing", release=release.id))
     store.record_live(release)  # first: else the link would seem to be moved by hand
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
     log.note_repair(message, "Find out who did that.")
-    attempt_steps(site, log, release, STEPS)
+    do_actions(site, log, release, all_steps())
 
 
 def _release_for_lost_link(store: ReleaseStore) -> Release | None:
@@ -178,7 +179,7 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         yield Finding(message=message, advice=_REBUILDS)
         return
     due = read_pending(store.state_dir).pending_steps
-    if (failed := pending_steps(store.state_dir, live)) and due is not None and due.stopped:
+    if (failed := failed_actions(store.state_dir, live)) and due is not None and due.stopped:
         yield Finding(message=f"the service is stopped since {due.stopped}, as it could not be started", advice=BY_HAND)
     elif failed:
         message = (
@@ -194,8 +195,8 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
     """Say that a run was cut off while the service was stopped."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = Journal(state_dir=store.state_dir).read()
-        if entry is not None and entry.start and run_lock.find_running(store.state_dir) is None:
-            since = moment(entry.flipped_at, entry.boot)
+        since = stopped_since(entry) if entry is not None else None
+        if since is not None and run_lock.find_running(store.state_dir) is None:
             at = datetime.now(UTC) - timedelta(seconds=leases.now() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
             yield Finding(message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND)

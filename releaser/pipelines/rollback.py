@@ -12,9 +12,7 @@ from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
-from releaser.deployment.activate import Deployment
-from releaser.deployment.post_flip import check_before_flip
-from releaser.deployment.static_files import collectstatic_before_flip
+from releaser.deployment.change import Deployment, check_before_flip, do_ahead
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy
@@ -59,8 +57,13 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
     return run_session(request, lambda run: roll_back(run, to=to, force=force, keep_code=keep_code))
 
 
-def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> PipelineResult:
-    """Do that in a run. On a full disk, the room that was kept for that is freed first."""
+def roll_back(
+    run: Run, *, to: str | None, force: bool = False, keep_code: bool = False, holds_left: bool = True
+) -> PipelineResult:
+    """Do that in a run. On a full disk, the room that was kept for that is freed first.
+
+    Without `holds_left`, updates may bring again what the release that is left has brought.
+    """
     is_full = make_room(run.site.state_dir)
     if to is None:
         refuse_moved(run.store)
@@ -98,8 +101,12 @@ def roll_back(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
         comes_with = (one for one in (target, live) if one is not None and included_of(one.directory).exists())
-        collected = code.moves and not any(comes_with) and _collectstatic_before_flip(run.site, run.log, target, code)
-    deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
+        has_time = code.moves and not any(comes_with)
+        done = _do_ahead(run.site, run.log, target, code) if has_time else ()
+    deployment = Deployment(
+        release=target, target=code, goes_back=True, holds_left=holds_left, stays=force, link=link, done=done
+    )
+    deploy(run.site, run.log, deployment)
     tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
     return PipelineResult(result="activated", headline=_headline(run.site, target, live, code))
 
@@ -163,21 +170,21 @@ def _refuse_losses(site: Site, code: Target) -> None:
         refuse(describe_in_the_way(paths, code.commit), advice)
 
 
-def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: Target) -> bool:
-    """Collect the static files of the earlier code before it is there; False if that has to wait for the flip.
+def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[str, ...]:
+    """Collect the static files of the earlier code before it is there; return the actions that this finishes.
 
     No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
     """
     if site.settings.collectstatic == "off" or not is_django(site.project.root):
-        return False
+        return ()
     try:
         with staging_tree(site, log, code.commit) as staged:
-            collected = collectstatic_before_flip(staged, log, target)
+            done = do_ahead(staged, log, target)
     except (BuildError, PreflightError, ToolError, OSError, ValueError) as error:
         logger.warning("the static files are collected once %s is live: %s", target.id, error)
-        return False
+        return ()
     _refuse_losses(site, code)  # again, as that may have taken long
-    return collected
+    return done
 
 
 def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> None:

@@ -14,7 +14,6 @@ from releaser.candidate.output import TEST
 from releaser.candidate.results import list_holds
 from releaser.checkout.publish import list_unpushed, read_pending
 from releaser.deployment.health_check import left_behind
-from releaser.deployment.outage import never_left_stopped
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -28,7 +27,7 @@ from releaser.errors import (
     ToolError,
 )
 from releaser.listener import Listener, Silence
-from releaser.pipelines.recovery import recover
+from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, read_notes
 from releaser.releases.quarantine import read_quarantine

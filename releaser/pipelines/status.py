@@ -14,6 +14,7 @@ from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, St
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_open
+from releaser.checkout.move import CHECKOUT
 from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (
@@ -101,7 +102,8 @@ def list_unfinished(site: Site) -> list[Finding]:
         return []
     message = f"{name_run(entry.command, entry.run_id)} was cut off"
     found = [Finding(message, advice="The next `releaser update` finishes it, or undoes it.")]
-    before, after = entry.head_before, entry.head_after
+    record = entry.actions.get(CHECKOUT, {})
+    before, after = record.get("before"), record.get("after")
     if before and after and before != after:
         with contextlib.suppress(ToolError):
             if paths := site.git.in_the_way(after, before, known=[before]):

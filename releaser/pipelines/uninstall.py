@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.pool import Pool
 from releaser.checkout.output import leave_output, list_output
-from releaser.deployment.post_flip import restart
+from releaser.deployment.actions.restart import restart_site
 from releaser.errors import (
     ActivationError,
     BuildError,
@@ -205,7 +205,7 @@ def _copy(site: Site, venv: Path, place: Path) -> None:
 def _restart(site: Site, log: RunLog) -> None:
     with log.step("restart") as step:
         try:
-            restart(site, log, site.project.venv, step)
+            restart_site(site, log, site.project.venv, step)
         except ToolError as error:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"

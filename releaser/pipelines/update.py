@@ -21,11 +21,9 @@ from releaser.checkout.publish import files_due, publish_lock, push_what_is_due,
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
-from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
+from releaser.deployment.change import Deployment, check_before_flip, do_ahead, retry_failed_actions
 from releaser.deployment.health_check import check_live_site, note_stale_processes
-from releaser.deployment.post_flip import check_before_flip, retry_post_flip_steps
-from releaser.deployment.static_files import collectstatic_before_flip
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.differences import follows_the_commit
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -100,7 +98,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     run.log.learn(only=tuple(sorted(only)))
     refuse_moved(run.store)
     refuse_unreadable_live(run.store.live())
-    retry_post_flip_steps(run.site, run.log)  # restarts and the like that an earlier run could not do
+    retry_failed_actions(run.site, run.log)  # restarts and the like that an earlier run could not do
     snapshot = take_snapshot(run.site)
     facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
     theirs = fetch(run.site, run.log, facts, follow=follow)
@@ -129,13 +127,13 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
             release = make_release(goal)
             check_before_flip(work.site, release.venv)
             ask_before_live(work.site, run.log, release.venv)
-            ahead = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
-            collected = ahead and collectstatic_before_flip(work.site, run.log, release)
+            has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
+            done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
         return unchanged
     run.log.note(*describe_python(goal.work.facts.choice))
-    deploy(run.site, run.log, Deployment(release=release, target=target, collected=collected), snapshot)
+    deploy(run.site, run.log, Deployment(release=release, target=target, done=done), snapshot)
     return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool, hash_of_file
 from releaser.checkout.files import place_included
-from releaser.deployment.post_flip import retry_post_flip_steps
+from releaser.deployment.change import retry_failed_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
 from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of
 from releaser.pipelines.due import find_due, update_when_due
@@ -19,7 +19,7 @@ from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult
 from releaser.releases.channels import CHANNELS, Seen, SeenChannels
 from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
-from releaser.releases.quarantine import QUARANTINE, Quarantine, change_quarantine, read_quarantine
+from releaser.releases.quarantine import QUARANTINE, read_quarantine
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
@@ -66,7 +66,7 @@ def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: boo
 
 def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     refuse_moved(run.store)
-    retry_post_flip_steps(run.site, run.log)
+    retry_failed_actions(run.site, run.log)
     with run.log.step("channel") as step:
         pointer, before, signer = _read(run.site, channel)
         step.says(f"{channel.name} points at {pointer.current.release}, signed by {signer}")
@@ -137,11 +137,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:
         # Back to it, or forward; it is for the channel to say what comes next, so nothing stays out for it.
-        quarantine = read_quarantine(run.site.state_dir)
-        run.log.command = "rollback"  # which is what the journal has to know
-        result = roll_back(run, to=kept.id, force=False, keep_code=False)
-        change_quarantine(run.site.state_dir, lambda now: _both(now, quarantine))
-        return result
+        return roll_back(run, to=kept.id, holds_left=False)
     newest = bundle_before(run.site)
     is_older = newest is not None and move.built < newest.sequence
     with run.log.step("download") as step:
@@ -177,14 +173,6 @@ def _find_kept(site: Site, move: Move) -> Release | None:
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
     return None
-
-
-def _both(one: Quarantine, other: Quarantine) -> Quarantine:
-    return Quarantine(
-        candidates=tuple(it for it in one.candidates if it in other.candidates),
-        versions=tuple(it for it in one.versions if it in other.versions),
-        commits=tuple(it for it in one.commits if it in other.commits),
-    )
 
 
 def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from releaser.errors import ExitCode
 from releaser.locks.differences import LockDifference
 from releaser.locks.rules import Withheld
+from releaser.releases import leases
 from releaser.system.files import (
     IrregularFileError,
+    UnreadableStateError,
     load_state,
     plain,
     read_end,
@@ -30,7 +33,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.reserve import free_reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from releaser.report import RunLog, RunReport
@@ -43,48 +46,52 @@ Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "r
 JOURNAL = "journal.json"
 
 
+#: What an action notes before it changes anything, and needs to undo that: JSON values by name.
+Record = Mapping[str, Any]
+
+
+class Flip(Frozen):
+    """The flip of a change: from which release, when, and how it is taken back."""
+
+    #: The release that was live before; None if none was.
+    previous: str | None = None
+    #: The text of the symlink before; None if there was none.
+    previous_link: str | None = None
+    #: When the change began, in seconds since the system started; `boot` names that start.
+    at: float | None = None
+    boot: str = ""
+    #: Whether the change is a rollback; then also whether updates skip what the release that is left brought.
+    goes_back: bool = False
+    holds_left: bool = True
+    #: Whether the release stays live even if an action after the flip fails, as a person has decided.
+    stays: bool = False
+    #: Why the release is taken back; empty while it is not.
+    reason: str = ""
+    #: Whether that reason is not the release's fault.
+    not_the_release: bool = False
+
+    def moment(self, at: float | None) -> float:
+        """Return this moment, in seconds since the system started; 0.0 if the system was restarted since the change."""
+        return at if at is not None and self.boot == leases.boot_id() else 0.0
+
+
 class Entry(Frozen):
     """One change in progress."""
 
     command: str
     run_id: str
-    #: In `reporting`, nothing is left to be done but to tell of `unreported`.
+    #: In `reporting`, only `unreported` is left to be sent.
     phase: Phase
-    #: The release that was live before; None if none was.
-    origin: str | None = None
-    #: The text of the symlink before; None if there was none.
-    origin_link: str | None = None
-    #: The release that is to be live.
-    target: str | None = None
-    #: The commits before and after the checkout moves, equal if it stays; None without git, and where nothing moves it.
-    head_before: str | None = None
-    head_after: str | None = None
-    #: The steps after the flip that are finished.
+    #: The record of each action, by its name.
+    actions: Mapping[str, Record]
+    #: The candidate, or the release that goes live.
+    release: str | None = None
+    #: None while the change has no flip.
+    flip: Flip | None = None
+    #: The actions that are finished after the flip, by their names.
     done: tuple[str, ...] = ()
-    #: Why the change is being taken back.
-    reason: str = ""
-    #: Whether it is taken back for nothing in the release.
-    not_the_release: bool = False
-    #: Whether it brings the project its pyproject.toml along with its first lock.
-    creates_pyproject: bool = False
-    #: When the flip was about to be made, in seconds since the system started; `boot` names that start.
-    flipped_at: float | None = None
-    boot: str = ""
-    #: Whether there were processes on `origin` then.
-    was_used: bool = False
-    #: Whether it is not taken back for a step after the flip that fails, as a person has decided.
-    stays: bool = False
-    #: Whether its static files were collected before the flip, or in part.
-    collected: bool = False
-    #: What starts the service that `stop` has stopped, or is about to, at `flipped_at`; empty once it runs again.
-    start: tuple[str, ...] = ()
-    #: Sentences of this run that nobody has been told yet.
+    #: Sentences of this run that are in no mail yet.
     unreported: tuple[str, ...] = ()
-
-    @property
-    def moves_code(self) -> bool:
-        """Whether the checkout moves with it, and so the settings, which are those of the code."""
-        return self.head_before != self.head_after
 
     def moved(self, phase: Phase, **changes: Any) -> Entry:
         """Return the entry of a later phase of the same change."""
@@ -103,7 +110,15 @@ class Journal(Frozen):
 
     def read(self) -> Entry | None:
         """Return the change in progress; None when there is none. Raises UnreadableStateError."""
-        return read_state(self.path, Entry)
+        try:
+            return read_state(self.path, Entry)
+        except UnreadableStateError:
+            from releaser.releases.earlier_journal import read_earlier  # after an upgrade of releaser alone
+
+            earlier = read_earlier(self.path)
+            if earlier is None:
+                raise
+            return earlier
 
     def write(self, entry: Entry) -> Entry:
         """Record the change, durably, and return it."""
@@ -134,6 +149,7 @@ def journal_of(site: Site) -> Journal:
 def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
     """Make the entry of a change that this run begins; it carries what nobody has been told yet."""
     log.closed = False
+    fields.setdefault("actions", {})
     return Entry(command=log.command, run_id=log.run_id, phase=phase, unreported=tuple(log.unreported), **fields)
 
 

@@ -209,7 +209,7 @@ def _live(report: RunReport) -> str:
     also = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.earlier_release_fails_too else ""
     if report.live_changed:
         return f"STILL LIVE: {name} went live, failed and could not be taken back; the site runs on it now.{also}"
-    if report.command == "rollback" and release and previous:
+    if report.is_rollback and release and previous:
         return f"The site was switched to {release} and back to {previous}, which is live again.{also}"
     return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{also}"
 
@@ -229,7 +229,7 @@ def _way_back(report: RunReport) -> str:
     """
     if not report.live_changed or not report.previous or report.exit_code == ExitCode.ROLLED_BACK:
         return ""
-    name = f" {shlex.quote(report.previous)}" if report.command == "rollback" else ""
+    name = f" {shlex.quote(report.previous)}" if report.is_rollback else ""
     return strip_control(f"releaser rollback{name} --project {shlex.quote(report.path)}")
 
 

@@ -86,7 +86,7 @@ def choose_badge(report: RunReport) -> Badge:
 
 
 def _judge_release(report: RunReport) -> Badge:
-    if report.command == "rollback":
+    if report.is_rollback:
         return Badge.back()
     if report.culprits:
         return Badge.fair("Held back")
@@ -160,7 +160,7 @@ def _activated(report: RunReport) -> str:
     problems = [_problem_count(report)] if report.problems or report.exit_code else []
     if report.result == "updated-not-restarted":
         problems = ["not restarted", *(problems if len(report.problems) > 1 else ())]
-    if report.command == "rollback":  # to a named release it may have gone forward
+    if report.is_rollback:  # to a named release it may have gone forward
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""
         return ", ".join([("went" if is_forward else "rolled back") + where, *problems])

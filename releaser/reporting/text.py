@@ -61,7 +61,7 @@ def summarize(report: RunReport) -> Summary:
     others = dict.fromkeys(one for one in report.problems if one != main)
     taken_back = report.exit_code == ExitCode.ROLLED_BACK
     if report.exit_code and not advice and (taken_back or not any(one.advice for one in others)):
-        is_rollback = taken_back and report.command == "rollback"
+        is_rollback = taken_back and report.is_rollback
         advice = _ROLLBACK_FAILED if is_rollback else _ADVICE.get(report.exit_code, _SEE_STATUS)
     return Summary(
         headline=main.message if main else report.headline,

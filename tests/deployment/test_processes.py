@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.deployment.health_check import RestartCheck, in_use, moment
+from releaser.deployment.health_check import RestartCheck, in_use
 from releaser.releases import leases as processes
 from releaser.releases import startup
+from releaser.releases.journal import Flip
 from releaser.releases.leases import Process
 from tests.releases.makers import a_manifest, on_paper
 
@@ -122,7 +123,7 @@ def test_a_first_release_has_nothing_before_it() -> None:
 
 
 def test_a_flip_of_another_start_of_the_system_was_before_everything() -> None:
-    assert moment(FLIP, processes.boot_id()) == FLIP
-    assert moment(FLIP, "another") == 0.0
-    assert moment(None, "") == 0.0
+    assert Flip(boot=processes.boot_id()).moment(FLIP) == FLIP
+    assert Flip(boot="another").moment(FLIP) == 0.0
+    assert Flip().moment(None) == 0.0
     assert len(processes.boot_id()) == 36

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
+STEPS = ("python start", "collectstatic", "restart", "health check")  # after a flip
 SECONDS = 60.0  # how long a test waits for something that should happen at once
 
 # A test command that reports to the test, and goes on when the test lets it.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.interrupting import Point, interrupted
+
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -88,4 +90,60 @@ def test_it_goes_on_as_it_was(earlier: SampleSite, command: str) -> None:
     ledger = json.loads((site.state_dir / "ledger.json").read_text(encoding="utf-8"))
     assert (ledger["marks"], ledger["pins"]) == ({}, [])
     assert {path.parent.name for path in site.state_dir.glob("releases/*/state.json")} == set(now)
+    assert site.json("status")["problems"] == []
+
+
+def journal_as_before(site: SampleSite) -> None:
+    """Put the journal into the form in which each action had fields of its own."""
+    path = site.state_dir / "journal.json"
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    flip, actions = entry["flip"] or {}, entry["actions"]
+    checkout, restart = actions.get("checkout", {}), actions.get("restart", {})
+    earlier = {
+        "version": 2,
+        "command": entry["command"],
+        "run_id": entry["run_id"],
+        "phase": entry["phase"],
+        "origin": flip.get("previous"),
+        "origin_link": flip.get("previous_link"),
+        "target": entry["release"],
+        "head_before": checkout.get("before"),
+        "head_after": checkout.get("after"),
+        "done": entry["done"],
+        "reason": flip.get("reason", ""),
+        "not_the_release": flip.get("not_the_release", False),
+        "creates_pyproject": False,
+        "flipped_at": flip.get("at"),
+        "boot": flip.get("boot", ""),
+        "was_used": restart.get("was_used", False),
+        "stays": flip.get("stays", False),
+        "collected": bool(actions.get("collectstatic", {}).get("ahead")),
+        "start": restart.get("start", []) if restart.get("stopped") else [],
+        "unreported": entry["unreported"],
+    }
+    path.write_text(f"{json.dumps(earlier, indent=1)}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("at", "ends"),
+    [
+        ("releaser.candidate.install:install", "before"),
+        ("releaser.deployment.actions.checkout:move_checkout", "before"),
+        ("releaser.deployment.change:flip", "after"),
+        ("releaser.deployment.actions.checkout:place_files", "after"),
+        ("releaser.deployment.change:Change._restore_link", "before"),
+    ],
+)
+def test_a_run_that_the_earlier_version_was_cut_off_in_is_ended(make_site: SiteFactory, at: str, ends: str) -> None:
+    site = make_site.adopted(files={"page.py": "1\n"})
+    before, lock = site.live_id(), site.lock_text()
+    site.push_from_elsewhere({"page.py": "2\n"})
+    site.publish("alpha", "1.1.0", broken="collectstatic" if "restore" in at else False)
+    interrupted(site, "update", at=Point(place=at))
+    journal_as_before(site)
+    report = site.json("prune")
+    assert "An earlier `releaser update`" in report["recovered"]
+    assert (site.live_id() == before) is (ends == "before")
+    assert (site.lock_text() == lock) is (ends == "before")
+    assert (site.path / "page.py").read_text(encoding="utf-8") == ("1\n" if ends == "before" else "2\n")
     assert site.json("status")["problems"] == []

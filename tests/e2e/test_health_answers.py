@@ -218,7 +218,7 @@ def test_a_run_that_dies_before_it_leaves_it_to_the_next(make_site: SiteFactory)
     site = make_tiny(make_site, EXITS)
     spoiled(site).touch()
     first = site.live_id()
-    interrupted(site, "update", at=Point(place="releaser.deployment.activate:place_files"))
+    interrupted(site, "update", at=Point(place="releaser.deployment.actions.checkout:place_files"))
     assert site.live_id() != first
     site.releaser("update")
     assert site.live_version("alpha") == "1.0.0"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from releaser.deployment.post_flip import STEPS
 from tests.e2e.scenes import (
     SECONDS,
+    STEPS,
     answers,
     body,
     silent,

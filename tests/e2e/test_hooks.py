@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.deployment.post_flip import STEPS
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import body, silent, states, step, steps
+from tests.e2e.scenes import STEPS, body, silent, states, step, steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,7 +174,7 @@ def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hook
     site.publish("alpha", "1.1.0")
     when: Any = point.partition("-")[0]
     # The hooks before it, which other modules run: before_build, before_live, after_static.
-    interrupted(site, "update", at=Point(place="releaser.deployment.post_flip:run_hook", when=when))
+    interrupted(site, "update", at=Point(place="releaser.deployment.actions.hooks:run_hook", when=when))
     expected = ["before_build", "before_live", "after_static", *(["after_live"] if when == "after" else [])]
     assert hooked.ran() == expected
     site.releaser("prune", check=0)
@@ -205,7 +204,7 @@ def test_static_files_of_new_code_are_followed_up_before_the_flip_and_put_back(h
     site.update_to("alpha", "1.1.0")
     hooked.ran()
     site.push_from_elsewhere({"notes.txt": "news"})
-    interrupted(site, "update", at=Point(place="releaser.deployment.activate:move_checkout"))
+    interrupted(site, "update", at=Point(place="releaser.deployment.actions.checkout:move_checkout"))
     site.releaser("prune", check=0)  # which collects those of the live release again
     assert [one["cwd"] == str(site.path) for one in hooked.notes() if one["hook"] == "after_static"] == [False, True]
     report = site.json("update", check=6, env={"RELEASER_HEALTH_CHECK": "test ! -e notes.txt"})

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.deployment.post_flip import STEPS
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import body, in_background, meeting, steps
+from tests.e2e.scenes import STEPS, body, in_background, meeting, steps
 from tests.e2e.test_people_at_work import due, gone_forward
 from tests.support.commands import git_executable
 
@@ -26,7 +25,7 @@ SETTINGS = {"health_check": "python manage.py check", "requirements_export": "re
 
 JOURNAL = "releaser.releases.journal:Journal.write"
 LINK = "releaser.releases.release:replace_symlink"
-PLACE_LOCK = "releaser.deployment.activate:place_files"
+PLACE_LOCK = "releaser.deployment.actions.checkout:place_files"
 COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"
 FAST_FORWARD = "releaser.tools.git:Git.fast_forward"
 

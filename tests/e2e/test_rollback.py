@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.deployment.post_flip import STEPS
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import LockFile
-from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps
+from tests.e2e.scenes import STEPS, body, changed_files, edit_pyproject, silent, states, step, steps
 from tests.support.commands import run
 
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
 
 def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None:
     head = site.head()
-    interrupted(site, "rollback", at=Point(place="releaser.deployment.activate:move_checkout"))
+    interrupted(site, "rollback", at=Point(place="releaser.deployment.actions.checkout:move_checkout"))
     assert static(site) == EARLIER
     site.releaser("prune", check=0)
     see_nothing_has_changed(site)

@@ -14,7 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from releaser.deployment import activate as module
+from releaser.deployment.actions import checkout
+from releaser.deployment.change import Change
 from releaser.pipelines.due import Timing
 from releaser.pipelines.session import Request
 from releaser.pipelines.update import update
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.errors import ActivationError
-    from releaser.releases.journal import Entry
-    from releaser.report import RunLog, RunReport
-    from releaser.site.site import Site
+    from releaser.report import RunReport
     from tests.support.sites import SampleSite, SiteFactory
 
 # A daemon that answers with the version of alpha it runs on; `stop` and `start` note that they ran, and fail on demand.
@@ -174,15 +173,15 @@ def test_a_disk_that_turns_read_only_leaves_it_running(service: Service, monkeyp
     def full(*_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    take_back = module._take_back_for
+    take_back = Change._take_back_for
 
-    def broken(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
-        for place, name in ((Journal, "write_on_full_disk"), (module, "_restore_link")):
+    def broken(change: Change, failure: ActivationError) -> ActivationError:
+        for place, name in ((Journal, "write_on_full_disk"), (Change, "_restore_link")):
             monkeypatch.setattr(place, name, full)
-        return take_back(site, log, entry, failure)
+        return take_back(change, failure)
 
     service.site.publish("alpha", "1.5.0")
-    monkeypatch.setattr(module, "_take_back_for", broken)
+    monkeypatch.setattr(Change, "_take_back_for", broken)
     report = service.updated_here()
     assert "the rollback is incomplete" in report.headline
     assert service.calls() == ["stop", "start"]
@@ -210,7 +209,7 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
     assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
 
 
-STOPPED = Point(place="releaser.deployment.outage:run_hook")
+STOPPED = Point(place="releaser.deployment.actions.restart:run_hook")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +237,7 @@ def test_a_fault_of_releaser_itself_while_it_is_stopped_starts_it(
         raise ZeroDivisionError
 
     service.site.publish("alpha", "1.1.0")
-    monkeypatch.setattr(module, "move_checkout", broken)
+    monkeypatch.setattr(checkout, "move_checkout", broken)
     report = service.updated_here()
     assert report.exit_code == 1
     assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")

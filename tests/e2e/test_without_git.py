@@ -120,7 +120,10 @@ def test_a_repository_that_is_gone_is_no_git_when_somebody_says_so(make_site: Si
     journal = Journal(state_dir=site.state_dir)
     journal.write(
         Entry(
-            command="update", run_id="20261120T061200Z-42", phase="pulling", head_before="0" * 40, head_after="1" * 40
+            command="update",
+            run_id="20261120T061200Z-42",
+            phase="pulling",
+            actions={"checkout": {"before": "0" * 40, "after": "1" * 40}},
         )
     )
     (told,) = site.json("update", check=3)["problems"]

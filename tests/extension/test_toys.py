@@ -38,3 +38,21 @@ def test_a_restart(make_site: SiteFactory) -> None:
     with_toy(site, "toy_restart", "rollback")
     assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
     assert "ring, or a command" in with_toy(site, "toy_restart", "setup", "--help").stdout
+
+
+@pytest.mark.spawns
+def test_an_action(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    refused = with_toy(site, "toy_action", "update", check=3)
+    assert "there is no cache" in refused.stderr
+    cache = site.outer / "cache"
+    cache.touch()
+    report: dict[str, Any] = json.loads(with_toy(site, "toy_action", "update", "--json").stdout)
+    steps = {one["step"]: one["detail"] for one in report["steps"]}
+    assert (steps["purge the cache"], cache.read_text(encoding="utf-8")) == ("purged it", f"{site.live_id()}\n")
+    cache.write_text(f"{first}\n", encoding="utf-8")
+    taken_back: dict[str, Any] = json.loads(with_toy(site, "toy_action", "rollback", "--json", check=6).stdout)
+    assert "purge the cache failed: the cache is full" in taken_back["headline"]
+    assert (site.live_id(), taken_back["live_changed"]) == (report["release"], False)

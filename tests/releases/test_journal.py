@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from releaser.locks.rules import Withheld
-from releaser.releases.journal import Entry, Journal, Phase, Wait, last_wait
+from releaser.releases.journal import Entry, Flip, Journal, Phase, Wait, last_wait
 from releaser.system.files import UnreadableStateError, put_aside
 from releaser.system.reserve import FILES, INODES, RESERVE, SIZE, keep_reserve
 from tests.support.guards import require
@@ -27,13 +27,10 @@ ENTRY = Entry(
     command="update",
     run_id="20261120T061200Z-42",
     phase="committing",
-    origin="A",
-    origin_link="../.releaser/site/releases/A/venv",
-    target="B",
-    head_before="0" * 40,
-    head_after="1" * 40,
+    actions={"checkout": {"before": "0" * 40, "after": "1" * 40}, "restart": {"was_used": True}},
+    release="B",
+    flip=Flip(previous="A", previous_link="../.releaser/site/releases/A/venv", at=1.5, boot="one"),
     done=("collectstatic", "restart"),
-    reason="",
 )
 
 
@@ -51,7 +48,8 @@ def test_without_a_change_in_progress_there_is_no_journal(journal: Journal) -> N
 def test_an_entry_is_read_as_it_was_written(journal: Journal) -> None:
     """In each phase, and with a link of any bytes."""
     for phase in get_args(Phase):
-        entry = dataclasses.replace(ENTRY, phase=phase, origin_link="/srv/caf\udce9/größe")
+        flip = Flip(previous_link="/srv/caf\udce9/größe")
+        entry = dataclasses.replace(ENTRY, phase=phase, flip=flip)
         assert journal.write(entry) == entry
         assert journal.read() == entry
     journal.drop()
@@ -59,9 +57,9 @@ def test_an_entry_is_read_as_it_was_written(journal: Journal) -> None:
 
 
 def test_a_later_phase_keeps_what_the_change_is_about() -> None:
-    later = ENTRY.moved("reverting", done=(), reason="the site is ill")
-    assert (later.phase, later.done, later.reason) == ("reverting", (), "the site is ill")
-    assert (later.origin, later.target, later.head_before) == (ENTRY.origin, ENTRY.target, ENTRY.head_before)
+    later = ENTRY.moved("reverting", done=())
+    assert (later.phase, later.done) == ("reverting", ())
+    assert (later.flip, later.release, later.actions) == (ENTRY.flip, ENTRY.release, ENTRY.actions)
 
 
 def written(**changes: object) -> str:
@@ -118,7 +116,7 @@ def fill(directory: Path) -> None:
 @pytest.mark.spawns
 def test_what_must_be_recorded_is_and_never_in_place(full_disk: Path) -> None:
     journal, number = Journal(state_dir=full_disk), (full_disk / "journal.json").stat().st_ino
-    reverting = ENTRY.moved("reverting", reason="the site is ill")
+    reverting = ENTRY.moved("reverting", done=())
     with pytest.raises(OSError, match="No space left"):
         journal.write(reverting)
     assert journal.read() == ENTRY

@@ -1,0 +1,43 @@
+"""An action that releaser does not have: it purges a cache in front of the site after each flip, there and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.deployment import actions
+from releaser.deployment.actions.base import Action
+from releaser.errors import Finding, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.deployment.change import Change, Deployment
+    from releaser.releases.journal import Record
+    from releaser.report import Step
+    from releaser.site.site import Site
+
+
+class Toy(Action):
+    """Writes the live release into the file `cache` beside the project, which must exist."""
+
+    name = "purge the cache"
+
+    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
+        if not (site.project.outer / "cache").exists():
+            yield Finding("there is no cache", advice="Create it.")
+
+    def record(self, change: Change, deployment: Deployment) -> Record:
+        return {"before": (change.site.project.outer / "cache").read_text(encoding="utf-8")}
+
+    def do(self, change: Change, step: Step) -> None:
+        cache = change.site.project.outer / "cache"
+        if change.release.id in cache.read_text(encoding="utf-8"):
+            full = "the cache is full"
+            raise ToolError(full)
+        cache.write_text(f"{change.record(self.name)['before']}{change.release.id}\n", encoding="utf-8")
+        step.says("purged it")
+
+
+def register() -> None:
+    actions.ACTIONS = (*actions.ACTIONS, Toy())
