@@ -21,7 +21,7 @@ from releaser.system.files import state_mode
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from io import TextIOWrapper
     from pathlib import Path
 
@@ -129,6 +129,8 @@ class Workspace(Frozen):
     live: Release | None
     #: The packages that are to come, with what these need; empty for all.
     only: frozenset[str] = frozenset()
+    #: What candidates are tested with and git does not track, by name; None if nobody looked.
+    configuration: Mapping[str, bytes | None] | None = None
     #: The quarantine with what the new commits take back and bring again; None for that of the state directory.
     quarantine: Quarantine | None = None
 

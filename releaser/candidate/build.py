@@ -27,6 +27,7 @@ from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.lifecycle import digest_of
 from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release, lock_of
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_touched, note_installed, note_live
@@ -192,7 +193,8 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                 advice = f"Find out why. `releaser hold {name}` keeps the live version until then."
                 work.log.note(Finding(message, advice=advice))
             sync_file_system(candidate.directory)
-            return store_of(site).complete(manifest)
+            tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""
+            return store_of(site).complete(manifest, configuration=tested_with)
         except (OSError, ValueError) as error:  # what its tests have left is not what an installer writes
             message = f"the candidate could not be sealed: {error}"
             raise BuildError(message, advice="Check free space and permissions below state_dir.") from error

@@ -279,6 +279,13 @@ class CheckoutSnapshot(Frozen):
         return self.state.branch if self.state is not None else None
 
     @property
+    def configuration(self) -> Mapping[str, bytes | None]:
+        """What a release is tested with and git does not track, by name."""
+        tracked = ("uv.lock", "pyproject.toml")
+        own = {name: data for name, data in self.files.items() if os.path.basename(name) not in tracked}
+        return {**own, **self.untracked}
+
+    @property
     def dirty(self) -> frozenset[str]:
         """The tracked files that are not as committed, relative to the top of the work tree."""
         return frozenset(self.state.dirty if self.state is not None else ())

@@ -19,7 +19,6 @@ from releaser.errors import (
     ActivationError,
     BuildError,
     IncompleteReturnError,
-    PreflightError,
     ToolError,
     error_line,
     refuse,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from releaser.checkout.pull import Target
     from releaser.deployment.actions.base import Action
+    from releaser.errors import Finding
     from releaser.releases.journal import Phase, Record
     from releaser.releases.release import Release
     from releaser.report import RunLog
@@ -355,11 +355,9 @@ def do_ahead(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     return tuple(one.name for one in actions.ACTIONS if one.do_ahead(site, log, release))
 
 
-def check_before_flip(site: Site, venv: Path, *, goes_back: bool = False) -> None:
-    """See that the actions after a flip can be done, before anything is flipped. Raises PreflightError."""
-    problems = [one for action in actions.ACTIONS for one in action.findings(site, venv, goes_back=goes_back)]
-    if problems:
-        raise PreflightError(*problems)
+def find_problems(site: Site, venv: Path, *, goes_back: bool = False) -> list[Finding]:
+    """Return what would make an action after the flip fail, before anything is flipped."""
+    return [one for action in actions.ACTIONS for one in action.findings(site, venv, goes_back=goes_back)]
 
 
 def advice_for(failure: ActivationError, command: str) -> str:

@@ -8,13 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import Finding, ToolError
 from releaser.releases import leases, startup
-from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind
-from releaser.site.serving import ask_live_site, patience_of, unhealthy_finding
+from releaser.site.serving import patience_of
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import stay_good, until_good
@@ -54,27 +53,6 @@ def ask_until_well(ask: Callable[[], str], settings: Settings, check: RestartChe
             break
     seconds = settings.health_seconds
     return f"{said.answer}, and kept answering well for {seconds:g} s" if seconds else said.answer
-
-
-def check_live_site(site: Site, log: RunLog, *, force: bool = False, adopting: Path | None = None) -> None:
-    """Ask the live site before a release is built. Raises PreflightError if it is not well.
-
-    That is only reported with `force`: a person wants to go on, or the live release is to be repaired. It is not asked
-    where nothing can run on that anyway. A site that is not adopted yet runs on the venv `adopting`.
-    """
-    live = store_of(site).live()
-    runs = adopting is not None or (live is not None and not cannot_run(live))
-    if site.settings.health_check is None or not runs:
-        return
-    with log.step("live health check") as step:
-        try:
-            step.says(ask_live_site(site, site.settings.health_check, venv=adopting))
-        except ToolError as error:
-            found = unhealthy_finding(error, log.command)
-            if not force:
-                raise PreflightError(found) from error
-            step.warns(error.message)
-            log.note(found)
 
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a process no better

@@ -18,8 +18,7 @@ from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.deployment.adopt import FirstLock, adopt, find_open_venv, find_unsynced, left_out, venv_kind
-from releaser.deployment.change import Deployment, check_before_flip
-from releaser.deployment.health_check import check_live_site
+from releaser.deployment.change import Deployment
 from releaser.errors import (
     BuildError,
     Finding,
@@ -30,6 +29,9 @@ from releaser.errors import (
     error_line,
     refuse,
 )
+from releaser.gates import ask
+from releaser.gates.base import Case, Refusal
+from releaser.gates.live_health import judge_site
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.deploy import deploy
@@ -42,7 +44,6 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import find_moved_link, flip
 from releaser.releases.store import store_of
 from releaser.report import Plan
-from releaser.reporting.hooks import ask_before_live
 from releaser.reporting.mail_setup import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
@@ -104,7 +105,7 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
     run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
     release = adopt(run.site, run.log, facts)
     if release is not None:
-        check_live_site(run.site, run.log, force=True)
+        ask("resolved", Case(site=run.site, log=run.log), force=True)
     if what == "adopted" and release is not None:
         run.log.about(release, None)
         return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
@@ -202,7 +203,9 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     site = _site_to_be(run.site, found)
     before = venv_in_use(site, wanted, found)
     if before is not None:
-        check_live_site(site, log, adopting=before)
+        verdict = judge_site(site, log, venv=before)
+        if isinstance(verdict, Refusal):
+            raise verdict.error
     snapshot, target = take_snapshot(site), as_checked_out(facts)
     with open_workspace(site, log, facts, target) as work:
         lock = _lock(work, wanted, found)
@@ -215,8 +218,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
         same = _compare(work, candidate, found)
         run_tests(work, candidate)
         candidate = look_at_migrations(work, candidate)
-        check_before_flip(work.site, candidate.venv)
-        ask_before_live(work.site, log, candidate.venv)
+        ask("ready", Case(site=work.site, log=log, venv=candidate.venv), force=True)
         # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
         work = replace(work, live=adopt(site, log, facts, first_lock=files))
         journal_of(site).write(make_entry(log, "building", release=candidate.id))

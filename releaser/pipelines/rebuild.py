@@ -16,9 +16,10 @@ from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
-from releaser.deployment.change import Deployment, check_before_flip
-from releaser.deployment.health_check import check_live_site
+from releaser.deployment.change import Deployment
 from releaser.errors import BuildError, Finding, refuse
+from releaser.gates import ask
+from releaser.gates.base import Case
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
@@ -31,7 +32,6 @@ from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
 from releaser.report import Plan
-from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
@@ -164,7 +164,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     facts = preflight(run.site, run.log, Scope(asks=(), python=python, attests=False))
     ask_django(run.site, run.log)
     live = run.store.live()
-    check_live_site(run.site, run.log, force=force or is_repair(live))
+    ask("resolved", Case(site=run.site, log=run.log, is_repair=is_repair(live)), force=force)
     run.find_changes = partial(find_changes, run.site, take_snapshot(run.site))
     deployment, snapshot = build_from_checkout(run.site, run.log, facts)
     release = deployment.release
@@ -270,8 +270,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     snapshot, target = take_snapshot(site), as_checked_out(facts)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
-        check_before_flip(work.site, release.venv)
-        ask_before_live(work.site, log, release.venv)
+        ask("ready", Case(site=work.site, log=log, venv=release.venv), force=True)  # a person wants it now
     return Deployment(release=release, target=target), snapshot
 
 

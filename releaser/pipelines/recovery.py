@@ -255,7 +255,8 @@ def undo(change: Change) -> None:
     remove_staging_trees(site, log)
     change.undo()
     target, proposed = store_of(site).get(entry.release), read_proposal(site.state_dir).release
-    if target is not None and target.state == "candidate" and target.id != proposed:
+    is_kept = target is not None and (target.id == proposed or (target.lifecycle and target.lifecycle.waits))
+    if target is not None and target.state == "candidate" and not is_kept:
         remove_unless_used(site, log, target.id)
     sweep(site, log)
 

@@ -12,7 +12,7 @@ from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
-from releaser.deployment.change import Deployment, check_before_flip, do_ahead
+from releaser.deployment.change import Deployment, do_ahead, find_problems
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy
@@ -89,10 +89,11 @@ def roll_back(
         run.log.note(*others)
         left = migrations_of_live(run.site)
     if code.moves:
-        if problems := tuple(restart_findings(run.site)):
-            raise PreflightError(*problems)
+        problems = tuple(restart_findings(run.site))
     else:
-        check_before_flip(run.site, target.venv, goes_back=True)
+        problems = tuple(find_problems(run.site, target.venv, goes_back=True))
+    if problems:
+        raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
         from releaser.deployment.adopt import adopt_as_release  # which takes long to import

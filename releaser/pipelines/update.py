@@ -22,9 +22,11 @@ from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
 from releaser.deployment.adopt import adopt, venv_kind
-from releaser.deployment.change import Deployment, check_before_flip, do_ahead, retry_failed_actions
-from releaser.deployment.health_check import check_live_site, note_stale_processes
+from releaser.deployment.change import Deployment, do_ahead, retry_failed_actions
+from releaser.deployment.health_check import note_stale_processes
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
+from releaser.gates import ask
+from releaser.gates.base import Case
 from releaser.locks.differences import follows_the_commit
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
@@ -48,7 +50,6 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
-from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from releaser.candidate.build import Candidate
+    from releaser.gates.base import Wait
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Goal
     from releaser.pipelines.due import Timing
@@ -118,15 +120,17 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     # Most nights nothing is built, for which a part of the tree is enough.
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
-        goal = choose_goal(replace(work, only=only), target, force=force)
+        work = replace(work, only=only, configuration=snapshot.configuration)
+        goal = choose_goal(work, target, force=force)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
             unchanged = look_after_live(goal, reason, adopted=adopted)
             unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
         else:
             release = make_release(goal)
-            check_before_flip(work.site, release.venv)
-            ask_before_live(work.site, run.log, release.venv)
+            wait = ask("ready", Case(site=work.site, log=run.log, venv=release.venv), force=force)
+            if wait is not None:
+                return let_wait(run, release, wait)
             has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
             done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
@@ -135,6 +139,15 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     run.log.note(*describe_python(goal.work.facts.choice))
     deploy(run.site, run.log, Deployment(release=release, target=target, done=done), snapshot)
     return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
+
+
+def let_wait(run: Run, release: Release, wait: Wait) -> PipelineResult:
+    """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
+    run.store.record_waiting(release, wait.reason)
+    close_journal(run.site, run.log)
+    run.log.learn(due_at=wait.until, waits=wait.reason)
+    run.log.about(run.store.live(), None)
+    return PipelineResult(result="unchanged", headline=f"{release.id} is ready and waits: {wait.reason}")
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
@@ -252,7 +265,9 @@ def make_release(goal: Goal) -> Release:
     work, resolution = goal.work, goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.tell(waiting)
-    check_live_site(work.site.outside, work.log, force=goal.force or goal.is_repair)
+    case = Case(site=work.site, log=work.log, is_repair=goal.is_repair)
+    if wait := ask("resolved", case, force=goal.force):
+        refuse(f"nothing is built: {wait.reason}", "The next update asks again; --force does not wait.")
     complete_tree(work.site, work.log)
     if work.site.pulled is None:  # else this has been done, as the code has changed
         ask_django(work.site, work.log)
@@ -264,7 +279,9 @@ def make_release(goal: Goal) -> Release:
         audit = goal.audit()
         work.log.learn(changes=resolution.diff)
         key = candidate_key(work.site, work.facts, resolution.lock)
-        if (ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data)) is not None:
+        if (
+            ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data, work.configuration)
+        ) is not None:
             prepare_tree(work.site, work.log)  # what it makes, static files are collected from
             work.log.learn(migrations=ready.manifest.migrations)
             return ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 LIFECYCLE = "state.json"
@@ -29,6 +31,10 @@ class Lifecycle(Frozen):
     flip: int = 0
     #: Whether a person has excluded the release from pruning.
     pinned: bool = False
+    #: Why the release is ready and not live yet, such as an hour of the day; empty if nothing kept it.
+    waits: str = ""
+    #: The digest of the configuration that it was tested with and that git does not track; empty if nobody knows.
+    configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
     revision: int = 0
 
@@ -39,7 +45,11 @@ class Lifecycle(Frozen):
 
     def live(self, flip: int) -> Lifecycle:
         """Return the lifecycle after a flip to the release."""
-        return replace(self, stage="live", since=timestamp(), flip=flip, revision=self.revision + 1)
+        return replace(self, stage="live", since=timestamp(), flip=flip, waits="", revision=self.revision + 1)
+
+    def waiting(self, reason: str) -> Lifecycle:
+        """Return the lifecycle after a gate has answered that the release waits."""
+        return replace(self, waits=reason, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""
@@ -52,6 +62,15 @@ class Lifecycle(Frozen):
     def write(self, directory: Path) -> None:
         """Write `state.json` in the directory of the release, durably. Raises OSError."""
         write_state(directory / LIFECYCLE, self)
+
+
+def digest_of(configuration: Mapping[str, bytes | None], release: str) -> str:
+    """Return a digest of the files that a release was tested with, which nobody can compare with that of another."""
+    digest = hashlib.sha256(release.encode())
+    for name, data in sorted(configuration.items()):
+        content = hashlib.sha256(data).hexdigest() if data is not None else ""
+        digest.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def read_lifecycle(directory: str) -> Lifecycle | None:

@@ -197,12 +197,14 @@ def decide_retention(
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
     target, known = snapshot.rollback_target(), read_proposal(store.state_dir)
-    waits = known.release and not (known.done or known.declined)
-    proposed = {known.release: f"proposed on {known.branch}"} if waits else {}
+    is_proposed = known.release and not (known.done or known.declined)
+    waiting = {known.release: f"proposed on {known.branch}"} if is_proposed else {}
+    if (newest := snapshot.find_waiting()) is not None:
+        waiting[newest.id] = f"ready, and waits: {snapshot.lifecycles[newest.id].waits}"
     present = Present(
         now=now,
         rollback_target=target.id if target else None,
-        in_use=_in_use(store, [one.id for one in snapshot.releases]) | proposed,
+        in_use=_in_use(store, [one.id for one in snapshot.releases]) | waiting,
         is_full=is_full or has_little_left(store.state_dir),
     )
     decided = judge(snapshot, settings, present)

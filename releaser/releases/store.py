@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases.contents import open_to_group
 from releaser.releases.integrity import find_damage, find_rollback_damage
-from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, load_lifecycle, read_lifecycle
+from releaser.releases.lifecycle import LIFECYCLE, Lifecycle, digest_of, load_lifecycle, read_lifecycle
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,
@@ -107,8 +107,15 @@ class StoreSnapshot(Frozen):
         good = (one for one in order if self.lifecycles[one.id].is_good)
         return next((one for one in good if find_rollback_damage(one) is None), None)
 
-    def find_ready(self, key: ReleaseKey, lock: bytes) -> Release | None:
-        """Return the ready release with this key and these bytes of uv.lock; None if there is none."""
+    def find_ready(
+        self, key: ReleaseKey, lock: bytes, configuration: Mapping[str, bytes | None] | None
+    ) -> Release | None:
+        """Return the ready release with this key and these bytes of uv.lock; None if there is none.
+
+        It must have been tested with this `configuration`, which git does not track.
+        """
+        if configuration is None:
+            return None
         live = self.live
         for release in self.releases:
             if live is not None and release.manifest.sequence < live.manifest.sequence:
@@ -116,9 +123,18 @@ class StoreSnapshot(Frozen):
             is_ready = (
                 release.state == "candidate" and release.manifest.tests == "passed" and not release.manifest.never_live
             )
-            if is_ready and release.key == key and release.locked.data == lock and find_damage(release) is None:
+            if not is_ready or release.key != key or release.locked.data != lock:
+                continue
+            tested_with = self.lifecycles[release.id].configuration
+            if tested_with == digest_of(configuration, release.id) and find_damage(release) is None:
                 return release
         return None
+
+    def find_waiting(self) -> Release | None:
+        """Return the newest release that is ready and waits to go live; None if there is none."""
+        after = self.live.manifest.sequence if self.live is not None else 0
+        newer = (one for one in self.releases if one.manifest.sequence > after)
+        return next((one for one in newer if one.state == "candidate" and self.lifecycles[one.id].waits), None)
 
     def _by_activation(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {one.id: one for one in self.releases}
@@ -299,6 +315,13 @@ class ReleaseStore(Frozen):
         ledger = self.ledger()
         self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
+    def record_waiting(self, release: Release, reason: str) -> None:
+        """Record, durably, why a release that is ready waits."""
+        ledger = self.ledger()
+        before = self._lifecycle(release.manifest, ledger)
+        if before.waits != reason:
+            self._save(release, before.waiting(reason), ledger, ledger)
+
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is pinned, or no longer pinned."""
         ledger = self.ledger()
@@ -401,17 +424,18 @@ class ReleaseStore(Frozen):
         """Return a number above that of every release there ever was."""
         return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
-    def complete(self, manifest: Manifest) -> Release:
+    def complete(self, manifest: Manifest, *, configuration: str = "") -> Release:
         """Record the sequence number, and write `state.json` and the manifest, which completes the release.
 
-        The caller has synced the file system.
+        `configuration` is the digest of what it was tested with. The caller has synced the file system.
         """
         directory = self.path(manifest.id)
         self.record(lambda ledger: ledger.numbered(manifest.sequence))
         open_to_group(directory)
         lifecycle = read_lifecycle(str(directory))  # its manifest was lost
         if lifecycle is None:
-            lifecycle = Lifecycle(stage="failed" if manifest.tests in NEVER_LIVE else "ready", since=timestamp())
+            stage: Stage = "failed" if manifest.tests in NEVER_LIVE else "ready"
+            lifecycle = Lifecycle(stage=stage, since=timestamp(), configuration=configuration)
             lifecycle.write(directory)
         write_manifest(directory, manifest)
         return self._release(manifest, lifecycle, self.live_id())

@@ -10,7 +10,6 @@ from releaser.errors import (
     ActivationError,
     BuildError,
     Finding,
-    HookError,
     Interrupted,
     ReleaserError,
     ToolError,
@@ -113,17 +112,6 @@ def forget_tree(site: Site, top: Path) -> None:
 
 def _prepared(top: Path) -> tuple[str, str]:
     return "before_build", str(top)
-
-
-def ask_before_live(site: Site, log: RunLog, venv: Path) -> None:
-    """Let `before_live` refuse a release that has passed its tests. Raises HookError."""
-    if site.settings.before_live is not None:
-        with log.step("before_live") as step:
-            try:
-                step.says(run_hook(site, log, "before_live", venv))
-            except ToolError as error:
-                message = f"{error.reason}: {venv.parent.name} does not go live"
-                raise HookError(message, advice=error.advice, output=error.output) from error
 
 
 def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:

@@ -185,7 +185,7 @@ def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hook
 
 def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
     hooked.site.publish("alpha", "1.1.0")
-    interrupted(hooked.site, "update", at=Point(place="releaser.pipelines.update:ask_before_live"), by="SIGTERM")
+    interrupted(hooked.site, "update", at=Point(place="releaser.gates.before_live:run_hook"), by="SIGTERM")
     last = hooked.notes()[-1]
     assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
 
@@ -193,7 +193,7 @@ def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
 def test_a_kill_before_the_flip_lets_the_next_update_ask_again(hooked: Hooked) -> None:
     site = hooked.site
     site.publish("alpha", "1.1.0")
-    interrupted(site, "update", at=Point(place="releaser.pipelines.update:ask_before_live"))
+    interrupted(site, "update", at=Point(place="releaser.gates.before_live:run_hook"))
     assert hooked.ran() == ["before_build", "before_live"]
     site.releaser("update", check=0)
     assert hooked.ran() == ["before_build", "before_live", "after_static", "after_live"]

@@ -56,3 +56,34 @@ def test_an_action(make_site: SiteFactory) -> None:
     taken_back: dict[str, Any] = json.loads(with_toy(site, "toy_action", "rollback", "--json", check=6).stdout)
     assert "purge the cache failed: the cache is full" in taken_back["headline"]
     assert (site.live_id(), taken_back["live_changed"]) == (report["release"], False)
+
+
+@pytest.mark.spawns
+def test_a_gate(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    door, before = site.outer / "door", site.snapshot()
+    site.publish("alpha", "1.1.0")
+    door.write_text("locked", encoding="utf-8")
+    assert "Find the key." in with_toy(site, "toy_gate", "update", check=3).stderr
+    door.write_text("closed", encoding="utf-8")
+    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert (waits["result"], waits["waits"], site.snapshot()) == ("unchanged", "the door is closed", before)
+    assert waits["headline"].endswith(" is ready and waits: the door is closed")
+    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
+    assert ready in waits["headline"]
+    kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
+    assert kept[ready] == "ready, and waits: the door is closed"
+    again: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert (again["headline"], {"build", "test"} & {one["step"] for one in again["steps"]}) == (
+        waits["headline"],
+        set(),
+    )
+    assert "the door is closed" in site.releaser("status").stdout
+    door.unlink()
+    went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.0")
+    assert not {"build", "test"} & {one["step"] for one in went["steps"]}
+    site.publish("alpha", "1.2.0")
+    door.write_text("locked", encoding="utf-8")
+    forced: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--force", "--json").stdout)
+    assert (site.live_version("alpha"), "the door is locked" in str(forced["problems"])) == ("1.2.0", True)

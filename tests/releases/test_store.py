@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import NoSuchReleaseError
-from releaser.releases.lifecycle import Lifecycle
+from releaser.releases.lifecycle import Lifecycle, digest_of
 from releaser.releases.release import Ledger, Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree, write_state
@@ -633,10 +633,15 @@ def test_a_manifest_that_cannot_be_read_just_now_loses_neither_mark_nor_pin(stor
 
 def test_a_release_that_waits_is_taken_only_if_it_is_newer(store: ReleaseStore) -> None:
     live(store, 1)
-    ready = built(store, 2)
-    assert store.snapshot().find_ready(ready.key, ready.locked.data) == ready
+    ready, configuration = built(store, 2), {"settings.toml": b"x = 1"}
+    key, lock = ready.key, ready.locked.data
+    assert store.snapshot().find_ready(key, lock, configuration) is None  # nobody knows what it was tested with
+    Lifecycle(stage="ready", since="", configuration=digest_of(configuration, ready.id)).write(store.path(ready.id))
+    assert store.snapshot().find_ready(key, lock, configuration) == ready
+    for other in ({"settings.toml": b"x = 2"}, {"settings.toml": None}, {}, {**configuration, "more": b""}, None):
+        assert store.snapshot().find_ready(key, lock, other) is None
     live(store, 3)
-    assert store.snapshot().find_ready(ready.key, ready.locked.data) is None
+    assert store.snapshot().find_ready(key, lock, configuration) is None
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"version": 9}'])

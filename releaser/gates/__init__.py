@@ -1,0 +1,33 @@
+"""The gates, one file each, in the order in which they are asked. To add one, write its file and add it to `GATES`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError
+from releaser.gates.base import Refusal, Wait
+from releaser.gates.before_live import BeforeLive
+from releaser.gates.flip import Flip
+from releaser.gates.live_health import LiveHealth
+
+if TYPE_CHECKING:
+    from releaser.gates.base import Case, Gate, Stage
+
+GATES: tuple[Gate, ...] = (LiveHealth(), Flip(), BeforeLive())
+
+
+def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
+    """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
+
+    With `force` nothing waits, and what is forcible is only reported.
+    """
+    for gate in GATES:
+        verdict = gate.judge(case) if gate.stage == stage else None
+        if isinstance(verdict, Refusal):
+            if not (gate.is_forcible and (force or case.is_repair)):
+                raise verdict.error
+            error = verdict.error
+            case.log.note(*(error.findings if isinstance(error, PreflightError) else (error.finding,)))
+        elif verdict is not None and not force:
+            return verdict
+    return None

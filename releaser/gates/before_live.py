@@ -1,0 +1,30 @@
+"""The hook `before_live` may refuse a release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import HookError, ToolError
+from releaser.gates.base import Case, Gate, Refusal
+from releaser.reporting.hooks import run_hook
+
+if TYPE_CHECKING:
+    from releaser.gates.base import Verdict
+
+
+class BeforeLive(Gate):
+    """Refuses if the hook fails."""
+
+    def judge(self, case: Case) -> Verdict:
+        """Run the hook."""
+        if case.site.settings.before_live is None:
+            return None
+        venv = case.built
+        with case.log.step("before_live") as step:
+            try:
+                step.says(run_hook(case.site, case.log, "before_live", venv))
+            except ToolError as error:
+                message = f"{error.reason}: {venv.parent.name} does not go live"
+                step.status, step.detail = "failed", message
+                return Refusal(error=HookError(message, advice=error.advice, output=error.output))
+        return None

@@ -1,0 +1,21 @@
+"""Everything that the flip needs must be there, before anything is flipped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.deployment.change import find_problems
+from releaser.errors import PreflightError
+from releaser.gates.base import Case, Gate, Refusal
+
+if TYPE_CHECKING:
+    from releaser.gates.base import Verdict
+
+
+class Flip(Gate):
+    """Refuses if an action after the flip would fail."""
+
+    def judge(self, case: Case) -> Verdict:
+        """Ask the actions."""
+        problems = find_problems(case.site, case.built)
+        return Refusal(error=PreflightError(*problems)) if problems else None

@@ -1,0 +1,31 @@
+"""A gate that releaser does not have: a release goes live only while the door is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser import gates
+from releaser.errors import Finding, PreflightError
+from releaser.gates.base import Case, Gate, Refusal, Wait
+
+if TYPE_CHECKING:
+    from releaser.gates.base import Verdict
+
+
+class Toy(Gate):
+    """Lets a release wait while there is a file `door` beside the project that says so; or refuses it."""
+
+    is_forcible = True
+
+    def judge(self, case: Case) -> Verdict:
+        door = case.site.project.outer / "door"
+        match door.read_text(encoding="utf-8") if door.exists() else "open":
+            case "closed":
+                return Wait(reason="the door is closed")
+            case "locked":
+                return Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
+        return None
+
+
+def register() -> None:
+    gates.GATES = (*gates.GATES, Toy())
