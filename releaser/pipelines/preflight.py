@@ -25,7 +25,7 @@ from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
 from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
-from releaser.reporting import notices
+from releaser.reporting import reporters
 from releaser.reporting.mail_setup import admin_findings, sendmail_findings
 from releaser.resolution.rules import read_limits
 from releaser.resolution.sources import source_findings
@@ -146,7 +146,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
     findings.extend(admin_findings(site))
     findings.extend(sendmail_findings(site))
-    findings.extend(notices.findings(site))
+    findings.extend(reporters.findings(site))
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing

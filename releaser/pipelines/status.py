@@ -42,7 +42,7 @@ from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.report import Outcome
-from releaser.reporting import notices
+from releaser.reporting.reporters import receivers
 from releaser.resolution.rules import list_failed
 from releaser.run import name_run
 from releaser.serving.servers import find_unrestarted
@@ -235,7 +235,7 @@ def status(site: Site) -> Status:
     problems += list_damage(site)
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
 
-    queues = {one.queue for one in notices.channels(site)}
+    queues = {one.queue for one in receivers(site)}
     # With sendmail = "none" and no server, people read the mails in the outbox.
     queues |= {FOR_SMTP} if site.settings.smtp_host or site.settings.sendmail != NO_SENDMAIL else set()
     queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()

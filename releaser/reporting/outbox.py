@@ -32,7 +32,7 @@ _SENDER = "X-Releaser-Sender"
 _RECIPIENTS = "X-Releaser-Recipients"
 _OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
 FOR_SMTP = "smtp"
-_NOTICES = re.compile(r"webhook|notify-[0-9a-f]+")
+_NOTICES = re.compile(r"[a-z][a-z0-9-]*")  # the queues of receivers
 _POLICY = SMTP.clone(refold_source="none")  # a queued mail is sent with its headers as they were written
 
 
@@ -230,7 +230,8 @@ def _read(file: Path) -> QueuedMail | None:
             return None  # opening a named pipe would wait for ever
         message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(read_file(file))
         queue, is_mail = str(message.get(_QUEUE)), message.get(_QUEUE) == FOR_SMTP
-        if not is_mail and not _NOTICES.fullmatch(queue):
+        is_notice = message.get_content_type() == "application/json" and _NOTICES.fullmatch(queue)
+        if not is_mail and not is_notice:
             return None
         recipients = str(message[_RECIPIENTS]).split(",") if is_mail else ()
         return QueuedMail(

@@ -87,3 +87,20 @@ def test_a_gate(make_site: SiteFactory) -> None:
     door.write_text("locked", encoding="utf-8")
     forced: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--force", "--json").stdout)
     assert (site.live_version("alpha"), "the door is locked" in str(forced["problems"])) == ("1.2.0", True)
+
+
+@pytest.mark.spawns
+def test_a_reporter(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    printed = site.outer / "printed"
+    site.publish("alpha", "1.1.0")
+    assert "there is no printer" in with_toy(site, "toy_reporter", "update", check=3).stderr
+    (site.outer / "printer").touch()
+    report: dict[str, Any] = json.loads(with_toy(site, "toy_reporter", "update", "--json").stdout)
+    assert "notice: the printer has no paper" in str(report["problems"])
+    assert not printed.exists()
+    (site.outer / "paper").touch()
+    with_toy(site, "toy_reporter", "update")
+    lines = printed.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2  # of the run that was refused, too
+    assert report["headline"] == lines[1]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.reporting import notices
+from releaser.reporting import notices, reporters
 from releaser.reporting.outbox import Outbox
+from releaser.reporting.reporters import apprise, webhook
 from releaser.reporting.subject import subject
 from releaser.site.site import open_site
 from tests.reporting.makers import QUIET
@@ -74,6 +75,12 @@ def waiting(site: Site) -> int:
     return len(Outbox(site.project.outbox).list_queued())
 
 
+def give(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let each receiver have that long to take a notice."""
+    for module in (notices, apprise, webhook):
+        patch.setattr(module, "SECONDS", seconds)
+
+
 class TestWebhook:
     def test_it_gets_the_report_signed(self, tmp_path: Path, server: Server) -> None:
         site = a_site(tmp_path, webhook=f"{server.url}/in?x=1", webhook_secret=SECRET)
@@ -101,7 +108,7 @@ class TestWebhook:
     ) -> None:
         site, server.status = a_site(tmp_path, webhook=f"{server.url}/hooks/t0ken4you"), status
         with monkeypatch.context() as patch:
-            patch.setattr(notices, "_SECONDS", 2.0 if "within" in said else 60.0)
+            give(patch, 2.0 if "within" in said else 60.0)
             began = time.monotonic()
             report = told(site)
             assert time.monotonic() - began < 20
@@ -199,7 +206,7 @@ class TestServices:
     @pytest.fixture(autouse=True)
     def _enough_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("apprise")
-        monkeypatch.setattr(notices, "_SECONDS", 20.0)
+        give(monkeypatch, 20.0)
 
     def test_each_gets_the_result_and_what_to_do_and_only_the_one_that_failed_is_tried_again(
         self, tmp_path: Path, server: Server, dead_port: int
@@ -220,7 +227,7 @@ class TestServices:
 
     def test_one_that_hangs_is_ended(self, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         server.status = 0
-        monkeypatch.setattr(notices, "_SECONDS", 2.0)
+        give(monkeypatch, 2.0)
         (problem,) = told(a_site(tmp_path, notify=f"json://{server.url.removeprefix('http://')}")).problems
         assert "was ended" in problem.message
 
@@ -230,12 +237,12 @@ class TestServices:
 
 
 def test_what_is_missing_is_said_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "_LIBRARY", "nothing_of_that_name")
+    monkeypatch.setattr(apprise, "_LIBRARY", "nothing_of_that_name")
     site = a_site(tmp_path, notify="ntfy://x/y", webhook_secret=SECRET)
-    said = [str(one) for one in notices.findings(site)]
-    assert "venv-releaser[notify]" in said[0]
-    assert "webhook is not" in said[1]
-    assert list(notices.findings(a_site(tmp_path))) == []
+    said = [str(one) for one in reporters.findings(site)]
+    assert "webhook is not" in said[0]
+    assert "venv-releaser[notify]" in said[1]
+    assert list(reporters.findings(a_site(tmp_path))) == []
 
 
 def test_secrets_in_the_urls_are_masked(tmp_path: Path) -> None:

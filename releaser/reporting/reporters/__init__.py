@@ -1,0 +1,28 @@
+"""The reporters, one file each. To add one, write its file and add it to `REPORTERS`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.reporting.reporters.apprise import Apprise
+from releaser.reporting.reporters.webhook import Webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.errors import Finding
+    from releaser.reporting.reporters.base import Receiver, Reporter
+    from releaser.site.site import Site
+
+REPORTERS: tuple[Reporter, ...] = (Webhooks(), Apprise())
+
+
+def receivers(site: Site) -> tuple[Receiver, ...]:
+    """Return all receivers of notices."""
+    return tuple(receiver for reporter in REPORTERS for receiver in reporter.receivers(site))
+
+
+def findings(site: Site) -> Iterator[Finding]:
+    """Yield the problems that would keep notices from being sent."""
+    for reporter in REPORTERS:
+        yield from reporter.findings(site)

@@ -1,0 +1,53 @@
+"""A reporter that releaser does not have: it prints each notice into a file beside the project."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, MailError
+from releaser.reporting import reporters
+from releaser.reporting.reporters.base import Reporter
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from email.message import EmailMessage
+    from pathlib import Path
+
+    from releaser.report import RunReport
+    from releaser.site.site import Site
+
+
+class Printer(Frozen):
+    """Appends a line to a file, while there is paper."""
+
+    place: Path
+    queue = "printer"
+    address = "the printer"
+
+    def content(self, site: Site, report: RunReport) -> bytes:
+        return json.dumps({"title": site.redactor.line(report.headline)}).encode()
+
+    def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
+        if not (self.place / "paper").exists():
+            out = "the printer has no paper"
+            raise MailError(out)
+        with (self.place / "printed").open("a", encoding="utf-8") as file:
+            print(json.loads(message.get_content())["title"], file=file)
+        return ()
+
+
+class Toy(Reporter):
+    """Reports to the printer."""
+
+    def receivers(self, site: Site) -> Iterator[Printer]:
+        yield Printer(place=site.project.outer)
+
+    def findings(self, site: Site) -> Iterator[Finding]:
+        if not (site.project.outer / "printer").exists():
+            yield Finding("there is no printer", advice="Buy one.")
+
+
+def register() -> None:
+    reporters.REPORTERS = (*reporters.REPORTERS, Toy())
