@@ -143,7 +143,7 @@ def _is_own(path: str) -> bool:
 
 
 def is_plain(root: str, *names: str) -> bool:
-    """Whether none of these settings is set for a project; pyproject.toml is parsed only if it may set one.
+    """Whether none of these settings is set for a project; pyproject.toml is parsed only if it names one.
 
     Raises OSError.
     """
@@ -154,7 +154,7 @@ def is_plain(root: str, *names: str) -> bool:
     if any(one in os.environ or one.encode() in given for one in variables):
         return False
     text = read_file(f"{root}/pyproject.toml")
-    is_named = b"releaser" in text and _may_set(text, [name.encode() for name in names])
+    is_named = b"releaser" in text and any(name.encode() in text for name in names)
     if not is_named and not any(escape in text for escape in (b"\\u", b"\\U", b"\\x")):  # by which TOML spells letters
         return True
     import tomllib
@@ -164,18 +164,6 @@ def is_plain(root: str, *names: str) -> bool:
         return not any(name in table for name in names)
     except (ValueError, AttributeError, TypeError, RecursionError):
         return False  # the whole command line says what is wrong
-
-
-def _may_set(text: bytes, names: Sequence[bytes]) -> bool:
-    """Whether a line of TOML may set one of these for releaser; one in the table of another tool does not."""
-    is_of_another, has_tables = False, not (b'"""' in text or b"'''" in text)  # where lines may look like anything
-    for line in map(bytes.strip, text.splitlines()):
-        if line.startswith(b"["):
-            is_of_another = has_tables and line.startswith(b"[tool.") and b"releaser" not in line
-        is_value = b"=" not in line and line[:1] in (b'"', b"'", b"#")
-        if not is_of_another and not is_value and any(name in line for name in names):
-            return True
-    return False
 
 
 def become(place: Place, release: str, words: Sequence[str]) -> NoReturn:

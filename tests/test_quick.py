@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -35,7 +34,6 @@ FULL = "from releaser.cli import cli; cli()"
 AT_ONE_MOMENT = f"import time; time.time = lambda: {NOW.timestamp()} + 3 * 86400; "
 # In place of becoming a program, which would tell nothing of what was imported for that.
 STAYING = "import os, sys; os.execvpe = lambda *_: sys.exit(print(*sorted(sys.modules), file=sys.stderr)); "
-NOTHING = "import sys; print(*sorted(sys.modules), file=sys.stderr)"
 
 
 @pytest.fixture
@@ -57,17 +55,6 @@ def site(tmp_path: Path) -> Path:
 def call(code: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Finished:
     environ = {name: value for name, value in os.environ.items() if name.startswith(("COV", "LC_", "PATH"))}
     return run([sys.executable, "-c", code, *arguments], cwd=cwd, env={**environ, **(env or {})})
-
-
-@pytest.mark.parametrize("arguments", [["--version"], ["list", "--json"], ["list"]])
-def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
-    quickly = call(QUICK, *arguments, cwd=site)
-    assert (quickly.returncode, bool(quickly.stdout)) == (0, True), quickly
-    baseline = set(call(NOTHING, cwd=site).stderr.split())
-    imported = set(quickly.stderr.split()) - baseline
-    assert "releaser.__main__" in imported  # it has come to its end by itself
-    assert imported & SLOW == set()
-    assert imported.isdisjoint({"releaser.cli", "releaser.cli.command", "releaser.bundles.manifest"})
 
 
 def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
@@ -98,28 +85,6 @@ def test_hardly_anything_is_imported_to_start_a_program(site: Path) -> None:
         (["run", "echo", "one", "--", "two"], {}),
         (["run", "echo", "-qx", "--project=.", "-n", "--json"], {}),
         (["--version"], {}),
-        (["list"], {}),
-        (["list", "--json"], {}),
-        (["list", "--json", "--project", "."], {}),
-        (["list", "--project=../site"], {}),
-        (["list", "--project", "../link", "--json"], {}),
-        (["list", "--json"], {"RELEASER_PROJECT": "../site"}),
-        (["list", "--json", "--project", ".."], {}),
-        (["list", "--json", "--project", "gone"], {}),
-        (["list", "--project"], {}),
-        (["list", "--project="], {}),
-        (["list", "-v"], {}),
-        (["list", "--help"], {}),
-        (["list", "more"], {}),
-        (["list", "--json"], {"RELEASER_STATE_DIR": "../.releaser/site"}),
-        (["list", "--json"], {"RELEASER_STATE_DIR": "nothing"}),
-        (["list"], {"RELEASER_STATE_DIR": "nothing"}),
-        (["list", "--json"], {"RELEASER_STATE_DIR": "~/x", "HOME": "/nowhere"}),
-        (["list", "--json"], {"RELEASER_VENV": "env"}),
-        (["list", "--json"], {"RELEASER_VENV": " .venv "}),
-        (["list", "--json"], {"TOML": "state_dir = '../elsewhere'"}),
-        (["list"], {"TOML": "venv = 'current'"}),
-        (["list", "--json", "--project", "~/outer/site"], {"HOME": "{base}"}),
     ],
 )
 def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list[str], env: dict[str, str]) -> None:
@@ -133,15 +98,6 @@ def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list
     assert quickly.returncode == full.returncode
 
 
-def test_the_list_is_what_it_should_be(site: Path) -> None:
-    rows = json.loads(call(QUICK, "list", "--json", cwd=site).stdout)
-    assert [(row["id"], row["state"], row["pinned"]) for row in rows] == [
-        (a_manifest(3).id, "failed", False),
-        (a_manifest(2).id, "live", False),
-        (a_manifest(1).id, "good", True),
-    ]
-
-
 def test_the_version_is_said_without_anything_else(site: Path) -> None:
     finished = call(QUICK, "--version", cwd=site)
     assert finished.stdout == f"releaser {__version__}\n"
@@ -149,23 +105,3 @@ def test_the_version_is_said_without_anything_else(site: Path) -> None:
         "releaser",
         "releaser.__main__",
     }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("file", "text"),
-    [
-        ("site/pyproject.toml", "[tool.releaser]\nstate_dir = '../elsewhere'\n"),
-        ("site/pyproject.toml", "[tool]\nreleaser.venv = 'env'\n"),
-        ("site/pyproject.toml", "[tool.releaser]\n\"v\\u0065nv\" = 'env'\n"),
-        (".env", "RELEASER_STATE_DIR=../elsewhere\n"),
-        (".env", "export RELEASER_VENV='env'\n"),
-    ],
-)
-def test_a_state_that_lies_elsewhere_is_found_there(site: Path, file: str, text: str) -> None:
-    before = call(AT_ONE_MOMENT + QUICK, "list", "--json", cwd=site).stdout
-    path = site.parent / file
-    path.write_text((path.read_text(encoding="utf-8") if path.exists() else "") + text, encoding="utf-8")
-    quickly, full = (call(AT_ONE_MOMENT + code, "list", "--json", cwd=site) for code in (QUICK, FULL))
-    assert (quickly.returncode, quickly.stdout) == (full.returncode, full.stdout)
-    assert quickly.stdout != before

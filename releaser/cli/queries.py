@@ -154,7 +154,7 @@ def list_releases(ctx: CommandContext) -> None:
     rows = listing.rows(store_of(site))
     ctx.warn(list_damage(site))
     if ctx.output.json:
-        ctx.output.print_lines([listing.as_json(rows)])
+        ctx.output.print_json(list(rows))
     elif rows:
         ctx.output.print_table(listing.COLUMNS, [row.cells(time.time()) for row in rows])
         ctx.output.print_lines(listing.notes(rows))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -13,12 +11,12 @@ from releaser.locks.lock import Change
 from releaser.releases import leases
 from releaser.releases.integrity import find_interpreter_damage, is_unchanged
 from releaser.releases.release import State
-from releaser.system.files import plain, read_if_there
+from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
-from releaser.system.words import age, size, table
+from releaser.system.words import age, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from releaser.releases.integrity import Drift
@@ -159,17 +157,6 @@ def notes(found: Iterable[Row]) -> list[str]:
             who = f"{process.pid} of {process.user}"
             lines.append(f"{row.id} is used by {who} since {process.since}: {process.command}")
     return lines
-
-
-def as_text(found: Sequence[Row], now: float | None = None) -> str:
-    """Return the table for people, without any drawing: aligned columns."""
-    moment = time.time() if now is None else now
-    return "\n".join([*table([COLUMNS, *(row.cells(moment) for row in found)]), *notes(found)])
-
-
-def as_json(found: Iterable[Row]) -> str:
-    """Return the rows as `list --json` prints them."""
-    return json.dumps(list(found), indent=2, default=plain)
 
 
 class InstalledPackage(Frozen):

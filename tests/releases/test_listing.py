@@ -12,6 +12,7 @@ import pytest
 
 from releaser.releases import listing
 from releaser.releases.store import ReleaseStore
+from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def store(tmp_path: Path) -> ReleaseStore:
 
 
 def rows(store: ReleaseStore) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(listing.as_json(listing.rows(store)))
+    found: list[dict[str, Any]] = json.loads(json.dumps(listing.rows(store), default=plain))
     return found
 
 
@@ -52,7 +53,7 @@ def _change(path: Path, **changes: object) -> None:
 def test_a_row_has_all_that_programs_rely_on(store: ReleaseStore) -> None:
     assert rows(store) == []
     release = live(store, 1, commit="c" * 40, subject="Add a page")
-    assert json.loads(listing.as_json(listing.rows(store))) == [
+    assert json.loads(json.dumps(listing.rows(store), default=plain)) == [
         {
             "id": release.id,
             "state": "live",
@@ -150,15 +151,14 @@ def test_a_renamed_directory_without_a_manifest_has_the_time_of_the_directory(st
     assert [(row["id"], row["created_at"]) for row in rows(store)] == [("copy", NOW.isoformat())]
 
 
-def test_people_get_aligned_columns(store: ReleaseStore) -> None:
+def test_people_get_short_cells(store: ReleaseStore) -> None:
     live(store, 1)
     built(store, 2, tests="failed")
     store.pin(store.find(a_manifest(2).id), on=True)
     now = a_manifest(2).created_at.timestamp() + 90
-    assert listing.as_text(listing.rows(store), now).splitlines() == [
-        "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  OWN    IN USE BY  COMMIT",
-        "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  400 B  -          -",
-        "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  400 B  -          -",
+    assert [row.cells(now) for row in listing.rows(store)] == [
+        ["", "20261122T061200Z", "failed, pinned", "1 min", "3.11.7", "1", "1 KB", "400 B", "-", "-"],
+        ["*", "20261121T061200Z", "live", "1 d", "3.11.7", "1", "1 KB", "400 B", "-", "-"],
     ]
 
 
@@ -166,10 +166,9 @@ def test_people_are_told_what_is_broken(store: ReleaseStore) -> None:
     live(store, 1)
     release = live(store, 2)
     shutil.rmtree(release.venv / "bin")
-    lines = listing.as_text(listing.rows(store), 0).splitlines()
-    assert lines[1].split()[2:4] == ["live,", "broken"]
-    assert lines[2].split()[1] == "good"
-    assert lines[3:] == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
+    found = listing.rows(store)
+    assert [row.cells(0)[2] for row in found] == ["live, broken", "good"]
+    assert listing.notes(found) == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
 
 
 def test_each_release_is_judged_by_the_interpreter_that_it_has(store: ReleaseStore, tmp_path: Path) -> None:
