@@ -254,7 +254,7 @@ class ReleaseStore(Frozen):
     def _manifest(self, name: str, damaged: dict[str, str]) -> Manifest | None:
         """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
         try:
-            manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", Manifest)
+            manifest = _read_manifest(f"{self.directory}/{name}/{MANIFEST}")
         except (UnreadableStateError, OSError) as error:
             what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
             damaged[name] = f"cannot be read: {what}"
@@ -504,6 +504,20 @@ def target_of(link: Path) -> Path | None:
         return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
     except OSError:
         return None
+
+
+def _read_manifest(path: str) -> Manifest | None:
+    """Read a manifest, once in this process, as it is never written again. Raises UnreadableStateError and OSError."""
+    try:
+        seen = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _read_file(path, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=128)
+def _read_file(path: str, _: tuple[int, ...]) -> Manifest | None:
+    return read_state(path, Manifest)
 
 
 def store_of(site: Site) -> ReleaseStore:

@@ -335,6 +335,7 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
         (leases, "read_file_locks"),
     ):
         counted(module, name)
+    store._read_file.cache_clear()
     decided = prune(NOTHING, releases, now=LATER)
     assert len(removals(decided)) == number - 2
     batches = -(-(number - 2) // retention.AT_ONCE)
