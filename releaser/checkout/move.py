@@ -1,6 +1,6 @@
-"""Moving the checkout and the files that releaser writes in it as a release goes live, and back.
+"""Moving the checkout and the uv.lock in it as a release goes live, and back.
 
-The files are uv.lock and the pyproject.toml of a first lock. What a person has edited is never lost.
+What a person has edited is never lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from releaser.releases import leases
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
-from releaser.system.files import is_same_text, read_file, read_if_there, replace_file, sync_directory
+from releaser.site.project import declared_dependencies
+from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
 from releaser.system.words import first_few
@@ -51,8 +52,6 @@ class Move(Frozen):
     after: str | None = None
     #: The start of the system in which the change began.
     boot: str = ""
-    #: Whether the project gets its pyproject.toml, along with its first lock.
-    creates_pyproject: bool = False
     previous: Release | None = None
     new: Release | None = None
 
@@ -95,7 +94,7 @@ def _see_where_head_is(site: Site, target: Target) -> None:
 
 
 def move_without_build(site: Site, log: RunLog, target: Target) -> None:
-    """Move to a commit with the code and packages that are live: it brings no more than another text of the lock.
+    """Move to a commit with the code and packages that are live: it brings no more than another lock.
 
     Raises ToolError.
     """
@@ -115,7 +114,7 @@ def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
     stays = _is_committed_by_somebody(site, log, move)
     restore_commit(site, log, move)
     if not stays:
-        _restore_files(site, log, move)
+        _restore_lock(site, log)
     if move.previous is not None:
         with _telling_obstacles(log):
             place_included(site, log, move.previous)
@@ -191,38 +190,26 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
         _keep_copy(site, log, path, data, "is not as any commit has it, as a crash may have cut it off")
 
 
-# The files that releaser writes
+# The lock
 
 LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
-PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
 
 
-def _files(site: Site, *, creates_pyproject: bool) -> dict[Path, str]:
-    """Return the files that a flip replaces, each with the name under which it is kept."""
-    project = site.project
-    return {project.lock: LOCK_BEFORE, **({project.pyproject: PYPROJECT_BEFORE} if creates_pyproject else {})}
+def save_lock(site: Site) -> None:
+    """Keep the lock of the checkout, which a flip replaces, as it is now. Raises OSError."""
+    kept = site.state_dir / LOCK_BEFORE
+    try:
+        replace_file(kept, read_file(site.project.lock), private=True)
+    except FileNotFoundError:
+        kept.unlink(missing_ok=True)
 
 
-def save_files(site: Site, *, creates_pyproject: bool) -> None:
-    """Keep the files that a flip replaces, as they are now. Raises OSError."""
-    for path, name in _files(site, creates_pyproject=creates_pyproject).items():
-        kept = site.state_dir / name
-        try:
-            replace_file(kept, read_file(path), private=True)
-        except FileNotFoundError:
-            kept.unlink(missing_ok=True)
-
-
-def _restore_files(site: Site, log: RunLog, move: Move) -> None:
-    """Restore the files as they were before the flip; those that came with a first lock may go. Raises OSError."""
-    for path, name in _files(site, creates_pyproject=move.creates_pyproject).items():
-        kept = site.state_dir / name
-        with _telling_obstacles(log):
-            if kept.exists():
-                _write(site, path, read_file(kept))
-            elif move.creates_pyproject and path.exists():
-                path.unlink()
-                sync_directory(path.parent)
+def _restore_lock(site: Site, log: RunLog) -> None:
+    """Restore the lock as it was before the flip. Raises OSError."""
+    kept = site.state_dir / LOCK_BEFORE
+    with _telling_obstacles(log):
+        if kept.exists():
+            _write(site, site.project.lock, read_file(kept))
 
 
 def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
@@ -233,8 +220,9 @@ def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
     if not _is_committed_by_somebody(site, log, move):
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
-    if move.creates_pyproject:
-        _write(site, site.project.pyproject, read_file(release.pyproject))
+    if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):
+        _keep_edit(site, log, site.project.pyproject, _Known(()))
+        _write(site, site.project.pyproject, read_file(release.pyproject))  # of a first lock, by an earlier version
     place_included(site, log, release)
 
 
@@ -244,7 +232,7 @@ def place_lock_unless_edited(site: Site, release: Release, *, before: str | None
     Raises OSError.
     """
     lock, store = site.project.lock, store_of(site)
-    known = _Known(_copies_in(site, lock, [store.get(before) if before else None, release]))
+    known = _Known(_copies(site, [store.get(before) if before else None, release]))
     if not lock.exists() or not _is_edited(site, lock, read_file(lock), known):
         _write(site, lock, read_file(release.lock))
 
@@ -275,20 +263,16 @@ def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
 
 
 def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
-    """Keep edits of the files that a flip replaces beside the state, before it does, and say where. Raises OSError.
+    """Keep edits of the lock beside the state, before a flip replaces it, and say where. Raises OSError.
 
     Without a `move`, a flip is about to replace the live release.
     """
     if move is None:
-        releases = [store_of(site).live()]
-        files, commits = _files(site, creates_pyproject=False), ["HEAD"]
+        places, releases, commits = [], [store_of(site).live()], ["HEAD"]
     else:
-        releases = [move.previous, move.new]
-        files = _files(site, creates_pyproject=move.creates_pyproject)
+        places, releases = [site.state_dir / LOCK_BEFORE], [move.previous, move.new]
         commits = ["HEAD", *filter(None, (move.before, move.after))]
-    for path, kept in files.items():
-        before = [site.state_dir / kept] if move is not None else []
-        _keep_edit(site, log, path, _Known([*before, *_copies_in(site, path, releases)], commits))
+    _keep_edit(site, log, site.project.lock, _Known([*places, *_copies(site, releases)], commits))
 
 
 @dataclass(frozen=True)
@@ -299,10 +283,9 @@ class _Known:
     commits: Sequence[str] = ("HEAD",)
 
 
-def _copies_in(site: Site, path: Path, releases: Iterable[Release | None]) -> list[Path]:
-    is_lock = path == site.project.lock
+def _copies(site: Site, releases: Iterable[Release | None]) -> list[Path]:
     releases = releases if site.project.has_git else store_of(site).all()  # no commit has the lock of an earlier one
-    return [one.lock if is_lock else one.pyproject for one in releases if one is not None]
+    return [one.lock for one in releases if one is not None]
 
 
 def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
@@ -352,8 +335,7 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
         known = None
         # What a person made of it: a lock of no release, or an export while none waits.
         if path == site.project.lock:
-            releases = _copies_in(site, path, store_of(site).all())
-            known = _Known([site.state_dir / LOCK_BEFORE, *releases])
+            known = _Known([site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
         elif not read_pending(site.state_dir).commit:
             known = _Known([])
         if known is not None:

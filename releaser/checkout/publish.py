@@ -120,20 +120,13 @@ def _is_own(site: Site, commit: str) -> bool:
     if not releases or not git.has(f"{commit}^"):  # the first commit of a project is somebody's
         return False
     changed, own = git.changed_since_parting(commit, f"{commit}^"), {*site.own_files()}
-    lock, pyproject = (os.path.relpath(file, git.layout.top) for file in (site.project.lock, site.project.pyproject))
-    data = git.data(commit, lock)
-    return any(
-        is_same_text(read_if_there(one.lock), data)
-        and changed <= own | ({pyproject} if one.pyproject.is_file() else set())
-        for one in releases
-    )
+    data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
+    return changed <= own and any(is_same_text(read_if_there(one.lock), data) for one in releases)
 
 
 def commit_message(command: str, release: Release) -> str:
     """Return the message of the commit that goes with a release that `command` made live."""
     changes = release.manifest.changes if command in ("update", "rebuild") else ()
-    if command == "init" and release.pyproject.is_file():
-        return f"Lock what is installed, as in release {release.id}"
     if command == "rollback":
         return f"Roll back to release {release.id}"
     if not changes:
@@ -294,15 +287,18 @@ def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockD
 
 
 def _commit(site: Site, step: Step, release: Release, message: str) -> str | None:
-    """Commit uv.lock, what came along with it, the export if git does not ignore it, and nothing else.
+    """Commit uv.lock, what came with it, the export if git does not ignore it, and nothing else.
 
     Returns the commit, None if all is as committed. Raises ToolError.
     """
     export, git = site.settings.requirements_export, site.git
     due = read_pending(site.state_dir)
-    brought = ["pyproject.toml"] if _came_along(site.project, release, waits=due.commit) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
-    paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
+    paths = [
+        *(one.name for one in _brought(site.project, release)),
+        lock,
+        *([export] if export and not git.ignores(export) else []),
+    ]
     # Noted before the commit is made: a crash right after it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or due.push)
     known = list_unpushed(site)  # before the commit, on top of which those before it are not looked for
@@ -359,8 +355,8 @@ def _push(site: Site, step: Step) -> None:
 def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """Return the files whose commit may still be due, relative to the top of the work tree.
 
-    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release, and so is pyproject.toml
-    if it came with that; the export is ours while a commit is noted as due.
+    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release; the export is ours while
+    a commit is noted as due.
     """
     project, export = site.project, site.settings.requirements_export
     try:
@@ -369,19 +365,12 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
         top = site.git.layout.top
     except (OSError, ToolError):
         return frozenset()
-    waits = read_pending(project.state_dir).commit
-    exported = [project.root / export] if export and waits else []
-    brought = [project.pyproject] if _came_along(project, live, waits=waits) else []
-    return frozenset(os.path.relpath(file, top) for file in [project.lock, *brought, *exported])
+    exported = [project.root / export] if export and read_pending(project.state_dir).commit else []
+    return frozenset(os.path.relpath(file, top) for file in [*_brought(project, live), project.lock, *exported])
 
 
-def _came_along(project: Project, live: Release, *, waits: bool) -> bool:
-    """Whether this file is the one that came with the first lock: with what is live, or before, if it is still due."""
-    brought = [live.pyproject]
-    if waits:
-        brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
-    try:
-        text = read_file(project.pyproject)
-        return any(is_same_text(read_file(one), text) for one in brought if one.is_file())
-    except OSError:
-        return False
+def _brought(project: Project, release: Release) -> list[Path]:
+    """Return pyproject.toml if it came with this release, as it did with the first lock in earlier versions."""
+    if not release.pyproject.is_file():
+        return []
+    return [project.pyproject] if is_same_text(read_if_there(project.pyproject), read_file(release.pyproject)) else []

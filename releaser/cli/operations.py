@@ -31,12 +31,12 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
 
 
 @command(section="Set up", example="releaser init --dry-run", changes=True, waits=True)
-@click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock.")
+@click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock, or from its first one.")
 @click.option(
     "--from-venv",
     type=DIRECTORY,
     metavar="PATH",
-    help="Lock exactly what is installed in this venv or by this Python, for a project without uv.lock.",
+    help="Lock what is installed in this venv or by this Python, for a project without uv.lock.",
 )
 @click.option(
     "--from-requirements",
@@ -66,11 +66,11 @@ def init(
     from releaser.pipelines import init as pipeline
 
     if from_venv is not None or from_requirements is not None:
-        if force:
-            refuse_both("--force", "--from-venv or --from-requirements")
-        wanted = pipeline.read_request(from_venv, from_requirements, without, given)
+        from releaser.pipelines.first_lock import create_first_lock, plan_first_lock, read_request
+
+        wanted = read_request(from_venv, from_requirements, without, given)
         ctx = replace(ctx, creates_pyproject=True)
-        report = ctx.run(pipeline.plan_first_lock, pipeline.create_first_lock, wanted)
+        report = ctx.run(plan_first_lock, create_first_lock, wanted, force=force)
     elif without or given:
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
         raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")

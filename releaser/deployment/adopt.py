@@ -23,9 +23,7 @@ from releaser.releases.venv import ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.site.location import PYPROJECT
 from releaser.site.ownership import close_to_others, find_open, name_of
-from releaser.site.project import read_pyproject
 from releaser.site.pythons import version_in
 from releaser.site.sealed_python import look_at_start, look_at_start_files
 from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
@@ -131,18 +129,11 @@ def venv_kind(site: Site) -> Found:
     return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
 
 
-class FirstLock(Frozen):
-    """The first lock of a project, and the pyproject.toml that goes with it, before they are in the checkout."""
-
-    lock: bytes
-    pyproject: bytes
-
-
-def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | None = None) -> Release | None:
+def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
     """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
 
-    It gets the lock of the checkout, or `first_lock`. The venv itself is not changed, but for the start-up module that
-    it gets, and for others, who can write it no more. Raises BuildError, and PreflightError.
+    It gets the lock of the checkout. The venv itself is not changed, but for the start-up module that it gets, and for
+    others, who can write it no more. Raises BuildError, and PreflightError.
     """
     what = venv_kind(site)
     if what in ("directory", "symlink"):
@@ -150,12 +141,12 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     exclude(site, facts)
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
-    if what != "unsealed" and first_lock is None:
+    if what != "unsealed":
         log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in find_unsynced(site)])
         log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
     with log.step("adopt") as step:
         try:
-            release = adopt_as_release(site, log, facts.group, what, first_lock=first_lock)
+            release = adopt_as_release(site, log, facts.group, what)
         except OSError as error:
             message = f"{site.project.venv} could not be adopted: {error}"
             raise BuildError(message, advice="Check permissions and file systems; nothing was changed.") from error
@@ -204,9 +195,7 @@ def _describe_open(site: Site, found: Mapping[str, str]) -> str:
     )
 
 
-def adopt_as_release(
-    site: Site, log: RunLog, group: str | None, what: Found, *, first_lock: FirstLock | None = None
-) -> Release:
+def adopt_as_release(site: Site, log: RunLog, group: str | None, what: Found) -> Release:
     """Make what stands at the place of the symlink a release. Raises OSError."""
     link = site.project.venv
     live = store_of(site).live_id()
@@ -214,9 +203,6 @@ def adopt_as_release(
         return _complete(site, log, live, group=group, trusted=True)
     name, _ = store_of(site).begin(datetime.now(UTC))
     venv = store_of(site).path(name) / "venv"
-    if first_lock is not None:  # before the venv is moved: recovery finds them nowhere else
-        (store_of(site).path(name) / "uv.lock").write_bytes(first_lock.lock)
-        (store_of(site).path(name) / PYPROJECT).write_bytes(first_lock.pyproject)
     journal_of(site).write(make_entry(log, "adopting", release=name))
     if what == "directory":
         links.adopt_directory(link, venv)
@@ -240,8 +226,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, read_file(site.project.lock), private=True)
-    usage, brought, commit = measure(directory), directory / PYPROJECT, None
-    pyproject = read_pyproject(brought) if brought.is_file() else site.pyproject
+    usage, commit = measure(directory), None
     with contextlib.suppress(ToolError):
         commit = site.git.commit("HEAD")
     python, locked = version_in(directory / "venv") or "unknown", LockFile.read(lock)
@@ -253,7 +238,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         python=python,
         group=group,
         lock_sha256=locked.sha256,
-        dependencies_key=pyproject.dependencies_key(),
+        dependencies_key=site.pyproject.dependencies_key(),
         code_key=site.code_key(commit) if commit is not None else "",
         commit=commit or None,
         subject=site.git.subject(commit) if commit else "",

@@ -67,8 +67,6 @@ class Deployment(Frozen):
     target: Target
     #: The text that the symlink must still have; None if there must be no symlink.
     link: str | None = None
-    #: The first lock: pyproject.toml comes with it.
-    creates_pyproject: bool = False
     #: Whether this is a rollback; then also whether updates skip what the release that is left brought.
     goes_back: bool = False
     holds_left: bool = True

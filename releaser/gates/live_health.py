@@ -11,11 +11,7 @@ from releaser.releases.store import store_of
 from releaser.site.serving import ask_live_site, unhealthy_finding
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from releaser.gates.base import Verdict
-    from releaser.report import RunLog
-    from releaser.site.site import Site
 
 
 class LiveHealth(Gate):
@@ -28,17 +24,12 @@ class LiveHealth(Gate):
         """Ask the site."""
         site = case.site.outside
         live = store_of(site).live()
-        return judge_site(site, case.log) if live is not None and not cannot_run(live) else None
-
-
-def judge_site(site: Site, log: RunLog, *, venv: Path | None = None) -> Verdict:
-    """Ask the live site, or the one that runs on a `venv` which is no release yet."""
-    if site.settings.health_check is None:
+        if site.settings.health_check is None or live is None or cannot_run(live):
+            return None
+        with case.log.step("live health check") as step:
+            try:
+                step.says(ask_live_site(site, site.settings.health_check))
+            except ToolError as error:
+                step.warns(error.message)
+                return Refusal(error=PreflightError(unhealthy_finding(error, case.log.command)))
         return None
-    with log.step("live health check") as step:
-        try:
-            step.says(ask_live_site(site, site.settings.health_check, venv=venv))
-        except ToolError as error:
-            step.warns(error.message)
-            return Refusal(error=PreflightError(unhealthy_finding(error, log.command)))
-    return None

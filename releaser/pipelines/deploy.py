@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,9 +44,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         raise
     site = change.site
     if snapshot is not None and snapshot.state is not None and (state := site.checkout_state()) is not None:
-        top = site.git.layout.top
-        came_along = (os.path.relpath(path, top) for path in (site.project.pyproject, site.project.lock))
-        note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
+        note_untracked_files(site, log, state, before=snapshot.state.untracked)
     if not deployment.goes_back:
         tell_migrations(site, log, still_unapplied(site, log, release))
     brought = conclude(change)

@@ -178,9 +178,9 @@ def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -
     return check(replace(site, findings=findings), store.live(), scope)
 
 
-def say_refusals(site: Site, command: str = "update", *, venv: Path | None = None) -> list[str]:
+def say_refusals(site: Site, command: str = "update") -> list[str]:
     """Say in a dry run that a command would be refused, as the site is not well."""
-    return [f"it would be refused: {one.message}" for one in serving.live_findings(site, command, venv=venv)]
+    return [f"it would be refused: {one.message}" for one in serving.live_findings(site, command)]
 
 
 def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]:

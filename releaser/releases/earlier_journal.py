@@ -27,7 +27,6 @@ class EarlierEntry(Frozen):
     done: tuple[str, ...] = ()
     reason: str = ""
     not_the_release: bool = False
-    creates_pyproject: bool = False
     flipped_at: float | None = None
     boot: str = ""
     was_used: bool = False
@@ -46,7 +45,6 @@ class EarlierEntry(Frozen):
                 "after": self.head_after,
                 "boot": self.boot,
                 "files": self.phase != "pulling",
-                "creates_pyproject": self.creates_pyproject,
             }
         if self.collected:
             actions["collectstatic"] = {"ahead": True}

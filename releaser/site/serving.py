@@ -54,13 +54,10 @@ def patience_of(settings: Settings) -> Patience:
     return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
 
 
-def ask_live_site(site: Site, health_check: str, *, venv: Path | None = None) -> str:
-    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well.
-
-    It runs on `venv`, which is `.venv` mostly.
-    """
+def ask_live_site(site: Site, health_check: str) -> str:
+    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
     patience = patience_of(site.settings)
-    ask = question(site, health_check, venv or Path(os.path.realpath(site.project.venv)))
+    ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
@@ -74,12 +71,12 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
     )
 
 
-def live_findings(site: Site, command: str = "update", *, venv: Path | None = None) -> Iterator[Finding]:
+def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
     """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
-    if site.settings.health_check is None or not (venv or os.path.exists(site.project.venv / "bin" / "python")):
+    if site.settings.health_check is None or not os.path.exists(site.project.venv / "bin" / "python"):
         return
     try:
-        ask_live_site(site, site.settings.health_check, venv=venv)
+        ask_live_site(site, site.settings.health_check)
     except ToolError as error:
         yield unhealthy_finding(error, command)
 

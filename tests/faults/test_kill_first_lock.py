@@ -1,4 +1,4 @@
-"""kill -9 while a project gets its first lock: afterwards it has that, with a release that is live, or nothing."""
+"""kill -9 while a project gets its first lock: afterwards it has both files in one commit, or neither."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["place"]
 
 KILLED = -9
-POINTS = 1  # of the spread, beside those around the flip
+POINTS = 1  # of the spread, beside those around the commit
 INSTALLED = ["alpha==1.0.0", "beta==1.0.0", "gamma==1.0.0"]
 FILES = ("pyproject.toml", "uv.lock")
 
@@ -36,8 +36,8 @@ class Crossing:
         self._place.mkdir()
         self.site: SampleSite = make_lockless(SiteFactory(self._place, templates), pyproject=None)
         fill(self.site, self.site.link, *INSTALLED)
-        self.site.push_commit("Require packages", {"requirements.txt": "--no-index\n-f ../index\nalpha\ngamma\n"})
-        self.words = ("init", "--from-requirements", str(self.site.path / "requirements.txt"))
+        self.site.push_commit("Name the index", {"uv.toml": 'no-index = true\nfind-links = ["../index"]\n'})
+        self.words = ("init", "--from-venv", str(self.site.link))
         shutil.copytree(self._place, self._kept, symlinks=True)
 
     def again(self) -> SampleSite:
@@ -62,12 +62,16 @@ class Crossing:
             # It had not come to anything yet.
             known = any(one in finished.stderr for one in ("pyproject.toml does not exist", "is not in a project"))
             found += [f"prune: {finished}"] if finished.returncode not in (0, 3 if known else 7) else []
-            found += self._live() + (
-                [] if self._has_all() or self._has_nothing() else ["it has neither all nor nothing"]
-            )
+            found += self._live()
         finished = self.site.releaser(*self.words)
-        whole = "the project has a lock already" in finished.stderr  # that run has finished what was begun
+        found += [] if self._has_both_or_neither() else [f"one of the files: {self.site.git('status', '--short')}"]
+        whole = "the project has a lock already" in finished.stderr  # which is adopted as every other one is
         found += [] if finished.returncode == (3 if whole else 0) else [f"once more: {finished}"]
+        if whole:
+            finished = self.site.releaser("init")
+            found += [f"adopting it: {finished}"] if finished.returncode else []
+            finished = self.site.releaser("update", env={"RELEASER_UPGRADE": "patch"})  # which pushes what is due
+            found += [f"update: {finished}"] if finished.returncode else []
         found += [] if self._has_all() else [f"it has not got all: {self.site.git('status', '--short')}"]
         return found + self._live() + self._left_over()
 
@@ -83,11 +87,9 @@ class Crossing:
         tracked = site.git("ls-files", *FILES).split() == list(FILES)
         return same and tracked and site.git("status", "--porcelain") == "" and site.head() == site.remote_head()
 
-    def _has_nothing(self) -> bool:
-        link = self.site.link
-        is_old = not link.is_symlink() or '"origin": "adopted"' in (link.resolve().parent / "manifest.json").read_text()
+    def _has_both_or_neither(self) -> bool:
         is_clean = self.site.git("status", "--porcelain") == ""
-        return is_old and is_clean and all(self._text(name) is None for name in FILES)
+        return is_clean and len({self._text(name) is None for name in FILES}) == 1
 
     def _text(self, name: str) -> str | None:
         path = self.site.path / name
@@ -99,18 +101,19 @@ class Crossing:
         return [f"{name} is left" for name in names if name.endswith((".new", "-staging")) or name == "journal.json"]
 
 
-def around_the_flip(calls: list[Call]) -> list[Call]:
-    """Choose the calls that decide: adopting the venv, the flip, and the two files that come behind it."""
+def around_the_commit(calls: list[Call]) -> list[Call]:
+    """Choose the calls that decide: those around the move of the checkout, and adopting the venv."""
     deciding = [
+        ("rename", "pending.json"),
+        ("rename", "journal.json"),
+        ("unlink", "journal.json"),
+        ("unlink", "staging-tree"),
         ("renameat2", ".venv"),
         ("rename", "manifest.json"),
-        ("rename", ".venv"),
-        ("rename", "uv.lock"),
-        ("rename", "pyproject.toml"),
     ]
     found = []
     for name, path in deciding:
-        found += [call for call in calls if call.name == name and call.text.count(f'{path}"')][-1:]
+        found += [call for call in calls if call.name == name and call.text.count(f'{path}"')][:1]
     return found
 
 
@@ -126,8 +129,8 @@ def test_a_kill_leaves_all_or_nothing(
     crossing, points = Crossing(place, templates), tally("kill -9 while there is no lock yet")
     calls = crossing.calls()
     steady = [call for call in calls if call.is_found_again]
-    decisive = around_the_flip(calls)
-    assert len(decisive) == 5
+    decisive = around_the_commit(calls)
+    assert len(decisive) == 6
     others = few_alike(calls)[::SHARE_OF_AKIN] if all_points else spread(steady, POINTS)
     for number, call in enumerate([*decisive, *others]):
         met = hit(crossing.again(), *crossing.words, at=call, fault="signal=KILL")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer
+from releaser.errors import ResolutionError
+from releaser.resolution.newest import AvailableVersions, _as_toml, _asks_for, _read_answer, find_missing
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HEAD = 'lock-version = "1.0"\ncreated-by = "uv"\nrequires-python = ">=3.11.7"\n'
 LOCKED = '\n[[packages]]\nname = "alpha"\nversion = "1.0"\nsdist = { url = "https://example.org/a", broken }\n'
@@ -75,3 +81,31 @@ def test_values_are_written_as_they_were_read() -> None:
 )
 def test_a_requirement_asks_for_one_package(text: object, *, asks: bool) -> None:
     assert _asks_for(text, {"zope-interface"}) is asks
+
+
+@pytest.mark.parametrize("missing", [set(), {"a==1"}, {"c==1"}, {"a==1", "b==1", "d==1", "e==1"}])
+def test_all_that_no_index_has_is_found(missing: set[str]) -> None:
+    def ask(wanted: Mapping[str, str]) -> object:
+        first = next((f"{name}==1" for name in wanted if f"{name}==1" in missing), "")
+        return NoSolution(output=f"Because {first} was not found, and you require {first}; a==1.0.1") if first else ""
+
+    for version in ("==1", "==1.0.0", "==01.0"):  # which uv writes in its own way
+        found = find_missing(ask, dict.fromkeys("abcde", version), what="nobody knows")
+        assert {f"{name}==1" for name in found} == missing
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "error: Failed to fetch: https://x",
+        "a==1, b==1: 403 Forbidden",
+        "a==1, b==1",
+        "{0} was not found in the cache and you require {0}==1\nhint: unavailable because the network was disabled",
+    ],
+)
+def test_an_index_that_does_not_answer_is_no_index_that_lacks_something(output: str) -> None:
+    def ask(wanted: Mapping[str, str]) -> object:
+        return NoSolution(output=output.format(*wanted))
+
+    with pytest.raises(ResolutionError, match="nobody knows: "):
+        find_missing(ask, {"a": "==1", "b": "==1"}, what="nobody knows")

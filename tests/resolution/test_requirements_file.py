@@ -1,32 +1,35 @@
-"""What a requirements file says that `uv add` does not write down."""
+"""What a requirements file says that `uv add` does not write down, and the pyproject.toml that it makes."""
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ResolutionError
-from releaser.resolution.newest import find_missing
-from releaser.resolution.requirements_file import (
-    Line,
-    bounds,
-    index_options,
-    index_settings,
-    read_lines,
-)
-from releaser.tools.uv import NoSolution
+from releaser.locks.lock import LockFile
+from releaser.resolution.first_lock import loosen
+from releaser.resolution.requirements_file import Line, read_lines, refusals, refuse_other_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+LOCK = """
+version = 1
+[[package]]
+name = "alpha"
+version = "1.0"
+source = { registry = "https://index.example.org/simple" }
+wheels = [{ url = "https://index.example.org/alpha.whl", hash = "sha256:aa" }]
+"""
 
-def lines_of(directory: Path, text: str, environ: Mapping[str, str] | None = None, **others: str) -> list[Line]:
+
+def lines_of(directory: Path, text: str, **others: str) -> list[Line]:
     (directory / "requirements.txt").write_text(text, encoding="utf-8")
     for name, content in others.items():
         (directory / f"{name}.txt").write_text(content, encoding="utf-8")
-    return list(read_lines(directory / "requirements.txt", environ or {}))
+    return list(read_lines(directory / "requirements.txt"))
 
 
 def test_lines_are_joined_freed_of_comments_and_numbered_as_an_editor_does(tmp_path: Path) -> None:
@@ -48,43 +51,49 @@ def test_what_a_file_includes_counts(tmp_path: Path, word: str) -> None:
     )
     assert [one.text for one in found] == ["beta", "gamma<2", "delta==1.0", "alpha"]
     assert found[0].where == f"{tmp_path}/base.txt, line 1"
-    assert bounds(found) == ["gamma<2"]
+    assert [one.text for one in found if one.is_constraint] == ["gamma<2", "delta==1.0"]
 
 
-def test_the_options_that_name_an_index_become_settings(tmp_path: Path) -> None:
-    text = "--no-index\n-f ../wheels\n--find-links=https://x/files\n-i https://${HOST}/a\n--extra-index-url https://b\n--pre\n"
-    options = index_options(lines_of(tmp_path, text, {"HOST": "index.example.org"}))
-    assert index_settings(options, tmp_path) == {
-        "no-index": True,
-        "find-links": ["../wheels", "https://x/files"],
-        "index": [{"url": "https://index.example.org/a", "default": True}, {"url": "https://b"}],
-    }
-    assert index_settings(options, tmp_path / "deep" / "shop")["find-links"][0] == str(tmp_path.parent / "wheels")
+def test_options_are_refused_unless_uv_takes_them_or_the_project_names_its_indexes(tmp_path: Path) -> None:
+    options = ["--no-index", "-f ../wheels", "--find-links=https://x/files", "-i https://a", "--pre", "-e ./sub"]
+    found = lines_of(tmp_path, "\n".join([*options, "--require-hashes", "alpha", "-c https://x/c.txt"]))
+
+    def refused(*, names_indexes: bool) -> list[str]:
+        return [one.message.partition("take ")[2].strip("`") for one in refusals(found, names_indexes=names_indexes)]
+
+    assert refused(names_indexes=False) == options[:5]
+    assert refused(names_indexes=True) == ["--pre"]
 
 
-@pytest.mark.parametrize("missing", [set(), {"a==1"}, {"c==1"}, {"a==1", "b==1", "d==1", "e==1"}])
-def test_all_that_no_index_has_is_found(missing: set[str]) -> None:
-    def ask(wanted: Mapping[str, str]) -> object:
-        first = next((f"{name}==1" for name in wanted if f"{name}==1" in missing), "")
-        return NoSolution(output=f"Because {first} was not found, and you require {first}; a==1.0.1") if first else ""
-
-    for version in ("==1", "==1.0.0", "==01.0"):  # which uv writes in its own way
-        found = find_missing(ask, dict.fromkeys("abcde", version), what="nobody knows")
-        assert {f"{name}==1" for name in found} == missing
+def test_exact_versions_become_lower_bounds() -> None:
+    text = """[project]
+dependencies = [
+    "alpha[fast]==1.0 ; python_version < '3.12'",  # first
+    "beta==1.*", "gamma>=1,<2", "delta===1.0+local", "Epsilon",
+]
+"""
+    written = loosen(text)
+    assert "# first" in written
+    assert tomllib.loads(written)["project"]["dependencies"] == [
+        'alpha[fast]>=1.0 ; python_version < "3.12"', "beta==1.*", "gamma>=1,<2", "delta>=1.0", "Epsilon",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "output",
+    ("text", "is_refused"),
     [
-        "error: Failed to fetch: https://x",
-        "a==1, b==1: 403 Forbidden",
-        "a==1, b==1",
-        "{0} was not found in the cache and you require {0}==1\nhint: unavailable because the network was disabled",
+        ("alpha==1.0.0 --hash=sha256:bb", True),
+        ("alpha==1.0 --hash=sha256:bb --hash=sha256:aa", False),
+        ("alpha==2.0 --hash=sha256:bb", False),  # for another platform
+        ("alpha==1.0", False),
     ],
 )
-def test_an_index_that_does_not_answer_is_no_index_that_lacks_something(output: str) -> None:
-    def ask(wanted: Mapping[str, str]) -> object:
-        return NoSolution(output=output.format(*wanted))
-
-    with pytest.raises(ResolutionError, match="nobody knows: "):
-        find_missing(ask, {"a": "==1", "b": "==1"}, what="nobody knows")
+def test_files_of_other_hashes_are_refused(text: str, is_refused: bool) -> None:
+    lock, line = LockFile.parse(LOCK.encode()), Line(where="r.txt, line 1", text=text)
+    if not is_refused:
+        refuse_other_files(lock, [line])
+        return
+    with pytest.raises(
+        ResolutionError, match=r"r\.txt, line 1: the index has no file of alpha with one of those hashes"
+    ):
+        refuse_other_files(lock, [line])

@@ -12,7 +12,7 @@ from releaser.checkout.move import (
     place_files,
     restore_checkout,
     restore_commit,
-    save_files,
+    save_lock,
 )
 from releaser.checkout.output import place_links
 from releaser.deployment.actions.base import Action
@@ -35,20 +35,19 @@ class Checkout(Action):
     is_noted = False
 
     def record(self, change: Change, deployment: Deployment) -> Record:
-        """Keep the files that are about to be replaced."""
+        """Keep what is about to be replaced."""
         site, target = change.site, deployment.target
         if deployment.goes_back:  # else the guard has looked
             keep_edits(site, change.log)
         else:
             refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
         place_links(site, change.log, deployment.release)
-        save_files(site, creates_pyproject=deployment.creates_pyproject)
+        save_lock(site)
         return {
             "before": target.head or None,
             "after": target.commit or None,
             "boot": leases.boot_id(),
             "files": True,
-            "creates_pyproject": deployment.creates_pyproject,
         }
 
     def prepare(self, change: Change, deployment: Deployment) -> None:
@@ -65,7 +64,7 @@ class Checkout(Action):
             raise PreflightError(finding) from error
 
     def undo(self, change: Change) -> None:
-        """Move back to the commit, and restore the files; only the commit where no release was to go live."""
+        """Move back to the commit, and restore the lock; only the commit where no release was to go live."""
         move = move_of(change)
         try:
             if change.record(self.name).get("files"):
@@ -94,7 +93,6 @@ def move_of(change: Change) -> Move:
         before=record.get("before"),
         after=record.get("after"),
         boot=record.get("boot", ""),
-        creates_pyproject=record.get("creates_pyproject", False),
         previous=change.previous,
         new=change.new,
     )

@@ -1,0 +1,201 @@
+"""The first lock of a project that pip has installed: made away from the checkout, compared, and committed there.
+
+A pyproject.toml and a uv.lock change nothing for the site that runs. So they are a step of their own, and the project
+is adopted afterwards, as every other one is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from releaser.candidate.lock_builds import lock_builds
+from releaser.checkout.move import move_without_build
+from releaser.checkout.publish import list_unpushed, note_due, push_what_is_due
+from releaser.checkout.pull import Target, as_checked_out
+from releaser.checkout.staging import shadow_of, stage_aside
+from releaser.deployment.adopt import find_open_venv, venv_kind
+from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
+from releaser.locks.lock import LockFile
+from releaser.locks.overrides import parse_overrides
+from releaser.pipelines.init import adopt_project
+from releaser.pipelines.preflight import Question, Scope, check
+from releaser.pipelines.rebuild import open_workspace
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.report import Plan
+from releaser.resolution.first_lock import FirstLockRequest, differences, make_first_lock, survey
+from releaser.resolution.sources import mirror_sources
+from releaser.run import new_log
+from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
+from releaser.site.project import Pyproject, read_pyproject
+from releaser.system.files import read_file, replace_file
+from releaser.system.temporary import temporary_directory
+from releaser.system.words import plural, secrets_in_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.report import RunLog, RunReport
+    from releaser.resolution.first_lock import Survey
+    from releaser.run import Run
+    from releaser.site.site import Site, SiteFacts
+
+_MESSAGE = "Lock what is installed"
+_FILES = ("uv.lock", "pyproject.toml")  # in this order: without the second one, a project has nothing that is locked
+
+
+def read_request(
+    venv: Path | None, requirements: Path | None, without: Sequence[str], given: Sequence[str]
+) -> FirstLockRequest:
+    """Read what the command line asks for; relative paths start at the current directory. Raises UsageError."""
+    names = frozenset(canonicalize_name(name) for name in without)
+    sources = parse_overrides(given, Path.cwd(), option="--with")
+    for one in sources:
+        if one.name in names:
+            message = f"--with and --without both name {one.name}"
+            raise UsageError(message, advice="Use only one of them.")
+        if secrets_in_urls(one.url):
+            message = f"--with {one.name} @ ... contains a password or a token, which git would keep"
+            raise UsageError(
+                message, advice="Let git ask for it, by a credential helper, or use ssh: git+ssh://git@..."
+            )
+        if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
+            message = f"--with {one} does not say which version"
+            raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
+    try:
+        places = [place and Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
+    except RuntimeError as error:
+        message = f"a path of --from-venv or --from-requirements leads nowhere: {error}"
+        raise UsageError(message, advice="Correct it.") from error
+    return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
+
+
+def create_first_lock(request: Request, wanted: FirstLockRequest, *, force: bool = False) -> RunReport:
+    """Give the project its first lock, with the versions that it runs on, and adopt it with that.
+
+    With `force`, the lock may have other versions, of which a later update makes a release.
+    """
+    return run_session(replace(request, creates_pyproject=True), lambda run: _create(run, wanted, force=force))
+
+
+def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResult:
+    site, log = run.site, run.log
+    with log.step("survey") as step:
+        found = survey(site, wanted)
+        step.says(str(wanted))
+    with log.step("preflight"):
+        facts = _check(site, wanted, found)
+    target = as_checked_out(facts)
+    with open_workspace(site, log, facts, target) as work:
+        with log.step("lock") as step:
+            lock = make_first_lock(work.site, work.facts, wanted, found)
+            step.says(plural(len(lock.versions), "package"))
+        with log.step("compare") as step:
+            others = _compare(work.site, facts, wanted, found, lock)
+            if others and not force:
+                raise ResolutionError(_describe(others), advice=_ADVICE)
+            said = _describe(others) if others else _say_same(found)
+            step.says(said)
+        _place(site, work.site, log, target)
+    log.note(*([Finding(said, advice="The next update installs what is locked.")] if others else ()))
+    run.site = site.reread()
+    if site.project.has_git:
+        push_what_is_due(run.site, log)
+    python = str(found.installed.python) if found.installed is not None else None
+    result = adopt_project(run, force=True, python=python)
+    return replace(result, headline=f"{result.headline}; {said}")
+
+
+_ADVICE = (
+    "Nothing is changed. --with 'NAME==VERSION' asks for a package, --without NAME leaves one out; with --force, the"
+    " next update installs what is locked."
+)
+
+
+def _describe(others: Sequence[str]) -> str:
+    return f"the lock differs from what is installed: {', '.join(others)}"
+
+
+def _say_same(found: Survey) -> str:
+    total = len(found.versions)
+    if not total:
+        return "its first lock is made"
+    return f"{plural(total, 'package')}: the same {'name' if total == 1 else 'names'} and versions"
+
+
+def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
+    """Run every check on the project as if it were locked already. Raises PreflightError with all the problems."""
+    missing, settings = f"{site.project.pyproject} does not exist", site.settings
+    findings = [one for one in site.findings if one.message != missing]
+    if lacks_group(settings, site.pyproject):
+        settings = replace(settings, group=NO_GROUP)
+    project = {"requires-python": ">=3", **site.pyproject.table("project")}
+    pyproject = Pyproject(path=site.project.pyproject, content={**site.pyproject.content, "project": project})
+    venv = site.project.venv
+    is_other = wanted.venv is not None and os.path.realpath(wanted.venv) != os.path.realpath(venv)
+    if is_other and venv_kind(site) in ("directory", "symlink"):
+        message = f"{venv} is a venv already, and --from-venv names another one"
+        findings.append(Finding(message, advice=f"Name {venv}, or move it away."))
+    site = replace(
+        site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *find_open_venv(site))
+    )
+    python = str(found.installed.python) if found.installed is not None else None
+    return check(site, None, Scope(asks=asks, lock=LockFile(data=b"", versions=found.versions), python=python))
+
+
+def _compare(staged: Site, facts: SiteFacts, wanted: FirstLockRequest, found: Survey, lock: LockFile) -> list[str]:
+    own = read_pyproject(staged.project.pyproject).table("project").get("name", "")
+    return [one for one in differences(lock, facts, wanted, found) if one.split()[0] != canonicalize_name(str(own))]
+
+
+def _place(site: Site, staged: Site, log: RunLog, target: Target) -> None:
+    """Commit the files of the staging tree, and move the checkout there, which has both of them then or neither.
+
+    Raises BuildError.
+    """
+    if not site.project.has_git:
+        for name in _FILES:
+            replace_file(site.project.root / name, read_file(staged.project.root / name), staging=site.state_dir)
+        return
+    try:
+        with log.step("commit") as step:
+            staged.git.commit_only(_FILES, _MESSAGE)
+            commit = staged.git.commit("HEAD")
+            step.says(commit[:12])
+        note_due(site, commits=(*list_unpushed(site), commit), push=site.settings.git_push)
+        move_without_build(site, log, replace(target, commit=commit))
+    except ToolError as error:
+        message = f"pyproject.toml and uv.lock could not be committed: {error.reason}"
+        advice = error.advice or "See git's message; nothing is changed."
+        raise BuildError(message, advice=advice, output=error.output) from error
+
+
+def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False) -> Plan:
+    """Say what would be locked, after trying it in the temporary directory. Raises PreflightError, ResolutionError."""
+    found = survey(site, wanted)
+    facts, log = _check(site, wanted, found, ("remote", "django")), new_log("init")
+    with temporary_directory() as base:
+        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
+        place.mkdir(parents=True)
+        staged = stage_aside(site, log, shadow_of(site.git, place, {}), place, as_checked_out(facts), whole=False)
+        mirror_sources(staged, log, aside=True)
+        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
+        lock = make_first_lock(staged, facts, wanted, found)
+        others = _compare(staged, facts, wanted, found, lock)
+        asked = read_pyproject(staged.project.pyproject).table("project").get("dependencies", [])
+    lines = [str(one) for one in find_conventions(site, lock=lock)]
+    lines += [f"pyproject.toml would ask for {one}" for one in asked]
+    packages = [f"{name} {version}" for name, version in sorted(lock.versions.items())]
+    lines.append(f"{plural(len(packages), 'package')} would be locked: {', '.join(packages)}")
+    if others:
+        lines.append(_describe(others) if force else f"it would be refused: {_describe(others)}")
+    if venv_kind(site) in ("directory", "symlink"):
+        lines.append(f"{site.project.venv.name} would become the first release, and a symlink to it")
+    else:
+        lines.append("a first release would be built from that and tested")
+    return Plan(would=tuple(lines))

@@ -1,0 +1,350 @@
+"""The first pyproject.toml and uv.lock of a project that pip has installed: uv makes them, held to what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import tomlkit
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import Version
+
+from releaser.errors import Finding, Findings, PreflightError, ResolutionError, ToolError, refuse
+from releaser.locks.installed import list_installed
+from releaser.locks.lock import is_local
+from releaser.resolution.requirements_file import Line, exact_version, read_lines, refusals, refuse_other_files
+from releaser.resolution.resolve import read_made_lock
+from releaser.site.conventions import NO_GROUP, lacks_group
+from releaser.site.project import declared_dependencies
+from releaser.site.pythons import range_of
+from releaser.system.files import read_text, write_new_file
+from releaser.system.frozen import Frozen
+from releaser.system.temporary import temporary_directory
+from releaser.system.words import Redactor, secrets_in_urls
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import pinned_lock_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.locks.lock import LockFile
+    from releaser.locks.overrides import Override
+    from releaser.site.site import Site, SiteFacts
+
+_INDEX_SETTINGS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
+_INSTALLERS = {"pip", "setuptools", "wheel"}  # which a venv may have although no file asks for them
+_HOW = (
+    "See uv's message. --with gives what no index has, --without leaves a package out; and a `requires-python`, or"
+    " `environments` of [tool.uv], that pyproject.toml has already stays."
+)
+
+
+class FirstLockRequest(Frozen):
+    """Where the packages of a first lock are to be taken from: a venv, a requirements file, or both."""
+
+    #: A venv, another place where a Python has the packages, or that Python itself.
+    venv: Path | None = None
+    requirements: Path | None = None
+    #: Packages that are to be left out.
+    without: frozenset[str] = frozenset()
+    #: Where to take packages from that no index has.
+    given: tuple[Override, ...] = ()
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """The packages of which it says itself what becomes of them."""
+        return self.without | {one.name for one in self.given}
+
+    def __str__(self) -> str:
+        return " and ".join(str(one) for one in (self.venv, self.requirements) if one is not None)
+
+
+class Installed(Frozen):
+    """What is installed for an interpreter, as uv lists it."""
+
+    python: Path
+    #: Without the project itself.
+    versions: Mapping[str, str]
+    #: Those that no other installed package needs.
+    direct: frozenset[str]
+    #: Those that are installed as a link to their sources.
+    editable: frozenset[str]
+    #: Whether packages of the operating system count as well, which uv does not list.
+    sees_more: bool
+
+
+class Survey(Frozen):
+    """What a first lock is made from; with `problems` it cannot be made, and the rest may be missing."""
+
+    #: None where only the requirements file counts.
+    installed: Installed | None = None
+    lines: tuple[Line, ...] = ()
+    problems: tuple[Finding, ...] = ()
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The versions that are installed; none where only the requirements file counts."""
+        return self.installed.versions if self.installed is not None else {}
+
+
+def survey(site: Site, request: FirstLockRequest) -> Survey:
+    """Look at what is installed and at the requirements file; every problem is in the answer, and nothing changes."""
+    problems = Findings(_refusals(site))
+    place = request.venv or (site.project.venv if (site.project.venv / "pyvenv.cfg").is_file() else None)
+    installed = None if place is None else problems.attempt(_look_at, site, request, place, problems)
+    lines = problems.attempt(_read_file, site, request) or ()
+    return Survey(installed=installed, lines=lines, problems=tuple(problems))
+
+
+def _refusals(site: Site) -> Iterator[Finding]:
+    project = site.project
+    if os.path.lexists(project.lock):
+        advice = "Adopt it with the lock that it has: `releaser init`."
+        yield Finding(f"{project.lock} exists, so the project has a lock already", advice=advice)
+    for what in declared_dependencies(site.pyproject.content):
+        yield Finding(
+            f"{project.pyproject} already says what the project depends on: {what}",
+            advice="Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
+        )
+    for path in (project.pyproject, project.lock) if project.has_git else ():
+        try:
+            ignored, tracked = site.git.ignores(path.name), site.git.tracked_files()
+        except ToolError:  # which preflight reports
+            return
+        if ignored:
+            yield Finding(f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed.")
+        elif path == project.pyproject and path.exists() and path.name not in tracked:
+            yield Finding(f"{path} is not under git", advice="Commit it first; then it is added to.")
+
+
+def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findings) -> Installed:
+    """Return what is installed at a place; what no lock can hold is a problem. Raises PreflightError and ToolError."""
+    python, uv = _find_interpreter(place), site.uv
+    listed = json.loads(uv.run(["pip", "list", "--format", "json", "--python", python]))
+    versions = {str(canonicalize_name(one["name"])): one["version"] for one in listed}
+    links = {
+        str(canonicalize_name(one["name"])): one["editable_project_location"]
+        for one in listed
+        if "editable_project_location" in one
+    }
+    roots = (str(site.project.root), str(site.project.root / "src"))
+    own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
+    for name in own - request.decided if not site.pyproject.table("build-system") else ():
+        message = f"{name} {versions[name]} is the project itself, and {site.project.pyproject} has no [build-system]"
+        advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
+        problems.append(Finding(message, advice=advice))
+    for name in sorted(request.without - versions.keys()):
+        problems.append(Finding(f"--without {name}: it is not installed for {python}", advice="Leave it out."))
+    sees_more = "include-system-site-packages=true" in _read_config(place)
+    if request.requirements is None:
+        frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", python]).splitlines())
+        places = {str(canonicalize_name(name)): where for name, _, where in frozen if where} | links
+        for name in sorted(places.keys() - request.decided - own):
+            where = Redactor().clean(places[name])
+            what = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
+            advice = f"Say where to take it from: --with '{name} @ {where}'; or leave it out: --without {name}."
+            problems.append(Finding(f"{name} {versions[name]} {what}, so no lock can hold it", advice=advice))
+        if sees_more:
+            advice = (
+                "Write those that the site needs into a file, and give it as well: --from-requirements FILE. Or make a"
+                " venv without --system-site-packages."
+            )
+            problems.append(Finding(f"{place} sees packages of the system, which uv cannot list", advice=advice))
+    tree = uv.run(["pip", "tree", "--depth", "0", "--python", python]).splitlines()
+    return Installed(
+        python=python,
+        versions={name: version for name, version in versions.items() if name not in own},
+        direct=frozenset(canonicalize_name(line.split()[0]) for line in tree if line.strip()) - own,
+        editable=frozenset(links),
+        sees_more=sees_more,
+    )
+
+
+def _find_interpreter(place: Path) -> Path:
+    """Return the interpreter of a venv or of another Python, or `place` if it is one. Raises PreflightError."""
+    # Of an operating system, the one without a number may be Python 2.
+    candidates = [place] if not os.path.isdir(place) else [place / "bin" / name for name in ("python3", "python")]
+    for python in candidates:
+        if os.access(python, os.X_OK):
+            return python
+    why = "has no bin/python that can be started" if os.path.lexists(place) else "does not exist"
+    return refuse(f"{place} {why}", "Name a venv, or a Python that has the packages: --from-venv PATH.")
+
+
+def _read_config(venv: Path) -> str:
+    try:
+        return "".join(read_text(venv / "pyvenv.cfg", errors="replace").split()).lower()
+    except OSError:
+        return ""
+
+
+def _read_file(site: Site, request: FirstLockRequest) -> tuple[Line, ...]:
+    file = request.requirements
+    if file is None:
+        return ()
+    try:
+        lines = tuple(read_lines(file))
+    except (OSError, UnicodeDecodeError) as error:
+        place, reason = getattr(error, "filename", None) or file, getattr(error, "strerror", None) or error
+        message = f"{place} cannot be read: {reason}"
+        refuse(message, "Name a requirements file: --from-requirements FILE.")
+    names_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
+    if found := tuple(refusals(lines, names_indexes=names_indexes)):
+        raise PreflightError(*found)
+    return lines
+
+
+# Making them, in a staging tree
+
+
+def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> LockFile:
+    """Write pyproject.toml and uv.lock in the tree of a site, and return the lock. Raises ResolutionError."""
+    path, tree = site.project.pyproject, site.project.root
+    try:
+        write_new_file(path, _begin(site, facts, found).encode())
+        _add_all(site, facts, request, found)
+        pins: dict[str, str] = {
+            canonicalize_name(one.name): version
+            for line in found.lines
+            if line.is_constraint and (one := line.requirement) and (version := exact_version(one))
+        }
+        pins |= found.versions
+        pins |= {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
+        unpinned = request.without | _sources(path)
+        _lock(facts, tree, {name: version for name, version in pins.items() if name not in unpinned})
+        write_new_file(path, loosen(read_text(path)).encode())
+        _lock(facts, tree, {})  # as anybody's next `uv lock` will
+    except ToolError as error:
+        message = f"uv cannot make a lock: {error.reason}"
+        raise ResolutionError(message, advice=error.advice or _HOW, output=error.output) from error
+    except ValueError as error:  # of tomlkit
+        message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
+        raise ResolutionError(message, advice="Correct it, then run it again.") from error
+    lock = read_made_lock(tree)
+    refuse_other_files(lock, found.lines)
+    if secrets_in_urls(read_text(path) + lock.data.decode()):
+        message = "the lock would contain a password or a token, which git would keep"
+        raise ResolutionError(message, advice="Let uv get it from the environment, and git from a credential helper.")
+    return lock
+
+
+def _begin(site: Site, facts: SiteFacts, found: Survey) -> str:
+    """Return pyproject.toml with a [project] for `uv add` to work on, and with what that does not write."""
+    path = site.project.pyproject
+    text = read_text(path) if path.exists() else ""
+    document: Any = tomlkit.parse(text)
+    project = document.setdefault("project", tomlkit.table())
+    for key, value in _project_table(site, facts, found).items():
+        if key not in project.get("dynamic", ()):
+            project.setdefault(key, value)
+    bounds = [
+        str(one)
+        for line in found.lines
+        if line.is_constraint and (one := line.requirement) and not one.url and not exact_version(one)
+    ]
+    if bounds:
+        uv = _tool(document, "uv")
+        uv["constraint-dependencies"] = [*uv.get("constraint-dependencies", []), *bounds]
+    if lacks_group(site.settings, site.pyproject):
+        _tool(document, "releaser")["group"] = NO_GROUP
+    return tomlkit.dumps(document)
+
+
+def _tool(document: Any, name: str) -> Any:
+    return document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault(name, tomlkit.table())
+
+
+def _project_table(site: Site, facts: SiteFacts, found: Survey) -> dict[str, Any]:
+    """Return what `uv init` writes, for the one minor version of Python that the site runs on.
+
+    uv refuses to write it beside other tables, and names all newer Pythons, for which the versions may not go together.
+    """
+    name = canonicalize_name(re.sub(r"[^A-Za-z0-9]+", "-", site.project.name).strip("-")) or "site"
+    name = f"{name}-site" if name in found.versions else name
+    with temporary_directory() as place:
+        words = ["init", "--bare", "--no-workspace", "--name", name, "--python", str(facts.python)]
+        facts.uv.run(words, tree=place)
+        table: dict[str, Any] = tomlkit.parse(read_text(place / "pyproject.toml"))["project"].unwrap()
+    return {**table, "requires-python": range_of(facts.choice.version)}
+
+
+def _add_all(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> None:
+    """Let pyproject.toml ask for the packages. Raises ToolError."""
+    checkout, installed = site.project.checkout, found.installed
+    if request.requirements is not None:
+        _add(site, facts, "-r", _in_tree(request.requirements, site))
+    elif installed is not None:
+        direct = sorted((installed.direct & installed.versions.keys()) - request.decided)
+        _add(site, facts, *(f"{name}=={installed.versions[name]}" for name in direct))
+    for one in request.given:
+        url, words = urlsplit(one.url), [one.requirement]
+        path = Path(unquote(url.path))
+        if url.scheme == "file" and path.is_relative_to(checkout.parent) and checkout.parent != Path("/"):
+            words = [replace(one, url=os.path.relpath(path, checkout)).requirement]
+        if url.scheme == "file" and path.is_dir() and installed is not None and one.name in installed.editable:
+            words.insert(0, "--editable")
+        _add(site, facts, *words)
+    dependencies = tomlkit.parse(read_text(site.project.pyproject)).unwrap()["project"].get("dependencies", [])
+    if left_out := request.without & {canonicalize_name(Requirement(one).name) for one in dependencies}:
+        facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(left_out)], tree=site.project.root)
+
+
+def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:
+    if words:
+        facts.uv.run(["add", "--frozen", "--python", facts.python, *words], tree=site.project.root)
+
+
+def _in_tree(file: Path, site: Site) -> Path:
+    """Return a file of the checkout as it is in the staging tree, where paths in it lead to what will be there."""
+    checkout = site.project.checkout
+    staged = site.project.root / file.relative_to(checkout) if file.is_relative_to(checkout) else file
+    return staged if staged.is_file() else file
+
+
+def _sources(pyproject: Path) -> set[str]:
+    """Return the packages that come from elsewhere than an index, of which no version can be asked for."""
+    uv = tomlkit.parse(read_text(pyproject)).unwrap().get("tool", {}).get("uv", {})
+    return {canonicalize_name(name) for name in uv.get("sources", {})}
+
+
+def _lock(facts: SiteFacts, tree: Path, pins: Mapping[str, str]) -> None:
+    locked = facts.uv.lock(tree, pinned_lock_arguments(pins), python=facts.python)
+    if isinstance(locked, NoSolution):
+        message = "no lock has exactly these versions"
+        raise ResolutionError(message, advice=_HOW, output=locked.output)
+
+
+def loosen(text: str) -> str:
+    """Return pyproject.toml with lower bounds in place of exact versions: these stand in the lock from now on."""
+    document: Any = tomlkit.parse(text)
+    dependencies = document["project"].get("dependencies", [])
+    for number, dependency in enumerate(dependencies):
+        wanted = Requirement(dependency)
+        if version := exact_version(wanted):
+            extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""
+            marker = f" ; {wanted.marker}" if wanted.marker else ""
+            dependencies[number] = f"{wanted.name}{extras}>={Version(version).public}{marker}"
+    return tomlkit.dumps(document)
+
+
+def differences(lock: LockFile, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> list[str]:
+    """Say where the lock differs from what is installed, apart from what the request itself decides."""
+    installed = found.installed
+    if installed is None:
+        return []
+    before = installed.versions
+    after = dict(list_installed(lock, group=facts.group, default_groups=(), python=facts.choice.version))
+    local = {package["name"] for package in lock.packages if is_local(package)}
+    known = set(before) if installed.sees_more else before.keys() | after.keys()
+    passed_over = _INSTALLERS & installed.direct - after.keys() if request.requirements is not None else set()
+    return [
+        f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}"
+        for name in sorted(known - request.decided - passed_over - local)
+        if canonicalize_version(before.get(name, "")) != canonicalize_version(after.get(name, ""))
+    ]
