@@ -205,7 +205,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
     project = pyproject.table("project")
     if not project:
         message = f"{pyproject.path} has no [project] table"
-        findings.append(Finding(message, advice="Add one: `uv init --bare`."))
+        findings.append(Finding(message, advice="Add one, with `name`, `version` and `requires-python`."))
     elif not isinstance(project.get("requires-python"), str):
         findings.append(
             Finding(

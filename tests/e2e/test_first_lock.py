@@ -265,6 +265,9 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
         assert "s3cret" not in refused
     file.unlink()
     assert site.snapshot() == before
+    said = site.releaser("check", check=3).stderr
+    assert "has no [project] table" in said
+    assert "uv init" not in said, "which uv refuses beside other tables"
 
 
 def test_files_of_other_hashes_are_refused(make_site: SiteFactory) -> None:
