@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 _INDEX_SETTINGS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
 _INSTALLERS = {"pip", "setuptools", "wheel"}  # which a venv may have although no file asks for them
 _HOW = (
-    "See uv's message. --with gives what no index has, --without leaves a package out; and a `requires-python`, or"
-    " `environments` of [tool.uv], that pyproject.toml has already stays."
+    "See uv's message. --with gives what no index has, --without leaves a package out. For versions that fit this"
+    " system alone, write `environments` into [tool.uv] of pyproject.toml, and commit that first."
 )
 
 
@@ -103,11 +103,12 @@ def survey(site: Site, request: FirstLockRequest) -> Survey:
 
 
 def _refusals(site: Site) -> Iterator[Finding]:
-    project = site.project
+    project, declared = site.project, [*declared_dependencies(site.pyproject.content)]
     if os.path.lexists(project.lock):
-        advice = "Adopt it with the lock that it has: `releaser init`."
+        use = "Adopt it with the lock that it has: `releaser init`."
+        advice = use if declared else f"Move it away: {project.pyproject} asks for nothing that it locks."
         yield Finding(f"{project.lock} exists, so the project has a lock already", advice=advice)
-    for what in declared_dependencies(site.pyproject.content):
+    for what in declared:
         yield Finding(
             f"{project.pyproject} already says what the project depends on: {what}",
             advice="Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
@@ -217,7 +218,14 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
         pins |= found.versions
         pins |= {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
         unpinned = request.without | _sources(path)
-        _lock(facts, tree, {name: version for name, version in pins.items() if name not in unpinned})
+        pins = {name: version for name, version in pins.items() if name not in unpinned}
+        try:
+            _lock(facts, tree, pins)
+        except ResolutionError:
+            if "requires-python" in site.pyproject.table("project"):
+                raise
+            write_new_file(path, _since_patch(read_text(path), facts.choice.version).encode())
+            _lock(facts, tree, pins)
         write_new_file(path, loosen(read_text(path)).encode())
         _lock(facts, tree, {})  # as anybody's next `uv lock` will
     except ToolError as error:
@@ -318,6 +326,13 @@ def _lock(facts: SiteFacts, tree: Path, pins: Mapping[str, str]) -> None:
     if isinstance(locked, NoSolution):
         message = "no lock has exactly these versions"
         raise ResolutionError(message, advice=_HOW, output=locked.output)
+
+
+def _since_patch(text: str, version: str) -> str:
+    """Return pyproject.toml without earlier patch releases of Python, for which not all packages are."""
+    document: Any = tomlkit.parse(text)
+    document["project"]["requires-python"] = range_of(version, since=version)
+    return tomlkit.dumps(document)
 
 
 def loosen(text: str) -> str:

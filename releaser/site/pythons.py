@@ -341,13 +341,13 @@ def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def range_of(version: str) -> str:
+def range_of(version: str, *, since: str = "") -> str:
     """Return the requires-python of a site that runs on one minor version, such as `>=3.11,<3.12`.
 
     A lock for newer ones, too, could have other versions of packages for these, which the site has never run on.
     """
     major, second = minor(version).split(".")
-    return f">={minor(version)},<{major}.{int(second) + 1}"
+    return f">={since or minor(version)},<{major}.{int(second) + 1}"
 
 
 def _read_config(venv: Path) -> dict[str, str]:

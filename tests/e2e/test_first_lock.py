@@ -299,21 +299,29 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
     assert locked(site) == ["alpha==1.1.0", "beta==1.0.0", "gamma==1.0.0", "wheel==1.0.0"]
 
 
-def test_versions_that_fit_no_other_python_need_a_range_of_a_person(make_site: SiteFactory) -> None:
-    python = ".".join(map(str, sys.version_info[:3]))  # no earlier patch version will do, on any platform
+def test_versions_that_fit_no_other_platform_need_a_word_of_a_person(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site)
+    site.publish("zeta", "1.0.0", requires=["alpha>=1.1; sys_platform == 'win32'"])
+    fill(site, site.link, "alpha==1.0.0", "zeta")
+    before = site.snapshot()
+    refused = site.releaser("init", "--from-venv", site.link, check=4).stderr
+    assert "sys_platform == 'win32'" in refused
+    assert "For versions that fit this system alone, write `environments` into [tool.uv]" in refused
+    assert site.snapshot() == before
+    site.edit("pyproject.toml", UV_TABLE + "environments = [\"sys_platform == 'linux'\"]\n")
+    site.push_commit("Name the platform")
+    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
+    assert locked(site) == ["alpha==1.0.0", "zeta==1.0.0"]
+
+
+def test_versions_that_fit_no_earlier_patch_release_of_python_say_so(make_site: SiteFactory) -> None:
+    python = ".".join(map(str, sys.version_info[:3]))
     site = make_lockless(make_site)
     site.publish("zeta", "1.0.0", requires_python=f">={python}")
     fill(site, site.link, "zeta")
-    before = site.snapshot()
-    refused = site.releaser("init", "--from-venv", site.link, check=4).stderr
-    assert f"zeta==1.0.0 requires Python >={python}" in refused
-    assert "a `requires-python`, or `environments` of [tool.uv], that pyproject.toml has already stays" in refused
-    assert site.snapshot() == before
-    wanted = f'requires-python = ">={python},<3.{sys.version_info[1] + 1}"'
-    site.edit("pyproject.toml", f'[project]\nname = "shop"\nversion = "1"\n{wanted}\n{UV_TABLE}')
-    site.push_commit("Name the Python")
     assert site.json("init", "--from-venv", site.link)["result"] == "activated"
-    assert wanted in (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">={python},<3.{sys.version_info[1] + 1}"' in text
 
 
 def test_what_cannot_be_committed_changes_nothing(make_site: SiteFactory) -> None:
@@ -359,6 +367,10 @@ def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> No
     site = make_lockless(make_site)
     fill(site, site.link, *INSTALLED)
     site.env["RELEASER_GIT"] = "false"
+    site.edit("uv.lock", "version = 1\n")  # as a crash between the two files leaves it
+    refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
+    assert f"Move it away: {site.path / 'pyproject.toml'} asks for nothing that it locks" in refused
+    (site.path / "uv.lock").unlink()
     assert site.json("init", "--from-venv", site.link)["result"] == "activated"
     assert locked(site) == FREE == installed(site.link / "bin" / "python")
     site.releaser("update", check=0)
