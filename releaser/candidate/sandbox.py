@@ -291,8 +291,9 @@ def named_sockets(site: Site) -> Iterator[Path]:
     project = site.outside.project
     for one in site.settings.test_sockets:
         yield Path(os.path.normpath(project.checkout / Path(one).expanduser()))
-    texts = (read_if_there(place / ".env") or b"" for place in (project.outer, project.root))
-    yield from map(Path, find_named((one.decode(errors="replace") for one in texts), list_listening()))
+    found = (read_if_there(place / ".env") for place in (project.outer, project.root))
+    if texts := [one.decode(errors="replace") for one in found if one]:
+        yield from map(Path, find_named(texts, list_listening()))
 
 
 def look_at(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:

@@ -254,16 +254,16 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
     What is `around` a site are the directories that matter most; layers are kept in the last if nowhere else.
     bubblewrap is tried once in a run, as a kernel or a container may forbid it.
     """
-    program = find_own_program("bwrap", runner.environ, *around)
-    if program is None:
-        return "bubblewrap is not installed (Debian's package `bubblewrap`)"
-    question = ("bwrap", program, *around)
+    question = ("bwrap", *around)
     if question not in runner.remembered:
-        runner.remembered[question] = _try(program, runner, around)
+        program = find_own_program("bwrap", runner.environ, *around)
+        missing = "bubblewrap is not installed (Debian's package `bubblewrap`)"
+        found = _try(program, runner, around) if program else missing
+        runner.remembered[question] = json.dumps(found, default=str)
     found = json.loads(runner.remembered[question])
     if isinstance(found, str):
         return found
-    way, scratch, without = found
+    program, way, scratch, without = found
     return Bubblewrap(
         program=program,
         way=way,
@@ -274,8 +274,8 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
     )
 
 
-def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
-    """Return, as JSON, how bubblewrap works best, where layers are, and where they cannot be; or why none works."""
+def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, Way, Path | None, Sequence[str]] | str:
+    """Return the program, how it works best, where layers are, and where they cannot be; or why it does not work."""
     places = list_places(_real(around))
     named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the second may be in memory
     scratches = [one for one in named if one is None or os.access(one.parent, os.W_OK | os.X_OK)]
@@ -286,24 +286,20 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> str:
             numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
             if numbers:
                 without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
-                return _noted("layers", scratch, without)
+                return program, "layers", scratch, without
     try:
         _ask(_trial(program), runner)
         version = re.search(r"(\d+)\.(\d+)", _ask([program, "--version"], runner))
     except ToolError as error:
         said = (error.output.strip().splitlines() or [error.message])[0]
-        return json.dumps(f"bubblewrap does not work here ({said})")
+        return f"bubblewrap does not work here ({said})"
     if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
         for scratch in scratches:
             with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
                 layers = make_layers(str(made), places, joins=False)
                 _ask(_trial(program, _laid(layers, "layers of bubblewrap")), runner)
-                return _noted("layers of bubblewrap", scratch)
-    return _noted("read-only")
-
-
-def _noted(way: Way, scratch: Path | None = None, without: Sequence[str] = ()) -> str:
-    return json.dumps([way, str(scratch or ""), without])
+                return program, "layers of bubblewrap", scratch, ()
+    return program, "read-only", None, ()
 
 
 def _laid(layers: Iterable[Layer], way: Way) -> list[str]:

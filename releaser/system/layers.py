@@ -52,26 +52,26 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Layer(Frozen):
-    """A place, the directory that has what is written there, and those parts of the place that are shown with that."""
+    """A place, those parts of it that are shown, and the path with which all names begin of what a layer needs."""
 
     place: str
-    directory: str
+    base: str
     shown: tuple[str, ...] = ()
 
     @property
     def upper(self) -> str:
         """What was written, as overlayfs keeps it."""
-        return f"{self.directory}/upper"
+        return f"{self.base}.upper"
 
     @property
     def work(self) -> str:
         """Where overlayfs prepares that."""
-        return f"{self.directory}/work"
+        return f"{self.base}.work"
 
     @property
     def merged(self) -> str:
         """Where the child that mounts it has the place with what was written."""
-        return f"{self.directory}/merged"
+        return f"{self.base}.merged"
 
     @property
     def views(self) -> tuple[tuple[str, str], ...]:
@@ -173,25 +173,25 @@ def make_layers(
     """Make what layers over these places need, in `scratch`. Raises OSError.
 
     One that `joins` them makes a single layer for root of all places on the first file system. A plain user's user
-    namespace forbids that, as it would show what other mounts cover.
+    namespace forbids that, as it would show what other mounts cover. Without `joins`, bubblewrap is to mount them.
 
     A plain user's overlayfs copies nothing that has another owner or group (EOVERFLOW). So the `ways`, directories that
     lead to where this user writes, are made beforehand, with copies of files that have a group of which the user is a
     member. Nothing `hidden` is copied, as the copy could be read.
     """
     mounts = [place for place, _ in _read_mounts() if place != "/"]
-    joins = joins and _is_root_of_host()
-    joined = [one for one in places if joins and not any(_is_within(one, it) for it in mounts)]
+    is_joined = joins and _is_root_of_host()
+    joined = [one for one in places if is_joined and not any(_is_within(one, it) for it in mounts)]
     parts = [("/", tuple(joined))] if joined else []
     parts += [(one, (one,)) for one in places if one not in joined]
     layers = tuple(
-        Layer(place=place, directory=f"{scratch}/{number}", shown=shown) for number, (place, shown) in enumerate(parts)
+        Layer(place=place, base=f"{scratch}/{number}", shown=shown) for number, (place, shown) in enumerate(parts)
     )
     of_site, elsewhere = [_MOST_FILES, _MOST_BYTES], [_MOST_FILES // 10, _MOST_BYTES // 10]
     for one in layers:
-        Path(one.directory).mkdir(mode=0o700)
-        for name in (one.upper, one.work):
-            Path(name).mkdir()
+        Path(one.upper).mkdir()
+        if not joins:
+            Path(one.work).mkdir()
         _copy_mode(one.place, one.upper)
         if os.geteuid() != 0:
             for way in ways:
@@ -407,13 +407,15 @@ def _have_own_mounts() -> None:
 
 
 def _mount(layer: Layer) -> None:
-    work = f"{layer.work}/{os.getpid()}"  # a new one each time, as the last has the mark of what was volatile
-    Path(work).mkdir()
+    place, name = os.path.split(layer.base)
+    work = f"{name}.work-{os.getpid()}"  # a new one each time, as the last has the mark of what was volatile
     # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
-    options = f"volatile,lowerdir={_escape(layer.place)},upperdir={_escape(layer.upper)},workdir={_escape(work)}"
+    options = f"volatile,lowerdir={_escape(layer.place)},upperdir={name}.upper,workdir={work}"
     # Only that of the host's root can rename a directory that is below; for others, that is EXDEV.
     options += ",redirect_dir=on" if _is_root_of_host() else ",userxattr"
-    _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
+    with contextlib.chdir(place):  # bubblewrap reads the options of all mounts for each thing that it mounts
+        Path(work).mkdir()
+        _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
 
 
 def _show_read_only(layer: Layer) -> None:

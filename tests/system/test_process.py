@@ -553,7 +553,7 @@ def test_what_another_user_runs_is_left_and_named(
 
 
 def test_a_program_whose_sandbox_cannot_begin_says_so_and_does_not_run(runner: Runner, tmp_path: Path) -> None:
-    layer = layers.Layer(place="/nowhere", directory=str(tmp_path))
+    layer = layers.Layer(place="/nowhere", base=str(tmp_path / "0"))
     sandbox = process.Sandbox(begin=layers.mounting([layer]))
     finished = runner.run(["touch", "mark"], cwd=tmp_path, sandbox=sandbox, check=False, timeout=SECONDS)
     assert finished.returncode == 1
