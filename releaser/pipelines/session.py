@@ -110,7 +110,7 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
         with run_log(site.project.logs, log.run_id, site.redactor) as log_file:
             run.log_file = str(log_file)
             report = _run_under_lock(request, run, pipeline)
-    notices.ping(run.site, request.command, report)  # which may have turned out to be a rollback
+    notices.ping(run.site, request.command, report)
     return report
 
 
