@@ -171,7 +171,7 @@ class HeldBack(Frozen):
     reason: str
     #: Since when, as ISO 8601.
     at: str
-    by: Literal["activation", "tests", "undecided", "person"] = "activation"
+    by: Literal["activation", "tests", "person"] = "activation"
     #: Those that failed.
     tests: tuple[str, ...] = ()
     #: What comes only together with it.

@@ -86,8 +86,7 @@ AIMS = (
     Aim(part="commands", what="a pinned interpreter's start: CPU", limit=1, unit="ms more"),
     Aim(part="memory", what="peak memory, 1,000 releases, 100 MB of output", limit=50, unit="MB"),
     Aim(part="disk", what="disk of 10 releases beside one, with reflinks", limit=1.6),
-    Aim(part="culprits", what="test runs to find 2 culprits in 22, test_jobs = 1", limit=18, unit="runs"),
-    Aim(part="culprits", what="test runs to find 2 culprits in 22, test_jobs = 2", limit=18, unit="runs"),
+    Aim(part="culprits", what="test runs to find 2 culprits in 22", limit=18, unit="runs"),
     Aim(part="many", what="50 sites, quiet night: CPU of each site", limit=0.6, unit="s"),
     *(
         Aim(part="isolation", what=f"{what} in isolation ({kind})", limit=1.05)

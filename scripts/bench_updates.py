@@ -240,16 +240,11 @@ def used(mounted: Path) -> float:
 
 def measure_search(place: Path) -> Part:
     """Count the test runs that find two upgrades which break the tests among 22."""
-    found = {}
-    for jobs in (1, 2):
-        site = factory(place / f"jobs{jobs}")(
-            packages=dict.fromkeys(CANDIDATES, "1.0.0"), settings={"test_jobs": jobs}, venv=True
-        )
-        site.releaser("init", check=0)
-        before = len(site.manage_runs("test"))
-        for name in CANDIDATES:
-            site.publish(name, "1.1.0", broken=name in CULPRITS)
-        site.releaser("update", check=0)
-        runs = len(site.manage_runs("test")) - before
-        found[f"test runs to find 2 culprits in 22, test_jobs = {jobs}"] = float(runs)
-    return Part(title="Culprits", found=found)
+    site = factory(place)(packages=dict.fromkeys(CANDIDATES, "1.0.0"), venv=True)
+    site.releaser("init", check=0)
+    before = len(site.manage_runs("test"))
+    for name in CANDIDATES:
+        site.publish(name, "1.1.0", broken=name in CULPRITS)
+    site.releaser("update", check=0)
+    runs = len(site.manage_runs("test")) - before
+    return Part(title="Culprits", found={"test runs to find 2 culprits in 22": float(runs)})

@@ -86,9 +86,7 @@ class Nights:
 
 def _runs_of(step: dict[str, Any]) -> int:
     """Count the runs of the tests in one step of a report."""
-    if step["step"] == "culprit search":
-        return 2 if step["detail"].startswith("runs ") else 1
-    return 1 if step["step"] in ("test", "test again", "test live release") else 0
+    return 1 if step["step"] in ("culprit search", "test", "test again", "test live release") else 0
 
 
 def _changes_in(report: dict[str, Any]) -> tuple[str, ...]:

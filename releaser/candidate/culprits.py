@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.output import suspects
-from releaser.candidate.partial_locks import find_all_needs, find_faults
-from releaser.candidate.results import Fault, hold_back, hold_undecided, reject_commit
-from releaser.candidate.testing import first_failure
+from releaser.candidate.partial_locks import TrialInstall, find_all_needs
+from releaser.candidate.results import Fault, hold_back, reject_commit
+from releaser.candidate.testing import first_failure, keep_out
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
-from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
+from releaser.locks.rules import Withheld
+from releaser.releases.quarantine import change_quarantine, read_holds
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few, plural
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.build_and_test import Builder
-    from releaser.candidate.partial_locks import PartialLocks, TrialInstall
+    from releaser.candidate.partial_locks import PartialLocks
     from releaser.candidate.testing import Failed
     from releaser.locks.bisect import Part
     from releaser.locks.lock import LockFile
@@ -43,8 +44,6 @@ class CulpritSearch:
     builder: Builder
     failure: Failed
     locks: PartialLocks
-    #: One for each part that may be tried at once, in a staging tree of its own.
-    installs: Sequence[TrialInstall]
     #: What has passed as a whole, and may go live.
     _passing: Candidate | None = None
     #: Why no further trial is possible, unless it is for want of runs.
@@ -55,16 +54,18 @@ class CulpritSearch:
     _faults: dict[Part, Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.site, self.log, self.budget = self.builder.site, self.builder.log, self.builder.budget
+        self.work, self.budget = self.builder.work, self.builder.budget
+        self.site, self.log = self.work.site, self.work.log
+        self.install = TrialInstall(site=self.site, facts=self.work.facts, locks=self.locks)
         self.full, self.fault = self.failure.candidate, Fault.of(self.failure.result)
         self.versions = self.full.resolution.lock.versions
         self._verdicts[frozenset(self.versions.items())] = self.fault
 
     def search(self) -> Candidate | Failed:
         """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
-        base_passes = self.passes(())[0]
+        base_passes = self.passes(())
         if base_passes is False and self.builder.holds_back and (everything := self._try_everything()):
-            self._finish()
+            keep_out(self.work, self.failure)
             return everything
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
         if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
@@ -77,7 +78,7 @@ class CulpritSearch:
                 "Make the tests reliable; see `releaser history`.",
             )
             self.builder.discard(self._passing)
-            self._finish()
+            keep_out(self.work, self.failure)
             return self.failure
         found = self._build_what_passes(result)
         if result.kind == "cut_off" and found is None:
@@ -85,12 +86,12 @@ class CulpritSearch:
         is_whole = bool(base_passes) and result.kind != "cut_off"
         self._hold(result, pairs=find_pairs(self, result) if is_whole else {})
         found = self.builder.unless_live(found)
-        advances = self._ships and (found is not None or bool(result.culprits))
         if result.kind == "cut_off":
+            advances = self._ships and (found is not None or bool(result.culprits))
             self._tell_cut_off(result, advances=advances)
-        if result.kind == "cut_off" and advances:
-            return found or replace(self.failure, advice=_AGAIN)
-        self._finish()  # only now: were nothing held, a candidate that is not taken up again would keep all out
+            if advances:  # so that the next update has less to search among
+                return found or replace(self.failure, advice=_AGAIN)
+        keep_out(self.work, self.failure)  # only now: were nothing held, that would keep out all that is new
         if base_passes is False and result.kind != "cut_off":
             self._tell_of_base(result, found)
         return found or self.failure
@@ -102,51 +103,36 @@ class CulpritSearch:
         named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
             return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
-        undecided = {
-            one.name
-            for one in read_holds(self.site.state_dir).entries
-            if one.by == "undecided" and one.is_in(self.versions)
-        }
-        hints = {*named, *undecided.intersection(upgrades)}
+        hints = {*named, *(one.name for one in read_holds(self.site.state_dir).by_tests if one.name in upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
         needs = Graph.of(self.full.resolution.lock).needs
         late = [name for name in upgrades if not hints.isdisjoint(find_all_needs(name, needs))]
         items = (*(name for name in upgrades if name not in late), *late)
-        if self.passes(items)[0]:  # what breaks the tests is none of these, but came with them
+        if self.passes(items):  # what breaks the tests is none of these, but came with them
             return SearchResult(kind="found", items=items, passing=items)
         return find_culprits(self, items, suspects=len(late))
 
     # Trials
 
-    @property
-    def jobs(self) -> int:
-        """How many parts can be tried at once."""
-        return len(self.installs)
-
-    def passes(self, *parts: Part, without: Part = ()) -> list[bool | None]:
-        """Try parts in venvs that are gone afterwards."""
-        verdicts: list[bool | None] = []
+    def passes(self, part: Part, *, without: Part = ()) -> bool | None:
+        """Try a part in a venv that is gone afterwards."""
         try:
-            locks = [self.locks.with_upgrades(part, without=without) for part in parts]
-            known = [self._recall_result(part, lock) for part, lock in zip(parts, locks, strict=True)]
-            if known == [None, None] and self.budget.allows(3):
-                return self._try(parts, locks)
-            for part, lock, verdict in zip(parts, locks, known, strict=True):
-                if verdict is None and self.budget.allows(2):  # one is kept for what is to go live
-                    verdict = self._try((part,), [lock])[0]
-                verdicts.append(verdict)
-                if not verdict:
-                    break
+            lock = self.locks.with_upgrades(part, without=without)
+            verdict = self._recall_result(part, lock)
+            if verdict is None and self.budget.allows(2):  # one is kept for what is to go live
+                self.budget.spent += 1
+                fault = self._try(part, lock, f"run {self.budget.spent}")
+                verdict = self._note(part, lock, fault)
         except (ResolutionError, BuildError) as error:
             self._trouble = error
-            verdicts.append(None)
-        return verdicts
+            return None
+        return verdict
 
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
         """Try what is left without the culprits: as a candidate, if that is to go live."""
         if not self._ships:
-            return self.passes(part, without=without)[0]
+            return self.passes(part, without=without)
         try:
             lock = self.locks.with_upgrades(part, without=without)
         except ResolutionError as error:
@@ -166,15 +152,10 @@ class CulpritSearch:
                 return False  # that has been repeated before the search
             if not self.budget.in_time:
                 return None
-            with self.log.step("culprit search") as step:
-                fault = find_faults(self.installs, [lock])[0]
-                total = plural(len(self.locks.upgrades()), "upgrade")
-                what = f"{len(part)} of {total}" if part else "without any upgrade:"
-                step.says(f"again: {what} {'failed' if fault else 'passed'}")
+            return self._try(part, lock, "again") is None
         except (ResolutionError, BuildError) as error:
             self._trouble = error
             return None
-        return fault is None
 
     def _recall_result(self, part: Part, lock: LockFile) -> bool | None:
         versions = frozenset(lock.versions.items())
@@ -191,23 +172,16 @@ class CulpritSearch:
 
     @property
     def _surroundings_are_live(self) -> bool:
-        live, key = self.builder.live, self.full.key
+        live, key = self.work.live, self.full.key
         return live is not None and (live.manifest.python, live.manifest.group) == (key.python, key.group)
 
-    def _try(self, parts: Sequence[Part], locks: Sequence[LockFile]) -> list[bool | None]:
-        first = self.budget.spent + 1
-        self.budget.spent += len(parts)
+    def _try(self, part: Part, lock: LockFile, which: str) -> Fault | None:
         with self.log.step("culprit search") as step:
-            faults = find_faults(self.installs, locks)
+            fault = self.install.find_fault(lock)
             total = plural(len(self.locks.upgrades()), "upgrade")
-            verdicts = ["failed" if fault else "passed" for fault in faults]
-            if len(parts) > 1:
-                sizes = " and ".join(str(len(part)) for part in parts)
-                step.says(f"runs {first} and {self.budget.spent}: {sizes} of {total} {' and '.join(verdicts)}")
-            else:
-                what = f"{len(parts[0])} of {total}" if parts[0] else "without any upgrade:"
-                step.says(f"run {first}: {what} {verdicts[0]}")
-        return [self._note(part, lock, fault) for part, lock, fault in zip(parts, locks, faults, strict=True)]
+            what = f"{len(part)} of {total}" if part else "without any upgrade:"
+            step.says(f"{which}: {what} {'failed' if fault else 'passed'}")
+        return fault
 
     def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> bool:
         """Note how the tests ended with a part; return whether they passed."""
@@ -230,12 +204,12 @@ class CulpritSearch:
         self.budget.spent += 1
         renew_tree(self.site)
         write_new_file(self.site.project.lock, lock.data)
-        diff = self.locks.note_draggers(diff_to(self.builder.live, lock, python=self.full.key.python), part)
-        built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
+        diff = self.locks.note_draggers(diff_to(self.work.live, lock, python=self.full.key.python), part)
+        built = try_to_build(self.work, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):
             raise built.error()
-        candidate = describe_changes_of(self.builder, built)
-        failed = first_failure(self.builder, candidate)
+        candidate = describe_changes_of(self.work, built)
+        failed = first_failure(self.work, candidate)
         if not self._note(part, lock, None if failed is None else Fault.of(failed)):
             self.builder.discard(candidate)
             return None
@@ -261,7 +235,7 @@ class CulpritSearch:
 
         New code may be made for just those versions.
         """
-        resolution = self.builder.resolve_again("in", None)
+        resolution = self.builder.resolve_again("in")
         if resolution is None or not self.budget.allows():
             return None
         changes = changes_between(self.full.resolution.lock.versions, resolution.lock.versions)
@@ -272,7 +246,7 @@ class CulpritSearch:
         candidate = self.builder.build(resolution)
         if isinstance(candidate, Unbuildable):
             return None
-        if first_failure(self.builder, candidate) is not None:
+        if first_failure(self.work, candidate) is not None:
             self.builder.discard(candidate)
             return None
         self._tell_needed(candidate, suspects(self.fault.output, candidate.venv, news) or news)
@@ -280,15 +254,8 @@ class CulpritSearch:
 
     # What was found
 
-    def _finish(self) -> None:
-        """Note that the search has come to its end, so that the same candidate is not taken up again."""
-        failed = read_quarantine(self.site.state_dir).candidate(self.full.key)
-        if failed is not None:
-            finished = replace(failed, unfinished=False)
-            change_quarantine(self.site.state_dir, lambda known: known.with_candidate(finished))
-
     def _hold(self, result: SearchResult, *, pairs: Mapping[str, str]) -> None:
-        """Hold back what is to blame, or report it; and, after a search that was cut off, say what nobody knows.
+        """Hold back what is to blame, or report it; after a search that was cut off, say what is undecided.
 
         `pairs` has the other upgrade of each that breaks the tests only together with another one.
         """
@@ -310,10 +277,12 @@ class CulpritSearch:
             return
         together = self.locks.find_together(result)
         faults = {name: replace(fault, together=together.get(name, ())) for name, fault in faults.items()}
-        hold_back(self.builder, self.full.resolution.lock, faults, release=self.full.id)
-        undecided = result.undecided if result.kind == "cut_off" else ()
+        hold_back(self.work, self.full.resolution.lock, faults, release=self.full.id)
         reason = f"undecided: the search stopped after {self.budget.spent} test runs"
-        hold_undecided(self.site, {name: versions[name] for name in undecided}, reason)
+        self.builder.undecided = tuple(
+            Withheld(name=name, version=versions[name], by="undecided", reason=reason)
+            for name in (result.undecided if result.kind == "cut_off" else ())
+        )
 
     def _tell(self, message: str, advice: str) -> None:
         self.log.note(Finding(message=message, advice=advice))
@@ -325,9 +294,9 @@ class CulpritSearch:
             f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
         )
         if names:
-            message += f"; undecided: {first_few(names, 10)}"
-        raised = "The next update searches among these alone; raise these settings if that is too slow."
-        self._tell(message, raised if advances else "Raise these settings.")
+            message += f"; undecided, and not live: {first_few(names, 10)}"
+        raised = "The next update tries these again, without what was found; raise these settings if that is too slow."
+        self._tell(message, raised if advances else "Raise these settings, and run `releaser update --force`.")
 
     def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
         """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.

@@ -11,8 +11,7 @@ from releaser.candidate.output import complaint
 from releaser.candidate.results import Fault
 from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
 from releaser.checkout.leftovers import mark_tried, renew_tree
-from releaser.checkout.staging import staging_tree
-from releaser.errors import BuildError, ResolutionError, ToolError
+from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
 from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
@@ -26,7 +25,7 @@ from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import pinned_lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from releaser.locks.bisect import Part, SearchResult
@@ -41,7 +40,7 @@ _VENV = ".releaser-search"  # in the staging tree, so that it goes with that
 
 
 class TrialInstall(Frozen):
-    """Installs locks in a staging tree, one after the other, and tests each."""
+    """Installs locks in the staging tree, one after the other, and tests each."""
 
     site: Site
     facts: SiteFacts
@@ -85,36 +84,6 @@ class TrialInstall(Frozen):
             message = f"no part of the upgrades can be installed to be tested: {failure.message}"
             advice = error.advice or "See uv's message; the next update searches again."
             raise ResolutionError(message, advice=advice, output=failure.output) from error
-
-
-@contextlib.contextmanager
-def trial_installs(work: Workspace, locks: PartialLocks) -> Iterator[list[TrialInstall]]:
-    """Yield what installs locks in the staging tree, and in another one if tests may run side by side, and can."""
-    site = work.site
-    with contextlib.ExitStack() as stack:
-        trees = [site]
-        if site.settings.test_jobs > 1 and site.staged is not None:
-            tree = staging_tree(site.outside, work.log, site.staged.commit, stage="stage beside", pulled=site.pulled)
-            try:
-                trees.append(stack.enter_context(tree))
-            except BuildError as error:  # there is no room, for example
-                work.log.note_failure(error, follow_up=False)
-        yield [TrialInstall(site=one, facts=work.facts, locks=locks) for one in trees]
-
-
-def find_faults(installs: Sequence[TrialInstall], locks: Sequence[LockFile]) -> list[Fault | None]:
-    """Test two locks at once, each in the staging tree of one of `installs`, or one. Raises as `find_fault`."""
-    if len(locks) == 1:
-        return [installs[0].find_fault(locks[0])]
-    from concurrent.futures import ThreadPoolExecutor  # which hardly any night needs
-
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        beside = pool.submit(installs[1].find_fault, locks[1])
-        try:
-            return [installs[0].find_fault(locks[0]), beside.result()]
-        except BaseException:
-            installs[1].site.runner.stop()
-            raise
 
 
 @dataclass(kw_only=True)
@@ -253,16 +222,15 @@ class _Solutions(Frozen):
 
     locks: PartialLocks
     without: Part
-    jobs: int = 1
 
-    def passes(self, *parts: Part, without: Part = ()) -> list[bool]:  # noqa: ARG002 - those are left to uv
-        return [self.locks.have_solution(part, without=self.without) for part in parts]
+    def passes(self, part: Part, *, without: Part = ()) -> bool:  # noqa: ARG002 - those are left to uv
+        return self.locks.have_solution(part, without=self.without)
 
     def passes_whole(self, part: Part, *, without: Part) -> bool:
-        return self.passes(part, without=without)[0]
+        return self.passes(part, without=without)
 
     def passes_again(self, part: Part, *, without: Part) -> bool:
-        return self.passes(part, without=without)[0]
+        return self.passes(part, without=without)
 
 
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:

@@ -16,7 +16,6 @@ from releaser.releases.quarantine import (
     Constraints,
     FailedCandidate,
     Hold,
-    Holds,
     Quarantine,
     RejectedCommit,
     change_holds,
@@ -32,10 +31,9 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, timestamp, truncate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
     from releaser.locks.rules import Withheld
@@ -125,11 +123,11 @@ class Fault(Frozen):
 def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Hold back the versions in a lock of the packages that have a fault; `release` is the one whose tests failed."""
     site, now = work.site, timestamp()
-    known, code, live = read_holds(site.state_dir), code_digest(site), lock_of(work.live).versions
+    known, code = {(one.name, one.version): one for one in read_holds(site.state_dir).by_tests}, code_digest(site)
     holds = []
     for name, fault in faults.items():
         version = lock.versions[name]
-        before = next((one for one in known.of_tests(name) if one.version == version), None)
+        before = known.get((name, version))
         holds.append(
             Hold(
                 name=name,
@@ -143,43 +141,10 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
                 tests=failing_tests(fault.output),
                 together=fault.together,
                 code=code,
-                live=live.get(name, ""),
-                tried_at=now if known.is_try(name, version) else "",
+                tried_at=now if before else "",
             )
         )
     change_holds(site.state_dir, lambda holds_before: holds_before.with_new(holds))
-
-
-def hold_again(work: Workspace, candidate: Candidate, names: Sequence[str], fault: Fault) -> None:
-    """Note that what was known to fail was tried again with a candidate, and what is left passes without it.
-
-    Of several that were tried together, nobody knows which it was: only those of which this very version had failed
-    before are noted.
-    """
-    lock, state_dir, now = candidate.resolution.lock, work.site.state_dir, timestamp()
-    if len(names) == 1:
-        hold_back(work, lock, dict.fromkeys(names, fault), release=candidate.id)
-        return
-    tried = {(name, lock.versions[name]) for name in names}
-    again = [
-        replace(one, tried_at=now)
-        for one in read_holds(state_dir).entries
-        if one.by == "tests" and (one.name, one.version) in tried
-    ]
-    change_holds(state_dir, lambda holds: holds.with_new(again))
-
-
-def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None:
-    """Say of these versions that nobody knows yet whether they fail, in place of what was not known before."""
-    now = timestamp()
-    undecided = [
-        Hold(name=name, by="undecided", version=version, reason=reason, at=now)
-        for name, version in sorted(versions.items())
-    ]
-    change_holds(
-        site.state_dir,
-        lambda known: Holds(entries=(*(one for one in known.entries if one.by != "undecided"), *undecided)),
-    )
 
 
 def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withheld, ...]:

@@ -105,33 +105,30 @@ def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -
 
 
 def note_failure(
-    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
+    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, keeps_out: bool = True
 ) -> Failed:
-    """Seal a candidate as failed and keep it from being built again, and say how it failed.
-
-    While a search for what is to blame is `unfinished`, the next update takes it up again.
-    """
-    reject(work, candidate, result, blame, unfinished=unfinished)
+    """Seal a candidate as failed, and say how it failed; `keeps_out`: no update builds it again, see `keep_out`."""
     work.log.learn(blame=blame)
     message, advice = _describe(work, candidate, result, blame)
-    return Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
+    failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
+    if keeps_out:  # before it is sealed, so that a run which is killed in between leaves nothing that is built again
+        keep_out(work, failure)
+    seal(work, candidate, tests="failed")
+    return failure
 
 
-def reject(
-    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
-) -> None:
-    """Keep the next run from building this very candidate, and only then seal it, as one that has failed."""
+def keep_out(work: Workspace, failure: Failed) -> None:
+    """Keep later updates from building this very candidate."""
+    candidate = failure.candidate
     entry = FailedCandidate(
         key=candidate.key,
         release=candidate.id,
-        reason=result.reason,
+        reason=failure.result.reason,
         at=timestamp(),
-        sick=blame != "update",
-        unfinished=unfinished,
+        sick=failure.blame != "update",
     )
     if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
         change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
-    seal(work, candidate, tests="failed")
 
 
 def find_blame(work: Workspace, failed: TrialResult) -> Blame:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Part = tuple[str, ...]
 #: `found`: the rest passes as a whole. `nothing_left`: every item is a culprit. `no_culprit`: none of them is.
@@ -17,21 +17,13 @@ Part = tuple[str, ...]
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
 _DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
-_WIDE = 8  # more items than that are divided by two trials at once; of fewer, a second trial says too little
 
 
 class Trials(Protocol):
     """Tries parts of the items; None instead of a verdict says that no further trial is possible."""
 
-    @property
-    def jobs(self) -> int:
-        """How many parts can be tried at once: 1 or 2."""
-
-    def passes(self, *parts: Part, without: Part = ()) -> Sequence[bool | None]:
-        """Try parts, at once if there are several; the verdicts after one that is not True may be left out.
-
-        The culprits `without` which they are tried must not come in with what a part needs.
-        """
+    def passes(self, part: Part, *, without: Part = ()) -> bool | None:
+        """Try a part; the culprits `without` which it is tried must not come in with what it needs."""
 
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
         """Try what is left without the culprits in earnest, as it is to go live."""
@@ -137,7 +129,7 @@ def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> 
         parts += [items[start : start + size] for start in range(0, len(items), size)]
     for part in dict.fromkeys(parts):
         rest = _without(items, part)
-        verdict = trials.passes(rest)[0] if rest else False
+        verdict = trials.passes(rest) if rest else False
         if verdict is None:
             return SearchResult(kind="cut_off", items=items)
         if verdict:
@@ -150,7 +142,7 @@ def find_needed(trials: Trials, found: SearchResult) -> Part:
     low, high = 0, len(found.kept)
     while high - low > 1:
         middle = (low + high + 1) // 2
-        verdict = trials.passes(found.kept[:middle], without=found.culprits)[0]
+        verdict = trials.passes(found.kept[:middle], without=found.culprits)
         if verdict is None:
             break
         low, high = (low, middle) if verdict else (middle, high)
@@ -175,12 +167,12 @@ def find_pairs(trials: Trials, found: SearchResult) -> dict[str, str]:
 def _find_partner(trials: Trials, part: Part, *, without: Part) -> str | None:
     """Find the one item of a part that fails without which its last item passes; None if there is not exactly one."""
     others, culprit = part[:-1], part[-1]
-    if not others or not trials.passes((culprit,), without=without)[0]:
+    if not others or not trials.passes((culprit,), without=without):
         return None
     low, high = 0, len(others)
     while high - low > 1:
         middle = (low + high + 1) // 2
-        verdict = trials.passes((*others[:middle], culprit), without=without)[0]
+        verdict = trials.passes((*others[:middle], culprit), without=without)
         if verdict is None:
             return None
         low, high = (middle, high) if verdict else (low, middle)
@@ -204,24 +196,14 @@ def _confirm_rest(trials: Trials, result: SearchResult) -> SearchResult:
 def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int, bool]:
     """Return how long the longest beginning is that is known to pass, and whether the next longer one fails."""
     rest = result.kept
-    low, high, first = len(result.passing), len(rest), len(rest) - suspects
+    low, high, middle = len(result.passing), len(rest), len(rest) - suspects
     while high - low > 1:
-        if low < first < high:
-            lengths = [first]
-        elif trials.jobs > 1 and high - low > _WIDE:
-            third = (high - low) // 3
-            lengths = [low + third, low + 2 * third]
-        else:
-            lengths = [(low + high + 1) // 2]
-        first = 0
-        verdicts = trials.passes(*(rest[:length] for length in lengths), without=result.culprits)
-        for length, verdict in zip(lengths, verdicts, strict=False):
-            if verdict is None:
-                return low, False
-            if not verdict:
-                high = length
-                break
-            low = length
+        if not low < middle < high:
+            middle = (low + high + 1) // 2
+        verdict = trials.passes(rest[:middle], without=result.culprits)
+        if verdict is None:
+            return low, False
+        low, high, middle = (middle, high, 0) if verdict else (low, middle, 0)
     return low, True
 
 
@@ -233,7 +215,7 @@ def _give_second_chance(trials: Trials, found: SearchResult) -> SearchResult:
     fewer = found.culprits
     for culprit in found.culprits[:-1]:
         others = _without(fewer, (culprit,))
-        verdict = trials.passes(_without(found.items, others), without=others)[0]
+        verdict = trials.passes(_without(found.items, others), without=others)
         if verdict is None:
             return found
         fewer = others if verdict else fewer

@@ -111,12 +111,6 @@ class LockFile(Frozen):
         """The names of the packages of which some version can come from its source alone."""
         return frozenset(one["name"] for one in self.packages if not one.get("wheels") and not is_local(one))
 
-    @property
-    def from_this_host(self) -> frozenset[str]:
-        """The names of the packages that come from directories or files alone, such as those of `find-links`."""
-        elsewhere = {one["name"] for one in self.packages if not _is_on_this_host(one.get("source", {}))}
-        return frozenset(one["name"] for one in self.packages) - elsewhere
-
     @classmethod
     @functools.lru_cache(maxsize=4)  # one run asks for the same few many times
     def parse(cls, data: bytes) -> LockFile:
@@ -148,15 +142,6 @@ class LockFile(Frozen):
 
 
 EMPTY = LockFile(data=b"", versions={})
-
-
-def _is_on_this_host(source: Mapping[str, Any]) -> bool:
-    place = str(source.get("registry", ""))
-    return "path" in source or any(kind in source for kind in _LOCAL) or (bool(place) and _is_path(place))
-
-
-def _is_path(place: str) -> bool:
-    return "://" not in place or place.startswith("file://")
 
 
 def is_local(package: Package) -> bool:

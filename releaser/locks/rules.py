@@ -83,16 +83,10 @@ class Rules(Frozen):
     ignored: tuple[str, ...] = ()
     #: The versions that failed, `by` the tests or after they went live, oldest first.
     rejected: tuple[Withheld, ...] = ()
-    #: When something newer than what failed may be tried, as ISO 8601; only of packages for which that is not now.
-    next_try: Mapping[str, str] = field(default_factory=dict)
     upgrade: Upgrade = field(default_factory=Upgrade)
     age: Age = field(default_factory=Age)
     #: The versions that fix a vulnerability: exactly these come in, and `upgrade` and `age` do not count for them.
     fixes: Mapping[str, str] = field(default_factory=dict)
-    #: At which versions packages are to stay, as something else is tried.
-    stay: Mapping[str, str] = field(default_factory=dict)
-    #: Packages of which a version that is just older than one that failed is no worse than others.
-    near: frozenset[str] = frozenset()
     #: The packages that an update is to bring, with what these need; empty for all.
     only: frozenset[str] = frozenset()
     #: What a file of constraints says. All else but a hold gives way to it, and so does what is locked.
@@ -150,18 +144,13 @@ class Rules(Frozen):
             return None  # it is where it has to stay, be that newer or older than what is locked
         if held_at is not None:
             return replace(next(one for one in self.held if one.name == name), version=version)
-        if version != self.stay.get(name, version):
-            failed = " and ".join(self.rejected_versions(name)) or "another one"
-            reason = f"it is tried another night: {failed} failed, and one such package is tried at a time"
-            return Withheld(name=name, version=version, by="tests", reason=reason)
         return self._reject(name, version) or self._refuse(name, version, uploads)
 
     def _reject(self, name: str, version: str) -> Withheld | None:
-        """Withhold a version that failed, or that one which failed tells something about.
+        """Withhold a version that failed, or an older one that is no substitute for it.
 
-        An older one of the same series is no substitute for it, and a newer one may have to wait for its turn. After a
-        version was rolled back, nobody has said that the tests would notice what is wrong with others: the package
-        stays where it is, or where the committed lock has it, until something newer than that version appears.
+        After a version was rolled back, nobody has said that the tests would notice what is wrong with others: the
+        package stays where it is, or where the committed lock has it, until a newer version than that one appears.
         """
         rejected = [one for one in self.rejected if one.name == name]
         several = version.split(", ")
@@ -176,19 +165,10 @@ class Rules(Frozen):
         return next((replace(one, version=version) for one in found if one is not None), None)
 
     def _reject_like(self, rejected: Sequence[Withheld], version: str) -> Withheld | None:
-        name = rejected[0].name
-        # What is older than all that the tests have failed with is to be tried, although one of its series has failed.
-        if name not in self.near or not all(one.by == "tests" and is_older(version, one.version) for one in rejected):
-            for one in reversed(rejected):
-                if reason := self._what_it_says(one, version):
-                    return replace(one, reason=reason)
-        versions = [one.version for one in rejected]
-        waits = [one for one in rejected if one.by == "tests" and follows(version, one.version, versions)]
-        if not waits or name not in self.next_try or self._is_fix(name, version):
-            return None
-        last = waits[-1]
-        reason = f"{last.version} failed when it was last tried; the next try is from {self.next_try[name][:10]} on"
-        return replace(last, reason=reason)
+        for one in reversed(rejected):
+            if reason := self._what_it_says(one, version):
+                return replace(one, reason=reason)
+        return None
 
     def _what_it_says(self, rejected: Withheld, version: str) -> str:
         """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
@@ -201,9 +181,20 @@ class Rules(Frozen):
             is_chosen = version in self.locked.get(rejected.name, "").split(", ")
             older = f"it is older than {rejected.version}, which was rolled back: {rejected.reason}"
             return "" if is_chosen else older
-        if series_of(new) == series_of(bad):
+        if series_of(new) == series_of(bad) and not self._is_first_of_live_series(rejected):
             return f"it is older than {rejected.version}, which failed: {rejected.reason}"
         return ""
+
+    def _is_first_of_live_series(self, rejected: Withheld) -> bool:
+        """Whether a version is the only one of the live series with which the tests have failed.
+
+        There, nothing lower than the series is left, so the version just older than that gets one try.
+        """
+        live = parse_version(self.live.get(rejected.name, ""))
+        if live is None or rejected.by != "tests":
+            return False
+        failed = [bad for one in self.rejected_versions(rejected.name) if (bad := parse_version(one))]
+        return [series_of(bad) for bad in failed if bad > live].count(series_of(live)) == 1
 
     def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
         """Withhold a version for what the settings say of it."""
@@ -265,8 +256,6 @@ class Rules(Frozen):
         held = self.held_at(name)
         if held is not None:
             return held
-        if name in self.stay:
-            return self.stay[name]
         live = self.live.get(name, "")
         if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # of several, others may go up
             return live or None
@@ -277,16 +266,12 @@ class Rules(Frozen):
 
         After a version was rolled back, nothing below it comes in.
         """
-        name = withheld.name
-        found, live = parse_version(withheld.version), parse_version(self.live.get(name, ""))
-        if found is None or live is None or name in self.stay or found <= live or withheld.by == "activation":
+        found, live = parse_version(withheld.version), parse_version(self.live.get(withheld.name, ""))
+        if found is None or live is None or found <= live or withheld.by == "activation":
             return None
-        if name in self.near and withheld.by == "tests":
-            failed = filter(None, map(parse_version, self.rejected_versions(name)))
-            return f">={live.public},<{min(failed).public}"
-        if series_of(found) <= series_of(live):
-            return None
-        return f">={live.public},<{below_series(found)}"
+        if series_of(found) > series_of(live):
+            return f">={live.public},<{below_series(found)}"
+        return f">={live.public},<{found.public}" if self._is_first_of_live_series(withheld) else None
 
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.rejected_versions(name) if parse_version(version)]
@@ -318,19 +303,11 @@ class Rules(Frozen):
         return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base) and tells)
 
 
-def follows(version: str, failed: str, others: Sequence[str]) -> bool:
-    """Whether a version is the next try after one that failed: of its series, or newer than all that failed."""
-    new, bad = parse_version(version), parse_version(failed)
-    if new is None or bad is None:
-        return version != failed
-    return new > bad and (series_of(new) == series_of(bad) or all(is_newer(version, other) for other in others))
-
-
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator[Withheld]:
     """Yield everything that keeps a version out, and not only the first: each rule is lifted, and the others asked."""
     while (found := rules.find_withheld({name: version}, uploads).get(name)) is not None and found.by != "downgrade":
         yield found
-        lifted: dict[str, Any] = {"rejected": tuple(one for one in rules.rejected if one.by != found.by), "stay": {}}
+        lifted: dict[str, Any] = {"rejected": tuple(one for one in rules.rejected if one.by != found.by)}
         settings: dict[str, dict[str, Any]] = {
             "person": {"held": ()},
             "ignore": {"ignored": ()},

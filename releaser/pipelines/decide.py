@@ -15,10 +15,9 @@ from releaser.locks.failed_elsewhere import keep_out, read_failures, say_what_wa
 from releaser.locks.installed import find_unbuildable, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
-from releaser.releases.quarantine import Constraints, read_holds, read_quarantine
+from releaser.releases.quarantine import Constraints, read_quarantine
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import ResolveAgain, candidate_key, is_as_live, resolve, resolve_as_locked
-from releaser.resolution.rules import choose_lower
 from releaser.site.conventions import default_groups
 from releaser.site.settings import FAILURES_VARIABLE
 from releaser.system.frozen import Frozen
@@ -31,12 +30,11 @@ if TYPE_CHECKING:
     from releaser.errors import Finding
     from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.locks.lock import Change
-    from releaser.locks.rules import Rules
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.quarantine import FailedCandidate, Quarantine
     from releaser.resolution.resolve import Resolution
-    from releaser.resolution.rules import FailedVersions, Lower
+    from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
     from releaser.site.site import Site
 
@@ -87,19 +85,15 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         every = found.fixes() if found else {}
         return {name: fix for name, fix in every.items() if name in (work.only or every)}
 
-    def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
-        def adjust(rules: Rules) -> Rules:
-            return keep_out(elsewhere, lower.apply(rules) if lower is not None else rules)
-
-        return resolve(work, force=force, fixes=fixes, failed=failed, adjust=adjust)
+    def again(failed: FailedVersions, out: tuple[SiteFailure, ...] = elsewhere) -> Resolution:
+        return resolve(work, force=force, fixes=fixes, failed=failed, adjust=partial(keep_out, out))
 
     follows = site.settings.follows
     as_locked = follows or (due is not None and _stays_as_locked(work))
     if as_locked:
         resolution = resolve_as_locked(work, committed_lock(work) if follows else work.facts.lock)
     else:
-        plain = partial(resolve, work, force=force, fixes=fixes)
-        resolution = _resolve(work, again, plain if any(one.versions for one in elsewhere) else None, force=force)
+        resolution = _resolve(again, elsewhere, "in" if force else "rest")
     is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
     failed = None
@@ -167,23 +161,17 @@ def _stays_as_locked(work: Workspace) -> bool:
 
 
 def _resolve(
-    work: Workspace, again: ResolveAgain, plain: Callable[[], Resolution] | None, *, force: bool
+    again: Callable[[FailedVersions, tuple[SiteFailure, ...]], Resolution],
+    elsewhere: tuple[SiteFailure, ...],
+    failed: FailedVersions,
 ) -> Resolution:
-    """Resolve with no more than one package that is known to fail, so that it is clear what failed.
-
-    Where nothing does without versions that failed elsewhere, `plain` resolves with them: then all waits.
-    """
+    """Resolve; where nothing does without versions that failed `elsewhere`, with them, as all waits then."""
     try:
-        resolution = again("rest", None)
+        return again(failed, elsewhere)
     except ResolutionError:
-        if plain is None:
+        if not any(one.versions for one in elsewhere):
             raise
-        return plain()
-    if force:
-        return resolution
-    holds, before = read_holds(work.site.state_dir), lock_of(work.live).versions
-    lower = choose_lower(holds, resolution.lock.versions, before, work.only)
-    return again("rest", lower) if lower is not None else resolution
+        return again(failed, ())
 
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:
@@ -205,7 +193,7 @@ def _outcome_again(work: Workspace, failed: FailedCandidate) -> Outcome:
     """
     if failed.migrations:
         return "failed" if still_wait(work, failed) else "build"
-    if failed.unfinished or (work.live is not None and cannot_run(work.live)):
+    if work.live is not None and cannot_run(work.live):
         return "build"
     return "unsure" if failed.sick else "failed"
 

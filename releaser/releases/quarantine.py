@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.differences import OwnHolds
-from releaser.locks.rules import follows
-from releaser.locks.versions import is_newer, parse_version, series_of
+from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
 QUARANTINE = "quarantine.json"
 HOLDS = "holds.json"
-#: How long a package whose newest version failed again is left alone, unless a person wants it tried.
+#: How long a version that failed once more is left alone, unless a person wants it tried.
 PAUSE = timedelta(days=7)
+#: `undecided` are holds that earlier versions wrote, of a search that was cut off; they are passed over.
 By = Literal["person", "tests", "undecided", "activation"]
 
 
@@ -33,7 +33,7 @@ class Quarantined(Frozen):
     """A candidate that is not to be built again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
-    chance once they pass there. What in an `unfinished` one is to blame is not known yet, and is being looked for.
+    chance once they pass there.
     """
 
     key: ReleaseKey
@@ -41,20 +41,20 @@ class Quarantined(Frozen):
     reason: str
     at: str
     sick: bool = False
-    unfinished: bool = False
 
 
 class FailedCandidate(Quarantined):
     """The same, or with `migrations` one that is well, and waits until somebody has applied these."""
 
     migrations: tuple[str, ...] = ()
+    #: Written by earlier versions alone, of one in whose search for culprits the next update went on.
+    unfinished: bool = False
 
 
 class Hold(Frozen):
     """One package of which something is to stay out; what a person holds stays until somebody lifts that.
 
     What the tests hold is one `version`, which failed; what an `activation` holds, a backed-out release had brought in.
-    An `undecided` one keeps nothing out, and says that a search was ended before anybody knew.
     """
 
     name: str
@@ -75,8 +75,6 @@ class Hold(Frozen):
     together: tuple[str, ...] = ()
     #: The digest of the code of the project: if that changes, the version is worth a try.
     code: str = ""
-    #: The version that was live when it failed.
-    live: str = ""
     #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
     tried_at: str = ""
     #: The commit of another host, or of a developer, that took the version back; empty if that was done here.
@@ -86,7 +84,7 @@ class Hold(Frozen):
         self.rests_until()  # ValueError for what is no time
 
     def rests_until(self) -> datetime | None:
-        """Return until when the package is not tried again by itself; None if nobody has tried that yet."""
+        """Return until when it is not tried again by itself; None if nobody has tried that yet."""
         return datetime.fromisoformat(self.tried_at) + PAUSE if self.tried_at else None
 
     def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
@@ -187,34 +185,10 @@ class Holds(Frozen):
 
     entries: tuple[Hold, ...] = ()
 
-    def of_tests(self, name: str) -> tuple[Hold, ...]:
-        """Return the versions of a package that failed."""
-        return tuple(one for one in self.entries if one.name == name and one.by == "tests")
-
-    def rests_until(self, name: str) -> datetime | None:
-        """Return until when no version of a package is tried again that is not older than one that failed."""
-        return max(filter(None, (one.rests_until() for one in self.of_tests(name))), default=None)
-
-    def is_try(self, name: str, version: str) -> bool:
-        """Whether a version of a package that is known to fail is a try: one that failed, or the next after one."""
-        failed = [one.version for one in self.of_tests(name)]
-        return version in failed or any(follows(version, one, failed) for one in failed)
-
-    def tries_in(self, versions: Mapping[str, str], live: Mapping[str, str]) -> tuple[str, ...]:
-        """Name the packages that come in with `versions` although they are known to fail."""
-        names = sorted({one.name for one in self.entries if one.by == "tests"} & versions.keys())
-        return tuple(name for name in names if versions[name] != live.get(name) and self.is_try(name, versions[name]))
-
-    def next_try(self, names: Sequence[str]) -> str:
-        """Choose which of several packages that are known to fail is tried: the one that has waited the longest."""
-        return min(names, key=lambda name: (max(one.tried_at for one in self.of_tests(name)), name))
-
-    def may_come_near(self, name: str, live: str) -> bool:
-        """Whether nothing newer than `live` has come in since a version failed, nor what is just older than that."""
-        failed = sorted((version, one.live) for one in self.of_tests(name) if (version := parse_version(one.version)))
-        if not failed or failed[0][1] != live:
-            return False
-        return [series_of(version) for version, _ in failed].count(series_of(failed[0][0])) == 1
+    @property
+    def by_tests(self) -> tuple[Hold, ...]:
+        """The versions with which the tests failed."""
+        return tuple(one for one in self.entries if one.by == "tests")
 
     def with_new(self, added: Iterable[Hold]) -> Holds:
         """Add holds; one of the same package and version by the same takes the place of the older."""
@@ -262,17 +236,19 @@ class Constraints(Frozen):
     @property
     def failed(self) -> tuple[Hold, ...]:
         """The versions that failed, after they went live or in the tests."""
-        return (*self.quarantine.versions, *(one for one in self.holds.entries if one.by == "tests"))
+        return (*self.quarantine.versions, *self.holds.by_tests)
 
 
 def read_quarantine(state_dir: Path) -> Quarantine:
     """Read the quarantine; an unreadable one counts as empty."""
-    return load_state(state_dir / QUARANTINE, Quarantine())
+    found = load_state(state_dir / QUARANTINE, Quarantine())
+    return replace(found, candidates=tuple(one for one in found.candidates if not one.unfinished))
 
 
 def read_holds(state_dir: Path) -> Holds:
     """Read the holds; unreadable ones count as none."""
-    return load_state(state_dir / HOLDS, Holds())
+    found = load_state(state_dir / HOLDS, Holds())
+    return replace(found, entries=tuple(one for one in found.entries if one.by != "undecided"))
 
 
 def change_quarantine(state_dir: Path, change: Callable[[Quarantine], Quarantine]) -> None:

@@ -97,7 +97,7 @@ def resolve_within_rules(
             return search.finish(free, rules)
         search.free = free
         found = search.resolve(rules) if kept_out else _Found(versions=free, rules=rules)
-        may_be_fixed = any(one.by in ("policy", "age") or one.name in rules.next_try for one in withheld.values())
+        may_be_fixed = any(one.by in ("policy", "age") for one in withheld.values())
     if isinstance(found, NoSolution):
         return found
     versions = search.add_fixes(found, find_fixes() if may_be_fixed else {})

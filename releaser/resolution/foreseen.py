@@ -19,7 +19,6 @@ from releaser.resolution.aside import project_aside
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import describe_unanswered
 from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rejected_versions
-from releaser.resolution.rules import choose_lower
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
@@ -74,9 +73,6 @@ class Outlook(Frozen):
         with project_aside(site) as there:
             try:
                 found = self._resolve(there, self.rules)
-                lower = choose_lower(self.constraints.holds, found.versions, self._before.versions) if found else None
-                if lower is not None:
-                    found = self._resolve(there, lower.apply(self.rules))
                 if found is None:
                     return Foreseen(refused=_NO_SOLUTION)
                 refuse_rejected_versions(found, self.constraints.quarantine)
@@ -120,7 +116,7 @@ class Outlook(Frozen):
             return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
         except (PreflightError, ResolutionError):  # which `check` tells
             return foreseen
-        if failed is not None and not (failed.unfinished or failed.sick):
+        if failed is not None and not failed.sick:
             return replace(foreseen, refused=_why(failed), by="failed")
         return foreseen
 

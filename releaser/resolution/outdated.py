@@ -125,7 +125,6 @@ def find_outdated(
         foreseen=foreseen,
         follows="none" if site.settings.upgrade == "none" else "branch" if site.settings.follows else "",
         requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
-        undecided={(one.name, one.version): one.reason for one in constraints.holds.entries if one.by == "undecided"},
     )
     packages = [known.describe(name, versions[name]) for name in behind]
     packages += known.unseen({name: one for name, one in versions.items() if name not in {*behind, *graph.own}})
@@ -162,16 +161,12 @@ class _Known(Frozen):
     follows: str
     #: Who asks for what.
     requirements: tuple[tuple[str, Requirement], ...]
-    #: Why nobody knows of some versions whether they work.
-    undecided: Mapping[tuple[str, str], str]
 
     def describe(self, name: str, locked: str) -> OutdatedPackage:
         """Describe a package of which the index has something newer than what is `locked`."""
         latest, coming = self.available[name].newest, self._coming(name, locked)
-        if coming is not None and latest in coming.split(", "):
-            kept_by = tuple(self._doubts(name, latest))
-        else:
-            kept_by = tuple(self._blockers(name, coming))
+        comes = coming is not None and latest in coming.split(", ")
+        kept_by = () if comes else tuple(self._blockers(name, coming))
         return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, kept_by=kept_by)
 
     def unseen(self, locked: Mapping[str, str]) -> Iterator[OutdatedPackage]:
@@ -206,16 +201,10 @@ class _Known(Frozen):
         constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.follows))]
         for reason in constraints:
             yield Blocker(by="constraint", reason=reason)
-        yield from self._doubts(name, fitting)
         for one in kept_out:
             yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
         if self._is_reached(name, fitting) or not (constraints or kept_out or self.follows):
             yield from self._refusals()
-
-    def _doubts(self, name: str, version: str) -> Iterator[Blocker]:
-        """Yield why nobody knows of a version whether it works; the next update tries it all the same."""
-        if (name, version) in self.undecided:
-            yield Blocker(by="undecided", reason=self.undecided[name, version])
 
     def _refusals(self) -> Iterator[Blocker]:
         if self.foreseen.refused:

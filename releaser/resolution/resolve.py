@@ -30,7 +30,7 @@ from releaser.resolution.newest import (
     sets_time_limits,
     uploads_within_limits,
 )
-from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
+from releaser.resolution.rules import FailedVersions, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file, read_text, write_new_file
 from releaser.system.frozen import Frozen
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
-ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
+ResolveAgain = Callable[[FailedVersions], "Resolution"]
 
 
 class Resolution(Frozen):
@@ -75,7 +75,7 @@ def resolve(
     failed: FailedVersions = "rest",
     adjust: Callable[[Rules], Rules] = lambda rules: rules,
 ) -> Resolution:
-    """Resolve the newest versions in the staging tree; `force` takes what failed before too.
+    """Resolve the newest versions in the staging tree; `force` takes what was backed out too.
 
     `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
     vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
@@ -86,8 +86,7 @@ def resolve(
     quarantine = Quarantine() if force else (work.quarantine or constraints.quarantine).without_held(held)
 
     def read_rules() -> Rules:
-        trying = "in" if force and failed == "rest" else failed
-        holds = select_holds(site, constraints.holds, trying, python=facts.choice.version, now=now)
+        holds = select_holds(site, constraints.holds, failed, python=facts.choice.version, now=now)
         counting = Constraints(holds=holds, quarantine=quarantine)
         rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
         return adjust(replace(rules, only=work.only))

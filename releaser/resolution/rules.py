@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Rules, Withheld
-from releaser.locks.versions import Age, Level, Upgrade, normalize_name
+from releaser.locks.versions import Age, Upgrade, normalize_name
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
-from releaser.system.frozen import Frozen
 from releaser.system.words import truncate
 
 if TYPE_CHECKING:
@@ -35,23 +34,6 @@ _TOLD_LINES = 12  # of what the tests printed with a version that failed
 _CODE = (".py", ".html", ".jinja", ".jinja2")
 
 
-class Lower(Frozen):
-    """How packages of which a version has failed are to come in lower, for one resolution."""
-
-    #: The packages that stay, and at which versions.
-    stay: Mapping[str, str] = field(default_factory=dict)
-    #: Those that come in the series that is live alone.
-    patched: frozenset[str] = frozenset()
-    #: Those of which what is just older than all that failed is no worse than anything else.
-    near: frozenset[str] = frozenset()
-
-    def apply(self, rules: Rules) -> Rules:
-        """Return the rules with these in addition."""
-        patched: tuple[tuple[str, Level], ...] = tuple((name, "patch") for name in sorted(self.patched))
-        upgrade = replace(rules.upgrade, packages=(*patched, *rules.upgrade.packages))
-        return replace(rules, upgrade=upgrade, stay=self.stay, near=self.near)
-
-
 def rules_for(  # noqa: PLR0913 - all that rules go by
     site: Site, lock: LockFile, live: LockFile, constraints: Constraints, *, python: str, now: datetime
 ) -> Rules:
@@ -62,8 +44,6 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
     settings, holds = site.settings, constraints.holds
     running = {**live.versions, **_versions_to_leave(lock, live, constraints.quarantine)}
     limits = read_limits(site, python=python)
-    in_house = lock.from_this_host | live.from_this_host  # whoever fixes these need not wait for others
-    rests = {one.name: holds.rests_until(one.name) for one in holds.entries if one.name not in in_house}
     return Rules(
         locked=lock.versions,
         live=running,
@@ -83,7 +63,6 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
             for one in constraints.failed
             for version in _failed_versions(one, live)
         ),
-        next_try={name: rest.isoformat() for name, rest in rests.items() if rest is not None and now < rest},
         upgrade=Upgrade(
             level="all" if settings.upgrade == "none" else settings.upgrade, packages=settings.upgrade_packages
         ),
@@ -118,11 +97,11 @@ def select_holds(site: Site, holds: Holds, failed: FailedVersions = "rest", *, p
     """
     from releaser.site.pythons import minor  # which takes long to import
 
-    by_tests = [one for one in holds.entries if one.by == "tests"]
+    by_tests = holds.by_tests
     code = code_digest(site) if by_tests and failed == "rest" else ""
 
     def rests(one: Hold) -> bool:
-        until = holds.rests_until(one.name)
+        until = one.rests_until()
         return (until is not None and now < until) or (
             minor(one.python) == minor(python) and (not one.code or code in ("", one.code))
         )
@@ -137,25 +116,6 @@ def code_digest(site: Site) -> str:
         return site.git.code_key((), ends=_CODE)
     except ToolError:
         return ""
-
-
-def choose_lower(
-    holds: Holds, found: Mapping[str, str], before: Mapping[str, str], only: frozenset[str] = frozenset()
-) -> Lower | None:
-    """Return how to resolve once more, so that no more than one package comes in that is known to fail; None if so.
-
-    `found` are the versions of a first resolution, `before` the live ones. A package that would stay where it is comes
-    in just older than what failed, if nobody has tried that.
-    """
-    tries = holds.tries_in(found, before)
-    stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
-    ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
-    near = frozenset(
-        name
-        for name in ahead & (only or ahead)
-        if found.get(name) == before[name] and holds.may_come_near(name, before[name])
-    )
-    return Lower(stay=stay, near=near) if stay or near else None
 
 
 # What is withheld, for a report
@@ -183,7 +143,7 @@ def all_withheld(
 
 
 def list_failed(holds: Iterable[Hold], lock: LockFile) -> tuple[Withheld, ...]:
-    """List the versions that failed, and those that are undecided, as far as they are newer than what is locked."""
+    """List the versions that failed, as far as they are newer than what is locked."""
     ahead = (one for one in holds if one.by != "person" and one.is_ahead_of(lock.versions))
     return tuple(describe_holds(ahead, lock.versions))
 

@@ -13,7 +13,7 @@ from typing import Any
 from releaser.errors import Finding
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
-from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, SPECS, Settings
+from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, Settings
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
@@ -162,7 +162,7 @@ def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding
     }
     known = {FAILURES_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
-    problems += [_describe_unknown(source, key) for key in ours if key not in known]
+    problems += [_describe_unknown(source, key, given[key]) for key in ours if key not in known]
     return found
 
 
@@ -170,11 +170,13 @@ def _is_ours(variable: str) -> bool:
     return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
 
 
-def _describe_unknown(source: str, key: str) -> Finding:
+def _describe_unknown(source: str, key: str, value: Any) -> Finding:
     import difflib  # which takes long to import
 
     prefix = PREFIX if key.startswith(PREFIX) else ""
     name = key.removeprefix(prefix or _TABLE)
+    if instead := REMOVED.get(name.lower() if prefix else name):
+        return Finding(f"{source}: {key} is {value!r}, but releaser no longer has this setting", advice=instead)
     close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
     meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
     advice = meant or "Remove it, or see the list of settings in the documentation."

@@ -53,7 +53,6 @@ _SCHEMAS: dict[Parser, Schema] = {
     },
     values.limit: _text(f"^(?=.*[1-9]){_LENGTH}$"),
     values.count: {"anyOf": [{"type": "integer", "minimum": 0}, _text("^[0-9]+$")]},
-    values.jobs: {"enum": [1, 2, "1", "2"]},
     values.port: {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 65535}, _text("^[0-9]+$")]},
     values.command: {
         "anyOf": [_text(r"^\s*[^\s\[]"), {"type": "array", "items": {"type": "string"}, "minItems": 1}],

@@ -112,7 +112,8 @@ class Settings(Frozen):
     test_live: Literal["changed", "always"] = _setting("changed", values.choice("changed", "always"))
     #: What happens if the tests fail with an update, and pass with the live release.
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
-    #: How many test runs the search for what breaks the tests may take in one update, beside repeated ones.
+    #: How many test runs the search for what breaks the tests may take in one update, beside repeated ones and that
+    #: with the next lower versions.
     culprit_runs: int = _setting(20, values.count)
     #: After how many minutes this search starts no further run.
     culprit_minutes: int = _setting(120, values.count)
@@ -124,8 +125,6 @@ class Settings(Frozen):
     test_sockets: tuple[str, ...] = _setting((), values.paths)
     #: Whether tests can use the network. If not, each test run has a private loopback interface only.
     test_network: bool = _setting(True, values.flag)
-    #: How many test runs a search may have in progress at once, each in a tree and a venv of its own.
-    test_jobs: int = _setting(1, values.jobs)
     #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
     django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
     #: What counts as a failure of `check --deploy`.
@@ -282,6 +281,8 @@ class Settings(Frozen):
         return self.publish == "branch" and self.upgrade != "none"
 
 
+#: Settings that earlier versions had, and what to do instead.
+REMOVED = {"test_jobs": "Remove it: a search for what breaks the tests runs them one after the other."}
 SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}
 
 

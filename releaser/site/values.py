@@ -164,11 +164,6 @@ def count(value: Any) -> int:
     return int(value) if known else refuse("must be a whole number, 0 or more")
 
 
-def jobs(value: Any) -> int:
-    """How many test runs may be under way at once."""
-    return int(value) if value in (1, 2, "1", "2") and not isinstance(value, bool) else refuse("must be 1 or 2")
-
-
 def port(value: Any) -> int:
     """A TCP port; 0 stands for the usual one."""
     return number if (number := count(value)) <= 65535 else refuse("must be a port, 0 to 65535")

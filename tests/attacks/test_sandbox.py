@@ -308,7 +308,7 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene) -> None:
 def test_what_runs_at_the_same_time_has_a_temporary_directory_and_a_cache_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two builds, such as those of a search with `test_jobs = 2`, cannot change what the other one installs from."""
+    """Two builds, such as those of two sites of one user, cannot change what the other one installs from."""
     runner = Runner(environ=os.environ)
     bubblewrap = find_bubblewrap(runner)
     if isinstance(bubblewrap, str):

@@ -49,7 +49,8 @@ def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: p
 
     monkeypatch.setattr(build_and_test, "try_to_build", lambda *_: SimpleNamespace(venv=None, lock=None))
     monkeypatch.setattr(build_and_test, "describe_changes_of", describe)
-    self: Any = SimpleNamespace(site=SimpleNamespace(settings=SimpleNamespace(test_groups=())))
+    site = SimpleNamespace(settings=SimpleNamespace(test_groups=()))
+    self: Any = SimpleNamespace(work=SimpleNamespace(site=site))
     resolution: Any = None
     with pytest.raises(BuildError, match="cannot be described"):
         Builder.build(self, resolution)

@@ -265,7 +265,7 @@ def test_bash_completes_commands_releases_and_packages(news: News) -> None:
     assert complete("releaser show ") == [second, first]
     assert complete(f"releaser diff --project {site.path} {second[:-1]}") == [second]
     assert complete("releaser hold al") == ["alpha"]
-    assert complete("releaser config test_j") == ["test_jobs"]
+    assert complete("releaser config test_w") == ["test_writable"]
     site.releaser("hold", "alpha", check=0)
     assert complete("releaser unhold ") == ["alpha"]
     site.releaser("unhold", "alpha", check=0)

@@ -129,7 +129,7 @@ def test_any_wheel_of_a_checkout_brings_a_man_page_and_completions(
     for words, expected in (
         (["show", ""], [site.live_id()]),
         (["hold", "al"], ["alpha"]),
-        (["config", "test_j"], ["test_jobs"]),
+        (["config", "test_w"], ["test_writable"]),
         (["ro"], ["rollback"]),
     ):
         given: list[str | Path] = [prefix / "share/bash-completion/completions/releaser", "releaser", *words]

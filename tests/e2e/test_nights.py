@@ -167,7 +167,7 @@ def test_each_night_is_as_it_is_written(name: str, make_site: SiteFactory, reque
     first, header, *nights = stories()[name]
     assert header == HEADER
     site = begin(make_site, first)
-    with serving(site.index.path) as index:  # what comes from a directory never waits for its next try
+    with serving(site.index.path) as index:
         from_server(site, index.url, lock=True)
         site.releaser("update", "--force", check=0)
         rows = list(play(site, [night.partition(" | ")[0] for night in nights]))

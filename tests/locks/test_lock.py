@@ -380,20 +380,3 @@ def test_of_several_versions_that_of_the_python_counts_and_what_cannot_be_told_s
         assert (change.new, change.bump) == (new, bump)
     assert versions_for(parsed(*FORKS[:2]), "3.11.9") == {"django": "5.2.19, 6.1.3"}
     assert versions_for(parsed(FORKS[0]), "3.11.9") == {"django": "5.2.19"}
-
-
-@pytest.mark.parametrize(
-    ("source", "is_here"),
-    [
-        ('{ registry = "../wheels" }', True),
-        ('{ registry = "file:///srv/wheels" }', True),
-        ('{ registry = "https://index.example.org/simple" }', False),
-        ('{ path = "alpha-1.0-py3-none-any.whl" }', True),
-        ('{ directory = "alpha" }', True),
-        ('{ git = "https://git.example.org/alpha#0123" }', False),
-        ('{ url = "https://example.org/alpha.whl" }', False),
-    ],
-)
-def test_packages_that_lie_on_this_host_are_known(source: str, is_here: bool) -> None:
-    text = f'version = 1\n\n[[package]]\nname = "alpha"\nversion = "1.0"\nsource = {source}\n'
-    assert (LockFile.parse(text.encode()).from_this_host == {"alpha"}) is is_here

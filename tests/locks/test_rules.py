@@ -160,17 +160,34 @@ def test_what_failed_is_kept_out_and_what_is_just_older(found: str, bound: str) 
     assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == ("<" in bound)
 
 
-def test_below_what_failed_in_the_live_series_nothing_comes_in_unless_it_is_wanted() -> None:
-    rules = Rules(locked={"alpha": "2.0.1"}, live={"alpha": "2.0.1"}, rejected=failed("2.0.4"))
-    assert rules.specifiers({"alpha": "2.0.4"}, Uploads()) == {"alpha": "==2.0.1"}
-    near = replace(rules, near=frozenset({"alpha"}))
-    assert near.specifiers({"alpha": "2.0.4"}, Uploads()) == {"alpha": ">=2.0.1,<2.0.4,!=2.0.4"}
-    assert near.find_withheld({"alpha": "2.0.3"}, Uploads()) == {}
+LOWER = (  # live, what failed, what is found: the bound on what comes instead; None if it may come in
+    ("4.2.1", ["6.0.2"], "6.0.1", "<6.0"),
+    ("4.2.1", ["6.0.2"], "5.2.9", None),
+    ("4.2.1", ["6.0.2", "5.2.9"], "5.2.9", "<5.2"),
+    ("4.2.1", ["6.0.2", "5.2.9"], "5.2.8", "<5.2"),
+    ("4.2.1", ["6.0.2", "5.2.9"], "5.1.3", None),
+    ("4.2.1", ["6.0.2", "5.2.9"], "4.2.7", None),
+    # Nothing is below the live series, so that the version just older than the first that failed gets one try.
+    ("4.2.1", ["6.0.2", "4.2.7"], "4.2.7", "<4.2.7"),
+    ("4.2.1", ["6.0.2", "4.2.7"], "4.2.6", None),
+    ("4.2.1", ["4.2.7", "4.2.6"], "4.2.6", "==4.2.1"),
+    ("4.2.1", ["4.2.7", "4.2.6"], "4.2.5", "==4.2.1"),
+    ("4.2.5", ["4.2.7", "4.2.4"], "4.2.7", "<4.2.7"),  # what failed before it went live does not count
+    # What is newer than all that failed comes in at once, and so does what is newer in its series.
+    ("4.2.1", ["6.0.2", "5.2.9"], "6.0.3", None),
+    ("4.2.1", ["6.0.2", "5.2.9"], "5.2.10", None),
+    ("4.2.1", ["4.2.7", "4.2.6"], "4.2.8", None),
+)
 
 
-def test_what_is_to_stay_stays() -> None:
-    rules = Rules(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, rejected=failed("2.0"), stay={"alpha": "1.0"})
-    assert rules.specifiers({"alpha": "1.5"}, Uploads()) == {"alpha": "==1.0"}
+@pytest.mark.parametrize(("live", "bad", "found", "bound"), LOWER)
+def test_which_version_comes_in_next_where_some_failed(
+    live: str, bad: list[str], found: str, bound: str | None
+) -> None:
+    rules = Rules(locked={"alpha": live}, live={"alpha": live}, rejected=failed(*bad))
+    assert ("alpha" in rules.find_withheld({"alpha": found}, Uploads())) == (bound is not None)
+    specifiers = (rules.specifiers({"alpha": found}, Uploads())["alpha"] or "").split(",")
+    assert [one for one in specifiers if one[0] in "<=" and one[:2] != ">="] == ([bound] if bound else [])
 
 
 @pytest.mark.parametrize(
@@ -198,18 +215,6 @@ def test_after_a_rollback_a_developer_may_lock_what_was_not_rolled_back(locked: 
     rules = Rules(locked={"alpha": locked}, live={"alpha": "4.2.1"}, rejected=(replace(one, by="activation"),))
     assert ("alpha" in rules.find_withheld({"alpha": locked}, Uploads())) == bound.startswith("==")
     assert rules.specifiers({"alpha": locked}, Uploads()) == {"alpha": bound}
-
-
-def test_a_newer_version_than_two_that_failed_waits_for_its_turn() -> None:
-    next_try = {"alpha": "2026-11-27T06:00:00+00:00"}
-    rules = Rules(
-        locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=failed("5.2.3", "6.0"), next_try=next_try
-    )
-    found = {one: rules.find_withheld({"alpha": one}, Uploads()) for one in ("6.1", "6.0.1", "5.2.4", "5.1.9")}
-    assert [version for version, withheld in found.items() if not withheld] == ["5.1.9"]
-    assert "the next try is from 2026-11-27 on" in found["6.1"]["alpha"].reason
-    assert replace(rules, fixes={"alpha": "6.1"}).find_withheld({"alpha": "6.1"}, Uploads()) == {}
-    assert replace(rules, next_try={}).find_withheld({"alpha": "6.1"}, Uploads()) == {}
 
 
 @pytest.mark.parametrize(

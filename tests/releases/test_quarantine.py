@@ -97,24 +97,6 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert (read_quarantine(tmp_path), read_holds(tmp_path)) == (quarantine, holds)
 
 
-@pytest.mark.parametrize(
-    ("version", "expected"), [("2.0", ()), ("1.9", ()), ("2.0.1", ("alpha",)), ("2.1", ("alpha",)), ("1.9.5", ())]
-)
-def test_what_comes_in_although_it_is_known_to_fail_is_a_try(version: str, expected: tuple[str, ...]) -> None:
-    holds = Holds().with_new([PERSON, TESTS])
-    assert holds.tries_in({"alpha": version, "beta": "3.0"}, {"alpha": "2.0", "beta": "1.0"}) == expected
-    assert holds.tries_in({"beta": "3.0"}, {}) == ()
-    assert holds.tries_in({"alpha": "2.0"}, {"alpha": "1.0"}) == ("alpha",)  # it is not live
-
-
-def test_of_several_tries_the_one_that_has_waited_the_longest_comes_next() -> None:
-    other = replace(TESTS, name="beta", tried_at="2026-11-20T06:00:00+00:00")
-    assert Holds().with_new([other, TESTS]).next_try(["beta", "alpha"]) == "alpha"
-    assert Holds().with_new([other, replace(other, name="alpha")]).next_try(["beta", "alpha"]) == "alpha"
-    later = replace(TESTS, tried_at="2026-11-21T06:00:00+00:00")
-    assert Holds().with_new([other, later]).next_try(["beta", "alpha"]) == "beta"
-
-
 def test_a_newer_hold_of_the_same_by_the_same_takes_the_place_of_the_older() -> None:
     newer = Hold(name="alpha", by="tests", reason="again", at="later", version="2.0")
     assert Holds().with_new([PERSON, TESTS]).with_new([newer]).entries == (PERSON, newer)
@@ -129,15 +111,29 @@ def test_what_is_lifted_is_all_that_is_held_of_a_package() -> None:
 def test_each_version_that_failed_is_kept() -> None:
     newer = replace(TESTS, version="2.1", at="later")
     assert Holds().with_new([PERSON, TESTS]).with_new([newer]).entries == (PERSON, TESTS, newer)
-    assert Holds().with_new([PERSON, TESTS, newer]).of_tests("alpha") == (TESTS, newer)
+    assert Holds().with_new([PERSON, TESTS, newer]).by_tests == (TESTS, newer)
 
 
 def test_what_was_tried_again_rests_for_a_week() -> None:
-    holds = Holds().with_new([PERSON, TESTS, replace(TESTS, version="2.1", tried_at="2026-11-20T06:00:00+00:00")])
-    rest = holds.rests_until("alpha")
+    rest = replace(TESTS, tried_at="2026-11-20T06:00:00+00:00").rests_until()
     assert rest is not None
     assert rest.isoformat() == "2026-11-27T06:00:00+00:00"
-    assert Holds().with_new([TESTS]).rests_until("alpha") is None
+    assert TESTS.rests_until() is None
+
+
+def test_what_the_search_over_nights_of_earlier_versions_wrote_keeps_nothing_out(tmp_path: Path) -> None:
+    """A candidate in whose search it was interrupted has to be tried again, and a person's holds are kept."""
+    undecided = replace(TESTS, by="undecided", tests=(), output="")
+    change_holds(tmp_path, lambda _: Holds(entries=(PERSON, undecided, TESTS)))
+    file = tmp_path / HOLDS
+    file.write_text(
+        file.read_text(encoding="utf-8").replace('"tried_at"', '"live": "1.0", "tried_at"'), encoding="utf-8"
+    )
+    assert '"live": "1.0"' in file.read_text(encoding="utf-8")
+    assert read_holds(tmp_path) == Holds(entries=(PERSON, TESTS))
+    unfinished = replace(failed("A"), unfinished=True)
+    change_quarantine(tmp_path, lambda _: Quarantine(candidates=(unfinished, failed("B", group=None))))
+    assert [one.release for one in read_quarantine(tmp_path).candidates] == ["B"]
 
 
 def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:

@@ -206,7 +206,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         not_isolated=True,
         left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
         held_back=(held_back("alpha", "2.0"),),
-        quarantined=(Quarantined(key=key, release="C", reason="red", at=at, sick=False, unfinished=False),),
+        quarantined=(Quarantined(key=key, release="C", reason="red", at=at, sick=False),),
         waiting=(FailedCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
         problems=("the interpreter is gone",),
     )

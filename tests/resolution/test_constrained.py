@@ -411,20 +411,6 @@ def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None
     assert len(table.asked) == 3, "within bounds, for the fix, and within bounds as that is what to keep"
 
 
-@pytest.mark.parametrize(("fixes", "version"), [({"alpha": "2.2"}, "2.2"), ({}, "1.0")])
-def test_a_fix_need_not_wait_for_its_turn_behind_versions_that_failed(fixes: Mapping[str, str], version: str) -> None:
-    table = Table(offered={"alpha": "1.0 2.0 2.1 2.2"}, locked={"alpha": "1.0"})
-    made = Rules(
-        locked=table.locked,
-        live=table.locked,
-        rejected=tuple(replace(one, by="tests") for one in failed(alpha="2.0, 2.1")),
-        next_try={"alpha": "2026-11-27T06:00:00+00:00"},
-    )
-    found = resolve_within_rules(table, lambda: made, locked=table.locked, live=table.locked, find_fixes=lambda: fixes)
-    assert isinstance(found, Resolved)
-    assert found.versions == {"alpha": version}
-
-
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
     table = fixable()
     made = Rules(locked=table.locked, live=table.locked, rejected=failed(alpha="2.1"))

@@ -6,11 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pytest
-
-from releaser.locks.lock import EMPTY, LockFile
-from releaser.releases.quarantine import Constraints, Hold, Holds
-from releaser.resolution.rules import code_digest, rules_for, select_holds
+from releaser.releases.quarantine import Hold, Holds
+from releaser.resolution.rules import code_digest, select_holds
 from releaser.site.site import open_site
 
 if TYPE_CHECKING:
@@ -35,14 +32,3 @@ def test_what_failed_is_tried_again_when_the_code_changes(make_site: SiteFactory
         holds = Holds(entries=(hold,))
     rests = Holds(entries=(Hold(name="a", by="tests", version="2.0", reason="", at="", tried_at=now.isoformat()),))
     assert select_holds(found, rests, python="3.11.7", now=now) == rests
-
-
-@pytest.mark.parametrize(("place", "waits"), [("../wheels", False), ("https://index.example.org/simple", True)])
-def test_a_newer_version_from_a_directory_is_tried_at_once(make_site: SiteFactory, place: str, waits: bool) -> None:
-    made, now = make_site(), datetime.now(UTC)
-    site = open_site(made.path, made.env)
-    text = f'version = 1\n\n[[package]]\nname = "a"\nversion = "1.0"\nsource = {{ registry = "{place}" }}\n'
-    hold = Hold(name="a", by="tests", version="2.0", reason="it fails", at="", tried_at=now.isoformat())
-    known = Constraints(holds=Holds(entries=(hold,)))
-    rules = rules_for(site, LockFile.parse(text.encode()), EMPTY, known, python="3.11.7", now=now)
-    assert ("a" in rules.next_try) is waits

@@ -215,6 +215,13 @@ def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> N
         ({"healthcheck": 1}, {}, f"{PYPROJECT}: tool.releaser.healthcheck is not", "Did you mean health_check?"),
         ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean state_dir?"),
         ({"colour": 1}, {}, f"{PYPROJECT}: tool.releaser.colour is not", "Remove it"),
+        (
+            {"test_jobs": 2},
+            {},
+            f"{PYPROJECT}: tool.releaser.test_jobs is 2, but releaser no longer has",
+            "Remove it: a search",
+        ),
+        ({}, {"RELEASER_TEST_JOBS": "1"}, "environment: RELEASER_TEST_JOBS is '1', but", "one after the other"),
         ({}, {"RELEASER_KEP": "1"}, "environment: RELEASER_KEP is not", "Did you mean RELEASER_KEEP?"),
         ({}, {"RELEASER_FOO": "1"}, "environment: RELEASER_FOO is not", "see the list of settings"),
         ({}, {"RELEASER_SMTP_PASWORD": "x"}, "environment: RELEASER_SMTP_PASWORD is", "RELEASER_SMTP_PASSWORD?"),

@@ -32,7 +32,6 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
     (values.limit, [("0.1s", 0.1), ("7d", 604800.0)]),
     (values.count, [(0, 0), ("12", 12)]),
     (values.port, [("65535", 65535), (0, 0)]),
-    (values.jobs, [(1, 1), ("2", 2)]),
     (
         values.command,
         [
@@ -137,7 +136,6 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.count, "must be a whole number", [-1, 1.0, True, " 12 ", "", "-1", "1.5", "²", "٣"]),
     (values.port, "must be a port", [65536]),
     (values.port, "must be a whole number", ["x"]),
-    (values.jobs, "must be 1 or 2", [0, 3, True, "x"]),
     (values.command, "must not be empty", ["", []]),
     (values.command, "must be a command: No closing quotation", ["echo 'a"]),
     (values.command, "must be a command", [5, ["a", 5]]),
