@@ -13,7 +13,7 @@ from releaser.checkout.files import export_lock
 from releaser.errors import Finding, FollowUpError, ReleaserError, ToolError, os_reason, reason_of
 from releaser.locks.differences import find_differences
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.locks.rules import Rules
+from releaser.locks.rules import Packages, Policy, Rules
 from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import Constraints, read_quarantine
 from releaser.releases.release import lock_of
@@ -275,7 +275,8 @@ def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockD
     origin = store.get(left)
     limited, constraints = set[str](), site.settings.constraints
     if constraints and site.pyproject.table("tool", "releaser").get("constraints") == constraints:  # of all hosts
-        limits = Rules(locked=committed.versions, limits=read_limits(site))
+        policy = Policy(limits=read_limits(site))
+        limits = Rules(packages=Packages(locked=committed.versions), policy=policy)
         limited = {name for name, version in committed.versions.items() if limits.beyond(name, version)}
     return find_differences(
         committed,

@@ -203,7 +203,7 @@ def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int
         verdict = trials.passes(rest[:middle], without=result.culprits)
         if verdict is None:
             return low, False
-        low, high, middle = (middle, high, 0) if verdict else (low, middle, 0)
+        low, high = (middle, high) if verdict else (low, middle)
     return low, True
 
 

@@ -78,7 +78,7 @@ def keep_out(failures: Iterable[SiteFailure], rules: Rules) -> Rules:
         for failure in failures
         for name, version in sorted(failure.versions)
         for one in [f"{name} {version}"]
-        if version not in rules.live.get(name, "").split(", ")
+        if version not in rules.packages.live.get(name, "").split(", ")
     ]
     return replace(rules, rejected=(*found, *rules.rejected))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
     """Return the packages that uv need not build, as they have wheels, and stay at the version that is locked."""
-    return _find_staying(rules, uploads) - rules.sources
+    return _find_staying(rules, uploads) - rules.packages.sources
 
 
 def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
@@ -25,11 +25,15 @@ def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
     Bounds are for packages that stay and have no wheels, for those that nobody has asked for, and for those that
     `upgrade` or a constraint lets go only so far.
     """
-    staying = (_find_staying(rules, uploads) & rules.sources) | rules.unasked
+    staying = (_find_staying(rules, uploads) & rules.packages.sources) | rules.unasked
     bounded = (
         staying
-        | rules.limits.keys()
-        | {name for name in rules.locked.keys() - rules.local if rules.upgrade.of(name) != "all"}
+        | rules.policy.limits.keys()
+        | {
+            name
+            for name in rules.packages.locked.keys() - rules.packages.local
+            if rules.policy.upgrade.of(name) != "all"
+        }
     )
     if not bounded:
         return {}
@@ -39,18 +43,18 @@ def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
 
 def bound_held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
     """Return bounds that keep held packages without wheels as they are, and the names of those that have wheels."""
-    names = frozenset(name for name in rules.locked if rules.held_at(name) is not None)
-    bounds = rules.specifiers({}, Uploads()) if names & rules.sources else {}
-    return {name: bounds[name] for name in names & rules.sources}, names - rules.sources
+    names = frozenset(name for name in rules.packages.locked if rules.held_at(name) is not None)
+    bounds = rules.specifiers({}, Uploads()) if names & rules.packages.sources else {}
+    return {name: bounds[name] for name in names & rules.packages.sources}, names - rules.packages.sources
 
 
 def _find_staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
     """Return the locked packages of which nothing newer may come in, as they are held, ignored or of unknown age."""
-    age = rules.age
+    age = rules.policy.age
     return frozenset(
         name
-        for name, version in rules.locked.items()
-        if name not in rules.local
+        for name, version in rules.packages.locked.items()
+        if name not in rules.packages.local
         and (rules.keeps(name) or (age.unknown == "refuse" and age.of(name) and uploads.lacks(name, version)))
     )
 
@@ -60,8 +64,8 @@ def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[
 
     What is locked already stays in reach, however young it is. Where no time is known at all, there is no limit.
     """
-    age = rules.age
-    names = {*found, *rules.locked, *(name for name, _ in uploads.times)} - rules.local
+    age = rules.policy.age
+    names = {*found, *rules.packages.locked, *(name for name, _ in uploads.times)} - rules.packages.local
     limits = {name: _limit(rules, name, uploads) for name in sorted(names)}
     if age.least and (any(uploads.times.values()) or (age.unknown == "refuse" and uploads.times)):
         general = age.now - timedelta(seconds=age.least)
@@ -99,10 +103,10 @@ def without_limits(text: str) -> str:
 
 
 def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
-    age = rules.age.for_fix(name) if name in rules.fixes else rules.age
+    age = rules.policy.age.for_fix(name) if name in rules.fixes else rules.policy.age
     if not age.of(name) or rules.keeps(name):
         return None
-    locked, own = rules.locked.get(name), uploads.own_limit(name)
+    locked, own = rules.packages.locked.get(name), uploads.own_limit(name)
     newer_without_time = (
         time is None and one == name and (locked is None or is_newer(version, locked))
         for (one, version), time in uploads.times.items()

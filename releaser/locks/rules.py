@@ -66,8 +66,8 @@ class Limit(Frozen):
         return Limit(specifier=f"{self.specifier},{other.specifier}", source=f"{self.source}, {other.source}")
 
 
-class Rules(Frozen):
-    """All that says which versions may come in; packages map to versions as a lock shows them."""
+class Packages(Frozen):
+    """Where packages stand, from which an update goes up; they map to versions as a lock shows them."""
 
     #: What the lock of the checkout has, and what the live release has.
     locked: Mapping[str, str]
@@ -78,42 +78,61 @@ class Rules(Frozen):
     demanded: Mapping[str, str] = field(default_factory=dict)
     #: The locked packages that come as source alone.
     sources: frozenset[str] = frozenset()
-    #: The packages that a person holds, and the patterns of `ignore`.
-    held: tuple[Withheld, ...] = ()
-    ignored: tuple[str, ...] = ()
-    #: The versions that failed, `by` the tests or after they went live, oldest first.
-    rejected: tuple[Withheld, ...] = ()
+
+    def live_version(self, name: str) -> str:
+        """Return the version that is live; empty for none."""
+        return self.live.get(name, "")
+
+
+class Policy(Frozen):
+    """What the settings say of versions."""
+
     upgrade: Upgrade = field(default_factory=Upgrade)
     age: Age = field(default_factory=Age)
+    #: The patterns of `ignore`.
+    ignored: tuple[str, ...] = ()
+    #: What a file of constraints says. All else but a hold gives way to it, and so does what is locked.
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+
+
+class Rules(Frozen):
+    """All that says which versions may come in."""
+
+    packages: Packages
+    policy: Policy = field(default_factory=Policy)
+    #: The packages that a person holds.
+    held: tuple[Withheld, ...] = ()
+    #: The versions that failed, `by` the tests or after they went live, oldest first.
+    rejected: tuple[Withheld, ...] = ()
     #: The versions that fix a vulnerability: exactly these come in, and `upgrade` and `age` do not count for them.
     fixes: Mapping[str, str] = field(default_factory=dict)
     #: The packages that an update is to bring, with what these need; empty for all.
     only: frozenset[str] = frozenset()
-    #: What a file of constraints says. All else but a hold gives way to it, and so does what is locked.
-    limits: Mapping[str, Limit] = field(default_factory=dict)
 
     @property
     def unasked(self) -> frozenset[str]:
         """The locked packages that stay, unless one that is to come needs another version."""
-        return frozenset(self.locked) - self.only - self.local if self.only else frozenset()
+        return frozenset(self.packages.locked) - self.only - self.packages.local if self.only else frozenset()
 
     def base(self, name: str) -> str | None:
         """Return the version that a package goes up from, None for one that is new."""
-        base = self.demanded.get(name, self.locked.get(name))
+        base = self.packages.demanded.get(name, self.packages.locked.get(name))
         return None if base is not None and self.beyond(name, base) else base
 
     def beyond(self, name: str, version: str) -> str:
         """Say which constraint keeps a version out; empty if none does."""
         from packaging.specifiers import SpecifierSet
 
-        limit = self.limits.get(name) if name not in self.local else None
+        limit = self.policy.limits.get(name) if name not in self.packages.local else None
         if limit is None or all(one in SpecifierSet(limit.specifier, prereleases=True) for one in versions_in(version)):
             return ""
         return f"constrained by {limit.source}: {name}{limit.specifier}"
 
     def held_at(self, name: str) -> str | None:
         """Return the version that a person holds a package at; None for one that nobody holds."""
-        return self.live.get(name, self.locked.get(name)) if any(one.name == name for one in self.held) else None
+        if not any(one.name == name for one in self.held):
+            return None
+        return self.packages.live.get(name, self.packages.locked.get(name))
 
     def keeps(self, name: str) -> bool:
         """Whether a person keeps a package as it is."""
@@ -121,7 +140,7 @@ class Rules(Frozen):
 
     def ignores(self, name: str) -> bool:
         """Whether a package is to be left as it is locked."""
-        return name in self.locked and any(fnmatchcase(name, pattern) for pattern in self.ignored)
+        return name in self.packages.locked and any(fnmatchcase(name, pattern) for pattern in self.policy.ignored)
 
     def rejected_versions(self, name: str) -> tuple[str, ...]:
         """Return the versions of a package that failed before."""
@@ -139,8 +158,8 @@ class Rules(Frozen):
 
     def _withhold(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
         held_at, has_failed = self.held_at(name), bool(self.rejected_versions(name))
-        stays = has_failed and version == self.live.get(name) and not self.beyond(name, version)
-        if name in self.local or version == held_at or stays:
+        stays = has_failed and version == self.packages.live.get(name) and not self.beyond(name, version)
+        if name in self.packages.local or version == held_at or stays:
             return None  # it is where it has to stay, be that newer or older than what is locked
         if held_at is not None:
             return replace(next(one for one in self.held if one.name == name), version=version)
@@ -158,9 +177,10 @@ class Rules(Frozen):
         if failed:
             return replace(failed[-1], version=version)
         # What is live has to go itself where a constraint keeps it out: then no other version is judged by its series.
-        if not rejected or version == self.demanded.get(name) or self.beyond(name, self.live.get(name, "")):
+        live = self.packages.live_version(name)
+        if not rejected or version == self.packages.demanded.get(name) or self.beyond(name, live):
             return None
-        others = sorted(set(several).difference(self.live.get(name, "").split(", ")))
+        others = sorted(set(several).difference(live.split(", ")))
         found = (self._reject_like(rejected, other) for other in others)
         return next((replace(one, version=version) for one in found if one is not None), None)
 
@@ -178,7 +198,7 @@ class Rules(Frozen):
         if new > bad:
             return ""
         if rejected.by == "activation":
-            is_chosen = version in self.locked.get(rejected.name, "").split(", ")
+            is_chosen = version in self.packages.locked.get(rejected.name, "").split(", ")
             older = f"it is older than {rejected.version}, which was rolled back: {rejected.reason}"
             return "" if is_chosen else older
         if series_of(new) == series_of(bad) and not self._is_first_of_live_series(rejected):
@@ -190,7 +210,7 @@ class Rules(Frozen):
 
         There, nothing lower than the series is left, so the version just older than that gets one try.
         """
-        live = parse_version(self.live.get(rejected.name, ""))
+        live = parse_version(self.packages.live_version(rejected.name))
         if live is None or rejected.by != "tests":
             return False
         failed = [bad for one in self.rejected_versions(rejected.name) if (bad := parse_version(one))]
@@ -198,7 +218,7 @@ class Rules(Frozen):
 
     def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
         """Withhold a version for what the settings say of it."""
-        base, is_fix, locked = self.base(name), self._is_fix(name, version), self.locked.get(name)
+        base, is_fix, locked = self.base(name), self._is_fix(name, version), self.packages.locked.get(name)
         if (beyond := self.beyond(name, version)) and not (version == locked and name in self.unasked):
             return Withheld(name=name, version=version, by="constraint", reason=beyond)
         if version == locked:
@@ -208,12 +228,12 @@ class Rules(Frozen):
                 return Withheld(name=name, version=version, by="ignore", reason="`ignore` names it")
             if is_older(version, base):
                 return Withheld(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
-            level = self.upgrade.of(name)
+            level = self.policy.upgrade.of(name)
             if not is_fix and not permits(base, version, level):
                 below_one = ", as below 1.0 the second part counts as the first"
                 why = f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
                 return Withheld(name=name, version=version, by="policy", reason=why)
-        too_young = (self.age.for_fix(name) if is_fix else self.age).objection(name, version, uploads)
+        too_young = (self.policy.age.for_fix(name) if is_fix else self.policy.age).objection(name, version, uploads)
         return Withheld(name=name, version=version, by="age", reason=too_young) if too_young else None
 
     def _is_fix(self, name: str, version: str) -> bool:
@@ -230,7 +250,7 @@ class Rules(Frozen):
         `found` is what came out of a resolution without any of these.
         """
         withheld = self.find_withheld(found, uploads)
-        names = sorted({*found, *self.locked} - self.local)
+        names = sorted({*found, *self.packages.locked} - self.packages.local)
         return {name: self._specifier(name, found.get(name), withheld.get(name), uploads, strictness) for name in names}
 
     def _specifier(
@@ -256,7 +276,7 @@ class Rules(Frozen):
         held = self.held_at(name)
         if held is not None:
             return held
-        live = self.live.get(name, "")
+        live = self.packages.live_version(name)
         if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # of several, others may go up
             return live or None
         return self.base(name) if self.ignores(name) else None
@@ -266,7 +286,7 @@ class Rules(Frozen):
 
         After a version was rolled back, nothing below it comes in.
         """
-        found, live = parse_version(withheld.version), parse_version(self.live.get(withheld.name, ""))
+        found, live = parse_version(withheld.version), parse_version(self.packages.live_version(withheld.name))
         if found is None or live is None or found <= live or withheld.by == "activation":
             return None
         if series_of(found) > series_of(live):
@@ -276,17 +296,18 @@ class Rules(Frozen):
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.rejected_versions(name) if parse_version(version)]
         base = versions_in(self.base(name) or "")
-        if name in self.limits:
-            yield self.limits[name].specifier
+        if name in self.policy.limits:
+            yield self.policy.limits[name].specifier
         if name in self.fixes:
             yield f"=={self.fixes[name]}"
         elif base:
             floor = base[0]
             # Whether what is locked came in after what is live, and failed; or is of a series that did.
-            is_beyond = self._reject(name, str(floor)) is not None and is_older(self.live.get(name, ""), str(floor))
+            live = self.packages.live_version(name)
+            is_beyond = self._reject(name, str(floor)) is not None and is_older(live, str(floor))
             if strictness != "exclude_only" and str(floor) not in bad and not is_beyond:
                 yield f">={floor.public}"
-            limit = ceiling(base[-1], self.upgrade.of(name))
+            limit = ceiling(base[-1], self.policy.upgrade.of(name))
             if limit is not None:
                 yield f"<{limit}"
             if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
@@ -298,9 +319,9 @@ class Rules(Frozen):
 
         uv takes the pre-release in a bound for leave to take others, and a file without a time is in reach of no limit.
         """
-        base = self.locked.get(name)
+        base = self.packages.locked.get(name)
         tells = any(time is not None for (one, _), time in uploads.times.items() if one == name)
-        return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base) and tells)
+        return floor.is_prerelease or bool(self.policy.age.of(name) and base and uploads.lacks(name, base) and tells)
 
 
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator[Withheld]:
@@ -310,9 +331,9 @@ def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator
         lifted: dict[str, Any] = {"rejected": tuple(one for one in rules.rejected if one.by != found.by)}
         settings: dict[str, dict[str, Any]] = {
             "person": {"held": ()},
-            "ignore": {"ignored": ()},
-            "policy": {"upgrade": Upgrade()},
-            "age": {"age": Age()},
-            "constraint": {"limits": {}},
+            "ignore": {"policy": replace(rules.policy, ignored=())},
+            "policy": {"policy": replace(rules.policy, upgrade=Upgrade())},
+            "age": {"policy": replace(rules.policy, age=Age())},
+            "constraint": {"policy": replace(rules.policy, limits={})},
         }
         rules = replace(rules, **settings.get(found.by, lifted))

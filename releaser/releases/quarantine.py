@@ -47,7 +47,7 @@ class FailedCandidate(Quarantined):
     """The same, or with `migrations` one that is well, and waits until somebody has applied these."""
 
     migrations: tuple[str, ...] = ()
-    #: Written by earlier versions alone, of one in whose search for culprits the next update went on.
+    #: Whether an earlier version was still searching for its culprits: such an entry no longer counts.
     unfinished: bool = False
 
 

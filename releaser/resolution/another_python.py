@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from releaser.errors import Finding, ResolutionError, ToolError
 from releaser.locks.installed import Pin, has_build, list_installed, list_unbuildable, tags_of, versions_for
 from releaser.locks.limits import exclude_newer
-from releaser.locks.rules import Rules
+from releaser.locks.rules import Packages, Rules
 from releaser.locks.versions import LEVELS, parse_version
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.journal import read_notes
@@ -252,13 +252,15 @@ def _move_up(move: _Move, resolver: TreeResolver, rules: Rules, name: str) -> Lo
 
     Returns None if there is none at all. Raises ResolutionError if only the rules are in the way.
     """
-    only, allowed = replace(rules, only=frozenset([name])), LEVELS.index(rules.upgrade.of(name))
+    only, allowed = replace(rules, only=frozenset([name])), LEVELS.index(rules.policy.upgrade.of(name))
     for level in reversed(LEVELS[allowed:]):
-        upgrade = replace(rules.upgrade, packages=((name, level), *rules.upgrade.packages))
-        found = _search(move, resolver, replace(only, upgrade=upgrade), rules, name)
+        upgrade = replace(rules.policy.upgrade, packages=((name, level), *rules.policy.upgrade.packages))
+        asked = replace(only, policy=replace(rules.policy, upgrade=upgrade))
+        found = _search(move, resolver, asked, rules, name)
         if found is not None:
             return found
-    free = Rules(locked=rules.locked, local=rules.local, only=frozenset([name]))
+    packages = Packages(locked=rules.packages.locked, local=rules.packages.local)
+    free = Rules(packages=packages, only=frozenset([name]))
     found = _search(move, resolver, free, free, name)
     if found is not None:
         _refuse(move, rules, resolver, found)

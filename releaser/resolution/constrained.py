@@ -78,7 +78,9 @@ def resolve_within_rules(
     ResolutionError if what is too young is in the way.
     """
     rules = read_rules()
-    search = _Search(resolver=resolver, free=locked, uploads=resolver.uploads() if rules.age.matters else Uploads())
+    search = _Search(
+        resolver=resolver, free=locked, uploads=resolver.uploads() if rules.policy.age.matters else Uploads()
+    )
     free = search.look(rules)
     found: _Found | NoSolution
     if isinstance(free, NoSolution):  # what the rules keep out is not known then
@@ -86,7 +88,7 @@ def resolve_within_rules(
         found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
         if isinstance(found, NoSolution):
             return free if search.is_free else found
-        may_be_fixed = rules.age.matters or rules.upgrade != Upgrade()
+        may_be_fixed = rules.policy.age.matters or rules.policy.upgrade != Upgrade()
     else:
         ahead = search.find_ahead(free)
         if not ahead and dict(free) == dict(locked) == dict(live):
@@ -104,7 +106,7 @@ def resolve_within_rules(
     if isinstance(versions, NoSolution):
         return versions
     left = [one for one in withheld.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
-    told = (*left, *_find_dependent(left, search.free, versions, rules.local))
+    told = (*left, *_find_dependent(left, search.free, versions, rules.packages.local))
     return search.finish(versions, rules, told)
 
 
@@ -159,7 +161,7 @@ class _Search:
         """Resolve; and once more if versions were out of reach only as nobody knows their time, and may come in."""
         found, self.has_limits = self.resolver.resolve(specifiers, limits, no_build), bool(limits)
         self.specifiers, self.limits = specifiers, limits
-        if rules.age.matters:
+        if rules.policy.age.matters:
             self.uploads = self.resolver.uploads().merge(self.uploads)
         now = exclude_newer(rules, limits.keys() - {"*"}, self.uploads) if limits else {}
         lifted = {
@@ -231,15 +233,15 @@ class _Search:
             return strict
         limits = exclude_newer(rules, self.free, self.uploads)
         pinned, no_build = bound_held(rules)
-        least = self._ask(rules, {**dict.fromkeys({*rules.locked, *self.free}), **pinned}, limits, no_build)
+        least = self._ask(rules, {**dict.fromkeys({*rules.packages.locked, *self.free}), **pinned}, limits, no_build)
         if isinstance(least, NoSolution):
             if limits:
                 offered, uploads = self.resolver.newest()
                 self.uploads = self.uploads.merge(uploads)
                 self._refuse_young(rules, least.output, offered)
             return least
-        demanded = {name: version for name, version in least.items() if version != rules.locked.get(name)}
-        rules = replace(rules, demanded=demanded)
+        demanded = {name: version for name, version in least.items() if version != rules.packages.locked.get(name)}
+        rules = replace(rules, packages=replace(rules.packages, demanded=demanded))
         less_strict: tuple[Strictness, ...] = ("no_downgrade", "exclude_only")
         for strictness in less_strict:
             versions = self.attempt(rules, strictness)
@@ -256,9 +258,9 @@ class _Search:
             for name, version in demanded.items()
             if rules.held_at(name) is None
             and (not output or re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", output))
-            and (why := rules.age.objection(name, version, self.uploads))
+            and (why := rules.policy.age.objection(name, version, self.uploads))
         ]
-        young += [f"{name}: all that fits is younger" for name in sorted(filtered - rules.locked.keys())]
+        young += [f"{name}: all that fits is younger" for name in sorted(filtered - rules.packages.locked.keys())]
         if young:
             message = f"the project asks for versions that `min_age` keeps out: {'; '.join(young)}"
             advice = "Wait, or make an exception in `min_age_packages`."
@@ -318,7 +320,7 @@ def _exclude(withheld: Withheld, specifier: str | None, rules: Rules) -> str | N
     has_failed = withheld.by in REJECTED
     if has_failed and (below := rules.below(withheld)) is not None:
         return ",".join(filter(None, [specifier, below]))
-    base = (rules.live.get(withheld.name) if has_failed else None) or rules.base(withheld.name)
+    base = (rules.packages.live.get(withheld.name) if has_failed else None) or rules.base(withheld.name)
     if base is not None:
         return f"=={base}" if parse_version(base) else None
     return (

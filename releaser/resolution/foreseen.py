@@ -91,7 +91,7 @@ class Outlook(Frozen):
     def _resolve(self, there: Site, rules: Rules) -> LockFile | None:
         """Return what is locked within rules; None if there is no solution. Raises ToolError and ResolutionError."""
         resolver = TreeResolver(
-            site=there, lock=self.base, uv=self.uv, choice=self.choice, now=rules.age.now, live=self.live,
+            site=there, lock=self.base, uv=self.uv, choice=self.choice, now=rules.policy.age.now, live=self.live,
             available=self.available,
         )  # fmt: skip
         locked = self.base.versions

@@ -256,10 +256,10 @@ def _name_and_version(file: str) -> tuple[str, str] | None:
 
 def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
     """Raise ResolutionError if there is a solution, except for what a file of constraints says."""
-    if not rules.limits:
+    if not rules.policy.limits:
         return
     with contextlib.suppress(ToolError):
-        least = resolver.resolve(dict.fromkeys(rules.locked), {})
+        least = resolver.resolve(dict.fromkeys(rules.packages.locked), {})
         if not isinstance(least, NoSolution) and (
             broken := list(filter(None, (rules.beyond(name, version) for name, version in least.items())))
         ):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.installed import environment_of
-from releaser.locks.rules import Limit, Rules, Withheld
+from releaser.locks.rules import Limit, Packages, Policy, Rules, Withheld
 from releaser.locks.versions import Age, Upgrade, normalize_name
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
@@ -43,35 +43,34 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
     """
     settings, holds = site.settings, constraints.holds
     running = {**live.versions, **_versions_to_leave(lock, live, constraints.quarantine)}
-    limits = read_limits(site, python=python)
+    sources = {one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")}
     return Rules(
-        locked=lock.versions,
-        live=running,
-        local=lock.local | live.local,
-        sources=frozenset(
-            one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")
+        packages=Packages(
+            locked=lock.versions, live=running, local=lock.local | live.local, sources=frozenset(sources)
+        ),
+        policy=Policy(
+            upgrade=Upgrade(
+                level="all" if settings.upgrade == "none" else settings.upgrade, packages=settings.upgrade_packages
+            ),
+            age=Age(
+                least=settings.min_age,
+                packages=settings.min_age_packages,
+                unknown=settings.min_age_unknown,
+                fixes=settings.min_age_fixes,
+                now=now,
+            ),
+            ignored=settings.ignore,
+            limits=read_limits(site, python=python),
         ),
         held=tuple(
             Withheld(name=one.name, reason=one.reason, by="person", since=one.at)
             for one in holds.entries
             if one.by == "person"
         ),
-        ignored=settings.ignore,
-        limits=limits,
         rejected=tuple(
             Withheld(name=one.name, version=version, reason=one.reason, by=one.by, since=one.at)
             for one in constraints.failed
             for version in _failed_versions(one, live)
-        ),
-        upgrade=Upgrade(
-            level="all" if settings.upgrade == "none" else settings.upgrade, packages=settings.upgrade_packages
-        ),
-        age=Age(
-            least=settings.min_age,
-            packages=settings.min_age_packages,
-            unknown=settings.min_age_unknown,
-            fixes=settings.min_age_fixes,
-            now=now,
         ),
     )
 

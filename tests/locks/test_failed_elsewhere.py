@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from releaser.locks.failed_elsewhere import SiteFailure, keep_out, read_failures, say_what_waits, write_failures
-from releaser.locks.rules import Rules
+from tests.support.rules import make_rules
 
 FAILURE = SiteFailure(site="/srv/first", versions=frozenset({("alpha", "2"), ("beta", "3")}), reason="")
 
@@ -43,7 +43,7 @@ def test_what_gets_too_long_for_a_variable_is_said_in_short(count: int) -> None:
 
 
 def test_what_is_live_does_not_wait() -> None:
-    found = keep_out([FAILURE], Rules(locked={}, live={"alpha": "1, 2", "beta": "2"})).rejected
+    found = keep_out([FAILURE], make_rules(locked={}, live={"alpha": "1, 2", "beta": "2"})).rejected
     assert [(one.name, one.version, one.by) for one in found] == [("beta", "3", "first")]
     assert say_what_waits([FAILURE], found) == "beta 3 waits for /srv/first, which failed first"
     assert say_what_waits([FAILURE], []) == ""

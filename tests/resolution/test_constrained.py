@@ -12,10 +12,11 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.rules import By, Limit, Rules, Withheld
+from releaser.locks.rules import By, Limit, Withheld
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads
 from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.tools.uv import NoSolution
+from tests.support.rules import make_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ def within(
 ) -> Resolved:
     """Resolve from the lock of the table, which is what is live unless it is said otherwise."""
     live = table.locked if live is None else live
-    made = Rules(locked=table.locked, live=live, **rules)
+    made = make_rules(locked=table.locked, live=live, **rules)
     found = resolve_within_rules(table, lambda: made, locked=table.locked, live=live, find_fixes=lambda: fixes or {})
     assert not isinstance(found, NoSolution), found.output
     return found
@@ -292,7 +293,7 @@ def test_what_the_project_demands_wins_over_policy_and_ignore() -> None:
 def test_a_persons_hold_is_never_broken() -> None:
     table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"})
     held = Withheld(name="alpha", reason="waits for the printer", by="person")
-    rules = Rules(locked=table.locked, live=table.locked, held=(held,))
+    rules = make_rules(locked=table.locked, live=table.locked, held=(held,))
     found = resolve_within_rules(table, lambda: rules, locked=table.locked, live=table.locked)
     assert found == NoSolution(output="no solution")
 
@@ -413,7 +414,7 @@ def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None
 
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
     table = fixable()
-    made = Rules(locked=table.locked, live=table.locked, rejected=failed(alpha="2.1"))
+    made = make_rules(locked=table.locked, live=table.locked, rejected=failed(alpha="2.1"))
 
     def never() -> Mapping[str, str]:
         raise AssertionError
