@@ -202,6 +202,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
     site, staged = work.site, work.site.staged
+    commit = site.name_of(staged.commit) if staged else None
     fingerprint, usage = seal_files(str(candidate.directory)), measure(candidate.directory)
     return Manifest(
         id=candidate.id,
@@ -213,9 +214,9 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         lock_sha256=candidate.resolution.lock.sha256,
         dependencies_key=site.pyproject.dependencies_key(),
         code_key=candidate.key.code_key,
-        commit=(staged.commit or None) if staged else None,
-        subject=site.outside.git.subject(staged.commit) if staged else "",
-        staging_copied=staged.copied if staged and staged.commit else (),  # without git, that is everything
+        commit=commit,
+        subject=site.outside.git.subject(commit) if commit else "",
+        staging_copied=staged.copied if staged else (),
         staging_linked=staged.linked if staged else (),
         previous=work.live.id if work.live else None,
         tests=tests,

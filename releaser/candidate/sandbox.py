@@ -23,7 +23,7 @@ from releaser.system.files import clear_name, only_files, open_up, read_if_there
 from releaser.system.process import Sandbox
 from releaser.system.sockets import find_named, is_of_manager, list_listening
 from releaser.system.words import first_few
-from releaser.tools.plain import SMALL
+from releaser.tools.code_files import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

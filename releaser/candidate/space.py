@@ -55,13 +55,7 @@ def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
         entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
     except OSError:  # which other checks report
         entries = lock = 0
-    copies = site.git.weigh().values()
-    tree = Need(
-        what="the staging tree",
-        place=project.outer,
-        bytes=_LOCKS * lock + sum(one.bytes for one in copies),
-        inodes=entries + _LOCKS + sum(one.files for one in copies),
-    )
+    tree = Need(what="the staging tree", place=project.outer, bytes=_LOCKS * lock, inodes=entries + _LOCKS)
     return release, tree
 
 

@@ -252,7 +252,8 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
     with temporary_directory() as base:
         tree = base.joinpath("tree", *top.parts[1:])
         tree.mkdir(parents=True)
-        head, shadow = site.git.commit("HEAD"), shadow_of(site.git, tree, {})
+        shadow = shadow_of(site, tree, {})
+        head = shadow.commit("HEAD")
         staged = stage_aside(site, new_log("verify"), shadow, tree, Target(head=head, commit=head))
         # What of the site is linked into the tree is not to be written to.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import own_commits
+from releaser.checkout.shadow import list_code, missing_git, record_code
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
@@ -17,9 +18,9 @@ from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.certificates import certificate_advice
+from releaser.tools.code_files import CONFIGURES, matches
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
-from releaser.tools.plain import CONFIGURES, PlainDirectory, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +39,10 @@ def check_checkout(
 ) -> Checkout | None:
     """Check the checkout as `git status` shows it, now or a moment ago in `state`; None where git does not work."""
     if not site.project.has_git:
-        findings.extend((*lock_findings(site), *weight_findings(site)))
-        return Checkout(layout=site.git.layout, state=site.git.state(), remote=None)
+        findings.extend(filter(None, (*lock_findings(site), missing_git(site))))
+        return Checkout(
+            layout=site.git.layout, state=CheckoutState(branch=None, head=None, dirty=(), untracked=()), remote=None
+        )
     try:
         layout = site.git.layout
         state = state or site.git.state()
@@ -97,21 +100,6 @@ def repository_findings(layout: Layout) -> Iterator[Finding]:
         return
 
 
-def weight_findings(site: Site) -> Iterator[Finding]:
-    """Check that a project without git can be copied for each run: one with masses of data takes its time and room."""
-    weights = site.git.weigh()
-    files, size = (sum(getattr(one, name) for one in weights.values()) for name in ("files", "bytes"))
-    if files <= _MOST_FILES and size <= _MOST_BYTES:
-        return
-    shares = {name: max(one.files / _MOST_FILES, one.bytes / _MOST_BYTES) for name, one in weights.items()}
-    heaviest, *others = sorted(shares, key=shares.__getitem__, reverse=True)[:3]
-    heavy = [heaviest, *(one for one in others if shares[one] > _WORTH_NAMING)]
-    named = ", ".join(f"{one} ({weights[one].files} of {weights[one].bytes / 1e6:.0f} MB)" for one in heavy)
-    message = f"{site.project.root} is not under git, and each run would copy its {files} files of {size / 1e6:.0f} MB"
-    advice = f"List what holds data, not code, in `staging_omit`, such as staging_omit = {[heaviest]}."
-    yield Finding(f"{message}, most of them in {named}", advice=advice)
-
-
 def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
     """Check that git is told to overlook no edit: the tests would run without it, and visitors would get it."""
     try:
@@ -144,9 +132,8 @@ def lock_findings(site: Site) -> Iterator[Finding]:
     link, lock = site.project.root / "uv.lock", site.project.lock
     with contextlib.suppress(ToolError):
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
-            place = "repository" if site.project.has_git else "project"
-            message = f"{link} is a symlink to {lock}, which is outside the {place}"
-            yield Finding(message, advice=f"Make it a file, or a symlink to a file in the {place}.")
+            message = f"{link} is a symlink to {lock}, which is outside the repository"
+            yield Finding(message, advice="Make it a file, or a symlink to a file in the repository or project.")
 
 
 def _not_a_repository(site: Site, error: ToolError) -> Finding:
@@ -248,10 +235,6 @@ def describe_divergence(remote: str, branch: str) -> Finding:
     )
 
 
-# What is copied for each run of a project without git.
-_MOST_FILES = 20_000
-_MOST_BYTES = 1_000_000_000
-_WORTH_NAMING = 0.05  # of that
 _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
@@ -262,8 +245,7 @@ class CheckoutSnapshot(Frozen):
     state: CheckoutState | None
     #: The lock, pyproject.toml, and what gives settings and variables, by what a person calls them.
     files: Mapping[str, bytes | None]
-    #: Configuration that git does not track: files of the checkout by name, relative to the top. Without git: digests
-    #: of all code.
+    #: Configuration that git does not track: files of the checkout by name, relative to the top.
     untracked: Mapping[str, bytes | None]
     #: The text of the symlink `.venv`.
     link: str | None
@@ -291,15 +273,23 @@ class CheckoutSnapshot(Frozen):
         return frozenset(self.state.dirty if self.state is not None else ())
 
 
-def take_snapshot(site: Site) -> CheckoutSnapshot:
-    """Read what the release to be is based on. Where git does not work, preflight says so."""
+def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
+    """Read what the release to be is based on.
+
+    Without git, the code is committed to the shadow repository first, unless it `records` nothing. Raises
+    PreflightError where that does not work; of the project's own repository, preflight says so.
+    """
+    if records and not site.project.has_git:
+        record_code(site)
     project, environment = site.project, site.settings.environment_file
     files = {str(path): path for path in (project.lock, project.pyproject, project.outer / ".env")}
     if environment:
         files[f"environment_file {environment}"] = project.root / Path(environment).expanduser()
     state, listing = site.checkout_state(), None
     with contextlib.suppress(ToolError):
-        listing = site.git.listing() if project.has_git else None
+        listing = site.git.listing()
+    if state and state.head and not project.has_git:
+        state = replace(state, dirty=tuple(site.git.list_unrecorded(list_code(site))))
     return CheckoutSnapshot(
         state=state and replace(state, listing=listing),
         files={name: read_if_there(path) for name, path in files.items()},
@@ -328,7 +318,7 @@ def refuse_changes(site: Site, before: CheckoutSnapshot) -> None:
 def find_changes(site: Site, before: CheckoutSnapshot) -> tuple[Finding, ...]:
     """Name what somebody has changed of what a release is based on."""
     try:
-        return tuple(_changes(site, before, take_snapshot(site)))
+        return tuple(_changes(site, before, take_snapshot(site, records=False)))
     except ToolError as error:
         return (error.finding,)
 
@@ -348,12 +338,8 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
     if edited := sorted(now.dirty - before.dirty - told):
         yield Finding(f"somebody edited {first_few(edited)}, which was not tested", advice=_NEXT)
     names = sorted({*now.untracked, *before.untracked})
-    names = names if project.has_git else [one for one in names if one not in told]
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
-        what = (
-            f"{changed[0]}, which git does not track, and which" if project.has_git else f"{first_few(changed)}, which"
-        )
-        message = f"somebody changed {what} was not tested"
+        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
         yield Finding(message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is not a symlink"
@@ -366,8 +352,6 @@ def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | No
     What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
     """
     omit = site.settings.staging_omit
-    if isinstance(site.git, PlainDirectory):
-        return {name: digest.encode() for name, digest in site.git.read_code().items()}
     names = [name for name in listing.unknown if name.endswith(CONFIGURES)] if listing is not None else []
     places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}
     counting = [name for name in names if not any(matches(place, omit) for place in places[name])]

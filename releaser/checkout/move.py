@@ -321,7 +321,8 @@ def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
         return False
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
-        return not any(is_same_text(site.git.data(one, name), data) for one in known.commits)
+        commits = known.commits if site.project.has_git else ()  # those of a shadow repository do not last
+        return not any(is_same_text(site.git.data(one, name), data) for one in commits)
     return True
 
 

@@ -29,7 +29,7 @@ from releaser.system.files import (
     sync_directory,
 )
 from releaser.system.words import first_few
-from releaser.tools.plain import CACHES, matches
+from releaser.tools.code_files import CACHES, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -17,6 +17,7 @@ from releaser.checkout.checks import (
     unreachable,
 )
 from releaser.checkout.publish import SEEN, own_commits
+from releaser.checkout.shadow import list_code
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
@@ -61,8 +62,7 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
 class Target(Frozen):
     """The commit that is to go live."""
 
-    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled. Empty without
-    #: git.
+    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
     head: str
     commit: str
     #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
@@ -85,9 +85,9 @@ class Target(Frozen):
         return Pulled(old=self.head, new=self.commit, count=len(self.commits)) if self.brings_code else None
 
 
-def as_checked_out(facts: SiteFacts) -> Target:
+def as_checked_out(snapshot: CheckoutSnapshot) -> Target:
     """Return the commit that is checked out already."""
-    head = facts.checkout.state.head or ""
+    head = snapshot.head or ""
     return Target(head=head, commit=head)
 
 
@@ -126,11 +126,7 @@ def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bo
     """Take the commit out of a bundle, and return it. Raises PreflightError."""
     from releaser.bundles.code import fetch_bundle  # which takes long to import
 
-    git, commit, release = site.git, bundle.manifest.commit, bundle.manifest.release
-    if not site.project.has_git:
-        refuse(
-            f"{site.project.root} is not under git, and the bundle of {release} is", "Install it --into a new place."
-        )
+    git, commit = site.git, bundle.manifest.commit
     with log.step("fetch") as step:
         step.says(commit[:12])
         try:
@@ -253,7 +249,10 @@ def has_other_code(site: Site, release: Release) -> bool:
     manifest = release.manifest
     if not site.project.has_git:  # with a key of git, or of another pyproject.toml, there is nothing to compare
         is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
-        return is_known and manifest.code_key != site.code_key("")
+        key = site.code_key("HEAD") if is_known else ""
+        if not key or manifest.created_at.timestamp() < (site.project.shadow / "config").stat().st_mtime:
+            return False  # which was made with the repository, and that does not know the code from before
+        return key != manifest.code_key or not {*site.git.list_unrecorded(list_code(site))} <= {*site.own_files()}
     if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
         return False
     return not _has_code_of(site, release, "HEAD")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.files import overlay_included
 from releaser.checkout.output import look_at_made, refuse_undeclared
+from releaser.checkout.shadow import list_code
 from releaser.checkout.untracked import (
     carrier_to,
     check_room,
@@ -24,7 +25,7 @@ from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
 from releaser.site.site import Staged
-from releaser.system.files import put_aside, read_file, remove_tree, write_new_file
+from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
@@ -95,14 +96,23 @@ def stage_aside(  # noqa: PLR0913 - as of `staging_tree`
     What lies around the checkout is seen around the tree, as far as `pyproject.toml`, `uv.toml` or the lock lead there.
     It is `whole` as in `staging_tree`. Raises BuildError and PreflightError.
     """
-    tree = _Tree(place=place, commit=target.commit, pulled=target.pulled, shadow=shadow, whole=whole)
-    return _stage(site, log, tree)
+    commit = target.commit
+    if not site.project.has_git:
+        site, commit = replace(site, git_variables=shadow.variables), shadow.commit("HEAD")
+    return _stage(site, log, _Tree(place=place, commit=commit, pulled=target.pulled, shadow=shadow, whole=whole))
 
 
-def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Git:
-    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError."""
+def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> Git:
+    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError.
+
+    Without git, it gets the code as it lies in the project.
+    """
     try:
-        shadow = git.shadow(place)
+        if site.project.has_git:
+            shadow = site.git.shadow(place)
+        else:
+            shadow = replace(site, git_variables={"GIT_DIR": str(place / ".git")}).git
+            shadow.record(list_code(site))
         for name, commit in references.items():
             if commit is not None:
                 shadow.set_reference(name, commit)
@@ -146,9 +156,11 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
                 _remove_staging_tree(site, place, found=log)
             staged = _fill(site, tree, root, head=head)
         except (ToolError, OSError) as error:
+            clear_name(
+                site.project.shadow, of_directory=True
+            )  # the next run makes it again, should it be what does not work
             raise _unmade(place, error) from error
-        what = "untracked path" if commit else "path"
-        step.says(", ".join(filter(None, [commit[:12], staged.brought.describe(what)])))
+        step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.brought.describe()])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
@@ -224,7 +236,7 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
     if not is_due(site):
         return
     try:
-        before = look_at_made(site) if goes_live and site.project.has_git else None
+        before = look_at_made(site) if goes_live and site.project.has_git else None  # else it may make what it likes
     except ToolError as error:
         raise _unmade(site.git.layout.top, error) from error
     with log.step("before_build") as step:
@@ -320,12 +332,12 @@ def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Sta
     top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
     staged = Staged(commit=commit, untracked=untracked, pulled=tree.pulled)
-    for file in (project.lock, project.pyproject) if project.has_git else ():
+    for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
         if blob is not None and file.is_file() and (commit == head or known.blob(commit, path) == blob):
             shutil.copyfile(file, place / path)
-    if tree.whole or not project.has_git:  # without git, all of that is the code
+    if tree.whole:
         _bring_rest(site, place, staged, there=tree.there)
     elif needed := find_needed(site, root, untracked):
         carrier = carrier_to(site, place, way_into_tree(site))

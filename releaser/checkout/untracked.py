@@ -20,7 +20,7 @@ from releaser.system.bubblewrap import Bubblewrap
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
-from releaser.tools.plain import CACHES, SMALL, matches
+from releaser.tools.code_files import CACHES, SMALL, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -65,9 +65,8 @@ def way_into_tree(site: Site) -> Way:
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:
-    """List what git does not track in the checkout, relative to its top; all of it without git. Raises ToolError."""
-    top = site.git.layout.top
-    return tuple(site.git.unknown_files() if site.project.has_git else sorted(os.listdir(top)))
+    """List what git does not track in the checkout, relative to its top. Raises ToolError."""
+    return tuple(site.git.unknown_files())
 
 
 def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
@@ -79,7 +78,7 @@ def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
         place=place,
         kept_out=frozenset({project.venv, project.state_dir, *declared_places(site)}),
         way=way,
-        divides=not project.has_git,
+        is_generous=not (project.has_git or way.links),
     )
 
 
@@ -184,22 +183,20 @@ class Carrier(Frozen):
     place: Path
     kept_out: frozenset[Path]
     way: Way
-    #: Whether what is in a directory is brought one by one, as there is no commit that has it.
-    divides: bool = False
+    #: Whether files are copied one by one, and more of them, as they may be part of the code: no commit tells.
+    is_generous: bool = False
 
     def plan(self, names: Iterable[str]) -> list[Entry]:
         """Say what becomes of each of these paths, relative to the top. Nothing is written.
 
-        Of what is small, so much is copied as is little altogether, without git all, which is the code.
+        Of what is small, so much is copied as is little altogether.
         """
         found = [entry for name in names for entry in self._plan(name.rstrip("/"))]
-        if self.divides:
-            return found
-        files = size = 0
+        files, size, times = 0, 0, 10 if self.is_generous else 1
         small = [at for at, one in enumerate(found) if one.how == "copy" and one.is_small]
         for at in sorted(small, key=lambda at: found[at].bytes):
             files, size = files + found[at].files, size + found[at].bytes
-            if files > MOST_FILES or size > MOST_BYTES:
+            if files > times * MOST_FILES or size > times * MOST_BYTES:
                 found[at] = replace(found[at], how="link" if self.way.links else "leave out")
         return found
 
@@ -267,7 +264,7 @@ class Carrier(Frozen):
     def _plan(self, name: str) -> Iterator[Entry]:
         """Plan one path. What the commit has itself stays as it is there."""
         source, target = self.top / name, self.place / name
-        if source in self.kept_out or self._is_omitted(name, source):
+        if source in self.kept_out or is_omitted(self.settings, name, source):
             return
         both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
         if os.path.lexists(target) and not both:
@@ -289,7 +286,7 @@ class Carrier(Frozen):
         divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
         status = source.stat()  # once: a directory of uploads may go and come back at any moment
         is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
-        divides = divides or (self.divides and is_directory and not (copy or link) and may_read(source))
+        divides = divides or (self.is_generous and is_directory and not (copy or link) and may_read(source))
         if is_directory and (divides or (has_rules and not (copy or link))):
             yield Entry(name=name, source=source, how="make")
             for entry in sorted(os.listdir(source)):
@@ -320,13 +317,14 @@ class Carrier(Frozen):
         """Whether a symlink of that text at `link` leads to something in the staging tree."""
         return Path(os.path.normpath(link.parent / text)).is_relative_to(self.place)
 
-    def _is_omitted(self, name: str, source: Path) -> bool:
-        settings = self.settings
-        if matches(name, settings.staging_omit):
-            return True
-        if matches(name, (*settings.staging_copy, *settings.staging_link)):
-            return False
-        return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
+
+def is_omitted(settings: Settings, name: str, source: Path) -> bool:
+    """Whether a path never comes into a staging tree: it is named so, or a cache or a virtual environment."""
+    if matches(name, settings.staging_omit):
+        return True
+    if matches(name, (*settings.staging_copy, *settings.staging_link)):
+        return False
+    return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
 
 
 def _as_copy(entry: Entry) -> Entry:
@@ -410,8 +408,9 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
     if not patterns or (way := way_into_tree(site)).links:
         return
     top = site.git.layout.top
-    names = [name.rstrip("/") for name in site.git.unknown_files()] if site.project.has_git else []
-    found = [name for name in names if matches(name, patterns)]
+    found = list[str]()
+    with contextlib.suppress(ToolError):  # of a shadow repository that is yet to be made
+        found = [one for one in (name.rstrip("/") for name in site.git.unknown_files()) if matches(one, patterns)]
     found += [one for one in patterns if one not in found and os.path.lexists(top / one)]
     open_ones = [name for name in found if os.access(top / name, os.W_OK)]
     if open_ones:

@@ -229,6 +229,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     usage, commit = measure(directory), None
     with contextlib.suppress(ToolError):
         commit = site.git.commit("HEAD")
+    known = site.name_of(commit)
     python, locked = version_in(directory / "venv") or "unknown", LockFile.read(lock)
     manifest = Manifest(
         id=name,
@@ -240,8 +241,8 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         lock_sha256=locked.sha256,
         dependencies_key=site.pyproject.dependencies_key(),
         code_key=site.code_key(commit) if commit is not None else "",
-        commit=commit or None,
-        subject=site.git.subject(commit) if commit else "",
+        commit=known,
+        subject=site.git.subject(known) if known else "",
         previous=next(reversed(store_of(site).ledger().activations), None),
         tests="not run",
         changes=(),

@@ -19,8 +19,8 @@ from releaser.reporting.hooks import run_hook
 from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.tools.code_files import matches
 from releaser.tools.django import digest_of_made, is_django, outdate_since
-from releaser.tools.plain import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,7 +184,7 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
     Tests get no such link where they could write there. This is what is to be written now. Raises ToolError, OSError.
     """
     staged, top = site.staged, site.git.layout.top
-    if staged is None or not site.project.has_git or not place.resolve().is_relative_to(top.resolve()):
+    if staged is None or not place.resolve().is_relative_to(top.resolve()):
         return
     name = os.path.relpath(place, top)
     live = site.outside.git.layout.top / name

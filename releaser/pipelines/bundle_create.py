@@ -119,14 +119,11 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
 
 def _commit_of(site: Site, release: Release) -> str:
     """Return the commit of the release, with its committed lock if there is one. Raises PreflightError."""
-    if not site.project.has_git:
-        refuse(
-            f"{site.project.root} is not under git, and bundles hold a commit", "Run `git init`, and commit the code."
-        )
     commit = release.manifest.commit
     try:
         if commit is None or not site.git.has(commit):
-            refuse(f"the commit that {release.id} was tested with is missing here", "Bundle a newer release.")
+            message = f"the commit that {release.id} was tested with is missing here, or the project is not under git"
+            refuse(message, "Bundle a newer release; without git, first run `git init`, and commit the code.")
         commit = commit_with_lock(site, release, commit)
         lacking = first_few(site.git.submodules(commit))
     except ToolError as error:

@@ -242,6 +242,9 @@ def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
     """Put the files where uv and git find them; those of the pool are links to it. Raises PreflightError."""
+    if not site.project.has_git:
+        message = f"{site.project.root} is not under git, and the bundle of {manifest.release} is"
+        refuse(message, "Install it --into a new place.")
     try:
         pool.prepare()
         for one in manifest.files:
@@ -251,8 +254,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
             target = pool.unpacked / one.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.link(kept, target)
-        if site.project.has_git:
-            exclude(site.git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
+        exclude(site.git, (one.path.removeprefix(INCLUDED) for one in manifest.below(INCLUDED)))
         pool.remember(manifest)
     except (OSError, ToolError) as error:
         refuse(

@@ -221,8 +221,8 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     the checkout gets the lock of the live release back.
     """
     live = goal.work.live
-    if goal.outcome == "build" or live is None or target.brings_code:
-        return "stays"
+    if goal.outcome == "build" or live is None or target.brings_code or not site.project.has_git:
+        return "stays"  # without git, nothing but the checkout has its lock
     git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock, likely=lock_of(live).data)
     try:

@@ -74,10 +74,10 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         known = site.git.reference(SEEN)
         if known is None and facts.checkout.remote is not None:
             known = site.git.tracked(facts.checkout.remote, site.settings.branch)
-        shadow = shadow_of(site.git, place, {SEEN: known})  # which knows where the remote was
+        shadow = shadow_of(site, place, {SEEN: known})  # which knows where the remote was
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)
-        target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
+        target = choose_target(seen, log, take_snapshot(site, records=False), facts, theirs, force=force, follow=follow)
         staged = stage_aside(site, log, shadow, place, target, whole=target.moves)
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))

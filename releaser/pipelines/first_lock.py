@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from releaser.candidate.lock_builds import lock_builds
+from releaser.checkout.checks import take_snapshot
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, note_due, push_what_is_due
 from releaser.checkout.pull import Target, as_checked_out
@@ -90,7 +91,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
         step.says(str(wanted))
     with log.step("preflight"):
         facts = _check(site, wanted, found)
-    target = as_checked_out(facts)
+    target = as_checked_out(take_snapshot(site))
     with open_workspace(site, log, facts, target) as work:
         with log.step("lock") as step:
             lock = make_first_lock(work.site, work.facts, wanted, found)
@@ -182,7 +183,8 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False
     with temporary_directory() as base:
         place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
-        staged = stage_aside(site, log, shadow_of(site.git, place, {}), place, as_checked_out(facts), whole=False)
+        shadow = shadow_of(site, place, {})
+        staged = stage_aside(site, log, shadow, place, as_checked_out(take_snapshot(site, records=False)), whole=False)
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         lock = make_first_lock(staged, facts, wanted, found)

@@ -187,7 +187,7 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
     """Check that a repository above the project has its code: else the tests would be run on what visitors see."""
     path = site.project.pyproject
     is_staged = site.project.staged_from is not None
-    if checkout is None or is_staged or not site.project.has_git or checkout.layout.top == site.project.root:
+    if checkout is None or is_staged or checkout.layout.top == site.project.root:
         return
     top, head = checkout.layout.top, checkout.state.head
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
@@ -234,8 +234,7 @@ def _lock(site: Site) -> LockFile:
         refuse(message, advice)
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
-        how = ": `git checkout uv.lock`" if site.project.has_git else " from a backup"
-        refuse(message, f"Restore it{how}, or make a new one: `uv lock`.")
+        refuse(message, "Restore it, such as by `git checkout uv.lock`, or make a new one: `uv lock`.")
 
 
 def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tuple[Uv, Choice] | None:

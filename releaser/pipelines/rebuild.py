@@ -237,8 +237,8 @@ def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
     with temporary_directory() as base:
         place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
-        shadow = shadow_of(site.git, place, {})
-        staged = stage_aside(site, log, shadow, place, as_checked_out(facts), whole=False)
+        shadow = shadow_of(site, place, {})
+        staged = stage_aside(site, log, shadow, place, as_checked_out(take_snapshot(site, records=False)), whole=False)
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         return keep_installed(replace(work, site=staged, facts=facts), facts.lock)
@@ -267,7 +267,8 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
 
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
-    snapshot, target = take_snapshot(site), as_checked_out(facts)
+    snapshot = take_snapshot(site)
+    target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
         ask("ready", Case(site=work.site, log=log, venv=release.venv), force=True)  # a person wants it now

@@ -328,6 +328,8 @@ def sweep(site: Site, log: RunLog) -> None:
             gone += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
         gone += sweep_temporary(site.state_dir / LAYERS)
+        if site.project.has_git:  # which it may not have been until now
+            clear_name(site.project.shadow, of_directory=True)
     for anybodys in (None, ROOMY):
         with contextlib.suppress(OSError):
             sweep_temporary(anybodys)  # perhaps of another site, so that only the log names them

@@ -55,7 +55,6 @@ from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
 from releaser.system.reserve import INODES, RESERVE
 from releaser.system.words import timestamp
-from releaser.tools.plain import NOTES as NOTES_OF_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +81,9 @@ STATE_FILES: Mapping[str, type] = {
     COLLECTED: InPlace,
 }
 _ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
+_OF_EARLIER = ("staging", "staging-live", "staging-beside")  # of versions before, for projects without git
 #: Every file that lies in the state directory itself, but for its owner's name and the locks.
-OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, *MARKS, JOURNAL, RESERVE, INODES, SEEN, *NOTES_OF_TOOLS})
+OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, *MARKS, *_OF_EARLIER, JOURNAL, RESERVE, INODES, SEEN})
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 

@@ -122,8 +122,8 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
                 _refuse_losses(site, code)
                 site.git.keep(code.head)  # nothing that was committed is lost
             return code
-        head = site.git.commit("HEAD")
-        if target.manifest.commit and not site.project.has_git:
+        head = site.git.commit("HEAD") if site.project.has_git else ""
+        if target.manifest.commit and not head:
             log.note(Finding(message=_say_lost_code(target), advice="Look at the site; bring its code back by hand."))
         elif has_other_code(site, target):
             stays = f"stays at {head[:12]}" if head else "stays as it is"
@@ -278,10 +278,9 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
         message = f"{target.id} was built for other dependencies than {site.pyproject.path} has now"
-        how = (
-            "Omit --keep-code, so that the code goes back too" if site.project.has_git else "Bring back its code first"
+        problems.append(
+            Finding(message, advice="Omit --keep-code, or bring back its code; or use --force to go there anyway.")
         )
-        problems.append(Finding(message, advice=f"{how}; or use --force to go there anyway."))
     if problems:
         raise PreflightError(*problems)
     return [one for one in site.findings if one not in decisive]

@@ -231,7 +231,7 @@ def _list_rejected(site: Site) -> tuple[str, ...]:
 def _list_unpushed(site: Site) -> tuple[str, ...]:
     """Return the commits of releaser's own that are not pushed, as far as is known, a line each."""
     with contextlib.suppress(OSError, ToolError):
-        if site.project.has_git and read_pending(site.state_dir).commits:
+        if read_pending(site.state_dir).commits:
             ids = list_unpushed(site)[-_MOST_UNPUSHED:]
             return tuple(site.redactor.line(f"{one[:12]} {site.git.subject(one)}") for one in ids)
     return ()
@@ -255,7 +255,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             run.log.told += filter(None, [claim(run.site.project)])
             with contextlib.suppress(ToolError):  # preflight says what is wrong with git
-                if run.site.project.has_git:
+                if run.site.project.has_git:  # else the state directory is claimed, in which the repository is
                     run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             notices.ping(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))

@@ -253,6 +253,7 @@ def _remove_files(site: Site) -> list[str]:
     for path in state_dir.iterdir():
         if path.name.partition(".unreadable-")[0] in OWN_FILES:
             clear_name(path)
+    clear_name(site.project.shadow, of_directory=True)
     if not (pool := Pool.of(state_dir)).directory.is_symlink():
         pool.delete()
     for log in site.project.logs.glob("*.log"):

@@ -214,8 +214,11 @@ def _keeps_own_versions(work: Workspace) -> bool:
     """
     site, live = work.site.outside, work.live
     differences = read_notes(site.state_dir).lock_differences
-    differs = follows_the_commit(differences) and site.project.has_git
-    return differs and live is not None and read_if_there(site.project.lock) == read_if_there(live.lock)
+    return (
+        follows_the_commit(differences)
+        and live is not None
+        and read_if_there(site.project.lock) == read_if_there(live.lock)
+    )
 
 
 def reason_not_to_build(goal: Goal) -> str:
@@ -372,7 +375,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
     facts = preflight(run.site, run.log, Scope(asks=()))
     require_live(run.store.live())
-    with open_workspace(run.site, run.log, facts, as_checked_out(facts)) as work:
+    with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:
         resolution = resolve_with(work, overrides)
         run.log.learn(changes=resolution.diff)
         candidate = build(work, resolution, overrides=tuple(map(str, overrides)))

@@ -51,6 +51,7 @@ class Pyproject(Frozen):
         return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
+SHADOW = "shadow.git"  # in the state directory
 _DEPENDENCIES = (
     ("project", "dependencies"),
     ("project", "optional-dependencies"),
@@ -146,6 +147,11 @@ class Project(Frozen):
     def releases(self) -> Path:
         """The directory that holds the releases."""
         return self.state_dir / "releases"
+
+    @functools.cached_property
+    def shadow(self) -> Path:
+        """The repository in which releaser keeps the code of a project that is not under git."""
+        return self.state_dir / SHADOW
 
     @functools.cached_property
     def logs(self) -> Path:

@@ -30,9 +30,8 @@ from releaser.system.words import (
     secrets_in_urls,
     secrets_in_variables,
 )
-from releaser.tools.git import Git
+from releaser.tools.git import Git, shadow_variables
 from releaser.tools.git_state import CheckoutState, Layout, files_of_git
-from releaser.tools.plain import PlainDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -71,10 +70,10 @@ class Brought:
         """Take what has come into the tree that was made in the place of the first."""
         vars(self).update(vars(other))
 
-    def describe(self, what: str = "untracked path") -> str:
+    def describe(self) -> str:
         """Count what has come, in words; empty if nothing has."""
         counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "left out": self.left_out}
-        return ", ".join(f"{plural(len(names), what)} {done}" for done, names in counts.items() if names)
+        return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
 class Staged(Frozen):
@@ -137,20 +136,16 @@ class Site(Frozen):
 
     @functools.cached_property
     def git(self) -> Git:
-        """The checkout; one object, as it remembers where the repository lies. Without git, the directory."""
+        """The checkout; one object, as it remembers where the repository lies.
+
+        Of a project that is not under git, the repository is a shadow, of releaser's own.
+        """
         settings, variables = self.settings, self.git_variables
         root, limit, hooks = self.project.root, settings.git_timeout, settings.git_hooks
-        if self.project.has_git:
-            return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
-        return PlainDirectory(
-            runner=self.runner,
-            root=root,
-            timeout=limit,
-            state_dir=self.state_dir,
-            left_out=(*settings.staging_link, *settings.staging_omit),
-            copied=settings.staging_copy,
-            own=frozenset({self.project.venv, self.state_dir}),
-        )
+        if not self.project.has_git:
+            place = Path(variables.get("GIT_DIR", self.project.shadow))
+            hooks, variables = False, shadow_variables(place, root)
+        return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
 
     @property
     def lacks_git(self) -> bool:
@@ -159,6 +154,8 @@ class Site(Frozen):
 
     def checkout_state(self) -> CheckoutState | None:
         """Return what `git status` says of the checkout; None where git does not work."""
+        if not self.project.has_git:
+            return CheckoutState(branch=None, head=self.git.layout.read("HEAD"), dirty=(), untracked=())
         try:
             return self.git.state()
         except ToolError:
@@ -181,6 +178,10 @@ class Site(Frozen):
             return self.git.code_key(self.own_files(), commit=commit)
         except ToolError:
             return ""
+
+    def name_of(self, commit: str | None) -> str | None:
+        """Return the id of a commit for people; None for one of a shadow repository, which tells them nothing."""
+        return commit or None if self.project.has_git else None
 
     @functools.cached_property
     def redactor(self) -> Redactor:

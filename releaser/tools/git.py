@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError
 from releaser.system.environment import unseen_passwords
 from releaser.system.files import read_if_there, read_text
-from releaser.system.frozen import Frozen
 from releaser.system.process import Finished, write_out
 from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, LAYOUT, WITHOUT_HOOKS, GitReader
@@ -35,11 +35,31 @@ _CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kerne
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
 
-class Weight(Frozen):
-    """What is copied into a staging tree of a project, or of one entry of it."""
+# The configuration of a shadow repository. Nothing of the host's or of a person's is read for it (`shadow_variables`).
+_OF_SHADOW = """\
+[core]
+\tbare = false
+\tautocrlf = false
+\tlogAllRefUpdates = false
+\tfsyncMethod = batch
+[gc]
+\tauto = 0
+\tpackRefs = false
+[user]
+\tname = releaser
+\temail = releaser@localhost
+"""
+_AS_IT_LIES = "* -text -ident !eol !filter !working-tree-encoding\n"  # whatever the .gitattributes of a project say
 
-    files: int = 0
-    bytes: int = 0
+
+def shadow_variables(directory: Path, root: Path) -> Mapping[str, str]:
+    """Return the variables with which git keeps the code at `root` in a repository of releaser's own in `directory`.
+
+    No settings of people and of the host count, and no commit needs them.
+    """
+    nothing = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"), os.devnull)
+    off = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "0", "GIT_CONFIG_PARAMETERS": ""}
+    return {**nothing, **off, "GIT_DIR": str(directory), "GIT_WORK_TREE": str(root)}
 
 
 class Git(GitReader):
@@ -164,6 +184,9 @@ class Git(GitReader):
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words)
         top, common = self.layout.top, self.layout.common_directory
+        if self.variables:  # of a shadow: nothing that runs there is to find a repository, as in the project
+            (place / ".git").unlink()
+            return
         own = os.path.normpath(place / read_text(place / ".git").removeprefix("gitdir: ").rstrip("\n"))
         self.runner.remembered[(place / self.root.relative_to(top), *LAYOUT)] = f"{place}\n{own}\n{common}"
 
@@ -210,13 +233,47 @@ class Git(GitReader):
         seen._change("update-ref", "--no-deref", "HEAD", self.commit("HEAD"))
         return seen
 
+    def record(self, files: Collection[str]) -> None:
+        """Commit these files of the work tree and no others to a shadow, in the place of what was committed before.
+
+        It is made if it is not there. Raises OSError, too.
+        """
+        own = self.layout.git_directory
+        if not (own / "info" / "attributes").exists():
+            shared = own.parent.stat().st_mode & stat.S_IWGRP  # else it is for this user alone
+            variables = {**self.variables}
+            del variables["GIT_WORK_TREE"]  # else the repository would name it, wherever it is used
+            how = f"--shared={'group' if shared else 'umask'}"
+            words = ("--template=", "--initial-branch=main", "--bare", how, str(own))
+            replace(self, variables=variables)._change("init", *words)
+            own.chmod(0o2770 if shared else 0o700)
+            with (own / "config").open("a", encoding="utf-8") as file:
+                file.write(_OF_SHADOW)
+            (own / "info").mkdir(exist_ok=True)
+            (own / "info" / "attributes").write_text(_AS_IT_LIES, encoding="utf-8")  # last: it tells that all is done
+        if gone := {*self.tracked_files()}.difference(files):
+            self._change("update-index", "-z", "--force-remove", "--stdin", input=os.fsencode("\0".join(gone)))
+        paths = os.fsencode("\0".join(files))
+        self._change("update-index", "-z", "--add", "--remove", "--replace", "--stdin", input=paths)
+        if self._run("diff-index", "--cached", "--quiet", "HEAD", check=False).returncode:
+            tree = self._change("write-tree").stdout.strip()
+            self._change("update-ref", "HEAD", self._change("commit-tree", tree).stdout.strip())
+            with contextlib.suppress(ToolError):  # else the next commit does it
+                self._change("gc", "--prune=now")  # of what was committed before
+
+    def list_unrecorded(self, files: Collection[str]) -> list[str]:
+        """List which of these files of the work tree are not as in a shadow, and what that has besides."""
+        return sorted({*self.tracked_files()}.symmetric_difference(files).union(self.tracked_files("--modified")))
+
     def fill_shadow(self, place: Path, commit: str) -> None:
         """Check out a commit in the shadow at `place`, its submodules included; `self` is the checkout seen from there.
 
         Of the submodules, the checkout has to use those that the commit has, as for `clone_submodules`.
         """
         known = self.submodules("HEAD")
-        tree = replace(self, root=place, variables=_WITHOUT_DOWNLOADS)
+        tree = replace(
+            self, root=place, variables={**self.variables, "GIT_WORK_TREE": str(place), **_WITHOUT_DOWNLOADS}
+        )
         tree._change(*WITHOUT_HOOKS, "checkout", "--quiet", "--force", "--detach", commit)
         for path, wanted in self.submodules(commit).items():
             if path not in known:
@@ -286,10 +343,6 @@ class Git(GitReader):
             message = "the commit cannot be signed"
             raise ToolError(message, advice=advice, output=error.output) from error
         return True
-
-    def weigh(self) -> Mapping[str, Weight]:
-        """Tell what is copied into a staging tree besides what git checks out, by the entry of the project."""
-        return {}
 
     def unstage(self, paths: Sequence[str]) -> None:
         """Let the index have these paths, relative to the top, as HEAD has them; a commit that failed staged them."""

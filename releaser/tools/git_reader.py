@@ -77,7 +77,10 @@ class GitReader(Frozen):
     @functools.cached_property
     def layout(self) -> Layout:
         """The work tree and the repository; ToolError when `root` is in none."""
-        top, own, common = self._ask_once(*LAYOUT, place=(self.root, *self.variables.items())).splitlines()
+        if "GIT_DIR" in self.variables:
+            place = Path(self.variables["GIT_DIR"])
+            return Layout(top=Path(self.variables["GIT_WORK_TREE"]), git_directory=place, common_directory=place)
+        top, own, common = self._ask_once(*LAYOUT, place=(self.root,)).splitlines()
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
 
     def state(self) -> CheckoutState:
@@ -343,8 +346,7 @@ class GitReader(Frozen):
 
     def untracked_files(self) -> list[str]:
         """List each file that git does not track, relative to the top, and no directory instead of many."""
-        words = ("ls-files", "--others", "-z")
-        return [name for name in self._run("-C", str(self.layout.top), *words).stdout.split("\0") if name]
+        return replace(self, root=self.layout.top).tracked_files("--others")
 
     def submodules(self, commit: str) -> dict[str, str]:
         """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
@@ -360,9 +362,9 @@ class GitReader(Frozen):
         there = [path for path, place in places if place.is_symlink() or place.is_file()]  # and not a submodule
         return [path for path in there if not self._is_whole("HEAD", path)]
 
-    def tracked_files(self) -> list[str]:
-        """List the tracked files below `root`, relative to it."""
-        return [name for name in self._run("ls-files", "-z").stdout.split("\0") if name]
+    def tracked_files(self, *which: str) -> list[str]:
+        """List the tracked files below `root`, relative to it; `which` are options of git-ls-files(1)."""
+        return [name for name in self._run("ls-files", "-z", *which).stdout.split("\0") if name]
 
     def ignores(self, path: str) -> bool:
         """Tell whether git ignores `path` (relative to `root`)."""

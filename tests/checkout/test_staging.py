@@ -17,7 +17,8 @@ from releaser.site.site import Brought
 def _carry(path: Path, place: Path) -> Brought:
     """Bring one path, as where there is no git."""
     way, brought = Way(links=True), Brought()
-    carrier = Carrier(settings=Settings(), top=path.parent, place=place, kept_out=frozenset(), way=way, divides=True)
+    nothing = frozenset[Path]()
+    carrier = Carrier(settings=Settings(), top=path.parent, place=place, kept_out=nothing, way=way, is_generous=True)
     carrier.carry(carrier.plan([path.name]), brought)
     return brought
 

@@ -17,7 +17,6 @@ from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
 from releaser.site.space import Need
-from releaser.system.bubblewrap import Bubblewrap
 from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
 
@@ -54,9 +53,10 @@ def site(root: Path, **answers: str | ToolError) -> Site:
     """Read the project; `answers` are those of git's and uv's subcommands, `-` as `_`."""
     found = open_site(root, {"PATH": str(root.parent / "bin")})
     (root.parent / "bin").mkdir(exist_ok=True)
-    uv = root.parent / "bin" / "uv"
-    uv.touch()
-    uv.chmod(0o755)
+    for name in ("uv", "git"):
+        program = root.parent / "bin" / name
+        program.touch()
+        program.chmod(0o755)
     texts: dict[str, str | ToolError] = {
         "git rev-parse": f"{root}\n{root}/.git\n{root}/.git\n",
         "git status": CLEAN,
@@ -347,21 +347,15 @@ def test_a_git_that_does_not_work_or_lies_above_is_still_asked(plain: Path) -> N
         (place / ".git").unlink()
 
 
-def test_a_lock_outside_and_masses_of_data_are_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("releaser.checkout.checks._MOST_FILES", 9)
-    (plain / "media").mkdir()
-    for number in range(8):
-        (plain / "media" / f"{number}.jpg").touch()
+def test_a_lock_outside_and_no_program_are_refused(plain: Path) -> None:
     (plain / "locks" / "uv.lock").rename(plain.parent / "uv.lock")
     (plain / "uv.lock").unlink()
     (plain / "uv.lock").symlink_to("../uv.lock")
-    outside, heavy = problems(site(plain))
-    assert outside == f"{plain}/uv.lock is a symlink to {plain.parent}/uv.lock, which is outside the project"
-    assert "would copy its 11 files of 0 MB, most of them in media (8 of 0 MB)" in heavy
-    edit(plain, "pyproject.toml", "[project]", "[tool.releaser]\nstaging_link = ['media']\n\n[project]")
-    bubblewrap = Bubblewrap(program="bwrap", way="layers")
-    monkeypatch.setattr("releaser.checkout.untracked.find_sandbox", lambda _: bubblewrap)
-    assert len(problems(site(plain))) == 1
+    found = site(plain)
+    (plain.parent / "bin" / "git").unlink()
+    outside, missing = problems(found)
+    assert outside == f"{plain}/uv.lock is a symlink to {plain.parent}/uv.lock, which is outside the repository"
+    assert missing.startswith("git was not found on PATH")
 
 
 # People, disk, everything

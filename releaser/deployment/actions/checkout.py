@@ -44,8 +44,8 @@ class Checkout(Action):
         place_links(site, change.log, deployment.release)
         save_lock(site)
         return {
-            "before": target.head or None,
-            "after": target.commit or None,
+            "before": site.name_of(target.head),
+            "after": site.name_of(target.commit),
             "boot": leases.boot_id(),
             "files": True,
         }

@@ -1,0 +1,90 @@
+"""The shadow repository: the code of a project that is not under git is committed to one in the state directory.
+
+Nothing is written into the project for that. Each commit takes the place of the one before, so that what is deleted
+from the project is deleted here, too. What it holds is in the project as well, so it may be lost at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from releaser.checkout.untracked import is_omitted
+from releaser.errors import Finding, PreflightError, ToolError, reason_of, refuse
+from releaser.system.environment import find_program
+from releaser.system.files import clear_name
+from releaser.tools.code_files import SMALL, is_code, matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.site.site import Site
+
+
+def missing_git(site: Site) -> Finding | None:
+    """Say that git is missing, which a project needs that is not under git, too."""
+    if find_program("git", site.runner.environ, site.project.root)[0] is not None:
+        return None
+    message = f"git was not found on PATH; releaser commits the code that it tests to {site.project.shadow}"
+    return Finding(message, "Install git, such as by `apt install git`. The project itself need not be under git.")
+
+
+def record_code(site: Site) -> None:
+    """Commit the code as it lies in the project. Raises PreflightError.
+
+    A repository that does not work, such as after a power cut, is made again.
+    """
+    if found := missing_git(site):
+        raise PreflightError(found)
+    files, place = list_code(site), site.project.shadow
+    try:
+        with contextlib.suppress(ToolError):
+            return site.git.record(files)
+        clear_name(place, of_directory=True)
+        site.git.record(files)
+    except (ToolError, OSError) as error:
+        message = f"the code of {site.project.root} cannot be committed to {place}: {reason_of(error)}"
+        refuse(message, f"Check free space, and that this user owns {place}; it may be deleted, as it is made again.")
+
+
+def list_code(site: Site) -> list[str]:
+    """List the code in the project, relative to its root; symlinks belong to it that stay inside.
+
+    What is large, or has a name that is not UTF-8, does not, nor does what this user may not read.
+    """
+    root, lock = site.project.root, os.path.relpath(site.project.lock, site.project.root)
+    found = {name for name, entry in _walk(site, "") if _is_code(name, entry)}
+    return sorted(found.union(name for name in ("uv.lock", lock) if (root / name).is_file() and name[:2] != ".."))
+
+
+def _is_code(name: str, entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError, UnicodeEncodeError):  # it goes meanwhile
+        name.encode()
+        is_link = entry.is_symlink()
+        there = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(entry.path) if is_link else ""))
+        if there.startswith(("/", "..")):  # tests could write through it
+            return False
+        if entry.is_file():
+            return is_code(name) and entry.stat().st_size <= SMALL and os.access(entry.path, os.R_OK)
+        return entry.is_dir()
+    return False
+
+
+def _walk(site: Site, directory: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all but the directories below one, by their paths in the project, except for what is no part of it."""
+    project, settings = site.project, site.settings
+    try:
+        entries = list(os.scandir(project.root / directory))
+    except OSError:  # it goes meanwhile, or is not for this user
+        return
+    for entry in entries:
+        name = f"{directory}{entry.name}"
+        place = project.root / name
+        is_left_out = matches(name, settings.staging_link) or is_omitted(settings, name, place)
+        if is_left_out or place in (project.venv, project.state_dir):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(site, f"{name}/")
+        else:
+            yield name, entry

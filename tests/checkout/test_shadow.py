@@ -1,0 +1,78 @@
+"""Which files are the code of a project, where no commit says so."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.checkout.shadow import list_code
+from releaser.site.site import open_site
+from releaser.tools.code_files import SMALL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def code(root: Path) -> list[str]:
+    variables = {"RELEASER_STAGING_LINK": "media", "RELEASER_STAGING_OMIT": "a/b", "RELEASER_STATE_DIR": "state"}
+    return list_code(open_site(root, variables))
+
+
+def write(root: Path, names: str) -> None:
+    for name in names.split():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name, encoding="utf-8")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Make a project with all that may lie in one."""
+    root = tmp_path / "site"
+    write(root, "app.py a/t.html a/b/x.py a/media/y.py .venv/z.py state/s.py env/pyvenv.cfg env/e.py __pycache__/c.py")
+    write(root, "d.bin .env conf/prod.env uv.lock")
+    (root / "large.py").write_bytes(b"#" * (SMALL + 1))
+    (root / "linked.py").symlink_to("app.py")
+    (root / "dangling.py").symlink_to("nowhere.py")
+    (root / "directory").symlink_to("a")
+    os.mkfifo(root / "pipe.py")
+    return root
+
+
+def test_code_is_small_and_no_data_and_no_secret_and_what_is_wanted_in_any_case(root: Path) -> None:
+    assert code(root) == ["a/t.html", "app.py", "directory", "linked.py", "uv.lock"]
+    (root / "uv.lock").write_bytes(b"#" * (SMALL + 1))
+    assert "uv.lock" in code(root)
+
+
+def test_symlinks_that_lead_out_are_no_code_as_tests_would_write_through_them(root: Path) -> None:
+    before = code(root)
+    (root.parent / "uploads").mkdir()
+    (root / "above").symlink_to("../uploads")
+    (root / "absolute").symlink_to(root / "a")
+    (root / "a" / "up.py").symlink_to("../../other.py")
+    (root / "a" / "inside.py").symlink_to("../app.py")
+    assert {*code(root)} - {*before} == {"a/inside.py"}
+
+
+def test_what_visitors_bring_is_no_code_and_another_site_is_apart(root: Path) -> None:
+    before = code(root)
+    wanted = "shop/static/v.py shop/static/templates/a.html"
+    data = "staticfiles/page.html uploads/a.yml shop/static/x.html uploads/.env"
+    apart = "shop/.releaser/inner/s.py shop/.inner.releaser-staging-live/x.py"
+    write(root, f"{wanted} {data} {apart}")
+    assert {*code(root)} - {*before} == {*wanted.split()}
+
+
+def test_what_cannot_be_read_and_what_has_a_name_that_is_not_utf8_is_no_code(root: Path) -> None:
+    before = code(root)
+    with open(os.path.join(os.fsencode(root), b"caf\xe9.py"), "wb"):
+        pass
+    (root / "secret.py").touch(mode=0o000)
+    (root / "closed").mkdir()
+    (root / "closed" / "x.py").touch()
+    (root / "closed").chmod(0o000)
+    found = code(root)
+    (root / "closed").chmod(0o700)
+    assert {*found} - {*before} <= ({"secret.py", "closed/x.py"} if os.geteuid() == 0 else set())
