@@ -30,7 +30,7 @@ from releaser.gates.base import Case
 from releaser.locks.differences import follows_the_commit
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.decide import choose_following, committed_lock, decide, say_what_blocks, why_not_again
+from releaser.pipelines.decide import choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
@@ -55,6 +55,7 @@ from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
 from releaser.site.site import find_site
+from releaser.sources.committed import committed_lock
 from releaser.system.files import read_if_there
 from releaser.system.words import one_line, plural
 

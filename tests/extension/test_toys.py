@@ -104,3 +104,26 @@ def test_a_reporter(make_site: SiteFactory) -> None:
     lines = printed.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2  # of the run that was refused, too
     assert report["headline"] == lines[1]
+
+
+@pytest.mark.spawns
+def test_a_source(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    artifact, first = site.outer / "artifact.lock", site.live_id()
+    site.publish("alpha", "1.1.0")
+    lock = site.lock_text()
+    site.uv("lock", "--quiet", "--upgrade")
+    artifact.write_text(site.lock_text(), encoding="utf-8")
+    site.edit("uv.lock", lock)
+    site.publish("alpha", "1.2.0")
+    with_toy(site, "toy_source", "update")
+    assert (site.live_version("alpha"), site.lock_text()) == ("1.1.0", artifact.read_text(encoding="utf-8"))
+    assert site.git("status", "--porcelain") == ""
+    assert with_toy(site, "toy_source", "update").stdout == ""
+    with_toy(site, "toy_source", "rollback")
+    assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
+    artifact.write_text("no lock", encoding="utf-8")
+    assert "Publish it again." in with_toy(site, "toy_source", "update", check=4).stderr
+    artifact.unlink()
+    with_toy(site, "toy_source", "update")
+    assert site.live_version("alpha") == "1.2.0"

@@ -1,0 +1,20 @@
+"""The sources, one file each; the first that applies is taken. To add one, write its file and add it to `SOURCES`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.sources.committed import Committed
+from releaser.sources.same import Same
+from releaser.sources.upgrade import Upgrade
+
+if TYPE_CHECKING:
+    from releaser.run import Workspace
+    from releaser.sources.base import Source
+
+SOURCES: tuple[Source, ...] = (Committed(), Same(), Upgrade())
+
+
+def choose_source(work: Workspace, *, rebuilds: bool) -> Source:
+    """Return the source of this run; `rebuilds` if the live release has to be rebuilt."""
+    return next(one for one in SOURCES if one.applies(work, rebuilds=rebuilds))

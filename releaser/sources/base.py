@@ -1,0 +1,48 @@
+"""The interface of a source: it says which lock a release is built from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.locks.failed_elsewhere import SiteFailure
+    from releaser.locks.lock import LockFile
+    from releaser.locks.vulnerabilities import Audit
+    from releaser.resolution.resolve import Resolution, ResolveAgain
+    from releaser.run import Workspace
+
+
+class Wanted(Frozen):
+    """The request that a source answers."""
+
+    #: The staging tree, with the code of the release.
+    work: Workspace
+    #: Whether to take versions that failed before, too.
+    force: bool
+    #: Asks, once in a run, which vulnerabilities of the live release are known.
+    audit: Callable[[], Audit | None]
+    #: What failed at sites that go first.
+    elsewhere: tuple[SiteFailure, ...] = ()
+
+
+class Source(ABC):
+    """Where the lock of a release comes from. One is chosen for each run. Subclasses override what differs."""
+
+    @abstractmethod
+    def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
+        """Whether this run takes its lock from here; `rebuilds` if the live release has to be rebuilt."""
+
+    @abstractmethod
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Place the lock in the staging tree, and return it. Raises ResolutionError and PreflightError."""
+
+    def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:  # noqa: B027 - most locks are resolved, and fit
+        """Refuse a lock that may not go live as it is, before anything is built. Raises ResolutionError."""
+
+    def search(self, wanted: Wanted) -> ResolveAgain | None:
+        """Return what resolves another lock after a failure, without what failed; None if this lock is the only one."""
+        return None

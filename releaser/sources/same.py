@@ -1,0 +1,44 @@
+"""The lock of the live release once more, if that has to be rebuilt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.locks.installed import find_unbuildable
+from releaser.releases.quarantine import read_quarantine
+from releaser.resolution.resolve import candidate_key, resolve_as_locked
+from releaser.site.conventions import default_groups
+from releaser.sources.base import Source
+
+if TYPE_CHECKING:
+    from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
+    from releaser.sources.base import Wanted
+
+
+class Same(Source):
+    """Rebuilds the live release from its lock; newer packages wait for the next run, as they could fail.
+
+    Another source is taken if the lock as it is has failed before, has versions that were rolled back, does not belong
+    to the code that is there now, or has no build for the Python.
+    """
+
+    def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
+        """Whether the live release has to be rebuilt, and can be from its lock."""
+        if not rebuilds:
+            return False
+        site, live, lock = work.site, work.live, work.facts.lock
+        quarantine, key = read_quarantine(site.state_dir), candidate_key(site, work.facts, lock)
+        return (
+            live is not None
+            and site.pulled is None
+            and live.manifest.dependencies_key == site.pyproject.dependencies_key()
+            and bool(lock.data)
+            and not any(entry.is_in(lock.versions) for entry in quarantine.versions)
+            and quarantine.candidate(key) is None
+            and not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
+        )
+
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Take it."""
+        return resolve_as_locked(wanted.work, wanted.work.facts.lock)

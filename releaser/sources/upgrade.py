@@ -1,0 +1,54 @@
+"""The newest packages that may come in."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError
+from releaser.locks.failed_elsewhere import keep_out
+from releaser.resolution.resolve import resolve
+from releaser.sources.base import Source
+
+if TYPE_CHECKING:
+    from releaser.locks.failed_elsewhere import SiteFailure
+    from releaser.resolution.resolve import Resolution, ResolveAgain
+    from releaser.resolution.rules import FailedVersions
+    from releaser.run import Workspace
+    from releaser.sources.base import Wanted
+
+
+class Upgrade(Source):
+    """Resolves the newest versions within the rules; what fails its tests is searched for and left out."""
+
+    def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
+        """Always."""
+        return True
+
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Resolve; where nothing does without versions that failed elsewhere, with them, as all waits then."""
+        failed: FailedVersions = "in" if wanted.force else "rest"
+        try:
+            return _resolve(wanted, failed)
+        except ResolutionError:
+            if not any(one.versions for one in wanted.elsewhere):
+                raise
+            return _resolve(wanted, failed, ())
+
+    def search(self, wanted: Wanted) -> ResolveAgain:
+        """Return what resolves without the versions that failed."""
+        return partial(_resolve, wanted)
+
+
+def _resolve(wanted: Wanted, failed: FailedVersions, without: tuple[SiteFailure, ...] | None = None) -> Resolution:
+    out = wanted.elsewhere if without is None else without
+    fixes = partial(_fixes, wanted)
+    return resolve(wanted.work, force=wanted.force, fixes=fixes, failed=failed, adjust=partial(keep_out, out))
+
+
+def _fixes(wanted: Wanted) -> dict[str, str]:
+    """Return the versions that fix known vulnerabilities and may come in early."""
+    work = wanted.work
+    found = wanted.audit() if work.site.settings.security_fixes == "early" else None
+    every = found.fixes() if found else {}
+    return {name: fix for name, fix in every.items() if name in (work.only or every)}
