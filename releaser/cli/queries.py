@@ -16,6 +16,7 @@ from releaser.cli import completion
 from releaser.cli.command import FILE, CommandContext, command, refuse_both
 from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
 from releaser.releases.store import store_of
+from releaser.site.state_dir import dispute
 from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
@@ -147,12 +148,16 @@ def test_mail(ctx: CommandContext) -> None:
 @command("list", section="Look", example="releaser list --json", many="all")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
-    from releaser.pipelines.status import list_damage
     from releaser.releases import listing
 
     site = replace(ctx.site(), asks=False)
-    rows = listing.rows(store_of(site))
-    ctx.warn(list_damage(site))
+    store = store_of(site)
+    rows = listing.rows(store)
+    is_watched = ctx.output.verbose or sys.stderr.isatty()
+    if is_watched or dispute(site.project) or store.live_by_record() != store.live_id():
+        from releaser.pipelines.status import list_damage  # which takes longer than the list
+
+        ctx.warn(list_damage(site))
     if ctx.output.json:
         ctx.output.print_json(list(rows))
     elif rows:
