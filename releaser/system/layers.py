@@ -411,8 +411,9 @@ def _mount(layer: Layer) -> None:
     work = f"{name}.work-{os.getpid()}"  # a new one each time, as the last has the mark of what was volatile
     # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
     options = f"volatile,lowerdir={_escape(layer.place)},upperdir={name}.upper,workdir={work}"
-    # Only that of the host's root can rename a directory that is below; for others, that is EXDEV.
-    options += ",redirect_dir=on" if _is_root_of_host() else ",userxattr"
+    # A directory that is below cannot be renamed (EXDEV): else one command gave a hidden file a name that is not hidden
+    # from the next one.
+    options += ",redirect_dir=nofollow" if _is_root_of_host() else ",userxattr"
     with contextlib.chdir(place):  # bubblewrap reads the options of all mounts for each thing that it mounts
         Path(work).mkdir()
         _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))

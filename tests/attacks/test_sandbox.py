@@ -334,6 +334,23 @@ def test_what_runs_at_the_same_time_has_a_temporary_directory_and_a_cache_of_its
             assert os.listdir(other / "uv") == [str(1 - number)]
 
 
+def test_no_command_gives_a_hidden_file_another_name_for_the_next_one(tmp_path: Path) -> None:
+    """A build and the tests after it may share a sandbox."""
+    home = tmp_path / "home"
+    (home / ".config").mkdir(parents=True)
+    (home / ".config" / "key").write_text("secret", encoding="utf-8")
+    runner = Runner(environ=os.environ)
+    bubblewrap = find_bubblewrap(runner, (tmp_path,))
+    if isinstance(bubblewrap, str):
+        require(False, bubblewrap)
+        return
+    with bubblewrap.sandbox(Bounds(writable=(), hidden=(home / ".config" / "key",), kept=(home,))) as sandbox:
+        for command in (f"mv {home}/.config {home}/other", f"cat {home}/other/key {home}/.config/key"):
+            done = runner.run(["sh", "-c", command], cwd=Path("/"), timeout=60, sandbox=sandbox, check=False)
+            assert "secret" not in done.stdout
+    assert (home / ".config" / "key").read_text(encoding="utf-8") == "secret"
+
+
 def test_a_candidate_cannot_have_its_own_code_run_without_a_sandbox(make_site: SiteFactory) -> None:
     """However its tests end: nothing is ever run again outside of the sandbox that works here."""
     site = make_site.adopted()
