@@ -247,7 +247,7 @@ class Change:
             raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
         return ActivationError(
             failure.message,
-            advice=advice_for(failure, self.entry.command),
+            advice=advice_for(failure, "rollback" if self.flip.goes_back else self.entry.command),
             output=failure.output,
             step=failure.step,
             not_the_release=failure.not_the_release,

@@ -30,7 +30,6 @@ from releaser.releases.journal import (
     JOURNAL,
     LIVE_TESTS,
     NOTES,
-    Entry,
     Journal,
     Notes,
     RedTests,
@@ -246,7 +245,10 @@ def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
         if name in _ANY_FILES:
             is_fit = path.is_file() or not path.exists()
             return None if is_fit else UnreadableStateError(path, "a directory" if path.is_dir() else "not a file")
-        read_state(path, Entry if name == JOURNAL else STATE_FILES[name])
+        if name == JOURNAL:
+            Journal(state_dir=state_dir).read()  # also in its earlier form
+        else:
+            read_state(path, STATE_FILES[name])
     except UnreadableStateError as error:
         return error
     return None

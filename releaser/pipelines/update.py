@@ -131,7 +131,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
             release = make_release(goal)
             wait = ask("ready", Case(site=work.site, log=run.log, venv=release.venv), force=force)
             if wait is not None:
-                return let_wait(run, release, wait)
+                return let_wait(run, goal, release, wait)
             has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
             done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
@@ -142,13 +142,15 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
 
 
-def let_wait(run: Run, release: Release, wait: Wait) -> PipelineResult:
+def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
     run.store.record_waiting(release, wait.reason)
     close_journal(run.site, run.log)
-    run.log.learn(due_at=wait.until, waits=wait.reason)
+    headline = f"{release.id} is ready and waits: {wait.reason}"
+    run.log.learn(due_at=wait.until, waits=headline)
     run.log.about(run.store.live(), None)
-    return PipelineResult(result="unchanged", headline=f"{release.id} is ready and waits: {wait.reason}")
+    _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
+    return PipelineResult(result="unchanged", headline=headline)
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:

@@ -90,7 +90,8 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
         raise
     kept = _find_kept(run.site, pointer.current)
     is_live = kept is not None and kept.live
-    _settle(run.site, seen, f"nothing newer on {channel.name}" if is_live else result.headline)
+    if is_live or not run.log.learned.waits:  # what waits is looked at each time
+        _settle(run.site, seen, f"nothing newer on {channel.name}" if is_live else result.headline)
     return result
 
 
@@ -144,7 +145,8 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
         file, what = _download(run.site, channel, move)
         step.says(what)
     result = install(run, InstallRequest(file=file, allow_older=is_older, force=force))
-    shutil.rmtree(file.parent, ignore_errors=True)
+    if not run.log.learned.waits:
+        shutil.rmtree(file.parent, ignore_errors=True)
     return result
 
 

@@ -24,6 +24,7 @@ from releaser.system.temporary import PREFIX
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import eventually, in_background, steps
 from tests.e2e.test_bundles import host_of, make_key, state_of
+from tests.extension.test_toys import with_toy
 from tests.support.s3 import s3_server
 from tests.support.serving import Quiet, handler_server, http_server, reply
 from tests.support.sites import SampleSite, SiteFactory
@@ -109,6 +110,20 @@ def place(tmp_path: Path) -> Place:
 
 def follow(host: SampleSite, channel: str, *words: str, place: Place | None = None, check: int = 0) -> Any:
     return host.json("update", "--from", channel, *words, env=dict(place.env) if place else {}, check=check)
+
+
+@pytest.mark.spawns
+def test_a_release_that_waits_goes_live_once_it_may(published: Published, host: SampleSite, place: Place) -> None:
+    published.publish(0, place)
+    door, words = host.outer / "door", ("update", "--from", place / "production", "--json")
+    door.write_text("closed", encoding="utf-8")
+    for _ in range(2):
+        waits: dict[str, Any] = json.loads(with_toy(host, "toy_gate", *words).stdout)
+        assert (waits["result"], waits["waits"]) == ("unchanged", waits["headline"])
+    door.unlink()
+    went: dict[str, Any] = json.loads(with_toy(host, "toy_gate", *words).stdout)
+    assert (went["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert not {"build", "test"} & {one["step"] for one in went["steps"]}
 
 
 def test_hosts_follow_a_channel_and_the_next_look_downloads_nothing(
@@ -269,6 +284,21 @@ def test_a_release_that_is_ahead_of_the_channel_or_was_left_here_stays_so_at_the
     for one in (host, late):
         assert follow(one, production)["result"] == "activated"
         assert one.live_version("alpha") == "1.1.0"
+
+
+def test_a_way_back_that_fails_is_told_as_a_rollback_and_leaves_nothing_out(
+    published: Published, host: SampleSite, place: Place
+) -> None:
+    for number in (0, 1):
+        published.publish(number, place)
+        follow(host, place / "production")
+    published.channel("rollback", "production", "--at", place.to)
+    env = {"RELEASER_HEALTH_CHECK": "grep -q 1.2.0 code.py", "RELEASER_HEALTH_RETRIES": "0"}
+    report = host.json("update", "--from", place / "production", env=env, check=6)
+    assert (report["result"], host.live_version("alpha")) == ("rolled_back", "1.2.0")
+    assert "left out of updates" not in report["advice"]
+    status = host.json("status")
+    assert (status["held_back"], status["quarantined"], status["rejected_commits"]) == ([], [], [])
 
 
 def test_what_failed_here_is_not_tried_again_until_the_pointer_moves_or_somebody_asks(

@@ -141,6 +141,7 @@ def test_a_run_that_the_earlier_version_was_cut_off_in_is_ended(make_site: SiteF
     site.publish("alpha", "1.1.0", broken="collectstatic" if "restore" in at else False)
     interrupted(site, "update", at=Point(place=at))
     journal_as_before(site)
+    assert "cannot be read" not in str(site.json("status")["problems"])
     assert "An earlier `releaser update`" in site.releaser("prune").stderr
     assert (site.live_id() == before) is (ends == "before")
     assert (site.lock_text() == lock) is (ends == "before")

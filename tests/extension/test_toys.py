@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +62,16 @@ def test_an_action(make_site: SiteFactory) -> None:
 @pytest.mark.spawns
 def test_a_gate(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    door, before = site.outer / "door", site.snapshot()
+    site.releaser("update", check=0)
+    door, before, good = site.outer / "door", site.snapshot(), site.json("status")["last_success"]
     site.publish("alpha", "1.1.0")
     door.write_text("locked", encoding="utf-8")
     assert "Find the key." in with_toy(site, "toy_gate", "update", check=3).stderr
     door.write_text("closed", encoding="utf-8")
     waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert (waits["result"], waits["waits"], site.snapshot()) == ("unchanged", "the door is closed", before)
+    assert (waits["result"], waits["waits"], site.snapshot()) == ("unchanged", waits["headline"], before)
     assert waits["headline"].endswith(" is ready and waits: the door is closed")
+    assert site.json("status")["last_success"] == good
     (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
     assert ready in waits["headline"]
     kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
@@ -87,6 +90,17 @@ def test_a_gate(make_site: SiteFactory) -> None:
     door.write_text("locked", encoding="utf-8")
     forced: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--force", "--json").stdout)
     assert (site.live_version("alpha"), "the door is locked" in str(forced["problems"])) == ("1.2.0", True)
+
+
+@pytest.mark.spawns
+def test_a_site_that_is_down_says_so_while_a_gate_lets_its_repair_wait(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.update_to("alpha", "1.1.0")
+    (site.outer / "door").write_text("closed", encoding="utf-8")
+    shutil.rmtree(site.link.resolve() / "bin")
+    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert waits["headline"].endswith(" is ready and waits: the door is closed")
+    assert "nothing can run on the live release" in str(waits["problems"])
 
 
 @pytest.mark.spawns
