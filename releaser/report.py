@@ -191,7 +191,9 @@ class RunReport(Frozen):
     @property
     def is_rollback(self) -> bool:
         """Whether an earlier release was to be live again, at the request of a person or of a channel."""
-        return self.command == "rollback" or bool(self.release and self.previous and self.release < self.previous)
+        is_older = bool(self.release and self.previous and self.release < self.previous)
+        is_new = any(one.step == "seal" for one in self.steps)  # made since a clock was set back
+        return self.command == "rollback" or (is_older and not is_new)
 
     @property
     def tells_of_before(self) -> bool:

@@ -203,6 +203,8 @@ def both(report: RunReport) -> tuple[str, str]:
         (WENT_BACK, "↩ mysite: rolled back to r1"),
         (replace(WENT_BACK, release=None), "↩ mysite: rolled back"),
         (replace(WENT_BACK, release="r3"), "↩ mysite: went to r3"),
+        (replace(WENT_BACK, command="update"), "↩ mysite: rolled back to r1"),  # by a channel
+        (replace(WENT_BACK, command="update", steps=(Outcome(step="seal", status="ok"),)), "✓ mysite: updated"),
         (replace(WENT_BACK, exit_code=7, problems=(Finding(message="no"),)), "! mysite: rolled back to r1, problem"),
         (replace(WENT_BACK, result="failed", exit_code=4), "✗ mysite: rollback failed at build"),
         (replace(REFUSED, headline="b is checked out", problems=()), "✗ mysite: update refused, b is checked out"),
