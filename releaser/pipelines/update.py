@@ -17,7 +17,7 @@ from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again, run_tests
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
-from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, read_pending, restore_lock
+from releaser.checkout.publish import attempt, files_due, publish_lock, push_what_is_due, read_pending, restore_lock
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
@@ -48,6 +48,7 @@ from releaser.releases.acceptance import note_refusals
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.release import refuse_moved
+from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
@@ -150,6 +151,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     run.log.learn(due_at=wait.until, waits=headline)
     run.log.about(run.store.live(), None)
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
+    attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # what waited before
     return PipelineResult(result="unchanged", headline=headline)
 
 

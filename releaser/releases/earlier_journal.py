@@ -48,7 +48,7 @@ class EarlierEntry(Frozen):
             }
         if self.collected:
             actions["collectstatic"] = {"ahead": True}
-        if self.start or self.was_used:
+        if self.phase in ("committing", "reverting"):
             stopped = {"stopped": True, "start": self.start, "since": self.flipped_at} if self.start else {}
             actions["restart"] = {"was_used": self.was_used, **stopped}
         flip = Flip(

@@ -82,9 +82,13 @@ def test_a_gate(make_site: SiteFactory) -> None:
         set(),
     )
     assert "the door is closed" in site.releaser("status").stdout
+    site.publish("alpha", "1.1.1")
+    site.env["RELEASER_KEEP_AT_LEAST"] = "0"
+    with_toy(site, "toy_gate", "update")
+    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")  # in place of the first
     door.unlink()
     went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
-    assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.0")
+    assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.1")
     assert not {"build", "test"} & {one["step"] for one in went["steps"]}
     site.publish("alpha", "1.2.0")
     door.write_text("locked", encoding="utf-8")

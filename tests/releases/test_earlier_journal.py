@@ -89,6 +89,13 @@ def test_it_says_the_same(tmp_path: Path, changes: dict[str, Any], flip: Flip | 
     assert journal.read() is not None
 
 
+def test_that_nobody_used_the_earlier_release_is_known(tmp_path: Path) -> None:
+    """Else it would be looked for processes of the release that is live, which may have begun since."""
+    entry = written(tmp_path, was_used=False, start=[]).read()
+    assert entry is not None
+    assert entry.actions["restart"] == {"was_used": False}
+
+
 def test_what_no_version_wrote_stays_unreadable(tmp_path: Path) -> None:
     with pytest.raises(UnreadableStateError, match=r"journal\.json"):
         written(tmp_path, phase="flipping").read()
