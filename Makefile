@@ -22,7 +22,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest test-pythons attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench bench-ci measure without durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -96,6 +96,9 @@ bench-ci: $(READY) ## Fail if a ratio of the small bench has become 25 % worse t
 
 measure: $(READY) ## Count what in the core knows features, and how much a reader has to take in
 	$(BIN)/python scripts/measure.py
+
+without: $(READY) ## Leave out one capability at a time, and see that all else works (a minute each; ARGS=webhook one)
+	$(BIN)/python scripts/without.py $(ARGS)
 
 durability: $(READY) ## Measure what it costs that a power cut does no harm
 	$(BIN)/python scripts/durability.py
