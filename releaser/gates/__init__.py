@@ -17,10 +17,11 @@ GATES: tuple[Gate, ...] = (LiveHealth(), Flip(), BeforeLive())
 
 
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
-    """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
+    """Ask all gates of a stage, in order; return the first wait. Raises the error of the first refusal.
 
     With `force` nothing waits, and what is forcible is only reported.
     """
+    wait: Wait | None = None
     for gate in GATES:
         verdict = gate.judge(case) if gate.stage == stage else None
         if isinstance(verdict, Refusal):
@@ -28,6 +29,6 @@ def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
                 raise verdict.error
             error = verdict.error
             case.log.note(*(error.findings if isinstance(error, PreflightError) else (error.finding,)))
-        elif verdict is not None and not force:
-            return verdict
-    return None
+        elif not force:
+            wait = wait or verdict
+    return wait

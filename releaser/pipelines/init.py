@@ -71,7 +71,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
         run.log.about(release, None)
         return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
-        deployment, snapshot = build_from_checkout(run.site, run.log, facts)
+        deployment, snapshot = build_from_checkout(run.site, run.log, facts, force=True)
         release = deployment.release
         deploy(run.site, run.log, deployment, snapshot)
     run.log.about(release, None)

@@ -166,7 +166,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     live = run.store.live()
     ask("resolved", Case(site=run.site, log=run.log, is_repair=is_repair(live)), force=force)
     run.find_changes = partial(find_changes, run.site, take_snapshot(run.site))
-    deployment, snapshot = build_from_checkout(run.site, run.log, facts)
+    deployment, snapshot = build_from_checkout(run.site, run.log, facts, force=force)
     release = deployment.release
     why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
@@ -262,7 +262,9 @@ def open_workspace(
         yield Workspace(site=inside, log=log, facts=facts, before=facts, live=store_of(site).live())
 
 
-def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Deployment, CheckoutSnapshot]:
+def build_from_checkout(
+    site: Site, log: RunLog, facts: SiteFacts, *, force: bool
+) -> tuple[Deployment, CheckoutSnapshot]:
     """Build what is locked in the checkout, test it and seal it; return what is to go live, unless somebody changes it.
 
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
@@ -271,7 +273,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
-        ask("ready", Case(site=work.site, log=log, venv=release.venv), force=True)  # a person wants it now
+        ask("ready", Case(site=work.site, log=log, venv=release.venv), force=force)  # what waits, a person wants now
     return Deployment(release=release, target=target), snapshot
 
 

@@ -90,6 +90,9 @@ def test_a_gate(make_site: SiteFactory) -> None:
     went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
     assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.1")
     assert not {"build", "test"} & {one["step"] for one in went["steps"]}
+    door.write_text("locked", encoding="utf-8")
+    assert "Find the key." in with_toy(site, "toy_gate", "rebuild", check=3).stderr
+    assert site.live_id() == ready
     site.publish("alpha", "1.2.0")
     door.write_text("locked", encoding="utf-8")
     forced: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--force", "--json").stdout)
