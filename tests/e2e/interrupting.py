@@ -47,7 +47,7 @@ class Point:
 BEFORE_THE_GUARD = {
     "fetched": Point(place="releaser.pipelines.update:fetch"),
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
-    "resolved": Point(place="releaser.pipelines.decide:resolve"),
+    "resolved": Point(place="releaser.sources.upgrade:resolve"),
     "built": Point(place="releaser.candidate.install:install"),
     "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
