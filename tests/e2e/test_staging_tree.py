@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.checkout.shadow import record_code
 from releaser.checkout.staging import staging_tree
 from releaser.listener import Silence
 from releaser.report import RunLog
@@ -261,7 +262,8 @@ def test_what_is_written_in_the_tree_never_goes_through_a_symlink_to_the_live_fi
     site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
     site.state_dir.mkdir(parents=True)
     log = RunLog(Silence(), command="update", run_id="20260101T000000Z", started_at=datetime.now(UTC))
-    with staging_tree(site, log, "") as there:
+    record_code(site)
+    with staging_tree(site, log, site.git.commit("HEAD")) as there:
         for name, text in names.items():
             assert (there.project.root / name).read_text(encoding="utf-8") == text
             (there.project.root / name).write_text("other", encoding="utf-8")
