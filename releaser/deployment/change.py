@@ -136,7 +136,8 @@ class Change:
         for action in actions.ACTIONS:
             if record := action.record(self, deployment):
                 records[action.name] = record
-        self.entry = journal_of(self.site).write(replace(self.entry, actions=records))
+        unreported = tuple(self.log.unreported)  # also what the actions have just kept
+        self.entry = journal_of(self.site).write(replace(self.entry, actions=records, unreported=unreported))
         for action in reversed(actions.ACTIONS):
             action.prepare(self, deployment)
 
