@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from releaser.gates.base import Verdict
 
 
-class Flip(Gate):
+class FlipChecks(Gate):
     """Refuses if an action after the flip would fail."""
 
     def judge(self, case: Case) -> Verdict:

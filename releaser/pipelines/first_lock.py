@@ -14,28 +14,24 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, note_due, push_what_is_due
 from releaser.checkout.pull import Target, as_checked_out
-from releaser.checkout.staging import shadow_of, stage_aside
 from releaser.deployment.adopt import find_open_venv, venv_kind
 from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
-from releaser.pipelines.rebuild import open_workspace
+from releaser.pipelines.rebuild import open_workspace, tree_aside
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.report import Plan
 from releaser.resolution.first_lock import FirstLockRequest, differences, make_first_lock, survey
-from releaser.resolution.sources import mirror_sources
 from releaser.run import new_log
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.system.files import read_file, replace_file
-from releaser.system.temporary import temporary_directory
 from releaser.system.words import plural, secrets_in_urls
 
 if TYPE_CHECKING:
@@ -180,13 +176,7 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False
     """Say what would be locked, after trying it in the temporary directory. Raises PreflightError, ResolutionError."""
     found = survey(site, wanted)
     facts, log = _check(site, wanted, found, ("remote", "django")), new_log("init")
-    with temporary_directory() as base:
-        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
-        place.mkdir(parents=True)
-        shadow = shadow_of(site, place, {})
-        staged = stage_aside(site, log, shadow, place, as_checked_out(take_snapshot(site, records=False)), whole=False)
-        mirror_sources(staged, log, aside=True)
-        facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
+    with tree_aside(site, log, facts) as (staged, facts):
         lock = make_first_lock(staged, facts, wanted, found)
         others = _compare(staged, facts, wanted, found, lock)
         asked = read_pyproject(staged.project.pyproject).table("project").get("dependencies", [])

@@ -228,12 +228,9 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
 
 
-def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
-    """Make the lock that would be built from, in the temporary directory where it is another one."""
-    log = new_log("rebuild")
-    work = Workspace(site=site, log=log, facts=facts, before=facts, live=live)
-    if not needs_keeping(work):
-        return Kept(lock=facts.lock)
+@contextlib.contextmanager
+def tree_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[tuple[Site, SiteFacts]]:
+    """Yield a staging tree of the code that is checked out, in a temporary directory, and the facts for it."""
     with temporary_directory() as base:
         place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
@@ -241,6 +238,16 @@ def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
         staged = stage_aside(site, log, shadow, place, as_checked_out(take_snapshot(site, records=False)), whole=False)
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
+        yield staged, facts
+
+
+def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
+    """Make the lock that would be built from, in the temporary directory where it is another one."""
+    log = new_log("rebuild")
+    work = Workspace(site=site, log=log, facts=facts, before=facts, live=live)
+    if not needs_keeping(work):
+        return Kept(lock=facts.lock)
+    with tree_aside(site, log, facts) as (staged, facts):
         return keep_installed(replace(work, site=staged, facts=facts), facts.lock)
 
 
