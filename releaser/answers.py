@@ -192,7 +192,7 @@ class Status(Frozen):
     due_at: str | None
     #: Why it may not begin before; empty if it may.
     waits: str
-    #: What the last update left out for a site that goes first, as that has failed with it; empty for nothing.
+    #: Which release was ready and waited when an update ran last, and why; empty for none.
     left_out: str
     #: What the releases take together; what they share counts once.
     releases_bytes: int

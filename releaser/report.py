@@ -157,7 +157,7 @@ class RunReport(Frozen):
     proposed: str | None = None
     #: The packages that an update was to bring alone; empty for all.
     only: tuple[str, ...] = ()
-    #: What waits for a site that goes first, as that has failed with it; empty for nothing.
+    #: Which release is ready and waits, and why; empty for none.
     waits: str = ""
     #: Why an update could bring nothing, though there is something newer: that failed before; empty if nothing did.
     blocked: str = ""
@@ -271,7 +271,7 @@ class Learned(Frozen):
     proposed: str | None = None
     #: The packages that an update was to bring alone; empty for all.
     only: tuple[str, ...] = ()
-    #: What waits for a site that goes first.
+    #: Which release is ready and waits, and why.
     waits: str = ""
     #: Why there is something newer that does not go live.
     blocked: str = ""

@@ -47,7 +47,6 @@ _STRONGER = {
         "{reason}",
         "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     ),
-    "first": ("it waits: {reason}", "See what fails there; `releaser update` of this site alone does not wait."),
     "activation": (
         "it was backed out: {reason}",
         "Find out why it was backed out; `releaser update --force` includes it again.",

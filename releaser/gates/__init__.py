@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from releaser.errors import PreflightError
 from releaser.gates.base import Refusal, Wait
 from releaser.gates.before_live import BeforeLive
+from releaser.gates.canaries import Canaries
 from releaser.gates.flip import FlipChecks
 from releaser.gates.live_health import LiveHealth
 
 if TYPE_CHECKING:
     from releaser.gates.base import Case, Gate, Stage
 
-GATES: tuple[Gate, ...] = (LiveHealth(), FlipChecks(), BeforeLive())
+GATES: tuple[Gate, ...] = (LiveHealth(), Canaries(), FlipChecks(), BeforeLive())
 
 
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.errors import ReleaserError
+    from releaser.locks.lock import Change
     from releaser.report import RunLog
     from releaser.site.site import Site
 
@@ -27,6 +28,8 @@ class Case(Frozen):
     log: RunLog
     #: The environment of the release, in the directory of the release; None before it is built.
     venv: Path | None = None
+    #: The packages that the release changes.
+    changes: tuple[Change, ...] = ()
     #: Whether the live release is damaged, so that the release is to replace it.
     is_repair: bool = False
 

@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew;
-#: `first`: a site that goes first has failed with it.
-By = Literal[
-    "person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade", "first"
-]
+#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew.
+By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade"]
 # How a package is kept from rejected versions: at what is live; not below it; only away from these versions.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
-REJECTED = ("activation", "tests", "first")
+REJECTED = ("activation", "tests")
 
 
 class Withheld(Frozen):

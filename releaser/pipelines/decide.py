@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
-from releaser.errors import refuse
-from releaser.locks.failed_elsewhere import read_failures, say_what_waits, why_all_waits
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import candidate_key, is_as_live
-from releaser.site.settings import FAILURES_VARIABLE
 from releaser.sources import choose_source
 from releaser.sources.base import Wanted
 from releaser.system.frozen import Frozen
@@ -25,7 +22,6 @@ from releaser.system.words import first_few
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
     from releaser.errors import Finding
-    from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.locks.lock import Change
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from releaser.run import Workspace
     from releaser.site.site import Site
 
-    Outcome = Literal["nothing", "failed", "unsure", "waits", "build"]
+    Outcome = Literal["nothing", "failed", "unsure", "build"]
     Following = Literal["stays", "moves", "restores"]
 
 
@@ -48,8 +44,6 @@ class Goal(Frozen):
     force: bool
     outcome: Outcome
     resolution: Resolution
-    #: What waits here for sites that go first, and for which ones; empty for nothing.
-    waits: str
     #: How this very candidate failed before, if it did.
     failed: FailedCandidate | None
     #: Resolves once more, with what is held by then; None if the source has no other lock.
@@ -66,18 +60,15 @@ class Goal(Frozen):
 
 
 def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
-    """Resolve in the staging tree, and decide whether a release is built from that.
-
-    Raises ResolutionError; and PreflightError if what is to wait cannot be read.
-    """
-    site, elsewhere = work.site, _read_elsewhere(work.site)
+    """Resolve in the staging tree, and decide whether a release is built from that. Raises ResolutionError."""
+    site = work.site
 
     @functools.cache
     def audit() -> Audit | None:
         return audit_live(work)
 
     source = choose_source(work, rebuilds=due is not None)
-    wanted = Wanted(work=work, force=force, audit=audit, elsewhere=elsewhere)
+    wanted = Wanted(work=work, force=force, audit=audit)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
@@ -89,9 +80,6 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         outcome = "nothing"
     elif failed is not None and not force:
         outcome = _outcome_again(work, failed)
-    waits = why_all_waits(elsewhere, changes_of(work, resolution)) if outcome in ("build", "unsure") else ""
-    if waits:
-        outcome, failed = "waits", None
     if outcome in ("build", "unsure"):
         source.refuse_unfit(wanted, resolution.lock)
     return Goal(
@@ -100,18 +88,10 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
         force=force,
         outcome=outcome,
         resolution=resolution,
-        waits=waits or say_what_waits(elsewhere, resolution.held_back),
         failed=failed,
         again=source.search(wanted),
         audit=audit,
     )
-
-
-def _read_elsewhere(site: Site) -> tuple[SiteFailure, ...]:
-    try:
-        return read_failures(site.runner.environ.get(FAILURES_VARIABLE, ""))
-    except ValueError as error:
-        return refuse(f"{FAILURES_VARIABLE} cannot be read: {error}", "Unset it: only `update --all` sets it.")
 
 
 def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:

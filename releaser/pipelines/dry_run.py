@@ -172,8 +172,6 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
     failed = goal.failed
-    if goal.outcome == "waits":
-        yield goal.waits
     if goal.outcome == "unsure" and failed is not None:
         yield f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
     elif goal.outcome == "failed" and failed is not None:

@@ -12,16 +12,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Condition
 
 from releaser.errors import ExitCode, ReleaserError
-from releaser.locks.failed_elsewhere import SiteFailure, Version, is_version, write_failures
-from releaser.report import DONE
 from releaser.reporting.many_sites import SiteAnswer, part
-from releaser.site.settings import FAILURES_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
+from releaser.site.settings import FIRST_FAILED_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
 from releaser.site.sites_file import ListedSite
 from releaser.site.space import free_space
 from releaser.system.environment import kind_of
@@ -57,7 +54,7 @@ class ManySites:
         self.sites = tuple(sites)
         self.jobs = jobs
         self._environ = {
-            name: value for name, value in environ.items() if name not in (FAILURES_VARIABLE, PROJECT_VARIABLE)
+            name: value for name, value in environ.items() if name not in (FIRST_FAILED_VARIABLE, PROJECT_VARIABLE)
         }
         self._for_others = {name: value for name, value in self._environ.items() if not is_secret(name, value)}
         self._runner = Runner(environ=environ)
@@ -68,28 +65,14 @@ class ManySites:
         yield from self._each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
-        """Update each: first those that go first. What one of these is in trouble with does not come to the others."""
-        failures: list[SiteFailure] = []
-        first = {str(one.path): one for one in self.sites if one.goes_first}
-        for answer in self._each([*first.values()], partial(self._run, words, as_json=True)):
-            yield answer
-            failures.append(self._find_failures(answer, first[answer.site]))
-        others = [one for one in self.sites if not one.goes_first]
-        found = [one for one in failures if one]
-        told = {FAILURES_VARIABLE: write_failures(found)} if found else {}
-        for answer in self._each(others, partial(self._run, words, as_json=True, more=told)):
-            yield replace(answer, waits=part(answer.answer, "waits", str))
-
-    def _find_failures(self, answer: SiteAnswer, site: ListedSite) -> SiteFailure:
-        try:
-            return find_failures(answer, partial(self._ask, site))
-        except (ReleaserError, ArithmeticError, ValueError, TypeError) as error:  # whatever it has said
-            return SiteFailure(site=answer.site, reason=f"its state cannot be read: {error}")
-
-    def _ask(self, site: ListedSite, *words: str) -> object:
-        """Return what a command prints as JSON; None if it fails."""
-        found = self._run(words, site, as_json=True)
-        return None if found.exit_code else found.answer
+        """Update each: first those that go first. If one of these does not end well, the others are told."""
+        told: dict[str, str] = {}
+        for goes_first in (True, False):
+            sites = [one for one in self.sites if one.goes_first == goes_first]
+            for answer in self._each(sites, partial(self._run, words, as_json=True, more={**told})):
+                yield replace(answer, waits=part(answer.answer, "waits", str))
+                if goes_first and (why := why_not_well(answer)):
+                    told[FIRST_FAILED_VARIABLE] = f"{answer.site}, which goes first, did not end well: {why}"
 
     def _each(
         self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
@@ -194,69 +177,15 @@ def _free_disk(place: Path) -> float:
         return float("inf")
 
 
-# Sites that go first: what failed there does not come to the others
+# Sites that go first
 
 
-# A release that is live while a follow-up failed may be one that does not come up, where nothing could run before.
-_FAILED = (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP)
-_WELL = (ExitCode.OK, ExitCode.FOLLOW_UP)
-_LONGEST_RUN = 7 * 86400.0  # seconds that a run may have taken
-_NEVER = datetime(1970, 1, 2, tzinfo=UTC)
+def why_not_well(answer: SiteAnswer) -> str:
+    """Say why the update of a site that goes first did not end well; empty if it did.
 
-
-def find_failures(answer: SiteAnswer, ask: Callable[..., object]) -> SiteFailure:
-    """Find out what failed on a site that goes first, after its update; `ask` returns what a command says of it.
-
-    That is what has just failed, what updates leave out there, and what is in candidates that have failed since an
-    update last went live. A site that came to no end says nothing of any version. One that waits for its own time says
-    what it has said before.
+    These are words of this program alone: other sites get to read them. One that waits for its own `window` is well.
     """
-    has_failed = answer.exit_code in _FAILED and not _is_only_unrestarted(answer)
-    failed = versions_of(answer.answer) if has_failed else frozenset[Version]()
-    if answer.exit_code not in _WELL and not failed:
-        return SiteFailure(site=answer.site, reason=f"its update ended with exit code {answer.exit_code}")
-    status = ask("status")
-    if not isinstance(status, dict):
-        return SiteFailure(site=answer.site, reason="its state cannot be read")
-    held = {
-        (part(one, "name", str), version)
-        for one in part(status, "held_back", list)
-        for version in part(one, "version", str).split(", ")
-        if part(one, "by", str) != "person" and version
-    }
-    quarantined = part(status, "quarantined", list)
-    changed = _last_updated(ask("history", "-n", "200")) if quarantined else _NEVER
-    tried = [versions_of(ask("show", part(one, "release", str))) for one in quarantined if _time(one, "at") > changed]
-    versions = frozenset({*failed, *held}).union(*tried)
-    if not all(tried) or not all(is_version(*one) for one in versions):
-        return SiteFailure(site=answer.site, reason="what fails there is not known")
-    return SiteFailure(site=answer.site, versions=versions)
-
-
-def _is_only_unrestarted(answer: SiteAnswer) -> bool:
-    """Whether nothing failed with the new versions, but the site still runs on the earlier ones."""
-    steps = part(answer.answer, "steps", list)
-    is_it = part(answer.answer, "result", str) == "updated-not-restarted"
-    return is_it and not any(part(one, "status", str) == "failed" for one in steps)
-
-
-def _last_updated(runs: object) -> datetime:
-    """Return when the last update ended that went live; a rollback or a rebuild tells nothing of what failed."""
-    for run in runs if isinstance(runs, list) else ():
-        if part(run, "command", str) == "update" and part(run, "result", str) in DONE:
-            return _time(run, "started_at") + timedelta(seconds=min(part(run, "seconds", float), _LONGEST_RUN))
-    return _NEVER
-
-
-def _time(found: object, name: str) -> datetime:
-    try:
-        return datetime.fromisoformat(part(found, name, str)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return _NEVER
-
-
-def versions_of(answer: object) -> frozenset[Version]:
-    """Return the packages that a run, a plan or a release is about, with their new versions."""
-    changes = part(answer, "changes", list)
-    found = ((part(one, "name", str), new) for one in changes for new in part(one, "new", str).split(", "))
-    return frozenset(one for one in found if all(one))
+    if answer.exit_code or not isinstance(answer.answer, dict):
+        return f"its update ended with exit code {answer.exit_code}" if answer.exit_code else "its answer is not known"
+    kinds = {"blocked": "its updates are blocked", "waits": "its release waits", "culprits": "its tests failed"}
+    return next((why for name, why in kinds.items() if answer.answer.get(name)), "")

@@ -36,7 +36,7 @@ from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance, read_proposal
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
-from releaser.releases.journal import Journal, last_wait, read_history, read_notes
+from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
@@ -245,7 +245,7 @@ def status(site: Site) -> Status:
     return Status(
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
-        left_out=last_wait(runs, lock_of(live).versions).why,
+        left_out=_why_waiting(runs),
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
@@ -306,11 +306,15 @@ def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def _why_waiting(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return which release waits, and why, as the newest update tells that chose versions."""
+    run = next((one for one in runs if _is_whole_update(one) and one.get("exit_code") != ExitCode.LOCKED), {})
+    return str(run.get("waits") or "")
+
+
 def _is_good_update(run: Mapping[str, Any]) -> bool:
-    waits = str(run.get("waits") or "")  # for a site that goes first: with some versions, or with everything
-    has_waited = waits and str(run.get("headline")).startswith(waits)
-    is_blocked = run.get("blocked") and run.get("result") == "unchanged"
-    return _is_whole_update(run) and run.get("exit_code") == 0 and not has_waited and not is_blocked
+    has_stopped = run.get("result") == "unchanged" and (run.get("blocked") or run.get("waits"))
+    return _is_whole_update(run) and run.get("exit_code") == 0 and not has_stopped
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:

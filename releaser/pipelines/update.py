@@ -30,7 +30,7 @@ from releaser.gates.base import Case
 from releaser.locks.differences import follows_the_commit
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.decide import choose_following, decide, say_what_blocks, why_not_again
+from releaser.pipelines.decide import changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
@@ -130,7 +130,9 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
             unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
         else:
             release = make_release(goal)
-            wait = ask("ready", Case(site=work.site, log=run.log, venv=release.venv), force=force)
+            changes = changes_of(goal.work, goal.resolution)
+            case = Case(site=work.site, log=run.log, venv=release.venv, changes=changes)
+            wait = ask("ready", case, force=force)
             if wait is not None:
                 return let_wait(run, goal, release, wait)
             has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
@@ -197,7 +199,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
         raise
     work = replace(work, facts=replace(work.facts, lock=kept.lock))
     goal = replace(decide(work, due, force=force), moved=kept.findings)
-    work.log.learn(held_back=goal.resolution.held_back, waits=goal.waits)
+    work.log.learn(held_back=goal.resolution.held_back)
     return goal
 
 
@@ -231,8 +233,6 @@ def reason_not_to_build(goal: Goal) -> str:
     if goal.outcome == "nothing":
         only = ", ".join(sorted(goal.work.only))
         return f"there is nothing newer of {only} that may come in" if only else "everything is up to date"
-    if goal.outcome == "waits":
-        return goal.waits
     if goal.failed is None or goal.outcome == "build":
         return ""
     if goal.outcome == "unsure" and live_passes_again(goal.work):
@@ -255,10 +255,8 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
         note_unfixed(work, held, goal.audit())  # no night without anything held asks
     note_stale_processes(work.site, work.log)
-    if failed is not None or goal.outcome == "waits":
-        _report_unusable_live(
-            work.log, goal.due, failed.reason if failed is not None else reason, waits=goal.outcome == "waits"
-        )
+    if failed is not None:
+        _report_unusable_live(work.log, goal.due, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.

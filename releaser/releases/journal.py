@@ -14,9 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.errors import ExitCode
 from releaser.locks.differences import LockDifference
-from releaser.locks.rules import Withheld
 from releaser.releases import leases
 from releaser.system.files import (
     IrregularFileError,
@@ -33,7 +31,6 @@ from releaser.system.frozen import Frozen
 from releaser.system.reserve import free_reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from releaser.report import RunLog, RunReport
@@ -280,43 +277,3 @@ def read_history(state_dir: Path) -> list[dict[str, Any]]:
         if isinstance(content, dict):
             found.append(content)
     return found
-
-
-class Wait(Frozen):
-    """What the last update has left out for sites that go first; `why` is empty if nothing waits."""
-
-    why: str = ""
-    #: These versions; none where `all` waits.
-    versions: tuple[Withheld, ...] = ()
-    all: bool = False
-
-
-class _Update(Frozen):
-    """What the history tells of a run that came as far as choosing versions."""
-
-    waits: str = ""
-    headline: str = ""
-    held_back: tuple[Withheld, ...] = ()
-
-
-def last_wait(runs: Iterable[Mapping[str, Any]], live: Mapping[str, str]) -> Wait:
-    """Return what still waits by the history, newest first, and the versions that are live.
-
-    An update of only some packages, or that came to no versions, says nothing of it.
-    """
-    from msgspec import ValidationError, convert
-
-    ends = (ExitCode.LOCKED, ExitCode.PREFLIGHT, ExitCode.USAGE, ExitCode.BUG)
-    for run in runs:
-        if run.get("command") != "update" or run.get("only") or run.get("due_at") or run.get("exit_code") in ends:
-            continue
-        try:
-            found = convert(run, _Update)
-        except ValidationError:
-            break
-        if found.waits and found.headline.startswith(found.waits):
-            return Wait(why=found.waits, all=True)
-        first = [one for one in found.held_back if one.by == "first"]
-        versions = tuple(one for one in first if one.version not in live.get(one.name, "").split(", "))
-        return Wait(why=found.waits, versions=versions) if versions else Wait()
-    return Wait()

@@ -34,7 +34,7 @@ class SiteAnswer(Frozen):
     exit_code: int
     #: What it prints with `--json`; null if that is no JSON.
     answer: Any = None
-    #: What waits there, or why all does, as a site that goes first has failed; else empty.
+    #: Which release is ready there and waits, and why; empty for none.
     waits: str = ""
     #: What it has printed for people, beside the answer.
     errors: tuple[str, ...] = ()
@@ -101,8 +101,7 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 def is_news(one: SiteAnswer) -> bool:
     """Whether an update has done something, failed to, or found something to tell."""
     told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
-    waits = one.waits and part(one.answer, "headline", str).startswith(one.waits)  # as a whole, and not for one version
-    return bool(one.exit_code or waits or told) or part(one.answer, "result", str) != "unchanged"
+    return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "unchanged"
 
 
 def _headline(command: str, one: SiteAnswer) -> str:
@@ -123,7 +122,7 @@ def _headline(command: str, one: SiteAnswer) -> str:
     headline = part(answer, "headline", str)
     if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
         return f"{headline}: {first_few(problems)}"
-    return headline if one.waits in headline else f"{headline}; {one.waits}"
+    return headline
 
 
 def said(errors: Sequence[str]) -> str:
@@ -140,7 +139,7 @@ def summary(answers: Sequence[SiteAnswer]) -> str:
     counts = {
         "failed": sum(one.exit_code not in fair for one in answers),
         "locked": sum(one.exit_code == ExitCode.LOCKED for one in answers),
-        "waiting": sum(bool(one.waits) and part(one.answer, "result", str) == "unchanged" for one in answers),
+        "waiting": sum(bool(one.waits) for one in answers),
         "proposed": sum(bool(part(one.answer, "proposed", str)) for one in answers),
         "updated": sum(one.exit_code in fair and part(one.answer, "result", str) in changed for one in answers),
     }

@@ -20,7 +20,6 @@ from releaser.locks.installed import versions_for
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
 from releaser.locks.rules import Rules, explain
 from releaser.locks.versions import Uploads, is_newer, newest
-from releaser.releases.journal import last_wait, read_history
 from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
@@ -98,8 +97,6 @@ def find_outdated(
     base = read_base(site, checkout, live) if is_foreseen else checkout
     before = live_lock(live, base.versions)
     rules = rules_for(site, base, before, counting, python=choice.version, now=now)
-    wait = last_wait(read_history(site.state_dir), running.versions)
-    rules = replace(rules, rejected=(*wait.versions, *rules.rejected))
     times = {key: time for name in behind for key, time in available[name].times.items()}
     foreseen = Foreseen()
     if is_foreseen:
@@ -114,8 +111,6 @@ def find_outdated(
             available=available,
             find_fixes=find_fixes,
         ).foresee()
-        if wait.all and not foreseen.refused:
-            foreseen = replace(foreseen, refused=wait.why, by="first")
     known = _Known(
         rules=rules,
         uploads=Uploads(times=times).merge(uploads_within_limits(site, base, now)),

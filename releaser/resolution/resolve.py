@@ -73,7 +73,6 @@ def resolve(
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
     failed: FailedVersions = "rest",
-    adjust: Callable[[Rules], Rules] = lambda rules: rules,
 ) -> Resolution:
     """Resolve the newest versions in the staging tree; `force` takes what was backed out too.
 
@@ -89,7 +88,7 @@ def resolve(
         holds = select_holds(site, constraints.holds, failed, python=facts.choice.version, now=now)
         counting = Constraints(holds=holds, quarantine=quarantine)
         rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
-        return adjust(replace(rules, only=work.only))
+        return replace(rules, only=work.only)
 
     with work.log.step("resolve") as step:
         resolver = TreeResolver.of(work, facts.lock, only=work.only)

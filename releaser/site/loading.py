@@ -13,7 +13,7 @@ from typing import Any
 from releaser.errors import Finding
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
-from releaser.site.settings import FAILURES_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, Settings
+from releaser.site.settings import FIRST_FAILED_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, Settings
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
@@ -160,7 +160,7 @@ def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding
         for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
         if key in given
     }
-    known = {FAILURES_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
+    known = {FIRST_FAILED_VARIABLE, *HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
     problems += [_describe_unknown(source, key, given[key]) for key in ours if key not in known]
     return found

@@ -24,7 +24,8 @@ Hook = Literal[
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 #: What hooks find in their environment, and releaser itself takes no setting from.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-FAILURES_VARIABLE = "RELEASER_FAILURES"  # by which `update --all` says what is to wait, see locks/failed_elsewhere.py
+#: By which `update --all` says to the other sites that one which goes first did not end well: which one, and why.
+FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 
 class Spec(Frozen):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.locks.lock import LockFile
     from releaser.locks.vulnerabilities import Audit
     from releaser.resolution.resolve import Resolution, ResolveAgain
@@ -25,8 +24,6 @@ class Wanted(Frozen):
     force: bool
     #: Asks, once in a run, which vulnerabilities of the live release are known.
     audit: Callable[[], Audit | None]
-    #: What failed at sites that go first.
-    elsewhere: tuple[SiteFailure, ...] = ()
 
 
 class Source(ABC):

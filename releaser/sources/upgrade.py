@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.errors import ResolutionError
-from releaser.locks.failed_elsewhere import keep_out
 from releaser.resolution.resolve import resolve
 from releaser.sources.base import Source
 
 if TYPE_CHECKING:
-    from releaser.locks.failed_elsewhere import SiteFailure
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
@@ -26,24 +23,16 @@ class Upgrade(Source):
         return True
 
     def resolve(self, wanted: Wanted) -> Resolution:
-        """Resolve; where nothing does without versions that failed elsewhere, with them, as all waits then."""
-        failed: FailedVersions = "in" if wanted.force else "rest"
-        try:
-            return _resolve(wanted, failed)
-        except ResolutionError:
-            if not any(one.versions for one in wanted.elsewhere):
-                raise
-            return _resolve(wanted, failed, ())
+        """Resolve."""
+        return _resolve(wanted, "in" if wanted.force else "rest")
 
     def search(self, wanted: Wanted) -> ResolveAgain:
         """Return what resolves without the versions that failed."""
         return partial(_resolve, wanted)
 
 
-def _resolve(wanted: Wanted, failed: FailedVersions, without: tuple[SiteFailure, ...] | None = None) -> Resolution:
-    out = wanted.elsewhere if without is None else without
-    fixes = partial(_fixes, wanted)
-    return resolve(wanted.work, force=wanted.force, fixes=fixes, failed=failed, adjust=partial(keep_out, out))
+def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
+    return resolve(wanted.work, force=wanted.force, fixes=partial(_fixes, wanted), failed=failed)
 
 
 def _fixes(wanted: Wanted) -> dict[str, str]:

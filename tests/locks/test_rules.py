@@ -193,14 +193,6 @@ def test_which_version_comes_in_next_where_some_failed(
     assert [one for one in specifiers if one[0] in "<=" and one[:2] != ">="] == ([bound] if bound else [])
 
 
-def test_what_failed_elsewhere_lets_nothing_older_of_the_live_series_in() -> None:
-    """Here, nobody has tried that version yet, and it may come in once it works there."""
-    rejected = tuple(replace(one, by="first") for one in failed("4.2.7"))
-    rules = make_rules(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, rejected=rejected)
-    assert "alpha" in rules.find_withheld({"alpha": "4.2.6"}, Uploads())
-    assert rules.specifiers({"alpha": "4.2.7"}, Uploads()) == {"alpha": "==4.2.1"}
-
-
 @pytest.mark.parametrize(
     ("found", "withheld"), [("6.0", True), ("5.2.9", True), ("4.2.9", True), ("6.0.1", False), ("6.1", False)]
 )

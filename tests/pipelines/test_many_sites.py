@@ -12,8 +12,9 @@ import pytest
 from releaser.cli.many import DEFAULT
 from releaser.cli.queries import verify
 from releaser.pipelines import many_sites
-from releaser.pipelines.many_sites import ManySites, is_secret
+from releaser.pipelines.many_sites import ManySites, is_secret, why_not_well
 from releaser.reporting.many_sites import SiteAnswer
+from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.site.sites_file import ListedSite
 from releaser.system.process import Finished, Runner
 
@@ -85,3 +86,37 @@ def test_an_answer_with_a_number_that_is_none_is_no_answer(monkeypatch: pytest.M
 )
 def test_all_sites_are_verified_by_the_usual_file_where_none_is_named(words: list[str], file: Path | None) -> None:
     assert verify.make_context("verify", words).params["sites"] == file
+
+
+@pytest.mark.parametrize(
+    ("code", "answer", "why"),
+    [
+        (0, {"result": "activated"}, ""),
+        (0, {"result": "unchanged", "due_at": "2026-11-23T03:00:00+00:00"}, ""),
+        (0, {"held_back": [{"name": "alpha", "version": "2", "by": "tests"}]}, ""),  # since an earlier night
+        (7, {"result": "activated"}, "its update ended with exit code 7"),
+        (137, None, "its update ended with exit code 137"),
+        (0, [], "its answer is not known"),
+        (0, {"blocked": "\x1b[31mevil"}, "its updates are blocked"),
+        (0, {"waits": "X is ready and waits: evil"}, "its release waits"),
+        (0, {"result": "activated", "culprits": ["evil 1"]}, "its tests failed"),
+    ],
+)
+def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answer: object, why: str) -> None:
+    assert why_not_well(SiteAnswer(site="/srv/first", exit_code=code, answer=answer)) == why
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_other_sites_get_to_know_which_first_site_is_not_well(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    told: dict[str, str | None] = {}
+
+    def answer(_: ManySites, __: object, site: ListedSite, *, more: dict[str, str], **___: object) -> SiteAnswer:
+        told[site.path.name] = more.get(FIRST_FAILED_VARIABLE)
+        return SiteAnswer(site=str(site.path), exit_code=code if site.goes_first else 0, answer={})
+
+    monkeypatch.setattr(ManySites, "_run", answer)
+    sites = [replace(one, goes_first=one.path.name in "01") for one in SITES[:3]]
+    many = ManySites(sites, jobs=2, environ={FIRST_FAILED_VARIABLE: "what somebody else says"})
+    assert len([*many.update(["update"])]) == 3
+    assert (told["0"], told["1"]) == (None, None)
+    assert (told["2"] or "").endswith("did not end well: its update ended with exit code 5" if code else "")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from releaser.locks.rules import Withheld
-from releaser.releases.journal import Entry, Flip, Journal, Phase, Wait, last_wait
+from releaser.releases.journal import Entry, Flip, Journal, Phase
 from releaser.system.files import UnreadableStateError, put_aside
 from releaser.system.reserve import FILES, INODES, RESERVE, SIZE, keep_reserve
 from tests.support.guards import require
@@ -151,26 +150,3 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="broken"):
         journal.write_on_full_disk(ENTRY.moved("reverting"))
     assert journal.read() == ENTRY
-
-
-ALPHA = {"name": "alpha", "version": "2", "by": "first", "reason": "/srv/first has failed with it"}
-WAITED = {"command": "update", "exit_code": 0, "waits": "alpha 2 waits", "held_back": [ALPHA], "headline": "updated"}
-WAITS = Wait(why="alpha 2 waits", versions=(Withheld(**ALPHA),))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("newer", "live", "wait"),
-    [
-        ({"command": "rollback"}, "1", WAITS),
-        ({"command": "update", "exit_code": 3}, "1", WAITS),
-        ({"command": "update", "exit_code": 0, "due_at": "2026-11-20"}, "1", WAITS),
-        ({"command": "update", "exit_code": 0, "only": ["beta"]}, "1", WAITS),
-        ({"command": "update", "exit_code": 0, "only": ["alpha"]}, "2", Wait()),
-        ({"command": "update", "exit_code": 0, "waits": ""}, "1", Wait()),
-        ({**WAITED, "waits": 5}, "1", Wait()),
-        ({**WAITED, "headline": "alpha 2 waits; red"}, "1", Wait(why="alpha 2 waits", all=True)),
-    ],
-)
-def test_what_waits_is_what_the_last_update_of_all_left_out(newer: dict[str, object], live: str, wait: Wait) -> None:
-    assert last_wait([newer, WAITED], {"alpha": live}) == wait
-    assert last_wait([], {}) == Wait()

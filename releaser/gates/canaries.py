@@ -1,0 +1,21 @@
+"""Sites that go first (canaries): if one did not end well, the other sites change no package this night."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.gates.base import Case, Gate, Wait
+from releaser.site.settings import FIRST_FAILED_VARIABLE
+from releaser.system.words import one_line
+
+if TYPE_CHECKING:
+    from releaser.gates.base import Verdict
+
+
+class Canaries(Gate):
+    """Waits if packages would change, and `update --all` says that a site which goes first did not end well."""
+
+    def judge(self, case: Case) -> Verdict:
+        """Read what `update --all` says."""
+        failed = one_line(case.site.runner.environ.get(FIRST_FAILED_VARIABLE, ""))
+        return Wait(reason=failed) if failed and case.changes else None
