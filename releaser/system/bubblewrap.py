@@ -102,6 +102,29 @@ class Bounds(Frozen):
     network: bool = True
 
 
+class _Paths(Frozen):
+    """The paths of bounds as they are found now, without symlinks, each list as `_real` returns it."""
+
+    writable: list[str]
+    hidden: list[str]
+    kept: list[str]
+    needed: list[str]
+    fixed: list[str]
+    sockets: list[str]
+
+    @classmethod
+    def of(cls, bounds: Bounds, homes: Iterable[Path]) -> _Paths:
+        """Look for the paths of bounds; `homes` are kept, too."""
+        return cls(
+            writable=_real(bounds.writable),
+            hidden=_real(bounds.hidden),
+            kept=_real((*bounds.kept, *homes)),
+            needed=_real(bounds.needed),
+            fixed=_real(bounds.fixed),
+            sockets=_real(bounds.sockets),
+        )
+
+
 class Bubblewrap(Frozen):
     """The sandbox that works here: bubblewrap, and how it throws away what is written."""
 
@@ -138,18 +161,20 @@ class Bubblewrap(Frozen):
         with contextlib.ExitStack() as stack:
             try:
                 private = str(stack.enter_context(temporary_directory()))
-                hidden = _real(bounds.hidden)
-                own, layers, skeletons = self._make_layers(bounds, hidden, stack)
-                copies = self._copy(bounds, layers, hidden, stack)
+                paths = _Paths.of(bounds, self.homes)
+                own, layers, skeletons = self._make_layers(paths, stack)
+                copies = self._copy(bounds.copied, layers, paths.hidden, stack)
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
                 raise ToolError(message, advice="Check free space, and TMPDIR.") from error
             begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
-            words = _bubblewrap(private, self._views(bounds, skeletons, layers, copies), [*hidden, *own], bounds)
+            hidden = [*paths.hidden, *own]
+            views = self._views(paths, bounds.needed, skeletons, layers, copies)
+            words = _bubblewrap(private, views, hidden, paths.writable, network=bounds.network)
             has_layer = [place for one in layers for place in one.shown]
             sandbox = Sandbox(
                 prefix=(self.program, *words),
-                view=partial(_view_sockets, bounds, has_layer, [*hidden, *own]),
+                view=partial(_view_sockets, paths, has_layer, hidden),
                 suffix=("--", "/bin/sh", "-c", _NOTING, "sh"),
                 variables=(("TMPDIR", _TEMPORARY),),
                 outside=private,
@@ -163,7 +188,7 @@ class Bubblewrap(Frozen):
                 hear([*written(layers), *written_beside(skeletons)])
 
     def _make_layers(
-        self, bounds: Bounds, hidden: Collection[str], stack: contextlib.ExitStack
+        self, paths: _Paths, stack: contextlib.ExitStack
     ) -> tuple[list[str], tuple[Layer, ...], tuple[Skeleton, ...]]:
         """Make the layers, and what stands in for directories that can have none.
 
@@ -171,7 +196,7 @@ class Bubblewrap(Frozen):
         """
         if self.way == "read-only":
             return [], (), ()
-        kept = _real((*bounds.kept, *self.homes))
+        kept, hidden = paths.kept, paths.hidden
         places = [one for one in list_places(kept) if one not in self.without]
         scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
         ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
@@ -180,14 +205,14 @@ class Bubblewrap(Frozen):
         return own, layers, make_skeletons(scratch, kept, layers, hidden)
 
     def _copy(
-        self, bounds: Bounds, layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
+        self, copied: Iterable[Path], layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
     ) -> list[tuple[str, str]]:
-        """Copy what is to be copied and has no layer, but nothing `hidden`; return each with its copy. Raises OSError.
+        """Copy the `copied` paths without a layer, but nothing `hidden`; return each with its copy. Raises OSError.
 
         Sockets stay where they are, as those of services are reached. What can be copied in part is.
         """
         has_layer = [place for one in layers for place in one.shown]
-        sources = [one for one in _real(bounds.copied) if one not in (*has_layer, *hidden)]
+        sources = [one for one in _real(copied) if one not in (*has_layer, *hidden)]
         sources = [one for one in sources if not _is_shared(one, *has_layer)]
         if not sources:
             return []
@@ -209,17 +234,17 @@ class Bubblewrap(Frozen):
 
     def _views(
         self,
-        bounds: Bounds,
+        paths: _Paths,
+        needed: Iterable[Path],
         skeletons: tuple[Skeleton, ...],
         layers: tuple[Layer, ...],
         copies: list[tuple[str, str]],
     ) -> list[str]:
         """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
-        kept, needed = _real((*bounds.kept, *self.homes)), _real(bounds.needed)
-        links = {link for path in bounds.needed if path.exists() for link in _links_to(path)}
+        links = {link for path in needed if path.exists() for link in _links_to(path)}
         has_layer = [place for one in layers for place in one.shown]
-        binds = {path for path in (*kept, *needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
-        seen = (*binds, *_real(bounds.writable))
+        binds = {path for path in (*paths.kept, *paths.needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
+        seen = (*binds, *paths.writable)
         binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
         binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
         words = _each("--ro-bind", sorted(binds), twice=True)
@@ -227,7 +252,7 @@ class Bubblewrap(Frozen):
             words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
         words += _laid(layers, self.way)
         words += [word for source, copy in copies for word in ("--bind", copy, source)]
-        return [*words, *_each("--ro-bind", _real(bounds.fixed), twice=True)]
+        return [*words, *_each("--ro-bind", paths.fixed, twice=True)]
 
 
 def _left_running(noted: str) -> set[tuple[str, str]]:
@@ -328,11 +353,13 @@ def _bubblewrap(
     private: str | None = None,
     views: Sequence[str] = (),
     hidden: Sequence[str] = (),
-    bounds: Bounds | None = None,
+    writable: Sequence[str] = (),
+    *,
+    network: bool = True,
 ) -> list[str]:
     """Return the arguments of bubblewrap: all is as it is, for reading alone but in `views`, with a `private` /tmp."""
     words = ["--unshare-pid", "--unshare-ipc", "--new-session", "--die-with-parent"]
-    words += ["--unshare-net"] if bounds is not None and not bounds.network else []
+    words += [] if network else ["--unshare-net"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind-try", "/dev/log", "/dev/log"]
     words += _view_run()
     if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
@@ -340,7 +367,6 @@ def _bubblewrap(
         words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
     if private is not None:
         words += ["--bind", private, _TEMPORARY]
-    writable = _real(bounds.writable) if bounds is not None else []
     holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
     hiding = [path for path in hidden if path not in holding]  # also in what is writable
     return [*words, *views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
@@ -364,17 +390,17 @@ def _view_run() -> list[str]:
     return ["--tmpfs", _RUN, *seen]
 
 
-def _view_sockets(bounds: Bounds, has_layer: Collection[str], hidden: Collection[str]) -> list[str]:
+def _view_sockets(paths: _Paths, has_layer: Collection[str], hidden: Collection[str]) -> list[str]:
     """Return the words that let in the sockets which are reached, and cover what else would be, as it is now.
 
     Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own. While a sandbox
     is there, a service may end, and its socket with it.
     """
     listening = [path for path in list_listening() if not _is_shared(path, *hidden)]
-    reached = [one for one in list_reached(listening, _real(bounds.sockets)) if not _is_shared(one, *hidden)]
+    reached = [one for one in list_reached(listening, paths.sockets) if not _is_shared(one, *hidden)]
     apart = [_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc"]
     covered = list_covered(listening, reached, [*apart, *has_layer])
-    written = [path for path in listening if _is_shared(path, *_real(bounds.writable))]
+    written = [path for path in listening if _is_shared(path, *paths.writable)]
     covered += [path for path in list_covered(written, reached, ()) if path not in covered]
     words = [*_each("--bind-try", reached, twice=True), *(word for path in covered for word in (*_HIDE_FILE, path))]
     return [*words, *(["--remount-ro", _RUN] if _has_own_run() else [])]
