@@ -18,9 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from releaser.bundles.manifest import (
     CODE,
-    INCLUDED,
     LARGEST_MANIFEST,
-    LOCK,
     MANIFEST,
     SIGNATURE,
     WHEELS,
@@ -28,7 +26,7 @@ from releaser.bundles.manifest import (
     parse_manifest,
 )
 from releaser.errors import os_reason, refuse
-from releaser.system.files import only_files, read_file, sync_directory
+from releaser.system.files import only_files, sync_directory
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -227,68 +225,34 @@ def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
         yield f"{name} is encrypted, or has fields that no bundle has"
 
 
-class UnpackedBundle(Frozen):
-    """The files of a bundle that was verified, below `place`."""
+def offline_lock(lock: bytes, *, wheels: Path, manifest: BundleManifest) -> bytes:
+    """Return a lock of the same versions, each from its wheel of a bundle in `wheels`, with the hash of that.
 
-    place: Path
-    manifest: BundleManifest
-    #: Who has signed it; empty if nobody was asked for.
-    signer: str
-    #: Whether the tests of the project are run here as well.
-    runs_tests: bool = True
+    uv installs from it as from any other. Nothing but an installation is to see it.
+    """
+    import tomllib
 
-    @property
-    def lock(self) -> bytes:
-        """The lock that was tested."""
-        return read_file(self.place / LOCK)
+    import tomlkit
+    from packaging.utils import parse_wheel_filename
 
-    @property
-    def included(self) -> Path:
-        """The files beside the code; it may not be there."""
-        return self.place / INCLUDED.rstrip("/")
+    from releaser.bundles.wheels import pin_of
 
-    @property
-    def code(self) -> Path | None:
-        """The git bundle with the commit; None in a delta whose base has the commit."""
-        return self.place / CODE if self.manifest.find(CODE) is not None else None
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What keeps uv from any index and from the network: it installs and builds from the wheels alone.
-
-        Of its settings it goes by none: indexes and directories would be added to ours. Groups, sources and the like of
-        a project are no settings to uv.
-        """
-        return {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(self.place / WHEELS)}
-
-    def offline_lock(self, lock: bytes) -> bytes:
-        """Return a lock of the same versions, each from its wheel in this bundle, with the hash of that.
-
-        uv installs from it as from any other. Nothing but an installation is to see it.
-        """
-        import tomllib
-
-        import tomlkit
-        from packaging.utils import parse_wheel_filename
-
-        from releaser.bundles.wheels import pin_of
-
-        content = tomllib.loads(lock.decode())
-        wheels: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for one in self.manifest.below(WHEELS):
-            name, version, *_ = parse_wheel_filename(one.path.removeprefix(WHEELS))
-            entry = {"path": one.path.removeprefix(WHEELS), "hash": f"sha256:{one.sha256}", "size": one.size}
-            wheels.setdefault((name, str(version)), []).append(entry)
-        here = {"registry": str(self.place / WHEELS.rstrip("/"))}
-        for package in content.get("package", ()):
-            if any(kind in package.get("source", {}) for kind in _ELSEWHERE):
-                package["source"] = here
-                package.pop("sdist", None)
-                package["wheels"] = wheels.get(pin_of(package), [])
-            for needed in _needed(package):
-                if any(kind in needed.get("source", {}) for kind in _ELSEWHERE):
-                    needed["source"] = here
-        return tomlkit.dumps(json.loads(json.dumps(content, default=str))).encode()
+    content = tomllib.loads(lock.decode())
+    known: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in manifest.below(WHEELS):
+        name, version, *_ = parse_wheel_filename(one.path.removeprefix(WHEELS))
+        entry = {"path": one.path.removeprefix(WHEELS), "hash": f"sha256:{one.sha256}", "size": one.size}
+        known.setdefault((name, str(version)), []).append(entry)
+    here = {"registry": str(wheels)}
+    for package in content.get("package", ()):
+        if any(kind in package.get("source", {}) for kind in _ELSEWHERE):
+            package["source"] = here
+            package.pop("sdist", None)
+            package["wheels"] = known.get(pin_of(package), [])
+        for needed in _needed(package):
+            if any(kind in needed.get("source", {}) for kind in _ELSEWHERE):
+                needed["source"] = here
+    return tomlkit.dumps(json.loads(json.dumps(content, default=str))).encode()
 
 
 def _needed(package: dict[str, Any]) -> list[dict[str, Any]]:

@@ -67,7 +67,8 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     site, live = work.site, lock_of(work.live)
     publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
     known = {name: one for name, one in publishers.items() if name in lock.names}
-    if site.settings.attestations == "off" or not (asked := _changed_files(work, live, lock)):
+    is_off = site.settings.attestations == "off" or not site.supply.asks_others
+    if is_off or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():
         if site.settings.attestations == "require":

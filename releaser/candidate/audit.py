@@ -70,7 +70,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     `uv` is the executable. Raises nothing: what cannot be found out is unknown.
     """
     settings = site.settings
-    if settings.vulnerability_service == NO_SERVICE:
+    if not is_asked(site):
         return unknown("vulnerability_service is none")
     service, limit, began = settings.vulnerability_service, settings.audit_timeout, time.monotonic()
     try:
@@ -264,7 +264,7 @@ def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> C
 
 
 def is_asked(site: Site) -> bool:
-    return site.settings.vulnerability_service != NO_SERVICE
+    return site.settings.vulnerability_service != NO_SERVICE and site.supply.asks_others
 
 
 def _tell(step: Step, found: Audit) -> None:

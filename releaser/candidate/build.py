@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import INCLUDED
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install
 from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
-from releaser.checkout.files import included_of
+from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.output import take_output
 from releaser.checkout.staging import prepare_tree
@@ -28,7 +25,7 @@ from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.lifecycle import digest_of
-from releaser.releases.release import OUTPUT, BundleOrigin, Manifest, Release, lock_of
+from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_touched, note_installed, note_live
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
@@ -44,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import Change, LockFile
     from releaser.locks.origins import Publisher
     from releaser.releases.key import ReleaseKey
@@ -148,8 +144,7 @@ def try_to_build(
                 note_live(work.live)
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
-            if site.bundle is not None and site.bundle.included.is_dir():
-                shutil.copytree(site.bundle.included, included_of(candidate.directory))
+            copy_included(site, candidate.directory)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             work.log.note(*install(work.site, work.facts, candidate.venv, link_mode=mode))
@@ -235,20 +230,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
         publishers=candidate.publishers,
-        bundle=_origin(site.bundle, site.outside.project.root) if site.bundle is not None else None,
-    )
-
-
-def _origin(bundle: UnpackedBundle, checkout: Path) -> BundleOrigin:
-    made = bundle.manifest
-    included = (one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED))
-    return BundleOrigin(
-        release=made.release,
-        sequence=made.sequence,
-        sha256=made.sha256,
-        signer=bundle.signer,
-        included_sha256=made.included_sha256,
-        brought=tuple(path for path in included if not os.path.lexists(checkout / path)),
+        bundle=site.supply.provenance,
     )
 
 

@@ -87,7 +87,7 @@ class Builder:
         versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
-        if self.work.site.settings.culprits != "hold" or self.work.site.settings.follows or not failed:
+        if self.work.site.settings.culprits != "hold" or self.again is None or not failed:
             return None
         locks = partial_locks(self.work, resolution)
         try:
@@ -183,7 +183,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     if failed is None:
         return candidate
     blame = find_blame(work, failed)
-    may_search = blame == "update" and not site.settings.follows  # else all of it goes live, or nothing
+    may_search = blame == "update" and builder.again is not None  # else all of it goes live, or nothing
     searches = may_search and site.settings.culprits != "off" and bool(candidate.resolution.diff)
     if searches:
         failed = steady_failure(work, candidate, failed)

@@ -201,10 +201,8 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
         homes = [os.path.normpath(site.project.root / one) for one in places]  # of others than the project itself
         is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
-        advice = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."
-        if site.bundle is not None:
-            advice = "Name these files in `bundle_include` where the bundle is created, and create it again."
-        raise ToolError(message, advice=advice)
+        by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."
+        raise ToolError(message, advice=site.supply.advice or by_hand)
 
 
 def _is_needed(path: str, checkout: Path) -> bool:

@@ -95,7 +95,7 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
     Once more, without them for packages of which an index tells no times, as far as these are taken. Raises ToolError.
     """
     settings, now, limits = site.settings, datetime.now(UTC), dict[str, datetime | None]()
-    if site.bundle is None:  # else it has what its packages are built with
+    if site.supply.asks_others:  # else what its packages are built with has come along
         age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
         limits |= limits_of_builds(age, uploads_within_limits(site, LockFile.read(site.project.lock), now))
     while True:

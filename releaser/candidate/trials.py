@@ -89,7 +89,7 @@ def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
     """List what has to be passed, the quickest first."""
     tests = Trial(step=TEST, command=facts.test_command, name="the tests")
     settings = site.settings
-    due = (tests,) if site.bundle is None or site.bundle.runs_tests else ()
+    due = (tests,) if site.supply.runs_tests else ()
     if settings.django_check == "off":
         return due
     words = ("manage.py", "check", f"--{settings.django_check}")

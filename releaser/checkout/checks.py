@@ -46,7 +46,8 @@ def check_checkout(
     try:
         layout = site.git.layout
         state = state or site.git.state()
-        remote = site.git.remote(site.settings.branch) if site.settings.git_pull or site.settings.git_push else None
+        needs_remote = site.supply.asks_others and (site.settings.git_pull or site.settings.git_push)
+        remote = site.git.remote(site.settings.branch) if needs_remote else None
     except ToolError as error:
         findings.append(_not_a_repository(site, error))
         return None
@@ -67,7 +68,7 @@ def check_checkout(
         findings.append(Finding(message, advice=f"Let this user write {beside}."))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site, state.listing))
-    if remote is None and (site.settings.git_pull or site.settings.git_push):
+    if remote is None and needs_remote:
         findings.append(
             Finding(
                 f"{site.project.root}: git has no remote to pull from and push to",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from releaser.system.files import clear_name, nearest_existing, read_file, read_
 from releaser.tools.uv_arguments import requirements_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
@@ -32,12 +33,20 @@ def included_of(directory: Path) -> Path:
     return directory / "include"
 
 
-def sort_included(site: Site, directory: Path) -> tuple[list[str], list[Finding]]:
+def copy_included(site: Site, directory: Path) -> None:
+    """Give the directory of a candidate the files beside the code. Raises OSError."""
+    for path, file in site.supply.included.items():
+        target = included_of(directory) / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
+
+
+def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], list[Finding]]:
     """Return which files of a bundle are to be written into the checkout, and what keeps the others out of it."""
     root, known = site.project.root, _known(site)
     due, findings = list[str](), list[Finding]()
-    for path in _list_files(directory):
-        target, wanted = root / path, hash_of_file(directory / path)
+    for path, file in files.items():
+        target, wanted = root / path, hash_of_file(file)
         found = hash_of_file(target)
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} is not written: a symlink leads there, or a file is in the way"
@@ -55,25 +64,23 @@ def overlay_included(site: Site, root: Path) -> None:
 
     Raises OSError.
     """
-    if site.bundle is None:
-        return
-    for path in sort_included(site, site.bundle.included)[0]:
+    for path in sort_included(site, site.supply.included)[0]:
         for above in reversed(Path(path).parents[:-1]):
             _unlink_directory(root / above)
         clear_name(root / path, of_directory=True)
-        (root / path).write_bytes(read_file(site.bundle.included / path, most=None))
+        (root / path).write_bytes(read_file(site.supply.included[path], most=None))
 
 
 def place_included(site: Site, log: RunLog, release: Release) -> None:
     """Let the checkout have the files that came with a release, and none that came with later ones. Raises OSError."""
     directory, root = included_of(release.directory), site.project.root
-    due, findings = sort_included(site, directory)
+    due, findings = sort_included(site, _list_files(directory))
     for path in due:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         replace_file(root / path, read_file(directory / path, most=None))
     log.note(*(one for one in findings if one not in log.findings))
     for later in store_of(site).all():
-        brought = later.manifest.bundle.brought if later.manifest.bundle is not None else ()
+        brought = later.manifest.provenance.brought
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
             is_ours = hash_of_file(root / path) == hash_of_file(included_of(later.directory) / path) is not None
             if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
@@ -106,8 +113,8 @@ def export_findings(site: Site) -> Iterator[Finding]:
         yield found
 
 
-def _list_files(directory: Path) -> list[str]:
-    return sorted(one.relative_to(directory).as_posix() for one in directory.rglob("*") if one.is_file())
+def _list_files(directory: Path) -> dict[str, Path]:
+    return {one.relative_to(directory).as_posix(): one for one in sorted(directory.rglob("*")) if one.is_file()}
 
 
 def _known(site: Site) -> set[tuple[str, str | None]]:
@@ -117,8 +124,7 @@ def _known(site: Site) -> set[tuple[str, str | None]]:
     for one in manifests:
         found |= {(file.path.removeprefix(INCLUDED), file.sha256) for file in one.below(INCLUDED)}
     if (live := store_of(site).live()) is not None:  # whose bundle may be older than those
-        place = included_of(live.directory)
-        found |= {(path, hash_of_file(place / path)) for path in _list_files(place)}
+        found |= {(path, hash_of_file(file)) for path, file in _list_files(included_of(live.directory)).items()}
     return found
 
 

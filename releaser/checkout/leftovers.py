@@ -57,10 +57,8 @@ def _cleanup_key(site: Site) -> tuple[str, str]:
 
 
 def lock_to_install(site: Site) -> AbstractContextManager[None]:
-    """Let the staging tree have the lock that uv is to install from: of a bundle, one that names its wheels."""
-    if site.bundle is None:
-        return contextlib.nullcontext()
-    return other_lock(site.project.lock, site.bundle.offline_lock(read_file(site.project.lock)))
+    """Let the staging tree have the lock that uv is to install from, which may name other places."""
+    return other_lock(site.project.lock, site.supply.to_install(read_file(site.project.lock)))
 
 
 @contextlib.contextmanager

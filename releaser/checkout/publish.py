@@ -165,7 +165,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
         ):
             attempt(log, "export", lambda step: export_lock(site, step))
         return None
-    if site.settings.follows and command != "init" and site.bundle is None:
+    if site.settings.follows and command != "init" and not site.supply.brings_lock:
         note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
         return None
     rollback = {"left": store_of(site).snapshot().just_left or ""} if command == "rollback" else {}
@@ -185,7 +185,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
 
     if attempt(log, "commit", commit) and pushes:
         push_what_is_due(site, log)
-        if not site.settings.git_push:
+        if not _may_push(site):
             note_due(site, left="")  # there is nothing that it waits for
     return made
 
@@ -199,8 +199,12 @@ def restore_lock(site: Site, log: RunLog, live: Release) -> None:
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
-    if site.settings.git_push and site.settings.upgrade != "none":
+    if _may_push(site) and site.settings.upgrade != "none":
         attempt(log, "push", lambda step: _push(site, step))
+
+
+def _may_push(site: Site) -> bool:
+    return site.settings.git_push and site.supply.asks_others
 
 
 def _may_commit(site: Site, log: RunLog) -> bool:
@@ -263,7 +267,7 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
 
 def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockDifference, ...]:
     git, store = site.git, store_of(site)
-    if site.bundle is not None:  # which a person has chosen, be it an older one
+    if site.supply.brings_lock:  # which a person has chosen, be it an older one
         return ()
     try:
         data = git.data("HEAD", os.path.relpath(site.project.lock, git.layout.top))
@@ -301,7 +305,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
         *([export] if export and not git.ignores(export) else []),
     ]
     # Noted before the commit is made: a crash right after it would leave it unpushed for good.
-    note_due(site, push=site.settings.git_push or due.push)
+    note_due(site, push=_may_push(site) or due.push)
     known = list_unpushed(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)

@@ -33,7 +33,6 @@ from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from releaser.bundles.archive import UnpackedBundle
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.releases.quarantine import RejectedCommit
     from releaser.releases.release import Release
@@ -98,8 +97,6 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
     reached: before anything has changed, an adoption included.
     """
-    if site.bundle is not None:
-        return _fetch_bundle(site, log, site.bundle, follow=follow)
     if not site.settings.git_pull or facts.checkout.remote is None:
         return None
     with log.step("fetch"):
@@ -120,36 +117,6 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         if seen != theirs:
             git.set_reference(SEEN, theirs)
     return theirs
-
-
-def _fetch_bundle(site: Site, log: RunLog, bundle: UnpackedBundle, *, follow: bool) -> str:
-    """Take the commit out of a bundle, and return it. Raises PreflightError."""
-    from releaser.bundles.code import fetch_bundle  # which takes long to import
-
-    git, commit = site.git, bundle.manifest.commit
-    with log.step("fetch") as step:
-        step.says(commit[:12])
-        try:
-            if bundle.code is not None:
-                fetch_bundle(git, bundle.code, commit)
-        except ToolError as error:
-            advice = "Install the full bundle, or the one that this builds on, first."
-            raise PreflightError(
-                Finding(f"the code of the bundle cannot be read: {error.message}", advice=advice, output=error.output)
-            ) from error
-        if not git.has(commit):
-            refuse(f"commit {commit[:12]} is not here, and not in this bundle", "Install the full bundle.")
-    head = git.commit("HEAD")
-    ahead, behind = git.apart(head, commit)
-    own = own_commits(site, ahead)
-    if others := [one for one in ahead if one.id not in own]:
-        what = (
-            f"{site.project.checkout} has {plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
-        )
-        if behind or not follow:
-            advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
-            refuse(what, advice)
-    return commit
 
 
 def choose_target(  # noqa: PLR0913 - what the two sides have, and what was asked for
@@ -325,7 +292,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 def _bundled_commits(site: Site) -> list[str]:
     """Return the commits that bundles brought here: whoever made those has them, too."""
     manifests = [one.manifest for one in store_of(site).all()]
-    return [one.commit for one in manifests if one.bundle is not None and one.commit and site.git.has(one.commit)]
+    return [one.commit for one in manifests if one.provenance.release and one.commit and site.git.has(one.commit)]
 
 
 def _ask_remote(site: Site, remote: str) -> list[str]:

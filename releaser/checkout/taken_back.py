@@ -33,7 +33,7 @@ def quarantine_after(site: Site, target: Target) -> Quarantine:
     Raises ToolError.
     """
     quarantine = read_quarantine(site.state_dir)
-    if not target.moves or site.settings.follows or site.bundle is not None:
+    if not target.moves or site.settings.follows or site.supply.brings_lock:
         return quarantine
     path, git = os.path.relpath(site.project.lock, site.git.layout.top), site.git
     for commit in git.following(target.head, target.commit, path)[-_MOST:]:

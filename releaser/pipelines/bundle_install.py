@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.archive import UnpackedBundle, open_archive
+from releaser.bundles.archive import open_archive
 from releaser.bundles.code import exclude, make_checkout
 from releaser.bundles.manifest import INCLUDED, LOCK, TOOLS, WHEELS, BundleDetails, BundleDifference
 from releaser.bundles.pool import Pool
@@ -29,6 +30,7 @@ from releaser.site.loading import load
 from releaser.site.ownership import Ownership, find_foreign_parent
 from releaser.site.ownership import refuse as refuse_finding
 from releaser.site.pythons import choose
+from releaser.sources.bundle import Bundle
 from releaser.system.files import nearest_existing, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
 
     from releaser.bundles.archive import BundleArchive
     from releaser.bundles.manifest import BundledFile, BundleManifest
-    from releaser.releases.release import BundleOrigin
     from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.settings import Settings
     from releaser.site.site import Site
+    from releaser.site.supply import Provenance
 
 
 _MOST_NAMED = 8
@@ -121,13 +123,13 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
-    bundle = UnpackedBundle(place=place, manifest=manifest, signer=signer, runs_tests=wanted.tests)
-    run.site = run.site.with_bundle(bundle)
-    run.log.note(*sort_included(run.site, bundle.included)[1])
+    source = Bundle(place, manifest, signer, runs_tests=wanted.tests)
+    run.site = replace(run.site, supply=source.supply(run.site))
+    run.log.note(*sort_included(run.site, run.site.supply.included)[1])
     if not wanted.tests:
         run.log.tell(f"The tests were skipped here; they passed where the bundle was created ({manifest.release}).")
     try:
-        result = update_site(run, force=wanted.force, follow=wanted.allow_older, only=frozenset())
+        result = update_site(run, source, force=wanted.force, follow=wanted.allow_older)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     live = run.store.live()
@@ -199,7 +201,7 @@ def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) ->
         refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
 
 
-def bundle_before(site: Site) -> BundleOrigin | None:
+def bundle_before(site: Site) -> Provenance | None:
     """Return the bundle that is live, or the newest one that was before what was built here since; None if none was."""
     store = store_of(site)
     live = store.live()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.run import Workspace
     from releaser.site.site import Site
+    from releaser.sources.base import Source
 
     Outcome = Literal["nothing", "failed", "unsure", "build"]
     Following = Literal["stays", "moves", "restores"]
@@ -59,15 +60,18 @@ class Goal(Frozen):
         return self.due is not None and self.due.is_damaged
 
 
-def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
-    """Resolve in the staging tree, and decide whether a release is built from that. Raises ResolutionError."""
+def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: Source | None = None) -> Goal:
+    """Resolve in the staging tree, and decide whether a release is built from that.
+
+    The settings say what the source is, unless the command gives one. Raises ResolutionError.
+    """
     site = work.site
 
     @functools.cache
     def audit() -> Audit | None:
         return audit_live(work)
 
-    source = choose_source(work, rebuilds=due is not None)
+    source = source or choose_source(work, rebuilds=due is not None)
     wanted = Wanted(work=work, force=force, audit=audit)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution)
@@ -104,10 +108,10 @@ def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:
     """Tell whether a release would be another one than what is live: in packages, code, group, or what is beside it."""
-    bundle, origin = work.site.bundle, work.live.manifest.bundle if work.live else None
+    supply = work.site.supply
     return (
-        (bundle is not None and bundle.manifest.included_sha256 != (origin.included_sha256 if origin else ""))
-        or work.live is None
+        work.live is None
+        or (supply.brings_lock and supply.included_sha256 != work.live.manifest.provenance.included_sha256)
         or work.site.pulled is not None
         or work.live.manifest.group != work.facts.group
         or not is_as_live(work.site, resolution.lock, work.live)

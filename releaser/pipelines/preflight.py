@@ -138,7 +138,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend((*export_findings(site), *output_findings(own)))
     if site.staged is None:
         findings.extend(staging_link_findings(site))
-    if scope.attests:
+    if scope.attests and site.supply.asks_others:
         findings.extend(attestation_findings(site))
         findings.extend(source_findings(site))
     findings.extend(disk.state_findings(site.project))

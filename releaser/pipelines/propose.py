@@ -28,6 +28,7 @@ from releaser.releases.acceptance import BRANCH, Proposal, note_proposal, read_p
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
+from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
 from releaser.system.words import first_few, plural
 
@@ -119,9 +120,8 @@ def _why_stuck(goal: Goal, target: Target, known: Proposal) -> str:
 
 def decide_upgrade(goal: Goal) -> Goal:
     """Decide what is built to be proposed, where the lock that the branch has is live. Raises ResolutionError."""
-    site, facts = goal.work.site, replace(goal.work.facts, lock=goal.resolution.lock)
-    upgrading = replace(site, settings=replace(site.settings, publish="commit"))
-    return decide(replace(goal.work, site=upgrading, facts=facts), None, force=goal.force)
+    work = replace(goal.work, facts=replace(goal.work.facts, lock=goal.resolution.lock))
+    return decide(work, None, force=goal.force, source=Upgrade())
 
 
 def foresee_proposal(goal: Goal) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.run import Run, Workspace
     from releaser.site.site import Site, SiteFacts
+    from releaser.sources.base import Source
     from releaser.tools.git_state import Commit
 
 
@@ -93,8 +94,10 @@ def update(
     return update_when_due(request, timing, partial(follow_and_propose, update=pipeline))
 
 
-def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) -> PipelineResult:
-    """Do what docs/how-it-works.md lists, in that order.
+def update_site(
+    run: Run, source: Source | None = None, *, force: bool, follow: bool, only: frozenset[str] = frozenset()
+) -> PipelineResult:
+    """Do what docs/how-it-works.md lists, in that order; the settings say what the source is, unless one is given.
 
     A new release goes live in `deploy`. Nothing else moves the symlink, except for the adoption of a venv that is no
     release yet, and nothing else moves the checkout, except for commits that bring neither code nor packages.
@@ -105,7 +108,7 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
     retry_failed_actions(run.site, run.log)  # restarts and the like that an earlier run could not do
     snapshot = take_snapshot(run.site)
     facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
-    theirs = fetch(run.site, run.log, facts, follow=follow)
+    theirs = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = adopt_venv(run.site, run.log, facts)
     committed = publish_what_is_due(run.site, run.log, facts, theirs)
@@ -117,17 +120,18 @@ def update_site(run: Run, *, force: bool, follow: bool, only: frozenset[str]) ->
         one = target.rejected
         run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
     note_taken_back(run.site, target)
-    if run.site.bundle is not None and target.rejected is not None:  # its lock is not for the code that stays
-        return PipelineResult(result="unchanged", headline=f"the code of the bundle {target.rejected.reason}")
+    if source is not None and target.rejected is not None:  # its lock is not for the code that stays
+        return PipelineResult(result="unchanged", headline=f"the code of the {source.name} {target.rejected.reason}")
     # Most nights nothing is built, for which a part of the tree is enough.
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
-        goal = choose_goal(work, target, force=force)
+        goal = choose_goal(work, target, force=force, source=source)
         reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
         if reason:
             unchanged = look_after_live(goal, reason, adopted=adopted)
-            unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
+            if source is None:
+                unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
         else:
             release = make_release(goal)
             changes = changes_of(goal.work, goal.resolution)
@@ -183,7 +187,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     return None
 
 
-def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
+def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source | None = None) -> Goal:
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
@@ -198,20 +202,18 @@ def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
         _report_unusable_live(work.log, due, error.message)
         raise
     work = replace(work, facts=replace(work.facts, lock=kept.lock))
-    goal = replace(decide(work, due, force=force), moved=kept.findings)
+    goal = replace(decide(work, due, force=force, source=source), moved=kept.findings)
     work.log.learn(held_back=goal.resolution.held_back)
     return goal
 
 
 def _keep_versions(work: Workspace) -> Kept:
     """Return the lock to start from: on another Python, with the installed versions. Raises as `keep_installed`."""
-    kept = Kept(lock=work.facts.lock)
-    if not needs_keeping(work):
-        return kept
-    if not work.site.settings.follows:
-        return keep_installed(work, kept.lock)
+    lock = work.facts.lock
+    if not work.site.settings.follows or not needs_keeping(work):
+        return keep_installed(work, lock)
     keep_installed(work, committed_lock(work))  # which stays as it is, or is refused
-    return kept
+    return Kept(lock=lock)
 
 
 def _keeps_own_versions(work: Workspace) -> bool:

@@ -170,8 +170,7 @@ def _find_kept(site: Site, move: Move) -> Release | None:
     """Return the release that was installed here from the bundle, and can be gone to; None if there is none."""
     digests = {one.manifest for one in move.files}
     for one in sorted(store_of(site).all(), key=lambda one: not one.live):
-        origin = one.manifest.bundle
-        is_it = origin is not None and origin.sha256 in digests and one.state in ("live", "good", "bad")
+        is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "bad")
         if is_it and (one.live or find_rollback_damage(one) is None):
             return one
     return None

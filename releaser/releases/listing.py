@@ -120,7 +120,7 @@ def _row(
         python=manifest.python,
         commit=manifest.commit,
         subject=manifest.subject,
-        bundle=manifest.bundle.release if manifest.bundle is not None else None,
+        bundle=manifest.provenance.release or None,
         lock_sha256=manifest.lock_sha256,
         changes=manifest.changes,
         size_bytes=manifest.size_bytes,

@@ -19,6 +19,7 @@ from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.releases.venv import Interpreter
 from releaser.site.sealed_python import changed_by_others, look_at_start, new_start_files, started_by_others
+from releaser.site.supply import MADE_HERE, Provenance
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
 
@@ -36,18 +37,6 @@ OUTPUT = "test-output.txt"
 DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
 MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
-
-
-class BundleOrigin(Frozen):
-    """The bundle that a release was installed from: where that was made, its place in time, its digest, who signed."""
-
-    release: str
-    sequence: int
-    sha256: str
-    signer: str
-    #: The digest of the files beside the code, and which of these were not here before.
-    included_sha256: str = ""
-    brought: tuple[str, ...] = ()
 
 
 class Manifest(Frozen):
@@ -102,8 +91,13 @@ class Manifest(Frozen):
     files: Mapping[str, str] = field(default_factory=dict)
     #: Who published packages, by name, as attestations that were verified say.
     publishers: Mapping[str, Publisher] = field(default_factory=dict)
-    #: None if it was not installed from a bundle.
-    bundle: BundleOrigin | None = None
+    #: The bundle that it was installed from; None for none.
+    bundle: Provenance | None = None
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where it was made."""
+        return self.bundle or MADE_HERE
 
     @property
     def never_live(self) -> bool:
@@ -173,7 +167,7 @@ class Release(Frozen):
             code_key=manifest.code_key,
             python=manifest.python,
             group=manifest.group,
-            included=manifest.bundle.included_sha256 if manifest.bundle is not None else "",
+            included=manifest.provenance.included_sha256,
         )
 
     @functools.cached_property

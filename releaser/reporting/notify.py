@@ -249,7 +249,12 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
 def _introduction(site: Site, report: RunReport) -> str:
     """Return what the first mail about a live release says, and no later one; empty if there is nothing to say."""
     settings = site.settings
-    if report.result != "activated" or not settings.git_pull or read_notes(site.state_dir).introduced:
+    if (
+        report.result != "activated"
+        or not settings.git_pull
+        or not site.supply.asks_others
+        or read_notes(site.state_dir).introduced
+    ):
         return ""
     return (
         f"New commits on the branch `{settings.branch}` go live each night if the tests pass, even without any package"

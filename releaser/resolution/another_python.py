@@ -50,7 +50,7 @@ class Kept(Frozen):
 def needs_keeping(work: Workspace) -> bool:
     """Whether the lock may install something else than the site runs on, though nothing in it has changed."""
     live = work.live
-    if live is None or work.site.bundle is not None:
+    if live is None or work.site.supply.brings_lock:
         return False
     is_another = live.manifest.python != work.facts.choice.version
     return is_another or any(one.is_kept for one in read_notes(work.site.state_dir).lock_differences)

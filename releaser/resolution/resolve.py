@@ -315,7 +315,7 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     key = installed_key(lock, python=python)
-    included = site.bundle.manifest.included_sha256 if site.bundle is not None else ""
+    included = site.supply.included_sha256
     return ReleaseKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
 
 

@@ -171,7 +171,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
 
     Raises PreflightError, with everything that is wrong.
     """
-    if not site.settings.constraints:
+    if not site.settings.constraints or site.supply.brings_lock:
         return {}
     root, given = site.project.root, Path(site.settings.constraints).expanduser()
     place = Path(os.path.normpath(root / given))

@@ -75,7 +75,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
     they are, and the tree gets mirrors of its own. Raises ResolutionError where a source was never mirrored as a whole.
     """
     sources, place, tree = site.settings.sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
-    if not sources:
+    if not sources or not site.supply.asks_others:
         return
     if findings := tuple(source_findings(site)):
         raise PreflightError(*findings)

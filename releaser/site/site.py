@@ -17,7 +17,8 @@ from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all, waits
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.sealed_python import distrust
-from releaser.site.settings import NO_SERVICE, Settings
+from releaser.site.settings import Settings
+from releaser.site.supply import Supply
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -36,7 +37,6 @@ from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from releaser.bundles.archive import UnpackedBundle
     from releaser.locks.lock import LockFile
     from releaser.site.in_force import InForce
     from releaser.site.pythons import Choice
@@ -117,8 +117,8 @@ class Site(Frozen):
     #: The staging tree that this is the site in, and the site in the checkout; None in the checkout itself.
     staged: Staged | None = None
     in_checkout: Site | None = None
-    #: What alone is installed, without asking any index or remote; None outside of `bundle install`.
-    bundle: UnpackedBundle | None = None
+    #: What the source of this run brings along, and whom it does not ask.
+    supply: Supply = field(default_factory=Supply)
     #: Which settings count where the staging tree has a commit that is not live; None elsewhere, where all do.
     in_force: InForce | None = None
     #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
@@ -203,16 +203,15 @@ class Site(Frozen):
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"
             refuse(message, "Correct `uv`, or install it: pip install uv.")
-        variables = self.bundle.variables if self.bundle is not None else {}
-        return Uv(runner=self.runner, executable=executable, timeout=self.settings.uv_timeout, variables=variables)
+        limit, variables = self.settings.uv_timeout, self.supply.variables
+        return Uv(runner=self.runner, executable=executable, timeout=limit, variables=variables)
 
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
         fresh = open_site(self.project.root, self.runner.environ)
         ours = self.runner
         runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
-        found = replace(fresh, project=self.project, runner=runner)
-        return found if self.bundle is None else found.with_bundle(self.bundle)
+        return replace(fresh, project=self.project, runner=runner, supply=self.supply)
 
     def of_commit(self) -> Site:
         """Read what a commit has in a staging tree; this is the live site, moved there, whose settings may go first."""
@@ -242,14 +241,6 @@ class Site(Frozen):
         if self.in_force is None or self.staged is None:
             return ""
         return self.in_force.describe(self.staged.commit)
-
-    def with_bundle(self, bundle: UnpackedBundle) -> Site:
-        """Return the site as it installs a bundle: what that has is built as it is, and nobody else is asked."""
-        settings = replace(
-            self.settings, upgrade="none", git_pull=False, git_push=False, attestations="off", sources=(),
-            vulnerability_service=NO_SERVICE, constraints=None,
-        )  # fmt: skip
-        return replace(self, settings=settings, bundle=bundle)
 
 
 def find_site(path: Path, environ: Mapping[str, str]) -> Site:

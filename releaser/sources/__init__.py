@@ -16,5 +16,5 @@ SOURCES: tuple[Source, ...] = (Committed(), Same(), Upgrade())
 
 
 def choose_source(work: Workspace, *, rebuilds: bool) -> Source:
-    """Return the source of this run; `rebuilds` if the live release has to be rebuilt."""
+    """Return the source of a run whose command asks for none; `rebuilds` if the live release has to be rebuilt."""
     return next(one for one in SOURCES if one.applies(work, rebuilds=rebuilds))

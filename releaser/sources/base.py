@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from releaser.checkout.pull import fetch
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.locks.vulnerabilities import Audit
+    from releaser.report import RunLog
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.run import Workspace
+    from releaser.site.site import Site, SiteFacts
 
 
 class Wanted(Frozen):
@@ -29,9 +32,19 @@ class Wanted(Frozen):
 class Source(ABC):
     """Where the lock of a release comes from. One is chosen for each run. Subclasses override what differs."""
 
-    @abstractmethod
+    #: What messages call it, if a command asks for this source.
+    name = ""
+
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
         """Whether this run takes its lock from here; `rebuilds` if the live release has to be rebuilt."""
+        return True
+
+    def fetch(self, site: Site, log: RunLog, facts: SiteFacts, *, follow: bool) -> str | None:
+        """Return the commit that is to go live, and fetch it; None for the one that is checked out.
+
+        With `follow`, the checkout may go back. The checkout does not move. Raises PreflightError and ResolutionError.
+        """
+        return fetch(site, log, facts, follow=follow)
 
     @abstractmethod
     def resolve(self, wanted: Wanted) -> Resolution:

@@ -1,4 +1,4 @@
-"""The lock that git has, or that a bundle brings: it goes live as it is."""
+"""The lock that git has: it goes live as it is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Committed(Source):
 
     def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:
         """Refuse a lock that does not fit pyproject.toml, or that changes what a person holds."""
-        _refuse_unfit(wanted.work, lock, force=wanted.force)
+        refuse_unwanted(wanted.work, lock, force=wanted.force)
+        _refuse_other_project(wanted.work)
 
 
 def committed_lock(work: Workspace) -> LockFile:
@@ -44,8 +45,6 @@ def committed_lock(work: Workspace) -> LockFile:
     Raises PreflightError and ToolError.
     """
     site = work.site
-    if site.bundle is not None:
-        return LockFile.parse(site.bundle.lock)
     if not site.project.has_git:
         return work.facts.lock
     commit = site.staged.commit if site.staged is not None else "HEAD"
@@ -59,13 +58,13 @@ def committed_lock(work: Workspace) -> LockFile:
         )
 
 
-def _refuse_unfit(work: Workspace, lock: LockFile, *, force: bool) -> None:
-    """See that a lock, which lies in the staging tree, may go live as it is. Raises ResolutionError.
+def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
+    """See that nothing noted here keeps a lock out that is to go live as it is. Raises ResolutionError.
 
-    It has to fit pyproject.toml, and may change no package that a person holds; nor be one that was backed out, unless
-    `force` takes that again. Another lock may have some of those versions: somebody chose them.
+    It may change no package that a person holds; nor be one that was backed out, unless `force` takes that again.
+    Another lock may have some of those versions: somebody chose them.
     """
-    site, constraints, before = work.site, Constraints.read(work.site.state_dir), lock_of(work.live).versions
+    constraints, before = Constraints.read(work.site.state_dir), lock_of(work.live).versions
     if not force:
         _refuse_backed_out(work, lock, constraints.quarantine)
     for one in constraints.holds.entries:
@@ -75,8 +74,11 @@ def _refuse_unfit(work: Workspace, lock: LockFile, *, force: bool) -> None:
             message = f"uv.lock has {has}, but a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
             raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
-    if site.bundle is not None:  # where it was made, and tested
-        return
+
+
+def _refuse_other_project(work: Workspace) -> None:
+    """See that the lock in the staging tree fits pyproject.toml. Raises ResolutionError."""
+    site = work.site
     try:
         done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:

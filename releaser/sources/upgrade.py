@@ -11,16 +11,11 @@ from releaser.sources.base import Source
 if TYPE_CHECKING:
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.resolution.rules import FailedVersions
-    from releaser.run import Workspace
     from releaser.sources.base import Wanted
 
 
 class Upgrade(Source):
     """Resolves the newest versions within the rules; what fails its tests is searched for and left out."""
-
-    def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Always."""
-        return True
 
     def resolve(self, wanted: Wanted) -> Resolution:
         """Resolve."""

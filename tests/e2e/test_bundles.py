@@ -142,6 +142,23 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
     assert host.live_version("alpha") == "1.1.0"
 
 
+def test_nobody_is_asked_whatever_the_settings_name(built: Built, host: SampleSite) -> None:
+    env = {
+        "RELEASER_PUBLISH": "branch",
+        "RELEASER_ATTESTATIONS": "require",
+        "RELEASER_SOURCES": "s3://wheels",
+        "RELEASER_VULNERABILITY_SERVICE": "https://127.0.0.1:9/",
+        "RELEASER_CONSTRAINTS": "/nowhere/limits.txt",
+        "RELEASER_MIN_AGE": "7d",
+    }
+    told = host.releaser("check", env=env, check=3).stderr
+    assert ("limits.txt cannot be read" in told, "no remote" in told, "`sources`" in told) == (True, True, True)
+    report = host.json("bundle install", built.full[0], env=env)
+    assert (report["result"], host.live_version("alpha")) == ("activated", "1.1.0")
+    assert (report["audit"], report["audit_reason"]) == ("", "")
+    assert not {"attestations", "push"} & {one["step"] for one in report["steps"]}
+
+
 def test_the_same_release_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
     again, unused = tmp_path / "again.bundle", built.site.state_dir / "bundles" / "made" / "alpha-1.0.0"
     unused.mkdir(parents=True)

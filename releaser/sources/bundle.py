@@ -1,0 +1,95 @@
+"""The lock, code and wheels of a bundle that was verified: nobody else is asked for anything."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.bundles.archive import offline_lock
+from releaser.bundles.code import fetch_bundle
+from releaser.bundles.manifest import CODE, INCLUDED, LOCK, WHEELS
+from releaser.checkout.publish import own_commits
+from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.locks.lock import LockFile
+from releaser.resolution.resolve import resolve_as_locked
+from releaser.site.supply import Provenance, Supply
+from releaser.sources.base import Source
+from releaser.sources.committed import refuse_unwanted
+from releaser.system.files import read_file
+from releaser.system.words import plural
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.bundles.manifest import BundleManifest
+    from releaser.report import RunLog
+    from releaser.resolution.resolve import Resolution
+    from releaser.site.site import Site, SiteFacts
+    from releaser.sources.base import Wanted
+
+
+class Bundle(Source):
+    """Takes what `bundle create` wrote, as it was verified and unpacked at `place`; nobody may have signed it."""
+
+    name = "bundle"
+
+    def __init__(self, place: Path, manifest: BundleManifest, signer: str, *, runs_tests: bool) -> None:
+        self.place, self.manifest, self.signer, self.runs_tests = place, manifest, signer, runs_tests
+
+    def supply(self, site: Site) -> Supply:
+        """Let uv install and build from the wheels alone, and the checkout have the files beside the code.
+
+        uv goes by none of its own settings: they could add indexes and directories. Groups, sources and the like of a
+        project are no settings to uv.
+        """
+        made, wheels = self.manifest, self.place / WHEELS
+        names = [one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED)]
+        return Supply(
+            brings_lock=True,
+            asks_others=False,
+            runs_tests=self.runs_tests,
+            variables={"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)},
+            to_install=partial(offline_lock, wheels=wheels, manifest=made),
+            included={name: self.place / INCLUDED / name for name in names},
+            advice="Name these files in `bundle_include` where the bundle is created, and create it again.",
+            provenance=Provenance(
+                release=made.release,
+                sequence=made.sequence,
+                sha256=made.sha256,
+                signer=self.signer,
+                included_sha256=made.included_sha256,
+                brought=tuple(name for name in names if not os.path.lexists(site.project.root / name)),
+            ),
+        )
+
+    def fetch(self, site: Site, log: RunLog, facts: SiteFacts, *, follow: bool) -> str:
+        """Take the commit out of the bundle. Raises PreflightError."""
+        git, commit = site.git, self.manifest.commit
+        with log.step("fetch") as step:
+            step.says(commit[:12])
+            try:
+                if self.manifest.find(CODE) is not None:  # else the base of this delta had it
+                    fetch_bundle(git, self.place / CODE, commit)
+            except ToolError as error:
+                message = f"the code of the bundle cannot be read: {error.message}"
+                advice = "Install the full bundle, or the one that this builds on, first."
+                raise PreflightError(Finding(message, advice=advice, output=error.output)) from error
+            if not git.has(commit):
+                refuse(f"commit {commit[:12]} is not here, and not in this bundle", "Install the full bundle.")
+        ahead, behind = git.apart(git.commit("HEAD"), commit)
+        own = own_commits(site, ahead)
+        others = [one for one in ahead if one.id not in own]
+        if others and (behind or not follow):
+            lacks = f"{plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
+            advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
+            refuse(f"{site.project.checkout} has {lacks}", advice)
+        return commit
+
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Take the lock that was tested."""
+        return resolve_as_locked(wanted.work, LockFile.parse(read_file(self.place / LOCK)))
+
+    def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:
+        """Refuse a lock that changes what a person holds; whether it fits the project was checked where it was made."""
+        refuse_unwanted(wanted.work, lock, force=wanted.force)
