@@ -61,8 +61,6 @@ class Candidate(Frozen):
     directory: Path
     key: ReleaseKey
     resolution: Resolution
-    #: The packages from elsewhere that it is built to try; such a one never goes live.
-    overrides: tuple[str, ...] = ()
     #: How its files came out of uv's cache.
     link_mode: str = ""
     #: The migrations that it brings and that are not applied.
@@ -103,27 +101,25 @@ class Unbuildable(Frozen):
         return BuildError(self.message, advice=self.advice, output=self.output)
 
 
-def build(work: Workspace, resolution: Resolution, *, overrides: tuple[str, ...] = ()) -> Candidate:
+def build(work: Workspace, resolution: Resolution) -> Candidate:
     """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
     check_space(work, resolution)
     prepare_tree(work.site, work.log)
-    built = try_to_build(work, resolution, overrides=overrides)
+    built = try_to_build(work, resolution)
     if isinstance(built, Unbuildable):
         raise built.error()
     work.log.about(built, work.live)
     return built
 
 
-def try_to_build(
-    work: Workspace, resolution: Resolution, *, overrides: tuple[str, ...] = ()
-) -> Candidate | Unbuildable:
+def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
     Raises BuildError if the disk does not let it, and ResolutionError if it may not come in for who has published it.
     """
     load_all()
     site = work.site
-    publishers = {} if overrides else verify_attestations(work, resolution.lock)
+    publishers = {} if site.supply.overrides else verify_attestations(work, resolution.lock)
     key = candidate_key(site, work.facts, resolution.lock)
     with work.log.step("build") as step:
         now = datetime.now(UTC)
@@ -135,7 +131,6 @@ def try_to_build(
             directory=store_of(site).path(name),
             key=key,
             resolution=resolution,
-            overrides=overrides,
             publishers=publishers,
         )
         journal_of(site).write(make_entry(work.log, "building", release=name))
@@ -203,7 +198,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         id=candidate.id,
         sequence=candidate.sequence,
         created_at=candidate.created_at,
-        origin="override" if candidate.overrides else "built",
+        origin="override" if site.supply.overrides else "built",
         python=candidate.key.python,
         group=candidate.key.group,
         lock_sha256=candidate.resolution.lock.sha256,
@@ -221,7 +216,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         inodes=usage.inodes,
         fingerprint=fingerprint,
         installed_sha256=candidate.key.lock_sha256,
-        overrides=candidate.overrides,
+        overrides=site.supply.overrides,
         interpreter=ask_if_possible(site.runner, candidate.venv) if tests != "failed" else None,
         start=look_at_start(candidate.venv),
         start_files=look_at_start_files(candidate.venv),

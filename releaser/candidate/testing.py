@@ -127,7 +127,7 @@ def keep_out(work: Workspace, failure: Failed) -> None:
         at=timestamp(),
         sick=failure.blame != "update",
     )
-    if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
+    if not work.site.supply.overrides:  # else there is nothing to keep out, as no update would bring that
         change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
 
 
@@ -198,10 +198,10 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
 
 def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
     """Return how a candidate failed, by what is new about it and what there was before; and what to do."""
-    new, since = "with the new packages or commits", "before this update"
+    new, since, overrides = "with the new packages or commits", "before this update", work.site.supply.overrides
     verdict, again = ": this update broke it", "this candidate is not tried again until a package or the code changes."
-    if candidate.overrides:
-        new, since = f"with {', '.join(candidate.overrides)}", "without an override"
+    if overrides:
+        new, since = f"with {', '.join(overrides)}", "without an override"
         verdict, again = "", "updates go on as before."
     elif not candidate.resolution.diff and not work.site.pulled:
         new, since = f"on the venv that was rebuilt, with Python {candidate.key.python}", "before"
@@ -217,7 +217,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         again = "fix the site or its tests, commit that, and give the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
-        return message, f"{advice}{fix}{' first.' if candidate.overrides else '; updates go on by themselves then.'}"
+        return message, f"{advice}{fix}{' first.' if overrides else '; updates go on by themselves then.'}"
     return message, f"{advice}See the end of the output; {again}"
 
 

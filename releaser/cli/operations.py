@@ -120,7 +120,7 @@ def update(
 
     With NAME, bring only these packages, and what they need.
     """
-    from releaser.pipelines import dry_run, due
+    from releaser.pipelines import dry_run, due, override
     from releaser.pipelines import update as pipeline
     from releaser.pipelines.due import Timing
 
@@ -134,9 +134,9 @@ def update(
         given["--from"] = channel
         if refused := next((name for name, on in given.items() if on), None):
             refuse_both(refused, "--override")
-        wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
-        ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
-        ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
+        wanted = override.read_overrides(ctx.project, os.environ, overrides)
+        ctx = replace(ctx, name=override.COMMAND, mails=False)
+        ctx.end(ctx.run(override.plan_override, override.override, wanted), answers=True)
     timing = Timing(if_due=if_due, now=now)
     if channel is not None:
         _update_from(ctx, channel, timing, force=force, others={"--follow-remote": follow, "NAME": bool(names)})

@@ -16,10 +16,10 @@ from releaser.checkout.taken_back import quarantine_after
 from releaser.deployment.adopt import venv_kind
 from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
-from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
+from releaser.pipelines.preflight import Scope, ask_django, check, preflight, say_refusals
 from releaser.pipelines.propose import foresee_proposal
 from releaser.pipelines.rebuild import refuse_unreadable_live
-from releaser.pipelines.update import choose_goal, note_target, require_live
+from releaser.pipelines.update import choose_goal, note_target
 from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from releaser.checkout.pull import Target
-    from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Following, Goal
     from releaser.pipelines.due import Timing
     from releaser.report import RunLog
@@ -180,14 +179,3 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
     for one in goal.resolution.held_back:
         yield f"{one.name} {one.version} would be left out: {one.reason}"
-
-
-def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
-    """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
-    facts = check_unmoved(site, Scope())
-    live = require_live(store_of(site).live())
-    lines = [
-        f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
-        for one in overrides
-    ]
-    return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))

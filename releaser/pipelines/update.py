@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import note_unfixed, with_fixes
-from releaser.candidate.build import build, seal
+from releaser.candidate.build import seal
 from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.results import try_live_release
 from releaser.candidate.space import check_space
-from releaser.candidate.testing import live_passes_again, run_tests
+from releaser.candidate.testing import live_passes_again
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import attempt, files_due, publish_lock, push_what_is_due, read_pending, restore_lock
-from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
+from releaser.checkout.pull import Target, choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.change import Deployment, do_ahead, retry_failed_actions
 from releaser.deployment.health_check import note_stale_processes
-from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
+from releaser.errors import Finding, PreflightError, ReleaserError, refuse
 from releaser.gates import ask
 from releaser.gates.base import Case
 from releaser.locks.differences import follows_the_commit
-from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
@@ -43,29 +39,23 @@ from releaser.pipelines.rebuild import (
     refuse_unreadable_live,
 )
 from releaser.pipelines.recovery import undo_unfinished
-from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.release import refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
-from releaser.releases.venv import versions_in
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
-from releaser.resolution.resolve import candidate_key, resolve_with
+from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
-from releaser.site.site import find_site
 from releaser.sources.committed import committed_lock
 from releaser.system.files import read_if_there
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from releaser.candidate.build import Candidate
     from releaser.gates.base import Wait
-    from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Goal
     from releaser.pipelines.due import Timing
     from releaser.pipelines.rebuild import RebuildReason
@@ -77,7 +67,6 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import Commit
 
 
-OVERRIDE = "update --override"  # the command that tries packages from elsewhere
 _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
 
@@ -366,55 +355,3 @@ def _headline(log: RunLog, release: Release, goal: Goal) -> str:
         return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
     why = one_line(due.reason, limit=_LONGEST_REASON)
     return f"built {release.id} in place of {due.release.id}, which was damaged ({why}): {what}{with_commits}"
-
-
-# Trying packages that are not released yet: a candidate with them is built and tested, and never goes live
-
-
-def override(request: Request, overrides: Sequence[Override]) -> RunReport:
-    """Build and test a candidate with packages from elsewhere; live, lock and all records stay as they are."""
-    return run_session(request, lambda run: _override(run, overrides))
-
-
-def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
-    refuse_moved(run.store)
-    facts = preflight(run.site, run.log, Scope(asks=()))
-    require_live(run.store.live())
-    with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:
-        resolution = resolve_with(work, overrides)
-        run.log.learn(changes=resolution.diff)
-        candidate = build(work, resolution, overrides=tuple(map(str, overrides)))
-        refuse_untested(candidate, overrides)
-        run_tests(work, candidate)
-        release = seal(work, candidate, tests="passed")
-    close_journal(run.site, run.log)
-    wanted = ", ".join(release.manifest.overrides)
-    return PipelineResult(
-        result="unchanged", headline=f"{wanted} passed, and is not live: the candidate is {release.venv}"
-    )
-
-
-def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]) -> tuple[Override, ...]:
-    """Read what `--override` asks for; relative paths start at the current directory. Raises UsageError."""
-    overrides = parse_overrides(values, Path.cwd())
-    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
-        lock = LockFile.read(find_site(path, environ).project.lock)
-        check_locked(overrides, lock)
-    return overrides
-
-
-def require_live(live: Release | None) -> Release:
-    """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
-    if live is None:
-        refuse("no release is live, so no package can be tried in one", "Run `releaser init` first.")
-    return live
-
-
-def refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
-    """See that the packages are in the venv: this platform or group may not need them. Raises BuildError."""
-    names = versions_in(candidate.venv)
-    missing = [one.name for one in overrides if one.name not in names]
-    if missing:
-        group = f" for the group {candidate.key.group}" if candidate.key.group else ""
-        message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
-        raise BuildError(message, advice="Override a package that this site uses.")

@@ -1,10 +1,10 @@
-"""An upgraded lock, made in a staging tree; also with packages from elsewhere, for `--override`."""
+"""An upgraded lock, made in a staging tree."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
-from releaser.locks.overrides import Override, apply_overrides, not_taken, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.key import ReleaseKey
@@ -32,7 +31,7 @@ from releaser.resolution.newest import (
 )
 from releaser.resolution.rules import FailedVersions, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
-from releaser.system.files import read_file, read_text, write_new_file
+from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 from releaser.tools.uv import NoSolution, failed_builds
@@ -317,40 +316,6 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
     key = installed_key(lock, python=python)
     included = site.supply.included_sha256
     return ReleaseKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)
-
-
-def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
-    """Lock in the staging tree what is live, with these packages instead.
-
-    What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
-    Raises ResolutionError.
-    """
-    project, before = work.site.project, lock_of(work.live)
-    with work.log.step("resolve") as step:
-        if before.data:
-            project.lock.write_bytes(before.data)
-        lock = _lock(work.facts, project.root, overrides)
-        step.says(", ".join(map(str, overrides)))
-    return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())
-
-
-def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
-    pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
-    completed = with_extras(overrides, read_made_lock(tree))
-    write_new_file(pyproject, apply_overrides(read_text(pyproject), completed).encode())
-    message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
-    try:
-        locked = facts.uv.lock(tree, ["lock"], python=facts.python)
-    except ToolError as error:
-        raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error
-    if isinstance(locked, NoSolution):
-        raise ResolutionError(message, advice=advice, output=locked.output)
-    lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
-    ignored = not_taken(overrides, lock)
-    if ignored:
-        message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"
-        raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")
-    return lock
 
 
 def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:

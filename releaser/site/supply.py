@@ -42,6 +42,8 @@ class Supply(Frozen):
     included: Mapping[str, Path] = field(default_factory=dict)
     #: What to do if building the project needs other files; empty for what helps in a checkout.
     advice: str = ""
+    #: The packages from elsewhere that releases are built to try; such a release never goes live.
+    overrides: tuple[str, ...] = ()
     #: What the manifest of a release keeps of it.
     provenance: Provenance | None = None
 

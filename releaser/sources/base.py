@@ -24,9 +24,9 @@ class Wanted(Frozen):
     #: The staging tree, with the code of the release.
     work: Workspace
     #: Whether to take versions that failed before, too.
-    force: bool
+    force: bool = False
     #: Asks, once in a run, which vulnerabilities of the live release are known.
-    audit: Callable[[], Audit | None]
+    audit: Callable[[], Audit | None] = lambda: None
 
 
 class Source(ABC):

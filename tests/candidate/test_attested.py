@@ -15,6 +15,7 @@ from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import Answer
 from releaser.run import new_log
+from releaser.site.supply import Supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,6 +69,7 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
         settings=SimpleNamespace(attestations=setting),
         project=SimpleNamespace(root=tmp_path),
         runner=SimpleNamespace(environ={}),
+        supply=Supply(),
     )
     facts = SimpleNamespace(group=None, choice=SimpleNamespace(version="3.11.7"))
     work: Any = SimpleNamespace(site=site, facts=facts, live=None, log=SimpleNamespace(step=_step))

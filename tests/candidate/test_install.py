@@ -9,6 +9,7 @@ import pytest
 
 from releaser.candidate.install import _refuse_built_files
 from releaser.errors import ToolError
+from releaser.site.supply import Supply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ def test_only_of_other_packages_than_the_project_a_wheel_is_advised(tmp_path: Pa
     (tmp_path / "uv.lock").write_text(LOCK)
     git = SimpleNamespace(layout=SimpleNamespace(top=tmp_path), unknown_files=lambda: [made])
     project = SimpleNamespace(root=tmp_path, lock=tmp_path / "uv.lock", of_checkout=lambda _: tmp_path)
-    site: Any = SimpleNamespace(git=git, project=project, bundle=None)
+    site: Any = SimpleNamespace(git=git, project=project, supply=Supply())
     with pytest.raises(ToolError) as caught:
         _refuse_built_files(site, set())
     assert "once in the checkout, by hand." in caught.value.advice

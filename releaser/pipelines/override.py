@@ -1,0 +1,99 @@
+"""`update --override`: packages that are not released yet are built and tested, and never go live."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import build, seal
+from releaser.candidate.testing import run_tests
+from releaser.checkout.checks import take_snapshot
+from releaser.checkout.pull import as_checked_out
+from releaser.errors import BuildError, PreflightError, refuse
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.overrides import check_locked, parse_overrides
+from releaser.pipelines.preflight import Scope, check_unmoved, preflight
+from releaser.pipelines.rebuild import open_workspace
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases.release import refuse_moved
+from releaser.releases.store import store_of
+from releaser.releases.venv import versions_in
+from releaser.report import Plan
+from releaser.run import close_journal
+from releaser.site.site import find_site
+from releaser.site.supply import Supply
+from releaser.sources.base import Wanted
+from releaser.sources.override import Overridden
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.candidate.build import Candidate
+    from releaser.locks.overrides import Override
+    from releaser.releases.release import Release
+    from releaser.report import RunReport
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+COMMAND = "update --override"
+
+
+def override(request: Request, overrides: Sequence[Override]) -> RunReport:
+    """Build and test a candidate with packages from elsewhere; live, lock and all records stay as they are."""
+    return run_session(request, lambda run: _override(run, overrides))
+
+
+def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
+    refuse_moved(run.store)
+    run.site = replace(run.site, supply=Supply(overrides=tuple(map(str, overrides))))
+    facts = preflight(run.site, run.log, Scope(asks=()))
+    _require_live(run.store.live())
+    with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:
+        resolution = Overridden(overrides).resolve(Wanted(work=work))
+        run.log.learn(changes=resolution.diff)
+        candidate = build(work, resolution)
+        _refuse_untested(candidate, overrides)
+        run_tests(work, candidate)
+        release = seal(work, candidate, tests="passed")
+    close_journal(run.site, run.log)
+    wanted = ", ".join(release.manifest.overrides)
+    headline = f"{wanted} passed, and is not live: the candidate is {release.venv}"
+    return PipelineResult(result="unchanged", headline=headline)
+
+
+def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
+    """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
+    facts = check_unmoved(site, Scope())
+    live = _require_live(store_of(site).live())
+    lines = [
+        f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
+        for one in overrides
+    ]
+    return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
+
+
+def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]) -> tuple[Override, ...]:
+    """Read what `--override` asks for; relative paths start at the current directory. Raises UsageError."""
+    overrides = parse_overrides(values, Path.cwd())
+    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
+        lock = LockFile.read(find_site(path, environ).project.lock)
+        check_locked(overrides, lock)
+    return overrides
+
+
+def _require_live(live: Release | None) -> Release:
+    """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
+    if live is None:
+        refuse("no release is live, so no package can be tried in one", "Run `releaser init` first.")
+    return live
+
+
+def _refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
+    """See that the packages are in the venv: this platform or group may not need them. Raises BuildError."""
+    names = versions_in(candidate.venv)
+    if missing := [one.name for one in overrides if one.name not in names]:
+        group = f" for the group {candidate.key.group}" if candidate.key.group else ""
+        message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
+        raise BuildError(message, advice="Override a package that this site uses.")

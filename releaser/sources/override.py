@@ -1,0 +1,56 @@
+"""The lock of the live release with some packages from elsewhere: it is tested, and never goes live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError, ToolError
+from releaser.locks.lock import LockFile
+from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
+from releaser.releases.release import lock_of
+from releaser.resolution.resolve import Resolution, diff_to, read_made_lock
+from releaser.sources.base import Source
+from releaser.system.files import read_text, write_new_file
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.locks.overrides import Override
+    from releaser.sources.base import Wanted
+
+
+class Overridden(Source):
+    """Puts packages in the place of those that the live release has."""
+
+    def __init__(self, packages: Sequence[Override]) -> None:
+        self.packages = packages
+
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Lock in the staging tree what is live, with these packages instead.
+
+        What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there.
+        """
+        work, packages = wanted.work, self.packages
+        tree, before, names = work.site.project.root, lock_of(work.live), ", ".join(map(str, packages))
+        with work.log.step("resolve") as step:
+            if before.data:
+                work.site.project.lock.write_bytes(before.data)
+            pyproject, completed = tree / "pyproject.toml", with_extras(packages, read_made_lock(tree))
+            write_new_file(pyproject, apply_overrides(read_text(pyproject), completed).encode())
+            message, advice = (
+                f"no lock could be made with {names}",
+                "See uv's message; the package must fit the others.",
+            )
+            try:
+                made = work.facts.uv.lock(tree, ["lock"], python=work.facts.python)
+            except ToolError as error:
+                raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error
+            if isinstance(made, NoSolution):
+                raise ResolutionError(message, advice=advice, output=made.output)
+            lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
+            if ignored := not_taken(packages, lock):
+                message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"
+                raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")
+            step.says(names)
+        return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())
