@@ -12,7 +12,8 @@ from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
 ATTACKS = Path(__file__).parent / "attacks"
-LONGEST = "test_fleet.py"  # two minutes and a half
+# Minutes each; first, as a worker that comes to one of them last works on alone.
+LONGEST = ("test_fleet.py", "test_web_servers.py", "test_dist.py")
 END_TO_END = (Path(__file__).parent / "e2e", ATTACKS)
 
 pytest_plugins = [
@@ -32,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
-    items.sort(key=lambda item: item.path.name != LONGEST)  # first, as a worker that comes to it last works on alone
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)

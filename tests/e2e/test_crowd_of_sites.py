@@ -10,7 +10,7 @@ from tests.support.commands import console_script, run
 from tests.support.crowds import OLD_TESTS, OPTIONS, TESTS, crowd_environment, make_crowd, without_django, write_sites
 from tests.support.sites import SampleSite, SiteFactory
 
-COUNT = 50
+COUNT = 14
 
 
 def update(site: SampleSite, file: Path, *, check: int) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import textwrap
 import tomllib
 import venv
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +61,23 @@ def make(clone: Path, *arguments: str, umask: int = 0o022, **env: str) -> subpro
     )
 
 
+# Before the demo of the source: that of the wheel, which holds the same, takes a minute for both.
+SOURCE_IS_INSTALLED = """\
+case "$INSTALL" in *.tar.gz)
+    "$PYTHON" -m venv "$place/source"
+    exec "$PYTHON" -m pip --quiet --python "$place/source/bin/python" install --no-deps "$INSTALL"
+esac
+"""
+
+
 @pytest.mark.network
 def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: Path) -> None:
+    demo = clone / "scripts" / "demo"
+    start = 'echo "Installing releaser'
+    text = demo.read_text(encoding="utf-8")
+    assert text.count(start) == 1
+    demo.write_text(text.replace(start, SOURCE_IS_INSTALLED + start), encoding="utf-8")
+    commit(clone)
     other, config = tmp_path / "another place", tmp_path / "gitconfig"
     config.write_text("[core]\n\tautocrlf = true\n", encoding="utf-8")
     subprocess.run(["git", "clone", "--quiet", clone, other], check=True)
@@ -74,11 +91,26 @@ def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: P
     assert {file.name: file.read_bytes() for file in (other / "dist").iterdir()} == first
     listed = dict(line.split("  ")[::-1] for line in first["SHA256SUMS"].decode().splitlines())
     assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "SHA256SUMS"}
+    assert modules_of_source(next((clone / "dist").glob("*.tar.gz"))) == modules_of_wheel(
+        next((clone / "dist").glob("*.whl"))
+    )
 
 
-@pytest.mark.network
+def modules_of_source(file: Path) -> dict[str, bytes]:
+    """Return what the package consists of in a source."""
+    with tarfile.open(file) as source:
+        found = {one.name.partition("/")[2]: source.extractfile(one) for one in source if one.isfile()}
+        return {name: data.read() for name, data in found.items() if data and name.startswith("releaser/")}
+
+
+def modules_of_wheel(file: Path) -> dict[str, bytes]:
+    """Return what the package consists of in a wheel."""
+    with zipfile.ZipFile(file) as wheel:
+        return {name: wheel.read(name) for name in wheel.namelist() if name.startswith("releaser/")}
+
+
 def test_what_the_demo_does_not_run_with_gets_no_checksums(clone: Path) -> None:
-    (clone / "releaser" / "__main__.py").write_text("def main():\n    raise SystemExit(3)\n", encoding="utf-8")
+    (clone / "scripts" / "demo").write_text("exit 1\n", encoding="utf-8")
     commit(clone)
     made = make(clone)
     assert made.returncode == 1
