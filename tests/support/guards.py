@@ -20,6 +20,7 @@ SPAWNING = frozenset(
         "attacks",
         "e2e",
         "faults",
+        "kit",
         "live",
         "pipelines",
         "reporting",
