@@ -63,6 +63,11 @@ def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> No
     assert not restart_check().look().proves_it
 
 
+def test_where_none_was_seen_before_none_is_waited_for() -> None:
+    assert restart_check().look().summary == "no process was seen that uses the release"
+    assert not restart_check(was_used=False).can_be_seen
+
+
 def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -> None:
     def sees_all(**fields: Any) -> bool:
         found = restart_check(target=on_disk, **fields)
@@ -70,6 +75,7 @@ def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -
 
     on_disk = on_paper(tmp_path, a_manifest(id=NEW))
     (on_disk.venv / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    assert not restart_check(target=on_disk).can_be_seen  # of a release without the start-up module
     startup.put_into(on_disk.venv)
     assert sees_all()
     assert not sees_all(was_used=False)

@@ -160,25 +160,6 @@ def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFac
     assert f"1 process still runs on release {earlier}" in " ".join(body(servers.site).split())
 
 
-def test_releases_without_the_start_up_module_are_not_watched(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path, settings={"pin": False}) as servers:
-        report = servers.update("not")
-    assert report["problems"] == []
-    assert step(report, "health check")["detail"].endswith("answered 200")
-
-
-def test_a_site_of_which_no_process_could_be_seen_before_is_not_waited_for(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
-    with served(make_site, tmp_path) as servers:
-        os.kill(servers.pids[0], signal.SIGKILL)
-        report = servers.update("not", health_check="true", health_pause="60s", health_seconds="0")
-        found = step(report, "health check")
-        assert report["problems"] == []
-        assert (found["status"], found["detail"]) == ("ok", "true says yes; no process was seen that uses the release")
-        assert found["seconds"] < 30
-
-
 def test_a_new_process_that_does_not_come_up_fails_though_the_old_one_had_answered(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:

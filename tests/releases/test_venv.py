@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.errors import ToolError
 from releaser.releases.integrity import find_damage, find_live_damage, find_rollback_damage
 from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
 from releaser.releases.startup import put_into
@@ -32,6 +33,7 @@ from releaser.releases.venv import (
     repoint_editables,
     requirements_in,
     sources_below,
+    start_through,
     versions_in,
 )
 from releaser.system.files import read_state
@@ -393,3 +395,20 @@ def test_programs_of_a_venv_that_moves_start_its_python_there(tmp_path: Path, na
 def test_one_without_a_place_for_packages_cannot_be_pinned(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no site-packages"):
         put_into(tmp_path)
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(
+    ("prefix", "said"),
+    [("/usr", "reports /usr as its venv"), ("", "reports no venv of its own"), (None, "exit status 3")],
+)
+def test_a_python_that_does_not_run_in_its_venv_is_named(tmp_path: Path, prefix: str | None, said: str) -> None:
+    python = tmp_path / "live" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    answers = "exit 3" if prefix is None else f"echo start-up; echo {os.fsencode(prefix).hex()}"
+    python.write_text(f"#!/bin/sh\n{answers}\n", encoding="utf-8")
+    python.chmod(0o755)
+    with pytest.raises(ToolError) as caught:
+        start_through(Runner(environ={}), tmp_path / "live", tmp_path / "release", cwd=tmp_path)
+    assert said in caught.value.message
+    assert f"See where {tmp_path}/release/bin/python leads" in caught.value.advice

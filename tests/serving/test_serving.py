@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import ToolError
-from releaser.serving.restarts import restart_findings, restart_of
+from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.serving.restarts.passenger import app_root
 from releaser.site import serving
 from releaser.site.settings import Settings
@@ -110,6 +110,18 @@ def test_another_way_to_restart_touches_nothing(tmp_path: Path, restart: tuple[s
     found = site(tmp_path, restart=restart, restart_file="no/such/restart.txt")
     assert messages(found) == []
     assert restart_of(found).restart_file(found) is None
+
+
+@pytest.mark.parametrize("setting", ["restart", "health_check", "after_live"])
+def test_a_program_that_is_neither_on_path_nor_in_the_release_is_found(tmp_path: Path, setting: str) -> None:
+    """`http:/` is no URL, so it is taken for a command."""
+    (tmp_path / "release" / "bin").mkdir(parents=True)
+    (tmp_path / "release" / "bin" / "there").touch(mode=0o755)
+    for word in ("http:/shop.example.org", ".venv/bin/no", "there"):
+        settings: dict[str, Any] = {setting: f"{word} now" if setting == "health_check" else (word, "now")}
+        found = site(tmp_path, **settings)
+        missing = [f"{setting}: there is no program {word!r}"] if word != "there" else []
+        assert [one.message for one in program_findings(found, tmp_path / "release")] == missing
 
 
 # Passenger
