@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, go_on, interrupted, stopped
-from tests.e2e.scenes import step, steps
+from tests.e2e.scenes import steps
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -70,26 +70,6 @@ def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
         assert static(site) == "1.2.0"
         site.commit("Mine", {"mine.txt": ""})
         go_on(process, 3)
-    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
-
-
-def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None:
-    before = site.head()
-    interrupted(site, "update", at=Point(place="releaser.deployment.actions.checkout:move_checkout"))
-    assert static(site) == "1.2.0"
-    site.releaser("prune", check=0)
-    assert (static(site), site.live_version("alpha"), site.head()) == ("1.1.0", "1.1.0", before)
-
-
-def test_they_are_put_back_with_a_release_that_is_taken_back(site: SampleSite) -> None:
-    report = site.json("update", check=6, env={"RELEASER_HEALTH_CHECK": "test ! -e notes.txt"})
-    assert step(report, "collectstatic again")["status"] == "ok"
-    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
-
-
-def test_what_fails_ahead_is_tried_with_the_release_live_and_taken_back(site: SampleSite) -> None:
-    site.publish("alpha", "1.3.0", broken="collectstatic")
-    site.releaser("update", check=6)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
 
 

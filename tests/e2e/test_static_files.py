@@ -47,15 +47,6 @@ def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFa
     assert site.manage_runs("shell") == [one for one in site.manage_runs("shell") if "migrations" in one.argv[2]]
 
 
-def test_without_any_venv_the_candidate_is_asked_before_the_flip(make_site: SiteFactory) -> None:
-    site = make_site(files={"site_settings.py": SETTINGS.format(apps=APP, root="manage.py")})
-    assert site.json("check")["fit"] is True  # there is nobody to ask yet
-    report = site.json("init", check=3)
-    assert "it is not a directory" in report["headline"]
-    assert "flip" not in steps(report)
-    assert not site.link.is_symlink()
-
-
 def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFactory) -> None:
     """Its own tests will tell whether it is ill."""
     site = site_with(make_site, root="static_out")

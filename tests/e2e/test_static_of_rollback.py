@@ -69,15 +69,6 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
-def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None:
-    head = site.head()
-    interrupted(site, "rollback", at=Point(place="releaser.deployment.actions.checkout:move_checkout"))
-    assert static(site) == EARLIER
-    site.releaser("prune", check=0)
-    see_nothing_has_changed(site)
-    assert site.head() == head
-
-
 def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site: SampleSite) -> None:
     left = site.live_id()
     site.releaser("rollback", check=0)
@@ -85,16 +76,6 @@ def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site:
     assert static(site) == NEWER
     assert "whose tests failed" not in site.releaser("prune", check=0).stderr
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
-
-
-def test_they_are_put_back_where_somebody_committed(site: SampleSite) -> None:
-    with stopped(site, "rollback", at=Point(place="releaser.pipelines.rollback:deploy", when="before")) as process:
-        assert static(site) == EARLIER
-        site.commit("Mine", {"mine.txt": ""})
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 3, error
-    see_nothing_has_changed(site)
 
 
 def test_they_are_put_back_where_somebody_edited_what_the_earlier_code_has_otherwise(site: SampleSite) -> None:
@@ -118,11 +99,6 @@ def test_they_are_put_back_with_a_rollback_that_is_taken_back(site: SampleSite) 
     assert step(report, "collectstatic again")["status"] == "ok"
     see_nothing_has_changed(site)
     assert site.snapshot() | {"(restarted at)": ""} == before | {"(restarted at)": ""}
-
-
-def test_with_force_they_stay(site: SampleSite) -> None:
-    site.releaser("rollback", "--force", check=7, env=ILL)
-    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
 def test_what_fails_ahead_is_tried_with_the_earlier_release_live(make_site: SiteFactory) -> None:
