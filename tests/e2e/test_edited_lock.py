@@ -20,9 +20,7 @@ FLIPPED = Point(place="releaser.releases.release:flip")
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
     """A site that a rollback takes one release back."""
-    site = make_site.adopted()
-    site.update_to("alpha", "1.1.0")
-    return site
+    return make_site.adopted("1.1.0")
 
 
 def edit(site: SampleSite, words: str = "my edit") -> str:

@@ -133,17 +133,18 @@ class Hosts:
         return dict(LockFile.parse(text.encode()).versions)
 
 
-@pytest.fixture
-def hosts(make_site: SiteFactory, tmp_path: Path) -> Hosts:
-    """Two hosts on which alpha 1.1.0 has been live since last night."""
-    staging = make_site(packages=PACKAGES, files={"site_tests.py": TESTS}, venv=True)
-    production = staging.copy(tmp_path / "production")
+@pytest.fixture(scope="module")
+def yesterday(make_scene: SiteFactory, tmp_path_factory: pytest.TempPathFactory) -> Hosts:
+    """Two hosts on which alpha 1.1.0 has been live since last night, to be copied."""
+    place = tmp_path_factory.mktemp("yesterday")
+    staging = make_scene(packages=PACKAGES, files={"site_tests.py": TESTS}, venv=True)
+    production = staging.copy(place / "production")
     production.git("remote", "set-url", "origin", staging.remote)
     shutil.rmtree(production.outer / "remote.git")
-    clone = tmp_path / "developer" / "site"
+    clone = place / "developer" / "site"
     clone.parent.mkdir()
     shutil.copytree(staging.index.path, clone.parent / staging.index.path.name)
-    run([git_executable(), "clone", "--quiet", staging.remote, clone], cwd=tmp_path, env=staging.env, check=0)
+    run([git_executable(), "clone", "--quiet", staging.remote, clone], cwd=place, env=staging.env, check=0)
     found = Hosts(staging=staging, production=production, clone=clone)
     found.develop("config", "user.name", "Developer")
     found.develop("config", "user.email", "developer@example.org")
@@ -153,6 +154,18 @@ def hosts(make_site: SiteFactory, tmp_path: Path) -> Hosts:
     found.publish("alpha", "1.1.0")
     found.night()
     found.quiet_night()
+    return found
+
+
+@pytest.fixture
+def hosts(yesterday: Hosts, tmp_path: Path) -> Hosts:
+    """Those hosts, with a remote of their own."""
+    staging, production = yesterday.staging.copy(tmp_path), yesterday.production.copy(tmp_path / "production")
+    clone = tmp_path / "developer" / "site"
+    shutil.copytree(yesterday.clone.parent, clone.parent, symlinks=True)
+    found = Hosts(staging=staging, production=production, clone=clone)
+    production.git("remote", "set-url", "origin", staging.remote)
+    found.develop("remote", "set-url", "origin", staging.remote)
     return found
 
 
