@@ -133,14 +133,10 @@ def test_a_copied_path_dependency_is_in_the_next_release_as_it_is_then(make_site
     assert site.live_version("common-lib") == "1.2.0"
 
 
-@pytest.mark.parametrize(("ignored", "flat_index"), [(True, False), (False, True)])
-def test_the_packages_may_lie_in_the_project_without_being_tracked(
-    make_site: SiteFactory, ignored: bool, flat_index: bool
-) -> None:
-    site = make_site(index="inside", files={"pyproject.toml": FLAT_INDEX} if flat_index else {}, venv=True)
-    if not ignored:
-        site.push_commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
-        assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
+def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: SiteFactory) -> None:
+    site = make_site(index="inside", files={"pyproject.toml": FLAT_INDEX}, venv=True)
+    site.push_commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
+    assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     assert report["result"] == "activated", report

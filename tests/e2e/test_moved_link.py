@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,29 +154,6 @@ def test_a_repair_that_is_cut_off_is_finished(site: SampleSite) -> None:
     assert asked.exists()
     assert site.live_id() == live
     silent(site.releaser("update"))
-
-
-def test_a_link_that_is_moved_during_an_update_stays(site: SampleSite) -> None:
-    outside = site.outer.parent / "outside"
-    site.uv("venv", "--quiet", outside)
-    site.push_commit("Move the link in the tests", {"site_tests.py": _MOVES.format(link=site.link, outside=outside)})
-    site.publish("alpha", "1.3.0")
-    head, lock = site.head(), site.lock_text()
-    report = site.json("update", check=3)
-    assert (report["result"], report["live_changed"]) == ("refused", False)
-    assert place(site) == (True, str(outside))
-    assert (site.head(), site.lock_text()) == (head, lock)
-    shutil.rmtree(outside)
-    site.releaser("prune", check=0)
-    assert site.live_version("alpha") == "1.2.0"
-
-
-_MOVES = """\
-import os
-def test_shop(packages):
-    os.unlink("{link}")
-    os.symlink("{outside}", "{link}")
-"""
 
 
 def test_a_rebuild_does_not_take_a_move_for_the_link_that_it_began_with(make_site: SiteFactory) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dotenv import dotenv_values
 
 from tests.e2e.refusals import refused, script
 from tests.e2e.scenes import changed_files, silent, states
@@ -19,14 +18,14 @@ from tests.support import snapshots
 from tests.support.commands import Finished, run, uv_executable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from tests.support.sites import SampleSite, SiteFactory
     from tests.support.smtp import MailServer, Received
 
 
 HOST = "p042"
-PRETEND = "import platform; platform.node = lambda: {host!r}; from releaser.__main__ import main; main()"
+PRETEND = f"import platform; platform.node = lambda: {HOST!r}; from releaser.__main__ import main; main()"
 # As the older updater's documentation shows it, with `export`.
 DOTENV = """\
 export ADMINS_JSON='[["Ada","ada@example.org"],["Grace","grace@example.org"]]'
@@ -64,20 +63,11 @@ class OldServer:
         text = DOTENV.format(port=port or self.mail.port, uv=uv or self.uv)
         (self.site.outer / ".env").write_text(text + more, encoding="utf-8")
 
-    def update(
-        self,
-        *args: str,
-        check: int = 0,
-        host: str = HOST,
-        project: Path | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Finished:
+    def update(self, check: int = 0) -> Finished:
         """Run `releaser update --project PATH` from somewhere else, as cron does, on a host of this name."""
-        words: Sequence[str | Path] = [
-            sys.executable, "-c", PRETEND.format(host=host), "update", "--project", project or self.site.path, *args,
-        ]  # fmt: skip
+        words: Sequence[str | Path] = [sys.executable, "-c", PRETEND, "update", "--project", self.site.path]
         recording = {"RELEASER_TEST_WRITABLE": str(self.site.outer.parent)}  # of the tests that were run
-        return run(words, cwd=Path("/"), env=self.site.environment({**recording, **(env or {})}), check=check)
+        return run(words, cwd=Path("/"), env=self.site.environment(recording), check=check)
 
     def only_mail(self) -> Received:
         """Return the mail that was sent."""
@@ -157,32 +147,6 @@ def test_the_first_night(server: OldServer) -> None:
     assert len(server.mail.messages) == 2
 
 
-def test_commits_do_not_come_in_without_git_pull(server: OldServer) -> None:
-    server.write_dotenv(more="RELEASER_GIT_PULL=false\n")
-    head = server.site.head()
-    server.site.push_from_elsewhere({"page.txt": "new\n"})
-    server.update()
-    assert server.site.head() == head
-    assert "git_pull" not in text_of(server.only_mail())
-
-
-def test_nothing_is_made_for_a_path_that_is_a_slip(server: OldServer) -> None:
-    before = set(server.site.outer.rglob("*"))
-    variables = dotenv_values(server.site.outer / ".env")
-    server.update(
-        project=server.site.outer / "stuff" / "shop", check=3, env={name: str(variables[name]) for name in variables}
-    )
-    assert len(server.mail.messages) == 1
-    assert set(server.site.outer.rglob("*")) == before
-
-
-def test_a_host_gets_the_group_for_it(server: OldServer) -> None:
-    server.site.publish("alpha", "1.1.0")
-    server.update(host="d1")
-    (tested,) = server.site.manage_runs("test")
-    assert {"stagingtools", "prodtools"} & set(tested.versions) == {"stagingtools"}
-
-
 # A venv that is not what uv.lock says is not adopted unasked: the first release would be no way back to anything
 
 
@@ -190,19 +154,6 @@ def without_alpha(site: SampleSite) -> None:
     (place,) = site.link.glob("lib/python*/site-packages")
     for entry in place.glob("alpha*"):
         shutil.rmtree(entry)
-
-
-def with_newer_beta(site: SampleSite) -> None:
-    """Let the lock go ahead of the venv, as a pull without `uv sync` does."""
-    site.publish("beta", "1.1.0")
-    site.uv("lock", "--quiet", "--upgrade-package", "beta")
-    site.push_commit("Upgrade beta")
-
-
-def test_a_package_in_another_version(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    with_newer_beta(site)
-    refused(site, command="check").says_only("beta: it is 1.0.0, and the lock says 1.1.0")
 
 
 def test_a_package_that_is_not_installed_is_refused_and_adopted_with_force(make_site: SiteFactory) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import STEPS, body, in_background, meeting, steps
+from tests.e2e.scenes import body, in_background, meeting
 from tests.e2e.test_people_at_work import due, gone_forward
 from tests.support.commands import git_executable
 
@@ -134,17 +134,6 @@ def test_one_that_had_only_to_tell_of_it_is_told_later(site: SampleSite) -> None
     up_to_date(site)
 
 
-def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=JOURNAL, number=4))
-    restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
-    report = site.json("update")
-    assert FINISHED in report["recovered"]
-    assert site.restarted_at() == restarted
-    assert len(site.manage_runs("collectstatic")) == runs
-    (first, *_), names = steps(report), [*STEPS]
-    assert first in names[names.index("restart") + 1 :]
-
-
 def test_static_files_that_a_crash_may_have_emptied_are_collected_again(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=COLLECTSTATIC))
     torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"
@@ -155,15 +144,6 @@ def test_static_files_that_a_crash_may_have_emptied_are_collected_again(site: Sa
     assert (torn.stat().st_mtime, old.stat().st_mtime) == (0, 1000)
     assert len(site.manage_runs("collectstatic")) == 2
     up_to_date(site)  # without any update, which would commit and push, too
-
-
-def test_a_rollback_finishes_first_what_was_left(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=LINK))
-    new = site.live_id()
-    assert FINISHED in site.releaser("rollback", "-v", check=0).stderr
-    assert site.live_id() != new
-    whole(site)
-    assert site.json("status")["interrupted"] is False
 
 
 def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleSite) -> None:
@@ -333,16 +313,15 @@ def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work
     assert not (site.state_dir / "run" / "lock.holder").exists()
 
 
-@pytest.mark.parametrize("left", ["all", "files", "record"])
+@pytest.mark.parametrize("left", ["files", "record"])
 def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: SampleSite, left: str) -> None:
     """git ends with releaser and takes its record away, while a git that it has started still writes files."""
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.add_work_tree"))
     place, record = site.outer / ".site.releaser-staging", site.path / ".git" / "worktrees" / "-site.releaser-staging"
     assert place.is_dir()
-    if left != "record":
+    if left == "files":
         shutil.rmtree(record)
-        if left == "files":
-            (place / ".git").unlink()
+        (place / ".git").unlink()
     else:
         shutil.rmtree(place)
         (record / "gitdir").unlink()

@@ -177,20 +177,6 @@ def test_a_rollback_on_another_branch_commits_nothing_there(make_site: SiteFacto
     assert site.git("log", "-1", "--format=%s").startswith("Roll back to release")
 
 
-def test_a_rollback_during_a_merge_leaves_the_merge_alone(make_site: SiteFactory) -> None:
-    site, (first, _) = with_releases(make_site, "1.1.0")
-    site.git("switch", "--quiet", "--create", "side")
-    site.commit("Theirs", {"notes.txt": "theirs"})
-    site.git("switch", "--quiet", "main")
-    site.git("merge", "--quiet", "--no-ff", "--no-commit", "side")
-    before = site.head()
-    report = site.json("rollback", check=7)
-    assert site.live_id() == first
-    assert any("a merge is in progress" in problem for problem in report["problems"])
-    assert site.head() == before
-    assert (site.path / ".git" / "MERGE_HEAD").exists()
-
-
 @pytest.mark.story
 def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0", settings={"health_check": WELL, "health_retries": 0})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -175,20 +173,6 @@ def test_two_runs_at_once(make_site: SiteFactory) -> None:
     report = json.loads(finished[0].stdout)
     assert (report["result"], report["exit_code"], report["release"]) == ("refused", 8, None)
     assert site.live_version("alpha") == "1.1.0"
-
-
-def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS}, due="1.1.0")
-    with contextlib.ExitStack() as stack:
-        met = stack.enter_context(meeting())
-        first = stack.enter_context(in_background(site, "update", env=met.env))
-        with met.kept_waiting():
-            second = stack.enter_context(in_background(site, "update", "--wait", "60"))
-            with pytest.raises(subprocess.TimeoutExpired):  # it would have given up at once
-                second.wait(timeout=1)
-        assert first.wait(timeout=60) == 0
-        assert second.communicate(timeout=60) == ("", "")
-        assert second.returncode == 0
 
 
 # A daemon that the tests of a site leave behind

@@ -166,37 +166,6 @@ def test_what_is_ignored_stays_also_by_force(make_site: SiteFactory) -> None:
     assert [(one["name"], one["by"]) for one in report["held_back"]] == [("alpha", "ignore")]
 
 
-def test_the_policy_holds_for_packages_that_others_bring_too(make_site: SiteFactory) -> None:
-    site = make_site(
-        venv=True, packages={"alpha": "1.0.0", "deep": "1.0.0"}, dependencies=["alpha"],
-        requires={"alpha": ["deep"]}, settings={"upgrade": "minor"},
-    )  # fmt: skip
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0", requires=["deep"])
-    site.publish("deep", "1.2.0")
-    site.publish("deep", "2.0.0")
-    report = site.json("update")
-    assert (site.live_version("alpha"), site.live_version("deep")) == ("1.1.0", "1.2.0")
-    (held,) = report["held_back"]
-    assert (held["name"], held["version"], held["by"]) == ("deep", "2.0.0", "policy")
-    assert held["reason"] == '`upgrade = "minor"` keeps it out'
-    assert 'deep 2.0.0: `upgrade = "minor"` keeps it out' in body(site)
-
-
-def test_the_project_itself_may_ask_for_more_than_the_policy(make_site: SiteFactory) -> None:
-    site = adopted(make_site, upgrade="patch")
-    site.push_commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
-    site.releaser("update", check=0)
-    assert versions(site) == ("2.0.0", "1.0.0")
-
-
-def test_nothing_goes_down_for_another_to_go_up(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    site.publish("alpha", "3.0.0", requires=["beta<1"])
-    site.update_to("beta", "0.9.0")
-    assert versions(site) == ("2.0.0", "1.1.0")
-
-
 REAL = [(number, case) for number, case in enumerate(CASES) if number % 3 == 1 or "!" in case[0] or "rc" in case[0]]
 
 
