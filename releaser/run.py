@@ -16,9 +16,11 @@ from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport
+from releaser.site.project import LOGS
 from releaser.site.settings import this_host
 from releaser.system.files import state_mode
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile, remove_if_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -160,6 +162,16 @@ def begun_at(run_id: str) -> datetime | None:
     except ValueError:
         return None
     return found if f"{found:{_RUN_TIME}}" == said else None
+
+
+def _delete_logs(directory: Path) -> None:
+    for log in directory.glob("*.log"):
+        if begun_at(log.stem) is not None:
+            log.unlink()
+    remove_if_empty(directory)
+
+
+LOGS_FILE = StateFile(name=LOGS, delete=_delete_logs)
 
 
 def new_log(command: str, listener: Listener | None = None) -> RunLog:

@@ -15,6 +15,7 @@ from releaser.bundles.manifest import RELEASE_ID, TOOLS, BundledFile, BundleMani
 from releaser.errors import PreflightError
 from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -32,7 +33,7 @@ class Pool(Frozen):
     @classmethod
     def of(cls, state_dir: Path) -> Pool:
         """Return that of a site."""
-        return cls(directory=state_dir / "bundles")
+        return cls(directory=state_dir / POOL)
 
     @property
     def unpacked(self) -> Path:
@@ -40,7 +41,9 @@ class Pool(Frozen):
         return self.directory / "unpacked"
 
     def delete(self) -> None:
-        """Delete the directory, but keep files that releaser did not create. Raises OSError."""
+        """Delete the directory, except for files that releaser did not create; a link stays. Raises OSError."""
+        if self.directory.is_symlink():
+            return
         for one in map(self.directory.joinpath, _OWN):
             if one.is_dir() and not one.is_symlink():
                 remove_tree(one)
@@ -153,3 +156,6 @@ def hash_of_file(place: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
+
+
+POOL = StateFile(name="bundles", delete=lambda path: Pool(directory=path).delete())

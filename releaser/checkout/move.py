@@ -24,6 +24,7 @@ from releaser.site.project import declared_dependencies
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
+from releaser.system.state_files import StateFile, require_file
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -192,7 +193,9 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
 
 # The lock
 
-LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
+
+#: The checkout's uv.lock as it was before the flip, for taking it back.
+LOCK_BEFORE = StateFile(name="lock-before", read=require_file)
 
 
 def save_lock(site: Site) -> None:

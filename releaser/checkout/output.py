@@ -28,6 +28,7 @@ from releaser.system.files import (
     replace_symlink,
     sync_directory,
 )
+from releaser.system.state_files import StateFile, remove_if_empty
 from releaser.system.words import first_few
 from releaser.tools.code_files import CACHES, matches
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 KEPT = "output"  # in the state directory: what lay in the checkout before, and is kept for earlier releases
+OUTPUT_FILE = StateFile(name=KEPT, delete=remove_if_empty)
 _PATHS = "share/releaser/build_output"  # in a venv: the paths that it has, each in a line
 # What programs leave beside what they make, and no site needs.
 _CACHES = (*CACHES, "node_modules", ".cache", ".parcel-cache", ".turbo", ".sass-cache", ".eslintcache", ".npm", ".venv")

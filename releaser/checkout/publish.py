@@ -21,6 +21,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
 from releaser.system.files import is_same_text, load_state, read_file, read_if_there, replace_file, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import Commit
 
 
-PENDING = "pending.json"
 _AGAIN = "releaser tries again at the next run."
 
 
@@ -61,6 +61,10 @@ class Pending(Frozen):
     commits: tuple[str, ...] = ()
     #: The release that a person left by a rollback, until the commit of the rollback is pushed.
     left: str = ""
+
+
+#: A push too many does no harm, and nothing else tells that one is due.
+PENDING = StateFile(name="pending.json", type=Pending, substitute=Pending(push=True))
 
 
 def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.untracked import is_omitted
 from releaser.errors import Finding, PreflightError, ToolError, reason_of, refuse
+from releaser.site.project import SHADOW
 from releaser.system.environment import find_program
 from releaser.system.files import clear_name
+from releaser.system.state_files import StateFile
 from releaser.tools.code_files import SMALL, is_code, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.site.site import Site
+
+SHADOW_FILE = StateFile(name=SHADOW, delete=partial(clear_name, of_directory=True))
 
 
 def missing_git(site: Site) -> Finding | None:

@@ -27,6 +27,7 @@ from releaser.resolution.aside import surround
 from releaser.site.site import Staged
 from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ Stage = Literal["stage", "stage live", "stage beside"]
 _SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage beside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
 #: The state files that say that releaser has begun a staging tree: of one that a kill left, git may know nothing.
-MARKS = frozenset(f"{_MARK}{suffix}" for suffix in _SUFFIXES.values())
+MARKS = tuple(StateFile(name=f"{_MARK}{suffix}") for suffix in _SUFFIXES.values())
+#: What earlier versions have left of projects without git.
+EARLIER_TREES = tuple(StateFile(name=name) for name in ("staging", "staging-live", "staging-beside"))
 
 
 def _staging_places(top: Path) -> dict[Stage, Path]:

@@ -19,6 +19,7 @@ from releaser.reporting.hooks import run_hook
 from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.tools.code_files import matches
 from releaser.tools.django import digest_of_made, is_django, outdate_since
 
@@ -63,6 +64,9 @@ class InPlace(Frozen):
     #: Each file on which that depends, and a digest of how all of them looked then, without their content.
     files: tuple[str, ...]
     look: str
+
+
+IN_PLACE_FILE = StateFile(name=COLLECTED, type=InPlace)
 
 
 def restore_static_files(site: Site, log: RunLog) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
+from releaser.capabilities import gather
 from releaser.checkout.move import CHECKOUT, keep_edits
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -22,7 +23,7 @@ from releaser.deployment.actions.restart import Restart, stopped_since
 from releaser.deployment.change import Change, all_steps, do_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
-from releaser.pipelines.repair import OWN_FILES, accept_link, repair, replace_unreadable, restore_quarantine
+from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
 from releaser.releases.acceptance import read_proposal
 from releaser.releases.journal import journal_of
@@ -33,6 +34,7 @@ from releaser.releases.store import store_of
 from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.reserve import make_room
+from releaser.system.state_files import StateFile
 from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
 from releaser.system.words import plural
 
@@ -347,10 +349,11 @@ def left_temporaries(site: Site) -> list[Path]:
     A directory of tests or a copy has the mark of releaser, or is a link to a release that a copy has taken the place
     of; another link or a file has the name of one that is in its place.
     """
-    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one)]
+    own = {file.name for file in gather("state", StateFile)}
+    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one, own)]
 
 
-def _is_left(site: Site, temporary: Path) -> bool:
+def _is_left(site: Site, temporary: Path, own: set[str]) -> bool:
     if temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1]):
         if not temporary.is_symlink():
             return is_marked(temporary)
@@ -360,7 +363,7 @@ def _is_left(site: Site, temporary: Path) -> bool:
         return True
     target = temporary.name[1 : -len(".new")]
     places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
-    return target in OWN_FILES or any(os.path.lexists(place / target) for place in places)
+    return target in own or any(os.path.lexists(place / target) for place in places)
 
 
 def _delete_old_logs(directory: Path) -> int:

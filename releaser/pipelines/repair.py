@@ -8,51 +8,40 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_brought_by, mark_good
-from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
-from releaser.checkout.publish import PENDING, Pending, read_pending
-from releaser.checkout.staging import MARKS
+from releaser.capabilities import gather
+from releaser.checkout.move import place_lock_unless_edited
+from releaser.checkout.publish import read_pending
 from releaser.deployment.actions.restart import stopped_since
 from releaser.deployment.change import all_steps, do_actions
 from releaser.deployment.failed_actions import BY_HAND, failed_actions
-from releaser.deployment.static_files import COLLECTED, InPlace
 from releaser.errors import Finding
 from releaser.releases import leases
-from releaser.releases.acceptance import ACCEPTANCE, PROPOSAL, Acceptance, Proposal
-from releaser.releases.channels import CHANNELS, SeenChannels
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
-    HISTORY,
     JOURNAL,
-    LIVE_TESTS,
-    NOTES,
     Journal,
-    Notes,
-    RedTests,
     journal_of,
     make_entry,
 )
-from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
+from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, change_quarantine
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,
     LEDGER,
     MANIFEST,
-    Ledger,
     Manifest,
     find_moved_link,
     flip,
     is_missing_or_dangling,
 )
 from releaser.releases.store import store_of
-from releaser.reporting.lock_alert import SEEN
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
-from releaser.system.reserve import INODES, RESERVE
+from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -66,23 +55,6 @@ if TYPE_CHECKING:
 
 
 PAUSE = 1.0  # seconds between two looks at a link: somebody may be replacing it just now
-#: Every state file, with what it holds, except for the manifests and the journal.
-STATE_FILES: Mapping[str, type] = {
-    LEDGER: Ledger,
-    QUARANTINE: Quarantine,
-    HOLDS: Holds,
-    ACCEPTANCE: Acceptance,
-    PENDING: Pending,
-    LIVE_TESTS: RedTests,
-    NOTES: Notes,
-    PROPOSAL: Proposal,
-    CHANNELS: SeenChannels,
-    COLLECTED: InPlace,
-}
-_ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
-_OF_EARLIER = ("staging", "staging-live", "staging-beside")  # of versions before, for projects without git
-#: Every file that lies in the state directory itself, but for its owner's name and the locks.
-OWN_FILES = frozenset({*STATE_FILES, *_ANY_FILES, *MARKS, *_OF_EARLIER, JOURNAL, RESERVE, INODES, SEEN})
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 
@@ -231,41 +203,12 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
-    for name in (*STATE_FILES, JOURNAL):
+    for file in gather("state", StateFile):
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
-            if error := _read_error(name, store.state_dir):
+            if error := file.find_error(store.state_dir):
                 yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
     for error in store.find_unreadable_records():
         yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
-
-
-def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
-    path = state_dir / name
-    try:
-        if name in _ANY_FILES:
-            is_fit = path.is_file() or not path.exists()
-            return None if is_fit else UnreadableStateError(path, "a directory" if path.is_dir() else "not a file")
-        if name == JOURNAL:
-            Journal(state_dir=state_dir).read()  # also in its earlier form
-        else:
-            read_state(path, STATE_FILES[name])
-    except UnreadableStateError as error:
-        return error
-    return None
-
-
-#: For each state file: the effect of its loss, and the advice.
-_SAID = {
-    HOLDS: ("nothing is held back now", "Hold packages again with `releaser hold`."),
-    NOTES: (
-        "mails may repeat what people already know",
-        "If files left by tests make the work tree unclean, delete them or add them to .gitignore.",
-    ),
-    CHANNELS: (
-        "the next update follows a channel even to an older release",
-        "Check the next update with `releaser show`.",
-    ),
-}
 
 
 def replace_unreadable(site: Site, log: RunLog) -> None:
@@ -274,13 +217,13 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     The journal is a matter of recovery. Raises OSError.
     """
     state_dir, store = site.state_dir, store_of(site)
-    lost = set()
-    for name in (*STATE_FILES, *_ANY_FILES):
-        if error := _read_error(name, state_dir):
+    lost: list[StateFile] = []
+    for file in gather("state", StateFile):
+        if file is not JOURNAL and (error := file.find_error(state_dir)):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
             log.note_repair(message, "Delete that copy.")
-            lost.add(name)
+            lost.append(file)
     for name, wrong in store.restore_records():
         why = f" ({wrong.path.name} could not be read: {wrong.reason}; a copy is kept)" if wrong is not None else ""
         message = (
@@ -292,11 +235,11 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
     if QUARANTINE in lost:
         restore_quarantine(site, log)
-    for name, (message, advice) in _SAID.items():
-        if name in lost:
-            log.note_repair(f"{name} was lost: {message}", advice)
-    if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
-        write_state(state_dir / PENDING, Pending(push=True))
+    for file in lost:
+        if file.loss:
+            log.note_repair(f"{file.name} was lost: {file.loss}", file.advice)
+        if file.substitute is not None:
+            write_state(state_dir / file.name, file.substitute)
 
 
 def restore_quarantine(site: Site, log: RunLog) -> None:

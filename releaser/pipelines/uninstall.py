@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.pool import Pool
+from releaser.capabilities import gather
 from releaser.checkout.output import leave_output, list_output
 from releaser.deployment.actions.restart import restart_site
 from releaser.errors import (
@@ -27,7 +27,6 @@ from releaser.errors import (
     refuse,
 )
 from releaser.pipelines.recovery import left_temporaries
-from releaser.pipelines.repair import OWN_FILES
 from releaser.pipelines.schedule import find_schedulers
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
@@ -36,9 +35,7 @@ from releaser.releases.release import MADE, is_id, is_marked
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
 from releaser.report import Plan
-from releaser.run import begun_at
 from releaser.site import run_lock
-from releaser.site.location import LOOKED
 from releaser.site.site import find_site
 from releaser.site.state_dir import OWNER, release_work_tree
 from releaser.system.environment import find_own_program
@@ -47,12 +44,11 @@ from releaser.system.files import (
     clear_name,
     exchange,
     link_text,
-    remove_tree,
     replace_symlink,
     sync_directory,
     sync_file_system,
 )
-from releaser.system.reserve import free_reserve
+from releaser.system.state_files import StateFile
 from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 
@@ -246,27 +242,11 @@ def _remove_state(site: Site, *, patient: bool) -> str:
 
 def _remove_files(site: Site) -> list[str]:
     """Delete all that is releaser's beside the releases; return what is left, which is not."""
-    state_dir, outbox = site.state_dir, site.project.outbox
-    free_reserve(state_dir)
     for path in left_temporaries(site):
         clear_name(path, of_directory=is_marked(path))
-    for path in state_dir.iterdir():
-        if path.name.partition(".unreadable-")[0] in OWN_FILES:
-            clear_name(path)
-    clear_name(site.project.shadow, of_directory=True)
-    if not (pool := Pool.of(state_dir)).directory.is_symlink():
-        pool.delete()
-    for log in site.project.logs.glob("*.log"):
-        if begun_at(log.stem) is not None:
-            log.unlink()
-    if not any(file for place in ("new", "cur") for file in outbox.glob(f"{place}/*")):  # a mail that nobody has read
-        remove_tree(outbox)
-    for name in (LOOKED, run_lock.HOLDER, run_lock.WAITING, run_lock.LOCK):
-        (state_dir / name).unlink(missing_ok=True)
-    for place in (site.project.releases, site.project.logs, state_dir / run_lock.DIRECTORY):
-        with contextlib.suppress(OSError):  # what is not releaser's stays
-            place.rmdir()
-    return sorted(name for name in os.listdir(state_dir) if name != OWNER)
+    for file in gather("state", StateFile):
+        file.uninstall(site.state_dir)
+    return sorted(name for name in os.listdir(site.state_dir) if name != OWNER)
 
 
 def leave_directory(link: Path, directory: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from releaser.locks.origins import Deviation, find_deviations, unhashed_files
 from releaser.releases.contents import hash_of
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Release
-
-
-ACCEPTANCE = "acceptance.json"
 
 
 class Acceptance(Frozen):
@@ -58,6 +56,9 @@ class DeviationError(ResolutionError):
         advice = f"Find out why.{outdated} If this is intended: {commands}{all_of_them}."
         super().__init__(message, advice=advice)
         self.found = found
+
+
+ACCEPTANCE = StateFile(name="acceptance.json", type=Acceptance)
 
 
 def read_acceptance(state_dir: Path) -> Acceptance:
@@ -147,7 +148,6 @@ def hash_files(lock: LockFile, root: Path, known: Mapping[str, str]) -> dict[str
 
 # What a run has proposed on a branch of its own, and what became of it
 
-PROPOSAL = "proposal.json"
 BRANCH = "releaser/update"
 
 
@@ -201,6 +201,9 @@ class Proposal(Frozen):
         if self.declined:
             return f"declined, as {place} was deleted: {what}; `releaser update --force` proposes it again"
         return f"{'proposed' if self.pushed else 'to be proposed'} on {place} since {self.at[:10]}: {what}"
+
+
+PROPOSAL = StateFile(name="proposal.json", type=Proposal)
 
 
 def read_proposal(state_dir: Path) -> Proposal:

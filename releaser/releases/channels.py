@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from releaser.system.frozen import Frozen
-
-CHANNELS = "channels.json"  # in the state directory
+from releaser.system.state_files import StateFile
 
 
 class Seen(Frozen):
@@ -28,3 +27,11 @@ class SeenChannels(Frozen):
     def of(self, channel: str) -> Seen | None:
         """Return the last pointer of a channel; None if none was read."""
         return next((one for one in self.channels if one.channel == channel), None)
+
+
+CHANNELS = StateFile(
+    name="channels.json",
+    type=SeenChannels,
+    loss="the next update follows a channel even to an older release",
+    advice="Check the next update with `releaser show`.",
+)

@@ -29,6 +29,7 @@ from releaser.system.files import (
 )
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import free_reserve
+from releaser.system.state_files import StateFile, require_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
-JOURNAL = "journal.json"
 
 
 #: What an action notes before it changes anything, and needs to undo that: JSON values by name.
@@ -150,10 +150,10 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
     return Entry(command=log.command, run_id=log.run_id, phase=phase, unreported=tuple(log.unreported), **fields)
 
 
-# Notes
+JOURNAL = StateFile(name="journal.json", type=Entry, read=lambda path: Journal(state_dir=path.parent).read())
 
-NOTES = "notes.json"
-LIVE_TESTS = "live-tests.json"
+
+# Notes
 
 
 class Thread(Frozen):
@@ -200,6 +200,15 @@ class Notes(Frozen):
     lock_differences: tuple[LockDifference, ...] = ()
 
 
+LIVE_TESTS = StateFile(name="live-tests.json", type=RedTests)
+NOTES = StateFile(
+    name="notes.json",
+    type=Notes,
+    loss="mails may repeat what people already know",
+    advice="If files left by tests make the work tree unclean, delete them or add them to .gitignore.",
+)
+
+
 def read_notes(state_dir: Path) -> Notes:
     """Return the notes; without any, people are told once more."""
     with contextlib.suppress(OSError):
@@ -220,10 +229,11 @@ def note(state_dir: Path, **changes: Any) -> None:
 
 # The history: one JSON object a line, one line a run, oldest first
 
-HISTORY = "history.jsonl"
 _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
 _LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
 _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
+
+HISTORY = StateFile(name="history.jsonl", read=require_file)
 
 
 def report_as_json(report: RunReport) -> dict[str, Any]:

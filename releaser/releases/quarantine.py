@@ -15,14 +15,13 @@ from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
-QUARANTINE = "quarantine.json"
-HOLDS = "holds.json"
 #: How long a version that failed once more is left alone, unless a person wants it tried.
 PAUSE = timedelta(days=7)
 #: `undecided` are holds that earlier versions wrote, of a search that was cut off; they are passed over.
@@ -237,6 +236,12 @@ class Constraints(Frozen):
     def failed(self) -> tuple[Hold, ...]:
         """The versions that failed, after they went live or in the tests."""
         return (*self.quarantine.versions, *self.holds.by_tests)
+
+
+QUARANTINE = StateFile(name="quarantine.json", type=Quarantine)
+HOLDS = StateFile(
+    name="holds.json", type=Holds, loss="nothing is held back now", advice="Hold packages again with `releaser hold`."
+)
 
 
 def read_quarantine(state_dir: Path) -> Quarantine:

@@ -22,6 +22,7 @@ from releaser.site.sealed_python import changed_by_others, look_at_start, new_st
 from releaser.site.supply import MADE_HERE, Provenance
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -31,7 +32,6 @@ Origin = Literal["built", "adopted", "override"]
 Mark = Literal["good", "bad", "failed"]
 Tests = Literal["passed", "failed", "refused", "not run"]
 NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
-LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
 DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
@@ -273,6 +273,8 @@ class Ledger(Frozen):
 
 
 EMPTY_LEDGER = Ledger()
+
+LEDGER = StateFile(name="ledger.json", type=Ledger)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

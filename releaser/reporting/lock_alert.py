@@ -14,14 +14,13 @@ from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 from releaser.system.words import duration
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from releaser.site.site import Site
-
-SEEN = "lock-alert.json"
 
 
 class _Seen(Frozen):
@@ -31,6 +30,9 @@ class _Seen(Frozen):
     #: When it was first found so.
     since: datetime | None = None
     told: bool = False
+
+
+SEEN = StateFile(name="lock-alert.json")
 
 
 def tell_long_holder(site: Site, now: datetime) -> str:

@@ -51,7 +51,8 @@ class Pyproject(Frozen):
         return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
-SHADOW = "shadow.git"  # in the state directory
+#: In the state directory.
+SHADOW, LOGS = "shadow.git", "logs"
 _DEPENDENCIES = (
     ("project", "dependencies"),
     ("project", "optional-dependencies"),
@@ -156,7 +157,7 @@ class Project(Frozen):
     @functools.cached_property
     def logs(self) -> Path:
         """The directory of the log files, one a run."""
-        return self.state_dir / "logs"
+        return self.state_dir / LOGS
 
     @functools.cached_property
     def outbox(self) -> Path:

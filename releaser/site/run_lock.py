@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
+from releaser.site.location import LOOKED
 from releaser.system.files import LARGEST_STATE, read_file, state_mode
 from releaser.system.frozen import Frozen
 from releaser.system.signals import end_orphans, is_alive
+from releaser.system.state_files import StateFile, remove_if_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,8 @@ DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
 WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
+#: Which `uninstall` deletes last, as it holds the lock.
+RUN_FILE = StateFile(name=DIRECTORY, delete=lambda path: _delete_locks(path))
 INTRODUCTION = 2.0  # seconds in which a run that holds the lock has noted who it is, also on a busy disk
 
 
@@ -173,3 +177,9 @@ def _is_held(lock: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _delete_locks(directory: Path) -> None:
+    for name in (LOOKED, HOLDER, WAITING, LOCK):
+        (directory.parent / name).unlink(missing_ok=True)
+    remove_if_empty(directory)

@@ -18,10 +18,12 @@ from releaser.system.files import (
     put_aside,
     read_file,
     read_state,
+    remove_tree,
     sync_directory,
     write_state,
 )
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile, remove_if_empty
 
 if TYPE_CHECKING:
     from releaser.site.project import Project
@@ -32,6 +34,19 @@ RELEASES = "releases"  # in the state directory
 OUTBOX = "outbox"  # in the state directory: a Maildir
 MAILDIR = frozenset({"tmp", "new", "cur"})
 OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
+#: Which `uninstall` deletes in the end, if nothing else is left.
+OWNER_FILE = StateFile(name=OWNER, delete=lambda _: None)
+
+
+def _delete_outbox(maildir: Path) -> None:
+    """Delete the outbox, unless it holds a mail that nobody has read."""
+    if not any(file for place in ("new", "cur") for file in maildir.glob(f"{place}/*")):
+        remove_tree(maildir)
+
+
+#: `uninstall` deletes the releases themselves before.
+RELEASES_FILE = StateFile(name=RELEASES, delete=remove_if_empty)
+OUTBOX_FILE = StateFile(name=OUTBOX, delete=_delete_outbox)
 _OWN = 0o2750  # the group may read, and what is made inside belongs to it too
 _PASSAGE = 0o001  # for everybody, where the project is open to everybody: the web server's user may be anybody
 

@@ -11,12 +11,15 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.system.files import nearest_existing, remove_tree, state_mode, sync_directory
+from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 #: The file that holds the bytes, and the directory that holds the inodes.
-RESERVE, INODES = "reserve", "reserve-inodes"
+RESERVE, INODES = FILES_OF_IT = tuple(
+    StateFile(name=name, delete=lambda path: free_reserve(path.parent)) for name in ("reserve", "reserve-inodes")
+)
 #: Bytes that a rollback writes at most beside git's index: journal, ledger, log, mail, history, git's objects.
 SIZE = 1 << 20
 #: Files that a rollback makes at most before it deletes others.

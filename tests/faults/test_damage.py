@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.capabilities import gather
+from releaser.system.state_files import StateFile
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
@@ -197,23 +199,10 @@ CONTENTS = {
         b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "untracked": 5, "push": "x"}\n'
     ),
 }
-STATE_FILES = (
-    "ledger.json",
-    "quarantine.json",
-    "holds.json",
-    "journal.json",
-    "pending.json",
-    "notes.json",
-    "channels.json",
-    "static.json",
-)
-# What a file may be without being damaged, as everything in it is optional.
-FORGIVING = ("quarantine.json", "holds.json", "pending.json", "notes.json", "channels.json")
+STATE_FILES = tuple(file.name for file in gather("state", StateFile) if file.type is not None)
 
 
 def _state_harm(name: str, content: str) -> Harm:
-    if name in FORGIVING and content == "an object":
-        return Harm(do=garbage(name, content), seen=None, told=None)
     words = "journal could not be read" if name == "journal.json" else rf"{re.escape(name)} could not be read"
     return Harm(do=garbage(name, content), seen=rf"{re.escape(name)} cannot be read", told=words)
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from releaser.capabilities import gather
 from releaser.checkout.publish import Pending
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable
+from releaser.releases.journal import JOURNAL
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
 from releaser.system.files import load_state
+from releaser.system.state_files import StateFile
 from tests.releases.makers import a_manifest, live
 from tests.support.logs import a_log
 
@@ -45,7 +48,10 @@ def problems(store: ReleaseStore) -> list[str]:
     return [one.message for one in diagnose(store)]
 
 
-@pytest.mark.parametrize("name", ["ledger.json", "quarantine.json", "holds.json", "pending.json", "notes.json"])
+REPLACED = [one.name for one in gather("state", StateFile) if one.type is not None and one is not JOURNAL]
+
+
+@pytest.mark.parametrize("name", REPLACED)
 def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseStore, name: str) -> None:
     assert problems(store) == []
     before, log = store.ledger(), a_log()

@@ -145,14 +145,14 @@ def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (QUARANTINE, '"versions": [{"name": "alpha"}]'),
-        (HOLDS, '"entries": [{"name": "a", "by": "nobody", "reason": "", "at": ""}]'),
-        (HOLDS, '"entries": [{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "one day"}]'),
+        (str(QUARANTINE), '"versions": [{"name": "alpha"}]'),
+        (str(HOLDS), '"entries": [{"name": "a", "by": "nobody", "reason": "", "at": ""}]'),
+        (str(HOLDS), '"entries": [{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "one day"}]'),
     ],
 )
 def test_what_cannot_be_read_counts_as_empty(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(f'{{"version": 2, {content}}}', encoding="utf-8")
-    kinds = {QUARANTINE: Quarantine, HOLDS: Holds}
+    kinds = {str(QUARANTINE): Quarantine, str(HOLDS): Holds}
     with pytest.raises(UnreadableStateError, match=name):
         read_state(tmp_path / name, kinds[name])
     assert (read_quarantine(tmp_path), read_holds(tmp_path)) == (Quarantine(), Holds())

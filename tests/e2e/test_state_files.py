@@ -1,0 +1,58 @@
+"""The state directory: each file that runs leave there is declared, so that it can be repaired, and uninstalled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from releaser.capabilities import gather
+from releaser.system.state_files import StateFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def undeclared(site: SampleSite) -> list[str]:
+    """Return what lies in the state directory, and is not declared."""
+    declared = {one.name for one in gather("state", StateFile)}
+    return sorted(name for one in site.state_dir.iterdir() if (name := one.name) not in declared)
+
+
+def unread(site: SampleSite) -> list[str]:
+    """Return the files of JSON in the state directory without a declared type, so that nobody would notice damage."""
+    typed = {one.name for one in gather("state", StateFile) if one.type is not None}
+    found = (one for one in site.state_dir.glob("*.json") if isinstance(json.loads(one.read_text()), dict))
+    return sorted({one.name for one in found} - typed)
+
+
+def test_what_updates_failures_and_rollbacks_leave_is_declared(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site(venv=True, dotenv={"RELEASER_CULPRITS": "hold", "RELEASER_BEFORE_BUILD": "mkdir -p out"})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    site.releaser("hold", "beta", check=0)
+    site.publish("alpha", "1.1.1")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    site.releaser("bundle create", "--no-installer", "--output", tmp_path / "one.bundle", check=0)
+    site.break_tests()
+    site.releaser("update")
+    assert undeclared(site) == []
+    assert unread(site) == ["project.json"]  # which each run reads, and refuses
+
+
+def test_what_proposals_and_projects_without_git_leave_is_declared(make_site: SiteFactory) -> None:
+    site = make_site.adopted(due="1.1.0", outer="proposing", dotenv={"RELEASER_PUBLISH": "branch"})
+    site.releaser("update", check=0)
+    assert (site.state_dir / "proposal.json").is_file()
+    other = make_site.adopted("1.1.0", outer="other")
+    (other.path / ".git").rename(other.outer / "kept")
+    other.write_dotenv({"RELEASER_GIT": "false"})
+    other.publish("alpha", "1.1.1")
+    other.releaser("update", check=0)
+    assert (other.state_dir / "shadow.git").is_dir()
+    assert [*undeclared(site), *undeclared(other)] == []
