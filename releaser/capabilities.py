@@ -1,18 +1,19 @@
 """The list of all capabilities, each with everything it adds. To leave one out, delete its entry and its files.
 
-The strings are dotted names below `releaser`. `gather` imports them when they are needed, so `releaser list` does not
-import the parts of an update.
+The strings are dotted names below `releaser`. They are imported when they are needed, so that `releaser list` does not
+import the parts of an update. Their order is the order in which gates are asked, actions done, and sources tried.
 """
 
 from __future__ import annotations
 
 import functools
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any
 
 from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
 
-T = TypeVar("T")
+Names = tuple[str, ...]
 
 
 class Capability(Frozen):
@@ -20,45 +21,95 @@ class Capability(Frozen):
 
     name: str
     #: Its files in the state directory: a `StateFile` each, or a tuple of them. They are deleted in this order.
-    state: tuple[str, ...] = ()
+    state: Names = ()
+    #: Functions that yield what is wrong with a site before a run, each as a Finding.
+    checks: Names = ()
+    sources: Names = ()
+    gates: Names = ()
+    actions: Names = ()
+    restarts: Names = ()
+    reporters: Names = ()
 
 
 CAPABILITIES = (
-    Capability(name="room for an emergency", state=("system.reserve.FILES_OF_IT",)),
-    Capability(name="releases", state=("releases.release.LEDGER",)),
-    Capability(name="holds", state=("releases.quarantine.QUARANTINE", "releases.quarantine.HOLDS")),
-    Capability(name="accepted deviations", state=("releases.acceptance.ACCEPTANCE",)),
-    Capability(name="commits", state=("checkout.publish.PENDING",)),
+    Capability(
+        name="checkout",
+        state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "checkout.publish.PENDING"),
+        gates=("gates.flip.FlipChecks",),
+        actions=("deployment.actions.checkout.Checkout", "deployment.actions.python_start.PythonStart"),
+    ),
     Capability(
         name="tests",
         state=("releases.journal.LIVE_TESTS", "checkout.staging.MARKS", "checkout.staging.EARLIER_TREES"),
+        checks=("checkout.untracked.staging_link_findings",),
     ),
-    Capability(name="change of the live release", state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE")),
-    Capability(name="build output", state=("checkout.output.OUTPUT_FILE",)),
-    Capability(name="proposals", state=("releases.acceptance.PROPOSAL",)),
-    Capability(name="channels", state=("releases.channels.CHANNELS",)),
-    Capability(name="static files", state=("deployment.static_files.IN_PLACE_FILE",)),
-    Capability(name="history", state=("releases.journal.HISTORY", "releases.journal.NOTES")),
-    Capability(name="mail", state=("site.state_dir.OUTBOX_FILE", "reporting.lock_alert.SEEN")),
-    Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
-    Capability(name="bundles", state=("bundles.pool.POOL",)),
+    Capability(name="sandbox", checks=("candidate.sandbox.sandbox_findings",)),
+    Capability(name="requirements file", checks=("checkout.files.export_findings",)),
     Capability(
-        name="runs",
-        state=("run.LOGS_FILE", "site.state_dir.RELEASES_FILE", "site.run_lock.RUN_FILE", "site.state_dir.OWNER_FILE"),
+        name="build output", state=("checkout.output.OUTPUT_FILE",), checks=("checkout.output.output_findings",)
+    ),
+    Capability(name="committed lock", sources=("sources.committed.Committed",)),
+    Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
+    Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
+    Capability(name="holds", state=("releases.quarantine.QUARANTINE", "releases.quarantine.HOLDS")),
+    Capability(name="proposals", state=("releases.acceptance.ACCEPTANCE", "releases.acceptance.PROPOSAL")),
+    Capability(
+        name="static files",
+        state=("deployment.static_files.IN_PLACE_FILE",),
+        actions=("deployment.actions.collectstatic.Collectstatic",),
+    ),
+    Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
+    Capability(
+        name="restart",
+        restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
+        actions=("deployment.actions.restart.Restart",),
+    ),
+    Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
+    Capability(name="health check", actions=("deployment.actions.health_check.HealthCheck",)),
+    Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
+    Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
+    Capability(
+        name="hooks after_live and on_rollback",
+        actions=("deployment.actions.hooks.AfterLive", "deployment.actions.hooks.OnRollback"),
+    ),
+    Capability(
+        name="mail",
+        state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES", "reporting.lock_alert.SEEN"),
+        checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
+    ),
+    Capability(name="notices", checks=("reporting.reporters.findings",)),
+    Capability(name="webhook", reporters=("reporting.reporters.webhook.Webhooks",)),
+    Capability(name="apprise", reporters=("reporting.reporters.apprise.Apprise",)),
+    Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
+    Capability(name="bundles", state=("releases.channels.CHANNELS", "bundles.pool.POOL")),
+    Capability(
+        name="releases",
+        state=(
+            "system.reserve.FILES_OF_IT",
+            "releases.release.LEDGER",
+            "releases.journal.HISTORY",
+            "run.LOGS_FILE",
+            "site.state_dir.RELEASES_FILE",
+            "site.run_lock.RUN_FILE",
+            "site.state_dir.OWNER_FILE",
+        ),
     ),
 )
 
 
 @functools.cache
-def gather(what: str, kind: type[T]) -> tuple[T, ...]:
-    """Import what all capabilities add to one of their fields, such as `state`, in order."""
-    found: list[T] = []
-    for capability in CAPABILITIES:
-        for name in getattr(capability, what):
-            module, _, own = name.rpartition(".")
-            named: Any = getattr(import_module(f"releaser.{module}"), own)
-            found += named if isinstance(named, tuple) else (named,)
-    if wrong := [one for one in found if not isinstance(one, kind)]:
-        message = f"no {kind.__name__}, but listed as one in capabilities.py: {wrong}"
-        raise TypeError(message)
-    return tuple(found)
+def gather(what: str) -> tuple[Any, ...]:
+    """Return what all capabilities add to one of their fields, such as `checks`, in order."""
+    names = (name.rpartition(".") for one in CAPABILITIES for name in getattr(one, what))
+    return tuple(getattr(import_module(f"releaser.{module}"), name) for module, _, name in names)
+
+
+def make(what: str) -> tuple[Any, ...]:
+    """Return an object of each class that capabilities add to one of their fields, such as `gates`."""
+    return tuple(one() for one in gather(what))
+
+
+def state_files() -> tuple[StateFile, ...]:
+    """Return all files and directories that releaser keeps in the state directory."""
+    found = gather("state")
+    return tuple(file for one in found for file in (one if isinstance(one, tuple) else (one,)))

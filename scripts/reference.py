@@ -23,7 +23,7 @@ from releaser.reporting.many_sites import EACH
 from releaser.site import values
 from releaser.site.addresses import addresses
 from releaser.site.schema import comments, spell, spell_in_line
-from releaser.site.settings import PREFIX, Settings
+from releaser.site.settings import PREFIX, SPECS, Settings
 from share import shared_files
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
 def _settings() -> Iterator[tuple[str, str]]:
     said = comments(Settings)
     for one in fields(Settings):
-        spec = one.metadata["spec"]
+        spec = SPECS[one.name]
         if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
             *words, last = [f"`{word}`" for word in spec.parse.args[0]]
             kind = f"{', '.join(words)} or {last}"

@@ -1,7 +1,7 @@
 """What `make without` does: leaves out one capability at a time, and sees that releaser works without it.
 
-For each, in a copy of the repository: its files and its tests are deleted, and its names are taken out of the list that
-registers them. Types, the direction of imports, and real updates and rollbacks must still be right. One line each.
+For each, in a copy of the repository: its files and its tests are deleted, and its entry in `releaser/capabilities.py`.
+Types, the direction of imports, and real updates and rollbacks must still be right. One line each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[1]
 CAPABILITIES = tomllib.loads((ROOT / "scripts" / "house.toml").read_text(encoding="utf-8"))["without"]
@@ -35,9 +36,7 @@ def _try(name: str) -> bool:
         _copy(copy)
         for path in (*facts["files"], *facts["tests"]):
             (copy / path).unlink()
-        modules = {one.removesuffix(".py").replace("/", ".") for one in facts["files"]}
-        for path in facts["lists"]:
-            _take_out(copy / path, modules)
+        _take_out(copy / "releaser" / "capabilities.py", name)
         checks = {
             "types": [sys.executable, "-m", "mypy", "--cache-dir", str(copy / ".mypy_cache"), "releaser"],
             "imports": [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
@@ -64,27 +63,17 @@ def _environment(copy: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(copy)}
 
 
-def _take_out(path: Path, modules: set[str]) -> None:
-    """Take what these modules define out of a module that lists it: its imports, and its place in tuples."""
-    text = path.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    imports = [one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module in modules]
-    names = {alias.asname or alias.name for one in imports for alias in one.names}
-    gone = {number for one in imports for number in range(one.lineno, (one.end_lineno or one.lineno) + 1)}
-    lines = text.splitlines(keepends=True)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Tuple):
-            kept = [ast.unparse(one) for one in node.elts if names.isdisjoint(_names_in(one))]
-            if len(kept) < len(node.elts):
-                first, last = node.lineno, node.end_lineno or node.lineno
-                start, end = lines[first - 1][: node.col_offset], lines[last - 1][node.end_col_offset :]
-                lines[first - 1] = f"{start}({', '.join(kept)}{',' if len(kept) == 1 else ''}){end}"
-                gone |= set(range(first + 1, last + 1))
-    path.write_text("".join(line for number, line in enumerate(lines, 1) if number not in gone), encoding="utf-8")
+def _take_out(path: Path, name: str) -> None:
+    """Delete the entry of a capability from the list of all."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    (entry,) = (one for one in ast.walk(ast.parse("".join(lines))) if _is_entry(one, name))
+    path.write_text("".join(lines[: entry.lineno - 1] + lines[entry.end_lineno :]), encoding="utf-8")
 
 
-def _names_in(node: ast.AST) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+def _is_entry(node: ast.AST, name: str) -> TypeGuard[ast.Call]:
+    return isinstance(node, ast.Call) and any(
+        one.arg == "name" and isinstance(one.value, ast.Constant) and one.value.value == name for one in node.keywords
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,38 @@
-"""The list of capabilities: what it names exists, and is named once."""
+"""The list of capabilities: what it names exists, is of the right kind, and is named once."""
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 
-from releaser.capabilities import CAPABILITIES, gather
+import pytest
+
+from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
+from releaser.deployment.actions.base import Action
+from releaser.gates.base import Gate
+from releaser.reporting.reporters.base import Reporter
+from releaser.serving.restarts.base import Restart
+from releaser.sources.base import Source
 from releaser.system.state_files import StateFile
+
+KINDS = {"sources": Source, "gates": Gate, "actions": Action, "restarts": Restart, "reporters": Reporter}
 
 
 def test_each_capability_and_each_state_file_is_listed_once() -> None:
-    for names in ([one.name for one in CAPABILITIES], [one.name for one in gather("state", StateFile)]):
+    for names in ([one.name for one in CAPABILITIES], [one.name for one in state_files()]):
         assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert [one for one in state_files() if not isinstance(one, StateFile)] == []
+
+
+def test_what_make_without_leaves_out_is_listed() -> None:
+    house = tomllib.loads((Path(__file__).parents[1] / "scripts" / "house.toml").read_text(encoding="utf-8"))
+    assert house["without"].keys() <= {one.name for one in CAPABILITIES}
+
+
+@pytest.mark.parametrize("what", [one.name for one in fields(Capability) if one.name not in ("name", "state")])
+def test_what_a_capability_adds_is_of_the_kind_that_it_is_listed_as(what: str) -> None:
+    found = gather(what)
+    assert found
+    assert [one for one in found if not (issubclass(one, KINDS[what]) if what in KINDS else callable(one))] == []

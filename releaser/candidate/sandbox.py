@@ -47,6 +47,7 @@ _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 
 def sandbox_findings(site: Site) -> tuple[Finding, ...]:
     """Say what is wrong with the sandbox that is set for a site."""
+    site = site.with_own_settings
     findings = [
         Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
         for place in writable_places(site)

@@ -195,7 +195,7 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
 
 
 #: The checkout's uv.lock as it was before the flip, for taking it back.
-LOCK_BEFORE = StateFile(name="lock-before", read=require_file)
+LOCK_BEFORE = StateFile(name="lock-before", type=bytes, read=require_file)
 
 
 def save_lock(site: Site) -> None:

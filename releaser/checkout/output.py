@@ -49,6 +49,7 @@ _CACHES = (*CACHES, "node_modules", ".cache", ".parcel-cache", ".turbo", ".sass-
 
 def output_findings(site: Site) -> Iterator[Finding]:
     """Say what is wrong with `build_output`, and what lies in its way in the checkout."""
+    site = site.with_own_settings
     paths, project = site.settings.build_output, site.project
     if not paths:
         return

@@ -1,20 +1,17 @@
-"""The gates, one file each, in the order in which they are asked. To add one, write its file and add it to `GATES`."""
+"""The gates, one file each, in the order in which they are asked. To add one, see capabilities.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import make
 from releaser.errors import PreflightError
 from releaser.gates.base import Refusal, Wait
-from releaser.gates.before_live import BeforeLive
-from releaser.gates.canaries import Canaries
-from releaser.gates.flip import FlipChecks
-from releaser.gates.live_health import LiveHealth
 
 if TYPE_CHECKING:
     from releaser.gates.base import Case, Gate, Stage
 
-GATES: tuple[Gate, ...] = (LiveHealth(), Canaries(), FlipChecks(), BeforeLive())
+GATES: tuple[Gate, ...] = make("gates")
 
 
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:

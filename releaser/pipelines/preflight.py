@@ -11,13 +11,10 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from releaser.candidate.attested import attestation_findings
-from releaser.candidate.sandbox import sandbox_findings
 from releaser.candidate.space import update_needs
+from releaser.capabilities import gather
 from releaser.checkout.checks import check_checkout, remote_findings
-from releaser.checkout.files import export_findings
-from releaser.checkout.output import output_findings
 from releaser.checkout.publish import files_due
-from releaser.checkout.untracked import staging_link_findings
 from releaser.deployment.static_files import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -25,8 +22,6 @@ from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
 from releaser.releases.release import find_moved_link
 from releaser.releases.store import store_of
-from releaser.reporting import reporters
-from releaser.reporting.mail_setup import admin_findings, sendmail_findings
 from releaser.resolution.rules import read_limits
 from releaser.resolution.sources import source_findings
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
@@ -133,20 +128,14 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
-    own = site.with_own_settings
-    findings.extend(sandbox_findings(own))
-    findings.extend((*export_findings(site), *output_findings(own)))
-    if site.staged is None:
-        findings.extend(staging_link_findings(site))
+    for find in gather("checks"):
+        findings.extend(find(site))
     if scope.attests and site.supply.asks_others:
         findings.extend(attestation_findings(site))
         findings.extend(source_findings(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
-    findings.extend(admin_findings(site))
-    findings.extend(sendmail_findings(site))
-    findings.extend(reporters.findings(site))
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
-from releaser.capabilities import gather
+from releaser.capabilities import state_files
 from releaser.checkout.move import CHECKOUT, keep_edits
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -34,7 +34,6 @@ from releaser.releases.store import store_of
 from releaser.run import begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.reserve import make_room
-from releaser.system.state_files import StateFile
 from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
 from releaser.system.words import plural
 
@@ -349,7 +348,7 @@ def left_temporaries(site: Site) -> list[Path]:
     A directory of tests or a copy has the mark of releaser, or is a link to a release that a copy has taken the place
     of; another link or a file has the name of one that is in its place.
     """
-    own = {file.name for file in gather("state", StateFile)}
+    own = {file.name for file in state_files()}
     return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one, own)]
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import list_brought_by, mark_good
-from releaser.capabilities import gather
+from releaser.capabilities import state_files
 from releaser.checkout.move import place_lock_unless_edited
 from releaser.checkout.publish import read_pending
 from releaser.deployment.actions.restart import stopped_since
@@ -202,8 +202,12 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
 # State files
 
 
+def _list_read() -> list[StateFile]:
+    return [one for one in state_files() if one.type is not None]
+
+
 def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
-    for file in gather("state", StateFile):
+    for file in _list_read():
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
             if error := file.find_error(store.state_dir):
                 yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
@@ -218,7 +222,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     """
     state_dir, store = site.state_dir, store_of(site)
     lost: list[StateFile] = []
-    for file in gather("state", StateFile):
+    for file in _list_read():
         if file is not JOURNAL and (error := file.find_error(state_dir)):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.capabilities import gather
+from releaser.capabilities import state_files
 from releaser.checkout.output import leave_output, list_output
 from releaser.deployment.actions.restart import restart_site
 from releaser.errors import (
@@ -48,7 +48,6 @@ from releaser.system.files import (
     sync_directory,
     sync_file_system,
 )
-from releaser.system.state_files import StateFile
 from releaser.system.temporary import LIVE_COPY
 from releaser.system.words import first_few, plural
 
@@ -244,7 +243,7 @@ def _remove_files(site: Site) -> list[str]:
     """Delete all that is releaser's beside the releases; return what is left, which is not."""
     for path in left_temporaries(site):
         clear_name(path, of_directory=is_marked(path))
-    for file in gather("state", StateFile):
+    for file in state_files():
         file.uninstall(site.state_dir)
     return sorted(name for name in os.listdir(site.state_dir) if name != OWNER)
 

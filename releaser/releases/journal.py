@@ -150,7 +150,7 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
     return Entry(command=log.command, run_id=log.run_id, phase=phase, unreported=tuple(log.unreported), **fields)
 
 
-JOURNAL = StateFile(name="journal.json", type=Entry, read=lambda path: Journal(state_dir=path.parent).read())
+JOURNAL = StateFile(name="journal.json", type=Entry, read=lambda path, _: Journal(state_dir=path.parent).read())
 
 
 # Notes
@@ -233,7 +233,7 @@ _LARGEST_HISTORY = 8 << 20  # bytes, from its end: some ten years of nights
 _LONGEST_RUN = 1 << 20  # bytes; that of an update of 1,000 packages has some 0.2 MiB
 _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
 
-HISTORY = StateFile(name="history.jsonl", read=require_file)
+HISTORY = StateFile(name="history.jsonl", type=str, read=require_file)
 
 
 def report_as_json(report: RunReport) -> dict[str, Any]:

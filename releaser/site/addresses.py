@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from typing import Any
+from typing import Annotated, Any
 
 from releaser.site.values import non_empty, refuse
 from releaser.system.frozen import Frozen
@@ -86,3 +86,7 @@ def _refuse_control(text: str, what: str) -> None:
 
 def _shorten(value: object) -> str:
     return shown if len(shown := ascii(value)) <= 80 else shown[:79] + "..."
+
+
+Sender = Annotated[str, sender]
+Addresses = Annotated[tuple[Address, ...], addresses]

@@ -13,7 +13,7 @@ from typing import Any
 
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, sender
-from releaser.site.settings import Settings
+from releaser.site.settings import SPECS, Settings
 from releaser.site.values import Window
 
 Parser = Callable[[Any], Any]
@@ -118,7 +118,7 @@ def json_schema() -> Schema:
     """Return the JSON Schema of `[tool.releaser]` in pyproject.toml."""
     properties, said = {}, comments(Settings)
     for one in fields(Settings):
-        parse: Parser = one.metadata["spec"].parse
+        parse = SPECS[one.name].parse
         schema = describe(parse)
         if one.default is not None:
             schema = {"default": spell(one.default, parse), **schema}

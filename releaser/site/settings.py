@@ -1,18 +1,40 @@
 """Every setting: what it is for, its default, and how it is read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
-from releaser.site.addresses import Address, addresses, sender
+from releaser.site.addresses import Addresses, Sender
+from releaser.site.values import (
+    Command,
+    Duration,
+    FileInside,
+    FilePath,
+    FilePaths,
+    Host,
+    Ids,
+    Interpreter,
+    Interval,
+    Jitter,
+    Limit,
+    Line,
+    Name,
+    Packages,
+    PathsInside,
+    Patterns,
+    Port,
+    S3Prefixes,
+    Services,
+    SocketPath,
+    Statuses,
+    UrlOrCommand,
+    UrlOrNone,
+    Visible,
+    Windows,
+)
 from releaser.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    from releaser.site.values import Window
 
 PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
@@ -36,8 +58,8 @@ class Spec(Frozen):
     secret: bool = False
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, ...] = (), secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"spec": Spec(parse=parse, aliases=aliases, secret=secret)})
+def _setting(default: Any, *, aliases: tuple[str, ...] = (), secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"aliases": aliases, "secret": secret})
 
 
 class Settings(Frozen):
@@ -47,229 +69,229 @@ class Settings(Frozen):
     """
 
     #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
-    state_dir: str | None = _setting(None, values.path)
+    state_dir: FilePath | None = None
     #: What this host is, which decides the dependency group that is installed.
-    environment: str | None = _setting(None, values.choice("staging", "production", "local"))
+    environment: Annotated[str, values.choice("staging", "production", "local")] | None = None
     #: The dependency group that is installed beside the project's own dependencies; `none` for no group.
-    group: str | None = _setting(None, values.non_empty)
+    group: Name | None = None
     #: The branch that must be checked out, and that is pulled and pushed.
-    branch: str = _setting("main", values.non_empty)
+    branch: Name = "main"
     #: Where the symlink stands that leads to the live release.
-    venv: str = _setting(".venv", values.non_empty)
+    venv: Name = ".venv"
     #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
-    environment_file: str | None = _setting(None, values.path)
+    environment_file: FilePath | None = None
     #: The uv program, 0.12 or newer, as an absolute path.
-    uv: str | None = _setting(None, values.path, aliases=("AUTO_UPDTR__UV_PATH",))
+    uv: FilePath | None = _setting(None, aliases=("AUTO_UPDTR__UV_PATH",))
     #: The time limit of all locking in one run, and of each other call of uv.
-    uv_timeout: float = _setting(1800.0, values.limit)
+    uv_timeout: Limit = 1800.0
     #: The Python that releases are made with, as `uv --python` takes it; it must be installed already.
-    python: str | None = _setting(None, values.interpreter)
+    python: Interpreter | None = None
     #: How far a version may go from the locked one; `none` builds what git has locked, and upgrades nothing.
-    upgrade: Literal["all", "minor", "patch", "none"] = _setting("all", values.choice(*LEVELS, "none"))
+    upgrade: Literal["all", "minor", "patch", "none"] = "all"
     #: The same as `upgrade`, for single packages.
-    upgrade_packages: tuple[tuple[str, Level], ...] = _setting((), values.by_package(values.choice(*LEVELS)))
+    upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.by_package(values.choice(*LEVELS))] = ()
     #: The packages that are left as they are locked.
-    ignore: tuple[str, ...] = _setting((), values.package_patterns)
+    ignore: Packages = ()
     #: A file of constraints, as pip takes one, that says which versions may come in.
-    constraints: str | None = _setting(None, values.path)
+    constraints: FilePath | None = None
     #: Where in S3 packages come from, beside indexes and directories.
-    sources: tuple[str, ...] = _setting((), values.s3_prefixes)
+    sources: S3Prefixes = ()
     #: The time limit of all downloads from there in one run.
-    sources_timeout: float = _setting(300.0, values.limit)
+    sources_timeout: Limit = 300.0
     #: How long ago a version must have been uploaded to come in; 0 switches that off.
-    min_age: float = _setting(3 * 86400.0, values.duration)
+    min_age: Duration = 3 * 86400.0
     #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
-    min_age_fixes: float = _setting(86400.0, values.duration)
+    min_age_fixes: Duration = 86400.0
     #: Other minimum ages, for single packages.
-    min_age_packages: tuple[tuple[str, float], ...] = _setting((), values.by_package(values.duration))
+    min_age_packages: Annotated[tuple[tuple[str, float], ...], values.by_package(values.duration)] = ()
     #: What happens to a version if the index does not say when it was uploaded.
-    min_age_unknown: Literal["take", "refuse"] = _setting("take", values.choice("take", "refuse"))
+    min_age_unknown: Literal["take", "refuse"] = "take"
     #: Whether releaser verifies who has published a package, by its attestations (PEP 740).
-    attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
+    attestations: Literal["off", "warn", "require"] = "warn"
     #: The `trusted_root.json` of Sigstore that attestations are verified with, in place of the public one.
-    attestations_root: str | None = _setting(None, values.path)
+    attestations_root: FilePath | None = None
     #: The files beside the code that a bundle includes, as paths and patterns in the project. They are tested, go live
     #: and go back with its release; one that was edited on a host stays, and is named.
-    bundle_include: tuple[str, ...] = _setting((), values.patterns)
+    bundle_include: Patterns = ()
     #: Whose bundles this host installs: an allowed_signers file, as ssh-keygen(1) describes it.
-    bundle_signers: str | None = _setting(None, values.path)
+    bundle_signers: FilePath | None = None
     #: The keys whose signatures are no longer accepted, as a key revocation list or one public key a line.
-    bundle_revoked: str | None = _setting(None, values.path)
+    bundle_revoked: FilePath | None = None
     #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
-    every: float | None = _setting(None, values.interval)
+    every: Interval | None = None
     #: When updates may begin, in the local time of the host.
-    window: tuple[Window, ...] = _setting((), values.windows)
+    window: Windows = ()
     #: How long `update --if-due` waits at most before it begins; always the same for one site.
-    jitter: float = _setting(0.0, values.jitter)
+    jitter: Jitter = 0.0
     #: The command that runs the project's tests.
-    test_command: tuple[str, ...] | None = _setting(None, values.command)
+    test_command: Command | None = None
     #: Variables that tests, builds and other programs of the site get although they look like secrets.
-    test_environment: tuple[str, ...] = _setting((), values.ids)
+    test_environment: Ids = ()
     #: The dependency groups that only the tests need, and that do not go live.
-    test_groups: tuple[str, ...] = _setting((), values.ids)
+    test_groups: Ids = ()
     #: The time limit of one run of the tests.
-    test_timeout: float = _setting(1800.0, values.limit)
+    test_timeout: Limit = 1800.0
     #: Whether an update that finds nothing newer runs the tests of the live release: `always`, or not.
-    test_live: Literal["changed", "always"] = _setting("changed", values.choice("changed", "always"))
+    test_live: Literal["changed", "always"] = "changed"
     #: What happens if the tests fail with an update, and pass with the live release.
-    culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
+    culprits: Literal["hold", "report", "off"] = "hold"
     #: How many test runs the search for what breaks the tests may take in one update, beside repeated ones and that
     #: with the next lower versions.
-    culprit_runs: int = _setting(20, values.count)
+    culprit_runs: int = 20
     #: After how many minutes this search starts no further run.
-    culprit_minutes: int = _setting(120, values.count)
+    culprit_minutes: int = 120
     #: How tests and builds are kept from everything that is not theirs.
-    isolate: Literal["auto", "bwrap", "off"] = _setting("auto", values.choice("auto", "bwrap", "off"))
+    isolate: Literal["auto", "bwrap", "off"] = "auto"
     #: Files and directories where what tests and builds write stays; they must exist.
-    test_writable: tuple[str, ...] = _setting((), values.paths)
+    test_writable: FilePaths = ()
     #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
-    test_sockets: tuple[str, ...] = _setting((), values.paths)
+    test_sockets: FilePaths = ()
     #: Whether tests can use the network. If not, each test run has a private loopback interface only.
-    test_network: bool = _setting(True, values.flag)
+    test_network: bool = True
     #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
-    django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
+    django_check: Literal["off", "deploy"] = "off"
     #: What counts as a failure of `check --deploy`.
-    django_check_level: Literal["error", "warning"] = _setting("error", values.choice("error", "warning"))
+    django_check_level: Literal["error", "warning"] = "error"
     #: What happens if a candidate brings migrations that are not applied; releaser never applies any.
-    migrations: Literal["report", "refuse", "off"] = _setting("report", values.choice("report", "refuse", "off"))
+    migrations: Literal["report", "refuse", "off"] = "report"
     #: Whether static files are collected, after the flip or, where the code changes, before it.
-    collectstatic: str = _setting("auto", values.choice("auto", "on", "off"))
+    collectstatic: Literal["auto", "on", "off"] = "auto"
     #: The time limit of collecting static files.
-    collectstatic_timeout: float = _setting(600.0, values.limit)
+    collectstatic_timeout: Limit = 600.0
     #: How the site is made to load the new release: `auto`, `passenger`, `none`, or a command.
-    restart: tuple[str, ...] = _setting(("auto",), values.command)
+    restart: Command = ("auto",)
     #: The file that `restart = "auto"` touches.
-    restart_file: str | None = _setting(None, values.non_empty)
+    restart_file: Name | None = None
     #: The application root for `restart = "passenger"`, as the configuration of the web server writes it.
-    passenger_app_root: str | None = _setting(None, values.path)
+    passenger_app_root: FilePath | None = None
     #: Whether what the restart command leaves running stays, such as a server that it starts by itself; it is named.
-    restart_leaves_service: bool = _setting(True, values.flag)
+    restart_leaves_service: bool = True
     #: The time limit of a restart command.
-    restart_timeout: float = _setting(120.0, values.limit)
+    restart_timeout: Limit = 120.0
     #: A command that stops a service which cannot be restarted in place, right before the flip.
-    stop: tuple[str, ...] | None = _setting(None, values.command)
+    stop: Command | None = None
     #: The command that starts it again, in place of `restart = "auto"`.
-    start: tuple[str, ...] | None = _setting(None, values.command)
+    start: Command | None = None
     #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
-    health_check: str | None = _setting(None, values.url_or_command)
+    health_check: UrlOrCommand | None = None
     #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
-    health_status: tuple[range, ...] = _setting((range(200, 300), range(300, 400)), values.statuses)
+    health_status: Statuses = (range(200, 300), range(300, 400))
     #: A text that must be in the first 1,000,000 bytes of the page, as it stands in its source.
-    health_text: str | None = _setting(None, values.visible)
+    health_text: Visible | None = None
     #: The absolute path of a unix socket to ask the URL through.
-    health_socket: str | None = _setting(None, values.socket_path)
+    health_socket: SocketPath | None = None
     #: The host to ask for, in the header `Host` and of the certificate, if it is not that of the URL.
-    health_host: str | None = _setting(None, values.host)
+    health_host: Host | None = None
     #: How long one try may take.
-    health_timeout: float = _setting(10.0, values.limit)
+    health_timeout: Limit = 10.0
     #: How many more tries there are after the first.
-    health_retries: int = _setting(7, values.count)
+    health_retries: int = 7
     #: How long to wait between two tries.
-    health_pause: float = _setting(2.0, values.duration)
+    health_pause: Duration = 2.0
     #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
-    health_seconds: float = _setting(10.0, values.duration)
+    health_seconds: Duration = 10.0
     #: A command that runs in each staging tree before a candidate is built there.
-    before_build: tuple[str, ...] | None = _setting(None, values.command)
+    before_build: Command | None = None
     #: The files and directories in the project that `before_build` makes and git does not track. They lie in the venv
     #: of each release and go live, and back, with it: in the checkout, each is a symlink through `.venv`. What lies
     #: there before is kept in the state directory, in `output/`. What else the command makes or changes in the staging
     #: tree is refused, except caches and what `staging_omit` names. A bundle does not hold them: the host that installs
     #: it runs `before_build` as well.
-    build_output: tuple[str, ...] = _setting((), values.paths_inside)
+    build_output: PathsInside = ()
     #: A command that runs before a tested candidate goes live; if it fails, the candidate does not.
-    before_live: tuple[str, ...] | None = _setting(None, values.command)
+    before_live: Command | None = None
     #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.
-    after_static: tuple[str, ...] | None = _setting(None, values.command)
+    after_static: Command | None = None
     #: A command that runs once a new release is live and well; if it fails, the release stays live.
-    after_live: tuple[str, ...] | None = _setting(None, values.command)
+    after_live: Command | None = None
     #: A command that runs at the end of a run that did not make its release live.
-    on_failure: tuple[str, ...] | None = _setting(None, values.command)
+    on_failure: Command | None = None
     #: A command that runs once the site is back on an earlier release.
-    on_rollback: tuple[str, ...] | None = _setting(None, values.command)
+    on_rollback: Command | None = None
     #: The time limit of each hook.
-    hook_timeout: float = _setting(300.0, values.limit)
+    hook_timeout: Limit = 300.0
     #: Whether the project is under git where there is a `.git` in it or above.
-    git: bool = _setting(True, values.flag)
+    git: bool = True
     #: Whether an update fetches the branch and brings in its new commits, fast-forward only.
-    git_pull: bool = _setting(True, values.flag)
+    git_pull: bool = True
     #: Whether the commit of `uv.lock` is pushed; never by force.
-    git_push: bool = _setting(True, values.flag)
+    git_push: bool = True
     #: What becomes of an upgraded lock that is tested: a commit, or a branch to review, which goes live once merged.
-    publish: Literal["commit", "branch"] = _setting("commit", values.choice("commit", "branch"))
+    publish: Literal["commit", "branch"] = "commit"
     #: Whether git may start, for releaser, the hooks, filters and other commands that configuration names.
-    git_hooks: bool = _setting(False, values.flag)
+    git_hooks: bool = False
     #: The time limit of each call of git.
-    git_timeout: float = _setting(300.0, values.limit)
+    git_timeout: Limit = 300.0
     #: A requirements file inside the project, behind no symlink, that is written from the lock and committed with it.
-    requirements_export: str | None = _setting(None, values.file_inside)
+    requirements_export: FileInside | None = None
     #: The dependency group in that file; else `prod` or `production`. `none` leaves all out.
-    requirements_export_group: str | None = _setting(None, values.non_empty)
+    requirements_export_group: Name | None = None
     #: Whether that file has the hashes of all files; pip takes no such file for constraints.
-    requirements_export_hashes: bool = _setting(True, values.flag)
+    requirements_export_hashes: bool = True
     #: What git does not track and is copied into the staging tree, so that tests may write to it.
-    staging_copy: tuple[str, ...] = _setting((), values.patterns)
+    staging_copy: Patterns = ()
     #: What git does not track and is a symlink in the staging tree, to that of the checkout; refused without a sandbox.
-    staging_link: tuple[str, ...] = _setting((), values.patterns)
+    staging_link: Patterns = ()
     #: What git does not track and is left out of the staging tree.
-    staging_omit: tuple[str, ...] = _setting((), values.patterns)
+    staging_omit: Patterns = ()
     #: How many good releases are kept beside the live one.
-    keep: int = _setting(5, values.count)
+    keep: int = 5
     #: Good releases younger than this are kept in addition.
-    keep_within: float = _setting(30 * 86400.0, values.duration)
+    keep_within: Duration = 30 * 86400.0
     #: How many releases are kept that failed, that were backed out, and that tried a package; of each kind.
-    keep_failed: int = _setting(2, values.count)
+    keep_failed: int = 2
     #: How old a release must be to be deleted, whatever the other settings say.
-    keep_at_least: float = _setting(3600.0, values.duration)
+    keep_at_least: Duration = 3600.0
     #: The URL of the service, of the OSV form, that is asked for known vulnerabilities; `none`: nobody is.
-    vulnerability_service: str | None = _setting(None, values.url_or_none)
+    vulnerability_service: UrlOrNone | None = None
     #: How long to wait for the whole answer of that service.
-    audit_timeout: float = _setting(20.0, values.limit)
+    audit_timeout: Limit = 20.0
     #: The ids of vulnerabilities that the site can live with.
-    audit_ignore: tuple[str, ...] = _setting((), values.ids)
+    audit_ignore: Ids = ()
     #: Whether fixes of known vulnerabilities come in early, or by the same rules as all else.
-    security_fixes: Literal["early", "normal"] = _setting("early", values.choice("early", "normal"))
+    security_fixes: Literal["early", "normal"] = "early"
     #: The group that the files of a release belong to; the user who runs releaser must be a member.
-    unix_group: str | None = _setting(None, values.non_empty)
+    unix_group: Name | None = None
     #: Whether that group may write releases and the state directory, so that its members run releaser, too.
-    group_writable: bool = _setting(False, values.flag)
+    group_writable: bool = False
     #: Whether releases get the start-up module, which keeps each process on the release it was started on.
-    pin: bool = _setting(True, values.flag)
+    pin: bool = True
     #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
-    link_mode: str | None = _setting(None, values.choice("clone", "copy"))
+    link_mode: Literal["clone", "copy"] | None = None
     #: The sender of mails: `address`, or `Name <address>`.
-    mail_from: str | None = _setting(None, sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    mail_from: Sender | None = _setting(None, aliases=("AUTO_UPDTR__EMAIL_FROM",))
     #: The mail server; without one, mails go to `sendmail`.
-    smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
+    smtp_host: Line | None = _setting(None, aliases=("AUTO_UPDTR__EMAIL_HOST",))
     #: The port of the mail server; 0 for the usual one: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
-    smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
+    smtp_port: Port = _setting(0, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     #: The user to log in to the mail server as; without one there is no login.
-    smtp_user: str | None = _setting(None, values.text)
+    smtp_user: Line | None = None
     #: The password for the login; it is never shown.
-    smtp_password: str | None = _setting(None, values.text, secret=True)
+    smtp_password: Line | None = _setting(None, secret=True)
     #: A file that holds this password and nothing else.
-    smtp_password_file: str | None = _setting(None, values.path)
+    smtp_password_file: FilePath | None = None
     #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
-    smtp_security: Literal["none", "starttls", "tls"] | None = _setting(None, values.choice("none", "starttls", "tls"))
+    smtp_security: Literal["none", "starttls", "tls"] | None = None
     #: The program that takes mails without an `smtp_host`: a path, a name on PATH, or `none` for no program.
-    sendmail: str | None = _setting(None, values.path)
+    sendmail: FilePath | None = None
     #: How long the mail server may take for each answer; a whole delivery may take four times as long.
-    smtp_timeout: float = _setting(30.0, values.limit)
+    smtp_timeout: Limit = 30.0
     #: Who gets mail about the project.
-    admins: tuple[Address, ...] = _setting((), addresses, aliases=("ADMINS_JSON",))
+    admins: Addresses = _setting((), aliases=("ADMINS_JSON",))
     #: Who gets mail about releaser itself, and about a project without `admins`.
-    updater_admins: tuple[Address, ...] = _setting((), addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
+    updater_admins: Addresses = _setting((), aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
     #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
-    heartbeat: float = _setting(0.0, values.duration)
+    heartbeat: Duration = 0.0
     #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
-    webhook: str | None = _setting(None, values.url_or_none, secret=True)
+    webhook: UrlOrNone | None = _setting(None, secret=True)
     #: The secret that reports to the webhook are signed with.
-    webhook_secret: str | None = _setting(None, values.text, secret=True)
+    webhook_secret: Line | None = _setting(None, secret=True)
     #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
-    ping_url: str | None = _setting(None, values.url_or_none, secret=True)
+    ping_url: UrlOrNone | None = _setting(None, secret=True)
     #: Apprise URLs of services that get a few lines whenever a mail is due.
-    notify: tuple[str, ...] = _setting((), values.services, secret=True)
+    notify: Services = _setting((), secret=True)
     #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
-    lock_alert: float = _setting(7200.0, values.duration)
+    lock_alert: Duration = 7200.0
 
     @property
     def follows(self) -> bool:
@@ -284,7 +306,18 @@ class Settings(Frozen):
 
 #: Settings that earlier versions had, and what to do instead.
 REMOVED = {"test_jobs": "Remove it: a search for what breaks the tests runs them one after the other."}
-SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}
+_USUAL: Mapping[Any, Callable[[Any], Any]] = {bool: values.flag, int: values.count}
+
+
+def _parser_of(kind: Any) -> Callable[[Any], Any]:
+    """Return the function that reads values of such a type, which may also be None for what is not set."""
+    if type(None) in get_args(kind):
+        kind = get_args(kind)[0]
+    own = getattr(kind, "__metadata__", None)
+    return own[0] if own else _USUAL.get(kind) or values.choice(*get_args(kind))
+
+
+SPECS = {one.name: Spec(parse=_parser_of(one.type), **one.metadata) for one in fields(Settings)}
 
 
 def environment_of(host: str) -> str:

@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Callable, Iterable
 from datetime import datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
 from releaser.system.durations import seconds_of
 from releaser.system.frozen import Frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 _STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
 _PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
@@ -349,3 +347,32 @@ def pairs(parse: Callable[[Any], Any], value: Any) -> tuple[tuple[str, Any], ...
         except ValueError as error:
             refuse(f"{error}; this is wrong for {name or repr(name)}")
     return tuple(found)
+
+
+# The types of settings, each with the function that reads its values
+
+FilePath = Annotated[str, path]
+Name = Annotated[str, non_empty]
+Limit = Annotated[float, limit]
+Interpreter = Annotated[str, interpreter]
+Packages = Annotated[tuple[str, ...], package_patterns]
+S3Prefixes = Annotated[tuple[str, ...], s3_prefixes]
+Duration = Annotated[float, duration]
+Patterns = Annotated[tuple[str, ...], patterns]
+Interval = Annotated[float, interval]
+Windows = Annotated[tuple[Window, ...], windows]
+Jitter = Annotated[float, jitter]
+Command = Annotated[tuple[str, ...], command]
+Ids = Annotated[tuple[str, ...], ids]
+FilePaths = Annotated[tuple[str, ...], paths]
+UrlOrCommand = Annotated[str, url_or_command]
+Statuses = Annotated[tuple[range, ...], statuses]
+Visible = Annotated[str, visible]
+SocketPath = Annotated[str, socket_path]
+Host = Annotated[str, host]
+PathsInside = Annotated[tuple[str, ...], paths_inside]
+FileInside = Annotated[str, file_inside]
+UrlOrNone = Annotated[str, url_or_none]
+Line = Annotated[str, text]
+Port = Annotated[int, port]
+Services = Annotated[tuple[str, ...], services]

@@ -1,18 +1,16 @@
-"""The sources, one file each; the first that applies is taken. To add one, write its file and add it to `SOURCES`."""
+"""The sources, one file each; the first that applies is taken. To add one, see capabilities.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.sources.committed import Committed
-from releaser.sources.same import Same
-from releaser.sources.upgrade import Upgrade
+from releaser.capabilities import make
 
 if TYPE_CHECKING:
     from releaser.run import Workspace
     from releaser.sources.base import Source
 
-SOURCES: tuple[Source, ...] = (Committed(), Same(), Upgrade())
+SOURCES: tuple[Source, ...] = make("sources")
 
 
 def choose_source(work: Workspace, *, rebuilds: bool) -> Source:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from releaser.system.files import UnreadableStateError, clear_name, read_state
 from releaser.system.frozen import Frozen
 
 
 class StateFile(Frozen):
-    """A file or directory of releaser in the state directory. `STATE_FILES` in `capabilities.py` lists all of them."""
+    """A file or directory of releaser in the state directory. `capabilities.py` lists all of them."""
 
     name: str
-    #: The class of its content; None for a file that releaser can use whatever it holds.
+    #: The class of its content, and what reads it, which raises UnreadableStateError; None if nothing has to.
     type: type | None = None
-    #: Reads it in the place of `read_state`, and raises UnreadableStateError.
-    read: Callable[[Path], object] | None = None
+    read: Callable[[Path, Any], object] = read_state
     #: What is written in the place of an unreadable one; None: nothing, until a run needs the file.
     substitute: object = None
     #: The effect of its loss, and the advice; empty if it is made again from the releases, or nobody notices.
@@ -33,12 +33,8 @@ class StateFile(Frozen):
 
     def find_error(self, state_dir: Path) -> UnreadableStateError | None:
         """Return why the file cannot be read; None if it can be, or is missing. Raises OSError."""
-        path = state_dir / self.name
         try:
-            if self.read is not None:
-                self.read(path)
-            elif self.type is not None:
-                read_state(path, self.type)
+            self.read(state_dir / self.name, self.type)
         except UnreadableStateError as error:
             return error
         return None
@@ -50,7 +46,7 @@ class StateFile(Frozen):
         self.delete(state_dir / self.name)
 
 
-def require_file(path: Path) -> None:
+def require_file(path: Path, _: object) -> None:
     """Raise UnreadableStateError if a directory or a device is in the place of a file."""
     if path.exists() and not path.is_file():
         raise UnreadableStateError(path, "a directory" if path.is_dir() else "not a file")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from releaser.capabilities import gather
-from releaser.system.state_files import StateFile
+from releaser.capabilities import state_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
 
 def undeclared(site: SampleSite) -> list[str]:
     """Return what lies in the state directory, and is not declared."""
-    declared = {one.name for one in gather("state", StateFile)}
+    declared = {one.name for one in state_files()}
     return sorted(name for one in site.state_dir.iterdir() if (name := one.name) not in declared)
 
 
 def unread(site: SampleSite) -> list[str]:
     """Return the files of JSON in the state directory without a declared type, so that nobody would notice damage."""
-    typed = {one.name for one in gather("state", StateFile) if one.type is not None}
+    typed = {one.name for one in state_files() if one.type is not None}
     found = (one for one in site.state_dir.glob("*.json") if isinstance(json.loads(one.read_text()), dict))
     return sorted({one.name for one in found} - typed)
 

@@ -8,14 +8,13 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.capabilities import gather
-from releaser.system.state_files import StateFile
+from releaser.capabilities import state_files
 from tests.e2e.scenes import silent
 from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
@@ -199,7 +198,7 @@ CONTENTS = {
         b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "untracked": 5, "push": "x"}\n'
     ),
 }
-STATE_FILES = tuple(file.name for file in gather("state", StateFile) if file.type is not None)
+STATE_FILES = tuple(file.name for file in state_files() if is_dataclass(file.type))
 
 
 def _state_harm(name: str, content: str) -> Harm:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import is_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from releaser.capabilities import gather
+from releaser.capabilities import state_files
 from releaser.checkout.publish import Pending
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable
 from releaser.releases.journal import JOURNAL
@@ -16,7 +17,6 @@ from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
 from releaser.system.files import load_state
-from releaser.system.state_files import StateFile
 from tests.releases.makers import a_manifest, live
 from tests.support.logs import a_log
 
@@ -48,7 +48,7 @@ def problems(store: ReleaseStore) -> list[str]:
     return [one.message for one in diagnose(store)]
 
 
-REPLACED = [one.name for one in gather("state", StateFile) if one.type is not None and one is not JOURNAL]
+REPLACED = [one.name for one in state_files() if is_dataclass(one.type) and one is not JOURNAL]
 
 
 @pytest.mark.parametrize("name", REPLACED)

@@ -1,11 +1,10 @@
-"""The reporters, one file each. To add one, write its file and add it to `REPORTERS`."""
+"""The reporters, one file each. To add one, see capabilities.py."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.reporting.reporters.apprise import Apprise
-from releaser.reporting.reporters.webhook import Webhooks
+from releaser.capabilities import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from releaser.reporting.reporters.base import Receiver, Reporter
     from releaser.site.site import Site
 
-REPORTERS: tuple[Reporter, ...] = (Webhooks(), Apprise())
+REPORTERS: tuple[Reporter, ...] = make("reporters")
 
 
 def receivers(site: Site) -> tuple[Receiver, ...]:

@@ -1,4 +1,4 @@
-"""The restart methods, one file each. To add a method, write its file and add it to `RESTARTS`."""
+"""The restart methods, one file each. To add one, see capabilities.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import make
 from releaser.errors import Finding
 from releaser.serving.restarts.base import Restart
 from releaser.serving.restarts.command import Command
-from releaser.serving.restarts.nothing import Nothing
-from releaser.serving.restarts.passenger import Passenger
-from releaser.serving.restarts.touch import Touch
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 #: The methods that a word selects. Any other value of `restart` is a command.
-RESTARTS: tuple[Restart, ...] = (Touch(), Passenger(), Nothing())
+RESTARTS: tuple[Restart, ...] = make("restarts")
 _OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 
 
