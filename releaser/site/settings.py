@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from releaser.locks.versions import LEVELS, Level
@@ -314,7 +315,7 @@ def _parser_of(kind: Any) -> Callable[[Any], Any]:
     if type(None) in get_args(kind):
         kind = get_args(kind)[0]
     own = getattr(kind, "__metadata__", None)
-    return own[0] if own else _USUAL.get(kind) or values.choice(*get_args(kind))
+    return own[0] if own else _USUAL.get(kind) or partial(values.one_of, get_args(kind))
 
 
 SPECS = {one.name: Spec(parse=_parser_of(one.type), **one.metadata) for one in fields(Settings)}
