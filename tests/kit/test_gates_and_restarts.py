@@ -1,0 +1,118 @@
+"""Every gate lets a fit release pass, every restart method restarts or says why not; and how answers of gates count."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from releaser import gates
+from releaser.errors import Finding, PreflightError, ToolError
+from releaser.gates.base import Case, Gate, Refusal, Wait
+from releaser.releases.store import store_of
+from releaser.report import Step
+from releaser.serving import restarts
+from releaser.serving.restarts import restart_of
+from releaser.serving.restarts.command import Command
+from releaser.site.site import find_site, open_site
+from tests.e2e.scenes import outer_snapshot
+from tests.support.logs import a_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.gates.base import Verdict
+    from releaser.serving.restarts.base import Restart
+    from releaser.site.site import Site
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture(scope="module")
+def live(make_scene: SiteFactory) -> Iterator[SampleSite]:
+    """A site that is well; nothing here changes it."""
+    site = make_scene.adopted("1.1.0")
+    before = outer_snapshot(site)
+    yield site
+    assert outer_snapshot(site) == before
+
+
+@pytest.mark.parametrize("gate", gates.GATES, ids=lambda gate: type(gate).__name__)
+def test_a_gate_lets_a_fit_release_pass_and_changes_nothing(live: SampleSite, gate: Gate) -> None:
+    here = find_site(live.path, live.env)
+    release = store_of(here).live()
+    assert release is not None
+    log = a_log()
+    assert gate.judge(Case(site=here, log=log, venv=release.venv)) is None
+    assert gate.stage in ("resolved", "ready")
+    assert log.findings == []
+
+
+class Answers(Gate):
+    """A gate with a ready answer."""
+
+    def __init__(self, verdict: Verdict, *, is_forcible: bool = False) -> None:
+        self.verdict, self.is_forcible = verdict, is_forcible
+
+    def judge(self, case: Case) -> Verdict:
+        return self.verdict
+
+
+REFUSES = Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
+WAIT, LATER = Wait(reason="the door is closed"), Wait(reason="it is night")
+
+
+@pytest.mark.parametrize(("is_forcible", "force", "is_repair"), [*itertools.product((False, True), repeat=3)])
+def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_repair(
+    monkeypatch: pytest.MonkeyPatch, is_forcible: bool, force: bool, is_repair: bool
+) -> None:
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT), Answers(REFUSES, is_forcible=is_forcible), Answers(LATER)))
+    case = Case(site=cast("Any", None), log=a_log(), is_repair=is_repair)
+    if is_forcible and (force or is_repair):
+        assert gates.ask("ready", case, force=force) == (None if force else WAIT)
+        assert [one.message for one in case.log.findings] == ["the door is locked"]
+    else:
+        with pytest.raises(PreflightError, match="the door is locked"):
+            gates.ask("ready", case, force=force)
+    assert gates.ask("resolved", case) is None, "which none of them is asked"
+
+
+def site_with(root: Path, restart: Restart) -> Site:
+    """Open a project whose settings select a method; `passenger-config` and the program are there, and do nothing."""
+    (root / "tmp").mkdir()
+    (root / "bin").mkdir()
+    for name in ("passenger-config", "run"):
+        (root / "bin" / name).write_text("#!/bin/sh\necho Restarting\n", encoding="utf-8")
+        (root / "bin" / name).chmod(0o755)
+    opened = open_site(root, {"PATH": f"{root / 'bin'}:/usr/bin:/bin"})
+    words = (restart.word,) if restart.word else ("run", "now")
+    return replace(opened, settings=replace(opened.settings, restart=words, restart_file="tmp/restart.txt"))
+
+
+METHODS = (*restarts.RESTARTS, Command())
+
+
+@pytest.mark.parametrize("restart", METHODS, ids=lambda one: one.word or "a command")
+def test_a_restart_method_is_selected_checks_itself_without_an_effect_and_restarts(
+    tmp_path: Path, restart: Restart
+) -> None:
+    site = site_with(tmp_path, restart)
+    assert type(restart_of(site)) is type(restart)
+    assert [*restart.findings(site)] == []
+    assert not (tmp_path / "tmp" / "restart.txt").exists()
+    restart.restart(site, tmp_path, Step())
+    for name in ("passenger-config", "run"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    (tmp_path / "tmp" / "restart.txt").unlink(missing_ok=True)
+    (tmp_path / "tmp").rmdir()
+    (tmp_path / "tmp").symlink_to("nowhere")
+    if restart.word != "none":
+        with pytest.raises(ToolError) as caught:
+            restart.restart(site, tmp_path, Step())
+        assert caught.value.message
+
+
+def test_each_word_selects_one_method() -> None:
+    assert len({*restarts.restart_words()}) == len(restarts.RESTARTS)
