@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.refusals import is_running, refused, script, seem_no_bug, unfit
 from tests.e2e.scenes import edit_pyproject, endless_server, from_server, step
 from tests.support.commands import uv_executable
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,13 +121,13 @@ def with_tests(make_site: SiteFactory, tests: str, **settings: object) -> Sample
     return make_site.adopted(files={"run_tests.py": tests}, settings=settings, due="1.1.0")
 
 
-def variables(tmp_path: Path) -> Mapping[str, str]:
+def pids_in(tmp_path: Path) -> Mapping[str, str]:
     return {"PIDS": str(tmp_path / "pids")}
 
 
 def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path) -> None:
     site = with_tests(make_site, IF_NEW + HANGS, test_timeout="4s", isolate="off")  # for numbers as seen here
-    refusal = refused(site, code=5, env=variables(tmp_path), timeout=600)
+    refusal = refused(site, code=5, env=pids_in(tmp_path), timeout=600)
     refusal.says_only("did not end within 4 s", "this update broke it", "test_timeout")
     assert "started" in refusal.report["output"]
     (failed,) = (one for one in refusal.report["steps"] if one["step"] == "test")
@@ -143,7 +144,7 @@ def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path) -> None:
 def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_path: Path) -> None:
     leaves = HANGS.rpartition("time.sleep(1000)\n")[0]
     site = with_tests(make_site, leaves, test_timeout="60s", isolate="off")
-    site.releaser("update", env=variables(tmp_path), check=0, timeout=50)
+    site.releaser("update", env=pids_in(tmp_path), check=0, timeout=50)
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
     assert len(pids) == 2
     assert [pid for pid in pids if is_running(pid)] == []
@@ -261,7 +262,7 @@ SLACK = 8.0  # seconds that a busy machine needs to end a program
 
 
 def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"uv_timeout": f"{LIMIT:g}s", "min_age": "7d"})
+    site = make_site.adopted(dotenv=variables(uv_timeout=f"{LIMIT:g}s", min_age="7d"))
     with endless_server(()) as url:
         from_server(site, url)
         site.push_commit("Take packages from a server")

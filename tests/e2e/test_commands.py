@@ -6,13 +6,13 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
 from tests.support.commands import run
-from tests.support.sites import SampleSite
+from tests.support.sites import SampleSite, variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
@@ -29,9 +29,9 @@ News = tuple[SampleSite, str, str]
 ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"], ["config"]]
 
 
-def with_news(make_site: SiteFactory, **options: Any) -> News:
+def with_news(make_site: SiteFactory) -> News:
     """Make a site with the release it began with and one more; give the ids of both."""
-    site = make_site.adopted(prepare=_take_two, **options)
+    site = make_site.adopted(prepare=_take_two)
     first, second = site.releases()
     return site, first, second
 
@@ -273,12 +273,12 @@ def test_bash_completes_commands_releases_and_packages(news: News) -> None:
 
 
 def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactory, dead_port: int) -> None:
-    mail = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(dead_port)}
-    site, _, second = with_news(make_site, settings={"git_pull": False})
+    settings = variables(smtp_host="127.0.0.1", smtp_port=dead_port, git_pull=False)
+    site, _, second = with_news(make_site)
     site.releaser("rollback", check=0)
     waited = len(site.outbox_mails())  # of a time without a server
     site.push_from_elsewhere({"notes.txt": "news"})
-    site.write_dotenv(mail)
+    site.write_dotenv(settings)
     site.publish("gamma", "1.0.0")
     site.publish("localtools", "1.1.0")
     site.releaser("update", check=7)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import outer_snapshot
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-def with_two_releases(make_site: SiteFactory, **options: Any) -> SampleSite:
-    return make_site.adopted("1.1.0", settings={"keep": 0, "keep_within": 0}, **options, due="1.2.0")
+def with_two_releases(make_site: SiteFactory) -> SampleSite:
+    return make_site.adopted("1.1.0", dotenv=variables(keep=0, keep_within=0), due="1.2.0")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import answers, silent, states, step, steps, web_site
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -17,7 +18,7 @@ IMPATIENT = {"health_retries": 0, "health_pause": "0s"}
 
 def due(make_site: SiteFactory) -> SampleSite:
     """Make an adopted site for which a package is newer."""
-    return make_site.adopted(settings=IMPATIENT, due="1.1.0")
+    return make_site.adopted(dotenv=variables(**IMPATIENT), due="1.1.0")
 
 
 def asks(url: str, **settings: str) -> dict[str, str]:
@@ -85,7 +86,7 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
 
 def test_a_damaged_release_is_repaired_and_the_illness_is_told(make_site: SiteFactory) -> None:
     """Also if nothing at all can run on it."""
-    site = make_site.adopted("1.1.0", settings=IMPATIENT)
+    site = make_site.adopted("1.1.0", dotenv=variables(**IMPATIENT))
     live = site.live_id()
     (site.link.resolve() / "bin" / "python").unlink()
     site.releaser("prune", check=0)

@@ -22,6 +22,7 @@ from tests.e2e.scenes import (
 )
 from tests.support.commands import console_script, run
 from tests.support.guards import require
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def undeletable(place: Path) -> Iterator[None]:
 
 
 def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: SiteFactory) -> None:
-    site, (r1, _) = with_releases(make_site, "1.1.0", settings={"keep": 0, "keep_within": 0})
+    site, (r1, _) = with_releases(make_site, "1.1.0", dotenv=variables(keep=0, keep_within=0))
     with undeletable(site.state_dir / "releases" / r1):
         site.publish("alpha", "1.2.0")
         report = site.json("update")
@@ -114,12 +115,6 @@ def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: 
 
 
 # The minimum age
-
-
-def test_nothing_is_deleted_that_is_younger_than_an_hour_whatever_else_is_set(make_site: SiteFactory) -> None:
-    site, releases = with_releases(make_site, "1.1.0", "1.2.0", dotenv={"RELEASER_KEEP_AT_LEAST": None, **FEW})
-    assert all("not yet 1 hour old" in row["reasons"] for row in site.json("prune"))
-    assert set(releases) == on_disk(site)
 
 
 # pin

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import body, everything_said, on_terminal, silent
+from tests.support.sites import variables
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ SLOW_TESTS = "import time\nprint('Found 3 tests.')\nfor _ in range(3): time.slee
 def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_what_is_not_wished(
     make_site: SiteFactory,
 ) -> None:
-    site = make_site.adopted(settings={"test_command": ["python", "-c", SLOW_TESTS]})
+    site = make_site.adopted(dotenv=variables(test_command=["python", "-c", SLOW_TESTS]))
     for version, terminal in (("1.1.0", "xterm"), ("1.2.0", "dumb")):
         site.publish("alpha", version)
         status, text = on_terminal(site, "update", env={"TERM": terminal, "COLUMNS": "80", "NO_COLOR": "1"})
@@ -114,7 +115,7 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
 
 
 def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"heartbeat": "7d"})
+    site = make_site.adopted(dotenv=variables(heartbeat="7d"))
     for _ in range(2):
         silent(site.releaser("update"))
     (mail,) = site.outbox_mails()

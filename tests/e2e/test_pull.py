@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, silent, states, step, steps
-from tests.support.sites import RED_TESTS, TESTS
+from tests.support.sites import RED_TESTS, TESTS, variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -96,7 +96,7 @@ def note_as_well(site: SampleSite) -> None:
 
 
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0", settings={"health_check": WELL, "health_retries": 0})
+    site = make_site.adopted("1.1.0", dotenv=variables(health_check=WELL, health_retries=0))
     note_as_well(site)
     before, live = site.snapshot(), site.live_id()
     del before["(restarted at)"]
@@ -125,18 +125,6 @@ def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site
     assert (site.head(), site.git("status", "--porcelain")) == (head, "")
 
 
-def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "2.0.0", broken=True)
-    before = site.snapshot()
-    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')}, lock=True)
-    site.releaser("update", check=5)
-    assert site.snapshot() == before
-    site.releaser("update", check=5)  # the package without the commit, and it is held back from then on
-    assert site.snapshot() == before
-    silent(site.releaser("update"))
-
-
 def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     well = f"test {os.readlink(site.link)} -ef .venv"
@@ -149,7 +137,7 @@ def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -
 
 
 def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"git_pull": False})
+    site = make_site.adopted(dotenv=variables(git_pull=False))
     site.push_from_elsewhere({"notes.txt": "news"})
     before = site.snapshot()
     silent(site.releaser("update"))

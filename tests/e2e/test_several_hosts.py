@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import make_hook, silent
 from tests.support.commands import git_executable, run
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
 
 
 def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0", settings={"git_push": False})
+    site = make_site.adopted("1.1.0", dotenv=variables(git_push=False))
     for number in range(2):
         theirs = site.push_from_elsewhere({"notes.txt": f"news {number}"})
         site.publish("beta", f"1.{number + 1}.0")

@@ -212,19 +212,16 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
 STOPPED = Point(place="releaser.deployment.actions.restart:run_hook")
 
 
-@pytest.mark.parametrize(
-    ("at", "version"), [(STOPPED, "1.0.0"), (Point(place="releaser.releases.release:flip"), "1.1.0")], ids=str
-)
-def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service, at: Point, version: str) -> None:
+def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service) -> None:
+    """Behind the flip, too: tests/kit/test_actions.py."""
     service.site.publish("alpha", "1.1.0")
-    if at == STOPPED:  # an interrupted run starts it itself
-        interrupted(service.site, "update", at=at, by="SIGTERM")
-        assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
-    assert interrupted(service.site, "update", at=at).returncode == -signal.SIGKILL
+    interrupted(service.site, "update", at=STOPPED, by="SIGTERM")  # which starts it itself
+    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
+    assert interrupted(service.site, "update", at=STOPPED).returncode == -signal.SIGKILL
     assert any("the service is stopped since" in one for one in service.site.json("status")["problems"])
     report = service.site.json("init")  # changes nothing by itself
     assert service.calls()[-1] == "start"
-    assert service.answer() == version == service.site.live_version("alpha")
+    assert service.answer() == "1.0.0" == service.site.live_version("alpha")
     assert report["outage_seconds"] > 0
     assert service.site.json("init")["outage_seconds"] is None
     assert service.calls() == []

@@ -17,6 +17,7 @@ from tests.e2e.scenes import (
     silent,
     states,
 )
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +110,7 @@ def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFa
 def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     """The health check puts a directory in the place of the link, so that no rename can replace it."""
     barrier = "sh -c 'test ! -e ../sick || { rm .venv; mkdir .venv; touch .venv/in-the-way; exit 1; }'"
-    site = make_site.adopted(settings={"health_check": barrier, "health_retries": 0})
+    site = make_site.adopted(dotenv=variables(health_check=barrier, health_retries=0))
     live = site.live_id()
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=6, env={"RELEASER_TEST_COMMAND": f"touch {site.outer / 'sick'}"})
@@ -129,7 +130,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
 
 def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory) -> None:
     site = make_site.adopted(
-        settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0}, due="1.1.0"
+        dotenv=variables(health_check="test ! -e static_out/sick.txt", health_retries=0), due="1.1.0"
     )
     live = site.live_id()
     interrupted(site, "update", at=FLIPPED)

@@ -22,6 +22,7 @@ from tests.e2e.scenes import (
     step,
     steps,
 )
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
@@ -70,7 +71,7 @@ def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
 
 
 def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"git_pull": False})
+    site = make_site.adopted(dotenv=variables(git_pull=False))
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=7)

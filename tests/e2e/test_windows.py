@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import silent
+from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
@@ -17,7 +18,7 @@ def _in_hours(first: float, last: float) -> str:
 
 
 def test_an_update_waits_for_its_window_and_until_it_is_due(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"window": _in_hours(2, 4), "jitter": "1s"}, due="1.1.0")
+    site = make_site.adopted(dotenv=variables(window=_in_hours(2, 4), jitter="1s"), due="1.1.0")
     live, before = site.live_id(), site.snapshot()
     silent(site.releaser("update"))
     said = site.releaser("update", "--if-due", "-v", check=0).stderr

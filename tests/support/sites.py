@@ -7,6 +7,7 @@ import email
 import email.policy
 import json
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ class SampleSite:
     def write_dotenv(self, changes: Mapping[str, str | None] | None = None) -> None:
         """Write `.env` again: the defaults, and `changes` laid over them (None removes)."""
         merged: dict[str, str | None] = {**_DOTENV, **(changes or {})}
-        lines = (f"{name}='{value}'\n" for name, value in merged.items() if value is not None)
+        lines = (f"{name}={_quoted(value)}\n" for name, value in merged.items() if value is not None)
         (self.outer / ".env").write_text("".join(lines), encoding="utf-8")
 
     def make_venv(self, group: str = "local") -> None:
@@ -424,6 +425,20 @@ class SiteFactory:
         if prepare is not None:
             prepare(site)
         return site
+
+
+def variables(**settings: object) -> dict[str, str | None]:
+    """Return settings as variables of `.env`: for a site that has them there, none has to be made and adopted anew."""
+    texts = {name: shlex.join(value) if isinstance(value, list) else _text(value) for name, value in settings.items()}
+    return {f"RELEASER_{name.upper()}": text for name, text in texts.items()}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "\\'") + "'"
 
 
 def _broken_module(name: str, version: str, breakage: Breakage) -> str:
