@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.checkout.shadow import list_code
+from releaser.checkout.shadow import list_code, record_code
 from releaser.site.site import open_site
 from releaser.tools.code_files import SMALL
 
@@ -76,3 +78,21 @@ def test_what_cannot_be_read_and_what_has_a_name_that_is_not_utf8_is_no_code(roo
     found = code(root)
     (root / "closed").chmod(0o700)
     assert {*found} - {*before} <= ({"secret.py", "closed/x.py"} if os.geteuid() == 0 else set())
+
+
+@pytest.mark.parametrize("damage", ["all", "index", "HEAD", "objects", "lock"])
+def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> None:
+    site = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"})
+    site.state_dir.mkdir(parents=True)
+    record_code(site)
+    shadow = site.project.shadow
+    place = {"all": shadow, "lock": shadow / "index.lock"}.get(damage, shadow / damage)
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.write_bytes(b"\0" * 9)
+    write(root, "new.py")
+    record_code(site)
+    words: list[str | Path] = ["git", "--git-dir", shadow, "ls-tree", "-r", "--name-only", "HEAD"]
+    recorded = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert {"app.py", "new.py"} <= {*recorded}

@@ -5,7 +5,6 @@ The lock has alpha 1.0.0 for the Python that the site runs on, and 2.0.0 for new
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,18 +161,6 @@ def test_new_commits_in_the_same_night_bring_nothing_past_the_rules(make_site: S
     silent(site.releaser("update"))
 
 
-def test_a_site_without_git_keeps_them(make_site: SiteFactory, tmp_path: Path) -> None:
-    forked = ForkedSite(make_site, tmp_path)
-    site, env = forked.site, {"RELEASER_GIT": "false"}
-    shutil.rmtree(site.path / ".git")
-    forked.add_python()
-    assert site.json("rebuild", "--python", "3.13", "--dry-run", env=env)["changes"] == []
-    assert site.json("rebuild", "--python", "3.13", env=env)["changes"] == []
-    assert forked.runs() == (forked.new.version, "1.0.0")
-    report = site.json("update", env=env)
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "2.0.0")]
-
-
 def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tmp_path: Path) -> None:
     forked = ForkedSite(make_site, tmp_path, upgrade="none")
     site = forked.site
@@ -192,34 +179,6 @@ def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tm
     site.push_from_elsewhere({"uv.lock": text})
     site.json("update")
     assert forked.runs() == (forked.new.version, "1.0.0")
-
-
-def test_what_has_no_build_goes_up_the_least(make_site: SiteFactory, tmp_path: Path) -> None:
-    """All else stays, although there is something newer."""
-    old, new = need_python("3.12"), need_python("3.13")
-    site = make_site()
-    give_pythons(site, old, new)
-    pure = site.index.path / "alpha-1.0.0-py3-none-any.whl"
-    pure.rename(pure.with_name("alpha-1.0.0-cp312-none-any.whl"))
-    site.uv("lock", "--quiet", "--upgrade")
-    site.push_commit("Lock again")
-    site.adopt()
-    for version in ("1.0.1", "1.1.0", "2.0.0"):
-        site.publish("alpha", version)
-    late = site.index.path / "alpha-1.0.1-py3-none-any.whl"
-    late.rename(late.with_name("alpha-1.0.1-cp312-none-any.whl"))
-    site.publish("beta", "1.1.0")
-    env = {"RELEASER_UPGRADE": "patch"}
-    said = site.releaser("rebuild", "--python", "3.13", env=env, check=4).stderr
-    assert "alpha would go from 1.0.0 to" in said
-    assert '(1.0.0 has no build for Python 3.13), but `upgrade = "patch"` keeps it out' in said
-    planned = site.json("rebuild", "--python", "3.13", "--dry-run")
-    assert [(one["name"], one["new"]) for one in planned["changes"]] == [("alpha", "1.1.0")]
-    report = site.json("rebuild", "--python", "3.13")
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.1.0")]
-    assert any("alpha 1.0.0 → 1.1.0 (1.0.0 has no build for Python 3.13)" in one for one in report["problems"])
-    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
-    assert site.git("log", "-1", "--format=%s%n%b").startswith("Update 1 package\nalpha: 1.0.0 -> 1.1.0")
 
 
 def test_a_first_lock_is_for_the_python_of_the_site_alone(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import subprocess
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import refused, seem_no_bug, small_file_system, unfit, without_override
-from tests.e2e.scenes import body, from_server, states
+from tests.e2e.scenes import body, states
 from tests.support.guards import other_file_system, require
-from tests.support.simple_index import serving
 from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
@@ -137,20 +135,6 @@ def test_too_few_free_bytes(small: SampleSite) -> None:
         refused(small, command=command).says_only("no space", "20 MB free", small.state_dir, "50 MB", "releaser prune")
     ballast.unlink()
     small.releaser("update", check=0)
-
-
-def test_too_little_room_for_what_has_to_be_downloaded(site: SampleSite, tmp_path: Path) -> None:
-    """uv's cache lies on a file system of its own; that it is too small is known once it is known what comes."""
-    site.releaser("init", check=0)
-    data = base64.b64encode(os.urandom(8_000_000)).decode()
-    with serving(site.index.path) as index, small_file_system(tmp_path / "cache", size="24m") as cache:
-        from_server(site, index.url, lock=True)
-        site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "alpha/data.txt": data})
-        refusal = refused(site, env={"UV_CACHE_DIR": str(cache)})
-        refusal.says_only("no space for uv's cache", cache, "MB needed", "`uv cache prune`")
-        assert "releaser prune" not in refusal.finished.stderr
-        site.releaser("update", check=0)
-        assert site.live_version("alpha") == "1.1.0"
 
 
 def test_a_full_disk_can_be_looked_at_and_pruned(small: SampleSite) -> None:

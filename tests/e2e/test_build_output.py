@@ -124,13 +124,11 @@ def test_what_the_command_may_have_missed_is_named(make_site: SiteFactory, tmp_p
     assert '`staging_copy = ["node_modules"]`' in report["advice"]
 
 
-@pytest.mark.parametrize("is_off", [False, True])
 def test_what_is_not_declared_is_refused_by_name_and_the_live_files_stay(
-    make_site: SiteFactory, tmp_path: Path, is_off: bool
+    make_site: SiteFactory, tmp_path: Path
 ) -> None:
     """Be it new, or in a directory that the checkout has."""
-    dotenv = {"RELEASER_BUILD_OUTPUT": None, **({"RELEASER_ISOLATE": "off"} if is_off else {})}
-    assets = Assets(make_site, tmp_path, dotenv=dotenv)
+    assets = Assets(make_site, tmp_path, dotenv={"RELEASER_BUILD_OUTPUT": None})
     assets.push("v1")
     report = assets.site.json("update", check=4)
     assert "before_build made dist, which git does not track, so it would not go live" in report["headline"]

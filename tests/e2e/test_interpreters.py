@@ -153,29 +153,6 @@ def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Pa
     silent(site.releaser("update"))
 
 
-def test_another_minor_version_in_its_place_is_as_bad_as_none(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    tests = "import os\ndef test_database(packages):\n    assert os.path.exists('../database')\n"
-    site, installation = make_site(files={"site_tests.py": tests}), Installation(tmp_path / "python", old)
-    give_pythons(site, installation)
-    site.make_venv()
-    python = site.link / "bin" / "python"
-    python.unlink()
-    python.symlink_to(installation.prefix / "bin" / "python3")  # as `python3 -m venv` has it
-    site.releaser("init", check=0)
-    gone = installation.executable
-    installation.upgrade(new)
-    gone.unlink()
-    link = site.link.readlink()
-    report = site.json("update", check=5)
-    assert (report["result"], report["blame"], site.link.readlink()) == ("failed", "unknown", link)
-    assert "nothing can run on the live release" in body(site)
-    assert site.json("update", check=5)["headline"] == report["headline"]  # each night, as the site is down
-    (site.outer / "database").touch()
-    site.releaser("update", check=0)
-    assert site.python(RUNS_ON) == new.version
-
-
 def two_pythons(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, list[str]]:
     """Make a site whose live release has lost its interpreter, with two before it that have not."""
     newer = Installation(tmp_path / "newer", need_python("3.13"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,15 +143,6 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: Si
     assert changed_files(site) == {"uv.lock"}
 
 
-def test_the_live_environment_may_lie_elsewhere(make_site: SiteFactory) -> None:
-    name = "../venvs/site"
-    site = make_site(link=name, settings={"venv": name}, venv=True)
-    there_and_back(site)
-    assert site.link.is_symlink()
-    assert not (site.path / ".venv").exists()
-    assert not site.link.readlink().is_absolute()
-
-
 def test_a_live_environment_that_git_does_not_ignore_is_no_uncommitted_work(make_site: SiteFactory) -> None:
     site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
     (site.link / ".gitignore").unlink()  # uv puts it there, but not every program that makes environments
@@ -205,17 +195,3 @@ def test_a_release_is_copied_where_that_is_set(site: SampleSite) -> None:
     site.publish("alpha", "1.2.0")
     site.releaser("update", check=0, env={"RELEASER_LINK_MODE": "copy"})
     assert site.json("show", site.live_id())["link_mode"] == "copy"
-
-
-def test_room_for_a_whole_release_is_asked_for(site: SampleSite) -> None:
-    """What another release will share with uv's cache is not known before it is built."""
-    site.publish("alpha", "1.3.0")
-    ballast = site.outer / "ballast"
-    used(site.outer)
-    found = os.statvfs(site.outer)
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - 55 * MB)
-    try:
-        assert "no space for another release: 55 MB free" in site.releaser("update", check=3).stderr
-    finally:
-        ballast.unlink()

@@ -109,23 +109,6 @@ def test_without_the_setting_versions_wait_for_three_days_and_fixes_for_one(shop
     assert shop.is_clean()
 
 
-def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
-    own = 'index-url = "'
-    limit = f'exclude-newer = "{datetime.now(UTC) - timedelta(days=20):%Y-%m-%dT%H:%M:%SZ}"\n{own}'
-    shop.age(localtools_1_0_0=90, stagingtools_1_0_0=90, prodtools_1_0_0=90)
-    shop.site.edit("pyproject.toml", edit_pyproject(shop.site, own, limit))
-    shop.site.push_commit("Take nothing that is newer", lock=True)
-    shop.offer("alpha", "1.1.0", 30)
-    shop.offer("alpha", "1.2.0", 10)
-    shop.offer("deep", "1.1.0", 25)
-    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "deep=28d"})
-    assert shop.live == ("1.1.0", "1.0.0")
-    shop.site.uv("lock", "--check")
-    text = (shop.site.path / "uv.lock").read_text(encoding="utf-8")
-    assert "[options]" in text
-    assert "exclude-newer-package" not in text
-
-
 @pytest.mark.parametrize(("kind", "min_age"), [("span", "7d"), ("package", "0")])
 def test_a_limit_that_only_the_lock_has_is_dropped_as_uv_drops_it(shop: Shop, kind: str, min_age: str) -> None:
     limit = "--exclude-newer=40 days"

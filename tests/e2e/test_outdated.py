@@ -105,61 +105,7 @@ def test_what_is_too_young_or_for_a_newer_python_is_told(make_site: SiteFactory)
     assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason
 
 
-def test_of_a_package_that_is_locked_twice_the_version_for_the_python_of_the_site_is_told(
-    make_site: SiteFactory,
-) -> None:
-    site = make_site.adopted(due="1.1.0")
-    site.publish("alpha", "2.0.0", requires_python=">=3.98")
-    (change,) = site.json("update")["changes"]
-    assert (change["old"], change["new"], change["bump"]) == ("1.0.0", "1.1.0", "minor")
-    assert site.lock_text().count('name = "alpha"\nversion') == 2
-    with serving(site.index.path) as index:
-        from_server(site, index.url)
-        found = asked(site)["alpha"]
-    assert (found["locked"], found["latest"], [one["by"] for one in found["kept_by"]]) == ("1.1.0", "2.0.0", ["python"])
-
-
 # What releaser itself keeps out
-
-
-def by_whom(site: SampleSite, name: str = "alpha") -> list[str]:
-    return [by for by, _ in kept_by(site, name)]
-
-
-def test_everything_that_keeps_a_version_out_is_told(make_site: SiteFactory) -> None:
-    packages = {"alpha": "1.0.0", "beta": "1.0.0", "gamma": "1.0.0"}
-    settings = {"ignore": ["alpha", "bet*"], "upgrade": "patch"}
-    site = make_site(settings=settings, packages=packages, dependencies=["alpha<2", "beta", "gamma"], venv=True)
-    site.releaser("init", check=0)
-    site.releaser("hold", "alpha", "ask Ada first", check=0)
-    site.publish("alpha", "2.0.0")
-    site.publish("beta", "1.0.1")
-    site.publish("gamma", "1.0.9")
-    found = asked(site)
-    assert [one["by"] for one in found["alpha"]["kept_by"]] == ["constraint", "person", "ignore", "policy"]
-    assert found["alpha"]["kept_by"][1]["reason"].startswith("ask Ada first (held by hand since 20")
-    assert '`upgrade = "patch"`' in found["alpha"]["kept_by"][3]["reason"]
-    assert [one["by"] for one in found["beta"]["kept_by"]] == ["ignore"]
-    assert found["gamma"]["kept_by"] == []
-    site.releaser("unhold", "alpha", check=0)
-    assert by_whom(site) == ["constraint", "ignore", "policy"]
-
-
-def test_what_was_backed_out_or_breaks_the_tests_is_told_until_something_else_is_there(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    site.releaser("rollback", check=0)
-    assert by_whom(site) == ["activation"]
-    site.publish("alpha", "1.2.0", broken=True)
-    assert by_whom(site) == []
-    site.publish("beta", "1.1.0")
-    site.releaser("update")
-    assert by_whom(site) == ["tests"]
-    assert "beta" not in asked(site)
-    site.commit("Say when the shop is open", {"news.txt": "on Sundays"})
-    assert by_whom(site) == ["tests"]
-    tests = (site.path / "site_tests.py").read_text(encoding="utf-8")
-    site.commit("Test the shop in another way", {"site_tests.py": tests + "# anew\n"})
-    assert by_whom(site) == []
 
 
 # What is asked, and of whom
@@ -178,21 +124,6 @@ def test_what_no_index_has_is_named_and_hides_no_other(make_site: SiteFactory) -
     assert "the index has no version of: gamma\n" in said
     assert "common-lib" not in said
     assert "not checked, because no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr
-
-
-def test_each_package_is_asked_of_the_index_that_the_project_takes_it_from(make_site: SiteFactory) -> None:
-    index = '\n[[tool.uv.index]]\nname = "own"\nurl = "../own"\nformat = "flat"\nexplicit = true\n'
-    main = '\n[[tool.uv.index]]\nname = "main"\nurl = "../index"\nformat = "flat"\ndefault = true\n'
-    site = make_site(venv=True)
-    own = type(site.index)(site.outer / "own")
-    own.publish("beta", "1.0.0")
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    text = text.replace('no-index = true\nfind-links = ["../index"]\n', "")
-    site.edit("pyproject.toml", text + main + index + '\n[tool.uv.sources]\nbeta = { index = "own" }\n')
-    site.uv("lock", "--quiet")
-    own.publish("beta", "1.5.0")
-    site.publish("beta", "3.0.0")
-    assert asked(site)["beta"]["latest"] == "1.5.0"
 
 
 def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory, dead_port: int) -> None:

@@ -81,17 +81,6 @@ def update(site: SampleSite, installed: Path, **env: str) -> subprocess.Popen[st
     return subprocess.Popen(words, cwd="/", env={**site.env, **env}, text=True, stdout=pipe, stderr=pipe)
 
 
-def test_an_update_goes_on_while_releaser_is_installed_again(site: SampleSite, installed: Path, wheel: Path) -> None:
-    with update(site, installed) as running:
-        wait_for(site.outer / "at-tests", running)
-        install(wheel, installed)
-        (site.outer / "go").touch()
-        told = running.communicate(timeout=SECONDS)
-    assert running.returncode == 0, told
-    assert site.live_version("alpha") == "1.1.0"
-    assert "1.1.0" in site.lock_text()
-
-
 def test_an_update_goes_on_while_another_version_of_releaser_is_installed(site: SampleSite, installed: Path) -> None:
     (package,) = installed.glob("lib/*/site-packages/releaser")
     with update(site, installed) as running:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import scenes
-from tests.e2e.scenes import body, steps
+from tests.e2e.scenes import body
 from tests.support.osv import Flaw, VulnerabilityService
 
 if TYPE_CHECKING:
@@ -64,16 +64,6 @@ def test_a_fix_that_needs_what_is_kept_out_is_told_of_once(
     assert "uv lock --upgrade-package 'alpha==1.1.0'" in problem
     assert site.json("update")["problems"] == []
     assert len(site.outbox_mails()) == 1
-
-
-def test_nothing_comes_early_if_it_is_unknown(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service, upgrade="patch", audit_timeout="1s")
-    service.mood = "fails"
-    report = site.json("update")
-    assert (report["result"], report["exit_code"], report["audit"]) == ("unchanged", 0, "unknown")
-    assert steps(report).count("audit") == 1
-    assert site.live_version("alpha") == "1.0.0"
-    assert site.outbox_mails() == []
 
 
 def test_what_a_person_holds_stays_and_the_mail_says_it_once(

@@ -43,16 +43,6 @@ def test_what_was_backed_out_stays_out_and_stops_no_update(site: SampleSite) -> 
     assert live(site) == ("1.0.2", "1.0.1")
 
 
-def test_what_broke_the_tests_is_not_tried_again(site: SampleSite) -> None:
-    site.publish("alpha", "1.0.1", broken=True)
-    site.update_to("beta", "1.0.1")
-    site.publish("beta", "1.0.2")
-    tested = len(site.manage_runs("test"))
-    site.releaser("update", check=0)
-    assert live(site) == ("1.0.0", "1.0.2")
-    assert len(site.manage_runs("test")) == tested + 1
-
-
 def test_what_the_policy_keeps_out_for_another_platform_keeps_nothing_out_here(site: SampleSite) -> None:
     for version in ("1.0.1", "2.0.1", "3.0.0"):
         site.publish("alpha", version)

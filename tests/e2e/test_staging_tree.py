@@ -138,20 +138,6 @@ def test_untracked_files_are_there_for_the_tests_and_what_these_leave_is_gone(ma
     assert not list(site.outer.glob(".*staging*"))
 
 
-def test_local_packages_lead_into_the_checkout_once_they_are_live(make_site: SiteFactory) -> None:
-    """While they are tested they lead into the staging tree, where the new code is."""
-    site = make_site(kind="workspace", venv=True)
-    site.update_to("alpha", "1.1.0")
-    assert not _files_with(site.link.resolve(), ".releaser-staging")
-    assert _files_with(site.link.resolve(), str(site.path))
-    assert site.json("verify", check=0)
-
-
-def _files_with(directory: Path, text: str) -> list[Path]:
-    files = (one for one in directory.glob("lib/*/site-packages/**/*") if one.is_file() and one.suffix != ".so")
-    return [one for one in files if text.encode() in one.read_bytes()]
-
-
 def test_new_code_of_a_local_package_is_what_is_tested(make_site: SiteFactory) -> None:
     site = make_site(kind="packaged", venv=True)
     site.releaser("init", check=0)

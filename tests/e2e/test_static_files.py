@@ -71,15 +71,6 @@ def test_a_rollback_asks_the_release_that_it_goes_to(make_site: SiteFactory) -> 
     assert site.live_id() == live
 
 
-def test_a_night_without_anything_new_starts_no_django(make_site: SiteFactory) -> None:
-    """To start a site's Django takes longer than all else that such a night needs."""
-    site = site_with(make_site, root="static_out")
-    site.releaser("update", check=0)
-    before = site.manage_runs("shell")
-    assert site.json("update")["result"] == "unchanged"
-    assert site.manage_runs("shell") == before
-
-
 def test_django_is_asked_no_more_where_static_files_could_go_last_time(make_site: SiteFactory) -> None:
     """Before the flip it is; and at once where that place is not what it was."""
     site = site_with(make_site, root="../static_out")

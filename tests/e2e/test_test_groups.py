@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.refusals import unfit
 from tests.e2e.scenes import edit_pyproject, silent, states
 from tests.e2e.test_bad_tools import proxy
 from tests.e2e.test_culprits import held, live_versions, publish
@@ -148,17 +147,6 @@ def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(ma
     assert runs_with(site)[:2] == [("1.0.0", "1.0.0"), ("1.0.0", None)]
 
 
-def test_a_release_whose_lock_lacks_the_group_is_tested_without(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    earlier = site.live_id()
-    site.publish("tool", "1.0.0")
-    text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ndev = ["tool"]\n')
-    site.push_from_elsewhere({"pyproject.toml": text + '\n[tool.releaser]\ntest_groups = ["dev"]\n'}, lock=True)
-    site.releaser("update", check=0)
-    site.releaser("verify", "--tests", earlier, check=0)
-    assert runs_with(site) == [("1.0.0", "1.0.0"), ("1.0.0", None)]
-
-
 def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) -> None:
     files = {
         "testlib/pyproject.toml": '[project]\nname = "testlib"\nversion = "1"\nrequires-python = ">=3.11"\n'
@@ -177,13 +165,6 @@ def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) ->
 
 
 # What cannot be
-
-
-def test_a_group_that_does_not_exist(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["tests"]})
-    file = site.path / "pyproject.toml"
-    where = f"not in [dependency-groups] of {file}"
-    unfit(site).says_only(f"{file}: tool.releaser.test_groups", "`tests`", where, "`test`?")
 
 
 def test_if_they_cannot_be_installed_no_package_is_blamed(make_site: SiteFactory) -> None:

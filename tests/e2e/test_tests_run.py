@@ -63,11 +63,11 @@ def test_stock(packages):
 """
 
 
-def watched(make_site: SiteFactory, tmp_path: Path, **settings: str) -> tuple[SampleSite, Path]:
+def watched(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, Path]:
     notes = tmp_path / "failing"
     notes.touch()
     files = {"site_tests.py": TESTS.format(notes=str(notes))}
-    site = make_site.adopted(files=files, settings={"test_live": "always", **settings})
+    site = make_site.adopted(files=files, settings={"test_live": "always"})
     return site, notes
 
 
@@ -100,18 +100,6 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once_and_when_al
     assert "interrupted" not in body(site)
     assert site.json("status")["red_tests"] is None
     silent(site.releaser("update"))
-
-
-def test_by_default_a_quiet_night_runs_no_tests(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, notes = watched(make_site, tmp_path, test_live="changed")
-    notes.write_text("basket", encoding="utf-8")
-    silent(site.releaser("update"))
-    assert site.manage_runs("test") == []
-    notes.write_text("", encoding="utf-8")
-    site.publish("alpha", "1.1.0")  # what is newer is tested instead of what is live
-    report = site.json("update", env={"RELEASER_TEST_LIVE": "always"})
-    assert "test live release" not in steps(report)
-    assert len(site.manage_runs("test")) == 1
 
 
 # Updates on a site that is ill by itself: told once, tried again once it is well

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import body, changed_files, silent, states, step, steps, under_umask
+from tests.e2e.scenes import body, changed_files, silent, states, steps, under_umask
 from tests.support import snapshots
 from tests.support.guards import require
 from tests.support.sites import SampleSite, SiteFactory
@@ -142,30 +142,6 @@ def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
     assert (there["UV_PROJECT_ENVIRONMENT"], there["VIRTUAL_ENV"], there["UV_NO_SYNC"]) == (venv, venv, "1")
     assert there["PATH"].split(os.pathsep)[0] == f"{venv}/bin"
     assert "UV_INDEX" not in there
-
-
-@pytest.mark.slow
-def test_the_export_is_committed_with_the_lock_and_pushed_if_that_is_wished(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"requirements_export": "requirements.txt", "git_push": False}, due="1.1.0")
-    before = site.remote_head()
-    finished = site.releaser("update", check=0)
-    assert finished.stdout == ""
-    assert "alpha    1.0.0  1.1.0  minor" in finished.stderr
-    assert f"updated to {site.live_id()}: 1 package changed" in finished.stderr
-    assert changed_files(site) == {"uv.lock", "requirements.txt"}
-    exported = (site.path / "requirements.txt").read_text(encoding="utf-8")
-    assert "alpha==1.1.0" in exported
-    assert "prodtools==1.0.0" in exported  # on every host the same
-    assert site.git("status", "--porcelain") == ""
-    silent(site.releaser("update"))
-    assert site.remote_head() == before
-
-
-@pytest.mark.slow
-def test_a_site_without_static_files_collects_none(make_site: SiteFactory) -> None:
-    site = make_site.adopted(staticfiles=False, due="1.1.0")
-    assert step(site.json("update"), "collectstatic")["status"] == "skipped"
-    assert site.static_versions() is None
 
 
 @pytest.mark.slow

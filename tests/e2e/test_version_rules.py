@@ -145,17 +145,6 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
     assert versions(site) == ("2.0.0", "1.1.0")
 
 
-def test_a_night_without_anything_new_costs_one_resolution_whatever_gates_there_are(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"upgrade": "minor", "min_age": "7d", "ignore": ["beta"]})
-    site.releaser("hold", "alpha", check=0)
-    site.releaser("update", check=0)
-    before = set((site.state_dir / "logs").iterdir())
-    site.releaser("update", check=0)
-    (log,) = set((site.state_dir / "logs").iterdir()) - before
-    locks = [line for line in log.read_text(encoding="utf-8").splitlines() if " lock " in line and "uv" in line]
-    assert len(locks) == 1, locks
-
-
 # Settings
 
 

@@ -86,17 +86,6 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package")
 
 
-def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
-    make_site: SiteFactory, service: VulnerabilityService
-) -> None:
-    site = watched(make_site, service.url, audit_timeout="5s")
-    site.publish("alpha", "1.2.0")
-    service.fails_after = 2
-    report = site.json("update")
-    assert (report["audit"], report["fixed"], report["vulnerabilities"]) == ("unknown", [], [])
-    assert [change["fixes"] for change in report["changes"]] == [[]]
-
-
 def test_a_failed_candidate_fixes_nothing_and_says_what_it_would(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
