@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from releaser.bundles.manifest import BundleDetails, BundleDifference
 from releaser.bundles.pointer import ChannelDetails
+from releaser.locks.blocks import Block
 from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
 from releaser.locks.origins import Deviation
-from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import RedTests
+from releaser.releases.key import ReleaseKey
 from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
-from releaser.releases.quarantine import FailedCandidate, Quarantined, RejectedCommit
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
 from releaser.releases.verify import Verified
@@ -110,7 +110,7 @@ class ReleaseDetails(Manifest):
     broken: bool
     damage: str | None
     #: What the run that made it left out; empty, as `steps` is, if the history no longer has it.
-    held_back: tuple[Withheld, ...]
+    held_back: tuple[Block, ...]
     steps: tuple[Outcome, ...]
     test_output: str
 
@@ -178,6 +178,42 @@ class HeldBack(Frozen):
     together: tuple[str, ...] = ()
 
 
+class Quarantined(Frozen):
+    """A candidate that is not to be built again; `at` is an ISO time.
+
+    With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
+    chance once they pass there.
+    """
+
+    key: ReleaseKey
+    release: str
+    reason: str
+    at: str
+    sick: bool = False
+
+
+class WaitingCandidate(Quarantined):
+    """A candidate that is well, and waits until somebody has applied its `migrations`."""
+
+    migrations: tuple[str, ...] = ()
+    #: Always false; no longer in use.
+    unfinished: bool = False
+
+
+class RejectedCommit(Frozen):
+    """A commit that does not come in again by itself: it broke the tests or the site, or was rolled back from."""
+
+    commit: str
+    #: What identifies its code: everything in it but the files that releaser commits.
+    code_key: str
+    subject: str
+    reason: str
+    #: An ISO time.
+    at: str
+    #: Whether packages came in with it that may be to blame instead; if they fail alone, the commit is let in again.
+    is_suspect: bool = False
+
+
 class Status(Frozen):
     """How a site stands; lengths of time are in seconds."""
 
@@ -235,7 +271,7 @@ class Status(Frozen):
     quarantined: tuple[Quarantined, ...]
     rejected_commits: tuple[RejectedCommit, ...]
     #: The candidates that wait until somebody has applied their migrations.
-    waiting: tuple[FailedCandidate, ...]
+    waiting: tuple[WaitingCandidate, ...]
     #: The packages that are live in another version than the committed lock has, because of what is on hold here.
     lock_differences: tuple[LockDifference, ...] = ()
 

@@ -51,7 +51,7 @@ CAPABILITIES = (
     Capability(name="committed lock", sources=("sources.committed.Committed",)),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
-    Capability(name="holds", state=("releases.quarantine.QUARANTINE", "releases.quarantine.HOLDS")),
+    Capability(name="holds", state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES")),
     Capability(name="proposals", state=("releases.acceptance.ACCEPTANCE", "releases.acceptance.PROPOSAL")),
     Capability(
         name="static files",

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from releaser.errors import Finding, ReleaserError
+from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Audit, Vulnerability
 from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
@@ -92,9 +92,9 @@ class RunReport(Frozen):
     previous: str | None = None
     changes: tuple[Change, ...] = ()
     #: The versions that were left out on purpose.
-    held_back: tuple[Withheld, ...] = ()
+    held_back: tuple[Block, ...] = ()
     #: The packages that people or the tests hold, whether anything newer was left out for it or not.
-    holds: tuple[Withheld, ...] = ()
+    holds: tuple[Block, ...] = ()
     #: The processes on other releases than the live one when the run ended.
     left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
@@ -245,7 +245,7 @@ class Learned(Frozen):
     live_changed: bool = False
     live_differs: bool = False
     changes: tuple[Change, ...] = ()
-    held_back: tuple[Withheld, ...] = ()
+    held_back: tuple[Block, ...] = ()
     pulled: Pulled | None = None
     commits: tuple[Commit, ...] = ()
     blame: Blame = ""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from io import TextIOWrapper
     from pathlib import Path
 
-    from releaser.releases.quarantine import Quarantine
+    from releaser.releases.blocks import Blocks
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
     from releaser.system.words import Redactor
@@ -133,8 +133,8 @@ class Workspace(Frozen):
     only: frozenset[str] = frozenset()
     #: What candidates are tested with and git does not track, by name; None if nobody looked.
     configuration: Mapping[str, bytes | None] | None = None
-    #: The quarantine with what the new commits take back and bring again; None for that of the state directory.
-    quarantine: Quarantine | None = None
+    #: The blocks with what the new commits take back and bring again; None for those of the state directory.
+    blocks: Blocks | None = None
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:

@@ -23,8 +23,8 @@ from terminal_pictures import terminals  # noqa: E402
 
 from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
+from releaser.locks.blocks import Block  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
-from releaser.locks.rules import Withheld  # noqa: E402
 from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
@@ -112,7 +112,7 @@ UPDATED = RunReport(
     pulled=Pulled(old=COMMITS[-1].id, new=COMMITS[0].id, count=2), commits=COMMITS, commit=COMMITS[0].id,
     subject=COMMITS[0].subject, steps=STEPS, log_file=f"/srv/shop_stuff/.releaser/shop/logs/{NEW}-4711.log",
 )  # fmt: skip
-HELD = Withheld(
+HELD = Block(
     name="django", version="6.0", by="tests", since="2026-11-21T03:12:44+00:00", release=NEW, output=RED,
     reason="TypeError: BaseForm.__init__() got an unexpected keyword argument 'use_required_attribute'",
     tests=("shop.tests.BasketTest.test_basket",),
@@ -156,7 +156,7 @@ MAILS = {
     "security": replace(
         UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE), audit="known", fixed=(PICKLES,),
         headline=f"updated to {NEW}: 2 packages changed", vulnerabilities=(UNFIXED,), pulled=None, commits=(),
-        held_back=(Withheld(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
+        held_back=(Block(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
     ),
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.candidate.build import Candidate
-    from releaser.locks.rules import Withheld
+    from releaser.locks.blocks import Block
     from releaser.releases.release import Release
     from releaser.report import Step
     from releaser.run import Workspace
@@ -275,9 +275,7 @@ def _tell(step: Step, found: Audit) -> None:
     step.says(f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}")
 
 
-def note_unfixed(
-    work: Workspace, held_back: Iterable[Withheld], before: Audit | None, after: Audit | None = None
-) -> None:
+def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:
     """Report the vulnerabilities whose fixes exist but are held back, by a rule that does not let fixes pass.
 
     `before` is the audit of the live release, `after` that of the candidate; without one, what was reported before is
@@ -294,14 +292,14 @@ def note_unfixed(
     note(site.state_dir, vulnerabilities=keys)
 
 
-def _keeps_out(held: Withheld, one: Vulnerability, before: Audit | None) -> bool:
+def _keeps_out(held: Block, one: Vulnerability, before: Audit | None) -> bool:
     """Whether there is a fix; one to come early must have been known of when this was decided, and be on offer."""
     if one.fix is None or held.by in _STRONGER:
         return one.fix is not None
     return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)
 
 
-def _problem(one: Vulnerability, held: Withheld) -> Finding:
+def _problem(one: Vulnerability, held: Block) -> Finding:
     why, advice = _STRONGER.get(held.by, _STUCK)
     message = (
         f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it,"

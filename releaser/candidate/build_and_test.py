@@ -19,7 +19,7 @@ from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError,
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
 from releaser.locks.versions import is_newer, normalize_name
-from releaser.releases.quarantine import change_holds, read_holds
+from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
@@ -30,8 +30,8 @@ from releaser.tools.uv import unbuildable_packages
 
 if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
+    from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
-    from releaser.locks.rules import Withheld
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
@@ -50,7 +50,7 @@ class Builder:
     #: Resolves once more, with what is held by then; None where the lock is given.
     again: ResolveAgain | None
     #: The upgrades that wait, as the search for culprits was cut off.
-    undecided: tuple[Withheld, ...] = ()
+    undecided: tuple[Block, ...] = ()
 
     @property
     def holds_back(self) -> bool:
@@ -143,7 +143,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     `again` resolves once more with what is held by then. Raises TestsFailedError or BuildError when nothing newer than
     what is live passes.
     """
-    site, log, held_before = work.site, work.log, read_holds(work.site.state_dir).entries
+    site, log, held_before = work.site, work.log, read_blocks(work.site.state_dir).by("tests")
     budget = Budget(runs=site.settings.culprit_runs, seconds=site.settings.culprit_minutes * 60)
     builder = Builder(work=work, budget=budget, again=again)
     prepare_tree(site, log)
@@ -151,8 +151,10 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     passing = None if isinstance(result, Failed | Unbuildable) else result
     if passing is not None:  # of which nobody can say that the tests fail with it
         versions = passing.resolution.lock.versions
-        change_holds(site.state_dir, lambda holds: holds.without_live(versions))
-    is_held_now = not set(read_holds(site.state_dir).entries) <= set(held_before)
+        change_blocks(
+            site.state_dir, lambda blocks: blocks.without(lambda one: one.by == "tests" and one.is_in(versions))
+        )
+    is_held_now = not set(read_blocks(site.state_dir).by("tests")) <= set(held_before)
     # Without culprits, a new commit may be what fails, and no version can tell.
     if is_held_now and not builder.undecided and (not isinstance(result, Failed) or log.learned.culprits):
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))

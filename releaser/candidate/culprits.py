@@ -13,10 +13,10 @@ from releaser.candidate.testing import first_failure, keep_out
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed, find_pairs
+from releaser.locks.blocks import Block
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
-from releaser.locks.rules import Withheld
-from releaser.releases.quarantine import change_quarantine, read_holds
+from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few, plural
@@ -103,7 +103,7 @@ class CulpritSearch:
         named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
             return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
-        hints = {*named, *(one.name for one in read_holds(self.site.state_dir).by_tests if one.name in upgrades)}
+        hints = {*named, *(one.name for one in read_blocks(self.site.state_dir).by("tests") if one.name in upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
         needs = Graph.of(self.full.resolution.lock).needs
@@ -280,7 +280,7 @@ class CulpritSearch:
         hold_back(self.work, self.full.resolution.lock, faults, release=self.full.id)
         reason = f"undecided: the search stopped after {self.budget.spent} test runs"
         self.builder.undecided = tuple(
-            Withheld(name=name, version=versions[name], by="undecided", reason=reason)
+            Block(name=name, version=versions[name], by="undecided", reason=reason)
             for name in (result.undecided if result.kind == "cut_off" else ())
         )
 
@@ -313,7 +313,7 @@ class CulpritSearch:
             self._tell(message, "Find out what else has changed.")
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
-        change_quarantine(self.site.state_dir, lambda quarantine: quarantine.with_commit(entry))
+        change_blocks(self.site.state_dir, lambda blocks: blocks.with_new(entry))
         commit, live = entry.commit[:12], "with the packages that are live, too"
         self._tell(
             f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",

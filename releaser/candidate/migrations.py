@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from releaser.checkout.pull import has_other_code
 from releaser.checkout.staging import complete_tree
 from releaser.errors import Finding, MigrationsError, ToolError
-from releaser.releases.quarantine import FailedCandidate, change_quarantine
+from releaser.releases.blocks import block_candidate, change_blocks
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
-from releaser.system.words import first_few, timestamp
+from releaser.system.words import first_few
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.candidate.build import Candidate
+    from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.run import Workspace
@@ -209,8 +210,8 @@ def _refuse(work: Workspace, candidate: Candidate, names: tuple[str, ...]) -> Mi
     from releaser.candidate.build import seal  # which takes long to import, for a rollback
 
     reason = f"migrations are not applied: {first_few(names)}"
-    entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=timestamp(), migrations=names)
-    change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
+    waits = replace(block_candidate(candidate.key, candidate.id, reason), by="migrations", migrations=names)
+    change_blocks(work.site.state_dir, lambda blocks: blocks.with_new(waits))
     seal(work, candidate, tests="refused")
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
     return MigrationsError(message, advice=_how_to_apply(work.site, candidate, names))
@@ -243,7 +244,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     )
 
 
-def still_wait(work: Workspace, failed: FailedCandidate) -> bool:
+def still_wait(work: Workspace, failed: StoredBlock) -> bool:
     """Whether the migrations that a candidate waits for are not applied yet, as far as can be told."""
     site, release = work.site, store_of(work.site).get(failed.release)
     if site.settings.migrations != "refuse" or release is None or not release.works():

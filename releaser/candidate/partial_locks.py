@@ -15,7 +15,7 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
 from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
-from releaser.releases.quarantine import Constraints
+from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.touched import note_installed
 from releaser.resolution.resolve import read_made_lock
@@ -236,7 +236,7 @@ class _Solutions(Frozen):
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
     """Prepare to lock a part of what a resolution brings."""
     site = work.site
-    failed = {(one.name, one.version) for one in Constraints.read(site.state_dir).failed}
+    failed = {(one.name, one.version) for one in read_blocks(site.state_dir).failed}
     return PartialLocks(
         uv=work.facts.uv,
         python=work.facts.python,

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from releaser.candidate.output import failing_tests
 from releaser.errors import TestsFailedError, ToolError
 from releaser.locks.lock import changes_between, list_brought
+from releaser.releases.blocks import PAUSE, Blocks, StoredBlock, block_candidate, change_blocks, read_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import LIVE_TESTS, RedTests
-from releaser.releases.quarantine import (
-    Constraints,
-    FailedCandidate,
-    Hold,
-    Quarantine,
-    RejectedCommit,
-    change_holds,
-    change_quarantine,
-    read_holds,
-    read_quarantine,
-)
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.resolution.rules import code_digest, describe_holds, list_failed
@@ -35,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.candidate.trials import TrialResult
+    from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
-    from releaser.locks.rules import Withheld
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
@@ -50,21 +40,24 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 
 
 def mark_good(site: Site, release: Release) -> None:
-    """Record that a release is live and good, which lifts the quarantine and the tests' holds of all in it."""
+    """Record that a release is live and good, which lifts all blocks of what is in it but those by a person."""
     store_of(site).record_live(release)
-    quarantine = read_quarantine(site.state_dir)
-    lifted = quarantine.without(lock_of(release).versions, release.key)
-    overtaken, commit = set[str](), release.manifest.commit
-    with contextlib.suppress(ToolError):  # on top of which somebody has built what is live and good now
-        overtaken |= {one.commit for one in lifted.commits if commit and site.git.is_ancestor(one.commit, commit)}
-    lifted = replace(lifted, commits=tuple(one for one in lifted.commits if one.commit not in overtaken))
-    if lifted != quarantine:
-        change_quarantine(site.state_dir, lambda _: lifted)
-    change_holds(site.state_dir, lambda holds: holds.without_live(lock_of(release).versions))
+    key, commit, overtaken = release.key, release.manifest.commit, set[str]()
+
+    def lift(blocks: Blocks) -> Blocks:
+        lifted = blocks.without_live(lock_of(release).versions)
+        lifted = lifted.without(lambda one: one.key == key or (one.what == "commit" and one.code_key == key.code_key))
+        with contextlib.suppress(ToolError):  # on top of which somebody has built what is live and good now
+            overtaken.update(
+                one.commit for one in lifted.commits if commit and site.git.is_ancestor(one.commit, commit)
+            )
+        return lifted.without(lambda one: one.what == "commit" and one.commit in overtaken)
+
+    change_blocks(site.state_dir, lift)
 
 
 def mark_bad(
-    site: Site, release: Release, reason: str, *, versions: Mapping[str, str] | None, commit: RejectedCommit | None
+    site: Site, release: Release, reason: str, *, versions: Mapping[str, str] | None, commit: StoredBlock | None
 ) -> None:
     """Record that a release was backed out, and keep out what is to blame: the very candidate, versions, a commit.
 
@@ -72,24 +65,26 @@ def mark_bad(
     package is a matter of the code, so that it may come again with other code.
     """
     store_of(site).record_withdrawn(release)
-    at = timestamp()
 
-    def reject(quarantine: Quarantine) -> Quarantine:
+    def reject(blocks: Blocks) -> Blocks:
         if versions is None:
-            return quarantine  # which is written: were there none, it would be made from all that is bad
-        failed = FailedCandidate(key=release.key, release=release.id, reason=reason, at=at)
-        changed = quarantine.with_versions(versions, release=release.id, reason=reason, at=at).with_candidate(failed)
-        return changed.with_commit(commit) if commit is not None else changed
+            return blocks  # which are written: were there none, they would be made from all that is bad
+        failed = block_candidate(release.key, release.id, reason)
+        changed = blocks.with_versions(versions, release=release.id, reason=reason, since=failed.since)
+        return changed.with_new(failed, *([commit] if commit is not None else ()))
 
-    change_quarantine(site.state_dir, reject)
+    change_blocks(site.state_dir, reject)
 
 
-def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> RejectedCommit:
-    """Return the entry that keeps a commit from coming in again by itself."""
+def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> StoredBlock:
+    """Return the block that keeps a commit from coming in again by itself."""
     subject = ""
     with contextlib.suppress(ToolError):
         subject = site.git.subject(commit)
-    return RejectedCommit(commit=commit, code_key=code_key, subject=subject, reason=reason, at=timestamp())
+    return StoredBlock(
+        what="commit", name=commit[:12], commit=commit, code_key=code_key, subject=subject, reason=reason,
+        since=timestamp(),
+    )  # fmt: skip
 
 
 def list_brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
@@ -123,46 +118,46 @@ class Fault(Frozen):
 def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Hold back the versions in a lock of the packages that have a fault; `release` is the one whose tests failed."""
     site, now = work.site, timestamp()
-    known, code = {(one.name, one.version): one for one in read_holds(site.state_dir).by_tests}, code_digest(site)
+    known, code = {(one.name, one.version): one for one in read_blocks(site.state_dir).by("tests")}, code_digest(site)
     holds = []
     for name, fault in faults.items():
         version = lock.versions[name]
         before = known.get((name, version))
         holds.append(
-            Hold(
+            StoredBlock(
                 name=name,
                 by="tests",
                 version=version,
                 reason=fault.words,
-                at=before.at if before else now,
+                since=before.since if before else now,
                 release=release,
                 python=work.facts.choice.version,
                 output=truncate(fault.output, max_chars=_LONGEST_OUTPUT),
                 tests=failing_tests(fault.output),
                 together=fault.together,
-                code=code,
-                tried_at=now if before else "",
+                code_key=code,
+                until=datetime.fromisoformat(now) + PAUSE if before else None,
             )
         )
-    change_holds(site.state_dir, lambda holds_before: holds_before.with_new(holds))
+    change_blocks(site.state_dir, lambda blocks: blocks.with_new(*holds))
 
 
-def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withheld, ...]:
+def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Block, ...]:
     """Return what a resolution left out, and what failed in any run and is newer than this lock."""
-    holds = read_holds(site.state_dir)
-    known = {(one.name, one.version) for one in holds.entries if one.by != "person"}
+    by_tests = read_blocks(site.state_dir).by("tests")
+    known = {(one.name, one.version) for one in by_tests}
     others = tuple(
         one
         for one in resolution.held_back
         if (one.name, one.version) not in known and one.version != lock.versions.get(one.name)
     )
-    return others + list_failed(holds.entries, lock)
+    return others + list_failed(by_tests, lock)
 
 
-def list_holds(site: Site) -> tuple[Withheld, ...]:
+def list_holds(site: Site) -> tuple[Block, ...]:
     """Return what is held, by whom and since when, except for versions that something newer has replaced."""
     try:
-        holds = Constraints.read(site.state_dir).holds
+        holds = Blocks(entries=read_blocks(site.state_dir).by("person", "tests"))
     except OSError:  # which is said elsewhere
         return ()
     live = lock_of(store_of(site).live()).versions

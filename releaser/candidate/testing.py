@@ -17,8 +17,8 @@ from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, stag
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import integrity
+from releaser.releases.blocks import block_candidate, change_blocks
 from releaser.releases.integrity import cannot_run
-from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
 from releaser.releases.touched import note_installed
@@ -27,7 +27,6 @@ from releaser.run import new_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import LIVE_COPY, temporary_directory
-from releaser.system.words import timestamp
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -120,15 +119,9 @@ def note_failure(
 def keep_out(work: Workspace, failure: Failed) -> None:
     """Keep later updates from building this very candidate."""
     candidate = failure.candidate
-    entry = FailedCandidate(
-        key=candidate.key,
-        release=candidate.id,
-        reason=failure.result.reason,
-        at=timestamp(),
-        sick=failure.blame != "update",
-    )
+    failed = block_candidate(candidate.key, candidate.id, failure.result.reason, sick=failure.blame != "update")
     if not work.site.supply.overrides:  # else there is nothing to keep out, as no update would bring that
-        change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
+        change_blocks(work.site.state_dir, lambda blocks: blocks.with_new(failed))
 
 
 def find_blame(work: Workspace, failed: TrialResult) -> Blame:

@@ -14,8 +14,8 @@ from releaser.errors import Finding, FollowUpError, ReleaserError, ToolError, os
 from releaser.locks.differences import find_differences
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.rules import Packages, Policy, Rules
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
-from releaser.releases.quarantine import Constraints, read_quarantine
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
@@ -289,7 +289,7 @@ def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockD
     return find_differences(
         committed,
         lock_of(release),
-        Constraints.read(site.state_dir).own,
+        read_blocks(site.state_dir).own,
         limited=limited,
         left=lock_of(origin).versions if origin is not None else None,
     )
@@ -333,7 +333,7 @@ def _push(site: Site, step: Step) -> None:
         return
     theirs = site.git.fetch(remote, branch)
     waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
-    if behind and read_quarantine(site.state_dir).commit(site.code_key(theirs)) is not None:
+    if behind and read_blocks(site.state_dir).commit(site.code_key(theirs)) is not None:
         note_due(site, push=False)  # the commits give way once the remote has something newer
         step.skip(f"{remote} is ahead, with a commit that was rejected here")
         return

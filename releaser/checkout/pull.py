@@ -19,8 +19,8 @@ from releaser.checkout.checks import (
 from releaser.checkout.publish import SEEN, own_commits
 from releaser.checkout.shadow import list_code
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
-from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.releases.quarantine import RejectedCommit
+    from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
@@ -70,7 +70,7 @@ class Target(Frozen):
     #: Whether the checkout gets there by a fast-forward; else commits on top of it give way, as in a rollback.
     forward: bool = True
     #: What keeps out the commit that the remote is at, `offered`, and `commits` with it, if anything does.
-    rejected: RejectedCommit | None = None
+    rejected: StoredBlock | None = None
     offered: str = ""
 
     @property
@@ -144,7 +144,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
     with log.step("choose commit") as step:
         own = site.own_files()
         key = git.code_key(own, commit=theirs)
-        rejected = None if force else read_quarantine(site.state_dir).commit(key)
+        rejected = None if force else read_blocks(site.state_dir).commit(key)
         if rejected is not None:
             step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
             return replace(stay, commits=behind, rejected=rejected, offered=theirs)

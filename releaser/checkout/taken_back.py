@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from releaser.locks.differences import find_taken_back
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
-from releaser.releases.quarantine import change_quarantine, read_quarantine
+from releaser.releases.blocks import change_blocks, read_blocks
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
-    from releaser.releases.quarantine import Quarantine
+    from releaser.releases.blocks import Blocks
     from releaser.site.site import Site
 
 _MOST = 50  # commits of which the locks are compared, the newest
@@ -20,36 +20,35 @@ _ROLLBACK = "Roll back to release "  # as the commit of a rollback begins
 
 def note_taken_back(site: Site, target: Target) -> None:
     """Record what the new commits take back and bring again. Raises OSError and ToolError."""
-    before, after = read_quarantine(site.state_dir), quarantine_after(site, target)
-    if after != before:
-        change_quarantine(site.state_dir, lambda _: after)
+    after = blocks_after(site, target)
+    change_blocks(site.state_dir, lambda _: after)
 
 
-def quarantine_after(site: Site, target: Target) -> Quarantine:
-    """Return the quarantine as the new commits leave it.
+def blocks_after(site: Site, target: Target) -> Blocks:
+    """Return the blocks as the new commits leave them.
 
     A commit that lowers a package takes its version back, as a rollback on another host does, or a revert: else this
     host would bring that version again in the same night. A commit that locks the version again lifts this.
     Raises ToolError.
     """
-    quarantine = read_quarantine(site.state_dir)
+    blocks = read_blocks(site.state_dir)
     if not target.moves or site.settings.follows or site.supply.brings_lock:
-        return quarantine
+        return blocks
     path, git = os.path.relpath(site.project.lock, site.git.layout.top), site.git
     for commit in git.following(target.head, target.commit, path)[-_MOST:]:
         before, after = (_lock_of(site, one, path) for one in (f"{commit}^", commit))
-        quarantine = _compare(site, quarantine, before, after, commit)
+        blocks = _compare(site, blocks, before, after, commit)
     if target.forward:  # a merge may take back what none of its commits does; else commits give way
         before, after = (_lock_of(site, one, path) for one in (target.head, target.commit))
-        quarantine = _compare(site, quarantine, before, after, target.commit)
-    return quarantine
+        blocks = _compare(site, blocks, before, after, target.commit)
+    return blocks
 
 
-def _compare(site: Site, quarantine: Quarantine, before: LockFile, after: LockFile, commit: str) -> Quarantine:
+def _compare(site: Site, blocks: Blocks, before: LockFile, after: LockFile, commit: str) -> Blocks:
     subject = site.git.subject(commit)
     versions = tuple(find_taken_back(before, after, all_changes=subject.startswith(_ROLLBACK)))
     reason = f"commit {commit[:12]} went back from it: {subject}"
-    lifted = quarantine.without_followed(after.versions)
+    lifted = blocks.without_followed(after.versions)
     return lifted.with_commit_that_lowers(versions, commit=commit, reason=reason) if versions else lifted
 
 

@@ -47,15 +47,12 @@ def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete what `unhold` allows again."""
-    from releaser.releases.quarantine import Constraints
+    from releaser.releases.blocks import read_blocks
 
     site = _own_site(ctx)
     if site is None:
         return []
-    found = Constraints.read(site.state_dir)
-    names = {one.name for one in (*found.quarantine.versions, *found.holds.entries)}
-    others = (*(one.commit for one in found.quarantine.commits), *(one.release for one in found.quarantine.candidates))
-    return _matching((*sorted(names), *others), incomplete)
+    return _matching(read_blocks(site.state_dir).names, incomplete)
 
 
 def complete_asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.locks.blocks import Block
 from releaser.locks.versions import (
     Age,
     Upgrade,
@@ -26,30 +27,9 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew.
-By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade"]
 # How a package is kept from rejected versions: at what is live; not below it; only away from these versions.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 REJECTED = ("activation", "tests")
-
-
-class Withheld(Frozen):
-    """A version that may not come in, or, without one, a package of which nothing newer may; by what, and why."""
-
-    name: str
-    version: str = ""
-    reason: str
-    by: By = "activation"
-    #: Since when, as ISO 8601, if that is known.
-    since: str = ""
-    #: The release whose tests failed, which `show` describes; empty where there is none.
-    release: str = ""
-    #: The tests that failed.
-    tests: tuple[str, ...] = ()
-    #: What comes only together with it, such as `celery 5.6.0`.
-    together: tuple[str, ...] = ()
-    #: The end of what the tests printed with it.
-    output: str = ""
 
 
 class Limit(Frozen):
@@ -98,9 +78,9 @@ class Rules(Frozen):
     packages: Packages
     policy: Policy = field(default_factory=Policy)
     #: The packages that a person holds.
-    held: tuple[Withheld, ...] = ()
+    held: tuple[Block, ...] = ()
     #: The versions that failed, `by` the tests or after they went live, oldest first.
-    rejected: tuple[Withheld, ...] = ()
+    rejected: tuple[Block, ...] = ()
     #: The versions that fix a vulnerability: exactly these come in, and `upgrade` and `age` do not count for them.
     fixes: Mapping[str, str] = field(default_factory=dict)
     #: The packages that an update is to bring, with what these need; empty for all.
@@ -145,7 +125,7 @@ class Rules(Frozen):
 
     # Judging versions
 
-    def find_withheld(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Withheld]:
+    def find_withheld(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Block]:
         """Return what may not come in of the versions that a resolver found, by package."""
         return {
             name: withheld
@@ -153,7 +133,7 @@ class Rules(Frozen):
             if (withheld := self._withhold(name, version, uploads)) is not None
         }
 
-    def _withhold(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
+    def _withhold(self, name: str, version: str, uploads: Uploads) -> Block | None:
         held_at, has_failed = self.held_at(name), bool(self.rejected_versions(name))
         stays = has_failed and version == self.packages.live.get(name) and not self.beyond(name, version)
         if name in self.packages.local or version == held_at or stays:
@@ -162,7 +142,7 @@ class Rules(Frozen):
             return replace(next(one for one in self.held if one.name == name), version=version)
         return self._reject(name, version) or self._refuse(name, version, uploads)
 
-    def _reject(self, name: str, version: str) -> Withheld | None:
+    def _reject(self, name: str, version: str) -> Block | None:
         """Withhold a version that failed, or an older one that is no substitute for it.
 
         After a version was rolled back, nobody has said that the tests would notice what is wrong with others: the
@@ -181,13 +161,13 @@ class Rules(Frozen):
         found = (self._reject_like(rejected, other) for other in others)
         return next((replace(one, version=version) for one in found if one is not None), None)
 
-    def _reject_like(self, rejected: Sequence[Withheld], version: str) -> Withheld | None:
+    def _reject_like(self, rejected: Sequence[Block], version: str) -> Block | None:
         for one in reversed(rejected):
             if reason := self._what_it_says(one, version):
                 return replace(one, reason=reason)
         return None
 
-    def _what_it_says(self, rejected: Withheld, version: str) -> str:
+    def _what_it_says(self, rejected: Block, version: str) -> str:
         """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
         new, bad = parse_version(version), parse_version(rejected.version)
         if new is None or bad is None:
@@ -202,7 +182,7 @@ class Rules(Frozen):
             return f"it is older than {rejected.version}, which failed: {rejected.reason}"
         return ""
 
-    def _is_first_of_live_series(self, rejected: Withheld) -> bool:
+    def _is_first_of_live_series(self, rejected: Block) -> bool:
         """Whether a version is the only one of the live series with which the tests have failed.
 
         There, nothing lower than the series is left, so the version just older than that gets one try.
@@ -213,25 +193,25 @@ class Rules(Frozen):
         failed = [bad for one in self.rejected_versions(rejected.name) if (bad := parse_version(one))]
         return [series_of(bad) for bad in failed if bad > live].count(series_of(live)) == 1
 
-    def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
+    def _refuse(self, name: str, version: str, uploads: Uploads) -> Block | None:
         """Withhold a version for what the settings say of it."""
         base, is_fix, locked = self.base(name), self._is_fix(name, version), self.packages.locked.get(name)
         if (beyond := self.beyond(name, version)) and not (version == locked and name in self.unasked):
-            return Withheld(name=name, version=version, by="constraint", reason=beyond)
+            return Block(name=name, version=version, by="constraint", reason=beyond)
         if version == locked:
             return None
         if base is not None and version != base:
             if self.ignores(name):
-                return Withheld(name=name, version=version, by="ignore", reason="`ignore` names it")
+                return Block(name=name, version=version, by="ignore", reason="`ignore` names it")
             if is_older(version, base):
-                return Withheld(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
+                return Block(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
             level = self.policy.upgrade.of(name)
             if not is_fix and not permits(base, version, level):
                 below_one = ", as below 1.0 the second part counts as the first"
                 why = f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
-                return Withheld(name=name, version=version, by="policy", reason=why)
+                return Block(name=name, version=version, by="policy", reason=why)
         too_young = (self.policy.age.for_fix(name) if is_fix else self.policy.age).objection(name, version, uploads)
-        return Withheld(name=name, version=version, by="age", reason=too_young) if too_young else None
+        return Block(name=name, version=version, by="age", reason=too_young) if too_young else None
 
     def _is_fix(self, name: str, version: str) -> bool:
         fix = parse_version(self.fixes.get(name, ""))
@@ -251,7 +231,7 @@ class Rules(Frozen):
         return {name: self._specifier(name, found.get(name), withheld.get(name), uploads, strictness) for name in names}
 
     def _specifier(
-        self, name: str, found: str | None, withheld: Withheld | None, uploads: Uploads, strictness: Strictness
+        self, name: str, found: str | None, withheld: Block | None, uploads: Uploads, strictness: Strictness
     ) -> str | None:
         is_pinned = withheld is not None and withheld.by in REJECTED and strictness == "pinned"
         below = self.below(withheld) if is_pinned and withheld else None
@@ -278,7 +258,7 @@ class Rules(Frozen):
             return live or None
         return self.base(name) if self.ignores(name) else None
 
-    def below(self, withheld: Withheld) -> str | None:
+    def below(self, withheld: Block) -> str | None:
         """Return the specifier of what is below a rejected version and newer than what is live; None if nothing is.
 
         After a version was rolled back, nothing below it comes in.
@@ -321,7 +301,7 @@ class Rules(Frozen):
         return floor.is_prerelease or bool(self.policy.age.of(name) and base and uploads.lacks(name, base) and tells)
 
 
-def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator[Withheld]:
+def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator[Block]:
     """Yield everything that keeps a version out, and not only the first: each rule is lifted, and the others asked."""
     while (found := rules.find_withheld({name: version}, uploads).get(name)) is not None and found.by != "downgrade":
         yield found

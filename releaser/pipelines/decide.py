@@ -10,8 +10,8 @@ from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
+from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import cannot_run
-from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import candidate_key, is_as_live
 from releaser.sources import choose_source
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import Change
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
-    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.blocks import StoredBlock
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.run import Workspace
     from releaser.site.site import Site
@@ -46,7 +46,7 @@ class Goal(Frozen):
     outcome: Outcome
     resolution: Resolution
     #: How this very candidate failed before, if it did.
-    failed: FailedCandidate | None
+    failed: StoredBlock | None
     #: Resolves once more, with what is held by then; None if the source has no other lock.
     again: ResolveAgain | None
     #: Asks, once in a run, what is known to be wrong with what is live.
@@ -75,10 +75,10 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
     wanted = Wanted(work=work, force=force, audit=audit)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution)
-    quarantine = read_quarantine(site.state_dir)
+    blocks = read_blocks(site.state_dir)
     failed = None
-    if is_new or quarantine.waiting:
-        failed = quarantine.candidate(candidate_key(site, work.facts, resolution.lock))
+    if is_new or blocks.waiting:
+        failed = blocks.candidate(candidate_key(site, work.facts, resolution.lock))
     outcome: Outcome = "build"
     if not is_new and (failed is None or not failed.migrations):
         outcome = "nothing"
@@ -118,7 +118,7 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
     )
 
 
-def _outcome_again(work: Workspace, failed: FailedCandidate) -> Outcome:
+def _outcome_again(work: Workspace, failed: StoredBlock) -> Outcome:
     """Decide whether a candidate is tried once more that failed because the site was sick, or waits for something.
 
     While nothing can run on what is live, nobody can tell, and the site is down: the candidate is tried each time.
@@ -130,18 +130,18 @@ def _outcome_again(work: Workspace, failed: FailedCandidate) -> Outcome:
     return "unsure" if failed.sick else "failed"
 
 
-def why_not_again(failed: FailedCandidate) -> str:
+def why_not_again(failed: StoredBlock) -> str:
     """Say why a candidate that failed before is not built once more."""
     if failed.migrations:
         return f"{failed.release} waits until migrations are applied: {first_few(failed.migrations)}"
     return f"nothing newer than {failed.release}, which failed before"
 
 
-def say_what_blocks(failed: FailedCandidate) -> str:
+def say_what_blocks(failed: StoredBlock) -> str:
     """Say which candidate cannot go live, why, and since when."""
     if failed.migrations:
-        return f"{why_not_again(failed)} (since {failed.at[:10]})"
-    return f"{failed.release} failed on {failed.at[:10]}: {failed.reason}"
+        return f"{why_not_again(failed)} (since {failed.since[:10]})"
+    return f"{failed.release} failed on {failed.since[:10]}: {failed.reason}"
 
 
 def choose_following(site: Site, goal: Goal, target: Target) -> Following:

@@ -12,7 +12,7 @@ from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
-from releaser.checkout.taken_back import quarantine_after
+from releaser.checkout.taken_back import blocks_after
 from releaser.deployment.adopt import venv_kind
 from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
@@ -88,7 +88,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
             before=facts,
             live=live,
             only=only,
-            quarantine=quarantine_after(seen, target),
+            blocks=blocks_after(seen, target),
         )
         try:
             goal = choose_goal(work, target, force=force)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.errors import FollowUpError, PreflightError, UsageError, refuse
@@ -13,7 +13,7 @@ from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.acceptance import change_acceptance, read_acceptance
-from releaser.releases.quarantine import Constraints, Hold, change_holds, change_quarantine
+from releaser.releases.blocks import StoredBlock, change_blocks, read_blocks
 from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
 from releaser.releases.store import store_of
@@ -133,14 +133,14 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
         lock = LockFile.read(site.project.lock)
     except (OSError, InvalidLockError) as error:
         refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
-    name, holds = find_locked(lock, name), Constraints.read(site.state_dir).holds
+    name, blocks = find_locked(lock, name), read_blocks(site.state_dir)
     live = lock_of(store_of(site).live())
     state = f"is held at {live.versions.get(name, lock.versions[name])}"
-    before = next((one for one in holds.entries if (one.name, one.by) == (name, "person")), None)
+    before = next((one for one in blocks.held if one.name == name), None)
     if before is not None and reason in ("", before.reason):
         return Change(name=name, state=state, apply=None)
-    new = Hold(name=name, by="person", reason=reason, at=before.at if before else timestamp())
-    return Change(name=name, state=state, apply=lambda: change_holds(site.state_dir, lambda _: holds.with_new([new])))
+    new = StoredBlock(name=name, by="person", reason=reason, since=before.since if before else timestamp())
+    return Change(name=name, state=state, apply=lambda: change_blocks(site.state_dir, lambda _: blocks.with_new(new)))
 
 
 def decide_unhold(site: Site, name: str) -> Change:
@@ -148,39 +148,29 @@ def decide_unhold(site: Site, name: str) -> Change:
 
     Raises UsageError when nothing of that name is held back.
     """
-    constraints = Constraints.read(site.state_dir)
-    holds, quarantine = constraints.holds, constraints.quarantine
-    package = normalize_name(name)
-    names = {package} | {
-        one.name for one in holds.entries if package in {normalize_name(x.partition(" ")[0]) for x in one.together}
-    }
-    by_tests = {one.release for one in holds.entries if one.name in names and one.by == "tests"}
-    commits = [one for one in quarantine.commits if len(name) >= _SHORTEST_HASH and one.commit.startswith(name)]
-    releases = by_tests | {one.release for one in quarantine.versions if one.name == package}
-    codes = {one.code_key for one in commits}
-    # Else the very candidate that failed would not be tried again, and nobody be told.
-    releases |= {one.release for one in quarantine.candidates if one.release == name or one.key.code_key in codes}
-    without = replace(
-        quarantine,
-        versions=tuple(one for one in quarantine.versions if one.name != package),
-        commits=tuple(one for one in quarantine.commits if one not in commits),
-        candidates=tuple(one for one in quarantine.candidates if one.release not in releases),
-    )
-    held = any(one.name in names for one in holds.entries)
-    if not held and without == quarantine:
-        packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
-        known = [*sorted(packages), *(one.commit[:12] for one in quarantine.commits)]
-        known += (one.release for one in quarantine.candidates)
-        advice = f"Held back: {', '.join(known)}." if known else "Nothing is held back."
+    blocks, package = read_blocks(site.state_dir), normalize_name(name)
+
+    def is_named(block: StoredBlock) -> bool:
+        if block.what == "package":
+            return package in {block.name, *(normalize_name(one.partition(" ")[0]) for one in block.together)}
+        return block.name == name or (len(name) >= _SHORTEST_HASH and block.commit.startswith(name))
+
+    named = [one for one in blocks.entries if is_named(one)]
+    if not named:
+        known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not held back"
-        raise UsageError(message, advice=advice)
-    shown = commits[0].commit[:12] if commits else name if name in releases else package
+        raise UsageError(message, advice=f"Held back: {known}." if known else "Nothing is held back.")
+    # Else the very candidate that failed would not be tried again, and nobody be told.
+    releases = {one.release for one in named if one.release}
+    codes = {one.code_key for one in named if one.what == "commit"}
 
-    def apply() -> None:
-        change_quarantine(site.state_dir, lambda _: without)
-        change_holds(site.state_dir, lambda _: holds.without(names) if held else holds)
+    def is_lifted(block: StoredBlock) -> bool:
+        is_of_these = block.key is not None and (block.release in releases or block.key.code_key in codes)
+        return is_of_these or block in named
 
-    return Change(name=shown or name, state="is not held back", apply=apply)
+    shown = package if named[0].what == "package" else named[0].name
+    apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.without(is_lifted))
+    return Change(name=shown, state="is not held back", apply=apply)
 
 
 def decide_accept(site: Site, name: str) -> Change:

@@ -23,11 +23,11 @@ from releaser.deployment.actions.restart import Restart, stopped_since
 from releaser.deployment.change import Change, all_steps, do_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
-from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
+from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
 from releaser.releases.acceptance import read_proposal
+from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.journal import journal_of
-from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.release import DOOMED, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
@@ -91,7 +91,7 @@ def recover(run: Run) -> None:
             run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
             run.log.finishing = None
     else:
-        restore_quarantine(run.site, run.log)
+        restore_blocks(run.site, run.log)
     repair(run.site, run.log)
     sweep(run.site, run.log)
     if entry is not None or run.log.unreported:
@@ -135,7 +135,7 @@ def _continue(change: Change) -> str:
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"
     builds = entry.phase == "building" and (change.new is None or change.new.state in ("failed", "candidate"))
-    failed = next((one for one in read_quarantine(site.state_dir).candidates if one.release == entry.release), None)
+    failed = next((one for one in read_blocks(site.state_dir).candidates if one.release == entry.release), None)
     undo(change)
     if failed is not None and builds:
         what = "whose tests failed" if not failed.migrations else "which waits"
@@ -244,10 +244,7 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not change.flip.not_the_release:
             # The commits that came in with packages which turned out to fail by themselves are let in again.
-            change_quarantine(
-                site.state_dir,
-                lambda known: replace(known, commits=tuple(one for one in known.commits if not one.is_suspect)),
-            )
+            change_blocks(site.state_dir, lambda blocks: blocks.without(lambda one: one.is_suspect))
 
 
 def undo(change: Change) -> None:

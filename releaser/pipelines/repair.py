@@ -20,6 +20,8 @@ from releaser.deployment.change import all_steps, do_actions
 from releaser.deployment.failed_actions import BY_HAND, failed_actions
 from releaser.errors import Finding
 from releaser.releases import leases
+from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
+from releaser.releases.earlier_blocks import EARLIER_FILES
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
     JOURNAL,
@@ -27,7 +29,6 @@ from releaser.releases.journal import (
     journal_of,
     make_entry,
 )
-from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, change_quarantine
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,
@@ -42,7 +43,6 @@ from releaser.releases.store import store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
 from releaser.system.state_files import StateFile
-from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,8 +237,8 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
         log.note_repair(f"{LEDGER} was lost; it was rebuilt from the releases", "See `releaser list`.")
-    if QUARANTINE in lost:
-        restore_quarantine(site, log)
+    if any(file in (BLOCKS, *EARLIER_FILES) for file in lost):
+        restore_blocks(site, log)
     for file in lost:
         if file.loss:
             log.note_repair(f"{file.name} was lost: {file.loss}", file.advice)
@@ -246,26 +246,26 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             write_state(state_dir / file.name, file.substitute)
 
 
-def restore_quarantine(site: Site, log: RunLog) -> None:
-    """Make a quarantine that is gone, again, from the releases that were backed out, or that failed. Raises OSError.
+def restore_blocks(site: Site, log: RunLog) -> None:
+    """Make the blocks again, if all are gone, of the releases that were rolled back, or that failed. Raises OSError.
 
-    A run that is cut off between such a release and its quarantine leaves a journal, which `recovery` handles.
+    A run that is cut off between such a release and its block leaves a journal, which `recovery` handles.
     """
     state_dir, store = site.state_dir, store_of(site)
-    if (state_dir / QUARANTINE).exists():
+    if any((state_dir / name).exists() for name in (BLOCKS, *EARLIER)):
         return
     seen = store.snapshot()
     stages = {name: one.stage for name, one in seen.lifecycles.items()}
     found = [
         one for one in seen.releases if one.manifest.origin == "built" and stages[one.id] in ("withdrawn", "failed")
     ]
-    quarantine = Quarantine()
+    blocks = Blocks()
     for release in reversed(found):
-        reason, at, bad = "as the records tell", timestamp(), stages[release.id] == "withdrawn"
+        bad, brought = stages[release.id] == "withdrawn", list_brought_by(release)
+        failed = block_candidate(release.key, release.id, "as the records tell", sick=not bad)
         if bad:
-            quarantine = quarantine.with_versions(list_brought_by(release), release=release.id, reason=reason, at=at)
-        failed = FailedCandidate(key=release.key, release=release.id, reason=reason, at=at, sick=not bad)
-        quarantine = quarantine.with_candidate(failed)
+            blocks = blocks.with_versions(brought, release=release.id, reason=failed.reason, since=failed.since)
+        blocks = blocks.with_new(failed)
     if found:
-        change_quarantine(state_dir, lambda _: quarantine)
-        log.note_repair(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
+        change_blocks(state_dir, lambda _: blocks)
+        log.note_repair(f"{BLOCKS} was lost; it was rebuilt from the releases", "See `releaser status`.")

@@ -28,9 +28,9 @@ from releaser.errors import (
 )
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
+from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, read_notes
-from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_rewritten
 from releaser.report import LeftBehind, Result, RunReport
@@ -222,7 +222,7 @@ def _is_still_restarting(report: RunReport) -> bool:
 def _list_rejected(site: Site) -> tuple[str, ...]:
     """Return the commits that do not go live, as they failed or were rolled back, a sentence each."""
     with contextlib.suppress(OSError):
-        out = read_quarantine(site.state_dir).commits
+        out = read_blocks(site.state_dir).commits
         lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in out)
         return tuple(map(site.redactor.line, lines))
     return ()
@@ -241,7 +241,7 @@ def _with_solved(site: Site, report: RunReport) -> RunReport:
     """Add the problems that people have been told of and that are solved."""
     with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
         if threads := read_notes(site.state_dir).threads:
-            out, due = read_quarantine(site.state_dir), read_pending(site.state_dir)
+            out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
             is_due = due.commit or due.push or due.pending_steps is not None
             at = [one.at for one in out.candidates]
             solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import ValidationError, convert
 
-from releaser.answers import AuditAnswer, HeldBack, ReleaseDetails, RunBrief, Status
+from releaser.answers import (
+    AuditAnswer,
+    HeldBack,
+    Quarantined,
+    RejectedCommit,
+    ReleaseDetails,
+    RunBrief,
+    Status,
+    WaitingCandidate,
+)
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_open
@@ -27,23 +36,22 @@ from releaser.errors import (
     ToolError,
     VulnerableError,
 )
+from releaser.locks.blocks import Block
 from releaser.locks.lock import Change, changes_between
-from releaser.locks.rules import Withheld
 from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance, read_proposal
+from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
-from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting.reporters import receivers
-from releaser.resolution.rules import list_failed
 from releaser.run import name_run
 from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
@@ -58,11 +66,11 @@ from releaser.tools.certificates import certificate_advice
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from releaser.answers import OutdatedPackage
-    from releaser.releases.quarantine import Quarantine
+    from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.reporting.page import Overview
@@ -161,7 +169,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
 class _MakingRun(Frozen):
     """What the history tells of the run that made a release."""
 
-    held_back: tuple[Withheld, ...] = ()
+    held_back: tuple[Block, ...] = ()
     steps: tuple[Outcome, ...] = ()
 
 
@@ -228,9 +236,7 @@ def status(site: Site) -> Status:
     site = replace(site, asks=False)
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
-    space, constraints = free_space(project.state_dir), Constraints.read(project.state_dir)
-    quarantine = _still_out(constraints.quarantine, live, store)
-    holds = constraints.holds.without_older(lock_of(live).versions)
+    space, blocks = free_space(project.state_dir), _still_out(read_blocks(project.state_dir), live, store)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += list_damage(site)
     from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
@@ -276,10 +282,10 @@ def status(site: Site) -> Status:
         not_restarted=str(find_unrestarted(site) or ""),
         not_isolated=runs_open(site),
         problems=tuple(problems),
-        held_back=tuple(_select_fields(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
-        quarantined=tuple(_select_fields(Quarantined, one) for one in quarantine.candidates if not one.migrations),
-        rejected_commits=quarantine.commits,
-        waiting=quarantine.waiting,
+        held_back=_answers(HeldBack, (*blocks.by("activation"), *blocks.by("person", "tests"))),
+        quarantined=_answers(Quarantined, (one for one in blocks.candidates if not one.migrations)),
+        rejected_commits=_answers(RejectedCommit, blocks.commits),
+        waiting=_answers(WaitingCandidate, blocks.waiting),
         lock_differences=read_notes(project.state_dir).lock_differences,
     )
 
@@ -328,9 +334,9 @@ def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerabil
     return None
 
 
-def _select_fields(kind: type[T], state: object) -> T:
-    """Return of something in a state file what an answer tells of it."""
-    return convert(state, kind, from_attributes=True)
+def _answers(kind: type[T], blocks: Iterable[StoredBlock]) -> tuple[T, ...]:
+    """Return what an answer tells of blocks."""
+    return tuple(convert(one, kind, from_attributes=True) for one in blocks)
 
 
 def _newer_python(site: Site, live: Release | None) -> str | None:
@@ -350,18 +356,14 @@ def _was_interrupted(state_dir: Path) -> bool:
         return True
 
 
-def _still_out(found: Quarantine, live: Release | None, store: ReleaseStore) -> Quarantine:
+def _still_out(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
     """Return what is still kept out; what newer versions or newer code have replaced is of interest no more."""
-    waiting = {(one.name, one.version) for one in list_failed(found.versions, lock_of(live))}
     contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
     same = [one for one in store.all() if live and contents(one) == contents(live)]  # which a rebuild makes again
     # Within a second, the order of their ids tells which came first.
     since = min(((one.manifest.created_at.isoformat(timespec="seconds"), one.id) for one in same), default=("", ""))
-    return replace(
-        found,
-        versions=tuple(one for one in found.versions if (one.name, one.version) in waiting),
-        candidates=tuple(one for one in found.candidates if (one.at, one.release) >= since),
-    )
+    current = found.without_older(lock_of(live).versions)
+    return current.without(lambda one: one.what == "candidate" and (one.since, one.release) < since)
 
 
 def overview(site: Site, *, offline: bool) -> Overview:

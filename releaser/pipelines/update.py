@@ -76,7 +76,7 @@ def update(
 ) -> RunReport:
     """Bring the site to the newest code and packages that pass its tests, if it is the time for it.
 
-    `force` tries quarantined ones again; `follow` takes a remote branch that was moved back or rewritten as it is.
+    `force` tries those that failed again; `follow` takes a remote branch that was moved back or rewritten as it is.
     `only` these packages come in, with what they need; all if it is empty.
     """
     pipeline = partial(update_site, force=force, follow=follow, only=only)

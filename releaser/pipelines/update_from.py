@@ -17,9 +17,9 @@ from releaser.pipelines.due import find_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
 from releaser.pipelines.session import PipelineResult
+from releaser.releases.blocks import BLOCKS, read_blocks
 from releaser.releases.channels import CHANNELS, Seen, SeenChannels
 from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
-from releaser.releases.quarantine import QUARANTINE, read_quarantine
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
@@ -84,7 +84,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
     except IncompleteReturnError:
         raise
     except (TestsFailedError, ActivationError) as error:
-        known = read_quarantine(run.site.state_dir).candidates
+        known = read_blocks(run.site.state_dir).candidates
         if not any(one.sick or one.migrations for one in known):  # they are looked at each time
             _settle(run.site, seen, f"{seen.release} is left out, as it failed here before: {error.message}")
         raise
@@ -118,7 +118,7 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
 
 def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
     """Say what the pointer has come to here, if nothing has changed since; else empty."""
-    if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _quarantine_digest(site):
+    if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _digest_of_blocks(site):
         return ""
     live = store_of(site).live()
     return "" if live is None or explain_rebuild(site, live, find_live_damage(live)) else before.headline
@@ -156,7 +156,7 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
     if live is None or cannot_run(live):  # the site is down
         return ""
     if kept is not None and not kept.live:
-        if (failed := read_quarantine(site.state_dir).candidate(kept.key)) is not None:
+        if (failed := read_blocks(site.state_dir).candidate(kept.key)) is not None:
             return f"{move.release} is left out: {failed.reason}"
         if before is not None and before.release == move.release and before.headline:  # else a run was killed
             return f"{move.release} was live here, and somebody has gone back from it"
@@ -233,8 +233,8 @@ def _remember(site: Site, seen: Seen) -> None:
 
 
 def _settle(site: Site, seen: Seen, headline: str) -> None:
-    _remember(site, replace(seen, headline=headline, quarantine=_quarantine_digest(site)))
+    _remember(site, replace(seen, headline=headline, quarantine=_digest_of_blocks(site)))
 
 
-def _quarantine_digest(site: Site) -> str:
-    return hash_of_file(site.state_dir / QUARANTINE) or ""
+def _digest_of_blocks(site: Site) -> str:
+    return hash_of_file(site.state_dir / BLOCKS) or ""

@@ -14,7 +14,7 @@ class Seen(Frozen):
     #: The digest of the signed text.
     sha256: str
     release: str
-    #: The result of the last run with this pointer, and the digest of the quarantine at that time; empty before.
+    #: The result of the last run with this pointer, and the digest of the blocks at that time; empty before.
     headline: str = ""
     quarantine: str = ""
 

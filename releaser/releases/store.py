@@ -280,7 +280,7 @@ class ReleaseStore(Frozen):
         return found or self._reconstruct(manifest.id, manifest, ledger)
 
     def _reconstruct(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
-        """Reconstruct a lifecycle from the ledger and the quarantine, without `state.json`.
+        """Reconstruct a lifecycle from the ledger and the blocks, without `state.json`.
 
         A release counts as having been live only if the ledger says so. It is pinned if it may have been.
         """
@@ -295,10 +295,10 @@ class ReleaseStore(Frozen):
         return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins or not ledger.is_earlier)
 
     def _backed_out(self) -> set[str]:
-        from releaser.releases.quarantine import read_quarantine  # which takes long to import
+        from releaser.releases.blocks import read_blocks  # which takes long to import
 
         with contextlib.suppress(OSError):
-            return {entry.release for entry in read_quarantine(self.state_dir).candidates}
+            return {one.release for one in read_blocks(self.state_dir).candidates}
         return set()
 
     def record_live(self, release: Release) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ExitCode, Finding
-from releaser.locks.rules import Withheld
+from releaser.locks.blocks import Block
 from releaser.reporting.changes import changes_table, security_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate, why_held
@@ -17,9 +17,8 @@ from releaser.system.words import age, elapsed, first_few, one_line, plural, siz
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import HeldBack, OutdatedPackage, ReleaseDetails, Status
+    from releaser.answers import HeldBack, OutdatedPackage, Quarantined, RejectedCommit, ReleaseDetails, Status
     from releaser.locks.origins import Deviation
-    from releaser.releases.quarantine import Quarantined, RejectedCommit
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
 
@@ -140,7 +139,7 @@ def output_lines(output: str) -> list[str]:
     return ["end of the output:", *(f"  {line}" for line in shown.splitlines())]
 
 
-def held_back_lines(held_back: Iterable[Withheld], *, commands: bool = True) -> list[str]:
+def held_back_lines(held_back: Iterable[Block], *, commands: bool = True) -> list[str]:
     """Return the versions that were left out, a line for each reason, which names the command that shows more.
 
     A release that was taken back brings many versions, of which the first few are named.
@@ -155,9 +154,9 @@ def held_back_lines(held_back: Iterable[Withheld], *, commands: bool = True) -> 
     return [f"{_versions(names)}: {one_line(reason)}" for reason, names in groups.items()]
 
 
-def held_back_passages(held_back: Iterable[Withheld], *, since: datetime) -> list[tuple[str, str]]:
+def held_back_passages(held_back: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
     """Return the same lines, each with the end of what the tests printed if that was not before `since`."""
-    groups: dict[str, list[Withheld]] = defaultdict(list)
+    groups: dict[str, list[Block]] = defaultdict(list)
     for held in held_back:
         is_new = bool(held.since) and datetime.fromisoformat(held.since) >= since.replace(microsecond=0)
         groups[held.output if is_new else ""].append(held)
@@ -264,10 +263,10 @@ def status_text(status: Status) -> list[str]:
     ]
 
 
-def _withheld(one: HeldBack) -> Withheld:
+def _withheld(one: HeldBack) -> Block:
     from msgspec import convert  # which takes long to import
 
-    return replace(convert(one, Withheld, from_attributes=True), since=one.at)
+    return replace(convert(one, Block, from_attributes=True), since=one.at)
 
 
 def _runs(status: Status) -> Iterator[str]:

@@ -12,12 +12,12 @@ from releaser.locks.limits import exclude_newer
 from releaser.locks.rules import Packages, Rules
 from releaser.locks.versions import LEVELS, parse_version
 from releaser.releases.acceptance import accept_or_refuse
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import read_notes
-from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.venv import python_of
 from releaser.resolution.resolve import TreeResolver, read_made_lock
-from releaser.resolution.rules import rules_for, select_holds
+from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import minor
 from releaser.system.frozen import Frozen
@@ -27,8 +27,8 @@ from releaser.tools.uv import NoSolution
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
-    from releaser.locks.rules import Withheld
     from releaser.releases.release import Release
     from releaser.run import Workspace
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
@@ -240,9 +240,8 @@ def _lock(resolver: TreeResolver, specifiers: Specifiers, limits: ExcludeNewer) 
 def _read_rules(move: _Move) -> Rules:
     """Return the rules of the site, by which each change is an upgrade from what is installed."""
     work, live = move.work, lock_of(move.live)
-    constraints, now = Constraints.read(work.site.state_dir), work.log.started_at
-    holds = select_holds(work.site, constraints.holds, python=move.python, now=now)
-    counting = Constraints(holds=holds, quarantine=work.quarantine or constraints.quarantine)
+    known, now = work.blocks or read_blocks(work.site.state_dir), work.log.started_at
+    counting = select_blocks(work.site, known, python=move.python, now=now)
     installed, running = replace(move.lock, versions=move.kept), replace(live, versions=read_versions(move.live))
     return rules_for(work.site, installed, running, counting, python=move.python, now=now)
 
@@ -313,7 +312,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     raise ResolutionError(message, advice=advice)
 
 
-def _say_rule(one: Withheld) -> str:
+def _say_rule(one: Block) -> str:
     if one.by == "person":
         return f"and {one.name} is on hold by you" + (f": {one.reason}" if one.reason else "")
     if one.by in ("policy", "age", "ignore", "constraint"):
@@ -321,7 +320,7 @@ def _say_rule(one: Withheld) -> str:
     return f"but {one.version} {'was rolled back' if one.by == 'activation' else 'failed before'}: {one.reason}"
 
 
-def _advise(one: Withheld) -> str:
+def _advise(one: Block) -> str:
     match one.by:
         case "ignore":
             return f"To let it in, remove {one.name} from `ignore`."

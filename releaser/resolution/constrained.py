@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
+from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
-from releaser.locks.rules import REJECTED, Rules, Strictness, Withheld
+from releaser.locks.rules import REJECTED, Rules, Strictness
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -54,7 +55,7 @@ class Resolved(Frozen):
     """What came out: the versions by package, and what was withheld of those that there are."""
 
     versions: Versions
-    withheld: tuple[Withheld, ...] = ()
+    withheld: tuple[Block, ...] = ()
     #: What is newer, and was out of uv's sight by mistake: no rule keeps it out, nothing asks for anything else, and uv
     #: itself sets no limit that does. Only known where it has been asked what is newer.
     unseen: Versions = field(default_factory=dict)
@@ -84,7 +85,7 @@ def resolve_within_rules(
     free = search.look(rules)
     found: _Found | NoSolution
     if isinstance(free, NoSolution):  # what the rules keep out is not known then
-        withheld: dict[str, Withheld] = {}
+        withheld: dict[str, Block] = {}
         found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
         if isinstance(found, NoSolution):
             return free if search.is_free else found
@@ -111,15 +112,15 @@ def resolve_within_rules(
 
 
 def _find_dependent(
-    withheld: Sequence[Withheld], free: Versions, versions: Versions, local: frozenset[str]
-) -> Iterator[Withheld]:
+    withheld: Sequence[Block], free: Versions, versions: Versions, local: frozenset[str]
+) -> Iterator[Block]:
     """Yield what no rule keeps out but stays back, because it needs something that a rule keeps out."""
     named = {one.name for one in withheld} | local
     causes = first_few(f"{one.name} {one.version}" for one in withheld)
     for name, version in sorted(free.items()):
         if withheld and name not in named and name in versions and is_older(versions[name], version):
             reason = f"it requires {causes}, which {'is' if len(withheld) == 1 else 'are'} held back"
-            yield Withheld(name=name, version=version, by=withheld[0].by, reason=reason)
+            yield Block(name=name, version=version, by=withheld[0].by, reason=reason)
 
 
 class _Found(Frozen):
@@ -183,7 +184,7 @@ class _Search:
         self.ahead = {name: one for name, one in versions.items() if name in found and is_newer(one, found[name])}
         return self.ahead
 
-    def finish(self, versions: Versions, rules: Rules, withheld: Sequence[Withheld] = ()) -> Resolved | NoSolution:
+    def finish(self, versions: Versions, rules: Rules, withheld: Sequence[Block] = ()) -> Resolved | NoSolution:
         """Take `versions`, which came out last, without a trace of limits; `rules` say what may have come in."""
         kept = self.resolver.drop_time_limits() if self.has_limits else versions
         if kept != versions:
@@ -305,14 +306,14 @@ class _Search:
         return NoSolution(output="no versions were found that can be installed together")
 
 
-def _counts(withheld: Withheld, rules: Rules, strictness: Strictness) -> bool:
+def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:
     """Whether a version may not come in even so: else, a step back may, and one to what has never been live."""
     if strictness != "pinned" and withheld.by in REJECTED:
         return any(bad in withheld.version.split(", ") for bad in rules.rejected_versions(withheld.name))
     return strictness != "exclude_only" or withheld.by != "downgrade"
 
 
-def _exclude(withheld: Withheld, specifier: str | None, rules: Rules) -> str | None:
+def _exclude(withheld: Block, specifier: str | None, rules: Rules) -> str | None:
     """Tighten a specifier because of a version that came in nevertheless: the package stays as it is, if it is there.
 
     One that failed may come in as something of a lower series.

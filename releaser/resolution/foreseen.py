@@ -13,7 +13,6 @@ from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.acceptance import DeviationError, accept_or_refuse
 from releaser.releases.journal import read_notes
-from releaser.releases.quarantine import Constraints
 from releaser.releases.release import lock_of
 from releaser.resolution.aside import project_aside
 from releaser.resolution.constrained import resolve_within_rules
@@ -26,7 +25,7 @@ from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
     from releaser.locks.rules import Rules
-    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.releases.release import Release
     from releaser.resolution.newest import AvailableVersions
     from releaser.site.pythons import Choice
@@ -58,7 +57,7 @@ class Outlook(Frozen):
     live: Release | None
     #: The lock that an update starts from.
     base: LockFile
-    constraints: Constraints
+    blocks: Blocks
     rules: Rules
     #: What the indexes have.
     available: Mapping[str, AvailableVersions]
@@ -75,7 +74,7 @@ class Outlook(Frozen):
                 found = self._resolve(there, self.rules)
                 if found is None:
                     return Foreseen(refused=_NO_SOLUTION)
-                refuse_rejected_versions(found, self.constraints.quarantine)
+                refuse_rejected_versions(found, self.blocks)
             except ToolError as error:
                 raise describe_unanswered(
                     error.output or error.message, what=_UNDETERMINED, advice=error.advice
@@ -109,9 +108,7 @@ class Outlook(Frozen):
             if self._is_as_live(found, group):
                 said = "nothing that is installed here would change, and for others alone no lock is made"
                 return replace(foreseen, refused=said, by="unchanged")
-            failed = self.constraints.quarantine.candidate(
-                key_of(self.site, found, python=self.choice.version, group=group)
-            )
+            failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
             return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
         except (PreflightError, ResolutionError):  # which `check` tells
@@ -134,10 +131,10 @@ class Outlook(Frozen):
         return keys[0] == keys[1]
 
 
-def _why(failed: FailedCandidate) -> str:
+def _why(failed: StoredBlock) -> str:
     if failed.migrations:
         return f"{failed.release} has it, and waits until migrations are applied"
-    return f"{failed.release} had it, and failed on {failed.at[:10]}: {failed.reason}"
+    return f"{failed.release} had it, and failed on {failed.since[:10]}: {failed.reason}"
 
 
 def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:

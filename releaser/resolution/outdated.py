@@ -20,7 +20,7 @@ from releaser.locks.installed import versions_for
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
 from releaser.locks.rules import Rules, explain
 from releaser.locks.versions import Uploads, is_newer, newest
-from releaser.releases.quarantine import Constraints
+from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.foreseen import Foreseen, Outlook, read_base
@@ -32,7 +32,7 @@ from releaser.resolution.newest import (
     uploads_within_limits,
 )
 from releaser.resolution.resolve import live_lock
-from releaser.resolution.rules import rules_for, select_holds
+from releaser.resolution.rules import rules_for, select_blocks
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.frozen import Frozen
 from releaser.system.words import why_held
@@ -88,11 +88,8 @@ def find_outdated(
     locked = {name: newest(versions[name].split(", ")) for name in sorted(graph.from_index)}
     available = ask_newest(site, uv, locked, choice)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
-    constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
-    held = {one.name for one in constraints.holds.entries if one.by == "person"}
-    quarantine = constraints.quarantine.without_held(held)
-    holds = select_holds(site, constraints.holds, python=choice.version, now=now)
-    counting = Constraints(holds=holds, quarantine=quarantine)
+    blocks, now = read_blocks(site.state_dir).without_held(), datetime.now(UTC)
+    counting = select_blocks(site, blocks, python=choice.version, now=now)
     is_foreseen = bool(behind) or _may_move_unseen(lock)
     base = read_base(site, checkout, live) if is_foreseen else checkout
     before = live_lock(live, base.versions)
@@ -106,7 +103,7 @@ def find_outdated(
             choice=choice,
             live=live,
             base=base,
-            constraints=replace(constraints, quarantine=quarantine),
+            blocks=blocks,
             rules=rules,
             available=available,
             find_fixes=find_fixes,

@@ -17,8 +17,8 @@ from releaser.locks.limits import without_limits
 from releaser.locks.lock import Change, Graph, LockFile, changes_between
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.acceptance import accept_or_refuse
+from releaser.releases.blocks import Blocks, read_blocks
 from releaser.releases.key import ReleaseKey
-from releaser.releases.quarantine import Constraints, Quarantine, read_quarantine
 from releaser.releases.release import Release, lock_of, read_versions
 from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.resolution.newest import (
@@ -29,7 +29,7 @@ from releaser.resolution.newest import (
     sets_time_limits,
     uploads_within_limits,
 )
-from releaser.resolution.rules import FailedVersions, all_withheld, list_failed, rules_for, select_holds
+from releaser.resolution.rules import FailedVersions, all_withheld, list_failed, rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
@@ -40,7 +40,8 @@ from releaser.tools.uv_arguments import lock_arguments
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from releaser.locks.rules import Rules, Withheld
+    from releaser.locks.blocks import Block
+    from releaser.locks.rules import Rules
     from releaser.report import Step
     from releaser.resolution.newest import AvailableVersions
     from releaser.run import Workspace
@@ -63,7 +64,7 @@ class Resolution(Frozen):
     #: What it changes against the live release.
     diff: tuple[Change, ...]
     #: What was left out on purpose.
-    held_back: tuple[Withheld, ...]
+    held_back: tuple[Block, ...]
 
 
 def resolve(
@@ -79,13 +80,11 @@ def resolve(
     vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
-    constraints, before = Constraints.read(site.state_dir), live_lock(work.live, facts.lock.versions)
-    held = {one.name for one in constraints.holds.entries if one.by == "person"}
-    quarantine = Quarantine() if force else (work.quarantine or constraints.quarantine).without_held(held)
+    before, known = live_lock(work.live, facts.lock.versions), work.blocks or read_blocks(site.state_dir)
+    blocks = known.without(lambda one: one.by == "activation") if force else known.without_held()
 
     def read_rules() -> Rules:
-        holds = select_holds(site, constraints.holds, failed, python=facts.choice.version, now=now)
-        counting = Constraints(holds=holds, quarantine=quarantine)
+        counting = select_blocks(site, blocks, failed, python=facts.choice.version, now=now)
         rules = rules_for(site, facts.lock, before, counting, python=facts.choice.version, now=now)
         return replace(rules, only=work.only)
 
@@ -101,11 +100,11 @@ def resolve(
             raise ResolutionError(message, advice=advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
             _refuse_constraints(resolver, read_rules())
-            raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
+            raise _no_solution(resolved.output, blocks)
         warn_of_unseen(resolved)
         found = read_made_lock(site.project.root)
-        refuse_rejected_versions(found, quarantine)
-        withheld = all_withheld(resolved.withheld, quarantine, constraints.holds, found)
+        refuse_rejected_versions(found, blocks)
+        withheld = all_withheld(resolved.withheld, blocks, found)
         return _resolution(work, step, found, withheld)
 
 
@@ -136,10 +135,10 @@ def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
         if lock is not None:
             site.project.lock.write_bytes(lock.data)
         found = read_made_lock(site.project.root)
-        return _resolution(work, step, found, list_failed(read_quarantine(site.state_dir).versions, found))
+        return _resolution(work, step, found, list_failed(read_blocks(site.state_dir).by("activation"), found))
 
 
-def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
+def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Block, ...]) -> Resolution:
     """Describe what came out. Raises ResolutionError where it is from elsewhere than the lock of the commit says."""
     site, files = work.site, work.live.manifest.files if work.live else {}
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
@@ -265,7 +264,7 @@ def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
             raise ResolutionError(message, advice="Change that line, or the dependencies in pyproject.toml.")
 
 
-def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
+def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     """Say what to do where uv finds no solution; its message tells which version of what is in the way."""
     if unbuilt := failed_builds(output):
         name, version = unbuilt[0]
@@ -273,11 +272,10 @@ def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
         advice = f"See uv's message. `releaser hold {name}` lets the other packages be updated until that is fixed."
         return ResolutionError(message, advice=advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
-    held = [one for one in constraints.holds.entries if one.by == "person"]
-    if held:
-        names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in held)
+    if blocks.held:
+        names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
         advice += f" Held by a person: {names}; `releaser unhold NAME` lifts that."
-    if left_out := [f"{entry.name} {entry.version}" for entry in constraints.quarantine.versions]:
+    if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("activation")]:
         advice += f" Left out on purpose: {', '.join(left_out)} (`--force` includes these)."
     return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
 
@@ -292,9 +290,9 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
         raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
 
-def refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
+def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
     """See that a lock has no version that was backed out. Raises ResolutionError."""
-    for entry in quarantine.versions:
+    for entry in blocks.by("activation"):
         if entry.is_in(lock.versions):
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
             advice = "Relax the constraint on it, or accept it: `releaser update --force`."

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.locks.blocks import Block
 from releaser.locks.installed import environment_of
-from releaser.locks.rules import Limit, Packages, Policy, Rules, Withheld
+from releaser.locks.rules import Limit, Packages, Policy, Rules
 from releaser.locks.versions import Age, Upgrade, normalize_name
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from releaser.locks.lock import LockFile
-    from releaser.releases.quarantine import Constraints, Hold, Holds, Quarantine
+    from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.site.site import Site
 
 #: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
@@ -35,14 +35,14 @@ _CODE = (".py", ".html", ".jinja", ".jinja2")
 
 
 def rules_for(  # noqa: PLR0913 - all that rules go by
-    site: Site, lock: LockFile, live: LockFile, constraints: Constraints, *, python: str, now: datetime
+    site: Site, lock: LockFile, live: LockFile, blocks: Blocks, *, python: str, now: datetime
 ) -> Rules:
     """Put together what keeps versions out. `lock` is the checkout's, `live` that of the live release.
 
-    The holds in `constraints` are those that count, see `select_holds`. Raises PreflightError.
+    The `blocks` are those that count, see `select_blocks`. Raises PreflightError.
     """
-    settings, holds = site.settings, constraints.holds
-    running = {**live.versions, **_versions_to_leave(lock, live, constraints.quarantine)}
+    settings = site.settings
+    running = {**live.versions, **_versions_to_leave(lock, live, blocks)}
     sources = {one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")}
     return Rules(
         packages=Packages(
@@ -62,26 +62,22 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
             ignored=settings.ignore,
             limits=read_limits(site, python=python),
         ),
-        held=tuple(
-            Withheld(name=one.name, reason=one.reason, by="person", since=one.at)
-            for one in holds.entries
-            if one.by == "person"
-        ),
+        held=tuple(Block(name=one.name, reason=one.reason, by="person", since=one.since) for one in blocks.held),
         rejected=tuple(
-            Withheld(name=one.name, version=version, reason=one.reason, by=one.by, since=one.at)
-            for one in constraints.failed
+            Block(name=one.name, version=version, reason=one.reason, by=one.by, since=one.since)
+            for one in blocks.failed
             for version in _failed_versions(one, live)
         ),
     )
 
 
-def _versions_to_leave(lock: LockFile, live: LockFile, quarantine: Quarantine) -> Mapping[str, str]:
+def _versions_to_leave(lock: LockFile, live: LockFile, blocks: Blocks) -> Mapping[str, str]:
     """Return where packages go that are live in a version which another host, or a developer, took back."""
-    names = {one.name for one in quarantine.versions if one.commit and one.is_in(live.versions)}
+    names = {one.name for one in blocks.by("activation") if one.commit and one.is_in(live.versions)}
     return {name: lock.versions[name] for name in names if name in lock.versions}
 
 
-def _failed_versions(hold: Hold, live: LockFile) -> Iterator[str]:
+def _failed_versions(hold: StoredBlock, live: LockFile) -> Iterator[str]:
     """Yield the versions that the tests hold; of several, not those for other platforms that have been live before."""
     versions, before = hold.version.split(", "), live.versions.get(hold.name, "").split(", ")
     for version in versions:
@@ -89,24 +85,22 @@ def _failed_versions(hold: Hold, live: LockFile) -> Iterator[str]:
             yield version
 
 
-def select_holds(site: Site, holds: Holds, failed: FailedVersions = "rest", *, python: str, now: datetime) -> Holds:
-    """Return the holds that keep something out of a resolution with the code of `site` and this Python.
+def select_blocks(site: Site, blocks: Blocks, failed: FailedVersions = "rest", *, python: str, now: datetime) -> Blocks:
+    """Return the blocks that keep something out of a resolution with the code of `site` and this Python.
 
     A version that failed is worth another try when the code has changed, or Python, but not twice a week.
     """
     from releaser.site.pythons import minor  # which takes long to import
 
-    by_tests = holds.by_tests
+    by_tests = blocks.by("tests")
     code = code_digest(site) if by_tests and failed == "rest" else ""
 
-    def rests(one: Hold) -> bool:
-        until = one.rests_until()
-        return (until is not None and now < until) or (
-            minor(one.python) == minor(python) and (not one.code or code in ("", one.code))
-        )
+    def rests(one: StoredBlock) -> bool:
+        is_same = minor(one.python) == minor(python) and (not one.code_key or code in ("", one.code_key))
+        return is_same or (one.until is not None and now < one.until)
 
-    out = [one for one in by_tests if failed == "out" or (failed == "rest" and rests(one))]
-    return replace(holds, entries=tuple(one for one in holds.entries if one.by == "person" or one in out))
+    tried = [one for one in by_tests if failed == "in" or (failed == "rest" and not rests(one))]
+    return blocks.without(tried.__contains__)
 
 
 def code_digest(site: Site) -> str:
@@ -120,17 +114,15 @@ def code_digest(site: Site) -> str:
 # What is withheld, for a report
 
 
-def all_withheld(
-    withheld: Iterable[Withheld], quarantine: Quarantine, holds: Holds, lock: LockFile
-) -> tuple[Withheld, ...]:
+def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
     """List the versions that were left out on purpose; what comes only together with one is part of that entry.
 
     `withheld` is what the rules have kept out of the resolution that gave `lock`.
     """
-    known = list_failed((*quarantine.versions, *holds.entries), lock)
+    known = list_failed(blocks.failed, lock)
     failed = {(one.name, one.version) for one in known if one.by != "activation"}
     part = {name for one in known for name in one.together}
-    backed_out = {entry.name for entry in quarantine.versions}
+    backed_out = {one.name for one in blocks.by("activation")}
     others = tuple(
         one
         for one in withheld
@@ -141,21 +133,21 @@ def all_withheld(
     return known + others
 
 
-def list_failed(holds: Iterable[Hold], lock: LockFile) -> tuple[Withheld, ...]:
+def list_failed(failed: Iterable[StoredBlock], lock: LockFile) -> tuple[Block, ...]:
     """List the versions that failed, as far as they are newer than what is locked."""
-    ahead = (one for one in holds if one.by != "person" and one.is_ahead_of(lock.versions))
+    ahead = (one for one in failed if one.is_ahead_of(lock.versions))
     return tuple(describe_holds(ahead, lock.versions))
 
 
-def describe_holds(holds: Iterable[Hold], live: Mapping[str, str]) -> Iterator[Withheld]:
-    """Yield holds as a report shows them; `live` are the versions of the live release."""
+def describe_holds(holds: Iterable[StoredBlock], live: Mapping[str, str]) -> Iterator[Block]:
+    """Yield blocks as a report shows them; `live` are the versions of the live release."""
     for one in holds:
-        yield Withheld(
+        yield Block(
             name=one.name,
             version=one.version or live.get(one.name, ""),
             reason=one.reason,
             by=one.by,
-            since=one.at,
+            since=one.since,
             release=one.release if one.by == "tests" else "",
             tests=one.tests,
             together=one.together,

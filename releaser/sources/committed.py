@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.quarantine import Constraints
+from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import candidate_key, resolve_as_locked
 from releaser.sources.base import Source
@@ -16,7 +16,7 @@ from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import LOCK_CHECK
 
 if TYPE_CHECKING:
-    from releaser.releases.quarantine import Quarantine
+    from releaser.releases.blocks import Blocks
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.sources.base import Wanted
@@ -64,12 +64,12 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
     It may change no package that a person holds; nor be one that was backed out, unless `force` takes that again.
     Another lock may have some of those versions: somebody chose them.
     """
-    constraints, before = Constraints.read(work.site.state_dir), lock_of(work.live).versions
+    blocks, before = read_blocks(work.site.state_dir), lock_of(work.live).versions
     if not force:
-        _refuse_backed_out(work, lock, constraints.quarantine)
-    for one in constraints.holds.entries:
+        _refuse_backed_out(work, lock, blocks)
+    for one in blocks.held:
         wanted, live = lock.versions.get(one.name), before.get(one.name)
-        if one.by == "person" and wanted != live and live is not None:
+        if wanted != live and live is not None:
             has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
             message = f"uv.lock has {has}, but a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
@@ -90,13 +90,13 @@ def _refuse_other_project(work: Workspace) -> None:
         raise ResolutionError(message, advice="Run `uv lock` where you develop, and push that.", output=done.output)
 
 
-def _refuse_backed_out(work: Workspace, lock: LockFile, quarantine: Quarantine) -> None:
+def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
     key, out = (
         candidate_key(work.site, work.facts, lock),
-        [one for one in quarantine.versions if one.is_in(lock.versions)],
+        [one for one in blocks.by("activation") if one.is_in(lock.versions)],
     )
-    for one in quarantine.candidates if out else ():
-        if one.key.lock_sha256 == key.lock_sha256:
+    for one in blocks.candidates if out else ():
+        if one.key and one.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])
             were = "was" if len(out) == 1 else "were"
             message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.locks.installed import find_unbuildable
-from releaser.releases.quarantine import read_quarantine
+from releaser.releases.blocks import read_blocks
 from releaser.resolution.resolve import candidate_key, resolve_as_locked
 from releaser.site.conventions import default_groups
 from releaser.sources.base import Source
@@ -28,14 +28,14 @@ class Same(Source):
         if not rebuilds:
             return False
         site, live, lock = work.site, work.live, work.facts.lock
-        quarantine, key = read_quarantine(site.state_dir), candidate_key(site, work.facts, lock)
+        blocks, key = read_blocks(site.state_dir), candidate_key(site, work.facts, lock)
         return (
             live is not None
             and site.pulled is None
             and live.manifest.dependencies_key == site.pyproject.dependencies_key()
             and bool(lock.data)
-            and not any(entry.is_in(lock.versions) for entry in quarantine.versions)
-            and quarantine.candidate(key) is None
+            and not any(entry.is_in(lock.versions) for entry in blocks.by("activation"))
+            and blocks.candidate(key) is None
             and not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
         )
 

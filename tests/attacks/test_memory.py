@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import ToolError
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import HISTORY, Journal, read_history, read_notes
-from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.reporting.outbox import Outbox
 from releaser.site.run_lock import HOLDER, holder
 from releaser.system.files import LARGEST, LARGEST_STATE, TooLargeError, UnreadableStateError, read_file, read_if_there
@@ -101,8 +101,9 @@ DAMAGED: dict[str, Callable[[Path], object]] = {
 }
 DEFAULTS: dict[str, Callable[[Path], object]] = {
     "notes.json": read_notes,
-    "quarantine.json": read_quarantine,
-    "holds.json": read_holds,
+    "blocks.json": read_blocks,
+    "quarantine.json": read_blocks,
+    "holds.json": read_blocks,
     HOLDER: holder,
 }
 

@@ -38,7 +38,7 @@ def place_of(site: SampleSite, name: str) -> Path:
 
 
 STATE = (
-    "ledger.json", "quarantine.json", "holds.json", "pending.json", "notes.json", "journal.json", "project.json",
+    "ledger.json", "blocks.json", "pending.json", "notes.json", "journal.json", "project.json",
     "history.jsonl", "run/lock.holder", "lock-before", "live-tests.json",
 )  # fmt: skip
 OF_TOOLS = ("uv.toml", ".gitignore", ".gitattributes", ".git/HEAD", ".git/index", ".git/config")

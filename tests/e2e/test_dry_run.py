@@ -102,7 +102,6 @@ def test_pins_are_described(site: SampleSite) -> None:
 
 def test_a_damaged_file_of_what_is_kept_out_does_not_end_a_rehearsal(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
-    for name in ("holds.json", "quarantine.json"):
-        (site.state_dir / name).write_text("[]", encoding="utf-8")
+    (site.state_dir / "blocks.json").write_text("[]", encoding="utf-8")
     assert "1 package would change" in dry_run(site, "update")
     assert "Nothing is held back" in dry_run(site, "unhold", "alpha", check=2)

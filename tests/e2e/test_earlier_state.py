@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
+from tests.support.earlier import blocks_as_before
 from tests.support.lockless import fill, make_lockless
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def as_before(site: SampleSite) -> None:
         manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         del manifest["start_files"]
         (directory / "manifest.json").write_text(f"{json.dumps(manifest, indent=1)}\n", encoding="utf-8")
+    blocks_as_before(site)
 
 
 @pytest.fixture
@@ -65,6 +68,47 @@ def test_a_question_finds_what_was_and_changes_nothing(earlier: SampleSite) -> N
     site.releaser("verify", "--all", check=0)
     assert site.snapshot() == before
     assert {path: path.read_bytes() for path in site.state_dir.rglob("*.json")} == files
+
+
+def out(site: SampleSite) -> Any:
+    status = site.json("status")
+    return [status[name] for name in ("held_back", "quarantined", "rejected_commits", "waiting")]
+
+
+def held(site: SampleSite) -> list[tuple[str, str, str]]:
+    return sorted((one["name"], one["version"], one["by"]) for one in out(site)[0])
+
+
+def test_what_was_kept_out_stays_out_until_it_is_lifted(make_site: SiteFactory) -> None:
+    site = make_site.adopted(packages=dict.fromkeys(["alpha", "beta", "gamma"], "1.0.0"), files={"page.py": "1\n"})
+    site.releaser("hold", "gamma", "ask Ada", check=0)
+    site.publish("alpha", "1.1.0", broken=True)
+    site.publish("beta", "1.1.0")
+    site.publish("gamma", "1.1.0")
+    site.push_from_elsewhere({"page.py": "2\n"})
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    before = out(site)
+    assert [len(found) for found in before] == [3, 2, 1, 0]
+    blocks_as_before(site)
+    files = {"quarantine.json", "holds.json"}
+    assert files <= set(os.listdir(site.state_dir))
+    assert out(site) == before
+    assert "is not held back now" in site.releaser("unhold", "gamma").stderr
+    assert out(site) == [[one for one in before[0] if one["name"] != "gamma"], *before[1:]]
+    assert files.isdisjoint(os.listdir(site.state_dir))
+    site.releaser("hold", "gamma", check=0)
+    assert site.releaser("update").stdout == ""
+    versions = ("1.0.0", "1.0.0", "1.0.0")
+    assert tuple(site.live_version(name) for name in ("alpha", "beta", "gamma")) == versions
+    assert held(site) == [("alpha", "1.1.0", "tests"), ("beta", "1.1.0", "activation"), ("gamma", "", "person")]
+    site.releaser("unhold", "gamma", check=0)
+    site.releaser("unhold", before[2][0]["commit"][:7], check=0)
+    site.releaser("unhold", "beta", check=0)
+    site.releaser("update", check=0)
+    assert [site.live_version(name) for name in ("alpha", "beta", "gamma")] == ["1.0.0", "1.1.0", "1.1.0"]
+    assert (site.path / "page.py").read_text(encoding="utf-8") == "2\n"
+    assert held(site) == [("alpha", "1.1.0", "tests")]
 
 
 @pytest.mark.parametrize("command", ["rollback", "update", "prune", "unpin"])

@@ -170,9 +170,11 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     assert site.live_version("alpha") == "1.2.0"
     assert site.json("status")["waiting"] == []
     silent(site.releaser("update"))
-    file = site.state_dir / "quarantine.json"
+    file = site.state_dir / "blocks.json"
     begun = datetime.fromisoformat(site.json("show", report["release"])["created_at"]).isoformat(timespec="seconds")
-    file.write_text(re.sub(r'"at": "[^"]*"', f'"at": "{begun}"', file.read_text(encoding="utf-8")), encoding="utf-8")
+    file.write_text(
+        re.sub(r'"since": "[^"]*"', f'"since": "{begun}"', file.read_text(encoding="utf-8")), encoding="utf-8"
+    )
     assert site.json("status")["waiting"] == []  # nor if this one was begun within a second of that
 
     refusing.publish("1.3.0", "0002_price", "0003_tax", "0004_name")

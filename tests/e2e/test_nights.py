@@ -95,12 +95,12 @@ LOCKS = {
 
 def days_later(site: SampleSite, days: int) -> None:
     """Let all that the holds know have happened earlier."""
-    file = site.state_dir / "holds.json"
+    file = site.state_dir / "blocks.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    for hold in content["entries"]:
-        for key in ("at", "tried_at"):
-            if hold[key]:
-                hold[key] = (datetime.fromisoformat(hold[key]) - timedelta(days=days)).isoformat(timespec="seconds")
+    for block in content["entries"]:
+        for key in ("since", "until") if block["by"] == "tests" and block["what"] == "package" else ():
+            if block[key]:
+                block[key] = (datetime.fromisoformat(block[key]) - timedelta(days=days)).isoformat(timespec="seconds")
     file.write_text(json.dumps(content), encoding="utf-8")
 
 

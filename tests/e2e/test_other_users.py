@@ -145,7 +145,7 @@ def grown(make_site: SiteFactory, umask: str) -> SampleSite:
 
 def test_the_modes_are_the_same_under_any_umask(make_site: SiteFactory) -> None:
     expected = modes(grown(make_site, "022"))
-    assert {"ledger.json", "quarantine.json", "project.json", "history.jsonl", "reserve"} <= expected.keys()
+    assert {"ledger.json", "blocks.json", "project.json", "history.jsonl", "reserve"} <= expected.keys()
     assert modes(grown(make_site, "077")) == expected
     # For the owner and the group alone, except for the way to a release, on which nobody sees what else there is.
     for name, found in expected.items():

@@ -95,8 +95,8 @@ def tried(site: SampleSite, override: str | Path, *more: str, name: str = "alpha
 
 
 def kept_records(site: SampleSite) -> dict[str, Any]:
-    """Return what the state directory says of anything but the candidate: ledger (except its number), quarantine."""
-    found = {name: site.state_dir / name for name in ("ledger.json", "quarantine.json", "holds.json", "pending.json")}
+    """Return what the state directory says of anything but the candidate: ledger (except its number), blocks."""
+    found = {name: site.state_dir / name for name in ("ledger.json", "blocks.json", "pending.json")}
     content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
     del content["ledger.json"]["last_sequence"]
     return {**content, "remote": site.remote_head(), "left": sorted(path.name for path in site.outer.iterdir())}

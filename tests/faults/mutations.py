@@ -236,7 +236,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_syncs_of("site/uv.lock", "lock in the checkout"),
     _syncs_of(f"{STATE}/ledger.json", "ledger")[0],
     *_syncs_of(f"{RELEASE}/state.json", "record of a release"),
-    _syncs_of(f"{STATE}/quarantine.json", "quarantine")[0],
+    _syncs_of(f"{STATE}/blocks.json", "table of blocks")[0],
     _syncs_of(f"{STATE}/pending.json", "note of what is to be pushed")[0],
     _syncs_of(f"{STATE}/lock-before", "lock before the flip")[0],
     Mutation(name="fsync of the directory after the flip", omits="sync-entry site/.venv"),

@@ -269,7 +269,7 @@ TRIALS: dict[str, Trial] = {
     "fsync of the directory with the record of a release": Trial(
         scene="rollback", how="forget", command=("pin",), check=pinned
     ),
-    "fsync of the quarantine": Trial(scene="rollback", how="forget", prepare=without_static, check=undamaged),
+    "fsync of the table of blocks": Trial(scene="rollback", how="forget", prepare=without_static, check=undamaged),
     "fsync of the note of what is to be pushed": Trial(
         scene="update", how="forget", prepare=refused_push, check=pushed
     ),

@@ -10,8 +10,9 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds, without_limits
-from releaser.locks.rules import Withheld, explain
+from releaser.locks.rules import explain
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads, is_older, look_up, normalize_name, permits
 from tests.support.rules import make_rules
 
@@ -116,7 +117,7 @@ def test_what_is_part_of_the_checkout_is_no_matter_of_rules() -> None:
     assert rules.specifiers({"shop": "2.0"}, Uploads()) == {}
 
 
-HELD = Withheld(name="alpha", by="person", reason="waits for the printer", since="2026-11-01T00:00:00+00:00")
+HELD = Block(name="alpha", by="person", reason="waits for the printer", since="2026-11-01T00:00:00+00:00")
 
 
 def test_what_a_person_holds_stays_at_what_is_live() -> None:
@@ -138,8 +139,8 @@ def test_what_is_ignored_stays_as_it_is_locked() -> None:
 # What failed before
 
 
-def failed(*versions: str) -> tuple[Withheld, ...]:
-    return tuple(Withheld(name="alpha", version=one, by="tests", reason="red", since="then") for one in versions)
+def failed(*versions: str) -> tuple[Block, ...]:
+    return tuple(Block(name="alpha", version=one, by="tests", reason="red", since="then") for one in versions)
 
 
 def test_a_package_from_git_that_failed_stays_at_the_commit_that_is_locked() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.answers import HeldBack, ReleaseDetails, RunBrief, Status
+from releaser.answers import HeldBack, Quarantined, ReleaseDetails, RunBrief, Status, WaitingCandidate
 from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import RedTests
 from releaser.releases.key import ReleaseKey
 from releaser.releases.listing import User
-from releaser.releases.quarantine import FailedCandidate, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome
 from releaser.reporting.text import HISTORY, history_rows, release_text, sound_text, status_text, verified_text
@@ -207,7 +206,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
         held_back=(held_back("alpha", "2.0"),),
         quarantined=(Quarantined(key=key, release="C", reason="red", at=at, sick=False),),
-        waiting=(FailedCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
+        waiting=(WaitingCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
         problems=("the interpreter is gone",),
     )
     found = status_text(status)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.reporting.changes import (
     age_of,
@@ -121,7 +121,7 @@ def test_that_it_is_unknown_is_said_with_the_reason() -> None:
 
 
 def test_what_stays_says_what_keeps_the_fix_out() -> None:
-    held = Withheld(name="alpha", version="1.2", reason="the shop needs it", by="person")
+    held = Block(name="alpha", version="1.2", reason="the shop needs it", by="person")
     assert left(flaw()) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(held,)) == (
         "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is held back: the shop needs it)"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import Finding
+from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.rules import Withheld
 from releaser.releases.journal import HISTORY, add_to_history, read_history, report_as_json
 from releaser.report import Outcome, RunReport
 from releaser.site.site import Pulled
@@ -29,7 +29,7 @@ REPORT = replace(
     release="B",
     previous="A",
     changes=(Change(name="alpha", old="1.0", new="1.1", bump="minor"),),
-    held_back=(Withheld(name="beta", version="2.0", reason="ill"),),
+    held_back=(Block(name="beta", version="2.0", reason="ill"),),
     pulled=Pulled(old="0", new="1", count=2),
     steps=(Outcome(step="build", status="ok", detail="B", seconds=6.0),),
     problems=(Finding(message="no push", advice="Push."), Finding(message="no mail")),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from releaser.errors import Finding
+from releaser.locks.blocks import Block, By
 from releaser.locks.lock import Change
-from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.report import HealthCheckResult, LeftBehind, Outcome, RunReport
 from releaser.reporting.mail import compose
@@ -408,8 +408,8 @@ LOGGED = replace(
     recovered="A flip was half done;\nit was undone.",
     noted="The project was moved.",
 )
-HELD = Withheld(name="celery", version="5.9", reason="was backed out on Monday")
-MANY_HELD = tuple(Withheld(name=f"p{number}", version="2.0", reason="rolled back to r1") for number in range(23))
+HELD = Block(name="celery", version="5.9", reason="was backed out on Monday")
+MANY_HELD = tuple(Block(name=f"p{number}", version="2.0", reason="rolled back to r1") for number in range(23))
 FACTS = ("web1", "mysite", "/srv/mysite", "20260102-030405", "2026-01-02 03:04:05+00:00", "1 min 15 s")
 NOT_SO = ("Package", "Problems", "Steps", "Output", "ommits", "Held back", "Log file", "What to do", "None")
 WAY_BACK = "releaser rollback"
@@ -713,7 +713,7 @@ LATE = "2026-11-19T03:00:00+00:00"
     ],
 )
 def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: By, since: str, reason: str, line: str) -> None:
-    held = Withheld(name="alpha", version="2.0", reason=reason, by=by, since=since)
+    held = Block(name="alpha", version="2.0", reason=reason, by=by, since=since)
     assert f"\n{line}\n" in text_of(replace(UPDATED, held_back=(held,)))
 
 
@@ -764,7 +764,7 @@ def everything_is(evil: str) -> RunReport:
                 dragged_by=(evil,),
             ),
         ),
-        held_back=(Withheld(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
+        held_back=(Block(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
         left_behind=(LeftBehind(release=evil, pid=1, user=evil, command=evil, since=evil),),
         answers=(HealthCheckResult(release=evil, good=False, text=evil, body=evil),),
         fixed=(Vulnerability(name=evil, version=evil, id=evil, summary=evil, link=evil),),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.locks.rules import Withheld
+from releaser.locks.blocks import Block
 from releaser.releases.journal import NOTES, Thread, read_notes
 from releaser.report import Outcome, RunReport
 from releaser.reporting.threads import (
@@ -29,7 +29,7 @@ PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "f
 REFUSED = tuple(Outcome(step=one, status="failed") for one in ("before_live", "migrations"))
 THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
 UPDATED = replace(QUIET, result="activated", live_changed=True)
-HELD = (Withheld(name="alpha", version="2.0", reason="red", by="tests"),)
+HELD = (Block(name="alpha", version="2.0", reason="red", by="tests"),)
 RED_BEFORE = replace(QUIET, result="failed", exit_code=5, blame="before")
 WELL = replace(QUIET, steps=(Outcome(step="test live release", status="ok"),))
 AT = {"failed_at": (), "is_kept_out": False, "is_due": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,7 +13,7 @@ import pytest
 from releaser.errors import ReleaserError
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import LockFile
-from releaser.releases.quarantine import Hold, change_holds, change_quarantine
+from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.release import Release
 from releaser.resolution.another_python import keep_installed
 from releaser.run import Workspace, new_log
@@ -262,12 +262,10 @@ class Shop:
         """Hold what the case says."""
         pairs = (one.partition(" ")[::2] for one in self.case.held)
         holds = [
-            Hold(name=name, by="activation" if version else "person", reason="wait", at=AT, version=version)
+            StoredBlock(name=name, by="activation" if version else "person", reason="wait", since=AT, version=version)
             for name, version in pairs
         ]
-        change_holds(self.site.state_dir, lambda known: known.with_new(one for one in holds if one.by == "person"))
-        rolled_back = tuple(one for one in holds if one.by == "activation")
-        change_quarantine(self.site.state_dir, lambda known: replace(known, versions=rolled_back))
+        change_blocks(self.site.state_dir, lambda known: known.with_new(*holds))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,7 +12,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.rules import By, Limit, Withheld
+from releaser.locks.blocks import Block, By
+from releaser.locks.rules import Limit
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads
 from releaser.resolution.constrained import Resolved, resolve_within_rules
 from releaser.tools.uv import NoSolution
@@ -112,10 +113,10 @@ def within(
     return found
 
 
-def failed(**versions: str) -> tuple[Withheld, ...]:
+def failed(**versions: str) -> tuple[Block, ...]:
     """Return what failed, comma-separated where a package has several."""
     return tuple(
-        Withheld(name=name, version=version, reason="ill", since="2026-01-01T00:00:00+00:00")
+        Block(name=name, version=version, reason="ill", since="2026-01-01T00:00:00+00:00")
         for name, several in versions.items()
         for version in several.split(", ")
         if several
@@ -162,7 +163,7 @@ def test_what_failed_gives_way(
     ("rules", "versions"),
     [
         ({}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),  # alpha 2.0 needs beta 1.1
-        ({"held": (Withheld(name="beta", reason="waits", by="person"),)}, {**BOTH, "gamma": "1.0"}),
+        ({"held": (Block(name="beta", reason="waits", by="person"),)}, {**BOTH, "gamma": "1.0"}),
         ({"upgrade": Upgrade(packages=(("beta", "patch"),))}, {**BOTH, "gamma": "1.0"}),
         ({"rejected": failed(beta="1.1")}, {**BOTH, "gamma": "1.0"}),
         ({"fixes": {"gamma": "1.1"}, "age": Age(least=DAY, now=NOW)}, {"alpha": "2.0", "beta": "1.1", "gamma": "1.0"}),
@@ -185,7 +186,7 @@ def test_only_what_is_asked_for_comes_in_with_what_it_needs(rules: dict[str, Any
         ("==0.9", {"only": frozenset({"beta"})}, {"alpha": "1.0", "beta": "1.1"}, {"alpha": "2.0"}),
         (
             "<2",
-            {"held": (Withheld(name="alpha", reason="", by="person"),)},
+            {"held": (Block(name="alpha", reason="", by="person"),)},
             {"alpha": "1.0", "beta": "1.1"},
             {"alpha": "2.0"},
         ),
@@ -233,7 +234,7 @@ def test_if_nothing_comes_in_one_question_is_enough(offered: str) -> None:
 
 def test_what_may_not_come_in_is_not_built_to_look_at_it() -> None:
     table = Table(offered=dict.fromkeys(["alpha", "beta", "gamma"], "1.0 1.1"), locked=BOTH | {"gamma": "1.0"})
-    held = tuple(Withheld(name=name, reason="waits", by="person") for name in BOTH)
+    held = tuple(Block(name=name, reason="waits", by="person") for name in BOTH)
     found = within(table, held=held, sources=frozenset({"beta"}))
     assert found.versions == {**BOTH, "gamma": "1.1"}
     assert table.asked[0] == ({"alpha": "", "beta": "==1.0", "gamma": ""}, {})
@@ -292,7 +293,7 @@ def test_what_the_project_demands_wins_over_policy_and_ignore() -> None:
 
 def test_a_persons_hold_is_never_broken() -> None:
     table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"})
-    held = Withheld(name="alpha", reason="waits for the printer", by="person")
+    held = Block(name="alpha", reason="waits for the printer", by="person")
     rules = make_rules(locked=table.locked, live=table.locked, held=(held,))
     found = resolve_within_rules(table, lambda: rules, locked=table.locked, live=table.locked)
     assert found == NoSolution(output="no solution")

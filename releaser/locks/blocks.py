@@ -1,0 +1,41 @@
+"""What keeps a package, or one version of it, out of updates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from releaser.system.frozen import Frozen
+
+#: `activation`: it was rolled back; `tests`: they fail with it; `undecided`: a search ended before the cause was known;
+#: `migrations`: a candidate waits until they are applied.
+By = Literal[
+    "person",
+    "ignore",
+    "activation",
+    "tests",
+    "undecided",
+    "policy",
+    "age",
+    "constraint",
+    "downgrade",
+    "migrations",
+]
+
+
+class Block(Frozen):
+    """A version that may not come in, or, without one, a package of which nothing newer may; by what, and why."""
+
+    name: str
+    version: str = ""
+    reason: str
+    by: By = "activation"
+    #: Since when, as ISO 8601, if that is known.
+    since: str = ""
+    #: The release whose tests failed, which `show` describes; empty where there is none.
+    release: str = ""
+    #: The tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
+    #: The end of what the tests printed with it.
+    output: str = ""

@@ -1,0 +1,221 @@
+"""The table of blocks: what is not to be tried again, or not now, in one file of the state directory.
+
+A block is by a person, by tests that failed, by a rollback, or by migrations that are not applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from releaser.locks.blocks import Block
+from releaser.locks.differences import OwnHolds
+from releaser.locks.versions import is_newer
+from releaser.releases.key import ReleaseKey
+from releaser.system.files import load_state, write_state
+from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
+from releaser.system.words import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+#: The files of earlier versions; the first change of the table deletes them.
+EARLIER = ("quarantine.json", "holds.json")
+#: How long a version that failed once more is left alone, unless a person wants it tried.
+PAUSE = timedelta(days=7)
+
+
+class StoredBlock(Block):
+    """A block that counts in later runs, too, until it is lifted.
+
+    Its `name` is that of the package; of a commit its first digits, of a candidate its release.
+    """
+
+    what: Literal["package", "commit", "candidate"] = "package"
+    #: Of a version that was tried again though it was known to fail: how long it is left alone.
+    until: datetime | None = None
+    #: The Python that the tests failed with.
+    python: str = ""
+    #: The digest of the code that it failed with, of a commit its own; with other code, it is worth a try.
+    code_key: str = ""
+    #: The commit; of a version, that of another host or of a developer which took it back, empty if this host did.
+    commit: str = ""
+    subject: str = ""
+    #: Whether packages came in with a commit that may be to blame instead; if they fail alone, it is let in again.
+    is_suspect: bool = False
+    #: What identifies a candidate.
+    key: ReleaseKey | None = None
+    #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
+    sick: bool = False
+    #: The migrations that a candidate waits for, which is well.
+    migrations: tuple[str, ...] = ()
+
+    @property
+    def at(self) -> str:
+        """Since when, under the name that it has in the JSON of `status`."""
+        return self.since
+
+    @property
+    def identity(self) -> object:
+        """Equal for two blocks of the same thing by the same, of which only the newer counts."""
+        return self.key or (self.what, self.code_key if self.what == "commit" else (self.name, self.version, self.by))
+
+    def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is newer than the locked one."""
+        return bool(self.version) and self.name in locked and is_newer(self.version, locked[self.name])
+
+    def is_in(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is among those of the package in a lock, comma-separated there."""
+        return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
+
+
+class Blocks(Frozen):
+    """All blocks, oldest first."""
+
+    entries: tuple[StoredBlock, ...] = ()
+
+    def by(self, *by: str) -> tuple[StoredBlock, ...]:
+        """Return the packages and versions that these keep out."""
+        return tuple(one for one in self.entries if one.what == "package" and one.by in by)
+
+    @property
+    def held(self) -> tuple[StoredBlock, ...]:
+        """The packages that a person holds."""
+        return self.by("person")
+
+    @property
+    def failed(self) -> tuple[StoredBlock, ...]:
+        """The versions that failed, after they went live or in the tests."""
+        return (*self.by("activation"), *self.by("tests"))
+
+    @property
+    def candidates(self) -> tuple[StoredBlock, ...]:
+        """The candidates that are not built again, or wait."""
+        return tuple(one for one in self.entries if one.what == "candidate")
+
+    @property
+    def commits(self) -> tuple[StoredBlock, ...]:
+        """The commits that do not come in again by themselves."""
+        return tuple(one for one in self.entries if one.what == "commit")
+
+    @property
+    def waiting(self) -> tuple[StoredBlock, ...]:
+        """The candidates that are well, and wait until somebody has applied their migrations."""
+        return tuple(one for one in self.entries if one.migrations)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which blocks are lifted: packages first, then commits and candidates."""
+        packages = {one.name for one in self.entries if one.what == "package"}
+        return (*sorted(packages), *(one.name for one in (*self.commits, *self.candidates)))
+
+    @property
+    def own(self) -> OwnHolds:
+        """What is on hold on this host, and why, as a person reads it."""
+        said = {"activation": "on hold by a rollback", "tests": "on hold by the tests"}
+        return OwnHolds(
+            versions={(one.name, one.version): said[one.by] for one in self.failed if not one.commit},
+            packages={one.name: "on hold by you" for one in self.held},
+        )
+
+    def commit(self, code_key: str) -> StoredBlock | None:
+        """Return the block of code that was rejected."""
+        return next((one for one in self.commits if one.code_key == code_key), None)
+
+    def candidate(self, key: ReleaseKey) -> StoredBlock | None:
+        """Return the block of a candidate that failed before."""
+        return next((one for one in self.candidates if one.key == key), None)
+
+    def with_new(self, *new: StoredBlock) -> Blocks:
+        """Add blocks; each takes the place of an older one of the same."""
+        added = {one.identity for one in new}
+        return replace(self, entries=(*(one for one in self.entries if one.identity not in added), *new))
+
+    def without(self, is_lifted: Callable[[StoredBlock], object]) -> Blocks:
+        """Lift blocks."""
+        return replace(self, entries=tuple(one for one in self.entries if not is_lifted(one)))
+
+    def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
+        """Block every package version that a release had brought in; several of one package are comma-separated."""
+        known = {(one.name, one.version) for one in self.by("activation") if not one.commit}
+        return self.with_new(
+            *(
+                StoredBlock(name=name, version=version, release=release, reason=reason, since=since)
+                for name, versions in sorted(brought.items())
+                for version in versions.split(", ")
+                if (name, version) not in known
+            )
+        )
+
+    def with_commit_that_lowers(self, versions: Iterable[tuple[str, str]], *, commit: str, reason: str) -> Blocks:
+        """Block the versions that a commit of another host, or of a developer, took back."""
+        known = {(one.name, one.version) for one in self.by("activation")}
+        return self.with_new(
+            *(
+                StoredBlock(name=name, version=version, reason=reason, since=timestamp(), commit=commit)
+                for name, version in versions
+                if (name, version) not in known
+            )
+        )
+
+    def without_followed(self, locked: Mapping[str, str]) -> Blocks:
+        """Lift what other hosts and developers took back, of the versions that a later commit locks again."""
+        return self.without(lambda one: one.commit and one.is_in(locked))
+
+    def without_held(self) -> Blocks:
+        """Leave out what others took back of packages that a person holds here: these stay as they are."""
+        held = {one.name for one in self.held}
+        return self.without(lambda one: one.commit and one.name in held)
+
+    def without_live(self, locked: Mapping[str, str]) -> Blocks:
+        """Lift the versions that are live and good after all, as the lock of a release tells."""
+        return self.without(lambda one: one.is_in(locked))
+
+    def without_older(self, locked: Mapping[str, str]) -> Blocks:
+        """Leave out the versions of packages that are gone, or beyond them."""
+        return self.without(lambda one: one.version and not one.is_ahead_of(locked))
+
+
+BLOCKS = StateFile(
+    name="blocks.json",
+    type=Blocks,
+    loss="nothing is on hold by you now",
+    advice="Hold packages again with `releaser hold`.",
+)
+
+
+def block_candidate(key: ReleaseKey, release: str, reason: str, *, sick: bool = False) -> StoredBlock:
+    """Return what keeps a candidate from being built again."""
+    return StoredBlock(
+        what="candidate",
+        key=key,
+        name=release,
+        release=release,
+        reason=reason,
+        by="tests",
+        since=timestamp(),
+        sick=sick,
+    )
+
+
+def read_blocks(state_dir: Path) -> Blocks:
+    """Read the table; an unreadable one counts as empty."""
+    if not (state_dir / BLOCKS).exists() and any((state_dir / name).exists() for name in EARLIER):
+        from releaser.releases.earlier_blocks import read_earlier  # which only the first run needs
+
+        return read_earlier(state_dir)
+    return load_state(state_dir / BLOCKS, Blocks())
+
+
+def change_blocks(state_dir: Path, change: Callable[[Blocks], Blocks]) -> None:
+    """Replace the table, durably, if that changes it, or if none is there. Raises OSError."""
+    before = read_blocks(state_dir)
+    after = change(before)
+    if after == before and (state_dir / BLOCKS).exists():
+        return
+    write_state(state_dir / BLOCKS, after)
+    for name in EARLIER:
+        (state_dir / name).unlink(missing_ok=True)

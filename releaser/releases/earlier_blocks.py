@@ -1,0 +1,82 @@
+"""Reads the two files that earlier versions kept in place of the table of blocks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from msgspec import convert
+
+from releaser.releases.blocks import EARLIER, PAUSE, Blocks, StoredBlock
+from releaser.system.files import load_state
+from releaser.system.frozen import Frozen
+from releaser.system.state_files import StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    Row = Mapping[str, Any]
+
+
+class EarlierQuarantine(Frozen):
+    """Candidates that failed or waited, versions that were rolled back, and commits that were rejected."""
+
+    candidates: tuple[dict[str, Any], ...] = ()
+    versions: tuple[dict[str, Any], ...] = ()
+    commits: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.blocks()
+
+    def blocks(self) -> tuple[StoredBlock, ...]:
+        """Return the same as blocks. Raises ValueError."""
+        return _convert((*map(_of_version, self.versions), *self._others()))
+
+    def _others(self) -> Iterator[Row]:
+        for one in self.commits:
+            yield {**one, "what": "commit", "name": one["commit"][:12], "by": "activation"}
+        for one in self.candidates:
+            if not one.get("unfinished"):  # in the middle of a search, which begins again
+                by = "migrations" if one.get("migrations") else "tests"
+                yield {**one, "what": "candidate", "name": one["release"], "by": by}
+
+
+class EarlierHolds(Frozen):
+    """Packages that a person holds, and versions with which the tests failed."""
+
+    entries: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.blocks()
+
+    def blocks(self) -> tuple[StoredBlock, ...]:
+        """Return the same as blocks. Raises ValueError."""
+        return _convert(_of_version(one) for one in self.entries if one.get("by") != "undecided")
+
+
+def _of_version(hold: Row) -> Row:
+    tried = hold.get("tried_at")
+    until = datetime.fromisoformat(tried) + PAUSE if tried else None
+    return {**hold, "code_key": hold.get("code", ""), "until": until}
+
+
+def _convert(rows: Iterable[Row]) -> tuple[StoredBlock, ...]:
+    try:
+        return tuple(convert({**row, "since": row["at"]}, StoredBlock) for row in rows)
+    except (LookupError, TypeError) as error:
+        message = f"a field is missing, or of another type ({error})"
+        raise ValueError(message) from error
+
+
+EARLIER_FILES = tuple(
+    StateFile(name=name, type=kind) for name, kind in zip(EARLIER, (EarlierQuarantine, EarlierHolds), strict=True)
+)
+
+
+def read_earlier(state_dir: Path) -> Blocks:
+    """Return the blocks in these files; one that cannot be read counts as empty."""
+    quarantine, holds = (state_dir / name for name in EARLIER)
+    return Blocks(
+        entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks())
+    )

@@ -1,0 +1,211 @@
+"""What is not tried again, or not now: candidates, versions, and holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.releases.blocks import (
+    BLOCKS,
+    Blocks,
+    StoredBlock,
+    block_candidate,
+    change_blocks,
+    read_blocks,
+)
+from releaser.releases.key import ReleaseKey
+from releaser.system.files import UnreadableStateError, read_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = ReleaseKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
+AT = "2026-11-20T06:00:00+00:00"
+
+
+def failed(release: str, **changes: str | None) -> StoredBlock:
+    fields = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
+    return replace(block_candidate(ReleaseKey(**fields), release, "red"), since=AT)  # type: ignore[arg-type]
+
+
+def with_versions(**bad: str) -> Blocks:
+    """Block versions that were rolled back; `alpha="1|2"` are two versions of alpha, brought one after the other."""
+    found = Blocks()
+    for name, versions in bad.items():
+        for number, version in enumerate(versions.split("|")):
+            found = found.with_versions({name: version}, release=f"R{number}", reason="ill", since=AT)
+    return found
+
+
+@pytest.mark.parametrize(
+    "change", [{"lock_sha256": "x"}, {"code_key": "x"}, {"python": "3.12.0"}, {"group": None}, {"group": "staging"}]
+)
+def test_a_candidate_is_the_same_only_if_all_of_it_is(change: dict[str, str | None]) -> None:
+    blocks = Blocks().with_new(failed("A"))
+    assert blocks.candidate(KEY) == failed("A")
+    assert blocks.candidate(failed("A", **change).key or KEY) is None
+
+
+def test_a_candidate_that_fails_again_is_listed_once_as_the_last() -> None:
+    blocks = Blocks()
+    for entry in (failed("A"), failed("B", group=None), failed("C")):
+        blocks = blocks.with_new(entry)
+    assert [one.release for one in blocks.candidates] == ["B", "C"]
+
+
+def test_every_version_that_a_release_brought_is_kept_out_for_its_first_reason() -> None:
+    blocks = Blocks().with_versions({"beta": "2", "alpha": "1"}, release="A", reason="ill", since=AT)
+    blocks = blocks.with_versions({"alpha": "1"}, release="B", reason="again", since="later")
+    told = [(one.name, one.version, one.release, one.reason) for one in blocks.by("activation")]
+    assert told == [("alpha", "1", "A", "ill"), ("beta", "2", "A", "ill")]
+
+
+def test_a_rollback_here_counts_more_than_one_on_another_host_and_that_no_more_than_an_earlier_one() -> None:
+    theirs = Blocks().with_commit_that_lowers([("alpha", "1")], commit="c", reason="went back")
+    (own,) = theirs.with_versions({"alpha": "1"}, release="A", reason="ill", since=AT).entries
+    assert (own.commit, own.reason) == ("", "ill")
+    assert Blocks(entries=(own,)).with_commit_that_lowers([("alpha", "1")], commit="c", reason="").entries == (own,)
+    assert theirs.without_followed({"alpha": "1"}) == Blocks()
+    assert Blocks(entries=(own,)).without_followed({"alpha": "1"}).entries == (own,)
+
+
+def test_one_of_several_locked_versions_is_lifted_alone() -> None:
+    lifted = with_versions(alpha="2.0, 3.0").without_live({"alpha": "1.0, 3.0"})
+    assert [one.version for one in lifted.entries] == ["2.0"]
+
+
+PERSON = StoredBlock(name="alpha", by="person", reason="waits for the printer", since=AT)
+TESTS = StoredBlock(
+    name="alpha", by="tests", reason="the tests fail", since=AT, version="2.0", release="20261120T060000Z",
+    python="3.11.7", output="AssertionError", tests=("test_price",), together=("beta 2.0",), code_key="c",
+)  # fmt: skip
+COMMIT = StoredBlock(what="commit", name="abc", commit="abcdef", code_key="c", subject="Fix", reason="red", since=AT)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    assert read_blocks(tmp_path) == Blocks()
+    retried = replace(TESTS, version="2.1", until=datetime(2026, 11, 27, 6, tzinfo=UTC))
+    blocks = with_versions(alpha="1|2").with_new(failed("A"), failed("B", group=None), PERSON, TESTS, retried, COMMIT)
+    change_blocks(tmp_path, lambda _: blocks)
+    assert read_blocks(tmp_path) == blocks
+
+
+def test_an_empty_table_is_written_as_one_that_is_missing_is_made_from_the_releases(tmp_path: Path) -> None:
+    change_blocks(tmp_path, lambda blocks: blocks)
+    assert (tmp_path / BLOCKS).exists()
+
+
+def test_a_newer_block_of_the_same_by_the_same_takes_the_place_of_the_older() -> None:
+    newer = StoredBlock(name="alpha", by="tests", reason="again", since="later", version="2.0")
+    assert Blocks().with_new(PERSON, TESTS).with_new(newer).entries == (PERSON, newer)
+    other = replace(COMMIT, name="other", commit="other")
+    assert Blocks().with_new(COMMIT, PERSON).with_new(other).entries == (PERSON, other)
+
+
+def test_each_version_that_failed_is_kept() -> None:
+    newer = replace(TESTS, version="2.1", since="later")
+    blocks = Blocks().with_new(PERSON, TESTS).with_new(newer)
+    assert blocks.entries == (PERSON, TESTS, newer)
+    assert blocks.by("tests") == (TESTS, newer)
+
+
+def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
+    blocks = Blocks().with_new(PERSON, TESTS)
+    assert blocks.without_live({"alpha": "1.0"}) == blocks
+    assert blocks.without_live({"alpha": "1.0, 2.0"}).entries == (PERSON,)
+
+
+def test_what_a_person_holds_counts_more_than_what_others_took_back() -> None:
+    theirs = Blocks().with_commit_that_lowers([("alpha", "3"), ("beta", "3")], commit="c", reason="went back")
+    found = theirs.with_new(PERSON, TESTS).without_held()
+    assert [(one.name, one.by) for one in found.entries] == [
+        ("beta", "activation"),
+        ("alpha", "person"),
+        ("alpha", "tests"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"name": "alpha"}',
+        '{"name": "a", "by": "nobody", "reason": ""}',
+        '{"name": "a", "by": "tests", "reason": "", "until": "one day"}',
+    ],
+)
+def test_what_cannot_be_read_counts_as_empty(tmp_path: Path, entry: str) -> None:
+    (tmp_path / BLOCKS).write_text(f'{{"version": 2, "entries": [{entry}]}}', encoding="utf-8")
+    with pytest.raises(UnreadableStateError, match=BLOCKS.name):
+        read_state(tmp_path / BLOCKS, Blocks)
+    assert read_blocks(tmp_path) == Blocks()
+
+
+@pytest.mark.parametrize("content", ['{"version": 2}', '{"version": 2, "hold": []}'])
+def test_a_file_without_its_list_is_unreadable(tmp_path: Path, content: str) -> None:
+    """It is kept for a person to look at, instead of being taken for an empty one and written over."""
+    (tmp_path / BLOCKS).write_text(content, encoding="utf-8")
+    with pytest.raises(UnreadableStateError, match="none of entries is in it"):
+        read_state(tmp_path / BLOCKS, Blocks)
+
+
+# The two files of earlier versions
+
+
+EARLIER_KEY = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", "included": ""}
+HOLD = {"name": "alpha", "by": "tests", "reason": "the tests fail", "at": AT, "version": "2.0", "release": "R"}
+ROLLED_BACK = {"name": "beta", "by": "activation", "reason": "ill", "at": AT, "version": "1.0", "commit": "c"}
+WAITING = {"key": EARLIER_KEY, "release": "W", "reason": "not applied", "at": AT, "migrations": ["a.0002"]}
+FAILED = {"key": {**EARLIER_KEY, "group": None}, "release": "F", "reason": "red", "at": AT, "sick": True}
+REJECTED = {"commit": "abcdefabcdefabcdef", "code_key": "k", "subject": "Fix", "reason": "red", "at": AT}
+
+
+def write_earlier(state_dir: Path, name: str, **content: object) -> None:
+    (state_dir / name).write_text(json.dumps({"version": 2, **content}), encoding="utf-8")
+
+
+def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp_path: Path) -> None:
+    """What its search over nights wrote keeps nothing out: a candidate that it was interrupted in is tried again."""
+    unfinished, undecided = {**FAILED, "unfinished": True}, {**HOLD, "by": "undecided", "live": "1.0"}
+    person = {"name": "gamma", "by": "person", "reason": "wait", "at": AT, "tried_at": "", "tests": []}
+    retried = {**HOLD, "code": "k", "python": "3.11.7", "tests": ["t"], "together": ["b 2"], "tried_at": AT}
+    write_earlier(
+        tmp_path,
+        "quarantine.json",
+        candidates=[unfinished, WAITING, FAILED],
+        versions=[ROLLED_BACK],
+        commits=[REJECTED],
+    )
+    write_earlier(tmp_path, "holds.json", entries=[person, undecided, retried])
+    key = ReleaseKey(**EARLIER_KEY)
+    expected = Blocks(
+        entries=(
+            StoredBlock(name="beta", by="activation", reason="ill", since=AT, version="1.0", commit="c"),
+            replace(COMMIT, name="abcdefabcdef", commit="abcdefabcdefabcdef", code_key="k"),
+            replace(block_candidate(key, "W", "not applied"), since=AT, by="migrations", migrations=("a.0002",)),
+            replace(block_candidate(replace(key, group=None), "F", "red", sick=True), since=AT),
+            StoredBlock(name="gamma", by="person", reason="wait", since=AT),
+            StoredBlock(
+                name="alpha", by="tests", reason="the tests fail", since=AT, version="2.0", release="R", code_key="k",
+                python="3.11.7", tests=("t",), together=("b 2",), until=datetime(2026, 11, 27, 6, tzinfo=UTC),
+            ),
+        )
+    )  # fmt: skip
+    assert read_blocks(tmp_path) == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holds.json", "quarantine.json"]
+    change_blocks(tmp_path, lambda blocks: blocks)
+    assert read_blocks(tmp_path) == expected
+    assert [path.name for path in tmp_path.iterdir()] == [BLOCKS.name]
+
+
+def test_of_two_files_the_one_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    write_earlier(tmp_path, "quarantine.json", candidates=[], versions=[ROLLED_BACK], commits=[])
+    write_earlier(
+        tmp_path, "holds.json", entries=[{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "x"}]
+    )
+    assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
+    (tmp_path / "holds.json").write_text("{", encoding="utf-8")
+    assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
