@@ -250,7 +250,7 @@ class Status(Frozen):
     #: Whether a run was cut off, which the next one repairs.
     interrupted: bool
     push_pending: bool
-    #: What waits for review with `publish = "branch"`, or why nothing does; empty for nothing.
+    #: What `releaser propose` has pushed for review, or why it pushed nothing; empty for nothing.
     proposal: str
     mails_pending: int
     left_behind: tuple[LeftBehind, ...]

@@ -52,7 +52,8 @@ CAPABILITIES = (
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(name="holds", state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES")),
-    Capability(name="proposals", state=("releases.acceptance.ACCEPTANCE", "releases.acceptance.PROPOSAL")),
+    Capability(name="origins of packages", state=("releases.acceptance.ACCEPTANCE",)),
+    Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
     Capability(
         name="static files",
         state=("deployment.static_files.IN_PLACE_FILE",),

@@ -49,8 +49,6 @@ class Run:
     killed_since: float | None = None
     #: What tells whether the checkout is as it was before anything was built; None while nothing is.
     find_changes: Callable[[], tuple[Finding, ...]] | None = None
-    #: Whether it has made live what it was to, and nothing else goes live: upgrades may be proposed.
-    only_proposes: bool = False
 
     @functools.cached_property
     def store(self) -> ReleaseStore:

@@ -87,7 +87,7 @@ class Builder:
         versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
-        if self.work.site.settings.culprits != "hold" or self.again is None or not failed:
+        if not self.holds_back or not failed:
             return None
         locks = partial_locks(self.work, resolution)
         try:

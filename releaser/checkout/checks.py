@@ -75,10 +75,6 @@ def check_checkout(
                 advice="Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
             )
         )
-    for name in ("git_push", "git_pull"):  # else nothing is proposed, or comes back once it is merged
-        if site.settings.publish == "branch" and not getattr(site.settings, name):
-            message = f'`publish` is "branch", which needs `{name}`, and that is off'
-            findings.append(Finding(message, advice=f"Switch `{name}` on, or remove `publish`."))
     return Checkout(layout=layout, state=state, remote=remote)
 
 

@@ -170,7 +170,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
             attempt(log, "export", lambda step: export_lock(site, step))
         return None
     if site.settings.follows and command != "init" and not site.supply.brings_lock:
-        note_due(site, commit=False, **({"push": False} if site.settings.upgrade == "none" else {}))
+        note_due(site, commit=False, push=False)
         return None
     rollback = {"left": store_of(site).snapshot().just_left or ""} if command == "rollback" else {}
     note_due(site, commit=True, **rollback)
@@ -203,7 +203,7 @@ def restore_lock(site: Site, log: RunLog, live: Release) -> None:
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
-    if _may_push(site) and site.settings.upgrade != "none":
+    if _may_push(site) and not site.settings.follows:
         attempt(log, "push", lambda step: _push(site, step))
 
 

@@ -88,7 +88,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     listed = read_sites(file, os.environ)
     for warning in listed.warnings:
         output.note(f"warning: {file}: {warning}")
-    acts = is_update and "--dry-run" not in words
+    acts = words[0] in ("update", "propose") and "--dry-run" not in words
     # A site that goes first does so whatever the group is: the others go by what becomes of it.
     sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
     if not sites:

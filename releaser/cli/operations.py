@@ -156,6 +156,15 @@ def _update_from(ctx: CommandContext, text: str, timing: Timing, *, force: bool,
     ctx.end(ctx.run(plan, change, timing, Channel.parse(text), force=force))
 
 
+@command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")
+@click.option("--force", is_flag=True, help="Also propose what failed before, and what was declined.")
+def propose(ctx: CommandContext, force: bool) -> None:
+    """Build and test tonight's upgrade, and push its lock to a branch for review. Nothing goes live."""
+    from releaser.pipelines import propose as pipeline
+
+    ctx.end(ctx.run(pipeline.plan_propose, pipeline.propose, force=force))
+
+
 @command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)
 @click.option(
     "--force",

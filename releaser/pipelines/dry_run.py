@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ from releaser.deployment.adopt import venv_kind
 from releaser.pipelines.decide import changes_of, choose_following, why_not_again
 from releaser.pipelines.due import find_due
 from releaser.pipelines.preflight import Scope, ask_django, check, preflight, say_refusals
-from releaser.pipelines.propose import foresee_proposal
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target
 from releaser.releases.acceptance import DeviationError, foresee_refusal
@@ -61,7 +61,21 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
     ResolutionError and BuildError, as an update does; but what somebody would be asked to accept is part of the plan.
     """
-    store, log = store_of(site), new_log("update")
+    try:
+        with plan_workspace(site, "update", force=force, follow=follow) as (work, target):
+            work = replace(work, only=only)
+            goal = choose_goal(work, target, force=force)
+            if goal.outcome == "build":
+                verify_attestations(work, goal.resolution.lock)
+            return _plan_of_update(goal, target)
+    except DeviationError as error:
+        return Plan(would=foresee_refusal(site.state_dir, "update", error))
+
+
+@contextlib.contextmanager
+def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> Iterator[tuple[Workspace, Target]]:
+    """Yield the tree that an update would build in, in a temporary directory, and its target. Raises PreflightError."""
+    store, log = store_of(site), new_log(command)
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site)
     refuse_moved(store)
@@ -81,22 +95,8 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
-        work = Workspace(
-            site=staged,
-            log=log,
-            facts=facts,
-            before=facts,
-            live=live,
-            only=only,
-            blocks=blocks_after(seen, target),
-        )
-        try:
-            goal = choose_goal(work, target, force=force)
-            if goal.outcome == "build":
-                verify_attestations(work, goal.resolution.lock)
-        except DeviationError as error:
-            return Plan(would=foresee_refusal(site.state_dir, "update", error))
-        return _plan_of_update(goal, target)
+        blocks = blocks_after(seen, target)
+        yield Workspace(site=staged, log=log, facts=facts, before=facts, live=live, blocks=blocks), target
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
@@ -120,7 +120,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not builds and goal.outcome != "unsure":
-        lines += foresee_proposal(goal) or (NOTHING,)
+        lines.append(NOTHING)
     return Plan(would=tuple(lines), changes=diff if builds or goal.outcome == "unsure" else ())
 
 

@@ -1,4 +1,4 @@
-"""`publish = "branch"`: what an upgrade brings is tested, and proposed on a branch of the remote for review."""
+"""`releaser propose`: tonight's upgrade is built and tested, and pushed to a branch of the remote for review."""
 
 from __future__ import annotations
 
@@ -6,62 +6,121 @@ import os
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.files import export_lock
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.publish import SEEN, commit_message
-from releaser.errors import (
-    BuildError,
-    Finding,
-    FollowUpError,
-    MigrationsError,
-    PreflightError,
-    ResolutionError,
-    TestsFailedError,
-    ToolError,
-)
-from releaser.pipelines.decide import decide
-from releaser.pipelines.recovery import undo_unfinished
-from releaser.pipelines.session import PipelineResult
-from releaser.releases.acceptance import BRANCH, Proposal, note_proposal, read_proposal
+from releaser.checkout.pull import choose_target, fetch
+from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse
+from releaser.pipelines.decide import decide, why_not_again
+from releaser.pipelines.dry_run import NOTHING, plan_workspace
+from releaser.pipelines.preflight import Scope, preflight
+from releaser.pipelines.rebuild import find_rebuild_reason, open_workspace, refuse_unreadable_live
+from releaser.pipelines.session import PipelineResult, run_session
+from releaser.pipelines.update import examine_target, make_release, reason_not_to_build
+from releaser.releases.acceptance import DeviationError, foresee_refusal, note_refusals
+from releaser.releases.proposal import BRANCH, Proposal, note_proposal, read_proposal
+from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
+from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
+from releaser.sources.committed import Committed
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
+from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from releaser.checkout.pull import Target
     from releaser.pipelines.decide import Goal
+    from releaser.pipelines.session import Request
     from releaser.releases.release import Release
+    from releaser.report import RunReport
     from releaser.run import Run, Workspace
     from releaser.site.site import Site
 
 
-def follow_and_propose(run: Run, update: Callable[[Run], PipelineResult]) -> PipelineResult:
-    """Update; where that made live what the branch has, look for upgrades to propose, which takes nothing back.
+def propose(request: Request, *, force: bool = False) -> RunReport:
+    """Build and test tonight's upgrade, and push its lock for review. Nothing goes live.
 
-    Nothing else goes live in this run. After a step that failed, the next update looks for them.
+    `force` takes what failed before, and proposes once more what was declined.
     """
-    result = update(run)
-    if result.result != "activated" or not run.site.settings.proposes or run.log.learned.follow_up_failed:
-        return result
-    learned, proposed = run.log.learned, None
-    try:
-        run.site, run.only_proposes = run.site.reread(), True  # its settings may have come in just now
-        update(run)
-        proposed = run.log.learned.proposed
-    except (PreflightError, ResolutionError, BuildError, TestsFailedError, MigrationsError) as error:
-        undo_unfinished(run.site, run.log)
-        message = f"nothing is proposed on {branch_of(run.site)}: {error.message}"
-        run.log.note_failure(FollowUpError(message, advice=error.advice, output=error.output))
-    failed = run.log.learned.follow_up_failed
-    run.log.learned = replace(learned, proposed=proposed, follow_up_failed=failed)
-    return replace(result, headline=f"{result.headline}; upgrades proposed on {proposed}") if proposed else result
+    return run_session(request, partial(_propose, force=force))
+
+
+def _propose(run: Run, *, force: bool) -> PipelineResult:
+    site, log = run.site, run.log
+    refuse_moved(run.store)
+    live = _find_live(site)
+    if (known := read_proposal(site.state_dir)).has_come_in(live):
+        note_proposal(site.state_dir, known.over())
+    snapshot = take_snapshot(site)
+    facts = preflight(site, log, Scope(asks=(), state=snapshot.state))
+    theirs = fetch(site, log, facts)
+    run.find_changes = partial(find_changes, site, snapshot)
+    target = choose_target(site, log, snapshot, facts, theirs, force=force)
+    workspace = open_workspace(site, log, facts, target, whole=target.moves)
+    with note_refusals(site.state_dir, log.failures), workspace as work:
+        base = find_base(replace(work, configuration=snapshot.configuration), target)
+        _note_stuck(base)
+        why_not = base.stuck or base.not_live
+        if not why_not and target.commit != site.git.reference(SEEN):
+            why_not = f"the remote does not have commit {target.commit[:12]} yet"
+        if why_not:
+            return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
+        goal = base.upgrade(force=force)
+        log.learn(held_back=goal.resolution.held_back)
+        return _propose_upgrade(goal, reason_not_to_build(goal))
+
+
+def _find_live(site: Site) -> Release:
+    """Return the live release of a site that can push a proposal, and take it up once merged. Raises PreflightError."""
+    findings = [
+        Finding(f"`releaser propose` needs `{name}`, and that is off", advice=f"Switch `{name}` on.")
+        for name in ("git_pull", "git_push")
+        if not getattr(site.settings, name)
+    ]
+    if not site.project.has_git:
+        findings = [Finding("`releaser propose` needs a project under git", advice="Run `git init`, and add a remote.")]
+    if findings:
+        raise PreflightError(*findings)
+    live = store_of(site).live()
+    refuse_unreadable_live(live)
+    return live or refuse("no release is live, so no upgrade can be proposed", "Run `releaser update` first.")
+
+
+class Base(Frozen):
+    """What the branch of the site has, on top of which an upgrade is proposed."""
+
+    #: The staging tree, with the lock of the branch.
+    work: Workspace
+    #: Why a person has to do something first; empty if nothing keeps an upgrade from being proposed.
+    stuck: str = ""
+    #: Why `releaser update` comes first; empty if it does not.
+    not_live: str = ""
+
+    def upgrade(self, *, force: bool) -> Goal:
+        """Resolve the newest versions that may come in. Raises ResolutionError."""
+        return decide(self.work, None, force=force, source=Upgrade())
+
+
+def find_base(work: Workspace, target: Target) -> Base:
+    """Return what the branch has, and whether an upgrade can be proposed on top of it. Raises ResolutionError."""
+    work = replace(work, facts=examine_target(work, target))
+    site, branch = work.site, work.site.settings.branch
+    goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Committed())
+    base = Base(work=replace(work, facts=replace(work.facts, lock=goal.resolution.lock)))
+    if target.rejected is not None:
+        return replace(base, stuck=f"a commit of {branch} was rejected here ({target.rejected.reason})")
+    if goal.failed is not None:
+        return replace(base, stuck=f"the lock that {branch} has is not live, as it failed ({goal.failed.reason})")
+    if goal.outcome != "nothing":
+        return replace(base, not_live=f"{branch} has what is not live here yet; `releaser update` comes first")
+    return base
 
 
 def branch_of(site: Site) -> str:
@@ -70,109 +129,92 @@ def branch_of(site: Site) -> str:
     return "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
 
 
-def with_proposal(
-    goal: Goal,
-    result: PipelineResult,
-    target: Target,
-    *,
-    why_not: Callable[[Goal], str],
-    make: Callable[[Goal], Release],
-) -> PipelineResult:
-    """Propose upgrades, if the site does so and runs on what the remote has; return how the run ends.
+def _note_stuck(base: Base) -> None:
+    """Report once, and note for `status`, why nothing can be proposed on top of what the branch has."""
+    site, known = base.work.site, read_proposal(base.work.site.state_dir)
+    if base.stuck == known.stuck:
+        return
+    known = replace(known, stuck=base.stuck, branch=branch_of(site))
+    if base.stuck:
+        advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
+        base.work.log.note(Finding(known.said, advice=advice))
+    note_proposal(site.state_dir, known)
 
-    Raises what building and testing raise, and BuildError.
+
+def plan_propose(site: Site, *, force: bool = False) -> Plan:
+    """Say what would be proposed. Raises PreflightError and ResolutionError."""
+    _find_live(site)
+    try:
+        with plan_workspace(site, "propose", force=force, follow=False) as (work, target):
+            base = find_base(work, target)
+            if why_not := base.stuck or base.not_live:
+                return Plan(would=(f"nothing would be proposed: {why_not}",))
+            goal, known = base.upgrade(force=force), read_proposal(site.state_dir)
+            if goal.outcome == "nothing":
+                return Plan(would=(NOTHING,))
+            if goal.outcome == "failed" and goal.failed is not None:
+                return Plan(would=(why_not_again(goal.failed),))
+            if _is_same(goal, known) and not force:
+                return Plan(would=(known.said,))
+            changes = goal.resolution.diff
+            names = first_few([f"{one.name} {one.new}" for one in changes])
+            what = (
+                f"{plural(len(changes), 'package change')} would be tested and proposed on {branch_of(site)}: {names}"
+            )
+            return Plan(would=(what,), changes=changes)
+    except DeviationError as error:
+        return Plan(would=foresee_refusal(site.state_dir, "propose", error))
+
+
+def _is_same(goal: Goal, known: Proposal) -> bool:
+    key = candidate_key(goal.work.site, goal.work.facts, goal.resolution.lock)
+    return known.is_of(key, store_of(goal.work.site).get(known.release))
+
+
+def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
+    """Build, test and push what an upgrade brings, unless it was proposed before, or there is a reason `why_not`.
+
+    What somebody else has put on the branch stays.
     """
-    site, known = goal.work.site, read_proposal(goal.work.site.state_dir)
-    if not site.settings.proposes or (reason := _why_stuck(goal, target, known)) or goal.outcome != "nothing":
-        return result
-    if target.commit != site.outside.git.reference(SEEN):
-        reason = f"nothing is proposed, as the remote does not have commit {target.commit[:12]} yet"
-        return replace(result, headline=f"{result.headline}; {reason}")
-    upgraded = decide_upgrade(goal)
-    work = upgraded.work
-    work.log.learn(held_back=upgraded.resolution.held_back)
-    if upgraded.outcome == "nothing":
-        key = candidate_key(work.site, work.facts, upgraded.resolution.lock)
-        if known.commit and known.lock_sha256 == key.lock_sha256 and not work.only:
-            note_proposal(site.state_dir, replace(known, done=True, others="", stuck=""))
-        return result
-    reason = why_not(upgraded)
-    if reason:
-        return replace(result, headline=f"{result.headline}; {reason}")
-    return _propose(upgraded, result, make)
-
-
-def _why_stuck(goal: Goal, target: Target, known: Proposal) -> str:
-    """Say once, and note, why nothing can be proposed on top of what the branch has; empty if something can."""
-    work, reason = goal.work, ""
-    if target.rejected is not None:
-        reason = f"a commit of {work.site.settings.branch} was rejected here ({target.rejected.reason})"
-    elif goal.failed is not None and goal.outcome in ("failed", "unsure"):
-        reason = f"the lock that {work.site.settings.branch} has is not live, as it failed ({goal.failed.reason})"
-    if reason != known.stuck:
-        stuck = replace(known, stuck=reason, branch=branch_of(work.site))
-        if reason:
-            advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
-            work.log.note(Finding(stuck.said, advice=advice))
-        note_proposal(work.site.state_dir, stuck)
-    return reason
-
-
-def decide_upgrade(goal: Goal) -> Goal:
-    """Decide what is built to be proposed, where the lock that the branch has is live. Raises ResolutionError."""
-    work = replace(goal.work, facts=replace(goal.work.facts, lock=goal.resolution.lock))
-    return decide(work, None, force=goal.force, source=Upgrade())
-
-
-def foresee_proposal(goal: Goal) -> tuple[str, ...]:
-    """Say what a run would propose; empty for nothing. Raises ResolutionError."""
-    site = goal.work.site.outside
-    if goal.outcome != "nothing" or not site.settings.proposes:
-        return ()
-    upgraded = decide_upgrade(goal)
-    known = read_proposal(site.state_dir)
-    key = candidate_key(upgraded.work.site, upgraded.work.facts, upgraded.resolution.lock)
-    if upgraded.outcome == "nothing" or (known.is_of(key) and not goal.force):
-        return tuple(filter(None, [known.said])) if upgraded.outcome != "nothing" else ()
-    changes = upgraded.resolution.diff
-    names = first_few([f"{one.name} {one.new}" for one in changes])
-    return (f"{plural(len(changes), 'package change')} would be tested and proposed on {branch_of(site)}: {names}",)
-
-
-def _propose(goal: Goal, result: PipelineResult, make: Callable[[Goal], Release]) -> PipelineResult:
-    """Build, test and push what an upgrade brings, unless it was proposed before.
-
-    What somebody else has put on the branch stays. Nothing goes live.
-    """
+    if why_not:
+        return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
     work = goal.work
     site, log, git = work.site, work.log, work.site.git
     known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.settings.branch)), branch_of(site)
-    key = candidate_key(site, work.facts, goal.resolution.lock)
     with log.step("proposal") as step:
         try:
             there = git.remote_commit(remote, branch) or ""
         except ToolError as error:
             message = f"{remote} cannot be asked for {branch}: {error.message}"
             raise BuildError(message, advice=error.advice, output=error.output) from error
+        was_pushed = known.pushed
         known = _as_it_stands(replace(known, remote=remote, branch=branch), there)
         step.says(known.said or f"nothing is on {remote}/{branch}")
     if known.others:
         _leave_to_others(site, known, goal)
-        return result
-    is_same = known.is_of(key) and not goal.force
-    if is_same and (known.declined or (known.pushed and read_proposal(site.state_dir).pushed)):
+        return PipelineResult(result="unchanged", headline=known.said)
+    is_same = _is_same(goal, known) and not goal.force
+    if is_same and (known.declined or (known.pushed and was_pushed)):
         note_proposal(site.state_dir, known)
-        return replace(result, headline=f"{result.headline}; {known.said}")
+        _keep(site, known.release, "" if known.declined else known.place)
+        return PipelineResult(result="unchanged", headline=known.said)
     if not (is_same and git.has(known.commit)):
         begun = Proposal(remote=remote, branch=branch, at=datetime.now(UTC).isoformat())
-        known = _commit(work, make(goal), begun, there)
+        known = _commit(work, make_release(goal), begun, there)
     _push(work, replace(known, before=there))
     log.about(store_of(site).get(known.release), work.live)
-    log.learn(proposed=f"{remote}/{branch}")
-    headline = f"proposed {known.release} on {remote}/{branch}: {plural(known.changes, 'package')} changed"
+    log.learn(proposed=known.place)
+    headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")
     advice = f"Merge it into {site.settings.branch}: the next update makes it live. To decline it, delete the branch."
     return PipelineResult(result="proposed", headline=headline, advice=advice)
+
+
+def _keep(site: Site, name: str, place: str) -> None:
+    """Keep a release that is ready from being pruned, as it is proposed at this place; no longer, if it is nowhere."""
+    release = store_of(site).get(name)
+    if release is not None and release.state == "candidate":
+        store_of(site).record_waiting(release, f"proposed on {place}" if place else "")
 
 
 def _as_it_stands(known: Proposal, there: str) -> Proposal:
@@ -181,7 +223,7 @@ def _as_it_stands(known: Proposal, there: str) -> Proposal:
         return replace(known, others=there)
     if known.others:  # they were asked to merge or delete it, which says nothing of what was proposed
         return replace(known, others="", pushed=bool(there) and there == known.commit)
-    is_gone = not there and known.pushed and not known.done
+    is_gone = not there and known.pushed
     return replace(known, pushed=known.pushed or bool(there and there == known.commit), declined=is_gone)
 
 
@@ -189,8 +231,8 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
     """Say once that the branch is somebody else's now, as long as that is there."""
     if read_proposal(site.state_dir).others != known.others:
         advice = (
-            f"If another site proposes there, let only one have `publish`. Otherwise merge or delete that branch:"
-            f" `git push {known.remote} --delete {known.branch}`."
+            f"If another site proposes there, let only one run `releaser propose`. Otherwise merge or delete that"
+            f" branch: `git push {known.remote} --delete {known.branch}`."
         )
         goal.work.log.note(Finding(known.said, advice=advice))
         note_proposal(site.state_dir, known)
@@ -214,23 +256,20 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
             site.git.commit_only(paths, commit_message("update", release))
             commit = site.git.commit("HEAD")
             step.says(commit[:12])
-        key = candidate_key(site, work.facts, release.locked)
         made = replace(
             known,
             commit=commit,
             before=there,
             release=release.id,
-            lock_sha256=key.lock_sha256,
-            code_key=key.code_key,
-            python=key.python,
-            group=key.group,
+            lock_sha256=release.key.lock_sha256,
             changes=len(release.manifest.changes),
         )
+        _keep(site, release.id, made.place)
         note_proposal(site.state_dir, made)  # before it is pushed, as it would be somebody else's after a crash
         close_journal(site, log)  # the release stays
     except (ToolError, OSError) as error:
         message = f"the lock could not be committed for {known.branch}: {error}"
-        raise BuildError(message, advice="Check free space and permissions; the next update tries again.") from error
+        raise BuildError(message, advice="Check free space and permissions; the next run tries again.") from error
     return made
 
 
@@ -255,4 +294,4 @@ def _what_helps(output: str, known: Proposal) -> str:
     if "non-fast-forward" in output:
         delete = f"`git push {known.remote} --delete {known.branch}`"
         return f"The remote refuses to replace branches: allow it for {known.branch}, or delete it each time: {delete}."
-    return "The next update tries again."
+    return "The next run tries again."

@@ -25,7 +25,6 @@ from releaser.errors import ActivationError, Finding, IncompleteReturnError, Rel
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
-from releaser.releases.acceptance import read_proposal
 from releaser.releases.blocks import change_blocks, read_blocks
 from releaser.releases.journal import journal_of
 from releaser.releases.release import DOOMED, is_marked, read_versions
@@ -252,8 +251,8 @@ def undo(change: Change) -> None:
     site, log, entry = change.site, change.log, change.entry
     remove_staging_trees(site, log)
     change.undo()
-    target, proposed = store_of(site).get(entry.release), read_proposal(site.state_dir).release
-    is_kept = target is not None and (target.id == proposed or (target.lifecycle and target.lifecycle.waits))
+    target = store_of(site).get(entry.release)
+    is_kept = target is not None and target.lifecycle is not None and target.lifecycle.waits
     if target is not None and target.state == "candidate" and not is_kept:
         remove_unless_used(site, log, target.id)
     sweep(site, log)

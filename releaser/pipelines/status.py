@@ -42,12 +42,13 @@ from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
-from releaser.releases.acceptance import read_acceptance, read_proposal
+from releaser.releases.acceptance import read_acceptance
 from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
+from releaser.releases.proposal import read_proposal
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
 from releaser.report import Outcome
@@ -245,7 +246,7 @@ def status(site: Site) -> Status:
     # With sendmail = "none" and no server, people read the mails in the outbox.
     queues |= {FOR_SMTP} if site.settings.smtp_host or site.settings.sendmail != NO_SENDMAIL else set()
     queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
-    vulnerable = known_vulnerabilities(runs)
+    vulnerable, proposal = known_vulnerabilities(runs), read_proposal(project.state_dir)
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
     return Status(
@@ -272,7 +273,7 @@ def status(site: Site) -> Status:
         running=run_lock.find_running(project.state_dir),
         interrupted=_was_interrupted(project.state_dir),
         push_pending=read_pending(project.state_dir).push,
-        proposal=read_proposal(project.state_dir).said if site.settings.proposes else "",
+        proposal="" if proposal.has_come_in(live) else proposal.said,
         mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,

@@ -30,7 +30,6 @@ from releaser.pipelines.decide import changes_of, choose_following, decide, say_
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
 from releaser.pipelines.preflight import Scope, ask_django, preflight
-from releaser.pipelines.propose import follow_and_propose, with_proposal
 from releaser.pipelines.rebuild import (
     describe_damage,
     describe_python,
@@ -80,7 +79,7 @@ def update(
     `only` these packages come in, with what they need; all if it is empty.
     """
     pipeline = partial(update_site, force=force, follow=follow, only=only)
-    return update_when_due(request, timing, partial(follow_and_propose, update=pipeline))
+    return update_when_due(request, timing, pipeline)
 
 
 def update_site(
@@ -116,11 +115,8 @@ def update_site(
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
         goal = choose_goal(work, target, force=force, source=source)
-        reason = reason_not_to_build(goal) or ("what came in since waits" if run.only_proposes else "")
-        if reason:
+        if reason := reason_not_to_build(goal):
             unchanged = look_after_live(goal, reason, adopted=adopted)
-            if source is None:
-                unchanged = with_proposal(goal, unchanged, target, why_not=reason_not_to_build, make=make_release)
         else:
             release = make_release(goal)
             changes = changes_of(goal.work, goal.resolution)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
-from releaser.releases.acceptance import read_proposal
 from releaser.releases.release import DOOMED
 from releaser.releases.store import store_of
 from releaser.system.frozen import Frozen
@@ -196,9 +195,7 @@ def decide_retention(
 ) -> tuple[RetentionDecision, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
-    target, known = snapshot.rollback_target(), read_proposal(store.state_dir)
-    is_proposed = known.release and not (known.done or known.declined)
-    waiting = {known.release: f"proposed on {known.branch}"} if is_proposed else {}
+    target, waiting = snapshot.rollback_target(), dict[str, str]()
     if (newest := snapshot.find_waiting()) is not None:
         waiting[newest.id] = f"ready, and waits: {snapshot.lifecycles[newest.id].waits}"
     present = Present(

@@ -341,8 +341,7 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
     """Say that the committed lock has other versions for this Python, which nobody chose. Raises ResolutionError."""
     now = versions_for(move.lock, move.python)
     lines = ", ".join(f"{name} {now[name]}, and {old} is live" for name, old in sorted(move.moved.items()))
-    key = 'upgrade = "none"' if move.work.site.settings.upgrade == "none" else 'publish = "branch"'
-    message = f"for Python {move.python}, uv.lock has {lines}; with `{key}` releaser changes neither"
+    message = f'for Python {move.python}, uv.lock has {lines}; with `upgrade = "none"` releaser changes neither'
     pins = " ".join(f"--upgrade-package {name}=={old}" for name, old in sorted(move.moved.items()))
     advice = (
         f"To keep what is live, run `uv lock {pins}` where you develop, and push that. To let the others in, set"

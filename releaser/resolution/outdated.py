@@ -44,10 +44,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import LockBuilds
 
-_TAKES_LOCKED = {
-    "none": '`upgrade = "none"` takes what git has locked',
-    "branch": '`publish = "branch"` takes what git has locked, and proposes the rest on a branch',
-}
+_TAKES_LOCKED = '`upgrade = "none"` takes what git has locked'
 
 
 class OutdatedReport(Frozen):
@@ -115,7 +112,7 @@ def find_outdated(
         locked=locked,
         available=available,
         foreseen=foreseen,
-        follows="none" if site.settings.upgrade == "none" else "branch" if site.settings.follows else "",
+        follows=site.settings.follows,
         requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
     )
     packages = [known.describe(name, versions[name]) for name in behind]
@@ -149,8 +146,8 @@ class _Known(Frozen):
     available: Mapping[str, AvailableVersions]
     #: What the next update would install, as far as anything may be newer.
     foreseen: Foreseen
-    #: Why upgrades are those of git, a key of `_TAKES_LOCKED`; empty if they are not.
-    follows: str
+    #: Whether upgrades are those of git.
+    follows: bool
     #: Who asks for what.
     requirements: tuple[tuple[str, Requirement], ...]
 
@@ -188,7 +185,7 @@ class _Known(Frozen):
         if not comes_closer or (coming is not None and fitting in coming.split(", ")):
             return
         if self.follows:
-            yield Blocker(by="policy", reason=_TAKES_LOCKED[self.follows])
+            yield Blocker(by="policy", reason=_TAKES_LOCKED)
         kept_out = list(explain(self.rules, name, fitting, self.uploads))
         constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.follows))]
         for reason in constraints:

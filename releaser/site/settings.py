@@ -217,8 +217,6 @@ class Settings(Frozen):
     git_pull: bool = True
     #: Whether the commit of `uv.lock` is pushed; never by force.
     git_push: bool = True
-    #: What becomes of an upgraded lock that is tested: a commit, or a branch to review, which goes live once merged.
-    publish: Literal["commit", "branch"] = "commit"
     #: Whether git may start, for releaser, the hooks, filters and other commands that configuration names.
     git_hooks: bool = False
     #: The time limit of each call of git.
@@ -297,16 +295,17 @@ class Settings(Frozen):
     @property
     def follows(self) -> bool:
         """Whether the lock is that of git, which other hosts upgrade, or people who merge what is proposed."""
-        return self.upgrade == "none" or self.publish == "branch"
-
-    @property
-    def proposes(self) -> bool:
-        """Whether upgrades are proposed on a branch of their own."""
-        return self.publish == "branch" and self.upgrade != "none"
+        return self.upgrade == "none"
 
 
 #: Settings that earlier versions had, and what to do instead.
-REMOVED = {"test_jobs": "Remove it: a search for what breaks the tests runs them one after the other."}
+REMOVED = {
+    "test_jobs": "Remove it: a search for what breaks the tests runs them one after the other.",
+    "publish": (
+        'Remove it. In place of "branch", set `upgrade = "none"`, and let cron run `releaser propose` after'
+        " `releaser update`: it tests upgrades and pushes them to `releaser/update` for review."
+    ),
+}
 _USUAL: Mapping[Any, Callable[[Any], Any]] = {bool: values.flag, int: values.count}
 
 

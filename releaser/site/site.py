@@ -310,7 +310,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
 
 def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterator[Finding]:
     """Find what somebody has set for a project without git that only git can do."""
-    for name in ("git_pull", "git_push", "branch", "publish"):
+    for name in ("git_pull", "git_push", "branch"):
         if name in sources and getattr(settings, name):
             without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
             message = f"{sources[name]} needs git, and the project is not under git: {without}"

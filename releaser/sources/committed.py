@@ -85,8 +85,7 @@ def _refuse_other_project(work: Workspace) -> None:
         message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
         raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
     if isinstance(done, NoSolution):
-        key = 'upgrade = "none"' if site.settings.upgrade == "none" else 'publish = "branch"'
-        message = f"uv.lock does not fit pyproject.toml, and with `{key}` releaser does not change it"
+        message = 'uv.lock does not fit pyproject.toml, and with `upgrade = "none"` releaser does not change it'
         raise ResolutionError(message, advice="Run `uv lock` where you develop, and push that.", output=done.output)
 
 

@@ -1,4 +1,4 @@
-"""`publish = "branch"`: an upgrade is tested and proposed on a branch, and goes live when people have merged it."""
+"""`releaser propose`: an upgrade is tested and proposed on a branch, and goes live when people have merged it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.releases.acceptance import BRANCH
+from releaser.releases.proposal import BRANCH
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, step, steps
 from tests.support.commands import console_script, run
@@ -26,7 +26,7 @@ class Reviewed:
 
     def __init__(self, make_site: SiteFactory, place: Path) -> None:
         self.place = place
-        self.site: SampleSite = make_site.adopted(dotenv={"RELEASER_PUBLISH": "branch"})
+        self.site: SampleSite = make_site.adopted(dotenv={"RELEASER_UPGRADE": "none"})
 
     def git(self, *words: str) -> str:
         """Run git in a clone of the remote as it is now; pushes go there."""
@@ -53,26 +53,27 @@ def reviewed(make_site: SiteFactory, tmp_path: Path) -> Reviewed:
 def test_a_proposal_does_not_go_live_because_a_record_is_lost(reviewed: Reviewed, lost: str) -> None:
     site, live = reviewed.site, reviewed.site.live_id()
     site.publish("alpha", "1.1.0")
-    proposed = site.json("update")["release"]
+    proposed = site.json("propose")["release"]
     if lost == "state.json":
         (site.state_dir / "releases" / proposed / "state.json").unlink()
     else:
         (site.state_dir / "ledger.json").unlink()
     if lost.endswith(".venv"):
         shutil.rmtree(site.state_dir / "releases" / live)
-    for command in (["prune"], ["update"], ["rollback", proposed]):
+    for command in (["prune"], ["update"], ["propose"], ["rollback", proposed]):
         finished = site.releaser(*command)
         assert (finished.returncode == 9) == (command[0] == "rollback"), finished
         assert site.link.resolve().parent.name != proposed
         states = {row["id"]: row["state"] for row in site.json("list")}
-        assert states[proposed] == "candidate"
+        assert states.get(proposed) in ("candidate", None)  # a newer live release replaces it
 
 
 def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_merged(reviewed: Reviewed) -> None:
     site, before, head = reviewed.site, reviewed.site.snapshot(), reviewed.site.remote_head()
     site.publish("alpha", "1.1.0")
-    assert f"1 package change would be tested and proposed on {BRANCH}" in site.releaser("update", "--dry-run").stdout
-    report = site.json("update")
+    assert f"1 package change would be tested and proposed on {BRANCH}" in site.releaser("propose", "--dry-run").stdout
+    silent(site.releaser("update"))
+    report = site.json("propose")
     assert (report["result"], report["exit_code"], report["proposed"]) == ("proposed", 0, PLACE)
     assert (report["live_changed"], site.snapshot(), site.remote_head()) == (False, before, head)
     tip = reviewed.tip()
@@ -86,12 +87,15 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert PLACE in site.releaser("status").stdout
     assert site.json("history")[0]["result"] == "proposed"
     kept = {one["release"]: one["reason"] for one in site.json("prune", env={"RELEASER_KEEP_AT_LEAST": "0"})}
-    assert f"proposed on {BRANCH}" in kept[report["release"]]
-    silent(site.releaser("update"))
-    quiet = site.json("update")
+    assert kept[report["release"]] == f"ready, and waits: proposed on {PLACE}"
+    silent(site.releaser("propose"))
+    quiet = site.json("propose")
     assert (quiet["result"], reviewed.tip()) == ("unchanged", tip)
     assert not {"build", "test", "push"} & {*steps(quiet)}
+    assert f"proposed on {PLACE}" in site.releaser("propose", "--dry-run").stdout
     reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    early = site.json("propose")  # before the update
+    assert (early["result"], "`releaser update` comes first" in early["headline"]) == ("unchanged", True)
     merged = site.json("update")
     assert (merged["result"], merged["release"]) == ("activated", report["release"])
     assert not {"build", "test"} & {*steps(merged)}
@@ -99,7 +103,10 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
         "1.1.0", site.remote_head(), ""
     )  # fmt: skip
     assert site.json("status")["proposal"] == ""
-    silent(site.releaser("update"))
+    for command in ("update", "propose"):
+        silent(site.releaser(command))
+    assert site.json("status")["proposal"] == ""
+    assert "nothing would change" in site.releaser("propose", "--dry-run").stdout
 
 
 def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_since(reviewed: Reviewed) -> None:
@@ -108,7 +115,7 @@ def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_sinc
     site.edit(".git/info/exclude", "/local.toml\n")
     site.edit("local.toml", "x = 1\n")
     site.publish("alpha", "1.1.0")
-    proposed = site.json("update")["release"]
+    proposed = site.json("propose")["release"]
     site.edit("local.toml", "x = 2\n")
     reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
     merged = site.json("update")
@@ -121,15 +128,17 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     reviewed: Reviewed,
 ) -> None:
     site = reviewed.site
-    site.update_to("alpha", "1.1.0")
+    site.publish("alpha", "1.1.0")
+    site.releaser("propose", check=0)
     first = reviewed.tip()
     site.publish("beta", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update")  # the code goes live with the lock that the branch has
-    assert (report["result"], report["live_changed"], report["proposed"]) == ("activated", True, PLACE)
+    assert (report["result"], report["live_changed"], report["proposed"]) == ("activated", True, None)
     assert (site.path / "notes.txt").exists()
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.0.0")
     assert [one["name"] for one in report["changes"]] == []
+    assert site.json("propose")["proposed"] == PLACE
     second = reviewed.tip()
     assert site.git("log", "-1", "--format=%P", second) == site.remote_head()
     assert second != first
@@ -137,7 +146,8 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
     report = site.json("update")
     assert not {"build", "test"} & {*steps(report)}
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
-    site.update_to("alpha", "1.2.0")
+    site.publish("alpha", "1.2.0")
+    site.releaser("propose", check=0)
     reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
     site.push_from_elsewhere({"notes.txt": "other code"})  # with which it was not tested
     report = site.json("update")
@@ -147,82 +157,79 @@ def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replac
 
 def test_what_people_do_with_the_branch_is_respected(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.update_to("alpha", "1.1.0")
+    site.publish("alpha", "1.1.0")
+    declined = site.json("propose")["release"]
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
-    silent(site.releaser("update"))
-    site.releaser("update", "beta", check=0)  # of which there is nothing newer
-    silent(site.releaser("update"))
+    for _ in range(2):
+        silent(site.releaser("propose"))
     assert (reviewed.tip(), "declined" in site.json("status")["proposal"]) == ("", True)
-    assert site.json("update", "--force")["result"] == "proposed"
+    state = json.loads((site.state_dir / "releases" / declined / "state.json").read_text(encoding="utf-8"))
+    assert state["waits"] == ""  # nothing keeps it from being pruned
+    assert site.json("propose", "--force")["result"] == "proposed"
     reviewed.git(f"checkout --quiet {BRANCH} ; commit --quiet --allow-empty -m Mine ; push --quiet origin {BRANCH}")
     theirs = reviewed.tip()
-    report = site.json("update")
+    report = site.json("propose")
     assert any(theirs[:12] in one and "--delete" in one for one in report["problems"])
     assert (report["exit_code"], reviewed.tip()) == (0, theirs)
     assert "build" not in steps(report)
-    silent(site.releaser("update"))  # told once
+    silent(site.releaser("propose"))  # told once
     assert theirs[:12] in site.json("status")["proposal"]
-    assert site.json("update", "--force")["result"] == "unchanged"
+    assert site.json("propose", "--force")["result"] == "unchanged"
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
-    assert site.json("update")["result"] == "proposed"
+    assert site.json("propose")["result"] == "proposed"
 
 
 def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_proposed(reviewed: Reviewed) -> None:
     site = reviewed.site
-    site.update_to("alpha", "1.1.0")
+    site.publish("alpha", "1.1.0")
+    site.releaser("propose", check=0)
     reviewed.git(f"merge --quiet --ff-only {PLACE} ; push --quiet origin HEAD:main")
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
-    report = site.json("update")
+    site.releaser("update", check=0)
+    report = site.json("propose")
     assert any("nothing is proposed" in one for one in report["problems"])
-    silent(site.releaser("update"))
+    silent(site.releaser("propose"))
     assert "nothing is proposed" in site.json("status")["proposal"]
     site.releaser("update", "--force", check=0)
-    silent(site.releaser("update"))
+    silent(site.releaser("propose"))
     assert site.json("status")["proposal"] == ""
 
 
-def test_what_comes_in_meanwhile_goes_live_by_the_next_update(
-    reviewed: Reviewed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import releaser.pipelines.update as module
-    from releaser.pipelines.deploy import deploy
-    from releaser.pipelines.due import Timing
-    from releaser.pipelines.session import Request
-
+def test_a_package_that_breaks_the_tests_stays_out_of_the_proposal(reviewed: Reviewed) -> None:
     site = reviewed.site
+    site.publish("alpha", "1.1.0", broken=True)
+    site.publish("beta", "1.1.0")
+    report = site.json("propose")
+    assert (report["result"], [one["name"] for one in report["changes"]]) == ("proposed", ["beta"])
+    assert report["culprits"]
 
-    def and_another(*words: Any) -> None:
-        deploy(*words)
-        site.push_from_elsewhere({"notes.txt": "later"})
 
-    site.push_from_elsewhere({"notes.txt": "news"})
-    monkeypatch.setattr(module, "deploy", and_another)
-    report = module.update(Request(path=site.path, environ=site.environment(), command="update"), Timing())
-    assert (report.result, report.exit_code) == ("activated", 0)
-    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "news"
-    site.releaser("update", check=0)
-    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "later"
+def test_the_level_of_upgrades_comes_from_the_setting(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "2.0.0")
+    silent(site.releaser("propose", env={"RELEASER_UPGRADE": "minor"}))
+    assert site.json("propose")["result"] == "proposed"
 
 
 def test_a_remote_that_refuses_the_branch_is_told_apart(reviewed: Reviewed) -> None:
     site = reviewed.site
     site.publish("alpha", "1.1.0")
     reviewed.git("push --quiet origin HEAD:refs/heads/releaser")
-    assert any("a branch `releaser`" in one for one in site.json("update", check=4)["problems"])
+    assert any("a branch `releaser`" in one for one in site.json("propose", check=4)["problems"])
     reviewed.git("push --quiet origin :releaser")
-    site.releaser("update", check=0)
+    site.releaser("propose", check=0)
     site.git("-C", str(site.remote), "config", "receive.denyNonFastForwards", "true")
     site.publish("beta", "1.1.0")
-    assert any("refuses to replace branches" in one for one in site.json("update", check=4)["problems"])
+    assert any("refuses to replace branches" in one for one in site.json("propose", check=4)["problems"])
     reviewed.git(f"push --quiet origin --delete {BRANCH}")
-    assert site.json("update")["result"] == "proposed"
+    assert site.json("propose")["result"] == "proposed"
 
 
 def test_tests_that_fail_let_nothing_be_proposed(reviewed: Reviewed) -> None:
     site, before = reviewed.site, reviewed.site.snapshot()
     site.publish("alpha", "1.1.0", broken=True)
-    report = site.json("update", check=5)
+    report = site.json("propose", check=5)
     assert (report["blame"], reviewed.tip(), site.snapshot()) == ("update", "", before)
 
 
@@ -237,21 +244,48 @@ def test_tests_that_fail_let_nothing_be_proposed(reviewed: Reviewed) -> None:
     ],
     ids=str,
 )
-def test_a_kill_leaves_live_alone_and_the_next_update_proposes(reviewed: Reviewed, at: Point) -> None:
+def test_a_kill_leaves_live_alone_and_the_next_run_proposes(reviewed: Reviewed, at: Point) -> None:
     site, before = reviewed.site, reviewed.site.snapshot()
     site.publish("alpha", "1.1.0")
-    interrupted(site, "update", at=at)
+    interrupted(site, "propose", at=at)
     assert site.snapshot()["(link)"] == before["(link)"]
-    report = site.json("update")
+    report = site.json("propose")
     assert (report["result"], site.snapshot()) == ("proposed", before)
     assert ("build" in steps(report)) == ("push" not in at.place)
     assert step(report, "push")["detail"] == PLACE
-    silent(site.releaser("update"))
+    silent(site.releaser("propose"))
 
 
-def test_it_needs_git_to_push(reviewed: Reviewed) -> None:
-    report = reviewed.site.json("update", check=3, env={"RELEASER_GIT_PUSH": "false"})
-    assert any("`publish`" in one and "`git_push`" in one for one in report["problems"])
+def test_it_needs_git_to_push_and_a_release_that_is_live(reviewed: Reviewed, make_site: SiteFactory) -> None:
+    report = reviewed.site.json("propose", check=3, env={"RELEASER_GIT_PUSH": "false"})
+    assert any("needs `git_push`" in one for one in report["problems"])
+    assert "releaser update" in make_site(outer="other").releaser("propose", check=3).stderr
+
+
+def test_the_setting_of_earlier_versions_says_what_to_do_instead(reviewed: Reviewed) -> None:
+    said = reviewed.site.releaser("update", check=3, env={"RELEASER_PUBLISH": "branch"}).stderr
+    assert "RELEASER_PUBLISH is 'branch', but releaser no longer has this setting" in said
+    assert "releaser propose" in said
+
+
+def test_a_proposal_of_the_earlier_version_goes_live_once_it_is_merged(reviewed: Reviewed) -> None:
+    site = reviewed.site
+    site.publish("alpha", "1.1.0")
+    proposed = site.json("propose")["release"]
+    path = site.state_dir / "releases" / proposed / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**state, "waits": ""}, indent=1), encoding="utf-8")  # proposal.json alone told of it
+    site.releaser("update", check=0)
+    assert f"proposed on {PLACE}" in site.json("status")["proposal"]
+    silent(site.releaser("propose"))
+    assert json.loads(path.read_text(encoding="utf-8"))["waits"] == f"proposed on {PLACE}"
+    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
+    assert site.json("update")["release"] == proposed
+    known = site.state_dir / "proposal.json"
+    found = json.loads(known.read_text(encoding="utf-8"))
+    known.write_text(json.dumps({**found, "done": True}, indent=1), encoding="utf-8")
+    site.publish("alpha", "1.2.0")
+    assert site.json("propose")["result"] == "proposed"
 
 
 def test_projects_of_one_repository_have_a_branch_each(reviewed: Reviewed) -> None:
@@ -264,13 +298,14 @@ def test_projects_of_one_repository_have_a_branch_each(reviewed: Reviewed) -> No
     (other / "index").symlink_to(site.outer / "index")
     shutil.copy(site.outer / ".env", other / ".env")
 
-    def update_blog() -> Any:
-        words: list[str | Path] = [console_script(), "update", "--json", "--project", other / "the blog"]
+    def blog(command: str) -> Any:
+        words: list[str | Path] = [console_script(), command, "--json", "--project", other / "the blog"]
         return json.loads(run(words, cwd=other, env=site.environment(), check=0).stdout)
 
-    assert update_blog()["result"] == "activated"
+    assert blog("update")["result"] == "activated"
     site.publish("alpha", "1.1.0")
-    assert update_blog()["proposed"] == f"{PLACE}-the-blog"
-    assert site.json("update")["proposed"] == PLACE  # and live is the code of the blog
-    assert site.json("update")["problems"] == []
+    assert blog("propose")["proposed"] == f"{PLACE}-the-blog"
+    site.releaser("update", check=0)  # the code of the blog
+    assert site.json("propose")["proposed"] == PLACE
+    assert site.json("propose")["problems"] == []
     assert reviewed.git(f"diff --name-only origin/main {PLACE}-the-blog").strip() == "the blog/uv.lock"

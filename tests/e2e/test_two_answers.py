@@ -505,11 +505,6 @@ def locked_by_others(site: SampleSite) -> None:
     site.write_dotenv({"RELEASER_UPGRADE": "none"})
 
 
-def proposed(site: SampleSite) -> None:
-    newer(site)
-    site.write_dotenv({"RELEASER_PUBLISH": "branch"})
-
-
 def in_advance(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0rc1")
     site.publish("beta", "1.1.0.post1")
@@ -529,7 +524,6 @@ RULES: dict[str, tuple[Callable[[SampleSite], object], dict[str, str]]] = {
     "failed as a whole": (failed_as_a_whole, {}),
     "failed as a whole, and newer": (failed_as_a_whole_and_newer, {"alpha": "2.0.0", "beta": "1.1.0"}),
     "locked by others": (locked_by_others, {"alpha": "1.1.0"}),
-    "proposed": (proposed, {}),
     "in advance": (in_advance, {"beta": "1.1.0.post1"}),
 }
 
