@@ -27,7 +27,7 @@ def with_toy(site: SampleSite, toy: str, *words: str, check: int = 0) -> Finishe
 
 @pytest.mark.spawns
 def test_a_restart(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"restart": "ring"})
+    site = make_site.adopted(settings={"restart": "ring:restarted"})
     site.publish("alpha", "1.1.0")
     refused = with_toy(site, "toy_restart", "update", check=3)
     assert "there is no bell" in refused.stderr
@@ -38,7 +38,7 @@ def test_a_restart(make_site: SiteFactory) -> None:
     assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
     with_toy(site, "toy_restart", "rollback")
     assert (site.outer / "restarted").read_text(encoding="utf-8") == str(site.link.resolve())
-    assert "ring, or a command" in with_toy(site, "toy_restart", "setup", "--help").stdout
+    assert "ring:FILE, or a command" in " ".join(with_toy(site, "toy_restart", "setup", "--help").stdout.split())
 
 
 @pytest.mark.spawns

@@ -1,4 +1,4 @@
-"""A way to restart a site that releaser does not have: it writes what went live into a file of the site."""
+"""A restart method that releaser does not have: it writes the path of the live release into a file of the site."""
 
 from __future__ import annotations
 
@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 
 
 class Toy(Restart):
-    """Writes `restarted` beside the project; only if there is a file `bell`."""
+    """Writes the file that the setting names beside the project, if there is a file `bell`."""
 
-    word = "ring"
+    word = "ring:FILE"
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def selected_by(self, setting: tuple[str, ...]) -> Restart | None:
+        word, _, name = setting[0].partition(":")
+        return Toy(name) if word == "ring" and name else None
 
     def findings(self, site: Site) -> Iterator[Finding]:
         if not (site.project.outer / "bell").exists():
             yield Finding("there is no bell", advice="Buy one.")
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
-        (site.project.outer / "restarted").write_text(os.path.realpath(venv), encoding="utf-8")
+        (site.project.outer / self.name).write_text(os.path.realpath(venv), encoding="utf-8")
         step.says("rang the bell")
 
 

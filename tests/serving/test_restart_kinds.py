@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from releaser.errors import ToolError
+from releaser.serving.restarts import restart_words
 from releaser.serving.restarts.passenger import passenger_arguments, passenger_result
 from releaser.serving.restarts.touch import restart_file_in, touch
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+def test_the_text_of_the_setting_names_every_method() -> None:
+    text = Path("docs/reference/settings.md").read_text(encoding="utf-8")
+    section = text.partition("\n### `restart`\n")[2].partition("\n### ")[0]
+    assert [word for word in restart_words() if f"`{word}`" not in section] == []
 
 
 def test_a_touch_makes_the_file_for_the_group_too_and_its_time_new(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ _OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 
 def restart_of(site: Site) -> Restart:
     """Return the restart method that the settings select."""
-    return next((one for one in RESTARTS if site.settings.restart == (one.word,)), Command())
+    found = (method.selected_by(site.settings.restart) for method in RESTARTS)
+    return next(filter(None, found), Command())
 
 
 def restart_words() -> tuple[str, ...]:

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 class Restart(ABC):
     """A method to restart a site. Subclasses override what differs from these defaults."""
 
-    #: The value of the setting `restart` that selects this method.
+    #: The value of the setting `restart` that selects this method, as help and messages show it.
     word = ""
     #: Whether the `start` command replaces this method if that setting has a value.
     yields_to_start = False
+
+    def selected_by(self, setting: tuple[str, ...]) -> Restart | None:
+        """Return the method for a value of the setting `restart`; None if the value selects another method.
+
+        A method whose word has an argument overrides this, and returns itself with the argument.
+        """
+        return self if setting == (self.word,) else None
 
     def restarts_processes(self, site: Site) -> bool:
         """Whether new processes can be expected, so that the health check may wait for them."""

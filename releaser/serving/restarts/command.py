@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import error_line
 from releaser.serving.restarts.base import Restart
 from releaser.system import signals
+from releaser.system.environment import own_path
 from releaser.system.venv_environment import inside
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class Command(Restart):
         said = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
         left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
         step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
+
+
+def ask_program(site: Site, words: list[str]) -> str:
+    """Return the output of a program that a check starts, which a package in a venv cannot replace.
+
+    Raises ToolError.
+    """
+    env = {**site.runner.neutral, "PATH": own_path(site.runner.environ)}
+    return site.runner.run(words, cwd=site.project.root, env=env, timeout=site.settings.restart_timeout).output
 
 
 def run_restart(site: Site, words: list[str], venv: Path, more: Mapping[str, str] | None = None) -> str:

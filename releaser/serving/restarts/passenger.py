@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
 from releaser.serving.restarts.base import Restart
-from releaser.serving.restarts.command import run_restart
+from releaser.serving.restarts.command import ask_program, run_restart
+from releaser.system.environment import find_own_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,18 +33,12 @@ class Passenger(Restart):
         """Check that passenger-config is installed and works for this user, and that the application root exists."""
         if not (root := app_root(site)).is_dir():
             yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
-        if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
+        if find_own_program("passenger-config", site.runner.environ) is None:
             message = "restart is `passenger`, but passenger-config is not on PATH"
             yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
             return
         try:
-            finished = site.runner.run(
-                passenger_arguments(NO_APPLICATION),
-                cwd=site.project.root,
-                env=site.runner.neutral,
-                timeout=site.settings.restart_timeout,
-            )
-            passenger_result(finished.output)
+            passenger_result(ask_program(site, passenger_arguments(NO_APPLICATION)))
         except ToolError as error:
             reason = passenger_error(error.output) or error_line(error.output)
             message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
