@@ -29,7 +29,9 @@ MANIFEST_STORAGE = "django.contrib.staticfiles.storage.ManifestStaticFilesStorag
 PLAIN_STORAGE = "django.contrib.staticfiles.storage.StaticFilesStorage"
 BUCKET = "shop.storage.Bucket"
 # Most of the wheel's files, none of which the sites need: each release is copied, compiled and hashed file by file.
-_NEEDLESS = re.compile(r"django/(contrib/(?!staticfiles/).+/|conf/locale/(?!en/).+/)")
+_NEEDLESS = re.compile(
+    r"django/(contrib/(?!staticfiles/).+/|conf/locale/(?!en/).+/|db/backends/(mysql|oracle|postgresql)/|conf/\w+_template/)"
+)
 
 _MANAGE = """\
 import os, sys
@@ -252,13 +254,20 @@ class DjangoFactory:
         migrated: bool = True,
         **options: Any,
     ) -> DjangoSite:
-        """Make a site with these settings; its database is `migrated`, unless there shall be none."""
+        """Make a site with these settings; its database is `migrated`, unless there shall be none.
+
+        `dotenv` is there for the first release only if there are settings: one with the usual ones is copied.
+        """
+        first = dotenv or {} if settings_text else {}
 
         def make(factory: SiteFactory) -> SampleSite:
-            return self._make(factory, settings_text or settings(), dotenv or {}, migrated, options)
+            return self._make(factory, settings_text or settings(), first, migrated, options)
 
-        key = ("django", settings_text or settings(), repr(dotenv), migrated, repr(options))
-        return DjangoSite(self._make_site.copied(key, make))
+        key = ("django", settings_text or settings(), repr(first), migrated, repr(options))
+        site = self._make_site.copied(key, make)
+        if dotenv and not settings_text:
+            site.write_dotenv(dotenv)
+        return DjangoSite(site)
 
     def _make(
         self,
