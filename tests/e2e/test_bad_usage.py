@@ -221,18 +221,3 @@ def test_a_dry_run_that_is_refused_writes_nothing(site: SampleSite, command: str
     assert everything(site) == before
     assert not (site.outer / ".releaser").exists()
     seem_no_bug(finished)
-
-
-def test_the_mail_about_a_refused_run_has_all_problems(site: SampleSite, smtp_server: MailServer) -> None:
-    make_everything_wrong(site)
-    site.write_dotenv({"RELEASER_ENVIRONMENT": "production"})
-    env = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
-    refusal = refused(site, env=env)
-    (mail,) = smtp_server.messages
-    assert mail.recipients == ("ada@example.org",)
-    body = mail.message.get_body(("plain",))
-    assert body is not None
-    text = " ".join(body.get_content().split())
-    assert len(refusal.problems) == 8
-    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is not a list", "feature/main"):
-        assert words in text

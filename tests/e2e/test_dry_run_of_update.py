@@ -40,12 +40,6 @@ def nothing(site: SampleSite) -> None:
     """Leave all as it is."""
 
 
-def edit_lock(site: SampleSite, old: str, new: str) -> None:
-    text = site.lock_text()
-    assert old in text
-    site.push_from_elsewhere({"uv.lock": text.replace(old, new)}, message="Lock by hand")
-
-
 def another_order(site: SampleSite) -> None:
     head, *packages = site.lock_text().split("[[package]]")
     text = "[[package]]".join([head, *(f"{one.rstrip()}\n\n" for one in reversed(packages))])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -17,7 +16,6 @@ from tests.e2e.scenes import (
     in_background,
     silent,
     states,
-    users,
     wait_until_used,
 )
 from tests.support.commands import console_script, run
@@ -158,28 +156,6 @@ def test_run_becomes_a_program_of_the_live_release_and_hands_options_and_the_exi
     assert "no release is live" in site.releaser("run", "--", "true", check=9).stderr
 
 
-def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFactory) -> None:
-    site, (r1,) = with_releases(make_site)
-    with in_background(site, "run", "--", "sleep", "600") as sleeper:
-        wait_until_used(site, r1, sleeper.pid)
-        for version in ("1.1.0", "1.2.0"):
-            site.publish("alpha", version)
-            site.releaser("update", check=0, env=FEW)
-        assert users(site)[r1] == [sleeper.pid]
-        row, user = [line for line in site.releaser("list", check=0).stdout.splitlines() if r1 in line.split()]
-        assert str(sleeper.pid) in row.split()
-        assert f"is used by {sleeper.pid} of " in user
-        assert user.endswith(": sleep 600")
-        ((action, reason),) = [verdict[1:] for verdict in verdicts(site) if verdict[0] == r1]
-        assert action == "keep"
-        assert re.fullmatch(rf"in use by process {sleeper.pid} \(\S+, sleep 600, since .* UTC\)", reason), reason
-        assert r1 in on_disk(site)
-        sleeper.kill()
-        sleeper.wait(timeout=60)
-    assert (r1, "remove") in [verdict[:2] for verdict in verdicts(site)]
-    assert r1 not in on_disk(site)
-
-
 def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(make_site: SiteFactory) -> None:
     site, (r1,) = with_releases(make_site)
     with in_background(site, "run", "--", "sleep", "600") as sleeper:
@@ -204,11 +180,6 @@ def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(m
         sleeper.kill()
         sleeper.wait(timeout=60)
     assert site.json("status")["left_behind"] == []
-
-
-def verdicts(site: SampleSite) -> Iterator[tuple[str, str, str]]:
-    for entry in site.json("prune", env=FEW):
-        yield entry["release"], entry["action"], entry["reason"]
 
 
 # The project lock

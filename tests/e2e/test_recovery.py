@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 SETTINGS = {"health_check": "python manage.py check", "requirements_export": "requirements.txt"}
-
-JOURNAL = "releaser.releases.journal:Journal.write"
 LINK = "releaser.releases.release:replace_symlink"
 PLACE_LOCK = "releaser.deployment.actions.checkout:place_files"
 COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"

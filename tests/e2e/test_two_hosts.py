@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PACKAGES = {"alpha": "1.0.0", "beta": "1.0.0"}
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-HEADER = "| between the nights | staging runs | production runs | commits | mails |"
 TESTS = """\
 import pathlib
 def test_shop(packages):

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 TWICE = ("update", "rollback")  # scenes of which each kind of power cut comes at two points of the spread
 MOMENTS = 24  # at random, of a scene
-SECONDS = 60.0
 
 
 # Of scenes that have most of their points in common with others, each kind of power cut takes another share.

@@ -221,13 +221,6 @@ def smtp_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def tls_smtp_server(mail_ca: MailCa) -> Iterator[MailServer]:
-    """Speaks TLS from the first byte."""
-    with mail_server(Behaviour(tls=True), ca=mail_ca) as server:
-        yield server
-
-
-@pytest.fixture
 def login_smtp_server(mail_ca: MailCa) -> Iterator[MailServer]:
     """Takes mail after STARTTLS and a login as USER with PASSWORD."""
     with mail_server(Behaviour(starttls=True, login=True), ca=mail_ca) as server:

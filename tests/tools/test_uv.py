@@ -24,7 +24,6 @@ from tests.support.commands import clean_environment, uv_executable
 
 UV = Path("/opt/uv/bin/uv")
 TREE = Path("/srv/.site.releaser-staging")
-VENV = Path("/srv/.releaser/site/releases/A/venv")
 
 
 # Arguments
