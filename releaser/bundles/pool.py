@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.bundles.manifest import RELEASE_ID, TOOLS, BundledFile, BundleManifest, parse_manifest
 from releaser.errors import PreflightError
-from releaser.system.files import only_files, read_if_there, remove_tree, replace_file
+from releaser.system.files import hash_of_file, read_if_there, remove_tree, replace_file
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 
@@ -134,11 +133,6 @@ class Pool(Frozen):
         found = self.manifest_of(place.stem)
         return () if found is None else tuple(one for one in found.files if not one.path.startswith(TOOLS))
 
-    def manifests(self) -> tuple[BundleManifest, ...]:
-        """Return those that are kept."""
-        places = (self.directory / "manifests").glob("*.json")
-        return tuple(filter(None, (self.manifest_of(one.stem) for one in sorted(places))))
-
     def manifest_of(self, release: str) -> BundleManifest | None:
         """Return the manifest of the bundle of a release; None if none is known."""
         if not RELEASE_ID.fullmatch(release):
@@ -146,15 +140,6 @@ class Pool(Frozen):
         data = read_if_there(self.directory / "manifests" / f"{release}.json")
         with contextlib.suppress(PreflightError):
             return parse_manifest(data) if data is not None else None
-        return None
-
-
-def hash_of_file(place: Path) -> str | None:
-    """Return the SHA-256 of a file; None if it cannot be read."""
-    try:
-        with open(place, "rb", opener=only_files) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
         return None
 
 

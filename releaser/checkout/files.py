@@ -11,13 +11,19 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.manifest import INCLUDED
-from releaser.bundles.pool import Pool, hash_of_file
 from releaser.errors import Finding, FollowUpError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_export_group, find_left_out
-from releaser.system.files import clear_name, nearest_existing, read_file, read_if_there, replace_file, sync_directory
+from releaser.system.files import (
+    clear_name,
+    hash_of_file,
+    nearest_existing,
+    read_file,
+    read_if_there,
+    replace_file,
+    sync_directory,
+)
 from releaser.tools.uv_arguments import requirements_arguments
 
 if TYPE_CHECKING:
@@ -43,7 +49,7 @@ def copy_included(site: Site, directory: Path) -> None:
 
 def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], list[Finding]]:
     """Return which files of a bundle are to be written into the checkout, and what keeps the others out of it."""
-    root, known = site.project.root, _known(site)
+    root = site.project.root
     due, findings = list[str](), list[Finding]()
     for path, file in files.items():
         target, wanted = root / path, hash_of_file(file)
@@ -51,7 +57,7 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} is not written: a symlink leads there, or a file is in the way"
             findings.append(Finding(message, advice="Move that away, and install the bundle again."))
-        elif not os.path.lexists(target) or (found != wanted and (path, found) in known):
+        elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
             due.append(path)
         elif found != wanted:
             advice = "Move it away, and install the bundle again, to get that of the bundle."
@@ -117,15 +123,11 @@ def _list_files(directory: Path) -> dict[str, Path]:
     return {one.relative_to(directory).as_posix(): one for one in sorted(directory.rglob("*")) if one.is_file()}
 
 
-def _known(site: Site) -> set[tuple[str, str | None]]:
-    """Return the files, with their hashes, that bundles have brought to this host."""
-    manifests = Pool.of(site.state_dir).manifests()
-    found: set[tuple[str, str | None]] = set()
-    for one in manifests:
-        found |= {(file.path.removeprefix(INCLUDED), file.sha256) for file in one.below(INCLUDED)}
-    if (live := store_of(site).live()) is not None:  # whose bundle may be older than those
-        found |= {(path, hash_of_file(file)) for path, file in _list_files(included_of(live.directory)).items()}
-    return found
+def _came_along(site: Site, path: str, found: str | None) -> bool:
+    """Whether a file, by its hash, is one that a release brought here."""
+    return found is not None and any(
+        found == hash_of_file(included_of(one.directory) / path) for one in store_of(site).all()
+    )
 
 
 def _unlink_directory(place: Path) -> None:

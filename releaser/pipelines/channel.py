@@ -21,10 +21,10 @@ from releaser.bundles.pointer import (
     file_of,
     write_channel,
 )
-from releaser.bundles.pool import hash_of_file
 from releaser.bundles.trust import sign
 from releaser.errors import NoSuchReleaseError, refuse
 from releaser.site.ownership import name_of
+from releaser.system.files import hash_of_file
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.bundles.archive import open_archive
-from releaser.bundles.pool import Pool, hash_of_file
+from releaser.bundles.pool import Pool
 from releaser.checkout.files import place_included
 from releaser.deployment.change import retry_failed_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
@@ -23,7 +23,7 @@ from releaser.releases.integrity import cannot_run, find_live_damage, find_rollb
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
-from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.files import UnreadableStateError, hash_of_file, read_state, write_state
 from releaser.system.words import size
 
 if TYPE_CHECKING:

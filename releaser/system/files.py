@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -117,6 +118,15 @@ def is_same_text(one: bytes | None, other: bytes | None) -> bool:
     if one is None or other is None:
         return one is other
     return one == other or one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
+
+
+def hash_of_file(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it cannot be read."""
+    try:
+        with open(path, "rb", opener=only_files) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> str:
