@@ -29,6 +29,8 @@ class Capability(Frozen):
     actions: Names = ()
     restarts: Names = ()
     reporters: Names = ()
+    #: Options of `update` that name a source.
+    elsewhere: Names = ()
 
 
 CAPABILITIES = (
@@ -82,7 +84,12 @@ CAPABILITIES = (
     Capability(name="webhook", reporters=("reporting.reporters.webhook.Webhooks",)),
     Capability(name="apprise", reporters=("reporting.reporters.apprise.Apprise",)),
     Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
-    Capability(name="bundles", state=("releases.channels.CHANNELS", "bundles.pool.POOL")),
+    Capability(name="override", elsewhere=("cli.elsewhere.override.OfOverride",)),
+    Capability(
+        name="bundles",
+        state=("releases.channels.CHANNELS", "bundles.pool.POOL"),
+        elsewhere=("cli.elsewhere.channel.OfChannel",),
+    ),
     Capability(
         name="releases",
         state=(

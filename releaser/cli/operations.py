@@ -7,20 +7,19 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from releaser.cli import completion
 from releaser.cli.command import DIRECTORY, CommandContext, command, refuse_both
+from releaser.cli.elsewhere import elsewhere_options, update_from_elsewhere
 from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
 from releaser.system.durations import how_often, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from releaser.pipelines.due import Timing
 
 
 def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -89,38 +88,28 @@ def init(
 @click.option(
     "--follow-remote", "follow", is_flag=True, help="Accept a remote branch that was moved back or rewritten."
 )
-@click.option(
-    "--override",
-    "overrides",
-    multiple=True,
-    metavar="PACKAGE",
-    help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
-)
+@elsewhere_options
 @click.option(
     "--if-due", is_flag=True, help="Only finish what is left, unless `every` has passed since the last one began."
 )
 @click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
-@click.option(
-    "--from", "channel", metavar="CHANNEL", help="Make live what this channel points to (PLACE/NAME), and ask no index."
-)
 @click.option("--if-locked", is_flag=True, help="Skip a NAME that this site does not have.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
 def update(
     ctx: CommandContext,
     force: bool,
     follow: bool,
-    overrides: tuple[str, ...],
     if_due: bool,
     now: bool,
-    channel: str | None,
     if_locked: bool,
     names: tuple[str, ...],
+    **given: Any,
 ) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron.
 
     With NAME, bring only these packages, and what they need.
     """
-    from releaser.pipelines import dry_run, due, override
+    from releaser.pipelines import dry_run, due
     from releaser.pipelines import update as pipeline
     from releaser.pipelines.due import Timing
 
@@ -129,31 +118,13 @@ def update(
     if if_locked and not names:
         message = "--if-locked is for an update of single packages"
         raise UsageError(message, advice="Name them, or leave it out.")
-    if overrides:
-        given = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
-        given["--from"] = channel
-        if refused := next((name for name, on in given.items() if on), None):
-            refuse_both(refused, "--override")
-        wanted = override.read_overrides(ctx.project, os.environ, overrides)
-        ctx = replace(ctx, name=override.COMMAND, mails=False)
-        ctx.end(ctx.run(override.plan_override, override.override, wanted), answers=True)
     timing = Timing(if_due=if_due, now=now)
-    if channel is not None:
-        _update_from(ctx, channel, timing, force=force, others={"--follow-remote": follow, "NAME": bool(names)})
+    others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
+    update_from_elsewhere(ctx, given, others, timing=timing, force=force)
     only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
     if names and not only:
         ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
     ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
-
-
-def _update_from(ctx: CommandContext, text: str, timing: Timing, *, force: bool, others: dict[str, bool]) -> NoReturn:
-    from releaser.bundles.pointer import Channel
-    from releaser.pipelines import update_from
-
-    if refused := next((name for name, given in others.items() if given), None):
-        refuse_both("--from", refused)
-    plan, change = update_from.plan_update_from, update_from.update_from
-    ctx.end(ctx.run(plan, change, timing, Channel.parse(text), force=force))
 
 
 @command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")

@@ -40,6 +40,8 @@ WRONG_USAGE: list[tuple[tuple[str, ...], str]] = [
     (("list", "--project="), "--project"),
     (("update", "--wait", "-1"), "--wait"),
     (("update", "--wait", "soon"), "soon"),
+    (("update", "--from", ""), "is not a valid channel name"),
+    (("update", "--from", "/srv/shop", "alpha"), "NAME cannot be combined with --from"),
     (("update", "-v", "-q"), "--verbose cannot be combined with --quiet"),
     (("show",), "RELEASE"),
     (("diff",), "A"),

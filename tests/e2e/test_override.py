@@ -249,6 +249,7 @@ def test_wrong_usage_is_refused_before_anything_is_done(site: SampleSite) -> Non
         (["alpha"], "names neither a source nor a version"),
         (["alpha @ nowhere"], "which does not exist"),
         (["alpha==1.1.0", "--force"], "--force cannot be combined with --override"),
+        (["alpha==1.1.0", "--from", "/srv/x"], "--from cannot be combined with --override"),
         (["alpha==1.1.0", "--override", "alpha==1.0.0"], "names alpha twice"),
     ):
         finished = site.releaser("update", "--json", "--override", *words, check=2)
