@@ -191,8 +191,8 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
 
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
-    site, staged = work.site, work.site.staged
-    commit = site.name_of(staged.commit) if staged else None
+    site, tree = work.site, work.site.tree
+    commit = site.name_of(tree.commit)
     fingerprint, usage = seal_files(str(candidate.directory)), measure(candidate.directory)
     return Manifest(
         id=candidate.id,
@@ -206,8 +206,8 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         code_key=candidate.key.code_key,
         commit=commit,
         subject=site.outside.git.subject(commit) if commit else "",
-        staging_copied=staged.copied if staged else (),
-        staging_linked=staged.linked if staged else (),
+        staging_copied=tree.copied,
+        staging_linked=tree.linked,
         previous=work.live.id if work.live else None,
         tests=tests,
         changes=candidate.resolution.diff,

@@ -49,8 +49,7 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     if bubblewrap is None:
         yield Sandbox()
         return
-    if site.staged is not None:
-        mark_tried(site)
+    mark_tried(site)
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
     try:
         with fetch_sources(site, tree) as fetched:

@@ -224,7 +224,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     """
     checkout, databases = site.project.checkout, _databases(names)
     migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
-    if site.pulled is None or site.staged is None:
+    if site.pulled is None:
         return f"Do `{migrate}`{databases} in {checkout}; the next update then continues."
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
@@ -233,8 +233,8 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     sources = [str(place / one) for one in sources_below(candidate.venv, site.git.layout.top)]
     variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
     there = f"(cd {root} && {variable}{migrate})"
-    add = f"git worktree add --detach {tree} {site.staged.commit[:12]}"
-    untracked = [*site.staged.copied, *site.staged.linked]
+    add = f"git worktree add --detach {tree} {site.tree.commit[:12]}"
+    untracked = [*site.tree.copied, *site.tree.linked]
     lacks = (
         f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need into it first."
     )

@@ -116,7 +116,7 @@ def sandbox_of(
     bubblewrap = bubblewrap_of(site)
     if what != "builds":
         mark_tried(site)
-    if bubblewrap is None or site.staged is None:
+    if bubblewrap is None or not site.tree.is_staged:
         yield Sandbox()
         return
     tree, project = site.git.layout.top, site.project
@@ -168,8 +168,7 @@ def bounds_of_probe(site: Site) -> Bounds:
 
 def _too_large(site: Site) -> Iterator[Path]:
     """Yield the files linked into the staging tree of which an open to write would make a copy that is too large."""
-    staged = site.staged
-    for name in staged.brought.linked if staged is not None else ():
+    for name in site.tree.brought.linked:
         path = site.outside.git.layout.top / name
         if path.is_file() and path.stat().st_size > _LARGE:
             yield path
@@ -332,7 +331,7 @@ def keep_from_live_data(site: Site) -> None:
 
     Raises BuildError where that cannot be done.
     """
-    if site.staged is not None and site.staged.brought.needs_sandbox and bubblewrap_of(site) is None:
+    if site.tree.brought.needs_sandbox and bubblewrap_of(site) is None:
         mark_tried(site)
         renew_tree(site)
 

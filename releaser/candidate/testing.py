@@ -180,7 +180,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
 def tree_of_live(work: Workspace) -> Iterator[Site]:
     """Yield the site in a staging tree of the code that is live, without what a candidate left. Raises BuildError."""
     site, head = work.site, work.site.outside.git.commit("HEAD")
-    if site.staged is not None and site.staged.commit == head:
+    if site.tree.commit == head:
         renew_tree(site)
         prepare_tree(site, work.log, goes_live=False)
         yield site

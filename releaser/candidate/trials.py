@@ -105,7 +105,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     """
     keep_from_live_data(site)
     mark_tried(site)
-    if site.staged is not None:
+    if site.tree.is_staged:
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:
         try:

@@ -24,7 +24,7 @@ _ONE_AT_A_TIME = threading.Lock()  # two trees have the repository in common
 
 def mark_tried(site: Site) -> None:
     """Note that code of a candidate runs where it can write in the staging tree."""
-    if site.staged is not None:
+    if site.tree.is_staged:
         site.runner.remembered[_cleanup_key(site)] = ""
 
 
@@ -34,13 +34,13 @@ def renew_tree(site: Site) -> None:
     What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
     `pyproject.toml` and the lock, stays as it is: the sandbox has put that back already.
     """
-    if site.staged is None or _cleanup_key(site) not in site.runner.remembered:
+    if _cleanup_key(site) not in site.runner.remembered:
         return
     project = site.project
     kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
         with _ONE_AT_A_TIME:
-            make_again(site, site.staged)
+            make_again(site, site.tree)
         for path, data in kept.items():
             if data is not None and read_if_there(path) != data:
                 write_new_file(path, data)

@@ -198,7 +198,7 @@ def lend_output(site: Site, venv: Path) -> None:
 
     Raises OSError.
     """
-    if site.staged is None:
+    if not site.tree.is_staged:
         return
     for path in list_output(venv):
         if not leads_straight(site.project.root, path):  # in this commit, of which nothing outside is deleted

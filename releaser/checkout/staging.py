@@ -24,7 +24,7 @@ from releaser.checkout.untracked import (
 from releaser.errors import BuildError, ToolError, reason_of, refuse
 from releaser.reporting.hooks import forget_tree, is_due, run_before_build
 from releaser.resolution.aside import surround
-from releaser.site.site import Staged
+from releaser.site.site import Brought, Tree
 from releaser.system.files import clear_name, put_aside, read_file, remove_tree, write_new_file
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -173,7 +173,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             refuse_named_program(root, place, site.project.checkout)
         there = there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
-    return replace(there, runner=runner, staged=staged, in_checkout=site)
+    return replace(there, runner=runner, tree=replace(staged, checkout=site))
 
 
 def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
@@ -183,7 +183,7 @@ def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
     return BuildError(message, advice=f"Give this user write access to {place.parent}, and check its free space.")
 
 
-def make_again(site: Site, staged: Staged) -> None:
+def make_again(site: Site, staged: Tree) -> None:
     """Take the staging tree of a site away, and make it again as it was. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
@@ -192,7 +192,7 @@ def make_again(site: Site, staged: Staged) -> None:
     staged.brought.replace(_fill(outside, tree, root, head=outside.git.commit("HEAD")).brought)
 
 
-def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
+def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Tree:
     """Check the commit out, and give the tree what git does not track. Raises ToolError and OSError."""
     place, git = tree.place, site.git
     if tree.shadow is not None:
@@ -253,7 +253,7 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
 
 def _with_left_out(site: Site, error: BuildError) -> BuildError:
     """Return the error of `before_build` with what it may have missed in the staging tree."""
-    left_out = site.staged.brought.left_out if site.staged is not None else []
+    left_out = site.tree.brought.left_out
     if not left_out:
         return error
     listed = ", ".join(f'"{one}"' for one in left_out[:3])
@@ -326,7 +326,7 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Staged:
+def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Tree:
     """Bring untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
 
     Unless it is to be `whole`, only what resolving needs. `known` is the repository that has the commit. Raises
@@ -334,7 +334,7 @@ def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Sta
     """
     top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
-    staged = Staged(commit=commit, untracked=untracked, pulled=tree.pulled)
+    staged = Tree(commit=commit, untracked=untracked, brought=Brought(), pulled=tree.pulled)
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         blob = site.git.blob(head, path)
@@ -355,8 +355,8 @@ def complete_tree(site: Site, log: RunLog) -> None:
 
     Raises PreflightError where there is no room for copies.
     """
-    staged = site.staged
-    if staged is None or staged.brought.is_whole:
+    staged = site.tree
+    if staged.brought.is_whole:
         return
     if not staged.untracked:
         staged.brought.is_whole = True
@@ -369,7 +369,7 @@ def complete_tree(site: Site, log: RunLog) -> None:
         step.says(staged.brought.describe())
 
 
-def _bring_rest(site: Site, place: Path, staged: Staged, *, there: Site | None = None) -> None:
+def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = None) -> None:
     """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError.
 
     Files are linked only where both the live settings and those of the code in the tree (`there`) keep tests away.

@@ -405,7 +405,7 @@ def may_read(path: Path) -> bool:
 def staging_link_findings(site: Site) -> Iterator[Finding]:
     """Say what `staging_link` names that is not linked, as nothing would keep tests from writing to it."""
     patterns = site.settings.staging_link
-    if not patterns or site.staged is not None or (way := way_into_tree(site)).links:
+    if not patterns or site.tree.is_staged or (way := way_into_tree(site)).links:
         return
     top = site.git.layout.top
     found = list[str]()

@@ -187,13 +187,13 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
 
     Tests get no such link where they could write there. This is what is to be written now. Raises ToolError, OSError.
     """
-    staged, top = site.staged, site.git.layout.top
-    if staged is None or not place.resolve().is_relative_to(top.resolve()):
+    top = site.git.layout.top
+    if not site.tree.is_staged or not place.resolve().is_relative_to(top.resolve()):
         return
     name = os.path.relpath(place, top)
     live = site.outside.git.layout.top / name
     is_apart = any(matches(str(one), site.settings.staging_omit) for one in (Path(name), *Path(name).parents))
-    if name.startswith("..") or is_apart or not live.is_dir() or site.git.find_tracked(staged.commit, name):
+    if name.startswith("..") or is_apart or not live.is_dir() or site.git.find_tracked(site.tree.commit, name):
         return
     clear_name(place, of_directory=True)
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -307,8 +307,7 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> ReleaseKey:
 def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> ReleaseKey:
     """Return what tells a candidate with this lock, Python and group from others. Raises ResolutionError."""
     try:
-        commit = site.staged.commit if site.staged is not None else "HEAD"
-        code = site.git.code_key(site.own_files(), commit=commit)
+        code = site.git.code_key(site.own_files(), commit=site.tree.commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     key = installed_key(lock, python=python)

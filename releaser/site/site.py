@@ -76,16 +76,23 @@ class Brought:
         return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
-class Staged(Frozen):
-    """The staging tree that a release was tested in."""
+class Tree(Frozen):
+    """The tree that a site is in: a staging tree, in which releases are tested, or the checkout itself."""
 
-    #: The commit that was checked out there.
-    commit: str
+    #: The commit that is checked out there.
+    commit: str = "HEAD"
     #: What the checkout has and git does not track, relative to the top, and what of that the tree has.
     untracked: tuple[str, ...] = ()
-    brought: Brought = field(default_factory=Brought)
+    brought: Brought = field(default_factory=partial(Brought, is_whole=True))
     #: The commits that it brings, if these change the code.
     pulled: Pulled | None = None
+    #: The site in the checkout; None in the checkout itself.
+    checkout: Site | None = None
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether it is a staging tree."""
+        return self.checkout is not None
 
     @property
     def copied(self) -> tuple[str, ...]:
@@ -114,9 +121,8 @@ class Site(Frozen):
     sources: Mapping[str, str] = field(default_factory=dict)
     #: What leads git to a shadow of the repository, into which a dry run fetches.
     git_variables: Mapping[str, str] = field(default_factory=dict)
-    #: The staging tree that this is the site in, and the site in the checkout; None in the checkout itself.
-    staged: Staged | None = None
-    in_checkout: Site | None = None
+    #: Where its code lies: in the checkout, or in a staging tree.
+    tree: Tree = field(default_factory=Tree)
     #: What the source of this run brings along, and whom it does not ask.
     supply: Supply = field(default_factory=Supply)
     #: Which settings count where the staging tree has a commit that is not live; None elsewhere, where all do.
@@ -127,12 +133,12 @@ class Site(Frozen):
     @property
     def outside(self) -> Site:
         """The site as it is in the checkout that visitors see."""
-        return self.in_checkout or self
+        return self.tree.checkout or self
 
     @property
     def pulled(self) -> Pulled | None:
         """The commits that the staging tree brings; None if its code is that of the checkout."""
-        return self.staged.pulled if self.staged is not None else None
+        return self.tree.pulled
 
     @functools.cached_property
     def git(self) -> Git:
@@ -238,9 +244,7 @@ class Site(Frozen):
 
     def describe_waiting(self) -> str:
         """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
-        if self.in_force is None or self.staged is None:
-            return ""
-        return self.in_force.describe(self.staged.commit)
+        return self.in_force.describe(self.tree.commit) if self.in_force is not None else ""
 
 
 def find_site(path: Path, environ: Mapping[str, str]) -> Site:

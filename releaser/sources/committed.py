@@ -47,7 +47,7 @@ def committed_lock(work: Workspace) -> LockFile:
     site = work.site
     if not site.project.has_git:
         return work.facts.lock
-    commit = site.staged.commit if site.staged is not None else "HEAD"
+    commit = site.tree.commit
     path = os.path.relpath(site.project.lock, site.git.layout.top)
     try:
         return LockFile.parse(site.git.data(commit, path) or b"")

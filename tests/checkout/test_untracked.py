@@ -126,8 +126,7 @@ def test_small_uploads_cost_a_quiet_night_nothing_and_an_update_little(
         complete_tree(there, a_log())
         assert contents(there.project.root) == expected
         complete_tree(there, a_log())  # once is enough
-        assert there.staged is not None
-        staging.make_again(there, there.staged)
+        staging.make_again(there, there.tree)
         assert contents(there.project.root) == expected
     with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
         assert contents(there.project.root) == expected
@@ -188,9 +187,8 @@ def test_nothing_that_can_be_written_to_is_linked_where_no_sandbox_is(
     (root / "absolute").symlink_to(root / "db.sqlite3")
     with staging_tree(site, a_log(), site.git.commit("HEAD")) as there:
         tree = there.project.root
-        assert there.staged is not None
-        assert there.staged.brought.left_out == ["absolute", "db.sqlite3", "photos/"] or {
-            one.rstrip("/") for one in there.staged.brought.left_out
+        assert there.tree.brought.left_out == ["absolute", "db.sqlite3", "photos/"] or {
+            one.rstrip("/") for one in there.tree.brought.left_out
         } == {"absolute", "db.sqlite3", "photos"}
         links = [str(one.relative_to(tree)) for one in tree.rglob("*") if one.is_symlink()]
         assert links == ["small/in"]
