@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
+from releaser.cli.elsewhere.base import Elsewhere
 from releaser.deployment.actions.base import Action
 from releaser.gates.base import Gate
 from releaser.reporting.reporters.base import Reporter
@@ -17,7 +18,14 @@ from releaser.serving.restarts.base import Restart
 from releaser.sources.base import Source
 from releaser.system.state_files import StateFile
 
-KINDS = {"sources": Source, "gates": Gate, "actions": Action, "restarts": Restart, "reporters": Reporter}
+KINDS = {
+    "sources": Source,
+    "gates": Gate,
+    "actions": Action,
+    "restarts": Restart,
+    "reporters": Reporter,
+    "elsewhere": Elsewhere,
+}
 
 
 def test_each_capability_and_each_state_file_is_listed_once() -> None:
