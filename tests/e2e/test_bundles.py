@@ -144,7 +144,6 @@ def test_a_release_is_installed_from_a_file_and_from_a_delta_and_rolled_back(bui
 
 def test_nobody_is_asked_whatever_the_settings_name(built: Built, host: SampleSite) -> None:
     env = {
-        "RELEASER_PUBLISH": "branch",
         "RELEASER_ATTESTATIONS": "require",
         "RELEASER_SOURCES": "s3://wheels",
         "RELEASER_VULNERABILITY_SERVICE": "https://127.0.0.1:9/",
