@@ -173,7 +173,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
             refuse_named_program(root, place, site.project.checkout)
         there = there.of_commit()
     runner = _runner_of_tree(there.runner, top=top, place=place)
-    return replace(there, runner=runner, tree=replace(staged, checkout=site))
+    return replace(there, runner=runner, tree=replace(staged, is_staged=True, checkout=site))
 
 
 def _unmade(place: Path, error: ToolError | OSError) -> BuildError:

@@ -86,13 +86,9 @@ class Tree(Frozen):
     brought: Brought = field(default_factory=partial(Brought, is_whole=True))
     #: The commits that it brings, if these change the code.
     pulled: Pulled | None = None
-    #: The site in the checkout; None in the checkout itself.
+    #: Whether it is a staging tree, and the site in the checkout then.
+    is_staged: bool = False
     checkout: Site | None = None
-
-    @property
-    def is_staged(self) -> bool:
-        """Whether it is a staging tree."""
-        return self.checkout is not None
 
     @property
     def copied(self) -> tuple[str, ...]:
@@ -130,7 +126,7 @@ class Site(Frozen):
     #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
     asks: bool = True
 
-    @property
+    @functools.cached_property
     def outside(self) -> Site:
         """The site as it is in the checkout that visitors see."""
         return self.tree.checkout or self
