@@ -52,7 +52,7 @@ CAPABILITIES = (
     ),
     Capability(name="committed lock", sources=("sources.committed.Committed",)),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
-    Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
+    Capability(name="upgrade", sources=("sources.waiting.Waiting", "sources.upgrade.Upgrade")),
     Capability(name="holds", state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES")),
     Capability(name="origins of packages", state=("releases.acceptance.ACCEPTANCE",)),
     Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),

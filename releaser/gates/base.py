@@ -28,10 +28,15 @@ class Case(Frozen):
     log: RunLog
     #: The environment of the release, in the directory of the release; None before it is built.
     venv: Path | None = None
-    #: The packages that the release changes.
+    #: The packages that the release changes; once it is ready, each with the vulnerabilities that the change fixes.
     changes: tuple[Change, ...] = ()
     #: Whether the live release is damaged, so that the release is to replace it.
     is_repair: bool = False
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the release repairs the site, or fixes a vulnerability, so that waiting does harm."""
+        return self.is_repair or any(change.fixes for change in self.changes)
 
     @property
     def built(self) -> Path:
@@ -50,8 +55,10 @@ class Wait(Frozen):
 
     #: The reason, as the end of the sentence "RELEASE is ready and waits: ...".
     reason: str
-    #: When it may go live, if that is known.
+    #: When it may go live, if that is known: `update --if-due` asks again from then on.
     until: datetime | None = None
+    #: Whether the next update takes up this very release, although newer packages may have appeared.
+    keeps: bool = False
 
 
 class Refusal(Frozen):

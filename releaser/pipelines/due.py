@@ -24,7 +24,7 @@ from releaser.run import Run, new_log
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.values import find_opening, open_since
+from releaser.site.values import find_opening, local_time, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     settings, now = site.settings, datetime.now(UTC)
     from_then_on = _due_by_interval(site, now) if if_due else None
     earliest = max(from_then_on or now, now)
-    begins = find_opening(settings.window, _local(earliest)).astimezone(UTC) if settings.window else earliest
+    begins = find_opening(settings.window, local_time(earliest)).astimezone(UTC) if settings.window else earliest
     if begins <= now:
-        opened = open_since(settings.window, _local(now))
+        opened = open_since(settings.window, local_time(now))
         known = [one for one in (from_then_on, opened and opened.astimezone(UTC)) if one]
         return Due(at=max(known, default=now))
     if earliest <= now:
@@ -104,12 +104,8 @@ def jitter_of(site: Site) -> timedelta:
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
 
 
-def _local(at: datetime) -> datetime:
-    return at.astimezone().replace(tzinfo=None)
-
-
 def _show(at: datetime) -> str:
-    return f"{_local(at):%a %Y-%m-%d %H:%M}"
+    return f"{local_time(at):%a %Y-%m-%d %H:%M}"
 
 
 _NOW = "`releaser update --now` does not wait."

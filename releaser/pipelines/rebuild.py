@@ -280,7 +280,8 @@ def build_from_checkout(
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
-        ask("ready", Case(site=work.site, log=log, venv=release.venv), force=force)  # what waits, a person wants now
+        case = Case(site=work.site, log=log, venv=release.venv, is_repair=is_repair(work.live))
+        ask("ready", case, force=force)  # a wait does not count: a person wants the release now
     return Deployment(release=release, target=target), snapshot
 
 

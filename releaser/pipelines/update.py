@@ -119,9 +119,7 @@ def update_site(
             unchanged = look_after_live(goal, reason, adopted=adopted)
         else:
             release = make_release(goal)
-            changes = changes_of(goal.work, goal.resolution)
-            case = Case(site=work.site, log=run.log, venv=release.venv, changes=changes)
-            wait = ask("ready", case, force=force)
+            wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
                 return let_wait(run, goal, release, wait)
             has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
@@ -134,9 +132,22 @@ def update_site(
     return PipelineResult(result="activated", headline=_headline(run.log, release, goal))
 
 
+def ready_case(goal: Goal, release: Release) -> Case:
+    """Return the case of a release that is ready, for the gates."""
+    fixes = {(one.name, one.new): one.fixes for one in release.manifest.changes}
+    changes = changes_of(goal.work, goal.resolution)
+    return Case(
+        site=goal.work.site,
+        log=goal.work.log,
+        venv=release.venv,
+        changes=tuple(replace(one, fixes=fixes.get((one.name, one.new), ())) for one in changes),
+        is_repair=goal.is_repair,
+    )
+
+
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
-    run.store.record_waiting(release, wait.reason)
+    run.store.record_waiting(release, wait.reason, keeps=wait.keeps)
     close_journal(run.site, run.log)
     headline = f"{release.id} is ready and waits: {wait.reason}"
     run.log.learn(due_at=wait.until, waits=headline)

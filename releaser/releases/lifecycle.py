@@ -33,6 +33,8 @@ class Lifecycle(Frozen):
     pinned: bool = False
     #: Why the release is ready and not live yet, such as an hour of the day; empty if nothing kept it.
     waits: str = ""
+    #: Whether it waits itself, so that newer packages do not replace it.
+    kept: bool = False
     #: The digest of the configuration that it was tested with and that git does not track; empty if nobody knows.
     configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
@@ -47,9 +49,9 @@ class Lifecycle(Frozen):
         """Return the lifecycle after a flip to the release."""
         return replace(self, stage="live", since=timestamp(), flip=flip, waits="", revision=self.revision + 1)
 
-    def waiting(self, reason: str) -> Lifecycle:
-        """Return the lifecycle after a gate has answered that the release waits."""
-        return replace(self, waits=reason, revision=self.revision + 1)
+    def waiting(self, reason: str, *, keeps: bool) -> Lifecycle:
+        """Return the lifecycle after a gate has answered that the release waits, and whether it keeps its place."""
+        return replace(self, waits=reason, kept=keeps, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""

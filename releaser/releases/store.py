@@ -315,12 +315,12 @@ class ReleaseStore(Frozen):
         ledger = self.ledger()
         self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
-    def record_waiting(self, release: Release, reason: str) -> None:
-        """Record, durably, why a release that is ready waits."""
+    def record_waiting(self, release: Release, reason: str, *, keeps: bool = False) -> None:
+        """Record, durably, why a release that is ready waits, and whether newer packages may not replace it."""
         ledger = self.ledger()
         before = self._lifecycle(release.manifest, ledger)
-        if before.waits != reason:
-            self._save(release, before.waiting(reason), ledger, ledger)
+        if (before.waits, before.kept) != (reason, keeps):
+            self._save(release, before.waiting(reason, keeps=keeps), ledger, ledger)
 
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is pinned, or no longer pinned."""

@@ -132,6 +132,11 @@ class Window(Frozen):
         return next(begin for begin in days if begin >= at and begin.weekday() in self.days)
 
 
+def local_time(at: datetime) -> datetime:
+    """Return a time in the time zone of the host, without a zone, as windows are compared with it."""
+    return at.astimezone().replace(tzinfo=None)
+
+
 def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
     """Return when the window began that is open `at` a local time; None if none is."""
     return max((begin for one in windows if (begin := one.since(at))), default=None)

@@ -22,6 +22,8 @@ class Toy(Gate):
         match door.read_text(encoding="utf-8") if door.exists() else "open":
             case "closed":
                 return Wait(reason="the door is closed")
+            case "closed until morning" if not case.is_urgent:
+                return Wait(reason="the door is closed until morning", keeps=True)
             case "locked":
                 return Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
         return None
