@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, in_background, meeting
-from tests.e2e.test_people_at_work import due, gone_forward
+from tests.e2e.test_people_at_work import due
 from tests.support.commands import git_executable
 
 if TYPE_CHECKING:
@@ -175,23 +175,6 @@ def test_recovery_takes_back_what_it_finds_ill(site: SampleSite) -> None:
     whole(site)
     assert (site.live_id(), site.head()) == (before, head)
     assert [row["state"] for row in site.json("list")] == ["bad", "live"]
-
-
-# A rollback
-
-
-def test_a_rollback_that_is_cut_off_is_finished(make_site: SiteFactory) -> None:
-    site = make_site.adopted(prepare=gone_forward, settings=SETTINGS)
-    new = site.live_id()
-    interrupted(site, "rollback", at=Point(place=LINK))
-    assert FINISHED in site.releaser("prune", "-v", check=0).stderr
-    whole(site)
-    assert (site.live_id() != new, site.live_version("alpha")) == (True, "1.0.0")
-    assert (site.static_versions() or {}).get("alpha") == "1.0.0"
-    assert [row["state"] for row in site.json("list")] == ["bad", "live"]
-    assert not (site.path / "notes.txt").exists()
-    assert site.json("update")["held_back"][0]["version"] == "1.1.0"
-    nothing_is_left_to_do(site)
 
 
 # An adoption

@@ -122,12 +122,6 @@ class TestWebhook:
         assert notices.send(site, QUIET, {}) == QUIET
         assert (json.loads(server.got[0][2])["headline"], waiting(site)) == (REPORT.headline, 0)
 
-    def test_nobody_there(self, tmp_path: Path, dead_port: int) -> None:
-        site = a_site(tmp_path, webhook=f"http://127.0.0.1:{dead_port}/")
-        assert "cannot be reached" in told(site).problems[0].message
-        (kept,) = (site.project.outbox / "new").iterdir()
-        assert kept.stat().st_mode & 0o007 == 0
-
     def test_the_oldest_goes_first_and_one_that_is_refused_holds_up_no_other(
         self, tmp_path: Path, server: Server
     ) -> None:
