@@ -64,10 +64,3 @@ def test_a_good_release_stays_and_the_step_says_how_long_it_was_asked(make_site:
     assert found["detail"].endswith("answered 200, and kept answering well for 2 s")
     assert 2 <= found["seconds"] < 30
     assert once["detail"].endswith("answered 200")  # with zero seconds the site is asked once
-
-
-def test_processes_with_leases_are_not_asked_for_longer_than_needed(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path) as web:
-        found = step(update(web, "1.2.0", package="beta", seconds="60"), "health check")
-    assert "since the flip" in found["detail"]
-    assert found["seconds"] < 30

@@ -332,21 +332,3 @@ def test_a_dry_run_foresees_that_a_rollback_elsewhere_is_followed(hosts: Hosts) 
     plan = hosts.production.json("update", "--dry-run")
     assert [(one["name"], one["old"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0", "1.0.0")]
     assert any("alpha 1.1.0 would be left out: commit" in line for line in plan["would"])
-
-
-def test_after_a_rollback_a_lock_of_a_developer_is_not_lowered(hosts: Hosts) -> None:
-    """Neither the versions between the two come in, nor is what the developer has locked taken out of git."""
-    for version in ("1.0.5", "1.0.9"):
-        hosts.publish("alpha", version)
-    roll_back_staging(hosts)
-    hosts.quiet_night_of(hosts.staging)
-    developer_locks(hosts)
-    pushed = hosts.staging.remote_head()
-    hosts.staging.releaser("update", check=0)
-    live = [hosts.staging.live_version(name) for name in PACKAGES]
-    assert live == ["1.0.0", "1.1.0"]
-    assert hosts.staging.remote_head() == pushed
-    hosts.publish("alpha", "1.2.0")
-    hosts.staging.releaser("update", check=0)
-    assert hosts.staging.live_version("alpha") == "1.2.0"
-    assert hosts.staging.remote_head() != pushed

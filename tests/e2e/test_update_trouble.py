@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +16,6 @@ from tests.e2e.scenes import (
     make_hook,
     meeting,
     silent,
-    states,
     step,
     steps,
 )
@@ -27,8 +24,6 @@ from tests.support.sites import variables
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
     from tests.support.smtp import MailServer
-
-BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is no compiler here')\n"
 
 
 def mail_settings(port: int) -> dict[str, str]:
@@ -50,21 +45,6 @@ def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
     assert site.snapshot() == before
     assert "ghost" in body(site)
     assert not list(site.outer.glob(".*staging*"))
-
-
-def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
-    site = make_site.adopted(kind="packaged", due="1.1.0")
-    site.index.publish("tinybuild", "1.0.1", modules={"tinybuild.py": BROKEN_BACKEND})
-    before, releases = site.snapshot(), states(site)
-    report = site.json("update", check=4)
-    assert report["headline"].startswith("the candidate could not be built")
-    assert "there is no compiler here" in report["output"]
-    assert step(report, "build")["status"] == "failed"
-    assert "test" not in steps(report)
-    assert site.snapshot() == before
-    assert states(site) == releases
-    assert os.listdir(site.state_dir / "releases") == list(releases)
-    assert "there is no compiler here" in body(site)
 
 
 # Code 7
@@ -174,32 +154,3 @@ def test_two_runs_at_once(make_site: SiteFactory) -> None:
     report = json.loads(finished[0].stdout)
     assert (report["result"], report["exit_code"], report["release"]) == ("refused", 8, None)
     assert site.live_version("alpha") == "1.1.0"
-
-
-# A daemon that the tests of a site leave behind
-
-
-TESTS = """\
-import os, signal, subprocess
-def test_shop(packages):
-    if os.path.exists("../daemons"):
-        return
-    daemon = subprocess.Popen(
-        ["/bin/sleep", "1000"], start_new_session=True, close_fds=False, env={},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    with open("../daemons", "w") as file:
-        print(daemon.pid, file=file)
-    os.kill(os.getppid(), signal.SIGKILL)
-"""
-
-
-def test_the_next_update_is_not_locked_out(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"site_tests.py": TESTS}, due="1.1.0")
-    try:
-        site.releaser("update", check=-signal.SIGKILL, env={"RELEASER_ISOLATE": "off"})  # else they cannot kill it
-        site.releaser("update", check=0)
-        assert site.live_version("alpha") == "1.1.0"
-    finally:
-        for pid in (site.outer / "daemons").read_text(encoding="utf-8").split():
-            os.kill(int(pid), signal.SIGKILL)
