@@ -174,6 +174,7 @@ def test_uv_chooses_what_the_table_of_the_policy_says(make_site: SiteFactory) ->
 
 
 def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: SiteFactory) -> None:
+    """By other rules, too: tests/attacks/test_builds.py."""
     site = make_site.adopted()
     site.publish("beta", "1.1.0")
     offer_unbuildable(site.index.path, "alpha", "2.0.0")
@@ -182,12 +183,6 @@ def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: S
     assert "`releaser hold alpha` lets the other packages be updated" in problem
     site.releaser("hold", "alpha", check=0)
     assert [(one["name"], one["new"]) for one in site.json("update")["changes"]] == [("beta", "1.1.0")]
-    site.releaser("unhold", "alpha", check=0)
-    for number, variables in enumerate(({"UPGRADE": "minor"}, {"IGNORE": "alpha"}), start=2):
-        site.publish("beta", f"1.{number}.0")
-        site.releaser("update", check=0, env={f"RELEASER_{name}": value for name, value in variables.items()})
-        assert versions(site) == ("1.0.0", f"1.{number}.0")
-    site.releaser("update", "--dry-run", check=0, env={"RELEASER_IGNORE": "alpha"})
 
 
 def offer_unbuildable(directory: Path, name: str, version: str) -> None:
