@@ -28,7 +28,7 @@ from tests.support.sites import SiteFactory  # noqa: E402
 from tests.support.templates import Templates  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 PACKAGE = ROOT / "releaser"
 BEST = ROOT / "scripts" / "measured.json"
@@ -189,13 +189,14 @@ class House:
         return {"conditions": total, "leaks": leaks}
 
     def count_settings(self) -> int:
-        """Count the settings that each module reads, apart from those in the module that declares them."""
-        declared = fields(self.trees["site/settings"], "Settings")
+        """Count the settings that each module reads, apart from those that it declares itself."""
+        owners = {name: module for module, tree in self.trees.items() for name in declared_settings(tree)}
         pairs = 0
         for name, tree in self.trees.items():
-            if name != "site/settings":
-                attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-                pairs += len({one.attr for one in attributes if one.attr in declared and is_settings(one.value)})
+            held = names_of_settings(tree)
+            attributes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+            read = {one.attr for one in attributes if one.attr in owners and is_settings(one.value, held)}
+            pairs += sum(owners[one] != name for one in read)
         return pairs
 
     def count_text(self) -> dict[str, int]:
@@ -249,9 +250,37 @@ def last_name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def is_settings(node: ast.expr) -> bool:
-    """Whether an expression is a site's settings, by its name."""
-    return last_name(node) in ("settings", "_settings")
+def declared_settings(tree: ast.AST) -> set[str]:
+    """Return the settings that a module declares: in the class `Settings`, and in what a capability adds to that."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = [one for one in classes if one.name == "Settings" or any(last_name(base) == "Part" for base in one.bases)]
+    return {name for one in found for name in fields(tree, one.name)}
+
+
+def names_of_settings(tree: ast.AST) -> set[str]:
+    """Return by which names a module knows settings, beside the usual ones: what it assigns `X.of(settings)` to."""
+    found = set[str]()
+    for node in ast.walk(tree):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.NamedExpr) else []
+        )
+        for target in targets:
+            pairs = [(target, getattr(node, "value", None))]
+            if isinstance(target, ast.Tuple) and isinstance(pairs[0][1], ast.Tuple):
+                pairs = list(zip(target.elts, pairs[0][1].elts, strict=False))
+            found |= {last_name(one) for one, value in pairs if is_part(value)}
+    return found
+
+
+def is_part(node: ast.AST | None) -> bool:
+    """Whether an expression is the settings of a capability: `X.of(settings)`."""
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "of"
+    return is_call and last_name(node.func.value).endswith("Settings")  # type: ignore[union-attr]
+
+
+def is_settings(node: ast.expr, held: Collection[str]) -> bool:
+    """Whether an expression is settings, by its name or by what it calls."""
+    return last_name(node) in ("settings", "_settings", *held) or is_part(node)
 
 
 def fields(tree: ast.AST, name: str) -> set[str]:
@@ -279,12 +308,21 @@ def modules_per_setting(*, most: int = 10) -> int | None:
     for commit in commits:
         changed = ["git", "show", "--format=", "--unified=0", commit, "--", "releaser"]
         text = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        gone = set(re.findall(r"^-    (\w+): .*= _?setting\(", text, re.MULTILINE))
-        if set(re.findall(r"^\+    (\w+): .*= _?setting\(", text, re.MULTILINE)) - gone:
+        if settings_in(text, "+") - settings_in(text, "-"):
             counts.append(len(set(re.findall(r"^\+\+\+ b/releaser/(\S+\.py)$", text, re.MULTILINE))))
         if len(counts) == most:
             break
     return round(statistics.median(counts)) if counts else None
+
+
+def settings_in(diff: str, sign: str) -> set[str]:
+    """Return the settings that a diff adds or takes away: fields of the files that declare settings."""
+    files = re.split(r"^diff --git ", diff, flags=re.MULTILINE)
+    declaring = "".join(one for one in files if re.match(r"\S*settings\.py ", one))
+    return {
+        *re.findall(rf"^\{sign}    (\w+): .*= _?setting\(", diff, re.MULTILINE),
+        *re.findall(rf"^\{sign}    (\w+): [^=\n]+ = ", declaring, re.MULTILINE),
+    }
 
 
 def play_update() -> dict[str, int]:

@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 import sys
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,8 +93,7 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
 
 def _settings() -> Iterator[tuple[str, str]]:
     said = comments(Settings)
-    for one in fields(Settings):
-        spec = SPECS[one.name]
+    for name, spec in SPECS.items():
         if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
             *words, last = [f"`{word}`" for word in spec.parse.args[0]]
             kind = f"{', '.join(words)} or {last}"
@@ -103,13 +101,13 @@ def _settings() -> Iterator[tuple[str, str]]:
             kind = "table by package"
         else:
             kind = _KINDS.get(spec.parse) or _BY_TYPE.get(spec.parse.__annotations__["return"], "list")
-        default = "found out" if one.name in _FOUND_OUT else "none"
-        if one.default not in {None, ()}:
-            default = f"`{spell_in_line(one.default, spec.parse)}`"
-        facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{one.name.upper()}`"]
+        default = "found out" if name in _FOUND_OUT else "none"
+        if spec.default not in {None, ()}:
+            default = f"`{spell_in_line(spec.default, spec.parse)}`"
+        facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{name.upper()}`"]
         facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
-        example = _example(one.name, spec.parse, one.default)
-        yield one.name, f"### `{one.name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[one.name]}{example}"
+        example = _example(name, spec.parse, spec.default)
+        yield name, f"### `{name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[name]}{example}"
 
 
 def _example(name: str, parse: Any, default: Any) -> str:

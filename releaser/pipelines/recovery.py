@@ -344,11 +344,10 @@ def left_temporaries(site: Site) -> list[Path]:
     A directory of tests or a copy has the mark of releaser, or is a link to a release that a copy has taken the place
     of; another link or a file has the name of one that is in its place.
     """
-    own = {file.name for file in state_files()}
-    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one, own)]
+    return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one)]
 
 
-def _is_left(site: Site, temporary: Path, own: set[str]) -> bool:
+def _is_left(site: Site, temporary: Path) -> bool:
     if temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1]):
         if not temporary.is_symlink():
             return is_marked(temporary)
@@ -358,7 +357,7 @@ def _is_left(site: Site, temporary: Path, own: set[str]) -> bool:
         return True
     target = temporary.name[1 : -len(".new")]
     places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
-    return target in own or any(os.path.lexists(place / target) for place in places)
+    return target in map(str, state_files()) or any(os.path.lexists(place / target) for place in places)
 
 
 def _delete_old_logs(directory: Path) -> int:

@@ -82,8 +82,8 @@ def repair(site: Site, log: RunLog) -> None:
 
     The update itself replaces what else is damaged, or a person has to decide.
     """
-    _restore_link(site, log)
     store = store_of(site)
+    _restore_link(site, log, store)
     if (lost := _list_lost(store)) and find_moved_link(store) is None:  # else somebody has to decide which one is live
         store.forget(lost)
         log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
@@ -96,12 +96,12 @@ def _describe_lost(link: Path) -> str:
     return f"dangling ({os.readlink(link)})" if link.is_symlink() else "missing"
 
 
-def _restore_link(site: Site, log: RunLog) -> None:
+def _restore_link(site: Site, log: RunLog, store: ReleaseStore) -> None:
     """Point a missing or dangling symlink to the newest good release again, and let the site run on that.
 
     Without a good release everything stays as it is.
     """
-    store, link = store_of(site), site.project.venv
+    link = site.project.venv
     release = _release_for_lost_link(store)
     if release is None:
         return
@@ -206,10 +206,18 @@ def _list_read() -> list[StateFile]:
     return [one for one in state_files() if one.type is not None]
 
 
+def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None:
+    try:
+        file.read(state_dir / file, file.type)
+    except UnreadableStateError as error:
+        return error
+    return None
+
+
 def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
     for file in _list_read():
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
-            if error := file.find_error(store.state_dir):
+            if error := _find_error(file, store.state_dir):
                 yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
     for error in store.find_unreadable_records():
         yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
@@ -223,7 +231,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     state_dir, store = site.state_dir, store_of(site)
     lost: list[StateFile] = []
     for file in _list_read():
-        if file is not JOURNAL and (error := file.find_error(state_dir)):
+        if file is not JOURNAL and (error := _find_error(file, state_dir)):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
             log.note_repair(message, "Delete that copy.")

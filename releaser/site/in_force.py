@@ -19,52 +19,34 @@ from releaser.system.frozen import Frozen
 
 _STRICTER = ("off", "auto", "bwrap")
 _VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # all else may be a path in the commit
-_DEFAULTS = Settings()
 
-Rule = Callable[[Settings, Settings, str], Any]
-
-
-def _unless_taken_back(live: Settings, own: Settings, name: str) -> Any:
-    wanted = getattr(own, name)
-    return wanted if wanted == getattr(_DEFAULTS, name) else getattr(live, name)
+#: Returns what counts, of what live has, what the commit has, and the default.
+Rule = Callable[[Any, Any, Any], Any]
 
 
-def _what_both_have(live: Settings, own: Settings, name: str) -> Any:
+def _unless_taken_back(live: Any, own: Any, default: Any) -> Any:
+    return own if own == default else live
+
+
+def _what_both_have(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
     """Keep what live has as well, or what is a path below one that it has."""
-    known = [*map(os.path.normpath, getattr(live, name))]
-    return tuple(
-        one for one in getattr(own, name) if any(f"{os.path.normpath(one)}/".startswith(f"{k}/") for k in known)
-    )
+    known = [*map(os.path.normpath, live)]
+    return tuple(one for one in own if any(f"{os.path.normpath(one)}/".startswith(f"{k}/") for k in known))
 
 
-def _the_stricter(live: Settings, own: Settings, name: str) -> Any:
-    return max(getattr(live, name), getattr(own, name), key=_STRICTER.index)
+def _the_stricter(live: str, own: str, _: Any) -> Any:
+    return max(live, own, key=_STRICTER.index)
 
 
-def _a_version(live: Settings, own: Settings, name: str) -> Any:
-    wanted = getattr(own, name)
-    return wanted if wanted is None or _VERSION.fullmatch(wanted) else getattr(live, name)
-
-
-def _what_live_has(live: Settings, own: Settings, name: str) -> Any:
-    return getattr(live, name) or getattr(own, name)
-
-
-def _with_before_build(live: Settings, own: Settings, name: str) -> Any:
-    """What is made is what the command makes that counts."""
-    counts = _unless_taken_back(live, own, "before_build")
-    return getattr(own if counts == own.before_build else live, name)
-
-
-def _without_the_network(live: Settings, own: Settings, _name: str) -> bool:
-    return live.test_network and own.test_network
+def _a_version(live: Any, own: Any, _: Any) -> Any:
+    return own if own is None or _VERSION.fullmatch(own) else live
 
 
 #: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
 RULES: Mapping[str, Rule] = {
     # Programs that run outside of the sandbox, before the commit is live.
     "before_build": _unless_taken_back,
-    "build_output": _with_before_build,
+    "build_output": _unless_taken_back,  # by that of the command that counts
     "before_live": _unless_taken_back,
     "after_static": _unless_taken_back,
     "uv": _unless_taken_back,
@@ -76,9 +58,9 @@ RULES: Mapping[str, Rule] = {
     "isolate": _the_stricter,
     "test_writable": _what_both_have,
     "test_sockets": _what_both_have,
-    "test_network": _without_the_network,
+    "test_network": lambda live, own, _: live and own,
     "test_environment": _what_both_have,
-    "smtp_password_file": _what_live_has,
+    "smtp_password_file": lambda live, own, _: live or own,
 }
 
 
@@ -101,7 +83,10 @@ class InForce(Frozen):
     @classmethod
     def of(cls, live: Settings, own: Settings) -> InForce:
         """Find what counts for a commit with settings of its own while others are live."""
-        counts = {name: rule(live, own, name) for name, rule in RULES.items()}
+        counts = {
+            name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in RULES.items()
+        }
+        counts["build_output"] = (own if counts["before_build"] == own.before_build else live).build_output
         waiting = tuple(
             Waiting(name=name, wanted=_spelled(name, getattr(own, name)), counts=_spelled(name, value))
             for name, value in counts.items()

@@ -19,7 +19,7 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
 
 _TABLE = "tool.releaser."
-_SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
+SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
 _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
 
 
@@ -110,7 +110,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
                 problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
             else:
                 sources[name] = f"{source}: {key}"
-    own = {value for name, value in file.values.items() if name in _SECRETS}
+    own = {value for name, value in file.values.items() if name in SECRETS}
     secrets = frozenset(secrets_in_variables(file.values) | own - {""})
     password_file = _password_file(chosen, pyproject.parent, environ)
     if password_file is not None:

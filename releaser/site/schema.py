@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -65,7 +64,6 @@ _SCHEMAS: dict[Parser, Schema] = {
     values.file_inside: _text(
         r"^\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))[^\0\r\n]*\S[^\0\r\n]*$"
     ),
-    values.names: _list(_NAMES, "[^,]*"),
     values.paths_inside: _list(
         r"\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))\S([^\0\r\n]*\S)?",
         r"(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*(,|$)))[^\0\r\n,]*",
@@ -117,14 +115,14 @@ def describe(parse: Parser) -> Schema:
 def json_schema() -> Schema:
     """Return the JSON Schema of `[tool.releaser]` in pyproject.toml."""
     properties, said = {}, comments(Settings)
-    for one in fields(Settings):
-        parse = SPECS[one.name].parse
+    for name, spec in SPECS.items():
+        parse: Parser = spec.parse
         schema = describe(parse)
-        if one.default is not None:
-            schema = {"default": spell(one.default, parse), **schema}
+        if spec.default is not None:
+            schema = {"default": spell(spec.default, parse), **schema}
         form = parse.func if isinstance(parse, partial) else parse
         how = "" if "enum" in schema else inspect.cleandoc(form.__doc__ or "").partition("\n\n")[0]
-        properties[one.name] = {"description": f"{said[one.name]} {how}".strip(), **schema}
+        properties[name] = {"description": f"{said[name]} {how}".strip(), **schema}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "[tool.releaser] in pyproject.toml",

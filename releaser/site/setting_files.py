@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import PreflightError, refuse
-from releaser.site.loading import read_variables
+from releaser.site.loading import SECRETS, read_variables
 from releaser.site.settings import PREFIX, SPECS
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen
@@ -110,7 +110,6 @@ MAIL_VARIABLES = {
     for names in [(f"{PREFIX}{name.upper()}", *spec.aliases)]
     for variable in names
 }
-_SECRET_VARIABLES = frozenset(f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret)
 
 
 def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str, str]:
@@ -126,7 +125,7 @@ def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str
             message = f"{env_file} has another value for {name} than the crontab, which counts for its own runs alone"
             refuse(message, "Remove one of the two: `crontab -e`.")
     missing = {name: value for name, value in given.items() if not known[name]}
-    if secret := sorted(_SECRET_VARIABLES & missing.keys()):
+    if secret := sorted(SECRETS & missing.keys()):
         with contextlib.suppress(FileNotFoundError):
             if (mode := stat.S_IMODE(env_file.stat().st_mode)) & 0o077:
                 message = f"{secret[0]} cannot move from the crontab into {env_file}, which others can read ({mode:o})"

@@ -51,16 +51,17 @@ HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 
+#: Declares a setting that is never shown.
+_secret = partial(field, repr=False, metadata={"secret": True})
+
+
 class Spec(Frozen):
     """How one setting is read: `parse` raises ValueError; `aliases` are further environment variables for it."""
 
     parse: Callable[[Any], Any]
+    default: Any
     aliases: tuple[str, ...] = ()
     secret: bool = False
-
-
-def _setting(default: Any, *, aliases: tuple[str, ...] = (), secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"aliases": aliases, "secret": secret})
 
 
 class Settings(Frozen):
@@ -72,7 +73,7 @@ class Settings(Frozen):
     #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
     state_dir: FilePath | None = None
     #: What this host is, which decides the dependency group that is installed.
-    environment: Annotated[str, values.choice("staging", "production", "local")] | None = None
+    environment: Annotated[str, partial(values.one_of, ("staging", "production", "local"))] | None = None
     #: The dependency group that is installed beside the project's own dependencies; `none` for no group.
     group: Name | None = None
     #: The branch that must be checked out, and that is pulled and pushed.
@@ -82,7 +83,7 @@ class Settings(Frozen):
     #: A file of variables that every program of the site gets, in the form of systemd's EnvironmentFile.
     environment_file: FilePath | None = None
     #: The uv program, 0.12 or newer, as an absolute path.
-    uv: FilePath | None = _setting(None, aliases=("AUTO_UPDTR__UV_PATH",))
+    uv: FilePath | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__UV_PATH",)})
     #: The time limit of all locking in one run, and of each other call of uv.
     uv_timeout: Limit = 1800.0
     #: The Python that releases are made with, as `uv --python` takes it; it must be installed already.
@@ -90,7 +91,9 @@ class Settings(Frozen):
     #: How far a version may go from the locked one; `none` builds what git has locked, and upgrades nothing.
     upgrade: Literal["all", "minor", "patch", "none"] = "all"
     #: The same as `upgrade`, for single packages.
-    upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.by_package(values.choice(*LEVELS))] = ()
+    upgrade_packages: Annotated[
+        tuple[tuple[str, Level], ...], partial(values.pairs, partial(values.one_of, LEVELS))
+    ] = ()
     #: The packages that are left as they are locked.
     ignore: Packages = ()
     #: A file of constraints, as pip takes one, that says which versions may come in.
@@ -104,7 +107,7 @@ class Settings(Frozen):
     #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
     min_age_fixes: Duration = 86400.0
     #: Other minimum ages, for single packages.
-    min_age_packages: Annotated[tuple[tuple[str, float], ...], values.by_package(values.duration)] = ()
+    min_age_packages: Annotated[tuple[tuple[str, float], ...], partial(values.pairs, values.duration)] = ()
     #: What happens to a version if the index does not say when it was uploaded.
     min_age_unknown: Literal["take", "refuse"] = "take"
     #: Whether releaser verifies who has published a package, by its attestations (PEP 740).
@@ -258,15 +261,15 @@ class Settings(Frozen):
     #: How uv puts files into a release: by sharing blocks of the file system (`clone`), or as copies.
     link_mode: Literal["clone", "copy"] | None = None
     #: The sender of mails: `address`, or `Name <address>`.
-    mail_from: Sender | None = _setting(None, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    mail_from: Sender | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_FROM",)})
     #: The mail server; without one, mails go to `sendmail`.
-    smtp_host: Line | None = _setting(None, aliases=("AUTO_UPDTR__EMAIL_HOST",))
+    smtp_host: Line | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST",)})
     #: The port of the mail server; 0 for the usual one: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
-    smtp_port: Port = _setting(0, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
+    smtp_port: Port = field(default=0, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST_PORT",)})
     #: The user to log in to the mail server as; without one there is no login.
     smtp_user: Line | None = None
     #: The password for the login; it is never shown.
-    smtp_password: Line | None = _setting(None, secret=True)
+    smtp_password: Line | None = _secret(default=None)
     #: A file that holds this password and nothing else.
     smtp_password_file: FilePath | None = None
     #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
@@ -276,19 +279,19 @@ class Settings(Frozen):
     #: How long the mail server may take for each answer; a whole delivery may take four times as long.
     smtp_timeout: Limit = 30.0
     #: Who gets mail about the project.
-    admins: Addresses = _setting((), aliases=("ADMINS_JSON",))
+    admins: Addresses = field(default=(), metadata={"aliases": ("ADMINS_JSON",)})
     #: Who gets mail about releaser itself, and about a project without `admins`.
-    updater_admins: Addresses = _setting((), aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
+    updater_admins: Addresses = field(default=(), metadata={"aliases": ("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)})
     #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
     heartbeat: Duration = 0.0
     #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
-    webhook: UrlOrNone | None = _setting(None, secret=True)
+    webhook: UrlOrNone | None = _secret(default=None)
     #: The secret that reports to the webhook are signed with.
-    webhook_secret: Line | None = _setting(None, secret=True)
+    webhook_secret: Line | None = _secret(default=None)
     #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
-    ping_url: UrlOrNone | None = _setting(None, secret=True)
+    ping_url: UrlOrNone | None = _secret(default=None)
     #: Apprise URLs of services that get a few lines whenever a mail is due.
-    notify: Services = _setting((), secret=True)
+    notify: Services = _secret(default=())
     #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
     lock_alert: Duration = 7200.0
 
@@ -317,7 +320,7 @@ def _parser_of(kind: Any) -> Callable[[Any], Any]:
     return own[0] if own else _USUAL.get(kind) or partial(values.one_of, get_args(kind))
 
 
-SPECS = {one.name: Spec(parse=_parser_of(one.type), **one.metadata) for one in fields(Settings)}
+SPECS = {one.name: Spec(parse=_parser_of(one.type), default=one.default, **one.metadata) for one in fields(Settings)}
 
 
 def environment_of(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
-from releaser.site import ownership
+from releaser.site import ownership, values
 from releaser.site.loading import Variables, bare, load, read_variables
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all, waits
 from releaser.site.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.site.sealed_python import distrust
-from releaser.site.settings import Settings
+from releaser.site.settings import SPECS, Settings
 from releaser.site.supply import Supply
 from releaser.system.environment import files_of_uv
 from releaser.system.files import read_text
@@ -337,13 +338,15 @@ def existing_directory(path: Path) -> Path:
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
-    for url in filter(None, (settings.webhook, settings.ping_url, *settings.notify)):
+    own = [(spec.parse is values.text, getattr(settings, name)) for name, spec in SPECS.items() if spec.secret]
+    urls = (value if isinstance(value, tuple) else (value,) for is_text, value in own if value and not is_text)
+    for url in itertools.chain.from_iterable(urls):
         given |= secrets_in_service(url)
     if given:  # what everybody sees anyway is no secret, whatever it is called, and to mask it would tear paths apart
         host = os.uname().nodename
         given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _find_locked(pyproject.parent, given))
     secrets = secrets_in_environment(environ) | given
-    secrets.update(filter(None, (settings.smtp_password, settings.webhook_secret)))
+    secrets |= {value for is_text, value in own if is_text and value}
     if settings.vulnerability_service:
         secrets |= secrets_in_urls(settings.vulnerability_service)
     for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):

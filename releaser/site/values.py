@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 from datetime import datetime, time, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -54,11 +53,6 @@ def interpreter(value: Any) -> str:
     if non_empty(value) == "latest":  # `status` tells of a newer Python
         refuse("must name a Python such as 3.13, or be removed; `releaser rebuild --python VERSION` moves the site")
     return non_empty(value)
-
-
-def choice(*allowed: str) -> Callable[[Any], str]:
-    """One of the words in `allowed`."""
-    return partial(one_of, allowed)
 
 
 def one_of(allowed: tuple[str, ...], value: Any) -> str:
@@ -330,11 +324,6 @@ def package_patterns(value: Any) -> tuple[str, ...]:
     return tuple(map(normalize_name, names(value)))
 
 
-def by_package(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[str, Any], ...]]:
-    """Something for each of some packages."""
-    return partial(pairs, parse)
-
-
 def pairs(parse: Callable[[Any], Any], value: Any) -> tuple[tuple[str, Any], ...]:
     """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
     if isinstance(value, str):
@@ -356,28 +345,29 @@ def pairs(parse: Callable[[Any], Any], value: Any) -> tuple[tuple[str, Any], ...
 
 # The types of settings, each with the function that reads its values
 
+Strings = tuple[str, ...]
 FilePath = Annotated[str, path]
 Name = Annotated[str, non_empty]
 Limit = Annotated[float, limit]
 Interpreter = Annotated[str, interpreter]
-Packages = Annotated[tuple[str, ...], package_patterns]
-S3Prefixes = Annotated[tuple[str, ...], s3_prefixes]
+Packages = Annotated[Strings, package_patterns]
+S3Prefixes = Annotated[Strings, s3_prefixes]
 Duration = Annotated[float, duration]
-Patterns = Annotated[tuple[str, ...], patterns]
+Patterns = Annotated[Strings, patterns]
 Interval = Annotated[float, interval]
 Windows = Annotated[tuple[Window, ...], windows]
 Jitter = Annotated[float, jitter]
-Command = Annotated[tuple[str, ...], command]
-Ids = Annotated[tuple[str, ...], ids]
-FilePaths = Annotated[tuple[str, ...], paths]
+Command = Annotated[Strings, command]
+Ids = Annotated[Strings, ids]
+FilePaths = Annotated[Strings, paths]
 UrlOrCommand = Annotated[str, url_or_command]
 Statuses = Annotated[tuple[range, ...], statuses]
 Visible = Annotated[str, visible]
 SocketPath = Annotated[str, socket_path]
 Host = Annotated[str, host]
-PathsInside = Annotated[tuple[str, ...], paths_inside]
+PathsInside = Annotated[Strings, paths_inside]
 FileInside = Annotated[str, file_inside]
 UrlOrNone = Annotated[str, url_or_none]
 Line = Annotated[str, text]
 Port = Annotated[int, port]
-Services = Annotated[tuple[str, ...], services]
+Services = Annotated[Strings, services]

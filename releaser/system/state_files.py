@@ -31,14 +31,6 @@ class StateFile(Frozen):
 
     __str__ = __fspath__
 
-    def find_error(self, state_dir: Path) -> UnreadableStateError | None:
-        """Return why the file cannot be read; None if it can be, or is missing. Raises OSError."""
-        try:
-            self.read(state_dir / self.name, self.type)
-        except UnreadableStateError as error:
-            return error
-        return None
-
     def uninstall(self, state_dir: Path) -> None:
         """Delete it, and the copies of it that could not be read. Raises OSError."""
         for copy in state_dir.glob(f"{self.name}.unreadable-*"):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 ADA = Address(name="Ada", address="ada@example.org")
 PLAIN = Address(name="", address="ada@example.org")
-A_LINK_MODE = values.choice("clone", "copy")
-BY_PACKAGE = values.by_package(values.choice("minor", "patch"))
+A_LINK_MODE = partial(values.one_of, ("clone", "copy"))
+BY_PACKAGE = partial(values.pairs, partial(values.one_of, ("minor", "patch")))
 ODD: list[Any] = [1, True, {}, [], ["Bob"], ["Bob", None], [["a", "b@c"]]]
 
 #: By parser, what is right, and what becomes of it.
