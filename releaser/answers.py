@@ -193,7 +193,7 @@ class Quarantined(Frozen):
 
 
 class WaitingCandidate(Quarantined):
-    """A candidate that is well, and waits until somebody has applied its `migrations`."""
+    """A release that is ready and waits, such as until somebody has applied its `migrations`."""
 
     migrations: tuple[str, ...] = ()
     #: Always false; no longer in use.
@@ -228,7 +228,7 @@ class Status(Frozen):
     due_at: str | None
     #: Why it may not begin before; empty if it may.
     waits: str
-    #: Which release was ready and waited when an update ran last, and why; empty for none.
+    #: Which release is ready and waits, and why; empty for none.
     left_out: str
     #: What the releases take together; what they share counts once.
     releases_bytes: int
@@ -270,7 +270,7 @@ class Status(Frozen):
     held_back: tuple[HeldBack, ...]
     quarantined: tuple[Quarantined, ...]
     rejected_commits: tuple[RejectedCommit, ...]
-    #: The candidates that wait until somebody has applied their migrations.
+    #: The release that is ready and waits, if there is one.
     waiting: tuple[WaitingCandidate, ...]
     #: The packages that are live in another version than the committed lock has, because of what is on hold here.
     lock_differences: tuple[LockDifference, ...] = ()

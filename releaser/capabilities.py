@@ -70,6 +70,7 @@ CAPABILITIES = (
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
     Capability(name="health check", actions=("deployment.actions.health_check.HealthCheck",)),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
+    Capability(name="migrations", gates=("gates.migrations.AppliedMigrations",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
     Capability(
         name="hooks after_live and on_rollback",

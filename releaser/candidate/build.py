@@ -171,9 +171,8 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
             if tests != "failed" and (touched := find_touched(str(candidate.venv))):
                 message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
                 raise BuildError(message, advice="Find out what writes there; the next run builds it again.")
-            if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
-                top = site.git.layout.top
-                repoint_editables(candidate.venv, top, site.project.of_checkout(top))
+            top = site.git.layout.top
+            repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = _manifest(work, candidate, tests)
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
             for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):

@@ -10,9 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.pull import has_other_code
-from releaser.checkout.staging import complete_tree
-from releaser.errors import Finding, MigrationsError, ToolError
-from releaser.releases.blocks import block_candidate, change_blocks
+from releaser.errors import Finding, ToolError
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.site.serving import manage
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.candidate.build import Candidate
-    from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.run import Workspace
@@ -46,11 +43,7 @@ class _OnDisk(Frozen):
 
 
 def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
-    """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing.
-
-    Raises MigrationsError where `migrations` is `refuse`; the candidate is kept then, so that they can be applied with
-    it, and waits for that.
-    """
+    """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing."""
     site = work.site
     if not _is_asked(site):
         return candidate
@@ -58,22 +51,37 @@ def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
         unapplied = _find_unapplied(site, candidate.venv, step)
         if not unapplied:
             return candidate
-        before = _find_unapplied_before(work)
+        before = _find_unapplied_before(site)
         brought = tuple(name for name in unapplied if name not in (before or ()))
         told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
         work.log.learn(migrations=brought)
-        if not brought:
-            return candidate
-        step.status = "failed" if site.settings.migrations == "refuse" and before is not None else "warning"
-        if step.status == "warning":
-            return replace(candidate, migrations=brought)
-    raise _refuse(work, candidate, brought)
+        step.status = "warning" if brought else step.status
+    return replace(candidate, migrations=brought)
+
+
+def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
+    """Return the migrations that a release brought and that are still not applied.
+
+    A database that is away lets all wait. While nothing can run on the live release, none does: nobody can tell what
+    is new, and the site is down.
+    """
+    names = release.manifest.migrations
+    if not names or _find_unapplied_before(site) is None:
+        return ()
+    with log.step("migrations") as step:
+        unapplied = _find_unapplied(site, release.venv, step)
+        missing = tuple(name for name in names if name in unapplied or step.status == "warning")
+        step.status = "failed" if missing else step.status
+    return missing
 
 
 def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
+    """Ask in a staging tree, too: the environment of a release finds packages of the project in the checkout."""
+    top = site.git.layout.top
+    sources = tuple(top / one for one in sources_below(venv, site.project.of_checkout(top)))
     try:
-        answer = manage(site, venv).migrations()
+        answer = replace(manage(site, venv), sources=sources).migrations()
     except ToolError as error:
         step.warns(f"not known: {error.message}")
         return ()
@@ -89,12 +97,13 @@ def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     return answer.unapplied
 
 
-def _find_unapplied_before(work: Workspace) -> frozenset[str] | None:
+def _find_unapplied_before(site: Site) -> frozenset[str] | None:
     """Return what is not applied of the live release, with the code that is live; None if that is not known."""
-    if work.live is None or not work.live.works():
+    live = store_of(site).live()
+    if live is None or not live.works():
         return None
     try:
-        return frozenset(manage(work.site.outside, work.live.venv).migrations().unapplied)
+        return frozenset(manage(site.outside, live.venv).migrations().unapplied)
     except ToolError:
         return None
 
@@ -205,32 +214,20 @@ def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
         log.note(Finding(message=message, advice=advice))
 
 
-def _refuse(work: Workspace, candidate: Candidate, names: tuple[str, ...]) -> MigrationsError:
-    """Keep the candidate until they are applied, and return the error that says so."""
-    from releaser.candidate.build import seal  # which takes long to import, for a rollback
-
-    reason = f"migrations are not applied: {first_few(names)}"
-    waits = replace(block_candidate(candidate.key, candidate.id, reason), by="migrations", migrations=names)
-    change_blocks(work.site.state_dir, lambda blocks: blocks.with_new(waits))
-    seal(work, candidate, tests="refused")
-    message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
-    return MigrationsError(message, advice=_how_to_apply(work.site, candidate, names))
-
-
-def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> str:
+def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
     """Say what applies the migrations: in the checkout, or in a work tree beside it if new commits bring them.
 
     Pulled into the checkout, these would be live although they wait.
     """
     checkout, databases = site.project.checkout, _databases(names)
-    migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
+    migrate = f"{shlex.quote(str(venv / 'bin' / 'python'))} manage.py migrate"
     if site.pulled is None:
         return f"Do `{migrate}`{databases} in {checkout}; the next update then continues."
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
-    # With these, packages of the project are found in the work tree instead of the staging tree.
-    sources = [str(place / one) for one in sources_below(candidate.venv, site.git.layout.top)]
+    # With these, packages of the project are found in the work tree instead of the checkout.
+    sources = [str(place / one) for one in sources_below(venv, top)]
     variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
     there = f"(cd {root} && {variable}{migrate})"
     add = f"git worktree add --detach {tree} {site.tree.commit[:12]}"
@@ -242,23 +239,3 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
         f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
         f" continues.{lacks if untracked else ''}"
     )
-
-
-def still_wait(work: Workspace, failed: StoredBlock) -> bool:
-    """Whether the migrations that a candidate waits for are not applied yet, as far as can be told."""
-    site, release = work.site, store_of(work.site).get(failed.release)
-    if site.settings.migrations != "refuse" or release is None or not release.works():
-        return False
-    complete_tree(site, work.log)
-    with work.log.step("migrations") as step:
-        try:
-            answer = manage(site, release.venv).migrations()
-        except ToolError as error:
-            step.warns(f"not known: {error.message}")
-            return True
-        missing = [name for name in failed.migrations if name in answer.unapplied]
-        if answer.failed:
-            step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
-        elif missing:
-            step.says(f"not applied yet: {first_few(missing)}")
-    return bool(missing or answer.failed)

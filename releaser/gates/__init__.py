@@ -15,18 +15,18 @@ GATES: tuple[Gate, ...] = make("gates")
 
 
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
-    """Ask all gates of a stage, in order; return the first wait. Raises the error of the first refusal.
+    """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
 
-    With `force` nothing waits, and what is forcible is only reported.
+    With `force` nothing waits, and what is forcible is only reported. While one waits, none is asked that `acts`.
     """
     wait: Wait | None = None
     for gate in GATES:
-        verdict = gate.judge(case) if gate.stage == stage else None
+        verdict = gate.judge(case) if gate.stage == stage and not (wait and gate.acts) else None
         if isinstance(verdict, Refusal):
             if not (gate.is_forcible and (force or case.is_repair)):
                 raise verdict.error
             error = verdict.error
             case.log.note(*(error.findings if isinstance(error, PreflightError) else (error.finding,)))
-        elif not force:
+        elif case.may_wait and not force:
             wait = wait or verdict
     return wait

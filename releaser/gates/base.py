@@ -30,6 +30,8 @@ class Case(Frozen):
     venv: Path | None = None
     #: The packages that the release changes; once it is ready, each with the vulnerabilities that the change fixes.
     changes: tuple[Change, ...] = ()
+    #: Whether it can go live later, too; one that a person rebuilds goes live now.
+    may_wait: bool = True
     #: Whether the live release is damaged, so that the release is to replace it.
     is_repair: bool = False
 
@@ -59,6 +61,8 @@ class Wait(Frozen):
     until: datetime | None = None
     #: Whether the next update takes up this very release, although newer packages may have appeared.
     keeps: bool = False
+    #: The problem, if a person has to solve it: the run ends with it, once for each reason.
+    error: ReleaserError | None = None
 
 
 class Refusal(Frozen):
@@ -78,6 +82,8 @@ class Gate(ABC):
     stage: Stage = "ready"
     #: Whether `--force`, and the repair of a damaged live release, turn its refusal into a remark.
     is_forcible = False
+    #: Whether judging has an effect, as a command of the site has.
+    acts = False
 
     @abstractmethod
     def judge(self, case: Case) -> Verdict:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class BeforeLive(Gate):
     """Refuses if the hook fails."""
 
+    acts = True
+
     def judge(self, case: Case) -> Verdict:
         """Run the hook."""
         if case.site.settings.before_live is None:

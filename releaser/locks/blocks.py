@@ -6,20 +6,8 @@ from typing import Literal
 
 from releaser.system.frozen import Frozen
 
-#: `activation`: it was rolled back; `tests`: they fail with it; `undecided`: a search ended before the cause was known;
-#: `migrations`: a candidate waits until they are applied.
-By = Literal[
-    "person",
-    "ignore",
-    "activation",
-    "tests",
-    "undecided",
-    "policy",
-    "age",
-    "constraint",
-    "downgrade",
-    "migrations",
-]
+#: `activation`: it was rolled back; `tests`: they fail with it; `undecided`: a search ended before the cause was known.
+By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade"]
 
 
 class Block(Frozen):

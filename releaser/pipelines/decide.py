@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_live
-from releaser.candidate.migrations import still_wait
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import lock_of
+from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live
 from releaser.sources import choose_source
 from releaser.sources.base import Wanted
 from releaser.system.frozen import Frozen
-from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
@@ -74,15 +73,11 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
     source = source or choose_source(work, rebuilds=due is not None)
     wanted = Wanted(work=work, force=force, audit=audit)
     resolution = source.resolve(wanted)
-    is_new = due is not None or is_another(work, resolution)
-    blocks = read_blocks(site.state_dir)
-    failed = None
-    if is_new or blocks.waiting:
-        failed = blocks.candidate(candidate_key(site, work.facts, resolution.lock))
-    outcome: Outcome = "build"
-    if not is_new and (failed is None or not failed.migrations):
-        outcome = "nothing"
-    elif failed is not None and not force:
+    is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
+    key = candidate_key(site, work.facts, resolution.lock) if is_new else None
+    failed = read_blocks(site.state_dir).candidate(key) if key is not None else None
+    outcome: Outcome = "build" if is_new else "nothing"
+    if failed is not None and not force:
         outcome = _outcome_again(work, failed)
     if outcome in ("build", "unsure"):
         source.refuse_unfit(wanted, resolution.lock)
@@ -118,13 +113,17 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
     )
 
 
+def _waits(work: Workspace, resolution: Resolution) -> bool:
+    """Whether such a release is ready and waits; somebody may have pulled its commits meanwhile."""
+    ready = store_of(work.site).snapshot().find_waiting()
+    return ready is not None and ready.key == candidate_key(work.site, work.facts, resolution.lock)
+
+
 def _outcome_again(work: Workspace, failed: StoredBlock) -> Outcome:
-    """Decide whether a candidate is tried once more that failed because the site was sick, or waits for something.
+    """Decide whether a candidate is tried once more that failed because the site was sick.
 
     While nothing can run on what is live, nobody can tell, and the site is down: the candidate is tried each time.
     """
-    if failed.migrations:
-        return "failed" if still_wait(work, failed) else "build"
     if work.live is not None and cannot_run(work.live):
         return "build"
     return "unsure" if failed.sick else "failed"
@@ -132,15 +131,11 @@ def _outcome_again(work: Workspace, failed: StoredBlock) -> Outcome:
 
 def why_not_again(failed: StoredBlock) -> str:
     """Say why a candidate that failed before is not built once more."""
-    if failed.migrations:
-        return f"{failed.release} waits until migrations are applied: {first_few(failed.migrations)}"
     return f"nothing newer than {failed.release}, which failed before"
 
 
 def say_what_blocks(failed: StoredBlock) -> str:
     """Say which candidate cannot go live, why, and since when."""
-    if failed.migrations:
-        return f"{why_not_again(failed)} (since {failed.since[:10]})"
     return f"{failed.release} failed on {failed.since[:10]}: {failed.reason}"
 
 

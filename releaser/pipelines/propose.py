@@ -14,7 +14,7 @@ from releaser.checkout.files import export_lock
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.publish import SEEN, commit_message
 from releaser.checkout.pull import choose_target, fetch
-from releaser.errors import BuildError, Finding, PreflightError, ToolError, refuse
+from releaser.errors import BuildError, Finding, ToolError, refuse
 from releaser.pipelines.decide import decide, why_not_again
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
 from releaser.pipelines.preflight import Scope, preflight
@@ -79,15 +79,10 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
 
 def _find_live(site: Site) -> Release:
     """Return the live release of a site that can push a proposal, and take it up once merged. Raises PreflightError."""
-    findings = [
-        Finding(f"`releaser propose` needs `{name}`, and that is off", advice=f"Switch `{name}` on.")
-        for name in ("git_pull", "git_push")
-        if not getattr(site.settings, name)
-    ]
     if not site.project.has_git:
-        findings = [Finding("`releaser propose` needs a project under git", advice="Run `git init`, and add a remote.")]
-    if findings:
-        raise PreflightError(*findings)
+        refuse("`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
+    if not (site.settings.git_pull and site.settings.git_push):
+        refuse("`releaser propose` needs `git_pull` and `git_push`, which are not both on", "Switch them on.")
     live = store_of(site).live()
     refuse_unreadable_live(live)
     return live or refuse("no release is live, so no upgrade can be proposed", "Run `releaser update` first.")

@@ -280,8 +280,9 @@ def build_from_checkout(
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
         release = build_as_locked(work)
-        case = Case(site=work.site, log=log, venv=release.venv, is_repair=is_repair(work.live))
-        ask("ready", case, force=force)  # a wait does not count: a person wants the release now
+        # A person wants the release now.
+        case = Case(site=work.site, log=log, venv=release.venv, may_wait=False, is_repair=is_repair(work.live))
+        ask("ready", case, force=force)
     return Deployment(release=release, target=target), snapshot
 
 

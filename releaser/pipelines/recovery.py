@@ -137,8 +137,7 @@ def _continue(change: Change) -> str:
     failed = next((one for one in read_blocks(site.state_dir).candidates if one.release == entry.release), None)
     undo(change)
     if failed is not None and builds:
-        what = "whose tests failed" if not failed.migrations else "which waits"
-        return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
+        return f"had built {failed.release}, whose tests failed ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"
 
 

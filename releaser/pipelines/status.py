@@ -67,7 +67,7 @@ from releaser.tools.certificates import certificate_advice
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.answers import OutdatedPackage
@@ -247,12 +247,13 @@ def status(site: Site) -> Status:
     queues |= {FOR_SMTP} if site.settings.smtp_host or site.settings.sendmail != NO_SENDMAIL else set()
     queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
     vulnerable, proposal = known_vulnerabilities(runs), read_proposal(project.state_dir)
+    waiting = tuple(_list_waiting(store, proposal.release))
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
     return Status(
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
-        left_out=_why_waiting(runs),
+        left_out="; ".join(f"{one.release} is ready and waits: {one.reason}" for one in waiting),
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,
@@ -284,9 +285,9 @@ def status(site: Site) -> Status:
         not_isolated=runs_open(site),
         problems=tuple(problems),
         held_back=_answers(HeldBack, (*blocks.by("activation"), *blocks.by("person", "tests"))),
-        quarantined=_answers(Quarantined, (one for one in blocks.candidates if not one.migrations)),
+        quarantined=_answers(Quarantined, blocks.candidates),
         rejected_commits=_answers(RejectedCommit, blocks.commits),
-        waiting=_answers(WaitingCandidate, blocks.waiting),
+        waiting=waiting,
         lock_differences=read_notes(project.state_dir).lock_differences,
     )
 
@@ -313,10 +314,13 @@ def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _why_waiting(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return which release waits, and why, as the newest update tells that chose versions."""
-    run = next((one for one in runs if _is_whole_update(one) and one.get("exit_code") != ExitCode.LOCKED), {})
-    return str(run.get("waits") or "")
+def _list_waiting(store: ReleaseStore, proposed: str) -> Iterator[WaitingCandidate]:
+    """Yield the release that is ready and waits, unless it is the one that is `proposed`."""
+    snapshot = store.snapshot()
+    ready = snapshot.find_waiting()
+    if ready is not None and ready.id != proposed:
+        known, names = snapshot.lifecycles[ready.id], ready.manifest.migrations
+        yield WaitingCandidate(key=ready.key, release=ready.id, reason=known.waits, at=known.since, migrations=names)
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:

@@ -147,13 +147,15 @@ def ready_case(goal: Goal, release: Release) -> Case:
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
-    run.store.record_waiting(release, wait.reason, keeps=wait.keeps)
+    is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps)
     close_journal(run.site, run.log)
     headline = f"{release.id} is ready and waits: {wait.reason}"
-    run.log.learn(due_at=wait.until, waits=headline)
-    run.log.about(run.store.live(), None)
+    run.log.learn(due_at=wait.until, waits=headline, blocked=headline if wait.error is not None else "")
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
     attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # what waited before
+    if wait.error is not None and is_news:
+        raise wait.error
+    run.log.about(run.store.live(), None)
     return PipelineResult(result="unchanged", headline=headline)
 
 
@@ -265,7 +267,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 
 
 def make_release(goal: Goal) -> Release:
-    """Build, test and seal the release that is to go live. Raises BuildError, TestsFailedError and MigrationsError."""
+    """Build, test and seal the release that is to go live. Raises BuildError and TestsFailedError."""
     work, resolution = goal.work, goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.tell(waiting)

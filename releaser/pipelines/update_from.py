@@ -85,7 +85,7 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
         raise
     except (TestsFailedError, ActivationError) as error:
         known = read_blocks(run.site.state_dir).candidates
-        if not any(one.sick or one.migrations for one in known):  # they are looked at each time
+        if not any(one.sick for one in known):  # they are looked at each time
             _settle(run.site, seen, f"{seen.release} is left out, as it failed here before: {error.message}")
         raise
     kept = _find_kept(run.site, pointer.current)

@@ -1,6 +1,6 @@
 """The table of blocks: what is not to be tried again, or not now, in one file of the state directory.
 
-A block is by a person, by tests that failed, by a rollback, or by migrations that are not applied.
+A block is by a person, by tests that failed, or by a rollback.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ class StoredBlock(Block):
     key: ReleaseKey | None = None
     #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
     sick: bool = False
-    #: The migrations that a candidate waits for, which is well.
-    migrations: tuple[str, ...] = ()
 
     @property
     def at(self) -> str:
@@ -93,18 +91,13 @@ class Blocks(Frozen):
 
     @property
     def candidates(self) -> tuple[StoredBlock, ...]:
-        """The candidates that are not built again, or wait."""
+        """The candidates that are not built again."""
         return tuple(one for one in self.entries if one.what == "candidate")
 
     @property
     def commits(self) -> tuple[StoredBlock, ...]:
         """The commits that do not come in again by themselves."""
         return tuple(one for one in self.entries if one.what == "commit")
-
-    @property
-    def waiting(self) -> tuple[StoredBlock, ...]:
-        """The candidates that are well, and wait until somebody has applied their migrations."""
-        return tuple(one for one in self.entries if one.migrations)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ class EarlierQuarantine(Frozen):
         for one in self.commits:
             yield {**one, "what": "commit", "name": one["commit"][:12], "by": "activation"}
         for one in self.candidates:
-            if not one.get("unfinished"):  # in the middle of a search, which begins again
-                by = "migrations" if one.get("migrations") else "tests"
-                yield {**one, "what": "candidate", "name": one["release"], "by": by}
+            # In the middle of a search, which begins again; or waiting for migrations, and then built again.
+            if not one.get("unfinished") and not one.get("migrations"):
+                yield {**one, "what": "candidate", "name": one["release"], "by": "tests"}
 
 
 class EarlierHolds(Frozen):

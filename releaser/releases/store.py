@@ -315,12 +315,16 @@ class ReleaseStore(Frozen):
         ledger = self.ledger()
         self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
-    def record_waiting(self, release: Release, reason: str, *, keeps: bool = False) -> None:
-        """Record, durably, why a release that is ready waits, and whether newer packages may not replace it."""
+    def record_waiting(self, release: Release, reason: str, *, keeps: bool = False) -> bool:
+        """Record, durably, why a release that is ready waits, and whether newer packages may not replace it.
+
+        Returns whether the reason is new.
+        """
         ledger = self.ledger()
         before = self._lifecycle(release.manifest, ledger)
         if (before.waits, before.kept) != (reason, keeps):
             self._save(release, before.waiting(reason, keeps=keeps), ledger, ledger)
+        return before.waits != reason
 
     def pin(self, release: Release, *, on: bool) -> None:
         """Record, durably, that a release is pinned, or no longer pinned."""

@@ -206,7 +206,7 @@ def _list_pending(status: Status) -> Iterator[str]:
     if status.asked:
         yield "`releaser accept`"
     if status.waiting:
-        yield "migrations"
+        yield "a release that is ready"
     if status.held_back:
         yield f"{plural(len(status.held_back), 'package')} held back"
     if status.vulnerable:

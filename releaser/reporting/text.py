@@ -275,7 +275,7 @@ def _runs(status: Status) -> Iterator[str]:
             when = run.started_at[:19].replace("T", " ")
             bad = f" {run.result.replace('_', ' ')} (code {run.exit_code})" if run.exit_code else ""
             yield f"{title}: {when} UTC, {' '.join([run.command, *run.only])}{bad}: {run.headline}"
-    yield from filter(None, (status.waits, status.left_out))
+    yield from filter(None, [status.waits])
     if holder := status.running:
         yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
 

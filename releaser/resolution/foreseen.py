@@ -132,8 +132,6 @@ class Outlook(Frozen):
 
 
 def _why(failed: StoredBlock) -> str:
-    if failed.migrations:
-        return f"{failed.release} has it, and waits until migrations are applied"
     return f"{failed.release} had it, and failed on {failed.since[:10]}: {failed.reason}"
 
 

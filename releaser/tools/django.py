@@ -123,6 +123,8 @@ class Manage(Frozen):
     project: Path
     venv: Path
     timeout: float
+    #: Where modules are looked for first.
+    sources: tuple[Path, ...] = ()
 
     def static_files(self, *, live: bool = True, outdates: bool = False, compares: bool = False) -> StaticFiles:
         """Ask where static files go, and with `compares` whether each is there, and like its source.
@@ -194,6 +196,9 @@ class Manage(Frozen):
         self, *words: str, check: bool = True, live: bool = False, env: Mapping[str, str] | None = None
     ) -> Finished:
         given = self.runner.live_environ if live else self.runner.site_environ
+        if self.sources:
+            paths = [*map(str, self.sources), given.get("PYTHONPATH", "")]
+            given = {**given, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         return self.runner.run(
             [self.venv / "bin" / "python", "manage.py", *words],
             cwd=self.project,

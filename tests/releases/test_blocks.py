@@ -168,7 +168,10 @@ def write_earlier(state_dir: Path, name: str, **content: object) -> None:
 
 
 def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp_path: Path) -> None:
-    """What its search over nights wrote keeps nothing out: a candidate that it was interrupted in is tried again."""
+    """What its search over nights wrote keeps nothing out: a candidate that it was interrupted in is tried again.
+
+    So is one that waited for migrations.
+    """
     unfinished, undecided = {**FAILED, "unfinished": True}, {**HOLD, "by": "undecided", "live": "1.0"}
     person = {"name": "gamma", "by": "person", "reason": "wait", "at": AT, "tried_at": "", "tests": []}
     retried = {**HOLD, "code": "k", "python": "3.11.7", "tests": ["t"], "together": ["b 2"], "tried_at": AT}
@@ -185,7 +188,6 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
         entries=(
             StoredBlock(name="beta", by="activation", reason="ill", since=AT, version="1.0", commit="c"),
             replace(COMMIT, name="abcdefabcdef", commit="abcdefabcdefabcdef", code_key="k"),
-            replace(block_candidate(key, "W", "not applied"), since=AT, by="migrations", migrations=("a.0002",)),
             replace(block_candidate(replace(key, group=None), "F", "red", sick=True), since=AT),
             StoredBlock(name="gamma", by="person", reason="wait", since=AT),
             StoredBlock(

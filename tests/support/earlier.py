@@ -20,7 +20,7 @@ def blocks_as_before(site: SampleSite, *, unfinished: bool = False) -> None:
     holds: list[Any] = []
     for one in json.loads(path.read_text(encoding="utf-8"))["entries"]:
         if one["what"] == "candidate":
-            entry = _pick(one, "key", "release", "reason", "sick", "migrations")
+            entry = _pick(one, "key", "release", "reason", "sick")
             quarantine["candidates"].append({**entry, "unfinished": unfinished})
         elif one["what"] == "commit":
             quarantine["commits"].append(_pick(one, "commit", "code_key", "subject", "reason", "is_suspect"))
