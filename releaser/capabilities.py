@@ -1,7 +1,8 @@
 """The list of all capabilities, each with everything it adds. To leave one out, delete its entry and its files.
 
 The strings are dotted names below `releaser`. They are imported when they are needed, so that `releaser list` does not
-import the parts of an update. Their order is the order in which gates are asked, actions done, and sources tried.
+import the parts of an update. Their order is the order in which rules and gates are asked, actions done, and sources
+tried.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Capability(Frozen):
     state: Names = ()
     #: Functions that yield what is wrong with a site before a run, each as a Finding.
     checks: Names = ()
+    rules: Names = ()
     sources: Names = ()
     gates: Names = ()
     actions: Names = ()
@@ -53,7 +55,22 @@ CAPABILITIES = (
     Capability(name="committed lock", sources=("sources.committed.Committed",)),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="upgrade", sources=("sources.waiting.Waiting", "sources.upgrade.Upgrade")),
-    Capability(name="holds", state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES")),
+    Capability(
+        name="holds",
+        state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
+        rules=("locks.rules.Held", "locks.rules.Failed"),
+    ),
+    Capability(
+        name="settings for versions",
+        rules=(
+            "locks.rules.Constraint",
+            "locks.rules.Fix",
+            "locks.rules.Ignored",
+            "locks.rules.Downgrade",
+            "locks.rules.Level",
+            "locks.rules.TooYoung",
+        ),
+    ),
     Capability(name="origins of packages", state=("releases.acceptance.ACCEPTANCE",)),
     Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
     Capability(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PACKAGE = ROOT / "releaser"
 BEST = ROOT / "scripts" / "measured.json"
 HOUSE = tomllib.loads((ROOT / "scripts" / "house.toml").read_text(encoding="utf-8"))
-EXTENSIONS = ("restart", "source", "gate", "action", "reporter")
+EXTENSIONS = ("restart", "source", "gate", "action", "reporter", "rule")
 NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 BRANCHES = (
     ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension, ast.match_case, ast.Assert,
@@ -100,7 +100,7 @@ class Aim:
 AIMS = {
     "core_imports": Aim(what="M1 features that modules of the core import", to_be=0),
     "feature_imports": Aim(what="   features that modules of others import", to_be=10),
-    "extensions": Aim(what="M2 toys that need no change of the package, of 5", to_be=5, rises=True),
+    "extensions": Aim(what="M2 toys that need no change of the package, of 6", to_be=6, rises=True),
     "conditions": Aim(what="M3 conditions on features", to_be=60),
     "leaks": Aim(what="   of these outside of the feature", to_be=15),
     "settings_read": Aim(what="M4 pairs of a module and a setting that it reads", to_be=120),

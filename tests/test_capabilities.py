@@ -13,12 +13,14 @@ from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
 from releaser.cli.elsewhere.base import Elsewhere
 from releaser.deployment.actions.base import Action
 from releaser.gates.base import Gate
+from releaser.locks.rules import Rule
 from releaser.reporting.reporters.base import Reporter
 from releaser.serving.restarts.base import Restart
 from releaser.sources.base import Source
 from releaser.system.state_files import StateFile
 
 KINDS = {
+    "rules": Rule,
     "sources": Source,
     "gates": Gate,
     "actions": Action,

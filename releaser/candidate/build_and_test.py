@@ -10,7 +10,7 @@ from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_bu
 from releaser.candidate.culprits import CulpritSearch
 from releaser.candidate.output import complaint
 from releaser.candidate.partial_locks import partial_locks
-from releaser.candidate.results import Fault, hold_back, list_held
+from releaser.candidate.results import Fault, hold_back
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.leftovers import renew_tree
@@ -24,6 +24,7 @@ from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live
+from releaser.resolution.rules import all_withheld
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few
 from releaser.tools.uv import unbuildable_packages
@@ -53,8 +54,8 @@ class Builder:
     undecided: tuple[Block, ...] = ()
 
     @property
-    def holds_back(self) -> bool:
-        """Whether what breaks the tests is to be held back, and the rest to go live."""
+    def ships(self) -> bool:
+        """Whether the rest goes live without what breaks the tests or cannot be built."""
         return self.again is not None and self.work.site.settings.culprits == "hold"
 
     @property
@@ -87,7 +88,7 @@ class Builder:
         versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
-        if not self.holds_back or not failed:
+        if not failed or not self.ships:
             return None
         locks = partial_locks(self.work, resolution)
         try:
@@ -154,12 +155,14 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
         change_blocks(
             site.state_dir, lambda blocks: blocks.without(lambda one: one.by == "tests" and one.is_in(versions))
         )
-    is_held_now = not set(read_blocks(site.state_dir).by("tests")) <= set(held_before)
+    blocks = read_blocks(site.state_dir)
+    is_held_now = not set(blocks.by("tests")) <= set(held_before)
     # Without culprits, a new commit may be what fails, and no version can tell.
     if is_held_now and not builder.undecided and (not isinstance(result, Failed) or log.learned.culprits):
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))
-    held = list_held(site, resolution, builder.live_lock if passing is None else passing.resolution.lock)
-    held += builder.undecided
+        blocks = read_blocks(site.state_dir)
+    lock = builder.live_lock if passing is None else passing.resolution.lock
+    held = (*all_withheld(resolution.held_back, blocks, lock), *builder.undecided)
     log.learn(held_back=held)
     if passing is not None:
         renew_tree(site)  # what failed has been there, too, and what is to go live works in it

@@ -64,7 +64,7 @@ class CulpritSearch:
     def search(self) -> Candidate | Failed:
         """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
         base_passes = self.passes(())
-        if base_passes is False and self.builder.holds_back and (everything := self._try_everything()):
+        if base_passes is False and self.builder.ships and (everything := self._try_everything()):
             keep_out(self.work, self.failure)
             return everything
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
@@ -87,7 +87,7 @@ class CulpritSearch:
         self._hold(result, pairs=find_pairs(self, result) if is_whole else {})
         found = self.builder.unless_live(found)
         if result.kind == "cut_off":
-            advances = self._ships and (found is not None or bool(result.culprits))
+            advances = self.builder.ships and (found is not None or bool(result.culprits))
             self._tell_cut_off(result, advances=advances)
             if advances:  # so that the next update has less to search among
                 return found or replace(self.failure, advice=_AGAIN)
@@ -131,7 +131,7 @@ class CulpritSearch:
 
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
         """Try what is left without the culprits: as a candidate, if that is to go live."""
-        if not self._ships:
+        if not self.builder.ships:
             return self.passes(part, without=without)
         try:
             lock = self.locks.with_upgrades(part, without=without)
@@ -192,11 +192,6 @@ class CulpritSearch:
 
     # Candidates
 
-    @property
-    def _ships(self) -> bool:
-        """Whether what passes is to go live."""
-        return self.site.settings.culprits == "hold"
-
     def _build(self, part: Part, lock: LockFile) -> Candidate | None:
         """Build a candidate with a part of the upgrades, and test it; None if it fails. Raises BuildError."""
         self.builder.discard(self._passing)
@@ -219,7 +214,7 @@ class CulpritSearch:
     def _build_what_passes(self, result: SearchResult) -> Candidate | None:
         """Return what is known to pass, if it does so as a whole, and is not live; even if no run is left."""
         part = result.passing if result.kind == "cut_off" else result.kept
-        if not self._ships or not result.items or (result.kind == "cut_off" and not part):
+        if not self.builder.ships or not result.items or (result.kind == "cut_off" and not part):
             return None
         try:
             lock = self.locks.with_upgrades(part, without=result.culprits)
@@ -270,7 +265,7 @@ class CulpritSearch:
         for name, partner in partners.items():
             words = f"together with {partner}, and not alone, {faults[name].words}"
             faults[name] = replace(faults[name], words=words)
-        if not self._ships:
+        if not self.builder.ships:
             for name, fault in faults.items():
                 advice = f'Hold it with `releaser hold {name}`, or let releaser do that: `culprits = "hold"`.'
                 self._tell(f"{name} {versions[name]} breaks the update: {fault.words}", advice)

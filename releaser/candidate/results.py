@@ -15,7 +15,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import LIVE_TESTS, RedTests
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of
-from releaser.resolution.rules import code_digest, describe_holds, list_failed
+from releaser.resolution.rules import code_digest, describe_holds
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line, timestamp, truncate
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
-    from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site
 
@@ -140,18 +139,6 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
             )
         )
     change_blocks(site.state_dir, lambda blocks: blocks.with_new(*holds))
-
-
-def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Block, ...]:
-    """Return what a resolution left out, and what failed in any run and is newer than this lock."""
-    by_tests = read_blocks(site.state_dir).by("tests")
-    known = {(one.name, one.version) for one in by_tests}
-    others = tuple(
-        one
-        for one in resolution.held_back
-        if (one.name, one.version) not in known and one.version != lock.versions.get(one.name)
-    )
-    return others + list_failed(by_tests, lock)
 
 
 def list_holds(site: Site) -> tuple[Block, ...]:

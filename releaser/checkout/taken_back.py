@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.locks.differences import find_taken_back
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
-from releaser.releases.blocks import change_blocks, read_blocks
+from releaser.releases.blocks import change_blocks
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
@@ -20,18 +20,16 @@ _ROLLBACK = "Roll back to release "  # as the commit of a rollback begins
 
 def note_taken_back(site: Site, target: Target) -> None:
     """Record what the new commits take back and bring again. Raises OSError and ToolError."""
-    after = blocks_after(site, target)
-    change_blocks(site.state_dir, lambda _: after)
+    change_blocks(site.state_dir, lambda blocks: blocks_after(site, target, blocks))
 
 
-def blocks_after(site: Site, target: Target) -> Blocks:
-    """Return the blocks as the new commits leave them.
+def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
+    """Return blocks as the new commits leave them.
 
     A commit that lowers a package takes its version back, as a rollback on another host does, or a revert: else this
     host would bring that version again in the same night. A commit that locks the version again lifts this.
     Raises ToolError.
     """
-    blocks = read_blocks(site.state_dir)
     if not target.moves or site.settings.follows or site.supply.brings_lock:
         return blocks
     path, git = os.path.relpath(site.project.lock, site.git.layout.top), site.git

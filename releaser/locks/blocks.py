@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from releaser.system.frozen import Frozen
-
-#: `activation`: it was rolled back; `tests`: they fail with it; `undecided`: a search ended before the cause was known.
-By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "constraint", "downgrade"]
 
 
 class Block(Frozen):
@@ -16,7 +11,9 @@ class Block(Frozen):
     name: str
     version: str = ""
     reason: str
-    by: By = "activation"
+    #: `person`, `activation` if it was rolled back, `tests` if they fail with it, `undecided` if a search ended before
+    #: the cause was known; or the rule that says so: `ignore`, `policy`, `age`, `constraint`, `downgrade`.
+    by: str = "activation"
     #: Since when, as ISO 8601, if that is known.
     since: str = ""
     #: The release whose tests failed, which `show` describes; empty where there is none.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.lock import is_local
@@ -10,12 +9,14 @@ from releaser.locks.versions import is_older, normalize_name, versions_in
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
 
 _DEMANDS = ("requires-dist", "requires-dev")
 _MANIFEST = ("constraints", "overrides")
+_ON_HOLD = {"person": "on hold by you", "activation": "on hold by a rollback", "tests": "on hold by the tests"}
 _NEWER = "the committed version is newer"
 _KEPT = "kept as it was when the site moved to another Python"
 
@@ -47,27 +48,10 @@ class LockDifference(Frozen):
         return f"{self.name} {self.live} is live here, {self.committed} is committed ({self.reason})"
 
 
-class OwnHolds(Frozen):
-    """The versions that are on hold on this host alone."""
-
-    #: Why, by name and version; and why of packages that a person holds as they are.
-    versions: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The packages of which anything is on hold."""
-        return frozenset(self.packages) | {name for name, _ in self.versions}
-
-    def reason(self, name: str) -> str:
-        """Return why anything of a package is on hold; empty if nothing is."""
-        return self.packages.get(name) or next((why for (one, _), why in self.versions.items() if one == name), "")
-
-
 def find_differences(
     committed: LockFile,
     live: LockFile,
-    holds: OwnHolds,
+    holds: Sequence[Block],
     *,
     limited: Collection[str] = (),
     left: Mapping[str, str] | None = None,
@@ -76,21 +60,24 @@ def find_differences(
 
     The lock in git never goes down because of what is on hold on one host. It may go down where the project itself
     asks for that: a dependency, or a line of its own constraints, excludes the committed versions of the `limited`
-    packages. After a rollback, it may go down from the versions of the release that was `left`.
+    packages. After a rollback, it may go down from the versions of the release that was `left`. Of several `holds` of a
+    package, the first one is named.
     """
-    found = list[LockDifference]()
+    found, own = list[LockDifference](), {(one.name, one.version) for one in holds}
+    reasons = {one.name: _ON_HOLD[one.by] for one in reversed(holds)}
     has_changed = bool(limited) or demands_of(committed) != demands_of(live)
     for name in sorted((committed.names & live.names) - committed.local - live.local):
         here, there = live.versions[name], committed.versions[name]
         if here == there or (left is not None and left.get(name) == there):
             continue
         is_comparable = bool(versions_in(here) and versions_in(there))
-        is_rejected = not is_comparable and any((name, one) in holds.versions for one in there.split(", "))
-        if name not in holds.packages and not is_rejected and not is_older(here, there):
+        is_rejected = not is_comparable and any((name, one) in own for one in there.split(", "))
+        is_held = (name, "") in own
+        if not is_held and not is_rejected and not is_older(here, there):
             continue
-        is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in holds.names)
-        if name in holds.packages or not is_asked:
-            reason = holds.reason(name) or (_KEPT if _may_be_kept(here, there) else _NEWER)
+        is_asked = name in limited or excludes(live, name, there) or (has_changed and name not in reasons)
+        if is_held or not is_asked:
+            reason = reasons.get(name) or (_KEPT if _may_be_kept(here, there) else _NEWER)
             found.append(LockDifference(name=name, live=here, committed=there, reason=reason))
     return tuple(found)
 

@@ -21,6 +21,7 @@ from releaser.pipelines.preflight import Scope, ask_django, check, preflight, sa
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target
 from releaser.releases.acceptance import DeviationError, foresee_refusal
+from releaser.releases.blocks import read_blocks
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
@@ -95,7 +96,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         mirror_sources(staged, log, aside=True)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
-        blocks = blocks_after(seen, target)
+        blocks = blocks_after(seen, target, read_blocks(site.state_dir))
         yield Workspace(site=staged, log=log, facts=facts, before=facts, live=live, blocks=blocks), target
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.blocks import Block
-from releaser.locks.differences import OwnHolds
 from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, write_state
@@ -106,13 +105,9 @@ class Blocks(Frozen):
         return (*sorted(packages), *(one.name for one in (*self.commits, *self.candidates)))
 
     @property
-    def own(self) -> OwnHolds:
-        """What is on hold on this host, and why, as a person reads it."""
-        said = {"activation": "on hold by a rollback", "tests": "on hold by the tests"}
-        return OwnHolds(
-            versions={(one.name, one.version): said[one.by] for one in self.failed if not one.commit},
-            packages={one.name: "on hold by you" for one in self.held},
-        )
+    def own(self) -> tuple[StoredBlock, ...]:
+        """What is on hold on this host alone."""
+        return (*self.held, *(one for one in self.failed if not one.commit))
 
     def commit(self, code_key: str) -> StoredBlock | None:
         """Return the block of code that was rejected."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.blocks import Block
 from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
-from releaser.locks.rules import REJECTED, Rules, Strictness
+from releaser.locks.rules import REJECTED, Rules, Strictness, find_below
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, newest, parse_version
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -319,7 +319,7 @@ def _exclude(withheld: Block, specifier: str | None, rules: Rules) -> str | None
     One that failed may come in as something of a lower series.
     """
     has_failed = withheld.by in REJECTED
-    if has_failed and (below := rules.below(withheld)) is not None:
+    if has_failed and (below := find_below(rules, withheld)) is not None:
         return ",".join(filter(None, [specifier, below]))
     base = (rules.packages.live.get(withheld.name) if has_failed else None) or rules.base(withheld.name)
     if base is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -62,11 +63,9 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
             ignored=settings.ignore,
             limits=read_limits(site, python=python),
         ),
-        held=tuple(Block(name=one.name, reason=one.reason, by="person", since=one.since) for one in blocks.held),
+        held=blocks.held,
         rejected=tuple(
-            Block(name=one.name, version=version, reason=one.reason, by=one.by, since=one.since)
-            for one in blocks.failed
-            for version in _failed_versions(one, live)
+            replace(one, version=version) for one in blocks.failed for version in _failed_versions(one, live)
         ),
     )
 
@@ -129,6 +128,7 @@ def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> t
         if (one.by != "activation" or one.name not in backed_out)
         and (one.name, one.version) not in failed
         and f"{one.name} {one.version}" not in part
+        and one.version != lock.versions.get(one.name)
     )
     return known + others
 

@@ -182,3 +182,29 @@ def test_a_source(make_site: SiteFactory) -> None:
     artifact.unlink()
     with_toy(site, "toy_source", "update")
     assert site.live_version("alpha") == "1.2.0"
+
+
+@pytest.mark.spawns
+def test_a_rule(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    for version in ("1.1.0", "1.2.0", "1.3.0"):
+        site.publish("alpha", version)
+    site.publish("beta", "1.1.0")
+    plan: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--dry-run", "--json").stdout)
+    assert "alpha 1.3.0 would be left out: 1.3.0 is odd" in plan["would"]
+    found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_rule", "outdated", "--json").stdout)
+    assert [(one["name"], one["next"], [by["by"] for by in one["kept_by"]]) for one in found] == [
+        ("alpha", "1.2.0", ["odd"]),
+        ("beta", None, ["odd"]),
+    ]
+    report: dict[str, Any] = json.loads(with_toy(site, "toy_rule", "update", "--json").stdout)
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.2.0", "1.0.0")
+    told = [(one["name"], one["version"], one["by"], one["reason"]) for one in report["held_back"]]
+    assert told == [("alpha", "1.3.0", "odd", "1.3.0 is odd"), ("beta", "1.1.0", "odd", "1.1.0 is odd")]
+    assert "beta 1.1.0: 1.1.0 is odd" in site.releaser("show", site.live_id()).stdout
+    assert with_toy(site, "toy_rule", "update").stdout == ""
+    site.publish("beta", "1.2.0")
+    with_toy(site, "toy_rule", "update")
+    assert site.live_version("beta") == "1.2.0"
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.3.0"

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.differences import OwnHolds, excludes, find_differences, find_taken_back
+from releaser.locks.blocks import Block
+from releaser.locks.differences import excludes, find_differences, find_taken_back
 from releaser.locks.lock import LockFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROLLED_BACK = OwnHolds(versions={("alpha", "1.1"): "on hold by a rollback"})
-BY_YOU = OwnHolds(packages={"alpha": "on hold by you"})
-NONE = OwnHolds()
+ROLLED_BACK = (Block(name="alpha", version="1.1", reason="ill"),)
+BY_YOU = (Block(name="alpha", by="person", reason="wait"),)
+NONE: tuple[Block, ...] = ()
 
 
 KEPT = "kept as it was when the site moved to another Python"
@@ -41,6 +42,7 @@ def lock(*packages: str, wants: Mapping[str, str] | None = None) -> LockFile:
         (["alpha 1.1"], ["alpha 1.0"], NONE, ["the committed version is newer"]),
         (["alpha 1.1", "beta 1.0"], ["alpha 1.0", "beta 1.1"], ROLLED_BACK, ["on hold by a rollback"]),
         (["alpha 1.1"], ["alpha 1.0"], BY_YOU, ["on hold by you"]),
+        (["alpha 1.1"], ["alpha 1.0"], (*BY_YOU, *ROLLED_BACK), ["on hold by you"]),
         (["alpha 1.0"], ["alpha 1.1"], BY_YOU, ["on hold by you"]),  # another host went back
         (["alpha 1.1", "alpha 2.0"], ["alpha 1.0", "alpha 2.0"], NONE, ["the committed version is newer"]),
         (["alpha 1.0", "alpha 2.0"], ["alpha 1.0"], NONE, [KEPT]),
@@ -51,13 +53,13 @@ def lock(*packages: str, wants: Mapping[str, str] | None = None) -> LockFile:
         (
             ["alpha 1.0 bbbbbbbbb"],
             ["alpha 1.0 aaaaaaaaa"],
-            OwnHolds(versions={("alpha", "1.0 (bbbbbbbbb)"): "on hold by a rollback"}),
+            (Block(name="alpha", version="1.0 (bbbbbbbbb)", reason="ill"),),
             ["on hold by a rollback"],
         ),
     ],
 )
 def test_what_is_on_hold_on_one_host_never_lowers_the_committed_lock(
-    committed: list[str], live: list[str], holds: OwnHolds, found: list[str]
+    committed: list[str], live: list[str], holds: tuple[Block, ...], found: list[str]
 ) -> None:
     assert [one.reason for one in find_differences(lock(*committed), lock(*live), holds)] == found
 
@@ -72,7 +74,7 @@ def test_what_is_on_hold_on_one_host_never_lowers_the_committed_lock(
     ],
 )
 def test_the_project_itself_may_lower_it(
-    before: dict[str, str], after: dict[str, str], holds: OwnHolds, found: list[str]
+    before: dict[str, str], after: dict[str, str], holds: tuple[Block, ...], found: list[str]
 ) -> None:
     committed, live = lock("alpha 1.1", "beta 1.0", wants=before), lock("alpha 1.0", "beta 1.0", wants=after)
     assert [one.name for one in find_differences(committed, live, holds)] == found

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from releaser.errors import Finding
-from releaser.locks.blocks import Block, By
+from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.report import HealthCheckResult, LeftBehind, Outcome, RunReport
@@ -712,7 +712,7 @@ LATE = "2026-11-19T03:00:00+00:00"
         ("policy", "", "`upgrade` keeps it out", "* alpha 2.0: `upgrade` keeps it out"),
     ],
 )
-def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: By, since: str, reason: str, line: str) -> None:
+def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: str, since: str, reason: str, line: str) -> None:
     held = Block(name="alpha", version="2.0", reason=reason, by=by, since=since)
     assert f"\n{line}\n" in text_of(replace(UPDATED, held_back=(held,)))
 

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.blocks import Block, By
+from releaser.locks.blocks import Block
 from releaser.locks.rules import Limit
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads
 from releaser.resolution.constrained import Resolved, resolve_within_rules
@@ -209,7 +209,7 @@ def test_what_a_file_of_constraints_says_bounds_what_comes_in(
     ("limit", "bad", "expected"), [("<2.0", "2.1", "1.5"), ("<2.0", "3.0", "1.5"), ("!=2.0", "2.1", "1.5")]
 )
 def test_a_constraint_bounds_a_package_of_which_a_version_has_failed(
-    limit: str, bad: str, expected: str, by: By
+    limit: str, bad: str, expected: str, by: str
 ) -> None:
     table = Table(offered={"alpha": "1.0 1.5 2.0 2.1 3.0"}, locked={"alpha": "2.0"}, project={"alpha": "<3"})
     rejected = tuple(replace(one, by=by) for one in failed(alpha=bad))
