@@ -71,7 +71,6 @@ CAPABILITIES = (
             "locks.rules.TooYoung",
         ),
     ),
-    Capability(name="origins of packages", state=("releases.acceptance.ACCEPTANCE",)),
     Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
     Capability(
         name="static files",

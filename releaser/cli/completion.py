@@ -57,10 +57,10 @@ def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) 
 
 def complete_asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete the name of a package that waits for `accept`."""
-    from releaser.releases.acceptance import read_acceptance
+    from releaser.releases.blocks import read_blocks
 
     site = _own_site(ctx)
-    return _matching((one.name for one in read_acceptance(site.state_dir).asked) if site else (), incomplete)
+    return _matching((one.name for one in read_blocks(site.state_dir).asked) if site else (), incomplete)
 
 
 def _matching(words: Iterable[str], incomplete: str) -> list[str]:

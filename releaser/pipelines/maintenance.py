@@ -12,7 +12,6 @@ from releaser.errors import FollowUpError, PreflightError, UsageError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.acceptance import change_acceptance, read_acceptance
 from releaser.releases.blocks import StoredBlock, change_blocks, read_blocks
 from releaser.releases.release import lock_of, refuse_moved
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
@@ -178,19 +177,15 @@ def decide_accept(site: Site, name: str) -> Change:
 
     Raises UsageError when no run was refused for that.
     """
-    state, pattern = read_acceptance(site.state_dir), normalize_name(name)
-    found = tuple(one for one in state.asked if fnmatchcase(one.name, pattern))
+    blocks, pattern = read_blocks(site.state_dir), normalize_name(name)
+    found = tuple(one for one in blocks.asked if fnmatchcase(one.name, pattern))
     if not found:
-        if any(fnmatchcase(one.name, pattern) for one in state.accepted):
+        if any(fnmatchcase(one.name, pattern) for one in blocks.accepted):
             return Change(name=pattern, state="is accepted as it was found", apply=None)
-        asked = ", ".join(dict.fromkeys(one.name for one in state.asked))
+        asked = ", ".join(dict.fromkeys(one.name for one in blocks.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
         advice = "There is nothing to accept. A dry run records nothing: run `releaser update` first."
         raise UsageError(message, advice=f"To be accepted: {asked}." if asked else advice)
-
-    def apply() -> None:
-        change_acceptance(site.state_dir, state.accept(found))
-
-    return Change(
-        name=", ".join(dict.fromkeys(one.name for one in found)), state="is accepted as it was found", apply=apply
-    )
+    names = ", ".join(dict.fromkeys(one.name for one in found))
+    apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.accept(found))
+    return Change(name=names, state="is accepted as it was found", apply=apply)

@@ -42,7 +42,6 @@ from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
-from releaser.releases.acceptance import read_acceptance
 from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
@@ -278,7 +277,7 @@ def status(site: Site) -> Status:
         mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
-        asked=read_acceptance(project.state_dir).asked,
+        asked=blocks.asked,
         red_tests=red_tests(project.state_dir, live),
         blocked=_why_blocked(runs),
         not_restarted=str(find_unrestarted(site) or ""),

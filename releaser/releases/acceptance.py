@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ReleaserError, ResolutionError
 from releaser.locks.origins import Deviation, find_deviations, unhashed_files
+from releaser.releases.blocks import Blocks, change_blocks, read_blocks
 from releaser.releases.contents import hash_of
-from releaser.system.files import load_state, write_state
-from releaser.system.frozen import Frozen
-from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
-
-
-class Acceptance(Frozen):
-    """Both lists: what the last run that resolved was refused for, and what has been accepted since."""
-
-    asked: tuple[Deviation, ...] = ()
-    accepted: tuple[Deviation, ...] = ()
-
-    def accept(self, found: tuple[Deviation, ...]) -> Acceptance:
-        """Take what was asked about for accepted."""
-        left = tuple(one for one in self.asked if one not in found)
-        return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
 
 
 class DeviationError(ResolutionError):
@@ -54,20 +40,6 @@ class DeviationError(ResolutionError):
         self.found = found
 
 
-ACCEPTANCE = StateFile(name="acceptance.json", type=Acceptance)
-
-
-def read_acceptance(state_dir: Path) -> Acceptance:
-    """Read what was asked and accepted; an unreadable file counts as nothing."""
-    return load_state(state_dir / ACCEPTANCE, Acceptance())
-
-
-def change_acceptance(state_dir: Path, after: Acceptance) -> None:
-    """Write it durably, if that changes it. Raises OSError."""
-    if after != read_acceptance(state_dir):
-        write_state(state_dir / ACCEPTANCE, after)
-
-
 @contextlib.contextmanager
 def note_refusals(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterator[None]:
     """Note what a run is refused for, or does without after these failures, so that somebody can accept just that."""
@@ -85,15 +57,16 @@ def _collect_refused(failures: Iterable[ReleaserError]) -> dict[Deviation, None]
 
 
 def _ask(state_dir: Path, found: Iterable[Deviation]) -> None:
-    before = read_acceptance(state_dir)
-    known = {one: one for one in before.asked}
-    asked = (known.get(one) or replace(one, since=timestamp()) for one in found)
-    change_acceptance(state_dir, replace(before, asked=tuple(asked)))
+    def ask(blocks: Blocks) -> Blocks:
+        known = {one: one for one in blocks.asked}
+        return replace(blocks, asked=tuple(known.get(one) or replace(one, since=timestamp()) for one in found))
+
+    change_blocks(state_dir, ask)
 
 
 def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tuple[str, str]:
     """Say for a dry run of a command that it would be refused, and what to do: only a run notes what it asks."""
-    is_asked = set(error.found) <= set(read_acceptance(state_dir).asked)
+    is_asked = set(error.found) <= set(read_blocks(state_dir).asked)
     first = "" if is_asked else f"Run `releaser {command}` first: a dry run records nothing to accept. "
     return f"it would be refused: {error.message}", first + error.advice
 
@@ -109,7 +82,7 @@ def accept_or_refuse(
 
 def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
     """Return deviations that all have been accepted. Raises DeviationError if any has not."""
-    accepted = read_acceptance(state_dir).accepted if found else ()
+    accepted = read_blocks(state_dir).accepted if found else ()
     if refused := tuple(one for one in found if one not in accepted):
         raise DeviationError(refused)
     return found

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.blocks import Block
+from releaser.locks.origins import Deviation
 from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, write_state
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: The files of earlier versions; the first change of the table deletes them.
-EARLIER = ("quarantine.json", "holds.json")
+EARLIER = ("quarantine.json", "holds.json", "acceptance.json")
 #: How long a version that failed once more is left alone, unless a person wants it tried.
 PAUSE = timedelta(days=7)
 
@@ -34,6 +35,7 @@ class StoredBlock(Block):
     """
 
     what: Literal["package", "commit", "candidate"] = "package"
+    by: Literal["person", "activation", "tests", "migrations"] = "activation"
     #: Of a version that was tried again though it was known to fail: how long it is left alone.
     until: datetime | None = None
     #: The Python that the tests failed with.
@@ -70,9 +72,13 @@ class StoredBlock(Block):
 
 
 class Blocks(Frozen):
-    """All blocks, oldest first."""
+    """All that may not come in."""
 
+    #: Oldest first.
     entries: tuple[StoredBlock, ...] = ()
+    #: What the last run that resolved was refused for, and what a person has accepted since.
+    asked: tuple[Deviation, ...] = ()
+    accepted: tuple[Deviation, ...] = ()
 
     def by(self, *by: str) -> tuple[StoredBlock, ...]:
         """Return the packages and versions that these keep out."""
@@ -116,6 +122,11 @@ class Blocks(Frozen):
     def candidate(self, key: ReleaseKey) -> StoredBlock | None:
         """Return the block of a candidate that failed before."""
         return next((one for one in self.candidates if one.key == key), None)
+
+    def accept(self, found: tuple[Deviation, ...]) -> Blocks:
+        """Take what was asked about for accepted."""
+        left = tuple(one for one in self.asked if one not in found)
+        return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
 
     def with_new(self, *new: StoredBlock) -> Blocks:
         """Add blocks; each takes the place of an older one of the same."""
@@ -170,8 +181,8 @@ class Blocks(Frozen):
 BLOCKS = StateFile(
     name="blocks.json",
     type=Blocks,
-    loss="nothing is on hold by you now",
-    advice="Hold packages again with `releaser hold`.",
+    loss="nothing is on hold by you, or accepted, now",
+    advice="Hold packages again with `releaser hold`; the next run asks again what to accept.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Reads the two files that earlier versions kept in place of the table of blocks."""
+"""Reads the three files that earlier versions kept in place of the table of blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import convert
 
+from releaser.locks.origins import Deviation
 from releaser.releases.blocks import EARLIER, PAUSE, Blocks, StoredBlock
 from releaser.system.files import load_state
 from releaser.system.frozen import Frozen
@@ -55,6 +56,13 @@ class EarlierHolds(Frozen):
         return _convert(_of_version(one) for one in self.entries if one.get("by") != "undecided")
 
 
+class EarlierAcceptance(Frozen):
+    """What was asked, and what was accepted."""
+
+    asked: tuple[Deviation, ...] = ()
+    accepted: tuple[Deviation, ...] = ()
+
+
 def _of_version(hold: Row) -> Row:
     tried = hold.get("tried_at")
     until = datetime.fromisoformat(tried) + PAUSE if tried else None
@@ -70,13 +78,15 @@ def _convert(rows: Iterable[Row]) -> tuple[StoredBlock, ...]:
 
 
 EARLIER_FILES = tuple(
-    StateFile(name=name, type=kind) for name, kind in zip(EARLIER, (EarlierQuarantine, EarlierHolds), strict=True)
+    StateFile(name=name, type=kind)
+    for name, kind in zip(EARLIER, (EarlierQuarantine, EarlierHolds, EarlierAcceptance), strict=True)
 )
 
 
 def read_earlier(state_dir: Path) -> Blocks:
     """Return the blocks in these files; one that cannot be read counts as empty."""
-    quarantine, holds = (state_dir / name for name in EARLIER)
+    quarantine, holds, acceptance = (state_dir / name for name in EARLIER)
     return Blocks(
-        entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks())
+        entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks()),
+        **vars(load_state(acceptance, EarlierAcceptance())),
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import BuildError, ReleaserError
 from releaser.locks.origins import Deviation
-from releaser.releases.acceptance import DeviationError, note_refusals, read_acceptance
+from releaser.releases.acceptance import DeviationError, note_refusals
+from releaser.releases.blocks import read_blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ def test_what_a_run_goes_on_without_can_be_accepted_too(tmp_path: Path) -> None:
         with contextlib.suppress(ReleaserError), note_refusals(tmp_path, failures):
             if end is not None:
                 raise end
-        return [one.name for one in read_acceptance(tmp_path).asked]
+        return [one.name for one in read_blocks(tmp_path).asked]
 
     alpha, beta = (
         DeviationError((Deviation(name=name, version="1", what="hash", old="a", new="b"),))

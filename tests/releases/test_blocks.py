@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.locks.origins import Deviation
 from releaser.releases.blocks import (
     BLOCKS,
     Blocks,
@@ -148,11 +149,11 @@ def test_what_cannot_be_read_counts_as_empty(tmp_path: Path, entry: str) -> None
 def test_a_file_without_its_list_is_unreadable(tmp_path: Path, content: str) -> None:
     """It is kept for a person to look at, instead of being taken for an empty one and written over."""
     (tmp_path / BLOCKS).write_text(content, encoding="utf-8")
-    with pytest.raises(UnreadableStateError, match="none of entries is in it"):
+    with pytest.raises(UnreadableStateError, match="none of accepted, asked, entries is in it"):
         read_state(tmp_path / BLOCKS, Blocks)
 
 
-# The two files of earlier versions
+# The three files of earlier versions
 
 
 EARLIER_KEY = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", "included": ""}
@@ -196,8 +197,21 @@ def test_what_an_earlier_version_has_written_is_read_and_goes_into_the_table(tmp
             ),
         )
     )  # fmt: skip
+    asked = {
+        "name": "alpha",
+        "version": "1",
+        "what": "index",
+        "old": "a",
+        "new": "b",
+        "file": "",
+        "why": "",
+        "since": AT,
+    }
+    write_earlier(tmp_path, "acceptance.json", asked=[asked], accepted=[{**asked, "name": "beta"}])
+    deviations = [Deviation(name=name, version="1", what="index", old="a", new="b") for name in ("alpha", "beta")]
+    expected = replace(expected, asked=tuple(deviations[:1]), accepted=tuple(deviations[1:]))
     assert read_blocks(tmp_path) == expected
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["holds.json", "quarantine.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["acceptance.json", "holds.json", "quarantine.json"]
     change_blocks(tmp_path, lambda blocks: blocks)
     assert read_blocks(tmp_path) == expected
     assert [path.name for path in tmp_path.iterdir()] == [BLOCKS.name]
