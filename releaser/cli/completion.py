@@ -1,4 +1,4 @@
-"""What the shell completes beyond commands and options: releases, packages, settings, what is held back or asked for.
+"""What the shell completes beyond commands and options: releases, packages, settings, what is on hold or asked for.
 
 Nothing of the site is started for it, and nothing is said: who completes asks nothing.
 """

@@ -233,7 +233,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
 @command(section="Keep", example="releaser unhold django", changes=True)
 @click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
-    """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
+    """Allow again what is on hold, by the NAME that `status` shows: a package, a commit, a candidate."""
     from releaser.pipelines import maintenance
 
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unhold, name))

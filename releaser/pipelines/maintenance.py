@@ -78,7 +78,7 @@ _SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
 class Change(Frozen):
     """What a command changes in the records, and what to say of it then."""
 
-    #: What it is about, and what that is then, such as `is held at 1.0`.
+    #: What it is about, and what that is then, such as `is on hold at 1.0`.
     name: str
     state: str
     #: Writes it down; None if it is so already.
@@ -134,7 +134,7 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
         refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
     name, blocks = find_locked(lock, name), read_blocks(site.state_dir)
     live = lock_of(store_of(site).live())
-    state = f"is held at {live.versions.get(name, lock.versions[name])}"
+    state = f"is on hold at {live.versions.get(name, lock.versions[name])}"
     before = next((one for one in blocks.held if one.name == name), None)
     if before is not None and reason in ("", before.reason):
         return Change(name=name, state=state, apply=None)
@@ -143,9 +143,9 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
 
 
 def decide_unhold(site: Site, name: str) -> Change:
-    """Let in again what is held back: a package, a commit or a candidate, by the name that `status` shows.
+    """Let in again what is on hold: a package, a commit or a candidate, by the name that `status` shows.
 
-    Raises UsageError when nothing of that name is held back.
+    Raises UsageError when nothing of that name is on hold.
     """
     blocks, package = read_blocks(site.state_dir), normalize_name(name)
 
@@ -157,8 +157,8 @@ def decide_unhold(site: Site, name: str) -> Change:
     named = [one for one in blocks.entries if is_named(one)]
     if not named:
         known = ", ".join(blocks.names)
-        message = f"{name.strip() or 'a package without a name'} is not held back"
-        raise UsageError(message, advice=f"Held back: {known}." if known else "Nothing is held back.")
+        message = f"{name.strip() or 'a package without a name'} is not on hold"
+        raise UsageError(message, advice=f"On hold: {known}." if known else "Nothing is on hold.")
     # Else the very candidate that failed would not be tried again, and nobody be told.
     releases = {one.release for one in named if one.release}
     codes = {one.code_key for one in named if one.what == "commit"}
@@ -169,7 +169,7 @@ def decide_unhold(site: Site, name: str) -> Change:
 
     shown = package if named[0].what == "package" else named[0].name
     apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.without(is_lifted))
-    return Change(name=shown, state="is not held back", apply=apply)
+    return Change(name=shown, state="is not on hold", apply=apply)
 
 
 def decide_accept(site: Site, name: str) -> Change:

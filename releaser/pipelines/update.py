@@ -357,7 +357,7 @@ def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
         them = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
-        what += f", {len(culprits)} held back as the tests fail with {them}"
+        what += f", {len(culprits)} on hold as the tests fail with {them}"
     if due is None:
         return f"updated to {release.id}: {what}{with_commits}"
     if not due.is_damaged:

@@ -211,7 +211,7 @@ def _why_left(one: Vulnerability, report: RunReport) -> str:
         return f"{fixed}, which this run could not make live"
     held = next((held for held in report.held_back if held.name == one.name), None)
     if held is not None:
-        return f"{fixed}; {held.version} is held back: {held.reason}"
+        return f"{fixed}; {held.version} is on hold: {held.reason}"
     return f"{fixed}; `releaser outdated` shows what blocks it"
 
 

@@ -146,7 +146,7 @@ def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
         "push_pending": ("Whether a commit has not been pushed", status.push_pending),
         "mails_pending": ("Mails that wait to be sent", status.mails_pending),
         "updates_blocked": ("Whether what is newer cannot go live, as it failed", bool(status.blocked)),
-        "held_back": ("Versions that are held back", len(status.held_back)),
+        "held_back": ("Packages and versions that are on hold", len(status.held_back)),
         "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
         "to_accept": ("Packages that wait for releaser accept", len(status.asked)),
         "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),

@@ -208,6 +208,6 @@ def _list_pending(status: Status) -> Iterator[str]:
     if status.waiting:
         yield "a release that is ready"
     if status.held_back:
-        yield f"{plural(len(status.held_back), 'package')} held back"
+        yield f"{plural(len(status.held_back), 'package')} on hold"
     if status.vulnerable:
         yield f"{plural(status.vulnerable, 'package')} vulnerable"

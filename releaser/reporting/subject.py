@@ -172,7 +172,7 @@ def _activated(report: RunReport) -> str:
         done if report.rebuilt is None else "rebuilt",
         *problems,
         plural(len(report.changes), "package") if report.changes else "",
-        f"{len(report.culprits)} held back" if report.culprits else "",
+        f"{len(report.culprits)} on hold" if report.culprits else "",
         f"fixes {plural(fixes, 'vulnerability')}" if fixes else "",
         "solved" if report.solved else "",
         _shorten(report, report.rebuilt or ""),

@@ -195,7 +195,7 @@ def release_text(details: ReleaseDetails) -> list[str]:
     if details.changes:
         lines += ["", *changes_table(details.changes, now=details.created_at).lines]
     if details.held_back:
-        lines += ["", "held back:", *(f"  {line}" for line in held_back_lines(details.held_back, commands=False))]
+        lines += ["", "on hold:", *(f"  {line}" for line in held_back_lines(details.held_back, commands=False))]
     if details.steps:
         rows = [[one.step, one.status, elapsed(one.seconds), one.detail] for one in details.steps]
         lines += ["", *table([["STEP", "STATUS", "TIME", ""], *rows])]
@@ -255,9 +255,9 @@ def status_text(status: Status) -> list[str]:
         *(["tests and builds run without a sandbox; see `releaser check`"] if status.not_isolated else ()),
         *_list_pending(status),
         *(f"not as committed: {one}" for one in status.lock_differences),
-        *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
-        *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
-        *(f"held back: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),
+        *(f"on hold: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
+        *(f"failed: candidate {one.release}: {_since(one)}" for one in status.quarantined),
+        *(f"on hold: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),
         *(f"waiting: candidate {one.release}: {_since(one)}" for one in status.waiting),
         *(f"problem: {problem}" for problem in status.problems),
     ]
@@ -342,6 +342,6 @@ def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
         ]
         for one in packages
     ]
-    heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "KEPT BY"], *rows])
+    heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "BLOCKED BY"], *rows])
     reasons = ([f"    {one_line(blocker.reason)}" for blocker in one.kept_by] for one in packages)
     return [heading, *itertools.chain.from_iterable([line, *below] for line, below in zip(lines, reasons, strict=True))]

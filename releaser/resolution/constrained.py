@@ -119,7 +119,7 @@ def _find_dependent(
     causes = first_few(f"{one.name} {one.version}" for one in withheld)
     for name, version in sorted(free.items()):
         if withheld and name not in named and name in versions and is_older(versions[name], version):
-            reason = f"it requires {causes}, which {'is' if len(withheld) == 1 else 'are'} held back"
+            reason = f"it requires {causes}, which {'is' if len(withheld) == 1 else 'are'} on hold"
             yield Block(name=name, version=version, by=withheld[0].by, reason=reason)
 
 

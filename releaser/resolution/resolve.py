@@ -274,7 +274,7 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     if blocks.held:
         names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
-        advice += f" Held by a person: {names}; `releaser unhold NAME` lifts that."
+        advice += f" On hold by you: {names}; `releaser unhold NAME` lifts that."
     if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("activation")]:
         advice += f" Left out on purpose: {', '.join(left_out)} (`--force` includes these)."
     return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)

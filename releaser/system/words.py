@@ -182,8 +182,8 @@ def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_char
 
 
 def why_held(reason: str, *, by: str, since: str) -> str:
-    """Say why something is held back, by what and since when; settings speak for themselves."""
-    holder = {"tests": "held by the tests", "person": "held by hand"}.get(by, "")
+    """Say why something is on hold, by what and since when; settings speak for themselves."""
+    holder = {"tests": "on hold by the tests", "person": "on hold by you"}.get(by, "")
     words = " ".join(filter(None, (holder, f"since {since[:10]}" if since else "")))
     return f"{reason} ({words})" if reason and words else reason or words
 

@@ -298,7 +298,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     for words in (
         "a commit is not pushed yet",
         f"{waited + 2} mails not sent yet",
-        "held back: alpha 1.1.0, beta 2.0.0: ",
+        "on hold: alpha 1.1.0, beta 2.0.0: ",
         failed,
     ):
         assert words in text

@@ -60,7 +60,7 @@ def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFacto
     runs = len(site.manage_runs("test"))
     assert runs <= 18
     (mail,) = site.outbox_mails()
-    assert mail["subject"].startswith("! site: updated, 18 packages, 2 held back")
+    assert mail["subject"].startswith("! site: updated, 18 packages, 2 on hold")
     text = body(site)
     for name in bad:
         assert f"{name} 1.1.0" in text

@@ -104,4 +104,4 @@ def test_a_damaged_file_of_what_is_kept_out_does_not_end_a_rehearsal(make_site: 
     site = with_two_releases(make_site)
     (site.state_dir / "blocks.json").write_text("[]", encoding="utf-8")
     assert "1 package would change" in dry_run(site, "update")
-    assert "Nothing is held back" in dry_run(site, "unhold", "alpha", check=2)
+    assert "Nothing is on hold" in dry_run(site, "unhold", "alpha", check=2)

@@ -36,7 +36,7 @@ def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_t
     row = {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "kept_by": []}
     assert asked(site) == {"alpha": row}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
-    assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
+    assert lines == ["PACKAGE LOCKED LATEST BLOCKED BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
     site.withdraw("alpha", "1.1.0")
     assert asked(site) == {}
     said = site.releaser("outdated", check=0)

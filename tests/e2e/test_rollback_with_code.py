@@ -37,7 +37,7 @@ def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     # The commit comes in again only when the remote has a newer one.
     silent(site.releaser("update"))
     status = site.releaser("status", check=0).stdout
-    assert f"held back: commit {theirs[:12]} (Work from elsewhere): it was rolled back from" in status
+    assert f"on hold: commit {theirs[:12]} (Work from elsewhere): it was rolled back from" in status
     site.publish("beta", "1.1.0")
     assert [one["name"] for one in site.json("update")["changes"]] == ["beta"]
     assert site.git("diff", "--name-only", before, "HEAD").splitlines() == ["uv.lock"]
@@ -51,7 +51,7 @@ def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: Site
     site, _, theirs = _with_commit(make_site)
     site.releaser("rollback", check=0)
     site.releaser("unhold", theirs[:12], check=0)
-    assert f"held back: commit {theirs[:12]}" not in site.releaser("status", check=0).stdout
+    assert f"on hold: commit {theirs[:12]}" not in site.releaser("status", check=0).stdout
     site.releaser("update", check=0)
     assert (site.path / "notes.txt").exists()
 

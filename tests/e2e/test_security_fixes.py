@@ -79,6 +79,6 @@ def test_what_a_person_holds_stays_and_the_mail_says_it_once(
     )
     assert "the shop needs it" in problem
     assert "releaser unhold alpha" in problem
-    assert "is held back: " in body(site)
+    assert "is on hold: " in body(site)
     assert site.json("update")["problems"] == []
     assert len(site.outbox_mails()) == 1

@@ -37,7 +37,7 @@ def versions(site: SampleSite) -> tuple[str | None, str | None]:
 def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     said = site.releaser("hold", "Alpha", "waits for the printer", check=0).stderr
-    assert "alpha is held at 1.0.0 now" in said
+    assert "alpha is on hold at 1.0.0 now" in said
     report = site.json("update", "--force")
     assert versions(site) == ("1.0.0", "1.1.0")
     (held,) = report["held_back"]
@@ -47,16 +47,16 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
         "person",
         "waits for the printer",
     )
-    assert "alpha 2.0.0: waits for the printer (held by hand since 20" in body(site)
+    assert "alpha 2.0.0: waits for the printer (on hold by you since 20" in body(site)
     (entry,) = site.json("status")["held_back"]
     assert (entry["name"], entry["version"], entry["by"], entry["at"]) == ("alpha", "", "person", held["since"])
-    assert "held back: alpha: waits for the printer (held by hand since 20" in site.releaser("status", check=0).stdout
+    assert "on hold: alpha: waits for the printer (on hold by you since 20" in site.releaser("status", check=0).stdout
     quiet = site.releaser("update", check=0)
     assert quiet.stdout + quiet.stderr == ""
     site.releaser("unhold", "alpha", check=0)  # the release shows what was held back when it was made
     (shown,) = site.json("show", site.live_id())["held_back"]
     assert (shown["name"], shown["version"], shown["by"]) == ("alpha", "2.0.0", "person")
-    told = f"held back:\n  alpha 2.0.0: waits for the printer (held by hand since {shown['since'][:10]})\n"
+    told = f"on hold:\n  alpha 2.0.0: waits for the printer (on hold by you since {shown['since'][:10]})\n"
     assert told in site.releaser("show", site.live_id(), check=0).stdout
 
 
@@ -69,7 +69,7 @@ def test_every_mail_tells_what_is_held_even_if_nothing_newer_has_come(make_site:
     assert [(one["name"], one["version"], one["by"]) for one in report["holds"]] == [("beta", "1.0.0", "person")]
     site.releaser("rollback", check=0)
     for number in range(2):
-        assert "* beta 1.0.0: waits for the printer (held by hand since" in body(site, number)
+        assert "* beta 1.0.0: waits for the printer (on hold by you since" in body(site, number)
     site.releaser("unhold", "beta", check=0)
     site.publish("alpha", "1.2.0")
     assert site.json("update")["holds"] == []
@@ -85,7 +85,7 @@ def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactor
     report = site.json("update")
     assert [one["name"] for one in report["changes"]] == ["gamma"]
     reasons = {one["name"]: one["reason"] for one in report["held_back"]}
-    assert reasons["alpha"] == "it requires beta 1.1.0, which is held back"
+    assert reasons["alpha"] == "it requires beta 1.1.0, which is on hold"
     assert reasons["beta"] == "waits for the printer"
     assert len(reasons) == 2
 
@@ -94,7 +94,7 @@ def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactor
 def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", check=0)
-    assert "is held at 1.0.0 already" in site.releaser("hold", "alpha", "-v", check=0).stderr
+    assert "is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "-v", check=0).stderr
     assert site.json("hold", "alpha", "because")["result"] == "activated"
     assert site.json("status")["held_back"][0]["reason"] == "because"
     site.releaser("unhold", "ALPHA", check=0)
@@ -105,11 +105,11 @@ def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
 def test_holding_can_be_rehearsed(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     before = outer_snapshot(site)
-    assert "alpha would be held at 1.0.0" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
+    assert "alpha would be on hold at 1.0.0" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
     assert outer_snapshot(site) == before
     site.releaser("hold", "alpha", check=0)
     before = outer_snapshot(site)
-    assert "alpha is held at 1.0.0 already" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
+    assert "alpha is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
     assert "alpha would not be held" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
     assert "alpha 2.0.0 would be left out" in site.releaser("update", "--dry-run", check=0).stdout
     assert outer_snapshot(site) == before
@@ -123,11 +123,11 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, option
     assert "alpah is not in uv.lock" in said
     assert "Did you mean alpha" in said
     assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
-    assert "Nothing is held back." in site.releaser("unhold", "alpha", *options, check=2).stderr
+    assert "Nothing is on hold." in site.releaser("unhold", "alpha", *options, check=2).stderr
     site.releaser("hold", "beta", check=0)
     said = site.releaser("unhold", "alpha", *options, check=2).stderr
-    assert "alpha is not held back" in said
-    assert "Held back: beta." in said
+    assert "alpha is not on hold" in said
+    assert "On hold: beta." in said
 
 
 def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:
@@ -138,7 +138,7 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
     (message,) = report["problems"]
     assert "the dependencies of the project have no solution" in message
     assert "alpha==1.0.0" in report["output"] + message
-    assert "Held by a person: alpha (waits for the printer); `releaser unhold NAME` lifts that" in message
+    assert "On hold by you: alpha (waits for the printer); `releaser unhold NAME` lifts that" in message
     assert versions(site) == ("1.0.0", "1.0.0")
     site.releaser("unhold", "alpha", check=0)
     site.releaser("update", check=0)

@@ -139,7 +139,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
         ("localtools", "1.0.0"),
     }
     subject = site.outbox_mails()[-1]["Subject"]
-    assert subject.startswith("! site: updated, problem, 1 package, 1 held back, fix")  # which is cut before the host
+    assert subject.startswith("! site: updated, problem, 1 package, 1 on hold, fix")  # which is cut before the host
     assert subject.endswith("]")
 
 

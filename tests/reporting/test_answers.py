@@ -157,7 +157,7 @@ def held_back(name: str, version: str = "2") -> HeldBack:
 def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
     held = tuple(held_back(f"p{number}") for number in range(23))
     found = status_text(replace(STATUS, held_back=held))
-    assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
+    assert found[3:] == ["on hold: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
 def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
@@ -227,8 +227,8 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
         "pending: 3 mails not sent yet",
-        "held back: alpha 2.0: ill (since 2026-11-19)",
-        "quarantined: candidate C: red (since 2026-11-18)",
+        "on hold: alpha 2.0: ill (since 2026-11-19)",
+        "failed: candidate C: red (since 2026-11-18)",
         "waiting: candidate D: a.0002 is missing (since 2026-11-18)",
         "problem: the interpreter is gone",
     ]

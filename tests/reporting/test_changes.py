@@ -124,7 +124,7 @@ def test_what_stays_says_what_keeps_the_fix_out() -> None:
     held = Block(name="alpha", version="1.2", reason="the shop needs it", by="person")
     assert left(flaw()) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(held,)) == (
-        "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is held back: the shop needs it)"
+        "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is on hold: the shop needs it)"
     )
     other = replace(held, name="beta")
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(other,)) == (

@@ -153,7 +153,7 @@ def both(report: RunReport) -> tuple[str, str]:
         (UPDATED, "✓ mysite: updated, 3 packages"),
         (replace(UPDATED, changes=CHANGES[:1]), "✓ mysite: updated, 1 package"),
         (replace(UPDATED, changes=(), solved=("tests",)), "✓ mysite: updated, solved"),
-        (replace(UPDATED, culprits=("a 2",)), "! mysite: updated, 3 packages, 1 held back"),
+        (replace(UPDATED, culprits=("a 2",)), "! mysite: updated, 3 packages, 1 on hold"),
         (replace(UPDATED, fixed=(PICKLE,)), "✓ mysite: updated, 3 packages, fixes 1 vulnerability"),
         (
             replace(UPDATED, exit_code=7, problems=(Finding(message="git push failed"),)),
@@ -411,7 +411,7 @@ LOGGED = replace(
 HELD = Block(name="celery", version="5.9", reason="was backed out on Monday")
 MANY_HELD = tuple(Block(name=f"p{number}", version="2.0", reason="rolled back to r1") for number in range(23))
 FACTS = ("web1", "mysite", "/srv/mysite", "20260102-030405", "2026-01-02 03:04:05+00:00", "1 min 15 s")
-NOT_SO = ("Package", "Problems", "Steps", "Output", "ommits", "Held back", "Log file", "What to do", "None")
+NOT_SO = ("Package", "Problems", "Steps", "Output", "ommits", "On hold", "Log file", "What to do", "None")
 WAY_BACK = "releaser rollback"
 NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
 
@@ -652,10 +652,10 @@ def test_what_matters_most_comes_first() -> None:
     )
     order = (
         "The tests failed.", "The live release", "What to do", "a problem", "Package changes", "Commits that were",
-        "Held back", "Steps", "About this run",
+        "On hold", "Steps", "About this run",
     )  # fmt: skip
     text, shown = both(report)
-    assert text.index("Held back") < text.index("the failing output") < text.index("Steps")
+    assert text.index("On hold") < text.index("the failing output") < text.index("Steps")
     assert shown.index("a problem") < shown.index("the failing output") < shown.index("Package changes")
     for body in (text, shown):
         start = body.index("The tests failed.")
@@ -706,9 +706,9 @@ LATE = "2026-11-19T03:00:00+00:00"
     ("by", "since", "reason", "line"),
     [
         ("activation", LATE, "rolled back", "* alpha 2.0: rolled back (since 2026-11-19)"),
-        ("tests", LATE, "exit code 1", "* alpha 2.0: exit code 1 (held by the tests since 2026-11-19)"),
-        ("person", LATE, "", "* alpha 2.0: held by hand since 2026-11-19"),
-        ("person", "", "ask Ada", "* alpha 2.0: ask Ada (held by hand)"),
+        ("tests", LATE, "exit code 1", "* alpha 2.0: exit code 1 (on hold by the tests since 2026-11-19)"),
+        ("person", LATE, "", "* alpha 2.0: on hold by you since 2026-11-19"),
+        ("person", "", "ask Ada", "* alpha 2.0: ask Ada (on hold by you)"),
         ("policy", "", "`upgrade` keeps it out", "* alpha 2.0: `upgrade` keeps it out"),
     ],
 )

@@ -132,5 +132,5 @@ def test_the_page_about_many_sites_has_the_worst_first_and_believes_none() -> No
     assert re.findall(r'href="([^"]+)"', page) == [f"#site-{number}" for number in range(1, 7)]
     words = re.findall(r'<tr class="site"><td><span class="badge badge-\w+">([^<]+)<', page)
     assert words == ["broken"] * 4 + ["needs attention", "well"]
-    assert "<td>1 package held back, 1 package vulnerable</td>" in page
+    assert "<td>1 package on hold, 1 package vulnerable</td>" in page
     assert BAD not in page

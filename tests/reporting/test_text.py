@@ -141,7 +141,7 @@ def test_it_is_said_what_the_next_update_installs_where_something_keeps_the_late
         ]
     )
     assert [" ".join(line.split()) for line in lines] == [
-        "PACKAGE LOCKED LATEST KEPT BY",
+        "PACKAGE LOCKED LATEST BLOCKED BY",
         "alpha 1.0 2.0 nothing; the next update installs it",
         "beta 1.0 2.0 constraint; the next update installs 1.5",
         "the project asks for beta<2",
