@@ -213,7 +213,7 @@ class Wanted(Frozen):
     @property
     def is_move(self) -> bool:
         """Whether the package moves from another version to this one."""
-        return not self.is_locked and self.base not in (None, self.version)
+        return self.base not in (None, self.version)
 
     @property
     def is_fix(self) -> bool:
@@ -231,8 +231,10 @@ class Wanted(Frozen):
 class Rule(ABC):
     """Says which versions may come in. Subclasses override what differs."""
 
-    #: The word for it in `by` of what is held back.
+    #: The word for it in `by` of what is on hold.
     name: str
+    #: Whether it may object to a version that is locked already, which mostly stays.
+    judges_locked = False
 
     def objection(self, wanted: Wanted) -> str:
         """Say why a version may not come in; empty if it may."""
@@ -240,13 +242,13 @@ class Rule(ABC):
 
     def block(self, wanted: Wanted) -> Block | None:
         """Return the objection with all that is known of it; None without one."""
-        reason = self.objection(wanted)
+        reason = self.objection(wanted) if self.judges_locked or not wanted.is_locked else ""
         return Block(name=wanted.name, version=wanted.version, by=self.name, reason=reason) if reason else None
 
     def specifier(self, wanted: Wanted) -> str:
         """Say for uv what the version of a package must satisfy, such as `<2`; empty for no demand.
 
-        `wanted` is what uv has found without that.
+        `wanted` is what uv has found without that. What is locked, `wanted.base`, must satisfy it, too.
         """
         return ""
 
@@ -289,6 +291,7 @@ class Constraint(Rule):
     """The file that the setting `constraints` names has the last word, but for holds."""
 
     name = "constraint"
+    judges_locked = True
 
     def objection(self, wanted: Wanted) -> str:
         """Object to what the file excludes; a package that nobody asked for may stay there."""
@@ -376,8 +379,6 @@ class TooYoung(Rule):
 
     def objection(self, wanted: Wanted) -> str:
         """Object to what is younger."""
-        if wanted.is_locked:
-            return ""
         age = wanted.rules.policy.age
         age = age.for_fix(wanted.name) if wanted.is_fix else age
         return age.objection(wanted.name, wanted.version, wanted.uploads)

@@ -208,3 +208,6 @@ def test_a_rule(make_site: SiteFactory) -> None:
     assert site.live_version("beta") == "1.2.0"
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.3.0"
+    site.publish("beta", "1.3.0")
+    assert with_toy(site, "toy_rule", "update").stdout == ""  # what is locked stays
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.3.0", "1.2.0")

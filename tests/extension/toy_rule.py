@@ -18,11 +18,15 @@ class Toy(Rule):
     name = "odd"
 
     def objection(self, wanted: Wanted) -> str:
-        version = parse_version(wanted.version)
-        return f"{wanted.version} is odd" if version is not None and version.minor % 2 else ""
+        return f"{wanted.version} is odd" if _is_odd(wanted.version) else ""
 
     def specifier(self, wanted: Wanted) -> str:
-        return ",".join(f"!={wanted.version[:2]}{minor}.*" for minor in (1, 3)) if wanted.name == "alpha" else ""
+        return "" if wanted.name == "beta" or _is_odd(wanted.base or "") else "!=1.1.*,!=1.3.*"
+
+
+def _is_odd(version: str) -> bool:
+    found = parse_version(version)
+    return found is not None and bool(found.minor % 2)
 
 
 def register() -> None:
