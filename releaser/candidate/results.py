@@ -41,18 +41,16 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 def mark_good(site: Site, release: Release) -> None:
     """Record that a release is live and good, which lifts all blocks of what is in it but those by a person."""
     store_of(site).record_live(release)
-    key, commit, overtaken = release.key, release.manifest.commit, set[str]()
+    key, commit, versions = release.key, release.manifest.commit, lock_of(release).versions
 
-    def lift(blocks: Blocks) -> Blocks:
-        lifted = blocks.without_live(lock_of(release).versions)
-        lifted = lifted.without(lambda one: one.key == key or (one.what == "commit" and one.code_key == key.code_key))
-        with contextlib.suppress(ToolError):  # on top of which somebody has built what is live and good now
-            overtaken.update(
-                one.commit for one in lifted.commits if commit and site.git.is_ancestor(one.commit, commit)
-            )
-        return lifted.without(lambda one: one.what == "commit" and one.commit in overtaken)
+    def is_lifted(one: StoredBlock) -> bool:
+        if one.what != "commit":
+            return one.key == key or one.is_in(versions)
+        with contextlib.suppress(ToolError):  # on top of it, somebody has built what is live and good now
+            return one.code_key == key.code_key or bool(commit and site.git.is_ancestor(one.commit, commit))
+        return False
 
-    change_blocks(site.state_dir, lift)
+    change_blocks(site.state_dir, lambda blocks: blocks.without(is_lifted))
 
 
 def mark_bad(
@@ -68,7 +66,7 @@ def mark_bad(
     def reject(blocks: Blocks) -> Blocks:
         if versions is None:
             return blocks  # which are written: were there none, they would be made from all that is bad
-        failed = block_candidate(release.key, release.id, reason)
+        failed = block_candidate(release.key, release.id, reason, by="activation")
         changed = blocks.with_versions(versions, release=release.id, reason=reason, since=failed.since)
         return changed.with_new(failed, *([commit] if commit is not None else ()))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.locks.blocks import Block
 from releaser.locks.origins import Deviation
@@ -169,10 +169,6 @@ class Blocks(Frozen):
         held = {one.name for one in self.held}
         return self.without(lambda one: one.commit and one.name in held)
 
-    def without_live(self, locked: Mapping[str, str]) -> Blocks:
-        """Lift the versions that are live and good after all, as the lock of a release tells."""
-        return self.without(lambda one: one.is_in(locked))
-
     def without_older(self, locked: Mapping[str, str]) -> Blocks:
         """Leave out the versions of packages that are gone, or beyond them."""
         return self.without(lambda one: one.version and not one.is_ahead_of(locked))
@@ -186,18 +182,10 @@ BLOCKS = StateFile(
 )
 
 
-def block_candidate(key: ReleaseKey, release: str, reason: str, *, sick: bool = False) -> StoredBlock:
-    """Return what keeps a candidate from being built again."""
-    return StoredBlock(
-        what="candidate",
-        key=key,
-        name=release,
-        release=release,
-        reason=reason,
-        by="tests",
-        since=timestamp(),
-        sick=sick,
-    )
+def block_candidate(key: ReleaseKey, release: str, reason: str, **facts: Any) -> StoredBlock:
+    """Return what keeps a candidate from being built again; `facts` are other fields than these."""
+    known = {"by": "tests", "since": timestamp(), **facts}
+    return StoredBlock(what="candidate", key=key, name=release, release=release, reason=reason, **known)
 
 
 def read_blocks(state_dir: Path) -> Blocks:

@@ -75,7 +75,7 @@ def test_a_rollback_here_counts_more_than_one_on_another_host_and_that_no_more_t
 
 
 def test_one_of_several_locked_versions_is_lifted_alone() -> None:
-    lifted = with_versions(alpha="2.0, 3.0").without_live({"alpha": "1.0, 3.0"})
+    lifted = with_versions(alpha="2.0, 3.0").without(lambda one: one.is_in({"alpha": "1.0, 3.0"}))
     assert [one.version for one in lifted.entries] == ["2.0"]
 
 
@@ -114,10 +114,10 @@ def test_each_version_that_failed_is_kept() -> None:
     assert blocks.by("tests") == (TESTS, newer)
 
 
-def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
+def test_of_a_version_that_is_live_nothing_but_the_hold_of_a_person_is_left() -> None:
     blocks = Blocks().with_new(PERSON, TESTS)
-    assert blocks.without_live({"alpha": "1.0"}) == blocks
-    assert blocks.without_live({"alpha": "1.0, 2.0"}).entries == (PERSON,)
+    assert [one.is_in({"alpha": "1.0"}) for one in blocks.entries] == [False, False]
+    assert blocks.without(lambda one: one.is_in({"alpha": "1.0, 2.0"})).entries == (PERSON,)
 
 
 def test_what_a_person_holds_counts_more_than_what_others_took_back() -> None:
