@@ -110,7 +110,7 @@ def test_holding_can_be_rehearsed(make_site: SiteFactory) -> None:
     site.releaser("hold", "alpha", check=0)
     before = outer_snapshot(site)
     assert "alpha is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
-    assert "alpha would not be held" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
+    assert "alpha would not be on hold" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
     assert "alpha 2.0.0 would be left out" in site.releaser("update", "--dry-run", check=0).stdout
     assert outer_snapshot(site) == before
 
