@@ -35,7 +35,7 @@ class StoredBlock(Block):
     """
 
     what: Literal["package", "commit", "candidate"] = "package"
-    by: Literal["person", "activation", "tests", "migrations"] = "activation"
+    by: Literal["person", "activation", "tests"] = "activation"
     #: Of a version that was tried again though it was known to fail: how long it is left alone.
     until: datetime | None = None
     #: The Python that the tests failed with.
