@@ -1,4 +1,4 @@
-"""What commands answer with `--json`, as types; `ANSWERS` says which command gives which of them, if not `RUN`.
+"""What commands answer with `--json`, as types; `all_answers` says which command gives which of them, if not `RUN`.
 
 Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`, `Plan`. Each
 is printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from releaser.bundles.manifest import BundleDetails, BundleDifference
-from releaser.bundles.pointer import ChannelDetails
+from releaser.capabilities import gather
 from releaser.locks.blocks import Block
 from releaser.locks.differences import LockDifference
 from releaser.locks.lock import Change
@@ -318,7 +317,7 @@ class WrittenStarter(Frozen):
 
 
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
-#: By command, what it may print.
+#: By command, what it may print; see `all_answers`.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "list": (list[Row],),
     "show": (ReleaseDetails,),
@@ -337,12 +336,9 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "schedule": (Schedule, Plan),
     "setup": (SetUp, Plan),
     "bootstrap": (WrittenStarter, Plan),
-    "bundle create": (BundleDetails,),
-    "bundle show": (BundleDetails,),
-    "bundle verify": (BundleDetails,),
-    "bundle diff": (BundleDifference,),
-    "channel publish": (ChannelDetails, Plan),
-    "channel promote": (ChannelDetails, Plan),
-    "channel rollback": (ChannelDetails, Plan),
-    "channel show": (ChannelDetails,),
 }
+
+
+def all_answers() -> Mapping[str, tuple[Any, ...]]:
+    """Return what commands may print, those of capabilities included."""
+    return {**ANSWERS, **{command: kinds for found in gather("answers") for command, kinds in found.items()}}

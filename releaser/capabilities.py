@@ -33,6 +33,9 @@ class Capability(Frozen):
     reporters: Names = ()
     #: Options of `update` that name a source.
     elsewhere: Names = ()
+    #: Modules with commands, and mappings of what these answer with --json.
+    commands: Names = ()
+    answers: Names = ()
 
 
 CAPABILITIES = (
@@ -106,6 +109,8 @@ CAPABILITIES = (
         name="bundles",
         state=("releases.channels.CHANNELS", "bundles.pool.POOL"),
         elsewhere=("cli.elsewhere.channel.OfChannel",),
+        commands=("cli.bundles",),
+        answers=("pipelines.bundle_answers.ANSWERS",),
     ),
     Capability(
         name="releases",

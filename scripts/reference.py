@@ -14,7 +14,7 @@ import click
 import msgspec
 from made import fill, keep
 
-from releaser.answers import ANSWERS, RUN
+from releaser.answers import RUN, all_answers
 from releaser.cli import cli
 from releaser.cli.command import all_commands, sections
 from releaser.pipelines.setup import LATER
@@ -131,7 +131,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _answers() -> tuple[str, str]:
     """Return the table of what commands print, and the page with the schemas of that."""
     answers = {
-        **{f"`{command}`": found for command, found in ANSWERS.items()},
+        **{f"`{command}`": found for command, found in all_answers().items()},
         "all others": RUN,
         "with `--all` or `--sites`": EACH,
     }

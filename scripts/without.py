@@ -35,7 +35,7 @@ def _try(name: str) -> bool:
         copy = Path(place)
         _copy(copy)
         for path in (*facts["files"], *facts["tests"]):
-            (copy / path).unlink()
+            _delete(copy / path)
         _take_out(copy / "releaser" / "capabilities.py", name)
         checks = {
             "types": [sys.executable, "-m", "mypy", "--cache-dir", str(copy / ".mypy_cache"), "releaser"],
@@ -57,6 +57,13 @@ def _copy(copy: Path) -> None:
     for path in filter(None, listed.split("\0")):
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, copy / path, follow_symlinks=False)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _environment(copy: Path) -> dict[str, str]:

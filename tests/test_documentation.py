@@ -20,7 +20,7 @@ import pytest
 
 import releaser
 from releaser import errors
-from releaser.answers import ANSWERS
+from releaser.answers import all_answers
 from releaser.cli import cli
 from releaser.cli.command import all_commands
 from releaser.site.loading import Loaded, load
@@ -376,7 +376,7 @@ def test_the_table_of_attacks_is_theirs() -> None:
 
 
 def test_only_commands_have_types_of_answers() -> None:
-    assert set(ANSWERS) <= set(all_commands())
+    assert set(all_answers()) <= set(all_commands())
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:

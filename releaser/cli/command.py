@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec
 import click
 
 from releaser import __version__
+from releaser.capabilities import CAPABILITIES
 from releaser.cli.many import SELECTION, Selection, many_options, run_for_all
 from releaser.cli.output import Output
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
@@ -137,15 +138,16 @@ class Command(click.Command):
 
 
 #: The modules whose commands join the group, and the sections of the help, in this order.
-_MODULES = ("operations", "queries", "release_contents", "setting_up", "bundles")
+_OWN = ("cli.operations", "cli.queries", "cli.release_contents", "cli.setting_up")
+_MODULES = (*_OWN, *(name for one in CAPABILITIES for name in one.commands))
 _SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
 
 
 def sections() -> dict[str, list[Command]]:
     """Return the groups of commands that the help shows."""
     for module in _MODULES:
-        import_module(f"releaser.cli.{module}")
-    return _SECTIONS
+        import_module(f"releaser.{module}")
+    return {name: found for name, found in _SECTIONS.items() if found}
 
 
 def all_commands() -> dict[str, Command]:
@@ -196,7 +198,7 @@ class Commands(click.Group):
         for module in _MODULES:
             if cmd_name in self.commands:
                 break
-            import_module(f"releaser.cli.{module}")
+            import_module(f"releaser.{module}")
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

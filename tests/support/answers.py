@@ -7,15 +7,15 @@ from typing import Any
 
 from msgspec import ValidationError, convert
 
-from releaser.answers import ANSWERS, RUN
+from releaser.answers import RUN, all_answers
 from releaser.system.files import plain
 
 
 def mismatch(command: str, answer: Any) -> str:
     """Say in which way an answer is none of those that the command gives; empty if it is one."""
     told = [{**run, "output": ""} for run in answer] if command == "history" else answer
-    reasons = [] if command in ANSWERS else ["ANSWERS in releaser/answers.py does not name it, and it is no run"]
-    for kind in ANSWERS.get(command, RUN):
+    reasons = [] if command in all_answers() else ["releaser/answers.py does not name it, and it is no run"]
+    for kind in all_answers().get(command, RUN):
         try:
             read = convert(told, kind)
         except ValidationError as error:
