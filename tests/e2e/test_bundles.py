@@ -23,19 +23,11 @@ from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.e2e.test_without_git import without_git
 from tests.support.guards import require
+from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import BACKEND, build_sdist
 
 KILLS = 6
-
-
-def make_key(base: Path, name: str = "builder", options: str = "") -> tuple[Path, Path]:
-    """Return a key of OpenSSH and a file that allows what it signs."""
-    key, allowed = base / name, base / f"{name}-signers"
-    subprocess.check_call(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", key])
-    public = key.with_suffix(".pub").read_text(encoding="utf-8")
-    allowed.write_text(f'{name}@example.org {options}namespaces="releaser-bundle" {public}', encoding="utf-8")
-    return key, allowed
 
 
 def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:

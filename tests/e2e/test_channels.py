@@ -23,10 +23,11 @@ from releaser.errors import PreflightError, ResolutionError
 from releaser.system.temporary import PREFIX
 from tests.e2e.pointers import BUNDLES, TAMPERINGS, Forger
 from tests.e2e.scenes import eventually, in_background, steps
-from tests.e2e.test_bundles import host_of, make_key, state_of
+from tests.e2e.test_bundles import host_of, state_of
 from tests.extension.test_toys import with_toy
 from tests.support.s3 import s3_server
 from tests.support.serving import Quiet, handler_server, http_server, reply
+from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ import pytest
 from releaser.system.signals import MARK, end_orphans
 from tests.e2e.scenes import eventually
 from tests.e2e.tampering import Maker
-from tests.e2e.test_bundles import make_key
 from tests.e2e.test_group_use import base_python
 from tests.support import hosts
 from tests.support.commands import console_script, run
 from tests.support.guards import require
+from tests.support.signing import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

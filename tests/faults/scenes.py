@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from filelock import FileLock
 
-from tests.e2e.test_bundles import make_key
+from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
