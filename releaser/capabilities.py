@@ -104,13 +104,13 @@ CAPABILITIES = (
     Capability(name="webhook", reporters=("reporting.reporters.webhook.Webhooks",)),
     Capability(name="apprise", reporters=("reporting.reporters.apprise.Apprise",)),
     Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
-    Capability(name="override", elsewhere=("cli.elsewhere.override.OfOverride",)),
+    Capability(name="override", elsewhere=("cli.elsewhere.override.OPTION",)),
     Capability(
         name="bundles",
         state=("releases.channels.CHANNELS", "bundles.pool.POOL"),
-        elsewhere=("cli.elsewhere.channel.OfChannel",),
+        elsewhere=("cli.elsewhere.channel.OPTION",),
         commands=("cli.bundles",),
-        answers=("pipelines.bundle_answers.ANSWERS",),
+        answers=("cli.bundles.ANSWERS",),
     ),
     Capability(
         name="releases",

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from releaser.bundles.manifest import BundleDetails, BundleDifference
+from releaser.bundles.pointer import ChannelDetails
 from releaser.cli import completion
 from releaser.cli.command import DIRECTORY, FILE, CommandContext, command, refuse_both
 from releaser.errors import UsageError
+from releaser.report import Plan
 from releaser.site.ownership import admit
 from releaser.system.durations import seconds_of
 from releaser.system.words import size
@@ -19,10 +22,20 @@ from releaser.system.words import size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from releaser.bundles.manifest import BundleDetails, BundleDifference
-    from releaser.bundles.pointer import Channel, ChannelDetails
+    from releaser.bundles.pointer import Channel
     from releaser.pipelines.channel import Publisher
 
+#: What they answer with `--json`, see answers.py.
+ANSWERS = {
+    "bundle create": (BundleDetails,),
+    "bundle show": (BundleDetails,),
+    "bundle verify": (BundleDetails,),
+    "bundle diff": (BundleDifference,),
+    "channel publish": (ChannelDetails, Plan),
+    "channel promote": (ChannelDetails, Plan),
+    "channel rollback": (ChannelDetails, Plan),
+    "channel show": (ChannelDetails,),
+}
 _PLACE = "Where the channel is: a directory, or a URL that begins with s3: or https:."
 _signers = click.option(
     "--signers",
@@ -116,7 +129,6 @@ def install(
 ) -> None:
     """Verify the bundle FILE, build its release without a network, test it, and make it live as an update does."""
     from releaser.pipelines.bundle_install import InstallRequest, check_out, install_bundle, plan_install
-    from releaser.report import Plan
 
     if signers is not None and unsigned:
         refuse_both("--signers", "--unsigned")
@@ -321,7 +333,6 @@ def _read_expires(text: str) -> float:
 
 
 def _tell(ctx: CommandContext, found: ChannelDetails) -> None:
-    from releaser.report import Plan
 
     points = "would point" if ctx.dry_run else "points"
     line = f"{found.place}/{found.channel} {points} to {found.release}, until {found.expires}"

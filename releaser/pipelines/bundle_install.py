@@ -117,9 +117,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         state_dir = run.site.state_dir
         pool = Pool.of(state_dir)
         manifest, signer = _verify(run.site, archive, wanted, pool)
-        needed, free = sum(one.size for one in manifest.files if not one.in_base), shutil.disk_usage(state_dir).free
-        if needed > free:
-            refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {state_dir}", "Make room.")
+        refuse_lack(sum(one.size for one in manifest.files if not one.in_base), state_dir)
         step.says(f"{manifest.release}, {f'signed by {signer}' if signer else 'no signature required'}")
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
@@ -136,6 +134,13 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     if result.result == "unchanged" and live is not None:  # something that was in the way may be gone
         place_included(run.site.outside, run.log, live)
     return result
+
+
+def refuse_lack(needed: int, place: Path) -> None:
+    """See that so many bytes are free. Raises PreflightError and OSError."""
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}", "Make room.")
 
 
 def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
@@ -203,12 +208,11 @@ def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) ->
 
 def bundle_before(site: Site) -> Provenance | None:
     """Return the bundle that is live, or the newest one that was before what was built here since; None if none was."""
-    store = store_of(site)
-    live = store.live()
-    if live is None or live.manifest.bundle is not None:
-        return live.manifest.bundle if live is not None else None
-    earlier = (one.manifest.bundle for one in store.all() if one.id <= live.id)
-    return max(filter(None, earlier), key=lambda one: one.sequence, default=None)
+    live = store_of(site).live()
+    if live is None:
+        return None
+    earlier = (one.manifest.bundle for one in store_of(site).all() if one.id <= live.id)
+    return live.manifest.bundle or max(filter(None, earlier), key=lambda one: one.sequence, default=None)
 
 
 def names_of(site: Site) -> tuple[str, str]:

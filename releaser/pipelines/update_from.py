@@ -12,7 +12,15 @@ from releaser.bundles.pool import Pool
 from releaser.checkout.files import place_included
 from releaser.deployment.change import retry_failed_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
-from releaser.pipelines.bundle_install import InstallRequest, bundle_before, find_missing, install, names_of, trust_of
+from releaser.pipelines.bundle_install import (
+    InstallRequest,
+    bundle_before,
+    find_missing,
+    install,
+    names_of,
+    refuse_lack,
+    trust_of,
+)
 from releaser.pipelines.due import find_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
@@ -204,11 +212,9 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
     try:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True, mode=0o700)
-        free = shutil.disk_usage(directory).free
+        refuse_lack(one.size, directory)
     except OSError as error:
         refuse(f"{directory} cannot be created: {error}", "Check free space and permissions there.")
-    if one.size > free:
-        refuse(f"the bundle needs {size(one.size)}, but only {size(free)} are free in {directory}", "Make room.")
     try:
         channel.place(site.runner).fetch(one.path, file, sha256=one.sha256, size=one.size)
     except ResolutionError:

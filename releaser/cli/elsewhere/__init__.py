@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from releaser.capabilities import make
+from releaser.capabilities import gather
 from releaser.cli.command import refuse_both
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
     from releaser.cli.elsewhere.base import Elsewhere
 
-ELSEWHERE: tuple[Elsewhere, ...] = make("elsewhere")
+ELSEWHERE: tuple[Elsewhere, ...] = gather("elsewhere")
 
 
 def elsewhere_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -34,6 +34,6 @@ def update_from_elsewhere(ctx: CommandContext, given: Mapping[str, Any], others:
     asked = [name for name, value in others.items() if value not in (None, (), False)]  # an empty text is an error
     for one in ELSEWHERE:
         if one.option in asked:
-            if refused := next((name for name in asked if name not in one.goes_with), None):
+            if refused := next((name for name in asked if name not in (one.option, *one.goes_with)), None):
                 refuse_both(refused, one.option)
             one.run(ctx, given[one.parameter], **how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from releaser.cli.elsewhere.base import Elsewhere
 
@@ -12,20 +12,18 @@ if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
 
 
-class OfOverride(Elsewhere):
-    """Tries packages that are not released."""
+def _run(ctx: CommandContext, value: tuple[str, ...], **_: Any) -> NoReturn:
+    from releaser.pipelines import override
 
-    option, parameter, goes_with = "--override", "overrides", frozenset({"--override"})
-    look: ClassVar = {
-        "multiple": True,
-        "metavar": "PACKAGE",
-        "help": "Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
-    }
+    wanted = override.read_overrides(ctx.project, os.environ, value)
+    ctx = replace(ctx, name=override.COMMAND, mails=False)
+    ctx.end(ctx.run(override.plan_override, override.override, wanted), answers=True)
 
-    def run(self, ctx: CommandContext, value: tuple[str, ...], **_: Any) -> NoReturn:
-        """Build and test a candidate with them."""
-        from releaser.pipelines import override
 
-        wanted = override.read_overrides(ctx.project, os.environ, value)
-        ctx = replace(ctx, name=override.COMMAND, mails=False)
-        ctx.end(ctx.run(override.plan_override, override.override, wanted), answers=True)
+HELP = "Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live."
+OPTION = Elsewhere(
+    option="--override",
+    parameter="overrides",
+    look={"multiple": True, "metavar": "PACKAGE", "help": HELP},
+    run=_run,
+)
