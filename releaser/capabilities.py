@@ -67,7 +67,6 @@ CAPABILITIES = (
         name="settings for versions",
         rules=(
             "locks.rules.Constraint",
-            "locks.rules.Fix",
             "locks.rules.Ignored",
             "locks.rules.Downgrade",
             "locks.rules.Level",

@@ -50,9 +50,7 @@ def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     from releaser.releases.blocks import read_blocks
 
     site = _own_site(ctx)
-    if site is None:
-        return []
-    return _matching(read_blocks(site.state_dir).names, incomplete)
+    return _matching(read_blocks(site.state_dir).names if site else (), incomplete)
 
 
 def complete_asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

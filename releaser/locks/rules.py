@@ -304,17 +304,6 @@ class Constraint(Rule):
         return limit.specifier if limit is not None else ""
 
 
-class Fix(Rule):
-    """A version that fixes a vulnerability comes in, and no other one of its package. It objects to nothing."""
-
-    name = "fix"
-
-    def specifier(self, wanted: Wanted) -> str:
-        """Ask for the very version."""
-        fix = wanted.rules.fixes.get(wanted.name)
-        return f"=={fix}" if fix else ""
-
-
 class Ignored(Rule):
     """A package that the setting `ignore` names stays at the version that is locked."""
 
@@ -351,7 +340,7 @@ class Downgrade(Rule):
 
 
 class Level(Rule):
-    """The setting `upgrade` says how far a package may go at once. What fixes a vulnerability may go further."""
+    """The setting `upgrade` says how far a package may go at once; what fixes a vulnerability may go further."""
 
     name = "policy"
 
@@ -367,7 +356,9 @@ class Level(Rule):
         return f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
 
     def specifier(self, wanted: Wanted) -> str:
-        """Ask for less than the next such step."""
+        """Ask for less than the next such step, or for the very version that is a fix."""
+        if fix := wanted.rules.fixes.get(wanted.name):
+            return f"=={fix}"
         limit = ceiling(wanted.range[-1], wanted.rules.policy.upgrade.of(wanted.name)) if wanted.range else None
         return f"<{limit}" if limit else ""
 

@@ -14,27 +14,41 @@ from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     Row = Mapping[str, Any]
 
 
-class EarlierQuarantine(Frozen):
+class _Earlier(Frozen):
+    """A file of blocks."""
+
+    def __post_init__(self) -> None:
+        self.blocks()  # ValueError for one that cannot be read
+
+    def blocks(self) -> tuple[StoredBlock, ...]:
+        """Return the same as blocks. Raises ValueError."""
+        try:
+            return tuple(convert({**row, "since": row["at"]}, StoredBlock) for row in self.rows())
+        except (LookupError, TypeError) as error:
+            message = f"a field is missing, or of another type ({error})"
+            raise ValueError(message) from error
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the fields of each block."""
+        raise NotImplementedError
+
+
+class EarlierQuarantine(_Earlier):
     """Candidates that failed or waited, versions that were rolled back, and commits that were rejected."""
 
     candidates: tuple[dict[str, Any], ...] = ()
     versions: tuple[dict[str, Any], ...] = ()
     commits: tuple[dict[str, Any], ...] = ()
 
-    def __post_init__(self) -> None:
-        self.blocks()
-
-    def blocks(self) -> tuple[StoredBlock, ...]:
-        """Return the same as blocks. Raises ValueError."""
-        return _convert((*map(_of_version, self.versions), *self._others()))
-
-    def _others(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
+        """Yield the fields of each block."""
+        yield from map(_of_version, self.versions)
         for one in self.commits:
             yield {**one, "what": "commit", "name": one["commit"][:12], "by": "activation"}
         for one in self.candidates:
@@ -43,17 +57,14 @@ class EarlierQuarantine(Frozen):
                 yield {**one, "what": "candidate", "name": one["release"], "by": "tests"}
 
 
-class EarlierHolds(Frozen):
+class EarlierHolds(_Earlier):
     """Packages that a person holds, and versions with which the tests failed."""
 
     entries: tuple[dict[str, Any], ...] = ()
 
-    def __post_init__(self) -> None:
-        self.blocks()
-
-    def blocks(self) -> tuple[StoredBlock, ...]:
-        """Return the same as blocks. Raises ValueError."""
-        return _convert(_of_version(one) for one in self.entries if one.get("by") != "undecided")
+    def rows(self) -> Iterator[Row]:
+        """Yield the fields of each block."""
+        return (_of_version(one) for one in self.entries if one.get("by") != "undecided")
 
 
 class EarlierAcceptance(Frozen):
@@ -69,18 +80,8 @@ def _of_version(hold: Row) -> Row:
     return {**hold, "code_key": hold.get("code", ""), "until": until}
 
 
-def _convert(rows: Iterable[Row]) -> tuple[StoredBlock, ...]:
-    try:
-        return tuple(convert({**row, "since": row["at"]}, StoredBlock) for row in rows)
-    except (LookupError, TypeError) as error:
-        message = f"a field is missing, or of another type ({error})"
-        raise ValueError(message) from error
-
-
-EARLIER_FILES = tuple(
-    StateFile(name=name, type=kind)
-    for name, kind in zip(EARLIER, (EarlierQuarantine, EarlierHolds, EarlierAcceptance), strict=True)
-)
+KINDS = (EarlierQuarantine, EarlierHolds, EarlierAcceptance)
+EARLIER_FILES = tuple(StateFile(name=name, type=kind) for name, kind in zip(EARLIER, KINDS, strict=True))
 
 
 def read_earlier(state_dir: Path) -> Blocks:

@@ -142,16 +142,12 @@ def list_failed(failed: Iterable[StoredBlock], lock: LockFile) -> tuple[Block, .
 def describe_holds(holds: Iterable[StoredBlock], live: Mapping[str, str]) -> Iterator[Block]:
     """Yield blocks as a report shows them; `live` are the versions of the live release."""
     for one in holds:
+        known = {name: getattr(one, name) for name in ("name", "reason", "by", "since", "tests", "together")}
         yield Block(
-            name=one.name,
             version=one.version or live.get(one.name, ""),
-            reason=one.reason,
-            by=one.by,
-            since=one.since,
             release=one.release if one.by == "tests" else "",
-            tests=one.tests,
-            together=one.together,
             output=truncate(one.output, head_lines=0, tail_lines=_TOLD_LINES),
+            **known,
         )
 
 
