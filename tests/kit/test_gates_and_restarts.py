@@ -11,6 +11,7 @@ import pytest
 from releaser import gates
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.gates.base import Case, Gate, Refusal, Wait
+from releaser.gates.before_live import BeforeLive
 from releaser.releases.store import store_of
 from releaser.report import Step
 from releaser.serving import restarts
@@ -77,6 +78,21 @@ def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_r
         with pytest.raises(PreflightError, match="the door is locked"):
             gates.ask("ready", case, force=force)
     assert gates.ask("resolved", case) is None, "which none of them is asked"
+
+
+@pytest.mark.parametrize(("may_wait", "force"), [(True, False), (False, False), (True, True)])
+def test_a_gate_that_acts_is_not_asked_while_another_one_waits(
+    monkeypatch: pytest.MonkeyPatch, *, may_wait: bool, force: bool
+) -> None:
+    """As the hook `before_live`, which may migrate; for a rebuild, nothing waits."""
+    monkeypatch.setattr(BeforeLive, "judge", lambda *_: REFUSES)
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT), BeforeLive()))
+    case = Case(site=cast("Any", None), log=a_log(), may_wait=may_wait)
+    if may_wait and not force:
+        assert gates.ask("ready", case) == WAIT
+    else:
+        with pytest.raises(PreflightError, match="the door is locked"):
+            gates.ask("ready", case, force=force)
 
 
 def site_with(root: Path, restart: Restart) -> Site:
