@@ -57,7 +57,7 @@ class Wait(Frozen):
 
     #: The reason, as the end of the sentence "RELEASE is ready and waits: ...".
     reason: str
-    #: When it may go live, if that is known: `update --if-due` asks again from then on.
+    #: When it may go live, if that is known. An update begins then, whatever interval and window say.
     until: datetime | None = None
     #: Whether the next update takes up this very release, although newer packages may have appeared.
     keeps: bool = False

@@ -11,6 +11,8 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from releaser.locks.lock import Change
+
 
 class Vulnerability(Frozen):
     """A known vulnerability of one version of a package.
@@ -61,6 +63,16 @@ class Audit(Frozen):
         for one in self.vulnerabilities:
             if one.fix is not None and (one.name not in found or is_older(found[one.name], one.fix)):
                 found[one.name] = one.fix
+        return found
+
+    def fixed_in(self, changes: Iterable[Change]) -> dict[str, tuple[str, ...]]:
+        """Return, by package, the ids of vulnerabilities that the new versions are free of, as far as versions tell."""
+        new = {one.name: one.new.split(", ") for one in changes if one.new is not None}
+        found: dict[str, tuple[str, ...]] = {}
+        for one in self.vulnerabilities:
+            fix = one.fix
+            if fix is not None and one.name in new and not any(is_older(version, fix) for version in new[one.name]):
+                found[one.name] = (*found.get(one.name, ()), one.id)
         return found
 
 

@@ -19,6 +19,7 @@ from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.releases.journal import journal_of, read_history
+from releaser.releases.store import store_of
 from releaser.report import Outcome, Plan
 from releaser.run import Run, new_log
 from releaser.site import run_lock
@@ -64,6 +65,8 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     from_then_on = _due_by_interval(site, now) if if_due else None
     earliest = max(from_then_on or now, now)
     begins = find_opening(settings.window, local_time(earliest)).astimezone(UTC) if settings.window else earliest
+    if begins > now and (ready := _when_ready(site)) is not None and ready < begins:
+        return Due(at=ready, reason="" if ready <= now else f"the release that is ready may go live {_show(ready)}")
     if begins <= now:
         opened = open_since(settings.window, local_time(now))
         known = [one for one in (from_then_on, opened and opened.astimezone(UTC)) if one]
@@ -71,6 +74,13 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     if earliest <= now:
         return Due(at=begins, reason=f"an update waits for the window, which opens {_show(begins)}")
     return Due(at=begins, reason=f"the next update is due {_show(begins)}")
+
+
+def _when_ready(site: Site) -> datetime | None:
+    """Return from when on the release that waits may go live, which no interval or window puts off."""
+    snapshot = store_of(site).snapshot()
+    release = snapshot.find_waiting()
+    return snapshot.lifecycles[release.id].until if release is not None else None
 
 
 def _due_by_interval(site: Site, now: datetime) -> datetime | None:

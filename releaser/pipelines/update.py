@@ -134,23 +134,24 @@ def update_site(
 
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
-    fixes = {(one.name, one.new): one.fixes for one in release.manifest.changes}
-    changes = changes_of(goal.work, goal.resolution)
+    built = {(one.name, one.new): one.fixes for one in release.manifest.changes}
+    changes, audit = changes_of(goal.work, goal.resolution), goal.audit()
+    known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
     return Case(
         site=goal.work.site,
         log=goal.work.log,
         venv=release.venv,
-        changes=tuple(replace(one, fixes=fixes.get((one.name, one.new), ())) for one in changes),
+        changes=tuple(replace(one, fixes=built.get((one.name, one.new)) or known.get(one.name, ())) for one in changes),
         is_repair=goal.is_repair,
     )
 
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
-    is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps)
+    is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps, until=wait.until)
     close_journal(run.site, run.log)
     headline = f"{release.id} is ready and waits: {wait.reason}"
-    run.log.learn(due_at=wait.until, waits=headline, blocked=headline if wait.error is not None else "")
+    run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
     attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # what waited before
     if wait.error is not None and is_news:

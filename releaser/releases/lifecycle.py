@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.system.files import UnreadableStateError, read_state, write_state
@@ -33,8 +34,10 @@ class Lifecycle(Frozen):
     pinned: bool = False
     #: Why the release is ready and not live yet, such as an hour of the day; empty if nothing kept it.
     waits: str = ""
-    #: Whether it waits itself, so that newer packages do not replace it.
+    #: Whether newer packages do not replace it while it waits.
     kept: bool = False
+    #: When it may go live, if that is known.
+    until: datetime | None = None
     #: The digest of the configuration that it was tested with and that git does not track; empty if nobody knows.
     configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
@@ -49,9 +52,9 @@ class Lifecycle(Frozen):
         """Return the lifecycle after a flip to the release."""
         return replace(self, stage="live", since=timestamp(), flip=flip, waits="", revision=self.revision + 1)
 
-    def waiting(self, reason: str, *, keeps: bool) -> Lifecycle:
+    def waiting(self, reason: str, *, keeps: bool, until: datetime | None) -> Lifecycle:
         """Return the lifecycle after a gate has answered that the release waits, and whether it keeps its place."""
-        return replace(self, waits=reason, kept=keeps, revision=self.revision + 1)
+        return replace(self, waits=reason, kept=keeps, until=until, revision=self.revision + 1)
 
     def withdrawn(self) -> Lifecycle:
         """Return the lifecycle after a rollback from the release."""

@@ -315,15 +315,17 @@ class ReleaseStore(Frozen):
         ledger = self.ledger()
         self._save(release, self._lifecycle(release.manifest, ledger).withdrawn(), ledger, ledger)
 
-    def record_waiting(self, release: Release, reason: str, *, keeps: bool = False) -> bool:
-        """Record, durably, why a release that is ready waits, and whether newer packages may not replace it.
+    def record_waiting(
+        self, release: Release, reason: str, *, keeps: bool = False, until: datetime | None = None
+    ) -> bool:
+        """Record, durably, why a release that is ready waits, until when, and whether newer packages cannot replace it.
 
         Returns whether the reason is new.
         """
         ledger = self.ledger()
         before = self._lifecycle(release.manifest, ledger)
-        if (before.waits, before.kept) != (reason, keeps):
-            self._save(release, before.waiting(reason, keeps=keeps), ledger, ledger)
+        if (before.waits, before.kept, before.until) != (reason, keeps, until):
+            self._save(release, before.waiting(reason, keeps=keeps, until=until), ledger, ledger)
         return before.waits != reason
 
     def pin(self, release: Release, *, on: bool) -> None:

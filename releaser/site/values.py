@@ -137,8 +137,8 @@ def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
 
 
 def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
-    """Return from when on a window is open, `at` a local time at the earliest."""
-    return at if open_since(windows, at) else min(one.next_begin(at) for one in windows)
+    """Return from when on a window is open, `at` a local time at the earliest, which it is without windows."""
+    return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
 
 
 def windows(value: Any) -> tuple[Window, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser import gates
@@ -23,7 +24,8 @@ class Toy(Gate):
             case "closed":
                 return Wait(reason="the door is closed")
             case "closed until morning" if not case.is_urgent:
-                return Wait(reason="the door is closed until morning", keeps=True)
+                morning = datetime.now(UTC) + timedelta(hours=8)
+                return Wait(reason="the door is closed until morning", keeps=True, until=morning)
             case "locked":
                 return Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
         return None

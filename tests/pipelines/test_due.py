@@ -144,3 +144,19 @@ def test_only_one_waits_or_runs(site: Site) -> None:
         assert (first, second) == (True, False)
     with acquire(site.state_dir, command="update", now=NOW), due._alone(site) as beside:
         assert not beside
+
+
+def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_say(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = NOW.astimezone().replace(tzinfo=None)
+    closed = Window.parse(f"{local + timedelta(hours=6):%H:%M}-{local + timedelta(hours=7):%H:%M}")
+    later = f"the release that is ready may go live {local + timedelta(hours=3):%a %Y-%m-%d %H:%M}"
+    for hours, reason in ((3, later), (-1, "")):
+        at = NOW + timedelta(hours=hours)
+        monkeypatch.setattr(due, "_when_ready", lambda _, at=at: at)
+        for if_due in (False, True):
+            assert due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=if_due) == due.Due(
+                at=at, reason=reason
+            )
+        assert due.find_due(with_runs(site, (30, 0)), if_due=True).reason == ""
