@@ -21,6 +21,8 @@ class Capability(Frozen):
     """A part of releaser, and what it adds; see docs/architecture.md."""
 
     name: str
+    #: Subclasses of `Part`.
+    settings: Names = ()
     #: Its files in the state directory: a `StateFile` each, or a tuple of them. They are deleted in this order.
     state: Names = ()
     #: Functions that yield what is wrong with a site before a run, each as a Finding.
@@ -86,7 +88,12 @@ CAPABILITIES = (
         actions=("deployment.actions.restart.Restart",),
     ),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
-    Capability(name="health check", actions=("deployment.actions.health_check.HealthCheck",)),
+    Capability(
+        name="health check",
+        settings=("site.health_settings.HealthSettings",),
+        checks=("site.health_settings.health_findings",),
+        actions=("deployment.actions.health_check.HealthCheck",),
+    ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(name="migrations", gates=("gates.migrations.AppliedMigrations",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
@@ -100,8 +107,17 @@ CAPABILITIES = (
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
     ),
     Capability(name="notices", checks=("reporting.reporters.findings",)),
-    Capability(name="webhook", reporters=("reporting.reporters.webhook.Webhooks",)),
-    Capability(name="apprise", reporters=("reporting.reporters.apprise.Apprise",)),
+    Capability(
+        name="webhook",
+        settings=("reporting.notice_settings.WebhookSettings",),
+        reporters=("reporting.reporters.webhook.Webhooks",),
+    ),
+    Capability(name="pings", settings=("reporting.notice_settings.PingSettings",)),
+    Capability(
+        name="apprise",
+        settings=("reporting.notice_settings.ServiceSettings",),
+        reporters=("reporting.reporters.apprise.Apprise",),
+    ),
     Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
     Capability(name="override", elsewhere=("cli.elsewhere.override.OPTION",)),
     Capability(

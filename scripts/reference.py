@@ -22,7 +22,7 @@ from releaser.reporting.many_sites import EACH
 from releaser.site import values
 from releaser.site.addresses import addresses
 from releaser.site.schema import comments, spell, spell_in_line
-from releaser.site.settings import PREFIX, SPECS, Settings
+from releaser.site.settings import PREFIX, SPECS, AllSettings
 from share import shared_files
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
 
 
 def _settings() -> Iterator[tuple[str, str]]:
-    said = comments(Settings)
+    said = comments(AllSettings)
     for name, spec in SPECS.items():
         if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
             *words, last = [f"`{word}`" for word in spec.parse.args[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from releaser.gates.base import Gate
 from releaser.locks.rules import Rule
 from releaser.reporting.reporters.base import Reporter
 from releaser.serving.restarts.base import Restart
+from releaser.site.declaring import Part
+from releaser.site.settings import PARTS, SPECS, AllSettings, Settings
 from releaser.sources.base import Source
 from releaser.system.state_files import StateFile
 
 KINDS = {
     "rules": Rule,
+    "settings": Part,
     "sources": Source,
     "gates": Gate,
     "actions": Action,
@@ -50,3 +54,19 @@ def test_what_a_capability_adds_is_of_the_kind_that_it_is_listed_as(what: str) -
         assert {type(one) for one in found} == {Elsewhere}
     else:
         assert [one for one in found if not (issubclass(one, KINDS[what]) if what in KINDS else callable(one))] == []
+
+
+def test_each_setting_is_declared_once_and_has_values_that_can_be_read() -> None:
+    kinds: tuple[type[Settings | Part], ...] = (Settings, *PARTS)
+    declared = [one.name for kind in kinds for one in fields(kind)]
+    assert sorted(declared) == sorted(SPECS) == sorted(one.name for one in fields(AllSettings))
+    words = [spec.parse.args[0] for spec in SPECS.values() if isinstance(spec.parse, partial)]
+    assert () not in words  # as of a type that has no parser
+
+
+def test_settings_of_a_capability_stand_where_it_says() -> None:
+    names = list(SPECS)
+    for part in PARTS:
+        own = [one.name for one in fields(part)]
+        start = names.index(part.AFTER) + 1
+        assert names[start : start + len(own)] == own

@@ -13,10 +13,9 @@ from releaser.releases import leases, startup
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind
-from releaser.site.serving import patience_of
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
-from releaser.tools.web import stay_good, until_good
+from releaser.tools.web import until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog
-    from releaser.site.settings import Settings
+    from releaser.site.health_settings import HealthSettings
     from releaser.site.site import Site
 
 
-def ask_until_well(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, watches: bool) -> str:
+def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: RestartCheck, *, watches: bool) -> str:
     """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
 
     Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
     is left: then it starts again, as long as there are tries.
     """
-    patience = patience_of(settings)
+    patience = settings.patience()
     if watches:
         said = until_good(ask, patience, has_taken_over=lambda: check.look().has_taken_over)
         if said.taken_over and check.sees_all and check.look().proves_it:
@@ -44,15 +43,12 @@ def ask_until_well(ask: Callable[[], str], settings: Settings, check: RestartChe
         said = until_good(ask, patience)
     for left in range(patience.tries if check.goes_back else 1, 0, -1):
         try:
-            stay_good(ask, seconds=settings.health_seconds, pause=settings.health_pause)
+            return f"{said.answer}{settings.stay_good(ask)}"
         except ToolError:
             if left == 1:
                 raise
             until_good(ask, patience)
-        else:
-            break
-    seconds = settings.health_seconds
-    return f"{said.answer}, and kept answering well for {seconds:g} s" if seconds else said.answer
+    return said.answer
 
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a process no better

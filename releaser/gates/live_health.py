@@ -8,6 +8,7 @@ from releaser.errors import PreflightError, ToolError
 from releaser.gates.base import Case, Gate, Refusal
 from releaser.releases.integrity import cannot_run
 from releaser.releases.store import store_of
+from releaser.site.health_settings import HealthSettings
 from releaser.site.serving import ask_live_site, unhealthy_finding
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ class LiveHealth(Gate):
         """Ask the site."""
         site = case.site.outside
         live = store_of(site).live()
-        if site.settings.health_check is None or live is None or cannot_run(live):
+        check = HealthSettings.of(site.settings).health_check
+        if check is None or live is None or cannot_run(live):
             return None
         with case.log.step("live health check") as step:
             try:
-                step.says(ask_live_site(site, site.settings.health_check))
+                step.says(ask_live_site(site, check))
             except ToolError as error:
                 step.warns(error.message)
                 return Refusal(error=PreflightError(unhealthy_finding(error, case.log.command)))

@@ -120,7 +120,6 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         command = findings.attempt(conventions.choose_test_command, site.settings, site.project.root, locked=locked)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(restart_findings(site))
-    findings.extend(serving.health_findings(site.settings))
     findings.extend(settings_without_django(site))
     ignorable = read_notes(site.state_dir).untracked
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)

@@ -13,7 +13,7 @@ from typing import Any
 from releaser.errors import Finding
 from releaser.site import values
 from releaser.site.ownership import readable_by_all
-from releaser.site.settings import FIRST_FAILED_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, Settings
+from releaser.site.settings import FIRST_FAILED_VARIABLE, HOOK_VARIABLES, PREFIX, REMOVED, SPECS, AllSettings, Settings
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import PASSWORD_NAME, SHORTEST, first_few, secrets_in_variables
@@ -125,7 +125,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
             problems.append(Finding(message, advice="Remove one of them."))
     exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
     return Loaded(
-        settings=Settings(**chosen),
+        settings=AllSettings(**chosen),
         problems=tuple(problems),
         sources=sources,
         secrets=secrets,

@@ -12,7 +12,7 @@ from typing import Any
 
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, sender
-from releaser.site.settings import SPECS, Settings
+from releaser.site.settings import SPECS, AllSettings
 from releaser.site.values import Window
 
 Parser = Callable[[Any], Any]
@@ -114,7 +114,7 @@ def describe(parse: Parser) -> Schema:
 
 def json_schema() -> Schema:
     """Return the JSON Schema of `[tool.releaser]` in pyproject.toml."""
-    properties, said = {}, comments(Settings)
+    properties, said = {}, comments(AllSettings)
     for name, spec in SPECS.items():
         parse: Parser = spec.parse
         schema = describe(parse)

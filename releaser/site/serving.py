@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, Findings, ToolError
-from releaser.site.settings import Settings
+from releaser.site.health_settings import HealthSettings
 from releaser.system.venv_environment import inside
 from releaser.tools.django import Manage, StaticFiles, is_django
-from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
+from releaser.tools.web import is_url, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,22 +22,14 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds for Django to start and to answer a question
 _FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting
-_OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
 _OTHERWISE = "or set `collectstatic` to off"
 
 
 def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
     """Return what asks the site once; a command runs in `venv`. It returns a line, or raises ToolError."""
-    settings = site.settings
+    settings = HealthSettings.of(site.settings)
     if is_url(check):
-        wanted = Check(
-            url=check,
-            statuses=settings.health_status,
-            text=settings.health_text,
-            socket=settings.health_socket,
-            host=settings.health_host,
-        )
-        return lambda: ask_url(wanted, timeout=settings.health_timeout)
+        return settings.asks_url(check)
     words = shlex.split(check)
 
     def ask() -> str:
@@ -49,14 +40,9 @@ def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
     return ask
 
 
-def patience_of(settings: Settings) -> Patience:
-    """Return how often to ask, and for how long."""
-    return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
-
-
 def ask_live_site(site: Site, health_check: str) -> str:
     """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
-    patience = patience_of(site.settings)
+    patience = HealthSettings.of(site.settings).patience()
     ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
@@ -73,48 +59,13 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
 
 def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
     """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
-    if site.settings.health_check is None or not os.path.exists(site.project.venv / "bin" / "python"):
+    check = HealthSettings.of(site.settings).health_check
+    if check is None or not os.path.exists(site.project.venv / "bin" / "python"):
         return
     try:
-        ask_live_site(site, site.settings.health_check)
+        ask_live_site(site, check)
     except ToolError as error:
         yield unhealthy_finding(error, command)
-
-
-# The health check, as it is set
-
-
-def health_findings(settings: Settings) -> Iterator[Finding]:
-    """Find settings of the health check that do not go together."""
-    check, usual = settings.health_check, Settings()
-    if check is None or not is_url(check):
-        why = "health_check is not set" if check is None else "health_check is a command"
-        for name in _OF_URLS:
-            if getattr(settings, name) != getattr(usual, name):
-                message = f"{name} is set, but {why}; it is for a URL"
-                yield Finding(message, advice=f"Set `health_check` to a URL, or remove `{name}`.")
-        return
-    if settings.health_socket is None:
-        return
-    if check.lower().startswith("https:"):
-        message = "health_socket is set, but health_check begins with https://"
-        yield Finding(message, advice="Write http://; what listens on a unix socket speaks no TLS.")
-    yield from _socket_findings(settings.health_socket)
-
-
-def _socket_findings(path: str) -> Iterator[Finding]:
-    """Look at a socket that is there; it may be missing, as the server may be down."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISSOCK(mode):
-        yield Finding(f"health_socket {path} is not a socket", advice="Correct `health_socket`.")
-    elif not os.access(path, os.W_OK):  # what connecting takes (unix(7))
-        yield Finding(
-            f"health_socket {path}: this user may not connect to it",
-            advice="Let this user write it: by the group of the socket, or of the server that makes it.",
-        )
 
 
 # Static files, asked for before anything is changed

@@ -5,16 +5,17 @@ from dataclasses import field, fields
 from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
+from releaser.capabilities import gather
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
 from releaser.site.addresses import Addresses, Sender
+from releaser.site.declaring import Part, secret
 from releaser.site.values import (
     Command,
     Duration,
     FileInside,
     FilePath,
     FilePaths,
-    Host,
     Ids,
     Interpreter,
     Interval,
@@ -27,12 +28,7 @@ from releaser.site.values import (
     Patterns,
     Port,
     S3Prefixes,
-    Services,
-    SocketPath,
-    Statuses,
-    UrlOrCommand,
     UrlOrNone,
-    Visible,
     Windows,
 )
 from releaser.system.frozen import Frozen
@@ -51,10 +47,6 @@ HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 
-#: Declares a setting that is never shown.
-_secret = partial(field, repr=False, metadata={"secret": True})
-
-
 class Spec(Frozen):
     """How one setting is read: `parse` raises ValueError; `aliases` are further environment variables for it."""
 
@@ -65,8 +57,9 @@ class Spec(Frozen):
 
 
 class Settings(Frozen):
-    """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself.
+    """Every setting with its default, apart from those that capabilities declare.
 
+    Lengths of time are in seconds, None means that releaser finds out by itself.
     What stands above a field is what `config --schema` and the documentation say of it.
     """
 
@@ -176,24 +169,6 @@ class Settings(Frozen):
     stop: Command | None = None
     #: The command that starts it again, in place of `restart = "auto"`.
     start: Command | None = None
-    #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
-    health_check: UrlOrCommand | None = None
-    #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
-    health_status: Statuses = (range(200, 300), range(300, 400))
-    #: A text that must be in the first 1,000,000 bytes of the page, as it stands in its source.
-    health_text: Visible | None = None
-    #: The absolute path of a unix socket to ask the URL through.
-    health_socket: SocketPath | None = None
-    #: The host to ask for, in the header `Host` and of the certificate, if it is not that of the URL.
-    health_host: Host | None = None
-    #: How long one try may take.
-    health_timeout: Limit = 10.0
-    #: How many more tries there are after the first.
-    health_retries: int = 7
-    #: How long to wait between two tries.
-    health_pause: Duration = 2.0
-    #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
-    health_seconds: Duration = 10.0
     #: A command that runs in each staging tree before a candidate is built there.
     before_build: Command | None = None
     #: The files and directories in the project that `before_build` makes and git does not track. They lie in the venv
@@ -269,7 +244,7 @@ class Settings(Frozen):
     #: The user to log in to the mail server as; without one there is no login.
     smtp_user: Line | None = None
     #: The password for the login; it is never shown.
-    smtp_password: Line | None = _secret(default=None)
+    smtp_password: Line | None = secret(default=None)
     #: A file that holds this password and nothing else.
     smtp_password_file: FilePath | None = None
     #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
@@ -284,14 +259,6 @@ class Settings(Frozen):
     updater_admins: Addresses = field(default=(), metadata={"aliases": ("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)})
     #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
     heartbeat: Duration = 0.0
-    #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
-    webhook: UrlOrNone | None = _secret(default=None)
-    #: The secret that reports to the webhook are signed with.
-    webhook_secret: Line | None = _secret(default=None)
-    #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
-    ping_url: UrlOrNone | None = _secret(default=None)
-    #: Apprise URLs of services that get a few lines whenever a mail is due.
-    notify: Services = _secret(default=())
     #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
     lock_alert: Duration = 7200.0
 
@@ -320,7 +287,22 @@ def _parser_of(kind: Any) -> Callable[[Any], Any]:
     return own[0] if own else _USUAL.get(kind) or partial(values.one_of, get_args(kind))
 
 
-SPECS = {one.name: Spec(parse=_parser_of(one.type), default=one.default, **one.metadata) for one in fields(Settings)}
+PARTS: tuple[type[Part], ...] = gather("settings")
+
+
+class AllSettings(*PARTS, Settings):  # type: ignore[misc]
+    """The settings of releaser itself, and of all capabilities."""
+
+
+def _list_specs() -> Mapping[str, Spec]:
+    declared = list(fields(Settings))
+    for part in PARTS:
+        place = next((number for number, one in enumerate(declared, 1) if one.name == part.AFTER), len(declared))
+        declared[place:place] = fields(part)
+    return {one.name: Spec(parse=_parser_of(one.type), default=one.default, **one.metadata) for one in declared}
+
+
+SPECS = _list_specs()
 
 
 def environment_of(host: str) -> str:

@@ -15,7 +15,7 @@ from releaser.site.addresses import Address, addresses
 from releaser.site.loading import load
 from releaser.site.location import DEFAULT_VENV
 from releaser.site.project import Project
-from releaser.site.settings import PREFIX, SPECS, Settings
+from releaser.site.settings import PREFIX, SPECS, AllSettings, Settings
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -45,7 +45,7 @@ class SitesFile(Frozen):
     jobs: int = 1
     #: Who gets the summary of an update, and the settings by which it is sent.
     mail_to: tuple[Address, ...] = ()
-    mail: Settings = field(default_factory=Settings)
+    mail: Settings = field(default_factory=AllSettings)
     #: What was left out, and why, a sentence each.
     warnings: tuple[str, ...] = ()
 

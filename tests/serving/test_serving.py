@@ -14,8 +14,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.serving.restarts.passenger import app_root
-from releaser.site import serving
-from releaser.site.settings import Settings
+from releaser.site.health_settings import health_findings
 from releaser.site.site import open_site
 from tests.site.fakes import FakeRunner
 from tests.support.guards import require
@@ -36,7 +35,7 @@ def site(root: Path, *, restarted: str | ToolError = "", path: str = "", **setti
 
 
 def messages(site: Site) -> list[str]:
-    return [one.message for one in (*restart_findings(site), *serving.health_findings(site.settings))]
+    return [one.message for one in (*restart_findings(site), *health_findings(site))]
 
 
 @pytest.mark.parametrize(("there", "missing"), [("stop", "start"), ("start", "stop")])
@@ -187,7 +186,7 @@ def test_what_is_for_urls_needs_one(tmp_path: Path, check: str | None, why: str 
 
 
 def test_a_unix_socket_needs_plain_http_and_the_usual_settings_go_together(tmp_path: Path) -> None:
-    assert list(serving.health_findings(Settings())) == []
+    assert messages(site(tmp_path)) == []
     assert messages(site(tmp_path, health_check="python manage.py check")) == []
     found = messages(site(tmp_path, health_check="https://shop.example.org/", health_socket="/run/shop.sock"))
     assert found == ["health_socket is set, but health_check begins with https://"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.site.addresses import Address
+from releaser.site.health_settings import HealthSettings
 from releaser.site.loading import Loaded, load, read_variables
-from releaser.site.settings import SPECS, Settings, environment_of, this_host
+from releaser.site.settings import SPECS, AllSettings, environment_of, this_host
 from tests.site.test_values import WRONG, form
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def messages(found: Loaded) -> list[str]:
 
 def test_without_any_source_there_are_the_defaults(tmp_path: Path) -> None:
     found = loaded(tmp_path)
-    assert found.settings == Settings()
+    assert found.settings == AllSettings()
     assert (found.problems, found.sources) == ((), {})
     assert (found.settings.keep, found.settings.branch, found.settings.test_timeout) == (5, "main", 1800.0)
 
@@ -60,7 +61,7 @@ def test_the_stronger_source_wins(
 
 def test_each_setting_is_taken_from_wherever_it_stands(tmp_path: Path) -> None:
     found = loaded(tmp_path, {"keep": 1, "branch": "live"}, "RELEASER_GROUP=web\n", {"RELEASER_VENV": "env"})
-    assert found.settings == Settings(keep=1, branch="live", group="web", venv="env")
+    assert found.settings == AllSettings(keep=1, branch="live", group="web", venv="env")
 
 
 ALIASES = [
@@ -134,7 +135,7 @@ def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
 ) -> None:
     found = loaded(tmp_path, {"health_check": "http://one.example.org", "keep": 1}, line)
     assert messages(found) == []
-    assert found.settings.health_check == expected
+    assert HealthSettings.of(found.settings).health_check == expected
     assert found.settings.keep == 1
     assert ("health_check" in found.sources) == (expected is not None)
 
@@ -164,7 +165,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
         (problem,) = found.problems
         assert problem.message.startswith(f"environment: {variable} ")
         assert problem.advice == f"Correct {variable} in environment."
-        assert (found.settings, found.sources) == (Settings(), {})
+        assert (found.settings, found.sources) == (AllSettings(), {})
         (message,) = messages(loaded(tmp_path, {name: {"a": object()}} if "admins" not in name else {name: [{}]}))
         assert message.startswith(f"{PYPROJECT}: tool.releaser.{name} ")
 

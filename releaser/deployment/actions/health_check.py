@@ -10,6 +10,7 @@ from releaser.deployment.health_check import RestartCheck, ask_until_well
 from releaser.errors import ToolError
 from releaser.report import HealthCheckResult
 from releaser.serving.restarts import restart_of
+from releaser.site.health_settings import HealthSettings
 from releaser.site.serving import question
 
 if TYPE_CHECKING:
@@ -32,16 +33,17 @@ class HealthCheck(Action):
     def do(self, change: Change, step: Step) -> None:
         """Ask it."""
         site, log, settings, release = change.site, change.log, change.site.settings, change.release
-        if settings.health_check is None:
+        health = HealthSettings.of(settings)
+        if health.health_check is None:
             step.skip("none is set")
             return
         check = _check_of(change)
-        ask = question(site, settings.health_check, release.venv)
+        ask = question(site, health.health_check, release.venv)
         has_started = bool(settings.start or change.record(RESTART).get("start"))
         restarts = has_started or restart_of(site).restarts_processes(site)
         watches = restarts and check.can_be_seen
         try:
-            said = ask_until_well(ask, settings, check, watches=watches)
+            said = ask_until_well(ask, health, check, watches=watches)
         except ToolError as error:
             output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
             log.answers.append(HealthCheckResult(release=release.id, good=False, text=error.message, body=output))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, MailError, ToolError
+from releaser.reporting.notice_settings import ServiceSettings
 from releaser.reporting.reporters.base import SECONDS, Reporter
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
@@ -32,12 +33,12 @@ class Apprise(Reporter):
 
     def receivers(self, site: Site) -> Iterator[Service]:
         """Yield each service."""
-        for url in site.settings.notify:
+        for url in ServiceSettings.of(site.settings).notify:
             yield Service(url=url, runner=site.runner)
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Yield a missing library."""
-        if site.settings.notify and importlib.util.find_spec(_LIBRARY) is None:
+        if ServiceSettings.of(site.settings).notify and importlib.util.find_spec(_LIBRARY) is None:
             message = "`notify`: the package that sends notices is not installed with releaser"
             advice = f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`."
             yield Finding(message, advice=advice)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from releaser.errors import Finding, MailError, ToolError
 from releaser.releases.journal import report_json
+from releaser.reporting.notice_settings import WebhookSettings
 from releaser.reporting.reporters.base import SECONDS, Reporter
 from releaser.system.frozen import Frozen
 from releaser.tools.web import post
@@ -28,13 +29,14 @@ class Webhooks(Reporter):
 
     def receivers(self, site: Site) -> Iterator[Webhook]:
         """Yield the webhook, if one is set."""
-        settings = site.settings
+        settings = WebhookSettings.of(site.settings)
         if settings.webhook is not None and settings.webhook != "none":
             yield Webhook(url=settings.webhook, secret=settings.webhook_secret or "", environ=site.runner.environ)
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Yield a secret without a webhook."""
-        if site.settings.webhook_secret and not site.settings.webhook:
+        settings = WebhookSettings.of(site.settings)
+        if settings.webhook_secret and not settings.webhook:
             yield Finding("webhook_secret is set, but webhook is not", advice="Set `webhook`, or remove the secret.")
 
 

@@ -12,6 +12,7 @@ from releaser.capabilities import make
 from releaser.errors import Finding
 from releaser.serving.restarts.base import Restart
 from releaser.serving.restarts.command import Command
+from releaser.site.health_settings import HealthSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url
@@ -52,8 +53,9 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     settings, root = site.settings, site.project.root
     path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
-    if settings.health_check and not is_url(settings.health_check):
-        commands["health_check"] = shlex.split(settings.health_check)[0]
+    health_check = HealthSettings.of(settings).health_check
+    if health_check and not is_url(health_check):
+        commands["health_check"] = shlex.split(health_check)[0]
     commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
     link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may lack it
     for key, word in commands.items():

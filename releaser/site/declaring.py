@@ -1,0 +1,34 @@
+"""How settings are declared: the type of a field says how its values are read, the comment above it what it is for.
+
+The types with their parsers are at the end of values.py. A module that declares settings must not postpone the
+evaluation of annotations.
+"""
+
+from dataclasses import field
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Self, cast
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.site.settings import Settings
+
+#: Declares a setting that is never shown.
+secret = partial(field, repr=False, metadata={"secret": True})
+
+
+class Part(Frozen):
+    """The settings of one capability, which names the class in capabilities.py."""
+
+    #: The setting that they follow in lists; the last ones by default.
+    AFTER: ClassVar[str] = ""
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def of(cls, settings: Settings) -> Self:
+            """Return the settings of a site as these, which they are, too."""
+            return cast("Self", settings)
+
+    else:
+        of = classmethod(cast)

@@ -1,0 +1,111 @@
+"""The settings of the health check."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding
+from releaser.site.declaring import Part
+from releaser.site.values import (
+    Duration,
+    Host,
+    Limit,
+    SocketPath,
+    Statuses,
+    UrlOrCommand,
+    Visible,
+)
+
+if TYPE_CHECKING:
+    from releaser.site.site import Site
+    from releaser.tools.web import Patience
+
+_OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
+
+
+class HealthSettings(Part):
+    """When a site counts as well."""
+
+    AFTER = "start"
+    #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
+    health_check: UrlOrCommand | None = None
+    #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
+    health_status: Statuses = (range(200, 300), range(300, 400))
+    #: A text that must be in the first 1,000,000 bytes of the page, as it stands in its source.
+    health_text: Visible | None = None
+    #: The absolute path of a unix socket to ask the URL through.
+    health_socket: SocketPath | None = None
+    #: The host to ask for, in the header `Host` and of the certificate, if it is not that of the URL.
+    health_host: Host | None = None
+    #: How long one try may take.
+    health_timeout: Limit = 10.0
+    #: How many more tries there are after the first.
+    health_retries: int = 7
+    #: How long to wait between two tries.
+    health_pause: Duration = 2.0
+    #: For how long answers must stay good where nobody can tell which release gives them; 0 asks once.
+    health_seconds: Duration = 10.0
+
+    def patience(self) -> "Patience":
+        """Return how often to ask, and for how long."""
+        from releaser.tools.web import Patience
+
+        return Patience(timeout=self.health_timeout, tries=self.health_retries + 1, pause=self.health_pause)
+
+    def asks_url(self, url: str) -> Callable[[], str]:
+        """Return what asks a URL once. It returns a line, or raises ToolError."""
+        from releaser.tools.web import Check, ask_url
+
+        wanted = Check(
+            url=url,
+            statuses=self.health_status,
+            text=self.health_text,
+            socket=self.health_socket,
+            host=self.health_host,
+        )
+        return lambda: ask_url(wanted, timeout=self.health_timeout)
+
+    def stay_good(self, ask: Callable[[], str]) -> str:
+        """Ask for as long as is set; return that, in words. Raises ToolError."""
+        from releaser.tools.web import stay_good
+
+        seconds = self.health_seconds
+        stay_good(ask, seconds=seconds, pause=self.health_pause)
+        return f", and kept answering well for {seconds:g} s" if seconds else ""
+
+
+def health_findings(site: "Site") -> Iterator[Finding]:
+    """Find settings of the health check that do not go together."""
+    from releaser.tools.web import is_url
+
+    settings, usual = HealthSettings.of(site.settings), HealthSettings()
+    check = settings.health_check
+    if check is None or not is_url(check):
+        why = "health_check is not set" if check is None else "health_check is a command"
+        for name in _OF_URLS:
+            if getattr(settings, name) != getattr(usual, name):
+                message = f"{name} is set, but {why}; it is for a URL"
+                yield Finding(message, advice=f"Set `health_check` to a URL, or remove `{name}`.")
+        return
+    if settings.health_socket is None:
+        return
+    if check.lower().startswith("https:"):
+        message = "health_socket is set, but health_check begins with https://"
+        yield Finding(message, advice="Write http://; what listens on a unix socket speaks no TLS.")
+    yield from _socket_findings(settings.health_socket)
+
+
+def _socket_findings(path: str) -> Iterator[Finding]:
+    """Look at a socket that is there; it may be missing, as the server may be down."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        yield Finding(f"health_socket {path} is not a socket", advice="Correct `health_socket`.")
+    elif not os.access(path, os.W_OK):  # what connecting takes (unix(7))
+        yield Finding(
+            f"health_socket {path}: this user may not connect to it",
+            advice="Let this user write it: by the group of the socket, or of the server that makes it.",
+        )
