@@ -80,6 +80,23 @@ def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_r
     assert gates.ask("resolved", case) is None, "which none of them is asked"
 
 
+@pytest.mark.parametrize(("may_wait", "force"), [*itertools.product((False, True), repeat=2)])
+@pytest.mark.parametrize("is_forcible", [False, True])
+def test_what_is_wrong_lets_a_release_wait_although_it_is_forced_and_refuses_where_nothing_may_wait(
+    monkeypatch: pytest.MonkeyPatch, *, is_forcible: bool, may_wait: bool, force: bool
+) -> None:
+    wrong = Wait(reason="the stairs are missing", error=PreflightError(Finding("no stairs", advice="Build them.")))
+    monkeypatch.setattr(gates, "GATES", (Answers(wrong, is_forcible=is_forcible), Answers(LATER)))
+    case = Case(site=cast("Any", None), log=a_log(), may_wait=may_wait)
+    if is_forcible and (force or not may_wait):
+        assert gates.ask("ready", case, force=force) is None
+    elif may_wait:
+        assert gates.ask("ready", case, force=force) == wrong
+    else:
+        with pytest.raises(PreflightError, match="no stairs"):
+            gates.ask("ready", case, force=force)
+
+
 @pytest.mark.parametrize(("may_wait", "force"), [(True, False), (False, False), (True, True)])
 def test_a_gate_that_acts_is_not_asked_while_another_one_waits(
     monkeypatch: pytest.MonkeyPatch, *, may_wait: bool, force: bool
