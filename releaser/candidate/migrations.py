@@ -64,10 +64,11 @@ def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     """Return the migrations that a release brought and that are still not applied.
 
     A database that is away lets all wait. While nothing can run on the live release, none does: nobody can tell what
-    is new, and the site is down.
+    is new, and the site is down. Nor can they where the live release does not answer, except for a release that waits.
     """
-    names = release.manifest.migrations
-    if not names or _find_unapplied_before(site) is None:
+    names, live = release.manifest.migrations, store_of(site).live()
+    waits = release.lifecycle is not None and bool(release.lifecycle.waits)
+    if not names or live is None or not live.works() or not (waits or _find_unapplied_before(site) is not None):
         return ()
     with log.step("migrations") as step:
         unapplied = _find_unapplied(site, release.venv, step)

@@ -17,8 +17,8 @@ GATES: tuple[Gate, ...] = make("gates")
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
 
-    With `force`, what is forcible is only reported, and a release waits only for what is wrong (`Wait.error`) by a gate
-    that is not forcible. Where nothing may wait, such a gate refuses. While one waits, none is asked that `acts`.
+    With `force`, or where nothing may wait, a release waits only for what is wrong (`Wait.error`) by a gate that is not
+    forcible; and with `force`, what is forcible is only reported. While one waits, none is asked that `acts`.
     """
     wait: Wait | None = None
     for gate in GATES:
@@ -30,8 +30,6 @@ def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
             case.log.note(*(said.findings if isinstance(said, PreflightError) else (said.finding,)))
         elif verdict is not None:
             error = None if gate.is_forcible else verdict.error
-            if error is not None and not case.may_wait:
-                raise error
             if error is not None or (case.may_wait and not force):
                 wait = wait or verdict
     return wait

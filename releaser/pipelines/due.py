@@ -77,10 +77,21 @@ def find_due(site: Site, *, if_due: bool) -> Due:
 
 
 def _when_ready(site: Site) -> datetime | None:
-    """Return from when on the release that waits may go live, which no interval or window puts off."""
+    """Return from when on the release that waits may go live, which no interval or window puts off.
+
+    None once an update has begun since then: what it could not do is tried again as always.
+    """
     snapshot = store_of(site).snapshot()
     release = snapshot.find_waiting()
-    return snapshot.lifecycles[release.id].until if release is not None else None
+    at = snapshot.lifecycles[release.id].until if release is not None else None
+    return None if at is None or any(begun >= at for begun, _ in _updates(site)) else at
+
+
+def _updates(site: Site) -> Iterator[tuple[datetime, bool]]:
+    """Yield when updates of all packages began, newest first, and whether they got as far as the tests."""
+    for run in read_history(site.state_dir):
+        if run.get("command") == "update" and not run.get("only") and not run.get("due_at") and (at := _begun(run)):
+            yield at, run.get("exit_code") in _COUNTED
 
 
 def _due_by_interval(site: Site, now: datetime) -> datetime | None:
@@ -89,9 +100,7 @@ def _due_by_interval(site: Site, now: datetime) -> datetime | None:
     One that did not get as far as the tests, as the network was down, say, does not count: it is tried again soon, and
     then less and less often.
     """
-    updates = (run for run in read_history(site.state_dir) if run.get("command") == "update" and not run.get("only"))
-    runs = [run for run in updates if not run.get("due_at")]
-    begun = [(at, run.get("exit_code") in _COUNTED) for run in runs if (at := _begun(run)) and at <= now]
+    begun = [(at, counts) for at, counts in _updates(site) if at <= now]
     failed = list(itertools.takewhile(lambda one: not one[1], begun))
     every = timedelta(seconds=site.settings.every or _EVERY)
     due = [at - jitter_of(site) + every for at, _ in begun[len(failed) :][:1]]

@@ -164,7 +164,9 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     facts = preflight(run.site, run.log, Scope(asks=(), python=python, attests=False))
     ask_django(run.site, run.log)
     live = run.store.live()
-    ask("resolved", Case(site=run.site, log=run.log, is_repair=is_repair(live)), force=force)
+    wait = ask("resolved", Case(site=run.site, log=run.log, may_wait=False, is_repair=is_repair(live)), force=force)
+    if wait is not None and wait.error is not None:
+        raise wait.error
     run.find_changes = partial(find_changes, run.site, take_snapshot(run.site))
     deployment, snapshot = build_from_checkout(run.site, run.log, facts, force=force)
     release = deployment.release
@@ -282,7 +284,10 @@ def build_from_checkout(
         release = build_as_locked(work)
         # A person wants the release now.
         case = Case(site=work.site, log=log, venv=release.venv, may_wait=False, is_repair=is_repair(work.live))
-        ask("ready", case, force=force)
+        wait = ask("ready", case, force=force)
+        if wait is not None and wait.error is not None:
+            store_of(site).record_waiting(release, wait.reason)  # its error says what to do with the release
+            raise wait.error
     return Deployment(release=release, target=target), snapshot
 
 

@@ -40,6 +40,7 @@ from releaser.pipelines.rebuild import (
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.acceptance import note_refusals
+from releaser.releases.blocks import change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
 from releaser.releases.release import refuse_moved
@@ -148,8 +149,10 @@ def ready_case(goal: Goal, release: Release) -> Case:
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
     """Keep a release that is ready and may go live later. The next update with the same lock and code takes it up."""
+    change_blocks(run.site.state_dir, lambda blocks: blocks.without(lambda one: one.key == release.key))  # it passed
     is_news = run.store.record_waiting(release, wait.reason, keeps=wait.keeps, until=wait.until)
-    close_journal(run.site, run.log)
+    made = f"had made {release.id} ready, which waits: {wait.reason}"
+    close_journal(run.site, run.log, made if wait.error is not None and is_news else "")
     headline = f"{release.id} is ready and waits: {wait.reason}"
     run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)

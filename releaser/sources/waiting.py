@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.locks.rules import Packages, Policy, Rules
 from releaser.locks.versions import is_older
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, diff_to, resolve_as_locked
+from releaser.resolution.rules import read_limits
 from releaser.sources.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ class Waiting(Upgrade):
     """Takes a release whose gate keeps it, although newer packages may have appeared: they are for the next update.
 
     The newest versions are taken instead with `--force`, for named packages, if the code or the configuration has
-    changed, if one of its versions is on hold by now, or if it lacks the fix of a known vulnerability.
+    changed, if one of its versions is on hold or constrained by now, or if they have the fix of a known vulnerability.
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
@@ -32,8 +34,12 @@ class Waiting(Upgrade):
     def resolve(self, wanted: Wanted) -> Resolution:
         """Take its lock."""
         lock = _find_lock(wanted.work)
-        if lock is None or wanted.force or _lacks_fix(wanted, lock):
+        if lock is None or wanted.force:
             return super().resolve(wanted)
+        if missing := _missing_fixes(wanted, lock):
+            found = super().resolve(wanted)
+            if any(not _is_below(found.lock, name, fix) for name, fix in missing.items()):
+                return found
         return resolve_as_locked(wanted.work, lock)
 
 
@@ -43,19 +49,26 @@ def _find_lock(work: Workspace) -> LockFile | None:
     release = snapshot.find_waiting()
     if release is None or not snapshot.lifecycles[release.id].kept:
         return None
-    lock, blocks = lock_of(release), read_blocks(work.site.state_dir)
-    changed = {one.name for one in diff_to(work.live, lock, python=work.facts.choice.version)}
-    is_blocked = any(one.is_in(lock.versions) for one in blocks.failed) or any(
-        one.name in changed for one in blocks.held
+    lock, blocks, python = lock_of(release), read_blocks(work.site.state_dir), work.facts.choice.version
+    key, limits = candidate_key(work.site, work.facts, lock), read_limits(work.site, python=python)
+    rules = Rules(packages=Packages(locked=lock.versions), policy=Policy(limits=limits))
+    changed = {one.name: one.new for one in diff_to(work.live, lock, python=python)}
+    is_blocked = (
+        blocks.candidate(key) is not None
+        or any(one.is_in(lock.versions) for one in blocks.failed)
+        or any(one.name in changed for one in blocks.held)
+        or any(rules.beyond(name, new) for name, new in changed.items() if new is not None)
     )
-    key = candidate_key(work.site, work.facts, lock)
     return None if is_blocked or snapshot.find_ready(key, lock.data, work.configuration) is None else lock
 
 
-def _lacks_fix(wanted: Wanted, lock: LockFile) -> bool:
-    """Whether a version that fixes a known vulnerability is not in the lock."""
+def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
+    """Return the versions, by package, that fix a known vulnerability of the live release and are not in the lock."""
     found = wanted.audit()
     fixes = found.fixes() if found is not None else {}
-    return any(
-        is_older(version, fix) for name, fix in fixes.items() for version in lock.versions.get(name, fix).split(", ")
-    )
+    return {name: fix for name, fix in fixes.items() if _is_below(lock, name, fix)}
+
+
+def _is_below(lock: LockFile, name: str, version: str) -> bool:
+    """Whether a lock has a package in an older version, on one of its platforms at least."""
+    return any(is_older(one, version) for one in lock.versions.get(name, version).split(", "))

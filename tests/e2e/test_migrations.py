@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, states, step, steps
 from tests.support.commands import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -187,6 +187,37 @@ def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_
     before = site.snapshot()
     waiting = site.json("update", "--force")  # `--force` applies none either
     assert (waiting["result"], site.snapshot()) == ("unchanged", before)
+
+
+def test_a_candidate_that_failed_once_and_then_waits_goes_live_as_well(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    fails = "python -c 'import alpha; assert alpha.__version__ == \"1.0.0\"'"
+    site.json("update", env={"RELEASER_TEST_COMMAND": fails}, check=5)
+    report = site.json("update", "--force", check=5)
+    assert "migrations are not applied" in report["headline"]
+    refusing.migrate(NEW)
+    assert site.json("update")["release"] == report["release"] == site.live_id()
+
+
+def test_the_mail_of_a_run_that_is_killed_after_its_release_is_ready_comes_with_the_next(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    interrupted(site, "update", at=Point(place="releaser.pipelines.update:prune_step", when="before"))
+    assert site.outbox_mails() == []
+    site.releaser("update", check=0)
+    assert NEW in body(site)
+
+
+def test_a_rebuild_keeps_the_release_whose_migrations_it_says_how_to_apply(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    site.uv("lock", "--upgrade-package", "alpha")
+    site.commit("Upgrade alpha")
+    report = site.json("rebuild", check=5)
+    (python,) = re.findall(r"`(\S+) manage.py migrate`", report["advice"])
+    assert Path(python).exists()
+    assert site.live_version("alpha") == "1.0.0"
 
 
 def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:

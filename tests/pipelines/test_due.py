@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,6 +145,18 @@ def test_only_one_waits_or_runs(site: Site) -> None:
         assert (first, second) == (True, False)
     with acquire(site.state_dir, command="update", now=NOW), due._alone(site) as beside:
         assert not beside
+
+
+@pytest.mark.parametrize(("runs", "is_due"), [([], True), ([(2, 0)], True), ([(0.5, 4)], False), ([(0.5, 0)], False)])
+def test_an_update_for_a_release_that_waits_begins_once_then_the_interval_counts_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, runs: list[tuple[float, int]], is_due: bool
+) -> None:
+    waiting = SimpleNamespace(id="R", until=NOW - timedelta(hours=1))
+    snapshot = SimpleNamespace(find_waiting=lambda: waiting, lifecycles={"R": waiting})
+    monkeypatch.setattr(due, "store_of", lambda _: SimpleNamespace(snapshot=lambda: snapshot))
+    local = NOW.astimezone().replace(tzinfo=None)
+    closed = Window.parse(f"{local + timedelta(hours=6):%H:%M}-{local + timedelta(hours=7):%H:%M}")
+    assert bool(due.find_due(with_runs(site, *runs, window=(closed,)), if_due=True).reason) is not is_due
 
 
 def test_a_release_that_waits_is_due_at_its_time_whatever_interval_and_window_say(
