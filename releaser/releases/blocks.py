@@ -13,7 +13,7 @@ from releaser.locks.blocks import Block
 from releaser.locks.origins import Deviation
 from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
-from releaser.system.files import load_state, write_state
+from releaser.system.files import load_state, sync_directory, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
@@ -133,6 +133,11 @@ class Blocks(Frozen):
         added = {one.identity for one in new}
         return replace(self, entries=(*(one for one in self.entries if one.identity not in added), *new))
 
+    def with_all(self, other: Blocks) -> Blocks:
+        """Add all that is in another table, which changes nothing if it is here already."""
+        asked = tuple(dict.fromkeys([*self.asked, *other.asked]))
+        return replace(self.with_new(*other.entries), asked=asked).accept((*self.accepted, *other.accepted))
+
     def without(self, is_lifted: Callable[[StoredBlock], object]) -> Blocks:
         """Lift blocks."""
         return replace(self, entries=tuple(one for one in self.entries if not is_lifted(one)))
@@ -189,20 +194,29 @@ def block_candidate(key: ReleaseKey, release: str, reason: str, **facts: Any) ->
 
 
 def read_blocks(state_dir: Path) -> Blocks:
-    """Read the table; an unreadable one counts as empty."""
-    if not (state_dir / BLOCKS).exists() and any((state_dir / name).exists() for name in EARLIER):
-        from releaser.releases.earlier_blocks import read_earlier  # which only the first run needs
+    """Read the table, and what an earlier version has left, or written since; an unreadable file counts as empty."""
+    if not _has_earlier(state_dir):
+        return load_state(state_dir / BLOCKS, Blocks())
+    from releaser.releases.earlier_blocks import read_earlier  # which only the first run needs
 
-        return read_earlier(state_dir)
-    return load_state(state_dir / BLOCKS, Blocks())
+    earlier = read_earlier(state_dir)  # first: a run that deletes it now has written all of it into the table
+    return load_state(state_dir / BLOCKS, Blocks()).with_all(earlier)
+
+
+def _has_earlier(state_dir: Path) -> bool:
+    return any((state_dir / name).exists() for name in EARLIER)
 
 
 def change_blocks(state_dir: Path, change: Callable[[Blocks], Blocks]) -> None:
     """Replace the table, durably, if that changes it, or if none is there. Raises OSError."""
     before = read_blocks(state_dir)
+    if _has_earlier(state_dir):
+        # First all goes into the table as it is, then the earlier files go, and only then comes the change. With the
+        # change in the first write, a run that is cut off would leave files in which some of what it lifted still is.
+        write_state(state_dir / BLOCKS, before)
+        for name in EARLIER:
+            (state_dir / name).unlink(missing_ok=True)
+        sync_directory(state_dir)
     after = change(before)
-    if after == before and (state_dir / BLOCKS).exists():
-        return
-    write_state(state_dir / BLOCKS, after)
-    for name in EARLIER:
-        (state_dir / name).unlink(missing_ok=True)
+    if after != before or not (state_dir / BLOCKS).exists():
+        write_state(state_dir / BLOCKS, after)

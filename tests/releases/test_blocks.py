@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,10 +21,10 @@ from releaser.releases.blocks import (
     read_blocks,
 )
 from releaser.releases.key import ReleaseKey
-from releaser.system.files import UnreadableStateError, read_state
+from releaser.system.files import UnreadableStateError, read_state, write_state
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 KEY = ReleaseKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
 AT = "2026-11-20T06:00:00+00:00"
@@ -225,3 +227,72 @@ def test_of_two_files_the_one_that_cannot_be_read_says_nothing(tmp_path: Path) -
     assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
     (tmp_path / "holds.json").write_text("{", encoding="utf-8")
     assert [one.name for one in read_blocks(tmp_path).entries] == ["beta"]
+
+
+PERSON_BEFORE = {"name": "gamma", "by": "person", "reason": "wait", "at": AT}
+
+
+def names(state_dir: Path) -> list[str]:
+    return [one.name for one in read_blocks(state_dir).entries]
+
+
+def test_what_an_earlier_version_holds_after_a_downgrade_goes_into_the_table_that_is_there(tmp_path: Path) -> None:
+    asked, known = (Deviation(name=name, version="1", what="index", old="a", new="b") for name in ("alpha", "beta"))
+    change_blocks(tmp_path, lambda _: Blocks(entries=(TESTS,), accepted=(known,)))
+    write_earlier(tmp_path, "holds.json", entries=[PERSON_BEFORE])
+    write_earlier(tmp_path, "quarantine.json", candidates=[], versions=[ROLLED_BACK], commits=[])
+    rows = [{name: getattr(one, name) for name in ("name", "version", "what", "old", "new")} for one in (asked, known)]
+    write_earlier(tmp_path, "acceptance.json", asked=rows, accepted=[])
+    for _ in range(2):
+        assert names(tmp_path) == ["alpha", "beta", "gamma"]
+        assert (read_blocks(tmp_path).asked, read_blocks(tmp_path).accepted) == ((asked,), (known,))
+        change_blocks(tmp_path, lambda blocks: blocks)
+        assert [path.name for path in tmp_path.iterdir()] == [BLOCKS.name]
+
+
+class Killed(BaseException):
+    """The end of a run, at any place."""
+
+
+class Steps:
+    """The functions that change the disk, of which the run is killed before the one of this number."""
+
+    def __init__(self, end: int) -> None:
+        self.left = end
+
+    def counted(self, function: Callable[..., object]) -> Callable[..., object]:
+        def stop_or_call(*given: object, **named: object) -> object:
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            return function(*given, **named)
+
+        return stop_or_call
+
+
+@pytest.mark.parametrize("is_upgraded", [False, True])
+def test_what_is_lifted_does_not_come_back_in_part_wherever_the_run_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_upgraded: bool
+) -> None:
+    """The change is made as a whole or not at all, and what it does not concern is there, once."""
+    seen = []
+    for end in range(20):
+        directory, steps = tmp_path / f"{end}", Steps(end)
+        directory.mkdir()
+        if is_upgraded:
+            change_blocks(directory, lambda _: Blocks(entries=(TESTS,)))
+        delta = {**PERSON_BEFORE, "name": "delta"}
+        write_earlier(directory, "quarantine.json", candidates=[], versions=[ROLLED_BACK], commits=[])
+        write_earlier(directory, "holds.json", entries=[PERSON_BEFORE, delta])
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            patch.setattr("releaser.releases.blocks.write_state", steps.counted(write_state))
+            patch.setattr(Path, "unlink", steps.counted(Path.unlink))
+            change_blocks(directory, lambda blocks: blocks.without(lambda one: one.name in ("beta", "gamma")))
+        seen.append(names(directory))
+        change_blocks(directory, lambda blocks: blocks)
+        assert names(directory) == seen[-1], end
+        if steps.left:
+            break
+    others = ["alpha"] * is_upgraded
+    before, after = [*others, "beta", "gamma", "delta"], [*others, "delta"]
+    assert seen == [*[before] * (len(seen) - 2), after, after]
