@@ -255,12 +255,14 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
 
 
 def restore_blocks(site: Site, log: RunLog) -> None:
-    """Make the blocks again, if all are gone, of the releases that were rolled back, or that failed. Raises OSError.
+    """Make the blocks again, if they are gone, of the releases that were rolled back, or that failed. Raises OSError.
 
-    A run that is cut off between such a release and its block leaves a journal, which `recovery` handles.
+    What other files of an earlier version tell is kept. A run that is cut off between such a release and its block
+    leaves a journal, which `recovery` handles.
     """
     state_dir, store = site.state_dir, store_of(site)
-    if any((state_dir / name).exists() for name in (BLOCKS, *EARLIER)):
+    quarantine, *_ = EARLIER  # the file of an earlier version which had these blocks
+    if any((state_dir / name).exists() for name in (BLOCKS, quarantine)):
         return
     seen = store.snapshot()
     stages = {name: one.stage for name, one in seen.lifecycles.items()}
@@ -275,5 +277,6 @@ def restore_blocks(site: Site, log: RunLog) -> None:
             blocks = blocks.with_versions(brought, release=release.id, reason=failed.reason, since=failed.since)
         blocks = blocks.with_new(failed)
     if found:
-        change_blocks(state_dir, lambda _: blocks)
-        log.note_repair(f"{BLOCKS} was lost; it was rebuilt from the releases", "See `releaser status`.")
+        change_blocks(state_dir, blocks.with_all)
+        message = "the record of what failed, or was rolled back, was lost; it was rebuilt from the releases"
+        log.note_repair(message, "See `releaser status`.")

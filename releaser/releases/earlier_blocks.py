@@ -80,13 +80,28 @@ def _of_version(hold: Row) -> Row:
     return {**hold, "code_key": hold.get("code", ""), "until": until}
 
 
-KINDS = (EarlierQuarantine, EarlierHolds, EarlierAcceptance)
-EARLIER_FILES = tuple(StateFile(name=name, type=kind) for name, kind in zip(EARLIER, KINDS, strict=True))
+_QUARANTINE, _HOLDS, _ACCEPTANCE = EARLIER
+#: Of these, the quarantine is made again from the releases.
+EARLIER_FILES = (
+    StateFile(name=_QUARANTINE, type=EarlierQuarantine),
+    StateFile(
+        name=_HOLDS,
+        type=EarlierHolds,
+        loss="what it had on hold by you is not on hold now",
+        advice="Hold packages again with `releaser hold`.",
+    ),
+    StateFile(
+        name=_ACCEPTANCE,
+        type=EarlierAcceptance,
+        loss="what it had as accepted is not accepted now",
+        advice="The next run asks again what to accept.",
+    ),
+)
 
 
 def read_earlier(state_dir: Path) -> Blocks:
     """Return the blocks in these files; one that cannot be read counts as empty."""
-    quarantine, holds, acceptance = (state_dir / name for name in EARLIER)
+    quarantine, holds, acceptance = (state_dir / file for file in EARLIER_FILES)
     return Blocks(
         entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks()),
         **vars(load_state(acceptance, EarlierAcceptance())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import is_dataclass
 from types import SimpleNamespace
@@ -11,13 +12,14 @@ import pytest
 
 from releaser.capabilities import state_files
 from releaser.checkout.publish import Pending
-from releaser.pipelines.repair import diagnose, repair, replace_unreadable
+from releaser.pipelines.repair import diagnose, repair, replace_unreadable, restore_blocks
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import JOURNAL
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter
-from releaser.system.files import load_state
-from tests.releases.makers import a_manifest, live
+from releaser.system.files import load_state, put_aside
+from tests.releases.makers import a_manifest, go_to, live
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
@@ -75,6 +77,41 @@ def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore) -> None:
     replace_unreadable(a_site(store), log)
     assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER) == before
     assert [one.message for one in log.findings] == ["ledger.json was lost; it was rebuilt from the releases"]
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_what_was_rolled_back_stays_out_though_the_quarantine_of_an_earlier_version_is_damaged(
+    store: ReleaseStore, is_cut_off: bool
+) -> None:
+    """Beside it lies a file of holds, which stay. A run that put the quarantine aside may have been cut off then."""
+    good, bad, log = store.live_id() or "", live(store, 3), a_log()
+    go_to(store, good)
+    store.record_withdrawn(bad)
+    hold = {"name": "gamma", "by": "person", "reason": "wait", "at": "2026-11-20T06:00:00+00:00"}
+    (store.state_dir / "holds.json").write_text(json.dumps({"version": 2, "entries": [hold]}), encoding="utf-8")
+    (store.state_dir / "quarantine.json").write_text("{", encoding="utf-8")
+    if is_cut_off:
+        put_aside(store.state_dir / "quarantine.json")
+        restore_blocks(a_site(store), log)
+    else:
+        replace_unreadable(a_site(store), log)
+    blocks = read_blocks(store.state_dir)
+    assert [(one.name, one.version) for one in blocks.failed] == [("alpha", "1.1")]
+    assert [one.release for one in blocks.candidates] == [bad.id]
+    assert [one.name for one in blocks.held] == ["gamma"]
+    assert "was rolled back, was lost; it was rebuilt from the releases" in log.findings[-1].message
+    assert (store.state_dir / "quarantine.json.unreadable-1").exists()
+
+
+@pytest.mark.parametrize(("name", "told"), [("holds.json", "`releaser hold`"), ("acceptance.json", "what to accept")])
+def test_a_lost_file_of_an_earlier_version_tells_what_is_gone_with_it(
+    store: ReleaseStore, name: str, told: str
+) -> None:
+    log = a_log()
+    (store.state_dir / name).write_text("{", encoding="utf-8")
+    replace_unreadable(a_site(store), log)
+    assert log.findings[-1].message.startswith(f"{name} was lost: what it had")
+    assert told in log.findings[-1].advice
 
 
 def test_an_unreadable_journal_is_told_and_left_to_recovery(store: ReleaseStore) -> None:
