@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.checkout.checks import take_snapshot
+from releaser.checkout.checks import refuse_changes, take_snapshot
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, note_due, push_what_is_due
-from releaser.checkout.pull import Target, as_checked_out
+from releaser.checkout.pull import as_checked_out
 from releaser.deployment.adopt import find_open_venv, venv_kind
 from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
 from releaser.locks.lock import LockFile
@@ -37,6 +37,7 @@ from releaser.system.words import plural, secrets_in_urls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from releaser.checkout.checks import CheckoutSnapshot
     from releaser.report import RunLog, RunReport
     from releaser.resolution.first_lock import Survey
     from releaser.run import Run
@@ -87,8 +88,8 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
         step.says(str(wanted))
     with log.step("preflight"):
         facts = _check(site, wanted, found)
-    target = as_checked_out(take_snapshot(site))
-    with open_workspace(site, log, facts, target) as work:
+    snapshot = take_snapshot(site)
+    with open_workspace(site, log, facts, as_checked_out(snapshot)) as work:
         with log.step("lock") as step:
             lock = make_first_lock(work.site, work.facts, wanted, found)
             step.says(plural(len(lock.versions), "package"))
@@ -98,7 +99,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
                 raise ResolutionError(_describe(others), advice=_ADVICE)
             said = _describe(others) if others else _say_same(found)
             step.says(said)
-        _place(site, work.site, log, target)
+        _place(site, work.site, log, snapshot)
     log.note(*([Finding(said, advice="The next update installs what is locked.")] if others else ()))
     run.site = site.reread()
     if site.project.has_git:
@@ -150,12 +151,13 @@ def _compare(staged: Site, facts: SiteFacts, wanted: FirstLockRequest, found: Su
     return [one for one in differences(lock, facts, wanted, found) if one.split()[0] != canonicalize_name(str(own))]
 
 
-def _place(site: Site, staged: Site, log: RunLog, target: Target) -> None:
+def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) -> None:
     """Commit the files of the staging tree, and move the checkout there, which has both of them then or neither.
 
-    Raises BuildError.
+    Raises BuildError, and PreflightError where somebody has edited meanwhile what no git would bring back.
     """
     if not site.project.has_git:
+        refuse_changes(site, snapshot)
         for name in _FILES:
             replace_file(site.project.root / name, read_file(staged.project.root / name), staging=site.state_dir)
         return
@@ -165,7 +167,7 @@ def _place(site: Site, staged: Site, log: RunLog, target: Target) -> None:
             commit = staged.git.commit("HEAD")
             step.says(commit[:12])
         note_due(site, commits=(*list_unpushed(site), commit), push=site.settings.git_push)
-        move_without_build(site, log, replace(target, commit=commit))
+        move_without_build(site, log, replace(as_checked_out(snapshot), commit=commit))
     except ToolError as error:
         message = f"pyproject.toml and uv.lock could not be committed: {error.reason}"
         advice = error.advice or "See git's message; nothing is changed."

@@ -6,10 +6,14 @@ import json
 import os
 import sys
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.errors import PreflightError
+from releaser.pipelines import first_lock
+from releaser.pipelines.session import Request
+from releaser.resolution.first_lock import make_first_lock
 from tests.e2e.scenes import make_hook, states, step, steps
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
@@ -375,6 +379,29 @@ def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> No
     assert locked(site) == FREE == installed(site.link / "bin" / "python")
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.0"
+
+
+def test_what_somebody_edits_meanwhile_in_a_project_without_git_is_not_overwritten(
+    make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no git that would bring it back."""
+    site = make_lockless(make_site)
+    fill(site, site.link, "alpha==1.0.0")
+    edited = f"{COMMENTED}# of somebody\n"
+
+    def lock_while_somebody_edits(*given: Any) -> Any:
+        site.edit("pyproject.toml", edited)
+        return make_first_lock(*given)
+
+    monkeypatch.setattr(first_lock, "make_first_lock", lock_while_somebody_edits)
+    environ = site.environment({"RELEASER_GIT": "false"})
+    request = Request(path=site.path, environ=environ, command="init")
+    report = first_lock.create_first_lock(request, first_lock.read_request(site.link, None, (), ()))
+    assert report.exit_code == PreflightError.exit_code
+    assert f"somebody changed {site.path / 'pyproject.toml'}" in str(report.problems)
+    assert (site.path / "pyproject.toml").read_text(encoding="utf-8") == edited
+    assert not (site.path / "uv.lock").exists()
+    assert not site.link.is_symlink()
 
 
 def test_a_production_host_without_a_group_of_its_own_has_none(make_site: SiteFactory) -> None:
