@@ -159,9 +159,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
                 _remove_staging_tree(site, place, found=log)
             staged = _fill(site, tree, root, head=head)
         except (ToolError, OSError) as error:
-            clear_name(
-                site.project.shadow, of_directory=True
-            )  # the next run makes it again, should it be what does not work
+            if tree.shadow is None:  # a dry run has one of its own
+                with contextlib.suppress(OSError):  # the next run makes it again, should it be what does not work
+                    clear_name(site.project.shadow, of_directory=True)
             raise _unmade(place, error) from error
         step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.brought.describe()])))
     # State directory and symlink stay those of the checkout.

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.checkout import staging
+from releaser.checkout.pull import Target
 from releaser.checkout.shadow import list_code, record_code
+from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
+from releaser.errors import BuildError, ToolError
+from releaser.run import new_log
 from releaser.site.site import open_site
 from releaser.tools.code_files import SMALL
+from releaser.tools.git import Git
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +26,16 @@ if TYPE_CHECKING:
 def code(root: Path) -> list[str]:
     variables = {"RELEASER_STAGING_LINK": "media", "RELEASER_STAGING_OMIT": "a/b", "RELEASER_STATE_DIR": "state"}
     return list_code(open_site(root, variables))
+
+
+class Raising:
+    """A function that always fails so."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, *_: object, **__: object) -> None:
+        raise self.error
 
 
 def write(root: Path, names: str) -> None:
@@ -96,3 +112,27 @@ def test_one_that_is_lost_or_damaged_is_made_again(root: Path, damage: str) -> N
     words: list[str | Path] = ["git", "--git-dir", shadow, "ls-tree", "-r", "--name-only", "HEAD"]
     recorded = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
     assert {"app.py", "new.py"} <= {*recorded}
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_a_staging_tree_that_fails_costs_no_dry_run_the_live_one_and_says_why_it_failed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_dry: bool
+) -> None:
+    site, log = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"}), new_log("update")
+    site.state_dir.mkdir(parents=True)
+    record_code(site)
+    head, place = site.git.commit("HEAD"), root.parent / "aside"
+    place.mkdir()
+    monkeypatch.setattr(Git, "fill_shadow" if is_dry else "add_work_tree", Raising(ToolError("git says no")))
+    if not is_dry:
+        monkeypatch.setattr(staging, "clear_name", Raising(PermissionError()))
+
+    def stage() -> None:
+        if is_dry:
+            stage_aside(site, log, shadow_of(site, place, {}), place, Target(head=head, commit=head))
+        else:
+            staging_tree(site, log, head).__enter__()
+
+    with pytest.raises(BuildError, match="git says no"):
+        stage()
+    assert site.git.commit("HEAD") == head
