@@ -200,8 +200,8 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Tree:
     else:
         with contextlib.suppress(FileNotFoundError):  # there is no state directory before a project is adopted
             _mark_of(site, place).touch()
+        place.mkdir(mode=0o700)  # before git writes there what may be for this user alone
         git.add_work_tree(place, tree.commit)
-        place.chmod(0o700)
     staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
     overlay_included(site, root)
     if tree.shadow is not None:

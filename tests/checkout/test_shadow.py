@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -136,3 +137,22 @@ def test_a_staging_tree_that_fails_costs_no_dry_run_the_live_one_and_says_why_it
     with pytest.raises(BuildError, match="git says no"):
         stage()
     assert site.git.commit("HEAD") == head
+
+
+def test_a_staging_tree_is_for_this_user_alone_before_git_writes_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout, git makes files readable for all that are for their owner alone in the project."""
+    site, modes, add = open_site(root, {"PATH": os.environ["PATH"], "RELEASER_GIT": "false"}), [], Git.add_work_tree
+    site.state_dir.mkdir(parents=True)
+    record_code(site)
+
+    def see_mode(git: Git, place: Path, commit: str) -> None:
+        modes.append(stat.S_IMODE(place.stat().st_mode))
+        add(git, place, commit)
+        modes.append(stat.S_IMODE(place.stat().st_mode))
+
+    monkeypatch.setattr(Git, "add_work_tree", see_mode)
+    with staging_tree(site, new_log("update"), site.git.commit("HEAD")):
+        pass
+    assert modes == [0o700, 0o700]

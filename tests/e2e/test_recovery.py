@@ -294,15 +294,18 @@ def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work
     assert not (site.state_dir / "run" / "lock.holder").exists()
 
 
-@pytest.mark.parametrize("left", ["files", "record"])
+@pytest.mark.parametrize("left", ["files", "record", "directory"])
 def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: SampleSite, left: str) -> None:
     """git ends with releaser and takes its record away, while a git that it has started still writes files."""
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.add_work_tree"))
     place, record = site.outer / ".site.releaser-staging", site.path / ".git" / "worktrees" / "-site.releaser-staging"
     assert place.is_dir()
-    if left == "files":
+    if left != "record":
         shutil.rmtree(record)
         (place / ".git").unlink()
+        if left == "directory":  # which releaser makes before git makes anything
+            shutil.rmtree(place)
+            place.mkdir(mode=0o700)
     else:
         shutil.rmtree(place)
         (record / "gitdir").unlink()
