@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 KEPT = 4  # manifests, the newest; what none of them names is deleted
-_OWN = ("files", "manifests", "made", "unpacked")
+_OWN = ("files", "manifests", "made", "unpacked", "download")
 _UNUSED = 30 * 86400.0  # seconds; they could be packed again
 
 

@@ -167,6 +167,8 @@ def test_what_channels_bundles_and_static_files_have_left_goes_too(make_site: Si
     site = make_site.adopted("1.1.0")
     site.releaser("bundle create", "--no-installer", "--output", tmp_path / "one.bundle", check=0)
     assert (site.state_dir / "bundles").is_dir()
+    (site.state_dir / "bundles" / "download").mkdir()
+    (site.state_dir / "bundles" / "download" / "0.bundle").touch()
     seen = Seen(channel="production", sequence=1, sha256="0", release="A")
     write_state(site.state_dir / "channels.json", SeenChannels(channels=(seen,)))
     write_state(site.state_dir / "static.json", InPlace(made="", sources="", files=(), look=""))
