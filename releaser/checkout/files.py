@@ -88,7 +88,7 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
     for later in store_of(site).all():
         brought = later.manifest.provenance.brought
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
-            is_ours = hash_of_file(root / path) == hash_of_file(included_of(later.directory) / path) is not None
+            is_ours = _came_along(site, path, hash_of_file(root / path))  # with any of them: a newer one may be there
             if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
                 (root / path).unlink()
                 sync_directory((root / path).parent)
