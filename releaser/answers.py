@@ -158,6 +158,8 @@ class RunBrief(Frozen):
     headline: str
     #: The packages that an update was to bring alone; empty for all.
     only: tuple[str, ...] = ()
+    #: The upgrades that it found to break the tests.
+    culprits: tuple[str, ...] = ()
 
 
 class HeldBack(Frozen):

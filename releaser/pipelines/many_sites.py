@@ -66,13 +66,23 @@ class ManySites:
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
         """Update each: first those that go first. If one of these does not end well, the others are told."""
-        told: dict[str, str] = {}
-        for goes_first in (True, False):
-            sites = [one for one in self.sites if one.goes_first == goes_first]
-            for answer in self._each(sites, partial(self._run, words, as_json=True, more={**told})):
-                yield replace(answer, waits=part(answer.answer, "waits", str))
-                if goes_first and (why := why_not_well(answer)):
-                    told[FIRST_FAILED_VARIABLE] = f"{answer.site}, which goes first, did not end well: {why}"
+        first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
+        run, idle, told = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
+
+        def tell(site: str, why: str) -> None:
+            if why:
+                told[FIRST_FAILED_VARIABLE] = f"{site}, which goes first, did not end well: {why}"
+
+        for answer in self._each(first, run):
+            yield _with_waits(answer)
+            tell(answer.site, why_not_well(answer))
+            if part(answer.answer, "due_at", str):
+                idle.add(answer.site)
+        # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
+        asked = [one for one in first if str(one.path) in idle]
+        for answer in self._each(asked, partial(self._run, ("status",), as_json=True), disk=0):
+            tell(answer.site, why_not_well_before(answer))
+        yield from map(_with_waits, self._each(others, partial(run, more=told)))
 
     def _each(
         self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
@@ -180,12 +190,41 @@ def _free_disk(place: Path) -> float:
 # Sites that go first
 
 
+def _with_waits(answer: SiteAnswer) -> SiteAnswer:
+    return replace(answer, waits=part(answer.answer, "waits", str))
+
+
 def why_not_well(answer: SiteAnswer) -> str:
     """Say why the update of a site that goes first did not end well; empty if it did.
 
-    These are words of this program alone: other sites get to read them. One that waits for its own `window` is well.
+    These are words of this program alone: other sites get to read them. One that was not due says nothing here.
     """
     if answer.exit_code or not isinstance(answer.answer, dict):
         return f"its update ended with exit code {answer.exit_code}" if answer.exit_code else "its answer is not known"
     kinds = {"blocked": "its updates are blocked", "waits": "its release waits", "culprits": "its tests failed"}
     return next((why for name, why in kinds.items() if answer.answer.get(name)), "")
+
+
+def why_not_well_before(answer: SiteAnswer) -> str:
+    """Say why the last update of a site did not end well, by its `status`; empty if it did.
+
+    These are words of this program alone, too.
+    """
+    from msgspec import ValidationError, convert  # which take long to import, for an update
+
+    from releaser.answers import Status
+
+    try:
+        status = convert(answer.answer, Status)
+    except (ValidationError, ValueError, TypeError, OverflowError):
+        return "its status is not known"
+    running, last = status.running, status.last_deployment
+    kinds = {
+        "its update is not done yet": running is not None and running.command == "update",
+        "its updates are blocked": status.blocked,
+        "its release waits": status.left_out,
+        "its last update failed": last is not None and last.exit_code,
+        "it was rolled back": last is not None and last.command == "rollback",
+        "its tests failed": last is not None and last.culprits,
+    }
+    return next((why for why, is_so in kinds.items() if is_so), "")

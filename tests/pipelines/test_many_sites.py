@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.answers import HeldBack, RunBrief
 from releaser.cli.many import DEFAULT
 from releaser.cli.queries import verify
 from releaser.pipelines import many_sites
-from releaser.pipelines.many_sites import ManySites, is_secret, why_not_well
+from releaser.pipelines.many_sites import ManySites, is_secret, why_not_well, why_not_well_before
 from releaser.reporting.many_sites import SiteAnswer
+from releaser.site.run_lock import Holder
 from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.site.sites_file import ListedSite
+from releaser.system.files import encode_state, plain
 from releaser.system.process import Finished, Runner
+from tests.reporting.test_answers import STATUS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 SITES = [ListedSite(path=Path(f"/srv/{number}")) for number in range(6)]
 
@@ -106,17 +115,76 @@ def test_a_site_that_goes_first_is_well_if_nothing_failed_there(code: int, answe
     assert why_not_well(SiteAnswer(site="/srv/first", exit_code=code, answer=answer)) == why
 
 
-@pytest.mark.parametrize("code", [0, 5])
-def test_the_other_sites_get_to_know_which_first_site_is_not_well(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    told: dict[str, str | None] = {}
+RAN = RunBrief(
+    command="update", run_id="1", started_at="2026-11-20T03:12:00+00:00", seconds=1.0, result="activated", exit_code=0,
+    headline="evil",
+)  # fmt: skip
+SAID = dict.fromkeys(("live", "waits", "not_restarted", "proposal"), "evil")
 
-    def answer(_: ManySites, __: object, site: ListedSite, *, more: dict[str, str], **___: object) -> SiteAnswer:
-        told[site.path.name] = more.get(FIRST_FAILED_VARIABLE)
-        return SiteAnswer(site=str(site.path), exit_code=code if site.goes_first else 0, answer={})
+
+@pytest.mark.parametrize(
+    ("known", "last", "why"),
+    [
+        ({}, {}, ""),
+        ({"held_back": (HeldBack(name="evil", version="2", release="", reason="evil", at="", by="tests"),)}, {}, ""),
+        ({"running": Holder(command="prune", pid=1, since="evil")}, {}, ""),
+        ({"running": Holder(command="update", pid=1, since="evil")}, {}, "its update is not done yet"),
+        ({"blocked": "evil"}, {"exit_code": 6, "result": "rolled_back"}, "its updates are blocked"),
+        ({"left_out": "evil"}, {}, "its release waits"),
+        ({}, {"exit_code": 5, "result": "failed"}, "its last update failed"),
+        ({}, {"command": "rollback"}, "it was rolled back"),
+        ({}, {"culprits": ("evil 1",)}, "its tests failed"),
+    ],
+)
+def test_a_first_site_that_was_not_due_is_judged_by_what_its_status_says(
+    known: dict[str, Any], last: dict[str, Any], why: str
+) -> None:
+    status = replace(STATUS, **{**SAID, "last_deployment": replace(RAN, **last), **known})
+    answer = json.loads(encode_state(status))
+    assert why_not_well_before(SiteAnswer(site="/srv/first", exit_code=0, answer=answer)) == why
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"blocked": ""}, {**plain(STATUS), "last_deployment": "well"}])
+def test_a_first_site_whose_status_cannot_be_read_is_not_well(answer: object) -> None:
+    found = why_not_well_before(SiteAnswer(site="/srv/first", exit_code=0, answer=answer))
+    assert found == "its status is not known"
+
+
+NOT_DUE = {"result": "unchanged", "due_at": "2026-11-23T03:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("code", "update", "last_code", "why"),
+    [
+        (0, {}, None, ""),
+        (5, {}, None, "its update ended with exit code 5"),
+        (0, NOT_DUE, 0, ""),
+        (0, NOT_DUE, 5, "its last update failed"),
+    ],
+)
+def test_the_other_sites_get_to_know_which_first_site_is_not_well(
+    monkeypatch: pytest.MonkeyPatch, code: int, update: dict[str, str], last_code: int | None, why: str
+) -> None:
+    """One that was not due tells by its status how its last update ended."""
+    told: dict[str, str | None] = {}
+    status = replace(STATUS, last_deployment=replace(RAN, exit_code=last_code or 0))
+    asked = []
+
+    def answer(
+        _: ManySites, words: Sequence[str], site: ListedSite, *, more: Mapping[str, str] | None = None, **__: object
+    ) -> SiteAnswer:
+        if words[0] == "status":
+            asked.append(site.path.name)
+            return SiteAnswer(site=str(site.path), exit_code=0, answer=json.loads(encode_state(status)))
+        told[site.path.name] = (more or {}).get(FIRST_FAILED_VARIABLE)
+        is_first = site.goes_first
+        return SiteAnswer(site=str(site.path), exit_code=code * is_first, answer=update if is_first else {})
 
     monkeypatch.setattr(ManySites, "_run", answer)
     sites = [replace(one, goes_first=one.path.name in "01") for one in SITES[:3]]
     many = ManySites(sites, jobs=2, environ={FIRST_FAILED_VARIABLE: "what somebody else says"})
-    assert len([*many.update(["update"])]) == 3
+    assert len([*many.update(["update", "--if-due"])]) == 3
+    assert sorted(asked) == ([] if last_code is None else ["0", "1"])
     assert (told["0"], told["1"]) == (None, None)
-    assert (told["2"] or "").endswith("did not end well: its update ended with exit code 5" if code else "")
+    assert (told["2"] or "").endswith(f"which goes first, did not end well: {why}" if why else "")
+    assert bool(told["2"]) is bool(why)
