@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, outer_snapshot, silent
-from tests.e2e.test_migrations import NEW, Migrating
 from tests.locks.test_rules import CASES
 from tests.support.sites import RED_TESTS, TESTS
 from tests.support.wheels import write_sdist
@@ -275,13 +274,3 @@ def test_a_commit_that_fails(make_site: SiteFactory) -> None:
     silent(site.releaser("update"))
     let_all_in(site)
     site.releaser("update", check=5)
-
-
-def test_a_candidate_that_waits_for_its_migrations(make_site: SiteFactory, tmp_path: Path) -> None:
-    found = Migrating(make_site, tmp_path, setting="refuse")
-    found.publish()
-    waiting = found.site.json("update", check=5)["release"]
-    assert shown(found.site) == {"candidates": [waiting]}
-    silent(found.site.releaser("update"))
-    let_all_in(found.site)
-    assert NEW in found.site.releaser("update", check=5).stderr
