@@ -139,7 +139,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
                 note_live(work.live)
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
-            copy_included(site, candidate.directory)
+            copy_included(site, candidate.directory, work.live)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             work.log.note(*install(work.site, work.facts, candidate.venv, link_mode=mode))

@@ -39,9 +39,19 @@ def included_of(directory: Path) -> Path:
     return directory / "include"
 
 
-def copy_included(site: Site, directory: Path) -> None:
-    """Give the directory of a candidate the files beside the code. Raises OSError."""
-    for path, file in site.supply.included.items():
+def copy_included(site: Site, directory: Path, live: Release | None) -> None:
+    """Give the directory of a candidate the files beside the code. Raises OSError.
+
+    What is built here has those of the live release that lie in its staging tree as they came with that: else nobody
+    would know them any more, once that is pruned.
+    """
+    included = site.supply.included
+    if live is not None and site.supply.provenance is None:
+        root, came = site.project.root, _list_files(included_of(live.directory))
+        included = {
+            one: file for one, file in came.items() if hash_of_file(root / one) == hash_of_file(file) is not None
+        }
+    for path, file in included.items():
         target = included_of(directory) / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)

@@ -74,6 +74,26 @@ def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: P
     assert states(site)[live] == "good"
 
 
+def test_files_that_came_with_a_bundle_come_along_unless_somebody_has_edited_them(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    (site.path / ".git" / "info" / "exclude").write_text("*.ini\n", encoding="utf-8")
+
+    def beside(name: str) -> Path:
+        return site.state_dir / "releases" / site.live_id() / "include" / name
+
+    beside("").mkdir()
+    for name in ("a.ini", "b.ini", "gone.ini"):
+        beside(name).write_text("as it came", encoding="utf-8")
+        (site.path / name).write_text("as it came", encoding="utf-8")
+    (site.path / "b.ini").write_text("edited", encoding="utf-8")
+    (site.path / "gone.ini").unlink()
+    report = site.json("rebuild")
+    assert report["problems"] == []
+    assert [one.name for one in beside("").iterdir()] == ["a.ini"]
+    assert beside("a.ini").read_text(encoding="utf-8") == "as it came"
+    assert sorted(one.name for one in site.path.glob("*.ini")) == ["a.ini", "b.ini"]
+
+
 def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
     site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD}, settings={"culprits": "off"})
     before = site.snapshot()
