@@ -274,8 +274,10 @@ def names_of_settings(tree: ast.AST) -> set[str]:
 
 def is_part(node: ast.AST | None) -> bool:
     """Whether an expression is the settings of a capability: `X.of(settings)`."""
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "of"
-    return is_call and last_name(node.func.value).endswith("Settings")  # type: ignore[union-attr]
+    match node:
+        case ast.Call(func=ast.Attribute(attr="of", value=value)):
+            return last_name(value).endswith("Settings")
+    return False
 
 
 def is_settings(node: ast.expr, held: Collection[str]) -> bool:

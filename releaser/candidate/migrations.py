@@ -67,8 +67,8 @@ def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     is new, and the site is down. Nor can they where the live release does not answer, except for a release that waits.
     """
     names, live = release.manifest.migrations, store_of(site).live()
-    waits = release.lifecycle is not None and bool(release.lifecycle.waits)
-    if not names or live is None or not live.works() or not (waits or _find_unapplied_before(site) is not None):
+    waits = release.lifecycle is not None and release.lifecycle.waits
+    if not names or live is None or not live.works() or (not waits and _find_unapplied_before(site) is None):
         return ()
     with log.step("migrations") as step:
         unapplied = _find_unapplied(site, release.venv, step)

@@ -42,8 +42,8 @@ def included_of(directory: Path) -> Path:
 def copy_included(site: Site, directory: Path, live: Release | None) -> None:
     """Give the directory of a candidate the files beside the code. Raises OSError.
 
-    What is built here has those of the live release that lie in its staging tree as they came with that: else nobody
-    would know them any more, once that is pruned.
+    A release that is built here keeps the files of the live release that are unchanged in the staging tree: once the
+    live release is pruned, they could not be told from files of a person otherwise.
     """
     included = site.supply.included
     if live is not None and site.supply.provenance is None:

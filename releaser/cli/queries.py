@@ -303,7 +303,7 @@ def _duration(option: str, value: str) -> float:
 def status(
     ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
 ) -> None:
-    """Show the state of the site: what is live, the last run, what is pending, on hold or failed."""
+    """Show the state of the site: the live release, the last run, and what is pending, on hold or failed."""
     from releaser.pipelines.status import status as ask
     from releaser.reporting import monitoring
     from releaser.reporting.text import status_text
@@ -332,7 +332,7 @@ def status(
 @click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, as a whole.")
 @click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
-    """Write a page about the site: what is live, the runs, and what is outdated, on hold or vulnerable.
+    """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
 
     With --all, it is about all sites, the worst first, and no index is asked.
     """

@@ -154,7 +154,7 @@ def _compare(staged: Site, facts: SiteFacts, wanted: FirstLockRequest, found: Su
 def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) -> None:
     """Commit the files of the staging tree, and move the checkout there, which has both of them then or neither.
 
-    Raises BuildError, and PreflightError where somebody has edited meanwhile what no git would bring back.
+    Raises BuildError, and PreflightError if a person has edited a file of a project without git meanwhile.
     """
     if not site.project.has_git:
         refuse_changes(site, snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 
-class _Earlier(Frozen):
+class _Earlier(Frozen, ABC):
     """A file of blocks."""
 
     def __post_init__(self) -> None:
@@ -34,9 +35,9 @@ class _Earlier(Frozen):
             message = f"a field is missing, or of another type ({error})"
             raise ValueError(message) from error
 
+    @abstractmethod
     def rows(self) -> Iterator[Row]:
         """Yield the fields of each block."""
-        raise NotImplementedError
 
 
 class EarlierQuarantine(_Earlier):

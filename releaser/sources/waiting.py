@@ -38,7 +38,7 @@ class Waiting(Upgrade):
             return super().resolve(wanted)
         if missing := _missing_fixes(wanted, lock):
             found = super().resolve(wanted)
-            if any(not _is_below(found.lock, name, fix) for name, fix in missing.items()):
+            if not all(_is_below(found.lock, *one) for one in missing.items()):
                 return found
         return resolve_as_locked(wanted.work, lock)
 

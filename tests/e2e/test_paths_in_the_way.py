@@ -41,7 +41,7 @@ def with_service(make_site: SiteFactory, **settings: str) -> SampleSite:
 def put_away(site: SampleSite) -> None:
     """Take away what lies at `media`, whatever it is."""
     if os.path.lexists(site.path / "media"):
-        os.rename(site.path / "media", site.outer / f"media-{len(os.listdir(site.outer))}")  # noqa: PTH104
+        (site.path / "media").rename(site.outer / f"media-{len(os.listdir(site.outer))}")
 
 
 def see_it_refused(site: SampleSite, *words: str, before: dict[str, str]) -> Finished:

@@ -11,7 +11,7 @@ from releaser.deployment import actions
 from releaser.deployment.change import Deployment, make_live
 from releaser.errors import ActivationError, ToolError
 from releaser.pipelines.recovery import recover
-from releaser.releases.journal import Journal, journal_of
+from releaser.releases.journal import Entry, Journal, journal_of
 from releaser.releases.store import store_of
 from releaser.run import Run
 from releaser.site.site import Site, find_site
@@ -105,10 +105,10 @@ def test_a_kill_after_each_call_leaves_a_site_that_the_next_run_makes_whole(
         if way == "back":
             take_back = Journal.write_on_full_disk
 
-            def turning(journal: Journal, entry: object) -> None:
-                if getattr(entry, "phase", "") == "reverting":
+            def turning(journal: Journal, entry: Entry) -> None:
+                if entry.phase == "reverting":
                     turned_back.append(True)
-                take_back(journal, entry)  # type: ignore[arg-type]
+                take_back(journal, entry)
 
             patch.setattr(Journal, "write_on_full_disk", turning)
             patch.setattr(actions.ACTIONS[-1], "do", fail)

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,8 +31,8 @@ AT = "2026-11-20T06:00:00+00:00"
 
 
 def failed(release: str, **changes: str | None) -> StoredBlock:
-    fields = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
-    return replace(block_candidate(ReleaseKey(**fields), release, "red"), since=AT)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
+    return replace(block_candidate(ReleaseKey(**fields), release, "red"), since=AT)
 
 
 def with_versions(**bad: str) -> Blocks:
