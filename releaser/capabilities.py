@@ -43,7 +43,7 @@ class Capability(Frozen):
 CAPABILITIES = (
     Capability(
         name="checkout",
-        state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "checkout.publish.PENDING"),
+        state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "releases.pending.PENDING"),
         gates=("gates.flip.FlipChecks",),
         actions=("deployment.actions.checkout.Checkout", "deployment.actions.python_start.PythonStart"),
     ),

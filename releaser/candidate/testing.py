@@ -12,7 +12,6 @@ from releaser.candidate.output import ADVICE, TEST
 from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
 from releaser.checkout.leftovers import renew_tree
-from releaser.checkout.pull import Target
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -21,6 +20,7 @@ from releaser.releases.blocks import block_candidate, change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
+from releaser.releases.target import Target
 from releaser.releases.touched import note_installed
 from releaser.releases.venv import repoint_editables
 from releaser.run import new_log

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from releaser.checkout.files import export_lock
-from releaser.errors import Finding, FollowUpError, ReleaserError, ToolError, os_reason, reason_of
+from releaser.errors import Finding, FollowUpError, ToolError, os_reason
 from releaser.locks.differences import find_differences
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.rules import Packages, Policy, Rules
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
+from releaser.releases.pending import attempt, note_due, read_pending
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
-from releaser.system.files import is_same_text, load_state, read_file, read_if_there, replace_file, write_state
-from releaser.system.frozen import Frozen
-from releaser.system.state_files import StateFile
+from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from releaser.locks.differences import LockDifference
@@ -37,62 +34,6 @@ if TYPE_CHECKING:
 
 
 _AGAIN = "releaser tries again at the next run."
-
-
-class FailedSteps(Frozen):
-    """The steps after the flip to a release that failed."""
-
-    release: str
-    steps: tuple[str, ...]
-    #: Since when, as ISO 8601, the service is stopped, as `start` has failed; empty if it is not.
-    stopped: str = ""
-
-
-class Pending(Frozen):
-    """What is still due."""
-
-    #: Whether the lock of the live release is to be committed.
-    commit: bool = False
-    #: Whether a commit is to be pushed.
-    push: bool = False
-    #: What to do again after a flip that was not taken back.
-    pending_steps: FailedSteps | None = None
-    #: The commits that releaser made and that are not known to be pushed.
-    commits: tuple[str, ...] = ()
-    #: The release that a person left by a rollback, until the commit of the rollback is pushed.
-    left: str = ""
-
-
-#: A push too many does no harm, and nothing else tells that one is due.
-PENDING = StateFile(name="pending.json", type=Pending, substitute=Pending(push=True))
-
-
-def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
-    """Do one follow-up; False when it failed, which is reported and makes the exit code 7."""
-    with log.step(name) as step:
-        try:
-            act(step)
-        except (ReleaserError, OSError) as error:
-            advice, output = (error.advice, error.output) if isinstance(error, ReleaserError) else ("", "")
-            failure = FollowUpError(f"{name} failed: {reason_of(error)}", advice=advice or _AGAIN, output=output)
-            step.status, step.detail = "failed", failure.message
-            log.note_failure(failure)
-            return False
-    return True
-
-
-def read_pending(state_dir: Path) -> Pending:
-    """Return what is due; what cannot be read tells of nothing."""
-    return load_state(state_dir / PENDING, Pending())
-
-
-def note_due(site: Site, **due: Any) -> None:
-    """Note what is due; a disk that is full must not keep a good release from being published."""
-    before = read_pending(site.state_dir)
-    after = replace(before, **due)
-    if after != before:
-        with contextlib.suppress(OSError):
-            write_state(site.state_dir / PENDING, after)
 
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected

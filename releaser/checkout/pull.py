@@ -22,10 +22,9 @@ from releaser.errors import Finding, PreflightError, ResolutionError, ToolError,
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
+from releaser.releases.target import Target
 from releaser.site.project import Pyproject
-from releaser.site.site import Pulled
 from releaser.system.files import is_same_text, read_file
-from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.releases.blocks import StoredBlock
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
@@ -56,32 +54,6 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
     note(project.state_dir, untracked=known | set(fresh))
     message = f"the tests, the build or collectstatic left files in the work tree: {first_few(fresh)}"
     log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
-
-
-class Target(Frozen):
-    """The commit that is to go live."""
-
-    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
-    head: str
-    commit: str
-    #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
-    commits: tuple[Commit, ...] = ()
-    brings_code: bool = False
-    #: Whether the checkout gets there by a fast-forward; else commits on top of it give way, as in a rollback.
-    forward: bool = True
-    #: What keeps out the commit that the remote is at, `offered`, and `commits` with it, if anything does.
-    rejected: StoredBlock | None = None
-    offered: str = ""
-
-    @property
-    def moves(self) -> bool:
-        """Whether the checkout has to move."""
-        return self.commit != self.head
-
-    @property
-    def pulled(self) -> Pulled | None:
-        """The commits that change the code; None without any."""
-        return Pulled(old=self.head, new=self.commit, count=len(self.commits)) if self.brings_code else None
 
 
 def as_checked_out(snapshot: CheckoutSnapshot) -> Target:

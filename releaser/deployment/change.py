@@ -12,9 +12,7 @@ from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.checkout.publish import attempt
 from releaser.deployment import actions
-from releaser.deployment.failed_actions import failed_actions, note_failed_actions
 from releaser.errors import (
     ActivationError,
     BuildError,
@@ -26,6 +24,7 @@ from releaser.errors import (
 from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, Flip, journal_of, make_entry
+from releaser.releases.pending import attempt, failed_actions, note_failed_actions
 from releaser.releases.release import flip, is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.report import Step
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from releaser.checkout.pull import Target
     from releaser.deployment.actions.base import Action
     from releaser.errors import Finding
     from releaser.releases.journal import Phase, Record
     from releaser.releases.release import Release
+    from releaser.releases.target import Target
     from releaser.report import RunLog
     from releaser.site.site import Site
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.output import lend_output
-from releaser.deployment.failed_actions import note_failed_actions
 from releaser.errors import ActivationError, ToolError, reason_of
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.pending import note_failed_actions
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook

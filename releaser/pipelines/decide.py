@@ -19,12 +19,12 @@ from releaser.sources.base import Wanted
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.checkout.pull import Target
     from releaser.errors import Finding
     from releaser.locks.lock import Change
     from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.blocks import StoredBlock
+    from releaser.releases.target import Target
     from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.run import Workspace
     from releaser.site.site import Site

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import still_unapplied, tell_migrations
 from releaser.checkout.checks import refuse_changes
-from releaser.checkout.publish import attempt, publish_lock
+from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_untracked_files
 from releaser.deployment.change import make_live
 from releaser.errors import BuildError, PreflightError
 from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
+from releaser.releases.pending import attempt
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of

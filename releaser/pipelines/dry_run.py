@@ -36,9 +36,9 @@ from releaser.system.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from releaser.checkout.pull import Target
     from releaser.pipelines.decide import Following, Goal
     from releaser.pipelines.due import Timing
+    from releaser.releases.target import Target
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import is_normalized_name
 
-from releaser.checkout.publish import read_pending
 from releaser.deployment.change import retry_failed_actions
 from releaser.errors import ExitCode, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.releases.journal import journal_of, read_history
+from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
 from releaser.report import Outcome, Plan
 from releaser.run import Run, new_log

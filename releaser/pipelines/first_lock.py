@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from releaser.checkout.checks import refuse_changes, take_snapshot
 from releaser.checkout.move import move_without_build
-from releaser.checkout.publish import list_unpushed, note_due, push_what_is_due
+from releaser.checkout.publish import list_unpushed, push_what_is_due
 from releaser.checkout.pull import as_checked_out
 from releaser.deployment.adopt import find_open_venv, venv_kind
 from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
@@ -26,6 +26,7 @@ from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
 from releaser.pipelines.rebuild import open_workspace, tree_aside
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases.pending import note_due
 from releaser.report import Plan
 from releaser.resolution.first_lock import FirstLockRequest, differences, make_first_lock, survey
 from releaser.run import new_log

@@ -35,10 +35,10 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from releaser.checkout.pull import Target
     from releaser.pipelines.decide import Goal
     from releaser.pipelines.session import Request
     from releaser.releases.release import Release
+    from releaser.releases.target import Target
     from releaser.report import RunReport
     from releaser.run import Run, Workspace
     from releaser.site.site import Site

@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.checkout.pull import Target
     from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
+    from releaser.releases.target import Target
     from releaser.report import RunLog, RunReport
     from releaser.run import Run
     from releaser.site.pythons import Choice

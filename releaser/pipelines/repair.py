@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 from releaser.candidate.results import list_brought_by, mark_good
 from releaser.capabilities import state_files
 from releaser.checkout.move import place_lock_unless_edited
-from releaser.checkout.publish import read_pending
 from releaser.deployment.actions.restart import stopped_since
 from releaser.deployment.change import all_steps, do_actions
-from releaser.deployment.failed_actions import BY_HAND, failed_actions
 from releaser.errors import Finding
 from releaser.releases import leases
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
@@ -29,6 +27,7 @@ from releaser.releases.journal import (
     journal_of,
     make_entry,
 )
+from releaser.releases.pending import BY_HAND, failed_actions, read_pending
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
-from releaser.checkout.pull import Target, code_of_release, has_other_code
+from releaser.checkout.pull import code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.change import Deployment, do_ahead, find_problems
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
@@ -21,6 +21,7 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
 from releaser.releases.release import find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import store_of
+from releaser.releases.target import Target
 from releaser.report import Plan
 from releaser.serving.restarts import restart_findings
 from releaser.site import disk

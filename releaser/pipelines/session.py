@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST
 from releaser.candidate.results import list_holds
-from releaser.checkout.publish import list_unpushed, read_pending
+from releaser.checkout.publish import list_unpushed
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     BuildError,
@@ -31,6 +31,7 @@ from releaser.pipelines.recovery import never_left_stopped, recover
 from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, read_notes
+from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
 from releaser.releases.touched import find_rewritten
 from releaser.report import LeftBehind, Result, RunReport

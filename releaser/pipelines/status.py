@@ -24,7 +24,6 @@ from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_open
 from releaser.checkout.move import CHECKOUT
-from releaser.checkout.publish import read_pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     AuditError,
@@ -47,6 +46,7 @@ from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
+from releaser.releases.pending import read_pending
 from releaser.releases.proposal import read_proposal
 from releaser.releases.release import lock_of, read_versions
 from releaser.releases.store import store_of

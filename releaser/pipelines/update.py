@@ -15,8 +15,8 @@ from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
-from releaser.checkout.publish import attempt, files_due, publish_lock, push_what_is_due, read_pending, restore_lock
-from releaser.checkout.pull import Target, choose_target, fetch
+from releaser.checkout.publish import files_due, publish_lock, push_what_is_due, restore_lock
+from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
 from releaser.deployment.adopt import adopt, venv_kind
@@ -43,9 +43,11 @@ from releaser.releases.acceptance import note_refusals
 from releaser.releases.blocks import change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note, read_notes
+from releaser.releases.pending import attempt, read_pending
 from releaser.releases.release import refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
+from releaser.releases.target import Target
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal

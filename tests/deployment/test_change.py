@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.checkout.pull import Target
 from releaser.deployment import actions, change
 from releaser.deployment.actions.base import Action
 from releaser.deployment.change import Change, Deployment, advice_for, do_actions, failure_of, make_live
@@ -14,6 +13,7 @@ from releaser.errors import ActivationError, IncompleteReturnError, ToolError, r
 from releaser.pipelines.recovery import recover
 from releaser.releases.journal import journal_of
 from releaser.releases.store import store_of
+from releaser.releases.target import Target
 from releaser.run import Run
 from releaser.site.site import find_site
 from tests.support.logs import a_log

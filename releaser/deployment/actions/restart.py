@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.deployment.actions.base import Action
-from releaser.deployment.failed_actions import BY_HAND, note_failed_actions
 from releaser.deployment.health_check import in_use
 from releaser.errors import ActivationError, Finding, PreflightError, ToolError
 from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
+from releaser.releases.pending import BY_HAND, note_failed_actions
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
