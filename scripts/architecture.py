@@ -1,4 +1,4 @@
-"""What `make architecture` does: writes the table of the attacks that are tried."""
+"""What `make architecture` does: writes the list of the attacks that are tried."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _attacks() -> Iterator[str]:
         if not names:
             continue
         title = path.relative_to(ATTACKS if path.parent == ATTACKS else tests)
-        yield from (f"### `{title}`", "", _summary(path), "", "| what is tried, and holds | test |", "|---|---|")
-        yield from (f"| {name.removeprefix('test_').replace('_', ' ')} | `{name}` |" for name in names)
+        yield from (f"### `{title}`", "", _summary(path), "")
+        yield from (f"- {name.removeprefix('test_').replace('_', ' ')}" for name in names)
         yield ""
 
 
