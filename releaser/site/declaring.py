@@ -6,7 +6,7 @@ evaluation of annotations.
 
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from releaser.system.frozen import Frozen
 
@@ -23,12 +23,7 @@ class Part(Frozen):
     #: The setting that they follow in lists; the last ones by default.
     AFTER: ClassVar[str] = ""
 
-    if TYPE_CHECKING:
-
-        @classmethod
-        def of(cls, settings: Settings) -> Self:
-            """Return the settings of a site as these, which they are, too."""
-            return cast("Self", settings)
-
-    else:
-        of = classmethod(cast)
+    @classmethod
+    def of(cls, settings: "Settings") -> Self:
+        """Return the settings of a site as these, which they are, too. Without the capability, return the defaults."""
+        return settings if isinstance(settings, cls) else cls()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.site.addresses import Address
-from releaser.site.health_settings import HealthSettings
 from releaser.site.loading import Loaded, load, read_variables
 from releaser.site.settings import SPECS, AllSettings, environment_of, this_host
 from tests.site.test_values import WRONG, form
@@ -124,20 +123,20 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("RELEASER_HEALTH_CHECK=\n", None),
-        ("RELEASER_HEALTH_CHECK=''\n", None),
-        ("export RELEASER_HEALTH_CHECK=   # none here\n", None),
-        ("RELEASER_HEALTH_CHECK=http://two.example.org\n", "http://two.example.org"),
+        ("RELEASER_UNIX_GROUP=\n", None),
+        ("RELEASER_UNIX_GROUP=''\n", None),
+        ("export RELEASER_UNIX_GROUP=   # none here\n", None),
+        ("RELEASER_UNIX_GROUP=two\n", "two"),
     ],
 )
 def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
     tmp_path: Path, line: str, expected: str | None
 ) -> None:
-    found = loaded(tmp_path, {"health_check": "http://one.example.org", "keep": 1}, line)
+    found = loaded(tmp_path, {"unix_group": "one", "keep": 1}, line)
     assert messages(found) == []
-    assert HealthSettings.of(found.settings).health_check == expected
+    assert found.settings.unix_group == expected
     assert found.settings.keep == 1
-    assert ("health_check" in found.sources) == (expected is not None)
+    assert ("unix_group" in found.sources) == (expected is not None)
 
 
 def test_an_empty_alias_unsets_as_well(tmp_path: Path) -> None:
@@ -213,7 +212,7 @@ def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> N
     ("table", "environ", "message", "advice"),
     [
         ({"kep": 1}, {}, f"{PYPROJECT}: tool.releaser.kep is not a setting of releaser", "Did you mean keep?"),
-        ({"healthcheck": 1}, {}, f"{PYPROJECT}: tool.releaser.healthcheck is not", "Did you mean health_check?"),
+        ({"unixgroup": 1}, {}, f"{PYPROJECT}: tool.releaser.unixgroup is not", "Did you mean unix_group?"),
         ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean state_dir?"),
         ({"colour": 1}, {}, f"{PYPROJECT}: tool.releaser.colour is not", "Remove it"),
         (

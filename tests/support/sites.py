@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.site.settings import SPECS
 from tests.support import snapshots
 from tests.support.answers import mismatch
 from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
@@ -42,6 +43,8 @@ _DOTENV = {
     "RELEASER_VULNERABILITY_SERVICE": "none",  # else the network would be asked
     "RELEASER_TEST_WRITABLE": "../..",  # in the sandbox, as by default, but free to record beside the site what was run
 }
+if "health_seconds" not in SPECS:  # the capability is left out
+    del _DOTENV["RELEASER_HEALTH_SECONDS"]
 
 
 @dataclass(frozen=True, kw_only=True)
