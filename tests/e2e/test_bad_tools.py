@@ -226,10 +226,6 @@ def test_tests_that_cannot_be_run(due: SampleSite) -> None:
     assert due.live_version("alpha") == "1.1.0"
 
 
-def test_tests_that_fail_without_a_word(due: SampleSite) -> None:
-    refused(due, code=5, env={"RELEASER_TEST_COMMAND": "false"}).says_only("failing before")
-
-
 def test_no_tests_at_all(bare: SampleSite) -> None:
     bare.git("mv", "manage.py", "administer.py")
     bare.commit("Rename it")
@@ -257,7 +253,7 @@ def test_no_python_fits(make_site: SiteFactory, wanted: str) -> None:
 # An index that takes connections and never answers: the run ends in time, and the next one tries again
 
 
-LIMIT = 6.0  # seconds
+LIMIT = 4.0  # seconds
 SLACK = 8.0  # seconds that a busy machine needs to end a program
 
 
@@ -271,21 +267,6 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
     refusal.says("no upgraded lock could be made", "still running after", "uv_timeout")
     assert "failed" in site.releaser("history").stdout
     assert site.json("status")["quarantined"] == []
-
-
-def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.releaser("hold", "alpha", check=0)
-    for name in ("alpha", "beta"):  # with one that is held, uv is asked at least twice
-        site.publish(name, "1.1.0")
-    slow = script(
-        site.outer / "slow-uv", f'case " $* " in *" lock "*) sleep {0.51 * LIMIT};; esac; exec {uv_executable()} "$@"'
-    )
-    refusal = refused(site, code=4, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"}, timeout=300)
-    assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
-    refusal.says("no upgraded lock could be made", f"{LIMIT:g} s in all", "uv_timeout")
-    assert site.json("update")["result"] == "activated", "the next night tries it again"
-    assert site.live_version("beta") == "1.1.0"
 
 
 def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site: SiteFactory) -> None:

@@ -27,7 +27,7 @@ from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import BACKEND, build_sdist
 
-KILLS = 6
+KILLS = 3
 
 
 def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:
@@ -422,13 +422,12 @@ def test_a_bundle_has_nothing_but_plain_files_that_a_manifest_names(built: Built
     assert {"uv.lock", "pyproject.toml", "requirements.txt", "code.bundle", "include/media/logo.txt"} <= set(names)
 
 
-@pytest.mark.parametrize("kind", ["packaged", "workspace"])
 def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_index(
-    make_site: SiteFactory, tmp_path: Path, kind: str
+    make_site: SiteFactory, tmp_path: Path
 ) -> None:
     """The project is built on the host, by what the bundle brings; a source release comes as it was built."""
     key, signers = make_key(tmp_path)
-    site = make_site(kind=kind, venv=True)
+    site = make_site(kind="packaged", venv=True)
     site.index.publish("helper", "1.0.0")  # which the backend asks for, once it is asked
     with (site.path / "pyproject.toml").open("a", encoding="utf-8") as pyproject:
         pyproject.write('\n[tool.tinybuild]\nrequires = ["helper"]\nwrites = ["version.txt"]\n')
@@ -444,11 +443,10 @@ def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_in
     runs = mark.read_bytes()
     file = tmp_path / "shop.bundle"
     site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
-    if kind == "packaged":  # the project itself writes that file
-        (host.path / "version.txt").unlink()
-        assert "Name these files in `bundle_include`" in host.releaser("bundle install", file, check=4).stderr
-        site.write_dotenv({"RELEASER_BUNDLE_INCLUDE": "version.txt"})
-        site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
+    (host.path / "version.txt").unlink()  # which the project itself writes
+    assert "Name these files in `bundle_include`" in host.releaser("bundle install", file, check=4).stderr
+    site.write_dotenv({"RELEASER_BUNDLE_INCLUDE": "version.txt"})
+    site.releaser("bundle create", "--sign", key, "--no-installer", "-o", file, check=0)
     report = host.json("bundle install", file)
     assert (report["result"], host.live_version("alpha")) == ("activated", site.live_version("alpha"))
     assert (host.path / "version.txt").exists()
@@ -494,16 +492,3 @@ def test_a_clone_of_the_repository_is_built_tested_and_bundled(make_site: SiteFa
     site.releaser("bundle install", file, "--into", place, "--signers", signers, check=0)
     python = place / ".venv" / "bin" / "python"
     assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.1.0\n"
-
-
-def test_a_delta_builds_on_an_unsigned_bundle_with_releaser_in_it(built: Built, tmp_path: Path) -> None:
-    full, delta, place = tmp_path / "full", tmp_path / "delta", tmp_path / "new" / built.site.path.name
-    built.site.releaser("bundle create", built.releases[0], "-o", full, check=0)
-    built.site.releaser("bundle create", built.releases[1], "--base", full, "-o", delta, check=0)
-    place.parent.mkdir()
-    (place.parent / ".env").write_text((built.before.outer / ".env").read_text(encoding="utf-8"), encoding="utf-8")
-    built.before.releaser("bundle install", "--unsigned", full, "--into", place, check=0)
-    python: list[str | Path] = [place / ".venv" / "bin" / "python", "-c", "import alpha; print(alpha.__version__)"]
-    assert subprocess.check_output(python) == b"1.1.0\n"
-    built.before.releaser("bundle install", "--unsigned", delta, "--into", place, check=0)
-    assert subprocess.check_output(python) == b"1.2.0\n"

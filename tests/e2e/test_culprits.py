@@ -158,17 +158,6 @@ def test_now_and_then(packages):
 """
 
 
-def test_another_group_that_fails_by_itself_is_not_held_against_upgrades(make_site: SiteFactory) -> None:
-    tests = "import importlib.metadata as m\ndef test_shop(packages):\n    m.version('localtools')\n"
-    site = adopted(make_site, "a", "b", files={"site_tests.py": tests})
-    publish(site, "a", "b")
-    site.write_dotenv({"RELEASER_GROUP": "staging"})
-    report = site.json("update", check=5)
-    assert (report["culprits"], report["held_back"]) == ([], [])
-    assert any("no package is the cause" in problem for problem in report["problems"])
-    silent(site.releaser("update"))
-
-
 @pytest.mark.parametrize("mode", ["report", "off"])
 def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) -> None:
     site = adopted(make_site, "a", "b", "c", settings={"culprits": mode})
@@ -304,66 +293,6 @@ def test_where_the_lower_version_fails_too_the_rest_goes_live_and_the_next_night
     silent(site.releaser("update"))
 
 
-def test_of_two_lower_versions_that_fail_together_the_next_night_finds_the_culprit(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abc")
-    publish(site, *"ab", broken=("a", "b"), version="3.0.0")
-    publish(site, *"ab", broken=("b",), version="2.0.0")
-    publish(site, "c")
-    report = site.json("update")
-    assert live_versions(site, "abc") == {"a": "1.0.0", "b": "1.0.0", "c": "1.1.0"}
-    assert held(report) == {"a": "3.0.0", "b": "3.0.0"}
-    assert any("a 2.0.0, b 2.0.0 break the tests as well" in one for one in report["problems"])
-    report = site.json("update")
-    assert live_versions(site, "abc") == {"a": "2.0.0", "b": "1.0.0", "c": "1.1.0"}
-    assert report["culprits"] == ["b 2.0.0"]
-    silent(site.releaser("update"))
-
-
-def test_a_culprit_whose_new_dependency_breaks_the_tests_goes_live_in_a_version_without_it(
-    make_site: SiteFactory,
-) -> None:
-    site = adopted(make_site, *"ac", files={"site_tests.py": IMPORTS_EXTRA})
-    site.publish("extra", "1.0.0", broken=True)
-    site.publish("a", "2.0.0", requires=["extra"])
-    site.publish("a", "1.5.0")
-    publish(site, "c")
-    report = site.json("update")
-    assert (report["culprits"], held(report)) == (["a 2.0.0"], {"a": "2.0.0"})
-    assert live_versions(site, "ac") == {"a": "1.5.0", "c": "1.1.0"}
-
-
-IMPORTS_EXTRA = """\
-import importlib.util
-def test_shop(packages):
-    assert importlib.util.find_spec("extra") is None or not __import__("extra").BROKEN
-"""
-
-
-def test_a_run_that_is_killed_while_it_tries_a_lower_version_loses_nothing(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"ab", files={"site_tests.py": KILLS_ONCE})
-    for version in ("1.5.0", "2.0.0"):
-        site.publish("a", version)
-    publish(site, "b")
-    site.env["RELEASER_ISOLATE"] = "off"  # where they are isolated, tests cannot kill what started them
-    assert site.releaser("update").returncode == -9
-    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.0.0"}
-    assert held(site.json("update")) == {"a": "2.0.0"}
-    assert live_versions(site, "ab") == {"a": "1.5.0", "b": "1.1.0"}
-    assert not site.path.with_name(".site.releaser-staging").exists()
-    assert list(states(site).values()) == ["live", "failed", "good"]
-
-
-KILLS_ONCE = """\
-import os, pathlib, signal
-def test_shop(packages):
-    version, killed = packages["a"].__version__, pathlib.Path("../killed")
-    if version == "1.5.0" and not killed.exists():
-        killed.touch()
-        os.kill(os.getppid(), signal.SIGKILL)
-    assert version < "2", version
-"""
-
-
 def test_what_passes_goes_live_though_the_lower_version_cannot_be_installed(make_site: SiteFactory) -> None:
     site = adopted(make_site, *"ab")
     site.publish("a", "1.5.0")
@@ -421,23 +350,6 @@ def test_of_a_search_that_is_cut_off_nothing_undecided_goes_live(make_site: Site
     assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | dict.fromkeys("cfg", "1.0.0")
 
 
-def test_a_search_that_finds_nothing_within_its_runs_is_not_made_again(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abcd", files={"site_tests.py": NEEDS_ALL_OLD}, settings={"culprit_runs": 2})
-    publish(site, *"abcd")
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert site.snapshot() == before
-    assert [one["by"] for one in report["held_back"]] == ["undecided"] * 4
-    assert any("`releaser update --force`" in one for one in report["problems"])
-    silent(site.releaser("update"))
-
-
-NEEDS_ALL_OLD = """\
-def test_shop(packages):
-    assert all(one.__version__ == "1.0.0" for one in packages.values())
-"""
-
-
 def test_each_culprit_has_its_own_reason(make_site: SiteFactory) -> None:
     site = adopted(make_site, *"abcdef", files={"site_tests.py": OWN_REASONS})
     publish(site, *"abcdef")
@@ -461,15 +373,3 @@ def test_shop(packages):
     assert packages["b"].__version__ == "1.0.0", "the cart is empty"
     assert packages["e"].__version__ == "1.0.0", "the till is locked"
 """
-
-
-def test_what_passes_goes_live_though_its_requirement_cannot_be_found_out(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN})
-    publish(site, *"abcdef")
-    site.push_from_elsewhere({"site_tests.py": NEEDS_A_WITHOUT_E})
-    count = site.outer / "count"
-    gone = in_search(f'echo >> {count}; [ $(wc -l < {count}) -gt 3 ] && {{ echo "error: gone" >&2; exit 2; }}')
-    report = site.json("update", env=proxy(site, "' sync '", gone))
-    assert live_versions(site, "abcdef") == dict.fromkeys("abcdf", "1.1.0") | {"e": "1.0.0"}
-    assert "the new commits need one of a 1.1.0 (1.0.0 was live), b 1.1.0" in " ".join(report["problems"])
-    assert report["exit_code"] == 0

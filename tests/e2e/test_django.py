@@ -329,23 +329,6 @@ DATABASE_ROUTERS = ["shop.settings.Router"]
     assert detail.startswith(f"not applied before this update either: {NEW} (database second)")
 
 
-def test_a_second_database_is_asked_if_migrations_are_its_business(make_django: DjangoFactory) -> None:
-    more = 'DATABASES["old"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "old.sqlite3"}\n'
-    django = make_django(settings(end=more))
-    old = django.site.outer / "old.sqlite3"
-    old.touch()
-    django.publish("1.1.0", migrations=2)
-    django.manage("migrate")
-    assert django.site.json("update")["migrations"] == [NEW]
-    django.manage("migrate")
-    django.publish("1.2.0", migrations=2)
-    assert step(django.site.json("update"), "migrations")["detail"] == "all are applied"
-    django.manage("migrate", "theme", "0001", "--database", "old")
-    django.publish("1.3.0", migrations=2)
-    detail = step(django.site.json("update"), "migrations")["detail"]
-    assert detail == f"not applied before this update either: {NEW} (database old)"
-
-
 # check --deploy
 
 CHECKED = """
@@ -373,16 +356,3 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     assert "update refused, django check fails" in django.site.outbox_mails()[-1]["Subject"]
     silent(django.site.releaser("update"))
     assert [one["release"] for one in django.site.json("status")["quarantined"]] == [report["release"]]
-
-
-def test_a_site_that_fails_the_check_itself_was_failing_before(make_django: DjangoFactory) -> None:
-    django = make_django(dotenv={"RELEASER_DJANGO_CHECK": "deploy", "RELEASER_DJANGO_CHECK_LEVEL": "warning"})
-    site = django.site
-    django.publish("1.1.0")
-    report = site.json("update", check=5)
-    assert report["blame"] == "before"
-    assert "and failed on the live release too: it was failing before this update" in report["headline"]
-    assert "security.W" in report["output"]
-    silent(site.releaser("update"))
-    site.write_dotenv({"RELEASER_DJANGO_CHECK": "deploy"})
-    assert site.json("update")["result"] == "activated"  # by itself, as what is live passes now

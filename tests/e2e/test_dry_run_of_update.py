@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, steps
-from tests.e2e.test_rebuild import NEEDS_OLD
-from tests.support.pythons import give_pythons, need_python
 from tests.support.simple_index import serving
 from tests.support.sites import RED_TESTS, TESTS
 
@@ -168,7 +166,7 @@ CASES = {
 }
 
 
-@pytest.mark.spread(7)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_said_is_what_is_done(make_site: SiteFactory, name: str) -> None:
     case = CASES[name]
@@ -229,16 +227,6 @@ def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteF
     would = site.json("update", "--dry-run")["would"]
     assert "its tests would tell whether it is tried again" in would[0]
     assert NOTHING not in would
-
-
-def test_a_python_that_failed_is_not_said_to_be_tried_again(make_site: SiteFactory) -> None:
-    site = make_site(files={TESTS: NEEDS_OLD})
-    give_pythons(site, *map(need_python, ("3.12", "3.13")))
-    site.adopt()
-    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
-    compare(site, Case(prepare=nothing, code=5))
-    assert not any("rebuilt" in line for line in site.json("update", "--dry-run")["would"])
-    compare(site, Case(prepare=nothing, builds=False))
 
 
 def use_server(site: SampleSite, url: str) -> None:

@@ -353,20 +353,6 @@ def test_a_file_of_a_person_is_not_overwritten(make_site: SiteFactory) -> None:
     assert site.snapshot() == before
 
 
-def test_what_is_not_pushed_is_pushed_by_a_later_update(make_site: SiteFactory) -> None:
-    site = make_lockless(make_site)
-    fill(site, site.link, "alpha==1.0.0")
-    remote = site.outer / "away.git"
-    site.remote.rename(remote)
-    report = site.json("init", "--from-venv", site.link, check=7)
-    assert report["result"] == "activated"
-    assert site.live_id() == report["release"]
-    remote.rename(site.remote)
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-    assert is_as_committed(site)
-
-
 def test_a_project_without_git_gets_its_first_lock(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
     fill(site, site.link, *INSTALLED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from tests.e2e.scenes import (
-    SECONDS,
     STEPS,
     answers,
     body,
@@ -37,14 +35,6 @@ import os, pathlib, subprocess, sys
 service = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path(os.environ["PID_FILE"]).write_text(str(service.pid))
 print("the service runs")
-"""
-
-# Ends with a status of its own when it is told to hang up.
-HANGS_UP = """\
-import os, signal
-signal.signal(signal.SIGHUP, lambda *_: os._exit(7))
-print("ready", flush=True)
-signal.pause()
 """
 
 
@@ -169,20 +159,6 @@ def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_relea
     assert "flip" not in steps(report)
     assert site.live_id() == live
     assert site.json("status")["held_back"] == []
-
-
-def test_a_restart_command_may_be_a_shell_with_a_signal(make_site: SiteFactory, tmp_path: Path) -> None:
-    pid_file = tmp_path / "server.pid"
-    command = ["sh", "-c", 'kill -HUP "$(cat $PID_FILE)" && echo told "$(cat $PID_FILE)"']
-    with subprocess.Popen([sys.executable, "-c", HANGS_UP], stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
-        pid_file.write_text(f"{server.pid}\n", encoding="utf-8")
-        site = make_site.adopted(dotenv=variables(restart=command))
-        site.publish("alpha", "1.1.0")
-        report = site.json("update", env={"PID_FILE": str(pid_file)})
-        assert server.wait(timeout=SECONDS) == 7
-    assert step(report, "restart")["detail"] == f"sh: told {server.pid}"
 
 
 def test_a_restart_command_may_leave_a_service_behind(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -277,20 +277,3 @@ def test_an_interpreter_that_merely_cannot_be_seen_is_not_gone(make_site: SiteFa
         installation.delete()
         assert "its interpreter is gone" in site.json("update")["rebuilt"]
     assert site.python(RUNS_ON) == new.version
-
-
-def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site = make_site(settings={"collectstatic": "on"})
-    installation = Installation(tmp_path / "python", old)
-    give_pythons(site, installation)
-    site.publish("alpha", "1.1.0", broken="collectstatic")
-    site.uv("lock", "--quiet", "--upgrade")
-    site.push_commit("Lock again")
-    site.adopt()
-    give_pythons(site, new)
-    installation.delete()
-    site.releaser("update", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
-    report = site.json("update", check=7)
-    assert any("collectstatic failed" in one for one in report["problems"])
-    assert "collectstatic failed" in site.json("update", check=7)["problems"][0]

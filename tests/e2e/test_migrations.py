@@ -238,18 +238,6 @@ def see_it_go_on(site: SampleSite) -> None:
     silent(site.releaser("update"))
 
 
-def test_migrations_of_commits_can_be_applied_as_the_advice_says(refusing: Migrating) -> None:
-    site = refusing.site
-    site.edit("static_out/own.txt", "git does not track this")
-    site.push_from_elsewhere({"site_settings.py": refusing.settings("0002_new")})
-    report = refused(site)
-    assert "git pull" not in report["advice"]
-    assert "That tree lacks what git does not track (static_out)" in report["advice"]
-    waits(site)
-    do_as_advised(site, report)
-    see_it_go_on(site)
-
-
 def test_migrations_of_a_package_that_is_part_of_the_project_too(make_site: SiteFactory, tmp_path: Path) -> None:
     """Once live, it is found in the checkout, which has other code of it until then."""
     site = Migrating(make_site, tmp_path, setting="refuse", kind="packaged").site
@@ -261,21 +249,6 @@ def test_migrations_of_a_package_that_is_part_of_the_project_too(make_site: Site
     do_as_advised(site, report)
     see_it_go_on(site)
     assert site.python("import sample_site; print(sample_site.MIGRATIONS)") == "('0001_begin',)"
-
-
-def test_commits_whose_migrations_are_applied_after_a_pull_by_hand_go_live(refusing: Migrating) -> None:
-    site = refusing.site
-    commit = site.push_from_elsewhere({"site_settings.py": refusing.settings("0002_new")})
-    refused(site)
-    waits(site)
-    assert site.head() != commit
-    site.git("pull", "--quiet")
-    waits(site)  # the commits alone are not what it waits for
-    refusing.migrate("site.0002_new")
-    report = site.json("update")
-    assert report["result"] == "activated"
-    assert site.live_id() == report["release"]
-    silent(site.releaser("update"))
 
 
 def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -352,16 +325,6 @@ def test_a_site_that_failed_before_is_tried_again_once_it_passes(make_site: Site
     report = site.json("update")
     assert report["result"] == "activated"
     assert step(report, "test live release")["status"] == "ok"
-
-
-def test_one_that_hangs_is_ended(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    code = "import sys, time\n__version__ = '1.1.0'\nif sys.argv[1] == 'check': time.sleep(1000)\n"
-    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": code})
-    site.write_dotenv({**ON, "RELEASER_TEST_TIMEOUT": "3s"})
-    report = site.json("update", check=5)
-    assert "`manage.py check --deploy` did not end within 3 s" in report["headline"]
-    assert "Raise `test_timeout` if that is too short." in report["advice"]
 
 
 def test_it_makes_no_sense_without_django(make_site: SiteFactory) -> None:

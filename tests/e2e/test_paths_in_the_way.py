@@ -168,7 +168,7 @@ def a_file_for_a_directory(site: SampleSite) -> Path:
     return site.path / "static"
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("act", [a_lock_directory, a_directory_of_the_code, a_file_for_a_directory])
 @pytest.mark.parametrize("first", ["update", "rollback", "prune", "rebuild", "init"])
 def test_a_run_that_was_cut_off_never_wedges_a_site(

@@ -160,7 +160,7 @@ def site_to_roll_back(make_site: SiteFactory) -> SampleSite:
     return make_site.adopted(prepare=gone_forward)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("act", "at"), [*itertools.product(ACTS, BEFORE_THE_GUARD)])
 def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, at: str) -> None:
     before, live = site.head(), site.live_id()
@@ -176,7 +176,7 @@ def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, a
         assert site.head() == before
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(("act", "at"), [*itertools.product(OTHER_ACTS, AFTER_THE_GUARD)])
 def test_what_somebody_does_after_the_guard_stays(site: SampleSite, act: str, at: str) -> None:
     live = site.live_id()
@@ -196,7 +196,7 @@ def test_the_symlink_stays_where_somebody_moves_it_after_the_guard(site: SampleS
     still_there()
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(("act", "at"), [*itertools.product(OTHER_ACTS, DURING_A_ROLLBACK)])
 def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSite, act: str, at: str) -> None:
     site = site_to_roll_back
@@ -267,17 +267,6 @@ def test_nobody_is_told_to_reset_a_commit_away(make_site: SiteFactory, command: 
     assert "git reset" not in error  # the checkout has not moved, and that would take the commit away
     still_there()
     assert site.live_id() == live
-
-
-def test_the_next_run_takes_what_somebody_committed(site: SampleSite) -> None:
-    code, _, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], _commits)
-    assert code == 3
-    site.git("pull", "--quiet", "--rebase")
-    site.push()
-    site.releaser("update", check=0)
-    assert (site.path / "mine.txt").exists()
-    assert site.live_version("alpha") == "1.1.0"
-    silent(site.releaser("update"))
 
 
 def test_an_unpushed_commit_of_a_person_is_told_and_stays_theirs(make_site: SiteFactory) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import in_background, silent, states, wait_until_used
-from tests.support.pythons import Installation, give_pythons, need_python
+from tests.support.pythons import give_pythons, need_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,16 +164,3 @@ def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: Site
         os.utime(site.link, (long_ago, long_ago), follow_symlinks=False)
         assert f"not restarted since the last flip: on {before}" in site.releaser("update", check=0).stderr
         sleeper.kill()
-
-
-def test_the_path_that_is_set_may_be_asked_for_by_another_name(make_site: SiteFactory, tmp_path: Path) -> None:
-    """Nothing is said to be missing, or to be set otherwise."""
-    python = Installation(tmp_path / "python", need_python("3.13"))
-    path = python.executable
-    site = site_on(make_site, "3.12", settings={"python": str(path)})
-    alias = path.with_name("python3")
-    report = site.json("rebuild", "--python", str(alias))
-    assert (report["result"], report["problems"]) == ("activated", [])
-    assert site.python(RUNS_ON) == python.python.version
-    assert site.python("import os, sys; print(os.path.realpath(sys.executable))") == str(path)
-    silent(site.releaser("update"))

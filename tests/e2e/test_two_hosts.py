@@ -266,7 +266,7 @@ ACTS: dict[str, Callable[[Hosts], None]] = {
 }
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("act", ACTS)
 def test_after_each_act_two_nights_bring_what_the_documentation_says_and_the_third_nothing(
     act: str, hosts: Hosts

@@ -8,7 +8,6 @@ import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, outer_snapshot, silent
 from tests.locks.test_rules import CASES
-from tests.support.sites import RED_TESTS, TESTS
 from tests.support.wheels import write_sdist
 
 if TYPE_CHECKING:
@@ -147,13 +146,6 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
 # Settings
 
 
-def test_what_is_ignored_stays_also_by_force(make_site: SiteFactory) -> None:
-    site = adopted(make_site, ignore=["alph*"])
-    report = site.json("update", "--force")
-    assert versions(site) == ("1.0.0", "1.1.0")
-    assert [(one["name"], one["by"]) for one in report["held_back"]] == [("alpha", "ignore")]
-
-
 REAL = [(number, case) for number, case in enumerate(CASES) if number % 3 == 1 or "!" in case[0] or "rc" in case[0]]
 
 
@@ -245,16 +237,6 @@ def test_a_version_alone_by_its_name(make_site: SiteFactory) -> None:
     site.releaser("update", check=6)
 
 
-def test_a_candidate_that_failed(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"culprits": "off"})
-    site.publish("alpha", "1.1.0", broken=True)
-    failed = site.json("update", check=5)["release"]
-    assert shown(site) == {"candidates": [failed]}
-    silent(site.releaser("update"))
-    let_all_in(site)
-    site.releaser("update", check=5)
-
-
 @pytest.mark.story
 def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
     site = make_site.adopted()
@@ -264,13 +246,3 @@ def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
     silent(site.releaser("update"))
     let_all_in(site)
     assert "alpha" in site.releaser("update").stderr
-
-
-def test_a_commit_that_fails(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    theirs = site.push_from_elsewhere({TESTS: RED_TESTS})
-    site.releaser("update", check=5)
-    assert shown(site)["commits"] == [theirs[:12]]
-    silent(site.releaser("update"))
-    let_all_in(site)
-    site.releaser("update", check=5)
