@@ -33,6 +33,8 @@ class RunAnswer(RunReport):
 
     #: A sentence each, with what to do.
     problems: tuple[str, ...] = ()  # type: ignore[assignment]
+    #: The code of each of the `problems`.
+    codes: tuple[str, ...] = ()
 
 
 class Readiness(Frozen):
@@ -40,6 +42,8 @@ class Readiness(Frozen):
 
     fit: bool
     problems: tuple[str, ...] = ()
+    #: The code of each of the `problems`.
+    codes: tuple[str, ...] = ()
     damage: tuple[str, ...]
     warnings: tuple[str, ...]
     chosen: tuple[Convention, ...]

@@ -177,6 +177,9 @@ def _error(code: int, complaint: str, answer: dict[str, Any]) -> ReleaserError:
     message = message or f"releaser ended with status {code}"
     if code == errors.ExitCode.PREFLIGHT:
         problems = answer.get("problems") or [message]
-        return errors.PreflightError(*(errors.Finding(one, advice=advice) for one in problems))
+        codes = answer.get("codes") or ["several"] * len(problems)
+        return errors.PreflightError(
+            *(errors.Finding(*one, advice=advice) for one in zip(codes, problems, strict=False))
+        )
     kind: type[ReleaserError] = getattr(errors, _ERRORS.get(code, "ReleaserError"))
     return kind(message, advice=advice, output=complaint)

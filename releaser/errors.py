@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, NoReturn, ParamSpec, TypeVar
 
@@ -68,6 +68,8 @@ def reason_of(error: ReleaserError | OSError) -> str:
 class Finding:
     """One thing that is wrong."""
 
+    #: Names the kind of problem, the same in every version; docs/reference/findings.md lists all.
+    code: str
     message: str
     #: What to do about it.
     advice: str = ""
@@ -86,17 +88,19 @@ class Finding:
         if len(reason) > _LONGEST_REASON:  # what is decisive mostly stands at the end
             reason = f"{reason[: _LONGEST_REASON // 2]} ... {reason[-_LONGEST_REASON // 2 :]}"
         message = self.message if not reason or reason in self.message else f"{self.message}: {reason}"
-        return Finding(message, advice=self.advice)
+        return replace(self, message=message, output="")
 
 
 class ReleaserError(Exception):
     """Base of every error that releaser raises on purpose; nobody changes one that was raised."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    #: That of its finding.
+    code: ClassVar[str] = "failed"
 
     def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
         super().__init__(message)
-        self._finding = Finding(message, advice=advice, output=output)
+        self._finding = Finding(self.code, message, advice=advice, output=output)
 
     @property
     def finding(self) -> Finding:
@@ -123,47 +127,54 @@ class UsageError(ReleaserError):
     """The command line asks for something that makes no sense."""
 
     exit_code = ExitCode.USAGE
+    code = "usage"
 
 
 class PreflightError(ReleaserError):
     """The project or the configuration is not fit for the run."""
 
     exit_code = ExitCode.PREFLIGHT
+    code = "several"
 
     def __init__(self, *findings: Finding) -> None:
         """Name everything that was found."""
-        only = findings[0] if len(findings) == 1 else Finding(f"{len(findings)} problems found")
+        only = findings[0] if len(findings) == 1 else Finding(self.code, f"{len(findings)} problems found")
         super().__init__(only.message, advice=only.advice, output=only.output)
+        self._finding = only
         self.findings = findings
 
 
-def refuse(message: str, advice: str) -> NoReturn:
+def refuse(code: str, message: str, advice: str) -> NoReturn:
     """Raise a PreflightError about one thing; within an `except`, it names what was caught as its context."""
-    raise PreflightError(Finding(message, advice=advice))
+    raise PreflightError(Finding(code, message, advice=advice))
 
 
 class ResolutionError(ReleaserError):
     """No upgraded lock could be made: no solution, or the index could not be reached."""
 
     exit_code = ExitCode.BUILD
+    code = "not-resolved"
 
 
 class BuildError(ReleaserError):
     """The candidate could not be built."""
 
     exit_code = ExitCode.BUILD
+    code = "not-built"
 
 
 class AuditError(ReleaserError):
     """It could not be found out whether packages have known vulnerabilities."""
 
     exit_code = ExitCode.BUILD
+    code = "not-audited"
 
 
 class TestsFailedError(ReleaserError):
     """The project's tests failed against the candidate; `blame` tells whose fault it is, `fault` what went wrong."""
 
     exit_code = ExitCode.TESTS
+    code = "tests-failed"
     __test__ = False  # pytest would collect it
 
     def __init__(self, message: str, *, blame: str, advice: str = "", output: str = "", fault: str = "") -> None:
@@ -176,12 +187,14 @@ class MigrationsError(ReleaserError):
     """The candidate passes its tests, but brings migrations that are not applied, and the project refuses that."""
 
     exit_code = ExitCode.TESTS
+    code = "migrations-refused"
 
 
 class HookError(ReleaserError):
     """The candidate passes its tests, and `before_live` refuses it."""
 
     exit_code = ExitCode.TESTS
+    code = "hook-refused"
 
 
 class ActivationError(ReleaserError):
@@ -192,6 +205,7 @@ class ActivationError(ReleaserError):
     """
 
     exit_code = ExitCode.ROLLED_BACK
+    code = "activation-failed"
 
     def __init__(  # noqa: PLR0913 - the fields of the error
         self,
@@ -212,11 +226,14 @@ class ActivationError(ReleaserError):
 class IncompleteReturnError(ActivationError):
     """As `ActivationError`, but the rollback is incomplete; the next run goes on with it."""
 
+    code = "rollback-incomplete"
+
 
 class FollowUpError(ReleaserError):
     """The release is live and good, but commit, push, export, prune or mail failed."""
 
     exit_code = ExitCode.FOLLOW_UP
+    code = "follow-up-failed"
 
 
 class MailError(ReleaserError):
@@ -226,6 +243,7 @@ class MailError(ReleaserError):
     """
 
     exit_code = ExitCode.FOLLOW_UP
+    code = "mail-failed"
 
     def __init__(self, message: str, *, advice: str = "", output: str = "", refused: bool = False) -> None:
         super().__init__(message, advice=advice, output=output)
@@ -236,34 +254,41 @@ class LockedError(ReleaserError):
     """Another run holds the project's lock."""
 
     exit_code = ExitCode.LOCKED
+    code = "locked"
 
 
 class NoSuchReleaseError(ReleaserError):
     """There is no such release, or nothing to roll back to."""
 
     exit_code = ExitCode.NO_RELEASE
+    code = "no-such-release"
 
 
 class VulnerableError(ReleaserError):
     """The packages that were asked about have known vulnerabilities."""
 
     exit_code = ExitCode.FOUND
+    code = "vulnerable"
 
 
 class UnsoundError(ReleaserError):
     """The releases that were asked about are not what was sealed, or do not work."""
 
     exit_code = ExitCode.FOUND
+    code = "unsound"
 
 
 class RequirementError(ReleaserError):
     """What a program requires is not in the release that it runs in."""
 
     exit_code = ExitCode.FOUND
+    code = "requirement-missing"
 
 
 class ToolError(ReleaserError):
     """A program that releaser drives failed; the caller turns it into the error of the step it was doing."""
+
+    code = "program-failed"
 
     def __init__(
         self,
@@ -302,5 +327,5 @@ class Findings(list[Finding]):
         except PreflightError as error:
             self.extend(error.findings)
         except ToolError as error:
-            self.append(Finding(error.reason, advice=error.advice, output=error.output))
+            self.append(Finding(error.code, error.reason, advice=error.advice, output=error.output))
         return None

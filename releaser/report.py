@@ -343,12 +343,12 @@ class RunLog:
         """Note something that others have damaged and this run has repaired, for this run to tell or the next one."""
         self.tell(f"{message}.")
         self.unreported.append(f"{message}.")
-        self.note(Finding(message=message, advice=advice))
+        self.note(Finding("state-repaired", message, advice=advice))
 
     def undeletable(self, release: str, reason: str) -> None:
         """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""
         message = f"release {release} could not be deleted: {reason}"
-        self.undeleted[release] = Finding(message=message, advice=_DELETE)
+        self.undeleted[release] = Finding("release-undeletable", message=message, advice=_DELETE)
 
     def about(self, release: HasId | None, previous: HasId | None) -> None:
         """Note which release this run is about, and which one was live before."""

@@ -59,7 +59,10 @@ class Run:
         """Make the report of this run as it stands."""
         log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
         advice_for_left = "Let it end by itself; a service that is to stay is started by the restart command."
-        problems = [*log.findings, *(Finding(one, advice=advice_for_left) for one in self.site.runner.ended)]
+        problems = [
+            *log.findings,
+            *(Finding("process-left", one, advice=advice_for_left) for one in self.site.runner.ended),
+        ]
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
         before, after = learned.audit_before, learned.audit_after
@@ -187,7 +190,7 @@ def name_run(command: str, run_id: str) -> str:
 def clean_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
     """Make problems fit for a report, each with the reason that a program gave for it."""
     return tuple(
-        Finding(redactor.line(one.message), advice=redactor.line(one.advice))
+        replace(one, message=redactor.line(one.message), advice=redactor.line(one.advice))
         for one in (problem.explain() for problem in problems)
     )
 

@@ -143,7 +143,7 @@ MAILS = {
     ),
     "rolled-back": replace(
         UPDATED, result="rolled_back", exit_code=6, live_changed=False, headline=HEALTH,
-        problems=(Finding(HEALTH),), changes=(DJANGO, SQLPARSE),
+        problems=(Finding("git-remote-asks", HEALTH),), changes=(DJANGO, SQLPARSE),
         answers=(
             HealthCheckResult(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
             HealthCheckResult(release=BEFORE, good=True, text=f"{URL} answered 200"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from findings import list_findings
 from made import fill, keep
 
 from releaser.answers import RUN, all_answers
@@ -51,6 +52,13 @@ What each command [prints with `--json`](exit-codes-and-json.md#json-in-general)
 there, except that `history` leaves out `output`.
 """
 
+_FINDINGS = """# Findings
+
+Each problem that a run, or `releaser check`, finds has a code, which stands among the `codes` of its
+[JSON](exit-codes-and-json.md). A code stays the same whatever the sentence says; `…` stands for what differs.
+
+"""
+
 
 def main() -> int:
     """Write the files, or with `--check` tell whether they are up to date."""
@@ -60,6 +68,7 @@ def main() -> int:
         fill(REFERENCE / "settings.md", dict(_settings())),
         fill(REFERENCE / "exit-codes-and-json.md", {"answers": answers}),
         keep(REFERENCE / "json-schemas.md", schemas),
+        keep(REFERENCE / "findings.md", _findings()),
         *[keep(ROOT / "share" / name, text) for name, text in shared_files()],
     ]
     return int("--check" in sys.argv[1:] and not all(is_right))
@@ -143,6 +152,11 @@ def _answers() -> tuple[str, str]:
     definitions = ",\n".join(_definition(name, schema, said[name]) for name, schema in sorted(parts.items()))
     page = f'{_SCHEMAS}\n```json\n{{\n  "$defs": {{\n{definitions}\n  }}\n}}\n```\n'
     return _table(("command", "prints"), rows), page
+
+
+def _findings() -> str:
+    rows = [(f"`{code}`", "; ".join(said)) for code, said in sorted(list_findings().items())]
+    return f"{_FINDINGS}{_table(('code', 'says'), rows)}\n"
 
 
 def _types(found: Any) -> set[type]:

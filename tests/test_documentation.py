@@ -44,7 +44,7 @@ PAGES = [
         *sorted(DOCS.rglob("*.md")),
     )
 ]
-MADE = ("json-schemas.md", "performance.md")  # whole
+MADE = ("findings.md", "json-schemas.md", "performance.md")  # whole
 COMMANDS = Page(path=DOCS / "reference" / "commands.md")
 SETTINGS = Page(path=DOCS / "reference" / "settings.md")
 EXIT_CODES = Page(path=DOCS / "reference" / "exit-codes-and-json.md")

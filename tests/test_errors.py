@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
 from releaser.cli.output import Output
 from releaser.errors import BuildError, ExitCode, Finding, PreflightError, ToolError, UsageError, error_line
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -20,18 +26,18 @@ from releaser.errors import BuildError, ExitCode, Finding, PreflightError, ToolE
     ],
 )
 def test_a_problem_and_its_advice_are_sentences(message: str, advice: str, said: str) -> None:
-    assert str(Finding(message, advice=advice)) == said
+    assert str(Finding("a", message, advice=advice)) == said
 
 
 def test_a_finding_is_explained_by_what_the_program_said() -> None:
-    found = Finding("no push", advice="Push.", output="To origin\nfatal: denied\n")
-    assert found.explain() == Finding("no push: fatal: denied".replace("fatal: ", ""), advice="Push.")
+    found = Finding("a", "no push", advice="Push.", output="To origin\nfatal: denied\n")
+    assert found.explain() == Finding("a", "no push: fatal: denied".replace("fatal: ", ""), advice="Push.")
     assert found.explain().explain() == found.explain()
-    assert Finding("denied by the hook", output="denied").explain().message == "denied by the hook"
+    assert Finding("a", "denied by the hook", output="denied").explain().message == "denied by the hook"
 
 
 def test_a_long_explanation_keeps_both_ends() -> None:
-    message = Finding("it failed", output="a" * 5000 + "b" * 5000).explain().message
+    message = Finding("a", "it failed", output="a" * 5000 + "b" * 5000).explain().message
     assert message.startswith("it failed: aaa")
     assert message.endswith("bbb")
     assert len(message) < 700
@@ -50,9 +56,10 @@ def test_the_line_that_tells_why(output: str, line: str) -> None:
 
 
 def test_an_error_of_one_finding_is_about_that_and_one_of_several_counts_them() -> None:
-    one = PreflightError(Finding("a", advice="b", output="c"))
+    one = PreflightError(Finding("no-b", "a", advice="b", output="c"))
     assert (one.message, one.advice, one.output, one.exit_code) == ("a", "b", "c", ExitCode.PREFLIGHT)
-    assert PreflightError(Finding("a"), Finding("b")).message == "2 problems found"
+    assert one.finding.code == "no-b"
+    assert PreflightError(Finding("no-a", "a"), one.finding).message == "2 problems found"
 
 
 def test_nobody_changes_an_error() -> None:
@@ -64,3 +71,15 @@ def test_of_a_wrong_word_it_is_not_said_that_live_is_unchanged(capsys: pytest.Ca
     for error, said in ((UsageError("no such name"), False), (BuildError("it failed"), True)):
         Output(changes=True).print_error(error)
         assert ("live: unchanged" in capsys.readouterr().err) == said
+
+
+def test_every_finding_has_a_code_that_the_reference_lists() -> None:
+    page = (ROOT / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"(?m)^\| `([^`]+)` \|", page)
+    assert listed == sorted({*listed})
+    assert [code for code in listed if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", code)] == []
+    for path in (ROOT / "releaser").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            match node:
+                case ast.Call(func=ast.Name(id="Finding" | "refuse"), args=[ast.Constant(value=code), _, *_]):
+                    assert code in listed, f"{path}:{node.lineno}"

@@ -56,7 +56,11 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
     """
     size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
     if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
-        refuse(f"the bundle would be {size} bytes, more than 2 GB", "Remove files from `bundle_include`.")
+        refuse(
+            "bundle-too-large",
+            f"the bundle would be {size} bytes, more than 2 GB",
+            "Remove files from `bundle_include`.",
+        )
     with open(place, "xb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
         archive.writestr(_entry(MANIFEST), manifest.data)
         if signature is not None:
@@ -68,7 +72,11 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
             entry.file_size = one.size  # which is in the header, and so has to be known before
             with open(files[one.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
                 if _copy(source, target) != (one.sha256, one.size):
-                    refuse(f"{files[one.path]} changed while the bundle was being written", "Create it again.")
+                    refuse(
+                        "bundle-changed",
+                        f"{files[one.path]} changed while the bundle was being written",
+                        "Create it again.",
+                    )
     descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
@@ -105,12 +113,16 @@ class BundleArchive(Frozen):
         there = {one.filename: one.file_size for one in self.archive.infolist()}
         named = {one.path: one.size for one in found.files if not one.in_base}
         if extra := sorted(there.keys() - named.keys() - {MANIFEST, SIGNATURE}):
-            refuse(f"{self.place} has {extra[0]}, which its manifest does not list", _AGAIN)
+            refuse("bundle-damaged", f"{self.place} has {extra[0]}, which its manifest does not list", _AGAIN)
         for path, size in named.items():
             if path not in there:
-                refuse(f"{self.place} lacks {path}, which its manifest lists", _AGAIN)
+                refuse("bundle-damaged", f"{self.place} lacks {path}, which its manifest lists", _AGAIN)
             if there[path] != size:
-                refuse(f"{path} in {self.place} is {there[path]} bytes, but {size} by its manifest", _AGAIN)
+                refuse(
+                    "bundle-damaged",
+                    f"{path} in {self.place} is {there[path]} bytes, but {size} by its manifest",
+                    _AGAIN,
+                )
         return found
 
     def verify(self, manifest: BundleManifest) -> None:
@@ -122,7 +134,11 @@ class BundleArchive(Frozen):
         if manifest.find(CODE) is not None:
             with self.archive.open(CODE) as stream:
                 if manifest.commit.encode() not in stream.read(_CHUNK).partition(b"\n\n")[0]:
-                    refuse(f"the code in {self.place} is not that of commit {manifest.commit[:12]}", _AGAIN)
+                    refuse(
+                        "bundle-damaged",
+                        f"the code in {self.place} is not that of commit {manifest.commit[:12]}",
+                        _AGAIN,
+                    )
 
     def extract(self, one: BundledFile, target: Path) -> None:
         """Write a file of the bundle to `target`, where nothing is. Raises PreflightError and OSError."""
@@ -143,9 +159,9 @@ class BundleArchive(Frozen):
             with self.archive.open(one.path) as source:
                 found = _copy(source, target)
         except _DAMAGED as error:
-            refuse(f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
+            refuse("bundle-damaged", f"{one.path} in {self.place} is damaged: {error}", _AGAIN)
         if found != (one.sha256, one.size):
-            refuse(f"{one.path} in {self.place} does not match its manifest", _AGAIN)
+            refuse("bundle-damaged", f"{one.path} in {self.place} does not match its manifest", _AGAIN)
 
 
 @contextmanager
@@ -154,21 +170,25 @@ def open_archive(place: Path) -> Iterator[BundleArchive]:
     try:
         stream = open(place, "rb", opener=only_files)  # noqa: SIM115 - closed below
     except OSError as error:
-        refuse(f"{place} cannot be read: {os_reason(error)}", "Give a file that `bundle create` wrote.")
+        refuse(
+            "bundle-unreadable",
+            f"{place} cannot be read: {os_reason(error)}",
+            "Give a file that `bundle create` wrote.",
+        )
     with stream:
         try:
             _refuse_other_end(stream, place)
             archive = zipfile.ZipFile(stream)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeDecodeError) as error:
-            refuse(f"{place} is not a bundle: {error}", _AGAIN)
+            refuse("not-a-bundle", f"{place} is not a bundle: {error}", _AGAIN)
         with archive:
             try:
                 for flaw in _flaws(archive, stream):
-                    refuse(f"{place} is not a bundle: {flaw}", _AGAIN)
+                    refuse("not-a-bundle", f"{place} is not a bundle: {flaw}", _AGAIN)
                 data = archive.read(MANIFEST)
                 signature = archive.read(SIGNATURE) if SIGNATURE in archive.NameToInfo else None
             except _DAMAGED as error:
-                refuse(f"{place} is damaged: {error}", _AGAIN)
+                refuse("bundle-damaged", f"{place} is damaged: {error}", _AGAIN)
             yield BundleArchive(place=place, archive=archive, data=data, signature=signature)
 
 
@@ -185,7 +205,7 @@ def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
         is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
         if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
             return
-    refuse(f"{place} is not a bundle: it does not end like one", _AGAIN)
+    refuse("not-a-bundle", f"{place} is not a bundle: it does not end like one", _AGAIN)
 
 
 def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:

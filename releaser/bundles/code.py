@@ -30,7 +30,11 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
     """Put the code of a bundle that was verified at `place`, where nothing is, as a whole. Raises PreflightError."""
     code = manifest.find(CODE)
     if code is None or manifest.base is not None:
-        refuse("it is a delta, which needs the project that its base was installed in", "Install the full bundle.")
+        refuse(
+            "bundle-needs-base",
+            "it is a delta, which needs the project that its base was installed in",
+            "Install the full bundle.",
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         sweep_temporary(beside=place)  # what a killed run has left
@@ -50,7 +54,11 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
             fresh.rename(place)
             sync_directory(place.parent)
     except (OSError, ToolError) as error:
-        refuse(f"{place} cannot be created: {reason_of(error)}", "Check free space and permissions there.")
+        refuse(
+            "bundle-unwritable",
+            f"{place} cannot be created: {reason_of(error)}",
+            "Check free space and permissions there.",
+        )
 
 
 def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) -> None:

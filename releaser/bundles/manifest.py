@@ -140,7 +140,7 @@ def parse_manifest(data: bytes) -> BundleManifest:
 
 
 def _refuse(flaw: str, advice: str = "Get the bundle again from where it was made.") -> NoReturn:
-    refuse(f"the manifest of the bundle is not valid: {flaw}", advice)
+    refuse("bundle-manifest-invalid", f"the manifest of the bundle is not valid: {flaw}", advice)
 
 
 def _flaws(found: BundleManifest) -> Iterator[str]:

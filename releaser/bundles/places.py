@@ -73,6 +73,7 @@ def fail(where: str, reason: object, advice: str = "") -> NoReturn:
 def refuse_moved_meanwhile(where: str) -> NoReturn:
     """Say that somebody else was quicker. Raises PreflightError."""
     refuse(
+        "channel-moved",
         f"somebody else has moved {where} in the meantime",
         "See `releaser channel show`, and run this again if you still want it.",
     )

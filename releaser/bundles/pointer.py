@@ -115,14 +115,14 @@ def read_channel(runner: Runner, data: bytes, channel: str, trust: Trust) -> tup
     """
     try:
         if len(data) > LARGEST:
-            refuse(f"it is larger than {LARGEST} bytes", _AGAIN)
+            refuse("channel-invalid", f"it is larger than {LARGEST} bytes", _AGAIN)
         text, signature = _split(data)
         signer = trust.verify(runner, text.encode(), signature.encode(), namespace=NAMESPACE)
         pointer = _parse(text)
         if pointer.channel != channel:
-            refuse(f"it is that of the channel {pointer.channel}", "Find out who put it there.")
+            refuse("channel-invalid", f"it is that of the channel {pointer.channel}", "Find out who put it there.")
     except PreflightError as error:
-        refuse(f"the channel {channel} is not valid: {error.message}", error.advice)
+        refuse("channel-invalid", f"the channel {channel} is not valid: {error.message}", error.advice)
     return pointer, signer
 
 
@@ -130,11 +130,11 @@ def _split(data: bytes) -> tuple[str, str]:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
-        refuse("it is not JSON", _AGAIN)
+        refuse("channel-invalid", "it is not JSON", _AGAIN)
     if not isinstance(content, dict) or sorted(content) != ["pointer", "signature"]:
-        refuse("it does not consist of a pointer and a signature", _AGAIN)
+        refuse("channel-invalid", "it does not consist of a pointer and a signature", _AGAIN)
     if not all(isinstance(one, str) and one.isascii() for one in content.values()):
-        refuse("its pointer or signature is not text", _AGAIN)
+        refuse("channel-invalid", "its pointer or signature is not text", _AGAIN)
     return content["pointer"], content["signature"]
 
 
@@ -145,16 +145,17 @@ def _parse(text: str) -> Pointer:
         content = json.loads(text)
         if isinstance(content, dict) and content.get("format") not in (None, _FORMAT):
             refuse(
+                "channel-format",
                 f"it has format {content['format']!r}, but this version of releaser reads {_FORMAT}",
                 "Upgrade releaser.",
             )
         found = convert(content, Pointer)
     except (ValidationError, ValueError, RecursionError) as error:
-        refuse(str(error), _AGAIN)
+        refuse("channel-invalid", str(error), _AGAIN)
     for flaw in _flaws(found):
-        refuse(flaw, _AGAIN)
+        refuse("channel-invalid", flaw, _AGAIN)
     if found.text != text:
-        refuse("it is not in the form that releaser writes", _AGAIN)
+        refuse("channel-invalid", "it is not in the form that releaser writes", _AGAIN)
     return found
 
 
@@ -236,14 +237,18 @@ class Channel(Frozen):
         """Return its pointer, and who has signed that. Raises PreflightError and ResolutionError."""
         found = self.find(runner)
         if found is None:
-            refuse(f"there is no channel {self}", "Correct its name, or publish it: `releaser channel publish`.")
+            refuse(
+                "channel-missing",
+                f"there is no channel {self}",
+                "Correct its name, or publish it: `releaser channel publish`.",
+            )
         return self.verify(runner, found, trust)
 
     def verify(self, runner: Runner, found: Found, trust: Trust | None) -> tuple[Pointer, str]:
         """Return the pointer in its file, and who has signed it. Raises PreflightError."""
         if trust is None:
             message = f"the channel {self} cannot be verified: no trusted signers are set on this host"
-            refuse(message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)).")
+            refuse("signers-unset", message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)).")
         return read_channel(runner, found.data, self.name, trust)
 
     def details(self, pointer: Pointer, *, signer: str) -> ChannelDetails:

@@ -145,7 +145,11 @@ class S3(Frozen):
             message = f"{url} is not an S3 prefix"
             raise UsageError(message, advice="Write it as s3://BUCKET/PREFIX.")
         if importlib.util.find_spec("boto3") is None:
-            refuse("boto3, which S3 needs, is not installed with releaser", f"In {sys.prefix}: pip install boto3")
+            refuse(
+                "boto3-missing",
+                "boto3, which S3 needs, is not installed with releaser",
+                f"In {sys.prefix}: pip install boto3",
+            )
         prefix = (found["prefix"] or "").strip("/")
         return cls(bucket=found["bucket"], prefix=f"{prefix}/" if prefix else "")
 

@@ -28,7 +28,7 @@ class Trust(Frozen):
     def verify(self, runner: Runner, data: bytes, signature: bytes | None, *, namespace: str = NAMESPACE) -> str:
         """Return who has signed; PreflightError if that is nobody, or nobody whom this host trusts."""
         if signature is None:
-            refuse("it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
+            refuse("not-signed", "it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
         with temporary_directory() as directory:
             file = directory / "signature"
             file.write_bytes(signature)
@@ -41,6 +41,7 @@ class Trust(Frozen):
                 told = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
                 why = f" ({told})" if told else ""  # such as that the key has expired
                 refuse(
+                    "signer-not-trusted",
                     f"it was not signed by anybody in {self.signers}{why}",
                     "Get it from somebody whom this host trusts.",
                 )
@@ -54,7 +55,7 @@ class Trust(Frozen):
                     if self.revoked
                     else "ssh-keygen refuses it"
                 )
-                refuse(f"its signature is not valid: {why}", "Do not install it.")
+                refuse("signature-invalid", f"its signature is not valid: {why}", "Do not install it.")
         return signers[0]
 
 
@@ -68,6 +69,7 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
     except ToolError as error:
         reason = (error.output.strip().splitlines() or [error.message])[0]
         refuse(
+            "signing-failed",
             f"signing with {key} failed: {reason}",
             "Give a private key, or a public one whose private key is in ssh-agent.",
         )
@@ -78,7 +80,7 @@ def _ask_keygen(runner: Runner, action: str, *words: str | Path, input: bytes = 
     try:
         return _ssh_keygen(runner, action, *words, input=input, check=False)
     except ToolError as error:
-        refuse(f"its signature cannot be verified: {error.message}", error.advice)
+        refuse("signature-unverifiable", f"its signature cannot be verified: {error.message}", error.advice)
 
 
 def _ssh_keygen(
@@ -104,7 +106,7 @@ def _copy(file: Path, place: Path, setting: str) -> Path:
         found = find_other_writer(file)
         place.write_bytes(b"" if found else read_file(file))
     except OSError as error:
-        refuse(f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
+        refuse("signers-unreadable", f"{file} cannot be read: {os_reason(error)}", f"Correct `{setting}`.")
     if found:
-        refuse(found.message, f"{found.advice} Or let `{setting}` name another file.")
+        refuse(found.code, found.message, f"{found.advice} Or let `{setting}` name another file.")
     return place

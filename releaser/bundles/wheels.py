@@ -78,7 +78,7 @@ def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None
                 wheels[best[1]] = None
             elif target is not None and not is_local(package):
                 message = f"{package['name']} {package.get('version', '')} has no wheel for {target}"
-                refuse(message, "Leave out that target, or create the bundle on a host of that kind.")
+                refuse("wheel-missing", message, "Leave out that target, or create the bundle on a host of that kind.")
             elif version == tested and not is_local(package):
                 built.add(package["name"])
     return Selection(wheels=tuple(wheels), built=tuple(sorted(built)))
@@ -90,7 +90,7 @@ def _refuse_outside(lock: LockFile) -> None:
         place = next((str(source[kind]) for kind in ("editable", "directory") if kind in source), ".")
         if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
             message = f"{package['name']} is installed from outside the checkout ({place}), so it cannot be bundled"
-            refuse(message, "Install it from an index or from git, or move it into the checkout.")
+            refuse("package-outside", message, "Install it from an index or from git, or move it into the checkout.")
 
 
 def _ranked(package: Package, ranks: Mapping[Any, int]) -> Iterator[tuple[int, LockedWheel]]:
@@ -160,7 +160,7 @@ def find_metadata(venv: Path, name: str) -> Path:
     for info in sorted(venv.glob("lib/python3*/site-packages/*.dist-info")):
         if normalize_name(info.name.partition("-")[0]) == wanted:
             return info
-    return refuse(f"{name} is not installed in {venv}", "Run `releaser verify`.")
+    return refuse("package-not-installed", f"{name} is not installed in {venv}", "Run `releaser verify`.")
 
 
 def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Path:
@@ -182,7 +182,11 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
             continue
         data = read_file(place, most=None)
         if digest and digest != _digest(data):
-            refuse(f"{place} has changed since {name} was installed", "Run `releaser verify`, and `releaser rebuild`.")
+            refuse(
+                "package-changed",
+                f"{place} has changed since {name} was installed",
+                "Run `releaser verify`, and `releaser rebuild`.",
+            )
         if code is not None and path.endswith(".pth"):
             continue
         entries[target] = re.sub(rb"\A#!.*/python[0-9.]*\n", b"#!python\n", data) if "/scripts/" in target else data

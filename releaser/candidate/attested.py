@@ -44,7 +44,7 @@ def attestation_findings(site: Site) -> Iterator[Finding]:
     wanted = site.settings.attestations
     if wanted == "off" or not _can_verify():
         if wanted == "require":
-            yield Finding(_NOT_INSTALLED, advice=_INSTALL)
+            yield Finding("attestations-not-installed", _NOT_INSTALLED, advice=_INSTALL)
         return
     if root := _root(site):
         try:
@@ -54,7 +54,11 @@ def attestation_findings(site: Site) -> Iterator[Finding]:
                 raise ValueError(message)
         except (OSError, ValueError, RecursionError) as error:
             message = f"`attestations_root` {root} cannot be used: {error}"
-            yield Finding(message, advice="It must be a trusted_root.json of Sigstore; or remove the setting.")
+            yield Finding(
+                "attestations-root-invalid",
+                message,
+                advice="It must be a trusted_root.json of Sigstore; or remove the setting.",
+            )
 
 
 def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publisher]:
@@ -84,7 +88,11 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         is_required = site.settings.attestations == "require"
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if is_required else ()))
         _tell(work, step, found, known, {one: answers[one] for one in asked})
-        told = [] if is_required else [Finding(str(one), advice=_HOLD.format(one.name)) for one in found.lost]
+        told = (
+            []
+            if is_required
+            else [Finding("attestation-lost", str(one), advice=_HOLD.format(one.name)) for one in found.lost]
+        )
         # Several candidates of a run may have lost the same.
         work.log.note(*(one for one in told if one not in work.log.findings))
     gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
@@ -113,7 +121,11 @@ def _tell(
     if any(one.name in known for one in found.unknown):
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, advice=f'{advice} `attestations = "warn"` lets it in.')
-    work.log.note(Finding(message, advice="Check the network and the index. No publisher of it was known before."))
+    work.log.note(
+        Finding(
+            "publisher-unknown", message, advice="Check the network and the index. No publisher of it was known before."
+        )
+    )
 
 
 def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[IndexFile]:
@@ -158,7 +170,9 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
             reason = f"no answer within {_SECONDS:g} s"
         elif isinstance(error, ToolError):
             reason = error_line(error.output) or reason
-            is_broken = Finding(f"attestations are not verified: {reason}", advice=_REINSTALL)
+            is_broken = Finding(
+                "attestations-unverified", f"attestations are not verified: {reason}", advice=_REINSTALL
+            )
             work.log.note(*({is_broken} - {*work.log.findings}))
         found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
     for one in new:  # also that it is unknown, as who asks may have waited long

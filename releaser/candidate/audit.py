@@ -305,7 +305,7 @@ def _problem(one: Vulnerability, held: Block) -> Finding:
         f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it,"
         f" but {why.format(reason=held.reason)}"
     )
-    return Finding(message=message, advice=advice.format(name=one.name, fix=one.fix, accept=_ACCEPT))
+    return Finding("vulnerable", message=message, advice=advice.format(name=one.name, fix=one.fix, accept=_ACCEPT))
 
 
 def _key(one: Vulnerability) -> str:

@@ -180,7 +180,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                     f"{name} {new} is published as source only ({old} had wheels), so its own code ran to build it"
                 )
                 advice = f"Find out why. `releaser hold {name}` keeps the live version until then."
-                work.log.note(Finding(message, advice=advice))
+                work.log.note(Finding("source-only", message, advice=advice))
             sync_file_system(candidate.directory)
             tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""
             return store_of(site).complete(manifest, configuration=tested_with)

@@ -244,7 +244,9 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
         hold_back(work, candidate.resolution.lock, dict.fromkeys(news, Fault.of(failed)))
     else:
         message = f"{first_few(f'{name} {versions[name]}' for name in news)} break the tests as well: {failed.fault}"
-        work.log.note(Finding(message=message, advice="The next update finds out which of them it is."))
+        work.log.note(
+            Finding("culprits-with-others", message=message, advice="The next update finds out which of them it is.")
+        )
     return passing
 
 

@@ -280,7 +280,7 @@ class CulpritSearch:
         )
 
     def _tell(self, message: str, advice: str) -> None:
-        self.log.note(Finding(message=message, advice=advice))
+        self.log.note(Finding("culprits", message, advice=advice))
 
     def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
         settings, names = self.site.settings, result.undecided

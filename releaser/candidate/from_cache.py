@@ -49,10 +49,10 @@ def reinstall_altered(
             logger.warning("the release of %s itself has another %s than its RECORD names", name, path)
         else:
             message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was reinstalled"
-            yield Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`.")
+            yield Finding("cache-changed", message, advice=f"Find out what writes there, then `uv cache clean {name}`.")
     if added and (gone := added - (left := _find_unnamed(str(venv)))):
         message = f"uv's cache had {first_few(sorted(gone), 3)}, which is in no RECORD; all packages were reinstalled"
-        yield Finding(message, advice="Find out what writes there, then `uv cache clean`.")
+        yield Finding("cache-changed", message, advice="Find out what writes there, then `uv cache clean`.")
         added &= left
     if added:
         logger.warning("no RECORD names %s; a package itself has that", first_few(sorted(added), 3))

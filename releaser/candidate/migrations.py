@@ -199,7 +199,7 @@ def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: fro
             f"migrations are applied that {release.id} does not have; they were not undone: {first_few(found.names)}"
         )
         advice = "Check that the site works with them, or undo them by hand with the code that has them."
-        log.note(Finding(message=message, advice=advice))
+        log.note(Finding("migrations-left", message=message, advice=advice))
 
 
 def _is_asked(site: Site) -> bool:
@@ -212,7 +212,7 @@ def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
         message = f"migrations of this release are not applied: {first_few(names)}"
         command = f"`releaser run -- python manage.py migrate`{_databases(names)}"
         advice = f"Apply them: {command} in {site.project.root}."
-        log.note(Finding(message=message, advice=advice))
+        log.note(Finding("migrations-pending", message=message, advice=advice))
 
 
 def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:

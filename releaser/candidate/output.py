@@ -79,7 +79,9 @@ def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
         return None
     count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
     message = f"{count}, where {before.tests_run} were with {before.id}, the release before"
-    return Finding(message, advice="Check that no tests got lost: tests that are skipped or not found do not fail.")
+    return Finding(
+        "fewer-tests", message, advice="Check that no tests got lost: tests that are skipped or not found do not fail."
+    )
 
 
 _IN_A_RELEASE = r"/(?:site|dist)-packages/([^/\\\s\"']+)"

@@ -49,12 +49,17 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
     """Say what is wrong with the sandbox that is set for a site."""
     site = site.with_own_settings
     findings = [
-        Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
+        Finding(
+            "test-writable-missing",
+            f"`test_writable`: {place} does not exist",
+            advice="Make it, or remove it from `test_writable`.",
+        )
         for place in writable_places(site)
         if not place.exists()
     ]
     findings += [
         Finding(
+            "test-sockets-unsafe",
             f"`test_sockets`: whoever reaches {one} has programs run outside of the sandbox",
             advice="Remove it from `test_sockets`.",
         )
@@ -94,7 +99,7 @@ def tell_open(site: Site, log: RunLog) -> None:
 
 def _open(reason: str) -> Finding:
     message = f"tests and builds run without a sandbox: {reason}"
-    return Finding(message, advice=f'{INSTALL}, or set `isolate = "off"`.')
+    return Finding("no-sandbox", message, advice=f'{INSTALL}, or set `isolate = "off"`.')
 
 
 def runs_open(site: Site) -> bool:

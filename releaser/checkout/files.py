@@ -66,12 +66,16 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
         found = hash_of_file(target)
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} is not written: a symlink leads there, or a file is in the way"
-            findings.append(Finding(message, advice="Move that away, and install the bundle again."))
+            findings.append(
+                Finding("included-in-the-way", message, advice="Move that away, and install the bundle again.")
+            )
         elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
             due.append(path)
         elif found != wanted:
             advice = "Move it away, and install the bundle again, to get that of the bundle."
-            findings.append(Finding(f"{target} was edited here, and is left as it is", advice=advice))
+            findings.append(
+                Finding("included-edited", f"{target} was edited here, and is left as it is", advice=advice)
+            )
     return due, findings
 
 
@@ -120,7 +124,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
     if leads_straight(root, path) or not {"..", ".git"} & {*inside}:
         return None
     message = f"{key} names {path}, and a symlink leads to its directory, which is {real}"
-    return Finding(message, advice=f"Name a path in the project, or remove `{setting}`.")
+    return Finding("path-through-symlink", message, advice=f"Name a path in the project, or remove `{setting}`.")
 
 
 def export_findings(site: Site) -> Iterator[Finding]:

@@ -180,7 +180,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
     if stayed:
         message = f"a move of the checkout was cut off, and {first_few(stayed)} in it was edited meanwhile, and stays"
         advice = f"Compare it with `git -C {git.layout.top} diff`, and commit it, or `git stash` it."
-        log.note(Finding(message, advice=advice))
+        log.note(Finding("checkout-edited-meanwhile", message, advice=advice))
         log.unreported.append(f"{message}. {advice}")
 
 
@@ -258,7 +258,7 @@ def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
     if any(is_same_text(read_if_there(one.lock), committed) for one in releases if one is not None):
         return False
     message = f"somebody committed another {lock.name} meanwhile; it stays"
-    log.note(Finding(message=message, advice="The next update takes it."))
+    log.note(Finding("lock-committed-meanwhile", message=message, advice="The next update takes it."))
     return True
 
 
@@ -311,7 +311,9 @@ def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> No
         return
     replace_file(kept, data, private=True)
     message = f"{path.name} in the checkout {why}; it is kept as {kept}"
-    log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
+    log.note(
+        Finding("file-kept", message=message, advice="Compare them, and delete the copy when you no longer need it.")
+    )
     log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
 
 

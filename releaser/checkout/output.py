@@ -55,22 +55,38 @@ def output_findings(site: Site) -> Iterator[Finding]:
         return
     key = site.sources.get("build_output", "build_output")
     if not project.has_git:
-        yield Finding(f"{key} needs git, and the project is not under git", advice="Remove it, or run `git init`.")
+        yield Finding(
+            "output-needs-git",
+            f"{key} needs git, and the project is not under git",
+            advice="Remove it, or run `git init`.",
+        )
         return
     if site.settings.before_build is None:
         advice = "Set `before_build` to the command that makes it, or remove `build_output`."
-        yield Finding(f"{key} names {', '.join(paths)}, and there is no `before_build` to make that", advice=advice)
+        yield Finding(
+            "output-needs-hook",
+            f"{key} names {', '.join(paths)}, and there is no `before_build` to make that",
+            advice=advice,
+        )
     with contextlib.suppress(ToolError):  # which other checks report
         commit, top = site.git.commit("HEAD"), site.git.layout.top
         for path in paths:
             if found := site.git.find_tracked(commit, os.path.relpath(project.root / path, top)):
                 command = f"git rm -r --cached {shlex.quote(path)} && echo /{path} >> .gitignore"
-                yield Finding(f"{key} names {path}, but git tracks {found}", advice=f"Run `{command}`, and commit.")
+                yield Finding(
+                    "output-tracked",
+                    f"{key} names {path}, but git tracks {found}",
+                    advice=f"Run `{command}`, and commit.",
+                )
     yield from filter(None, (led_elsewhere(site, "build_output", path) for path in paths))
     for path in paths:
         place = project.checkout / path
         if project.venv.is_relative_to(place) or place.is_relative_to(project.venv):
-            yield Finding(f"{key} names {path}, where the symlink to the live release is", advice="Name another path.")
+            yield Finding(
+                "output-is-link",
+                f"{key} names {path}, where the symlink to the live release is",
+                advice="Name another path.",
+            )
         elif place.is_symlink() and not _is_ours(site, path):
             yield _in_the_way(site, path, f"a symlink to {os.readlink(place)}")
 
@@ -79,7 +95,7 @@ def _in_the_way(site: Site, path: str, what: str) -> Finding:
     place = site.project.checkout / path
     command = f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.before')}"
     message = f"{place} is {what}, where the symlink to the `build_output` of the live release has to be"
-    return Finding(message, advice=f"Move it away: `{command}`. The next update makes it anew.")
+    return Finding("output-in-the-way", message, advice=f"Move it away: `{command}`. The next update makes it anew.")
 
 
 def _text_of(site: Site, path: str) -> str:

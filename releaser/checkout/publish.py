@@ -203,7 +203,7 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
         advice += f" `releaser unhold {names}` lets it follow the committed lock again." if names else ""
         if pins:
             advice += f" To commit what it has kept, run `uv lock {pins}` where you develop, and push uv.lock."
-        log.note(Finding(message=message, advice=advice))
+        log.note(Finding("lock-not-committed", message=message, advice=advice))
     note(site.state_dir, lock_differences=found)
     if found:
         note_due(site, commit=False, left="")

@@ -53,7 +53,9 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
         return
     note(project.state_dir, untracked=known | set(fresh))
     message = f"the tests, the build or collectstatic left files in the work tree: {first_few(fresh)}"
-    log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
+    log.note(
+        Finding("files-left", message=message, advice="Add them to .gitignore. releaser ignores them from now on.")
+    )
 
 
 def as_checked_out(snapshot: CheckoutSnapshot) -> Target:
@@ -126,7 +128,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
         # git would refuse most of them too. But once it has begun, a file that is the same as the pulled one could not
         # be told from git's own, and would be taken away with it when the move is undone.
         if paths := git.in_the_way(head, theirs):
-            refuse(describe_in_the_way(paths, theirs), advise_in_the_way(paths, git.layout.top))
+            refuse("git-in-the-way", describe_in_the_way(paths, theirs), advise_in_the_way(paths, git.layout.top))
         step.says(plural(len(behind), "new commit") if behind else f"back to {theirs[:12]}")
         brings_code = key != git.code_key(own, commit=head)
     return Target(head=head, commit=theirs, commits=behind, brings_code=brings_code, forward=not ahead)
@@ -164,7 +166,7 @@ def _refuse_other_places(site: Site, commit: str) -> None:
         if old != new:
             message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
             advice = "Pull it by hand, move what releaser keeps there, and adopt the project again; or leave"
-            refuse(message, f"{advice} {key} alone.")
+            refuse("commit-moves-places", message, f"{advice} {key} alone.")
 
 
 def _refuse_filters(site: Site, commit: str) -> None:
@@ -177,7 +179,11 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
     if site.git.lacks_signature(commit, site.settings.branch):
         top = site.git.layout.top
         message = f"commit {commit[:12]} has no trusted signature, and `merge.verifySignatures` asks for one"
-        refuse(message, f"Push a signed commit. `git -C {top} verify-commit {commit[:12]}` shows what is wrong.")
+        refuse(
+            "commit-unsigned",
+            message,
+            f"Push a signed commit. `git -C {top} verify-commit {commit[:12]}` shows what is wrong.",
+        )
 
 
 # The code of an earlier release
@@ -224,11 +230,11 @@ def code_of_release(site: Site, release: Release) -> Target:
         return Target(head=head, commit=head)
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
-        refuse(message, _KEEP)
+        refuse("commit-missing", message, _KEEP)
     waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.settings.branch
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
-        refuse(f"the code cannot go back: {what}", _KEEP)
+        refuse("code-cannot-return", f"the code cannot go back: {what}", _KEEP)
     _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
     commit = commit_with_lock(site, release, manifest.commit)
@@ -258,7 +264,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
     if here := only_here(*places):
         count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
         message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject}){reason}"
-        refuse(message, f"Push first, so that nothing is lost. {_KEEP}")
+        refuse("git-unpushed", message, f"Push first, so that nothing is lost. {_KEEP}")
 
 
 def _bundled_commits(site: Site) -> list[str]:

@@ -32,7 +32,9 @@ def missing_git(site: Site) -> Finding | None:
     if find_program("git", site.runner.environ, site.project.root)[0] is not None:
         return None
     message = f"git was not found on PATH; releaser commits the code that it tests to {site.project.shadow}"
-    return Finding(message, "Install git, such as by `apt install git`. The project itself need not be under git.")
+    return Finding(
+        "git-missing", message, "Install git, such as by `apt install git`. The project itself need not be under git."
+    )
 
 
 def record_code(site: Site) -> None:
@@ -50,7 +52,11 @@ def record_code(site: Site) -> None:
         site.git.record(files)
     except (ToolError, OSError) as error:
         message = f"the code of {site.project.root} cannot be committed to {place}: {reason_of(error)}"
-        refuse(message, f"Check free space, and that this user owns {place}; it may be deleted, as it is made again.")
+        refuse(
+            "shadow-failed",
+            message,
+            f"Check free space, and that this user owns {place}; it may be deleted, as it is made again.",
+        )
 
 
 def list_code(site: Site) -> list[str]:

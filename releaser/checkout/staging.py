@@ -226,7 +226,7 @@ def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
         return
     if lock.is_symlink() and not any(real.is_relative_to(one.resolve()) for one in (place, top)):
         message = f"uv.lock in the commit that is to go live is a symlink to {real}, which is outside the repository"
-        refuse(message, "Make it a file, or a symlink to a file in the repository.")
+        refuse("lock-outside", message, "Make it a file, or a symlink to a file in the repository.")
 
 
 def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:

@@ -320,11 +320,11 @@ def _exit_codes(output: Output) -> Iterator[None]:
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
-        sys.exit(output.print_error(PreflightError(Finding(message, advice=advice))))
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice=advice))))
     except TooLargeError as error:
         message = f"{error.filename} cannot be read: it is {error.strerror}"
         advice = f"Look at what it holds: `head -c 1000 {shlex.quote(error.filename)}`; then restore or delete it."
-        sys.exit(output.print_error(PreflightError(Finding(message, advice=advice))))
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice=advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being dealt with

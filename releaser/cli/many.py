@@ -92,7 +92,11 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     # A site that goes first does so whatever the group is: the others go by what becomes of it.
     sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
     if not sites:
-        refuse(f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""), f"Correct {file}.")
+        refuse(
+            "no-site",
+            f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""),
+            f"Correct {file}.",
+        )
     many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
     shown = words[0] in _TABLES
     answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))

@@ -297,7 +297,7 @@ def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, f
     name = os.path.basename(live)
     if why := place.distrust(live):
         message = f"nothing is started in {name}: {why}"
-        refuse(message, "`releaser rebuild` replaces it. Find out who changed it.")
+        refuse("release-damaged", message, "`releaser rebuild` replaces it. Find out who changed it.")
     try:
         launch.become(place, live, words)
     except OSError as error:

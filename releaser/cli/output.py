@@ -131,7 +131,7 @@ class Output(Frozen):
         try:
             write_named(file, self.redactor.clean(text).encode(errors="replace"))
         except OSError as error:
-            refuse(f"the page cannot be written: {os_reason(error)}", "Check --html.")
+            refuse("page-unwritable", f"the page cannot be written: {os_reason(error)}", "Check --html.")
         self.note(f"wrote {file}")
 
     def note(self, line: str) -> None:

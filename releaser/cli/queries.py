@@ -83,13 +83,15 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
             failed = try_live(site)
             warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
             if failed:
-                raise PreflightError(*(Finding(one.message, advice="See what they print.") for one in failed))
+                raise PreflightError(
+                    *(Finding("live-fails", one.message, advice="See what they print.") for one in failed)
+                )
         beside = (*find_unsynced(site), *find_open_venv(site))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
     except PreflightError as error:
         if ctx.output.json:
-            problems = tuple(map(str, error.findings))
-            ctx.output.print_json(Readiness(fit=False, problems=problems, warnings=warnings, **known))
+            problems, codes = tuple(map(str, error.findings)), tuple(one.code for one in error.findings)
+            ctx.output.print_json(Readiness(fit=False, problems=problems, codes=codes, warnings=warnings, **known))
         raise
     if facts.unknown:
         ctx.output.note(facts.unknown)
@@ -325,7 +327,7 @@ def status(
         try:
             replace_file(textfile, text.encode())
         except OSError as error:
-            refuse(f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
+            refuse("metrics-unwritable", f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
 
 
 @command(section="Look", example="releaser report --html shop.html", many="all")

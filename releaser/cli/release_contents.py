@@ -62,7 +62,7 @@ def export(
         try:
             write_named(file, found.text.encode(), private=has_secrets)
         except OSError as error:
-            refuse(f"the export cannot be written: {os_reason(error)}", "Check --output.")
+            refuse("export-unwritable", f"the export cannot be written: {os_reason(error)}", "Check --output.")
         ctx.output.note(f"wrote {file}")
     if ctx.output.json:
         ctx.output.print_json(found)

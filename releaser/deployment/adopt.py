@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -84,7 +85,11 @@ def find_unsynced(site: Site) -> Iterator[Finding]:
         more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
         sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
         message = f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}"
-        yield Finding(message, advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.")
+        yield Finding(
+            "venv-unsynced",
+            message,
+            advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
+        )
 
 
 def left_out(site: Site) -> Iterator[Finding]:
@@ -107,7 +112,11 @@ def left_out(site: Site) -> Iterator[Finding]:
     if named:
         listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
         message = f"these packages in {site.project.venv.name} will not be in the next release: {listed}"
-        yield Finding(message, advice="Add what the site needs to its dependencies, or to a group that goes live.")
+        yield Finding(
+            "packages-left-out",
+            message,
+            advice="Add what the site needs to its dependencies, or to a group that goes live.",
+        )
 
 
 _UNPINNED = "Later releases will be; until then, prune nothing that old processes may still use."
@@ -142,8 +151,8 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
     if what != "unsealed":
-        log.note(*[Finding(message=one.message, advice=_UNSYNCED) for one in find_unsynced(site)])
-        log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
+        log.note(*(replace(one, advice=_UNSYNCED) for one in find_unsynced(site)))
+        log.note(*left_out(site))
     with log.step("adopt") as step:
         try:
             release = adopt_as_release(site, log, facts.group, what)
@@ -165,7 +174,7 @@ def find_open_venv(site: Site) -> Iterator[Finding]:
     place = shlex.quote(venv)
     take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
     advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
-    yield Finding(_describe_open(site, found), advice=f"{advice} `{take}chmod -R go-w {place}`.")
+    yield Finding("venv-open", _describe_open(site, found), advice=f"{advice} `{take}chmod -R go-w {place}`.")
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:
@@ -179,7 +188,7 @@ def _keep_others_out(site: Site, log: RunLog) -> None:
         advice = (
             "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."
         )
-        log.note(Finding(_describe_open(site, found), advice=advice))
+        log.note(Finding("venv-closed", _describe_open(site, found), advice=advice))
 
 
 def _find_open_files(site: Site) -> dict[str, str]:
@@ -222,7 +231,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
             startup.install(directory / "venv", site.runner)
     except OSError as error:
         message = f"release {name} was adopted, but its processes are neither pinned nor counted: {error}"
-        log.note(Finding(message=message, advice=_UNPINNED))
+        log.note(Finding("adopted-not-pinned", message=message, advice=_UNPINNED))
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, read_file(site.project.lock), private=True)

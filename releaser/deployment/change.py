@@ -146,7 +146,9 @@ class Change:
         if now != link:
             where = f"leads to {now}" if now is not None else "is not a symlink"
             refuse(
-                f"somebody changed {place}, which {where} now", "Nothing went live; run it again when they are done."
+                "venv-changed",
+                f"somebody changed {place}, which {where} now",
+                "Nothing went live; run it again when they are done.",
             )
         with self.log.step("flip") as step:
             try:

@@ -144,10 +144,12 @@ class RestartCheck(Frozen):
             count = f"{len(seen.left)} {'process still runs' if len(seen.left) == 1 else 'processes still run'}"
             who = count if seen.left else "processes that cannot be seen from here still run"
             return Finding(
+                "processes-left",
                 message=f"{who} on release {earlier}, which was live before{left}",
                 advice="They use its packages until they end. Restart them, and make `restart` do so from now on.",
             )
         return Finding(
+            "restart-ineffective",
             message=f"no new process uses release {self.target.id}; the restart seems to have failed",
             advice="Check that the site's server runs from `.venv`, and that `restart` restarts it.",
         )
@@ -213,5 +215,5 @@ def note_stale_processes(site: Site, log: RunLog) -> None:
             groups.setdefault(one.release, []).append(f"{one.pid} ({one.user}, {one_line(one.command, limit=80)})")
         message = "; ".join(f"on {release}: {first_few(processes)}" for release, processes in groups.items())
         advice = "Restart them: they use old packages. `releaser list` shows who uses which release."
-        log.note(Finding(message=f"not restarted since the last flip: {message}", advice=advice))
+        log.note(Finding("not-restarted", message=f"not restarted since the last flip: {message}", advice=advice))
     note(site.state_dir, left_behind=names)

@@ -61,9 +61,13 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     made = release.manifest
     if made.tests != "passed" or made.never_live:
         message = f"{release.id} has not passed its tests ({made.origin}, tests: {made.tests})"
-        refuse(message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
+        refuse("release-untested", message, "Choose one that has from `releaser list`, or run `releaser rebuild`.")
     if damage := find_damage(release):
-        refuse(f"{release.id} is damaged: {damage.reason}", "Run `releaser rebuild`, and bundle the new release.")
+        refuse(
+            "release-damaged",
+            f"{release.id} is damaged: {damage.reason}",
+            "Run `releaser rebuild`, and bundle the new release.",
+        )
     base, pool = _read_base(site, request.base), Pool.of(site.state_dir)
     place = Path(os.path.abspath(request.output))
     try:
@@ -83,7 +87,9 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
     except OSError as error:  # no room, no rights, or a release that is pruned meanwhile
         what = f": {error.filename}" if error.filename else ""
         return refuse(
-            f"{place} cannot be created: {os_reason(error)}{what}", "Make room, or write it elsewhere: -o FILE."
+            "bundle-unwritable",
+            f"{place} cannot be created: {os_reason(error)}{what}",
+            "Make room, or write it elsewhere: -o FILE.",
         )
 
 
@@ -112,7 +118,7 @@ def _read_base(site: Site, name: str | None) -> BundleManifest | None:
     place = Path(name)
     if not place.exists():
         message = f"--base {name} is neither a bundle nor a release that was bundled here"
-        refuse(message, "Give the file of an earlier bundle.")
+        refuse("bundle-base-unknown", message, "Give the file of an earlier bundle.")
     with open_archive(place) as archive:
         return archive.manifest()
 
@@ -123,24 +129,38 @@ def _commit_of(site: Site, release: Release) -> str:
     try:
         if commit is None or not site.git.has(commit):
             message = f"the commit that {release.id} was tested with is missing here, or the project is not under git"
-            refuse(message, "Bundle a newer release; without git, first run `git init`, and commit the code.")
+            refuse(
+                "commit-missing",
+                message,
+                "Bundle a newer release; without git, first run `git init`, and commit the code.",
+            )
         commit = commit_with_lock(site, release, commit)
         lacking = first_few(site.git.submodules(commit))
     except ToolError as error:
-        return refuse(f"the code of {release.id} cannot be read: {error.reason}", "See git's message.")
+        return refuse(
+            "code-unreadable", f"the code of {release.id} cannot be read: {error.reason}", "See git's message."
+        )
     if lacking:
-        refuse(f"{lacking} is a submodule, and bundles cannot hold submodules", "Move its code into the repository.")
+        refuse(
+            "bundle-submodule",
+            f"{lacking} is a submodule, and bundles cannot hold submodules",
+            "Move its code into the repository.",
+        )
     return commit
 
 
 def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None) -> None:
     before = base.commit if base is not None else None
     if before is not None and not site.git.is_ancestor(before, commit):
-        refuse(f"commit {commit[:12]} does not descend from that of the base, {before[:12]}", "Create a full bundle.")
+        refuse(
+            "bundle-base-unrelated",
+            f"commit {commit[:12]} does not descend from that of the base, {before[:12]}",
+            "Create a full bundle.",
+        )
     try:
         write_bundle(site.git, file, commit, base=before)
     except ToolError as error:
-        refuse(f"the code cannot be bundled: {error.reason}", "See git's message.")
+        refuse("code-unreadable", f"the code cannot be bundled: {error.reason}", "See git's message.")
 
 
 def _find_included(site: Site) -> dict[str, Path]:
@@ -149,14 +169,20 @@ def _find_included(site: Site) -> dict[str, Path]:
     for pattern in site.settings.bundle_include:
         places = sorted(site.project.root.glob(pattern))
         if not places:
-            refuse(f"bundle_include names {pattern}, but there is no such file", "Correct `bundle_include`.")
+            refuse(
+                "bundle-include-missing",
+                f"bundle_include names {pattern}, but there is no such file",
+                "Correct `bundle_include`.",
+            )
         for place in places:
             files = [one for one in sorted(place.rglob("*")) if one.is_file()] if place.is_dir() else [place]
             for one in files:
                 path = names.INCLUDED + one.relative_to(site.project.root).as_posix()
                 if one.is_symlink() or not names.is_path(path):
                     refuse(
-                        f"{one} cannot be bundled: it is a symlink, or its name has special characters", "Rename it."
+                        "bundle-include-unfit",
+                        f"{one} cannot be bundled: it is a symlink, or its name has special characters",
+                        "Rename it.",
                     )
                 found[path] = one
     return found
@@ -177,7 +203,11 @@ def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
         try:
             one = distribution(name)
         except PackageNotFoundError:
-            refuse(f"{name}, which releaser needs, is not installed as a package", "Install releaser with pip or uv.")
+            refuse(
+                "releaser-not-packaged",
+                f"{name}, which releaser needs, is not installed as a package",
+                "Install releaser with pip or uv.",
+            )
         info = Path(str(one._path))  # type: ignore[attr-defined]
         code = Path(releaser.__file__).parent if name == "venv-releaser" else None
         if code is not None and code.parent != info.parent:  # editable, so that a host would look for this checkout

@@ -77,7 +77,11 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
     if (place / "pyproject.toml").exists():
         return place
     if os.path.lexists(place) and (not place.is_dir() or any(place.iterdir())):
-        refuse(f"{place} exists, but has no pyproject.toml", "Use a directory that is empty or does not exist.")
+        refuse(
+            "project-exists",
+            f"{place} exists, but has no pyproject.toml",
+            "Use a directory that is empty or does not exist.",
+        )
     runner = Runner(environ=environ)
     with open_archive(wanted.file) as archive:
         verify_signature(runner, archive, wanted, _trust_beside(place, environ, wanted))
@@ -140,7 +144,7 @@ def refuse_lack(needed: int, place: Path) -> None:
     """See that so many bytes are free. Raises PreflightError and OSError."""
     free = shutil.disk_usage(place).free
     if needed > free:
-        refuse(f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}", "Make room.")
+        refuse("disk-full", f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}", "Make room.")
 
 
 def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
@@ -157,7 +161,7 @@ def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Po
         message = (
             f"this delta builds on the bundle of {manifest.base.release}, of which this host lacks {names} ({whole})"
         )
-        refuse(message, "Install the full bundle, which `bundle create` makes without --base.")
+        refuse("bundle-base-missing", message, "Install the full bundle, which `bundle create` makes without --base.")
     archive.verify(manifest)
     _refuse_platform(site, archive, pool, manifest, tests=wanted.tests)
     return manifest, signer
@@ -169,7 +173,11 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
         return ""
     if trust is None:
         message = "the signature cannot be verified: no trusted signers are set on this host"
-        refuse(message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)), or add --unsigned.")
+        refuse(
+            "signers-unset",
+            message,
+            "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)), or add --unsigned.",
+        )
     return trust.verify(runner, archive.data, archive.signature)
 
 
@@ -189,7 +197,7 @@ def _trust(root: Path, settings: Settings, signers: Path | None) -> Trust | None
 
 def _refuse_expired(manifest: BundleManifest) -> None:
     if manifest.has_expired(datetime.now(UTC)):
-        refuse(f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
+        refuse("bundle-expired", f"the bundle of {manifest.release} expired at {manifest.expires}", "Create a new one.")
 
 
 def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
@@ -197,13 +205,14 @@ def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) ->
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
         refuse(
+            "other-project",
             f"it is a bundle of {manifest.project}, but this project is {site.project.name}",
             "Install it in that project.",
         )
     before = bundle_before(site)
     if before is not None and manifest.sequence < before.sequence and not allow_older:
         message = f"it is a bundle of {manifest.release}, which is older than the live one, {before.release}"
-        refuse(message, "Go back with `releaser rollback`, or add --allow-older.")
+        refuse("bundle-older", message, "Go back with `releaser rollback`, or add --allow-older.")
 
 
 def bundle_before(site: Site) -> Provenance | None:
@@ -233,11 +242,11 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
         lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
         lacking = lacks(lock, needed_groups(site, lock, manifest.group, here, tests=tests), python, wheels)
     except ValueError as error:  # of the lock, or of a version or marker in it
-        refuse(f"its lock cannot be read: {error}", "Create it again.")
+        refuse("bundle-lock-unreadable", f"its lock cannot be read: {error}", "Create it again.")
     if lacking:
         targets = first_few(map(str, manifest.targets))
         message = f"it has no wheel of {first_few(lacking)} for Python {python} on this host; it is for {targets}"
-        refuse(message, "Create it for this host with --target, or set another Python: `python`.")
+        refuse("wheel-missing", message, "Create it for this host with --target, or set another Python: `python`.")
 
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
@@ -250,7 +259,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
     """Put the files where uv and git find them; those of the pool are links to it. Raises PreflightError."""
     if not site.project.has_git:
         message = f"{site.project.root} is not under git, and the bundle of {manifest.release} is"
-        refuse(message, "Install it --into a new place.")
+        refuse("needs-git", message, "Install it --into a new place.")
     try:
         pool.prepare()
         for one in manifest.files:
@@ -264,6 +273,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
         pool.remember(manifest)
     except (OSError, ToolError) as error:
         refuse(
+            "bundle-not-unpacked",
             f"the bundle cannot be unpacked: {reason_of(error)}",
             f"Check free space and permissions of {pool.directory}.",
         )

@@ -89,7 +89,7 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
     try:
         download(where, place, sha256=wheel.sha256, environ=site.runner.environ, indexes=indexes)
     except ToolError as error:
-        refuse(f"a wheel of the lock cannot be downloaded: {error.message}", error.advice)
+        refuse("wheel-not-downloaded", f"a wheel of the lock cannot be downloaded: {error.message}", error.advice)
     return pool.add(place)
 
 
@@ -109,7 +109,7 @@ def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
         try:
             system: dict[str, Any] = tomllib.loads((data or b"").decode()).get("build-system", {})
         except ValueError as error:
-            refuse(f"{path} cannot be read: {error}", "Correct it, and release that.")
+            refuse("wheel-unreadable", f"{path} cannot be read: {error}", "Correct it, and release that.")
         own = OwnBuild(place=home, requires=tuple(map(str, system.get("requires", ["setuptools>=61"]))))
         if "build-backend" in system:
             paths = tuple(map(str, system.get("backend-path", ())))
@@ -147,7 +147,7 @@ def _pack_requirements(
             pack_installed(info, directory)
     except ToolError as error:
         message = f"what builds the project's own packages cannot be installed: {error.reason}"
-        refuse(message, error.advice or "See uv's message.")
+        refuse("build-requirements", message, error.advice or "See uv's message.")
     finally:
         remove_tree(venv)
 

@@ -77,11 +77,17 @@ class Publisher(Frozen):
         offered, _ = source.read(self.runner, self.trust)
         if offered.has_expired:
             refuse(
-                f"the channel {source} expired at {offered.expires}", "Publish it again first, if it is still current."
+                "channel-expired",
+                f"the channel {source} expired at {offered.expires}",
+                "Publish it again first, if it is still current.",
             )
         expires = offered.current.bundle_expires
         if expires is not None and datetime.fromisoformat(expires) <= datetime.now(UTC):
-            refuse(f"the bundle of {offered.current.release} expired at {expires}", "Create and publish a new one.")
+            refuse(
+                "bundle-expired",
+                f"the bundle of {offered.current.release} expired at {expires}",
+                "Create and publish a new one.",
+            )
         found, pointer = self._read(channel)
         _refuse_older(channel, pointer, offered.current)
         return self._go(channel, found, pointer, offered.project, replace(offered.current, action="promote"))
@@ -90,7 +96,7 @@ class Publisher(Frozen):
         """Let a channel point to a release of before: by default, the newest older one. Raises NoSuchReleaseError."""
         found, pointer = self._read(channel)
         if pointer is None:
-            refuse(f"there is no channel {channel}", "Correct its name, or the place.")
+            refuse("channel-missing", f"there is no channel {channel}", "Correct its name, or the place.")
         offered = replace(_choose(channel, pointer, release), action="rollback")
         return self._go(channel, found, pointer, pointer.project, offered)
 
@@ -98,13 +104,13 @@ class Publisher(Frozen):
         """Describe a bundle that no host refuses for what it is."""
         with open_archive(file) as archive:
             if archive.signature is None:
-                refuse(f"{file} is not signed, so no host would install it", "Create it with `--sign`.")
+                refuse("not-signed", f"{file} is not signed, so no host would install it", "Create it with `--sign`.")
             if self.trust is not None:
                 self.trust.verify(self.runner, archive.data, archive.signature)
             manifest = archive.manifest()
             archive.verify(manifest)
         if manifest.has_expired(datetime.now(UTC)):
-            refuse(f"{file} expired at {manifest.expires}", "Create a new one.")
+            refuse("bundle-expired", f"{file} expired at {manifest.expires}", "Create a new one.")
         digest = hash_of_file(file) or ""
         path, size = f"{manifest.release}-{digest[:16]}.bundle", file.stat().st_size
         return manifest, PublishedBundle(path=path, sha256=digest, size=size, manifest=manifest.sha256)
@@ -112,7 +118,11 @@ class Publisher(Frozen):
     def _describe_delta(self, file: Path, whole: BundleManifest) -> PublishedDelta:
         manifest, found = self._describe(file)
         if manifest.base is None or (manifest.release, manifest.project) != (whole.release, whole.project):
-            refuse(f"{file} is not a delta of {whole.release}", "Create it with `--base`, of the same release.")
+            refuse(
+                "bundle-other-delta",
+                f"{file} is not a delta of {whole.release}",
+                "Create it with `--base`, of the same release.",
+            )
         return PublishedDelta(**vars(found), base=manifest.base.release)
 
     def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
@@ -125,6 +135,7 @@ class Publisher(Frozen):
     ) -> ChannelDetails:
         if before is not None and before.project != project:
             refuse(
+                "other-project",
                 f"{channel} is a channel of {before.project}, but this project is {project}",
                 "Use another name, or another place.",
             )
@@ -150,7 +161,7 @@ class Publisher(Frozen):
 def _refuse_older(channel: Channel, before: Pointer | None, offered: Move) -> None:
     if before is not None and offered.built < before.current.built:
         message = f"{offered.release} is older than {before.current.release}, which {channel} points at"
-        refuse(message, f"Go back with `releaser channel rollback {channel.name}`.")
+        refuse("bundle-older", message, f"Go back with `releaser channel rollback {channel.name}`.")
 
 
 def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:

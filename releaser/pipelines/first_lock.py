@@ -101,7 +101,7 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
             said = _describe(others) if others else _say_same(found)
             step.says(said)
         _place(site, work.site, log, snapshot)
-    log.note(*([Finding(said, advice="The next update installs what is locked.")] if others else ()))
+    log.note(*([Finding("first-lock", said, advice="The next update installs what is locked.")] if others else ()))
     run.site = site.reread()
     if site.project.has_git:
         push_what_is_due(run.site, log)
@@ -129,8 +129,7 @@ def _say_same(found: Survey) -> str:
 
 def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
     """Run every check on the project as if it were locked already. Raises PreflightError with all the problems."""
-    missing, settings = f"{site.project.pyproject} does not exist", site.settings
-    findings = [one for one in site.findings if one.message != missing]
+    settings, findings = site.settings, [one for one in site.findings if one.code != "pyproject-missing"]
     if lacks_group(settings, site.pyproject):
         settings = replace(settings, group=NO_GROUP)
     project = {"requires-python": ">=3", **site.pyproject.table("project")}
@@ -139,7 +138,7 @@ def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Ques
     is_other = wanted.venv is not None and os.path.realpath(wanted.venv) != os.path.realpath(venv)
     if is_other and venv_kind(site) in ("directory", "symlink"):
         message = f"{venv} is a venv already, and --from-venv names another one"
-        findings.append(Finding(message, advice=f"Name {venv}, or move it away."))
+        findings.append(Finding("venv-exists", message, advice=f"Name {venv}, or move it away."))
     site = replace(
         site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *find_open_venv(site))
     )

@@ -91,11 +91,11 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     live = store.live()
     if live is not None and live.manifest.never_live:
         message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
-        refuse(message, f"Go back: `releaser rollback {store.live_by_record()}`.")
+        refuse("release-never-live", message, f"Go back: `releaser rollback {store.live_by_record()}`.")
     if live is None:
         live = adopt(site, log, facts)
         if live is None:
-            raise PreflightError(find_moved_link(store) or Finding(f"{link} does not lead to a venv"))
+            raise PreflightError(find_moved_link(store) or Finding("not-a-venv", f"{link} does not lead to a venv"))
         mark_good(site, live)
     accept_link(site)
     return live

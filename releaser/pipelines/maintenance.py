@@ -131,7 +131,9 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
     try:
         lock = LockFile.read(site.project.lock)
     except (OSError, InvalidLockError) as error:
-        refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
+        refuse(
+            "lock-unreadable", f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it."
+        )
     name, blocks = find_locked(lock, name), read_blocks(site.state_dir)
     live = lock_of(store_of(site).live())
     state = f"is on hold at {live.versions.get(name, lock.versions[name])}"

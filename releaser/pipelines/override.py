@@ -86,7 +86,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
 def _require_live(live: Release | None) -> Release:
     """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
     if live is None:
-        refuse("no release is live, so no package can be tried in one", "Run `releaser init` first.")
+        refuse("nothing-live", "no release is live, so no package can be tried in one", "Run `releaser init` first.")
     return live
 
 

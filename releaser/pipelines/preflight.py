@@ -126,7 +126,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
-        findings.append(Finding(message, advice="Restore it; or set git to false, to go on without git."))
+        findings.append(Finding("git-gone", message, advice="Restore it; or set git to false, to go on without git."))
     for find in gather("checks"):
         findings.extend(find(site))
     if scope.attests and site.supply.asks_others:
@@ -181,22 +181,25 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
         message = f"{site.project.root} is in the repository {top}, which ignores it, so no commit has its code"
         advice = f"Set git to false, to go on without git; or `git init` there; or let {top} track it."
-        yield Finding(message, advice=advice)
+        yield Finding("project-ignored", message, advice=advice)
 
 
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
         if not site.mentions(str(pyproject.path)):
-            findings.append(Finding(f"{pyproject.path} is empty", advice="Write a [project] table."))
+            findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", advice="Write a [project] table."))
         return
     project = pyproject.table("project")
     if not project:
         message = f"{pyproject.path} has no [project] table"
-        findings.append(Finding(message, advice="Add one, with `name`, `version` and `requires-python`."))
+        findings.append(
+            Finding("pyproject-no-project", message, advice="Add one, with `name`, `version` and `requires-python`.")
+        )
     elif not isinstance(project.get("requires-python"), str):
         findings.append(
             Finding(
+                "requires-python-missing",
                 f"{pyproject.path}: [project] has no requires-python",
                 advice='Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
             )
@@ -207,7 +210,11 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
             SpecifierSet(text)
         except InvalidSpecifier:
             message = f"{pyproject.path}: requires-python is {text!r}, which is not a range of versions"
-            findings.append(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.'))
+            findings.append(
+                Finding(
+                    "requires-python-invalid", message, advice='Correct it: requires-python = ">=3.11", for example.'
+                )
+            )
 
 
 def _lock(site: Site) -> LockFile:
@@ -219,10 +226,12 @@ def _lock(site: Site) -> LockFile:
         venv = os.path.relpath(site.project.venv, site.project.root)
         is_of_uv = any(declared_dependencies(site.pyproject.content))
         advice = "Create it with `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
-        refuse(message, advice)
+        refuse("lock-missing", message, advice)
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
-        refuse(message, "Restore it, such as by `git checkout uv.lock`, or make a new one: `uv lock`.")
+        refuse(
+            "lock-unreadable", message, "Restore it, such as by `git checkout uv.lock`, or make a new one: `uv lock`."
+        )
 
 
 def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tuple[Uv, Choice] | None:
@@ -231,10 +240,10 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
         version = uv.version()
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
-        refuse(message, error.advice or "Repair it, or set `uv` to a working uv.")
+        refuse("uv-broken", message, error.advice or "Repair it, or set `uv` to a working uv.")
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
-        refuse(message, "Upgrade it, or set `uv` to a newer one.")
+        refuse("uv-too-old", message, "Upgrade it, or set `uv` to a newer one.")
     if not site.pyproject.content:  # uv could only repeat what is known
         return None
     was = live.manifest.interpreter if live is not None and live.manifest.origin != "adopted" else None

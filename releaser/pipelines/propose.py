@@ -80,12 +80,18 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
 def _find_live(site: Site) -> Release:
     """Return the live release of a site that can push a proposal, and take it up once merged. Raises PreflightError."""
     if not site.project.has_git:
-        refuse("`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
+        refuse("needs-git", "`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
     if not (site.settings.git_pull and site.settings.git_push):
-        refuse("`releaser propose` needs `git_pull` and `git_push`, which are not both on", "Switch them on.")
+        refuse(
+            "propose-needs-push",
+            "`releaser propose` needs `git_pull` and `git_push`, which are not both on",
+            "Switch them on.",
+        )
     live = store_of(site).live()
     refuse_unreadable_live(live)
-    return live or refuse("no release is live, so no upgrade can be proposed", "Run `releaser update` first.")
+    return live or refuse(
+        "nothing-live", "no release is live, so no upgrade can be proposed", "Run `releaser update` first."
+    )
 
 
 class Base(Frozen):
@@ -132,7 +138,7 @@ def _note_stuck(base: Base) -> None:
     known = replace(known, stuck=base.stuck, branch=branch_of(site))
     if base.stuck:
         advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
-        base.work.log.note(Finding(known.said, advice=advice))
+        base.work.log.note(Finding("nothing-proposed", known.said, advice=advice))
     note_proposal(site.state_dir, known)
 
 
@@ -229,7 +235,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
             f"If another site proposes there, let only one run `releaser propose`. Otherwise merge or delete that"
             f" branch: `git push {known.remote} --delete {known.branch}`."
         )
-        goal.work.log.note(Finding(known.said, advice=advice))
+        goal.work.log.note(Finding("proposal-taken-over", known.said, advice=advice))
         note_proposal(site.state_dir, known)
 
 

@@ -111,7 +111,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
         "Nothing is changed. Let releaser see that file, which a sandbox, a mount or permissions hide from it; or"
         " `releaser rebuild`, if another interpreter is to take its place."
     )
-    refuse(message, advice)
+    refuse("interpreter-hidden", message, advice)
 
 
 def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
@@ -129,7 +129,7 @@ def describe_damage(due: RebuildReason) -> Finding:
     """Say that a release is rebuilt because somebody has changed it."""
     message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
     advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
-    return Finding(message=message, advice=advice)
+    return Finding("release-damaged", message=message, advice=advice)
 
 
 def describe_python(choice: Choice) -> list[Finding]:
@@ -141,12 +141,12 @@ def describe_python(choice: Choice) -> list[Finding]:
             " it, and the tests pass with that"
         )
         advice = "It stays on that version; `releaser rebuild --python VERSION` moves it to another one."
-        problems.append(Finding(message=message, advice=advice))
+        problems.append(Finding("python-gone", message=message, advice=advice))
     if request := choice.against:
         source = f"{request.source} is {request.version!r}"
         message = f"{source}, which is not installed; the site now runs on Python {choice.version}"
         advice = f"Set it to {minor(choice.version)!r}, or remove it: until then, updates are refused."
-        problems.append(Finding(message=message, advice=advice))
+        problems.append(Finding("python-not-installed", message=message, advice=advice))
     return problems
 
 
@@ -181,7 +181,9 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
 def refuse_unadopted(store: ReleaseStore) -> None:
     """Check that there is a live release to rebuild. Raises PreflightError."""
     if not store.ledger().activations:
-        refuse("no release has been live yet, so there is none to rebuild", "Run `releaser init` first.")
+        refuse(
+            "nothing-live", "no release has been live yet, so there is none to rebuild", "Run `releaser init` first."
+        )
 
 
 def is_repair(live: Release | None) -> bool:

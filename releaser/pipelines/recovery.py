@@ -103,7 +103,11 @@ def _refuse_without_git(site: Site, entry: Entry) -> None:
     if record.get("before") and record["before"] != record["after"] and site.lacks_git:
         who, root = name_run(entry.command, entry.run_id), site.project.root
         message = f"{who} was cut off, and there is no .git in {root} or above to finish or undo it with"
-        refuse(message, "Restore it, and run this again; or set git to false, to go on with the code that is there.")
+        refuse(
+            "git-gone",
+            message,
+            "Restore it, and run this again; or set git to false, to go on with the code that is there.",
+        )
 
 
 def _is_in_outbox(site: Site, entry: Entry) -> bool:
@@ -220,7 +224,9 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
                 close_journal(site, log, f"had been taken back: {error.message}")
             except OSError as failure:  # what has been done stays done
                 message = f"the state of the release could not be recorded: {failure}"
-                log.note(Finding(message=message, advice="Check free space; the next run tries again."))
+                log.note(
+                    Finding("state-not-recorded", message=message, advice="Check free space; the next run tries again.")
+                )
         raise
 
 
@@ -301,7 +307,7 @@ def sweep(site: Site, log: RunLog) -> None:
         gone += remove_staging_trees(site, log)
     except OSError as error:
         message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
-        log.note(Finding(message=message, advice="Delete it by hand, as its owner."))
+        log.note(Finding("staging-left", message=message, advice="Delete it by hand, as its owner."))
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
@@ -310,7 +316,9 @@ def sweep(site: Site, log: RunLog) -> None:
         gone += [name for name in free if name not in failed]
     except OSError as error:
         message = f"the deletion of releases cannot be recorded: {error}"
-        log.note(Finding(message=message, advice="Check free space; the next run tries again."))
+        log.note(
+            Finding("deletion-not-recorded", message=message, advice="Check free space; the next run tries again.")
+        )
     for place in store.incomplete():
         try:
             remove_unsealed(site, log, place)

@@ -46,7 +46,11 @@ def export_release(site: Site, release: str | None, form: Format) -> Exported:
     found = find_release(site, release)
     lock, group = lock_of(found), found.manifest.group
     if lock.root is None:
-        refuse(f"{found.lock} is not the lock of a project that can be exported", "Choose another release.")
+        refuse(
+            "lock-unreadable",
+            f"{found.lock} is not the lock of a project that can be exported",
+            "Choose another release.",
+        )
     defaults = default_groups(site)
     groups = sorted(groups_in(lock)) if defaults is None else [*keep_locked(defaults, lock)]
     with temporary_directory() as tree:

@@ -62,17 +62,17 @@ def diagnose(store: ReleaseStore) -> Iterator[Finding]:
     """Yield what is not as releaser left it, each with what to do."""
     yield from filter(None, [find_moved_link(store)])
     if store.live_by_record() and is_missing_or_dangling(store.link):
-        yield Finding(message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
+        yield Finding("link-lost", message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
     yield from _find_stopped(store)
     yield from _find_live_damage(store)
     if lost := _list_lost(store):
-        yield Finding(message=_describe_gone(lost, store.directory), advice=_REPAIRS)
+        yield Finding("releases-gone", message=_describe_gone(lost, store.directory), advice=_REPAIRS)
     yield from _find_odd_entries(store)
     for release in store.snapshot().rollback_order():
         if (found := find_rollback_damage(release)) is None:
             break
         message = f"release {release.id} is not what was sealed: {found}"
-        yield Finding(message=message, advice="Rollbacks pass over it.")
+        yield Finding("release-damaged", message=message, advice="Rollbacks pass over it.")
     yield from _find_unreadable(store)
 
 
@@ -146,19 +146,25 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
     live = store.live()
     if live is None:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
-        yield Finding(message=message, advice=_REBUILDS)
+        yield Finding("manifest-unreadable", message=message, advice=_REBUILDS)
         return
     due = read_pending(store.state_dir).pending_steps
     if (failed := failed_actions(store.state_dir, live)) and due is not None and due.stopped:
-        yield Finding(message=f"the service is stopped since {due.stopped}, as it could not be started", advice=BY_HAND)
+        yield Finding(
+            "service-stopped",
+            message=f"the service is stopped since {due.stopped}, as it could not be started",
+            advice=BY_HAND,
+        )
     elif failed:
         message = (
             f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
             f" {', '.join(sorted(failed))}"
         )
-        yield Finding(message=message, advice="The next `releaser update` tries again.")
+        yield Finding("steps-failed", message=message, advice="The next `releaser update` tries again.")
     if reason := why_rebuild(live, find_live_damage(live)):
-        yield Finding(message=f"the live release {live.id} is not what was sealed: {reason}", advice=_REBUILDS)
+        yield Finding(
+            "release-damaged", message=f"the live release {live.id} is not what was sealed: {reason}", advice=_REBUILDS
+        )
 
 
 def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
@@ -169,7 +175,9 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
         if since is not None and run_lock.find_running(store.state_dir) is None:
             at = datetime.now(UTC) - timedelta(seconds=leases.now() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
-            yield Finding(message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND)
+            yield Finding(
+                "service-stopped", message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND
+            )
 
 
 def _list_lost(store: ReleaseStore) -> list[str]:
@@ -187,15 +195,19 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
     """Name what is only half there among the releases, and what is none of them."""
     for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
         advice = "The next run tries again; `releaser prune` says why it could not."
-        yield Finding(message=f"release {name} is only partly deleted", advice=advice)
+        yield Finding("release-partly-deleted", message=f"release {name} is only partly deleted", advice=advice)
     for name in store.foreign():
         message = f"{store.directory / name} is not releaser's; it stays where it is"
-        yield Finding(message=message, advice="Move it elsewhere; that directory is for releases alone.")
+        yield Finding(
+            "release-foreign", message=message, advice="Move it elsewhere; that directory is for releases alone."
+        )
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
             if read_state(store.path(name) / MANIFEST, Manifest) is not None:
                 continue
-        yield Finding(message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS)
+        yield Finding(
+            "manifest-unreadable", message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS
+        )
 
 
 # State files
@@ -217,9 +229,11 @@ def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
     for file in _list_read():
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
             if error := _find_error(file, store.state_dir):
-                yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
+                yield Finding(
+                    "state-unreadable", message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS
+                )
     for error in store.find_unreadable_records():
-        yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
+        yield Finding("state-unreadable", message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
 
 
 def replace_unreadable(site: Site, log: RunLog) -> None:

@@ -125,11 +125,15 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
             return code
         head = site.git.commit("HEAD") if site.project.has_git else ""
         if target.manifest.commit and not head:
-            log.note(Finding(message=_say_lost_code(target), advice="Look at the site; bring its code back by hand."))
+            log.note(
+                Finding(
+                    "code-lost", message=_say_lost_code(target), advice="Look at the site; bring its code back by hand."
+                )
+            )
         elif has_other_code(site, target):
             stays = f"stays at {head[:12]}" if head else "stays as it is"
             message = f"the code {stays}: it was never tested with the packages of {target.id}"
-            log.note(Finding(message=message, advice="Look at the site; `releaser update` tests it."))
+            log.note(Finding("code-stays", message=message, advice="Look at the site; `releaser update` tests it."))
         return Target(head=head, commit=head)
     except ToolError as error:
         log.note_failure(error)
@@ -148,6 +152,7 @@ def _refuse_without_room(site: Site, code: Target) -> None:
     if needed + _FOR_STATE > free:
         message = f"the disk is full: the code of {code.commit[:12]} needs {size(needed)}, {place} has {size(free)}"
         refuse(
+            "disk-full",
             message,
             "Nothing was changed. `releaser rollback --keep-code` brings the packages back and leaves the code as it"
             " is; or make room, for instance with `releaser prune`.",
@@ -157,7 +162,7 @@ def _refuse_without_room(site: Site, code: Target) -> None:
 def _refuse_unwritable(site: Site) -> None:
     """See that git can move the checkout back. Raises PreflightError."""
     for found in repository_findings(site.git.layout):
-        refuse(found.message, f"{found.advice} `releaser rollback --keep-code` leaves the code as it is.")
+        refuse(found.code, found.message, f"{found.advice} `releaser rollback --keep-code` leaves the code as it is.")
 
 
 def _refuse_losses(site: Site, code: Target) -> None:
@@ -166,10 +171,10 @@ def _refuse_losses(site: Site, code: Target) -> None:
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
         message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has a different one"
-        refuse(message, f"Commit or `git stash` that; or {_KEEP_CODE}.")
+        refuse("checkout-edited", message, f"Commit or `git stash` that; or {_KEEP_CODE}.")
     if paths := site.git.in_the_way(code.head, code.commit):
         advice = f"{advise_in_the_way(paths, site.git.layout.top)} Or {_KEEP_CODE}."
-        refuse(describe_in_the_way(paths, code.commit), advice)
+        refuse("git-in-the-way", describe_in_the_way(paths, code.commit), advice)
 
 
 def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[str, ...]:
@@ -198,7 +203,7 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
 
     advice = "`releaser update` rebuilds it, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
-    log.note(without_python(site) or Finding(message=message, advice=advice))
+    log.note(without_python(site) or Finding("live-cannot-run", message=message, advice=advice))
 
 
 def choose(store: ReleaseStore, to: str | None) -> Release:
@@ -243,7 +248,7 @@ def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
         found = find_rollback_damage(release)
         if found is not None:
             advice = f"The rollback goes to {target.id} instead."
-            problems.append(Finding(message=_describe_damage(release, found), advice=advice))
+            problems.append(Finding("release-damaged", message=_describe_damage(release, found), advice=advice))
     return problems
 
 
@@ -254,7 +259,7 @@ def describe_other_python(target: Release) -> list[Finding]:
         return []
     message = f"{target.id} was tested with another Python: {found}"
     advice = "It runs on that. Look at the site; the next `releaser update` rebuilds the release and tests it."
-    return [Finding(message, advice=advice)]
+    return [Finding("python-other", message, advice=advice)]
 
 
 def _describe_damage(release: Release, found: Damage) -> str:
@@ -276,11 +281,17 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         root = site.project.root
         site.runner.run([python, "-c", "pass"], cwd=root, env=env, timeout=60.0, merge=True, death_signal=None)
     except ToolError as error:
-        problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
+        problems.append(
+            Finding("release-broken", f"{target.id} does not start: {error.message}", advice="Choose another release.")
+        )
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
         message = f"{target.id} was built for other dependencies than {site.pyproject.path} has now"
         problems.append(
-            Finding(message, advice="Omit --keep-code, or bring back its code; or use --force to go there anyway.")
+            Finding(
+                "dependencies-other",
+                message,
+                advice="Omit --keep-code, or bring back its code; or use --force to go there anyway.",
+            )
         )
     if problems:
         raise PreflightError(*problems)

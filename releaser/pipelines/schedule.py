@@ -188,6 +188,7 @@ def find_schedulers(site: Site) -> list[Scheduler]:
         if others := find_jobs(without_job(crontab, root), root):
             line = without_job(crontab, root).split("\n")[others[0].number]
             refuse(
+                "schedule-foreign",
                 f"a line in the crontab, which releaser did not write, updates the site: {line}",
                 "Remove it with `crontab -e`.",
             )
@@ -196,7 +197,7 @@ def find_schedulers(site: Site) -> list[Scheduler]:
     others_timer = replace(timer, job=replace(timer.job, user="root"))
     if os.geteuid() and others_timer.leftovers():
         advice = f"Remove it: `sudo releaser schedule systemd --remove --project {root}`."
-        refuse(f"{timer.job.timer} of the system updates the site, and is root's", advice)
+        refuse("schedule-foreign", f"{timer.job.timer} of the system updates the site, and is root's", advice)
     return [one for one in (*found, timer) if one.leftovers()]
 
 

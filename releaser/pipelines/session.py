@@ -138,7 +138,7 @@ def _check(site: Site) -> None:
 def _unusable(site: Site, error: OSError) -> PreflightError:
     """Say that the state directory cannot be used, along with everything else that is wrong, as that may be why."""
     message = f"state_dir {site.state_dir} cannot be used: {error}"
-    finding = Finding(message, advice="Make room, let this user write it, or set `state_dir`.")
+    finding = Finding("state-dir-unusable", message, advice="Make room, let this user write it, or set `state_dir`.")
     try:
         _check(site)
     except PreflightError as found:
@@ -158,7 +158,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             held = stack.enter_context(lock)
         except LockedError as error:
             if request.mails and (said := tell_long_holder(run.site, run.log.started_at)):
-                run.log.note(Finding(said))
+                run.log.note(Finding("lock-held", said))
             return _report_failure(run, error)
         except OSError as error:
             return _report_without_state_dir(request, run, _unusable(run.site, error))
@@ -297,15 +297,21 @@ def _note_if_live_differs(run: Run) -> None:
         live = run.store.live()
         if live is not None and (damage := find_damage(live)) is not None:
             message = f"the live release {live.id} is not what was sealed: {damage}"
-            found.append(Finding(message, advice="Find out who changed it. The next update rebuilds it."))
+            found.append(
+                Finding("release-damaged", message, advice="Find out who changed it. The next update rebuilds it.")
+            )
         elif live is not None and (rewritten := find_rewritten(live)):
             message = f"the live release {live.id} is not what was sealed: changed are {first_few(rewritten, 3)}"
-            found.append(Finding(message, advice="Find out who changed it; then give `releaser rebuild`."))
+            found.append(
+                Finding("release-changed", message, advice="Find out who changed it; then give `releaser rebuild`.")
+            )
         if run.find_changes is not None:
             found += run.find_changes()
     except OSError as error:
         message = f"could not find out whether the live site is unchanged: {error}"
-        log.note(Finding(message, advice="Check free space and permissions; then run `releaser verify`."))
+        log.note(
+            Finding("live-unknown", message, advice="Check free space and permissions; then run `releaser verify`.")
+        )
     known = {one.message for one in log.findings}
     log.note(*(one for one in found if one.message not in known))
     if found:
@@ -318,7 +324,7 @@ def _report_failure(run: Run, error: ReleaserError) -> RunReport:
         run.log.learn(output=error.output)
     _note_if_live_differs(run)
     if isinstance(error, TestsFailedError):
-        run.log.findings[0] = Finding(error.message, advice=error.advice)
+        run.log.findings[0] = replace(error.finding, output="")
     return run.report(
         result=_RESULTS.get(error.exit_code, "failed"),
         exit_code=error.exit_code,
@@ -337,10 +343,12 @@ def _report_interrupt(run: Run, error: BaseException) -> RunReport:
     except ReleaserError as failure:
         run.log.note(failure.finding)
     except OSError as failure:
-        run.log.note(Finding(message=str(failure), advice="The next run will try to clean up again."))
+        run.log.note(
+            Finding("clean-up-failed", message=str(failure), advice="The next run will try to clean up again.")
+        )
     if run.log.learned.release is not None and run.store.get(run.log.learned.release) is None:
         run.log.learn(release=run.store.live_id())  # the candidate is gone
-    run.log.findings.insert(0, Finding(message=headline, advice="Run it again when you like."))
+    run.log.findings.insert(0, Finding("interrupted", message=headline, advice="Run it again when you like."))
     return run.report(result="failed", exit_code=ExitCode.SIGNALLED + number, headline=headline)
 
 
@@ -348,5 +356,5 @@ def _report_bug(run: Run, error: Exception) -> RunReport:
     logger.error("bug in releaser\n%s", traceback.format_exc())
     headline = f"internal error: {type(error).__name__}: {error}"
     advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
-    run.log.note(Finding(message=headline, advice=advice))
+    run.log.note(Finding("bug", message=headline, advice=advice))
     return run.report(result="failed", exit_code=ExitCode.BUG, headline=headline, advice=advice)

@@ -96,7 +96,11 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
         if value == getattr(site.settings, name):
             continue
         if source.startswith("environment: "):
-            refuse(f"{name} is set in the environment, which overrides files", f"Remove it there ({source}).")
+            refuse(
+                "set-in-environment",
+                f"{name} is set in the environment, which overrides files",
+                f"Remove it there ({source}).",
+            )
         is_there = source.startswith(f"{site.pyproject.path}: ")
         if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
             table[name] = spell(value, SPECS[name].parse)
@@ -205,7 +209,9 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
         for edit in plan.edits:
             edit.write()
     except OSError as error:
-        refuse(f"the settings cannot be written: {os_reason(error)}", "Let this user write there.")
+        refuse(
+            "settings-unwritable", f"the settings cannot be written: {os_reason(error)}", "Let this user write there."
+        )
     failures: list[ReleaserError] = []
     sent, scheduled = None, None
     if plan.mail:

@@ -105,18 +105,24 @@ def list_unfinished(site: Site) -> list[Finding]:
         entry = Journal(state_dir=site.state_dir).read()
     except UnreadableStateError as error:
         message = f"an earlier run was cut off, and its journal cannot be read: {error.reason}"
-        return [Finding(message, advice="`releaser update` puts the journal aside and repairs what it can.")]
+        return [
+            Finding(
+                "journal-unreadable",
+                message,
+                advice="`releaser update` puts the journal aside and repairs what it can.",
+            )
+        ]
     if entry is None or entry.phase == "reporting":
         return []
     message = f"{name_run(entry.command, entry.run_id)} was cut off"
-    found = [Finding(message, advice="The next `releaser update` finishes it, or undoes it.")]
+    found = [Finding("run-cut-off", message, advice="The next `releaser update` finishes it, or undoes it.")]
     record = entry.actions.get(CHECKOUT, {})
     before, after = record.get("before"), record.get("after")
     if before and after and before != after:
         with contextlib.suppress(ToolError):
             if paths := site.git.in_the_way(after, before, known=[before]):
                 message = describe_in_the_way(paths, before)
-                found.append(Finding(message, advice=advise_in_the_way(paths, site.git.layout.top)))
+                found.append(Finding("git-in-the-way", message, advice=advise_in_the_way(paths, site.git.layout.top)))
     return found
 
 

@@ -81,7 +81,11 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
     def pipeline(run: Run) -> PipelineResult:
         schedulers, live, link = find_schedulers(run.site), run.store.live_id(), run.site.project.venv
         if live is None and not link.is_dir() and run.store.live_by_record():
-            refuse(f"{link} is missing or dangling, so nothing would be left", "Run `releaser update` first.")
+            refuse(
+                "venv-missing",
+                f"{link} is missing or dangling, so nothing would be left",
+                "Run `releaser update` first.",
+            )
         with _plain_copy(run.site, run.log, live) as put_in_place:
             _leave_output(run.site, run.log, live)
             for scheduler in schedulers:
@@ -93,7 +97,11 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
             except OSError:
                 if schedulers:
                     advice = "Try again; or bring it back by `releaser schedule`."
-                    run.log.note(Finding("the schedule was removed: nothing starts updates now", advice=advice))
+                    run.log.note(
+                        Finding(
+                            "schedule-removed", "the schedule was removed: nothing starts updates now", advice=advice
+                        )
+                    )
                 raise
         if live is not None:
             _restart(run.site, run.log)
@@ -125,7 +133,7 @@ def _refuse_unfinished(site: Site) -> None:
         entry = journal_of(site).read()
         if entry is not None and entry.phase != "reporting" and run_lock.find_running(site.state_dir) is None:
             advice = "Let the next run finish it: `releaser update`, or `releaser prune`. Then try again."
-            refuse(f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
+            refuse("run-cut-off", f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
 
 
 @contextlib.contextmanager
@@ -140,7 +148,11 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     link, venv, place = site.project.venv, store_of(site).path(live) / "venv", site.state_dir / LIVE_COPY
     real, text = os.path.realpath(venv), os.readlink(link)
     if why := site.runner.distrust(str(venv)):
-        refuse(f"{live} cannot be kept as it is: {why}", "`releaser rebuild` replaces it. Find out who changed it.")
+        refuse(
+            "venv-unkeepable",
+            f"{live} cannot be kept as it is: {why}",
+            "`releaser rebuild` replaces it. Find out who changed it.",
+        )
     if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
         yield lambda: _put_back(site, real, text)
         startup.take_out(Path(real))

@@ -196,7 +196,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
         message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
-        work.log.note(Finding(message, advice="Nothing was upgraded instead."))
+        work.log.note(Finding("package-not-locked", message, advice="Nothing was upgraded instead."))
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
     if due is None and not target.moves and _keeps_own_versions(work):
         work = replace(work, facts=replace(work.facts, lock=committed_lock(work)))
@@ -279,7 +279,7 @@ def make_release(goal: Goal) -> Release:
         work.log.tell(waiting)
     case = Case(site=work.site, log=work.log, is_repair=goal.is_repair)
     if wait := ask("resolved", case, force=goal.force):
-        refuse(f"nothing is built: {wait.reason}", "The next update asks again; --force does not wait.")
+        refuse("gate-waits", f"nothing is built: {wait.reason}", "The next update asks again; --force does not wait.")
     complete_tree(work.site, work.log)
     if work.site.pulled is None:  # else this has been done, as the code has changed
         ask_django(work.site, work.log)
@@ -353,7 +353,7 @@ def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     what = "waits" if waits else "has failed"
     advice = f"Its replacement {what} ({reason}); fix that, or run `releaser rebuild`."
-    log.note(Finding(message=message, advice=advice))
+    log.note(Finding("live-cannot-run", message=message, advice=advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:

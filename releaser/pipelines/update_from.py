@@ -108,19 +108,28 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
     pointer, signer = channel.read(site.runner, trust_of(site))
     if pointer.project not in names_of(site):
         refuse(
+            "other-project",
             f"it is a channel of {pointer.project}, but this project is {site.project.name}",
             "Use a channel of this project.",
         )
     before = _seen(site).of(channel.name)
     if before is not None and pointer.current.sequence < before.sequence:
         message = f"{channel} went back: it is at {pointer.current.sequence}, and was at {before.sequence} before"
-        refuse(message, "Find out who put an old pointer there; `releaser channel publish` writes a new one.")
+        refuse(
+            "channel-went-back",
+            message,
+            "Find out who put an old pointer there; `releaser channel publish` writes a new one.",
+        )
     if before is not None and pointer.current.sequence == before.sequence and pointer.sha256 != before.sha256:
         message = f"{channel} is at {pointer.current.sequence} as before, but its content has changed"
-        refuse(message, "Two pointers were signed with the same sequence. Find out who did that, and publish again.")
+        refuse(
+            "channel-changed",
+            message,
+            "Two pointers were signed with the same sequence. Find out who did that, and publish again.",
+        )
     if pointer.has_expired:
         message = f"{channel} expired at {pointer.expires}, and may be out of date"
-        refuse(message, "Publish it again; if somebody did, find out why this host does not see it.")
+        refuse("channel-expired", message, "Publish it again; if somebody did, find out why this host does not see it.")
     return pointer, before, signer
 
 
@@ -142,7 +151,9 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     live = run.store.live()
     if not force and (why := _why_stay(run.site, pointer, before, kept)):
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
-            run.log.note(Finding(f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`."))
+            run.log.note(
+                Finding("release-damaged", f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`.")
+            )
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:
         # Back to it, or forward; it is for the channel to say what comes next, so nothing stays out for it.
@@ -214,7 +225,7 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
         directory.mkdir(parents=True, mode=0o700)
         refuse_lack(one.size, directory)
     except OSError as error:
-        refuse(f"{directory} cannot be created: {error}", "Check free space and permissions there.")
+        refuse("state-unwritable", f"{directory} cannot be created: {error}", "Check free space and permissions there.")
     try:
         channel.place(site.runner).fetch(one.path, file, sha256=one.sha256, size=one.size)
     except ResolutionError:
@@ -230,7 +241,9 @@ def _seen(site: Site) -> SeenChannels:
     try:
         return read_state(site.state_dir / CHANNELS, SeenChannels) or SeenChannels()
     except UnreadableStateError as error:
-        return refuse(f"{error.path} cannot be read: {error}", "Delete that file if the channel is right.")
+        return refuse(
+            "state-unreadable", f"{error.path} cannot be read: {error}", "Delete that file if the channel is right."
+        )
 
 
 def _remember(site: Site, seen: Seen) -> None:

@@ -238,7 +238,8 @@ HISTORY = StateFile(name="history.jsonl", type=str, read=require_file)
 
 def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
-    return {**plain(report), "problems": list(map(str, report.problems))}
+    problems = report.problems
+    return {**plain(report), "problems": list(map(str, problems)), "codes": [one.code for one in problems]}
 
 
 def report_json(report: RunReport, redactor: Redactor) -> bytes:

@@ -131,7 +131,7 @@ def tell_failure(run: Run, report: RunReport) -> RunReport:
     try:
         _tell(run.site, run.log, "on_failure", None, report)
     except (KeyboardInterrupt, Interrupted):
-        run.log.note(Finding("on_failure was interrupted"))
+        run.log.note(Finding("hook-interrupted", "on_failure was interrupted"))
     return run.report(result=report.result, exit_code=report.exit_code, headline=report.headline, advice=report.advice)
 
 

@@ -112,7 +112,9 @@ def prometheus(status: Status) -> str:
         from prometheus_client import CollectorRegistry, Gauge, generate_latest
     except ImportError as error:
         advice = f"In {sys.prefix}, releaser's own environment: `pip install 'venv-releaser[prometheus]'`."
-        raise PreflightError(Finding("metrics need the package prometheus-client", advice=advice)) from error
+        raise PreflightError(
+            Finding("prometheus-missing", "metrics need the package prometheus-client", advice=advice)
+        ) from error
     registry = CollectorRegistry()
     for name, (text, value) in _metrics(status).items():
         if value is not None:

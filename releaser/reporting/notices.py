@@ -75,7 +75,7 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None
         result = flush(outbox, receiver, queue=receiver.queue, unkept=unkept, seconds=SECONDS, keeps=_KEPT)
         if result.problem:
-            problems.append(Finding(site.redactor.line(f"notice: {result.problem}"), advice=_AGAIN))
+            problems.append(Finding("notice-failed", site.redactor.line(f"notice: {result.problem}"), advice=_AGAIN))
     return replace(report, problems=(*report.problems, *problems), mailed=report.mailed and not problems)
 
 

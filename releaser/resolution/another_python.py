@@ -360,4 +360,4 @@ def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Find
         "That is an upgrade, within the rules of this site. To go back, run `releaser rollback`, with Python"
         f" {minor(move.before)} installed."
     )
-    yield Finding(message=message, advice=advice)
+    yield Finding("python-moved-packages", message=message, advice=advice)

@@ -107,9 +107,10 @@ def _refusals(site: Site) -> Iterator[Finding]:
     if os.path.lexists(project.lock):
         use = "Adopt it with the lock that it has: `releaser init`."
         advice = use if declared else f"Move it away: {project.pyproject} asks for nothing that it locks."
-        yield Finding(f"{project.lock} exists, so the project has a lock already", advice=advice)
+        yield Finding("lock-exists", f"{project.lock} exists, so the project has a lock already", advice=advice)
     for what in declared:
         yield Finding(
+            "dependencies-exist",
             f"{project.pyproject} already says what the project depends on: {what}",
             advice="Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
         )
@@ -119,9 +120,11 @@ def _refusals(site: Site) -> Iterator[Finding]:
         except ToolError:  # which preflight reports
             return
         if ignored:
-            yield Finding(f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed.")
+            yield Finding(
+                "git-ignored", f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed."
+            )
         elif path == project.pyproject and path.exists() and path.name not in tracked:
-            yield Finding(f"{path} is not under git", advice="Commit it first; then it is added to.")
+            yield Finding("git-untracked", f"{path} is not under git", advice="Commit it first; then it is added to.")
 
 
 def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findings) -> Installed:
@@ -139,9 +142,13 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
     for name in own - request.decided if not site.pyproject.table("build-system") else ():
         message = f"{name} {versions[name]} is the project itself, and {site.project.pyproject} has no [build-system]"
         advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
-        problems.append(Finding(message, advice=advice))
+        problems.append(Finding("build-system-missing", message, advice=advice))
     for name in sorted(request.without - versions.keys()):
-        problems.append(Finding(f"--without {name}: it is not installed for {python}", advice="Leave it out."))
+        problems.append(
+            Finding(
+                "package-not-installed", f"--without {name}: it is not installed for {python}", advice="Leave it out."
+            )
+        )
     sees_more = "include-system-site-packages=true" in _read_config(place)
     if request.requirements is None:
         frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", python]).splitlines())
@@ -150,13 +157,17 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
             where = Redactor().clean(places[name])
             what = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
             advice = f"Say where to take it from: --with '{name} @ {where}'; or leave it out: --without {name}."
-            problems.append(Finding(f"{name} {versions[name]} {what}, so no lock can hold it", advice=advice))
+            problems.append(
+                Finding("package-unlockable", f"{name} {versions[name]} {what}, so no lock can hold it", advice=advice)
+            )
         if sees_more:
             advice = (
                 "Write those that the site needs into a file, and give it as well: --from-requirements FILE. Or make a"
                 " venv without --system-site-packages."
             )
-            problems.append(Finding(f"{place} sees packages of the system, which uv cannot list", advice=advice))
+            problems.append(
+                Finding("system-packages", f"{place} sees packages of the system, which uv cannot list", advice=advice)
+            )
     tree = uv.run(["pip", "tree", "--depth", "0", "--python", python]).splitlines()
     return Installed(
         python=python,
@@ -175,7 +186,9 @@ def _find_interpreter(place: Path) -> Path:
         if os.access(python, os.X_OK):
             return python
     why = "has no bin/python that can be started" if os.path.lexists(place) else "does not exist"
-    return refuse(f"{place} {why}", "Name a venv, or a Python that has the packages: --from-venv PATH.")
+    return refuse(
+        "venv-unusable", f"{place} {why}", "Name a venv, or a Python that has the packages: --from-venv PATH."
+    )
 
 
 def _read_config(venv: Path) -> str:
@@ -194,7 +207,7 @@ def _read_file(site: Site, request: FirstLockRequest) -> tuple[Line, ...]:
     except (OSError, UnicodeDecodeError) as error:
         place, reason = getattr(error, "filename", None) or file, getattr(error, "strerror", None) or error
         message = f"{place} cannot be read: {reason}"
-        refuse(message, "Name a requirements file: --from-requirements FILE.")
+        refuse("requirements-unreadable", message, "Name a requirements file: --from-requirements FILE.")
     names_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
     if found := tuple(refusals(lines, names_indexes=names_indexes)):
         raise PreflightError(*found)

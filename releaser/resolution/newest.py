@@ -126,7 +126,11 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
     except FileNotFoundError:
         return site.pyproject.table("tool", "uv")
     except (OSError, ValueError) as error:
-        refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` shows when it is right.")
+        refuse(
+            "config-unreadable",
+            f"{path} cannot be read: {error}",
+            "Correct it; `uv lock --check` shows when it is right.",
+        )
 
 
 def uploads_within_limits(site: Site, lock: LockFile, now: datetime) -> Uploads:

@@ -77,7 +77,7 @@ def find_outdated(
     lock = running if running.data else checkout
     if not lock.data:
         message = f"{site.project.lock} is not a lock that can be read"
-        refuse(message, "Make one: `uv lock`; `releaser check` tells more.")
+        refuse("lock-unreadable", message, "Make one: `uv lock`; `releaser check` tells more.")
     graph = Graph.of(lock)
     uv = replace(site.uv, lock_builds=builds)
     choice = choose(site, uv)

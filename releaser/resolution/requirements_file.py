@@ -95,12 +95,16 @@ def refusals(lines: Iterable[Line], *, names_indexes: bool) -> Iterator[Finding]
     for line in lines:
         name, _ = _option_of(line.text)
         if secrets_in_urls(line.text):
-            yield Finding(f"{line.where} contains a password or a token, which git would keep", advice=_TO_HIDE)
+            yield Finding(
+                "requirements-secret",
+                f"{line.where} contains a password or a token, which git would keep",
+                advice=_TO_HIDE,
+            )
         elif name in _INDEXES and not names_indexes:
-            yield Finding(f"{line.where}: `uv add` does not take `{line.text}`", advice=_TO_NAME)
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{line.text}`", advice=_TO_NAME)
         elif name and name not in _TAKEN | _INDEXES:
             advice = "Take the line out; [tool.uv] of pyproject.toml has settings for most of these options."
-            yield Finding(f"{line.where}: `uv add` does not take `{name}`", advice=advice)
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{name}`", advice=advice)
 
 
 def exact_version(requirement: Requirement) -> str | None:

@@ -164,12 +164,20 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
     root, given = site.project.root, Path(site.settings.constraints).expanduser()
     place = Path(os.path.normpath(root / given))
     if not given.is_absolute() and not place.is_relative_to(root):
-        refuse(f"`constraints` is {given}, which is outside of the project", "Name a file in it, or an absolute path.")
+        refuse(
+            "constraints-outside",
+            f"`constraints` is {given}, which is outside of the project",
+            "Name a file in it, or an absolute path.",
+        )
     ownership.refuse(Ownership.of(root).unsafe(place))
     try:
         lines = read_text(place).splitlines()
     except (OSError, ValueError) as error:
-        refuse(f"constraints {place} cannot be read: {error}", "Correct `constraints`, or unset it.")
+        refuse(
+            "constraints-unreadable",
+            f"constraints {place} cannot be read: {error}",
+            "Correct `constraints`, or unset it.",
+        )
     found, findings = dict[str, Limit](), list[Finding]()
     for number, line in enumerate(lines, start=1):
         words, where = re.sub(r"(^|\s)#.*", "", line).strip(), f"{given}:{number}"
@@ -177,7 +185,9 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
             continue
         one = _parse(words)
         if one is None:
-            findings.append(Finding(f"{where}: {words!r} is not a version constraint", advice=_HOW))
+            findings.append(
+                Finding("constraint-invalid", f"{where}: {words!r} is not a version constraint", advice=_HOW)
+            )
         elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
             name, limit = normalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
             found[name] = found[name].also(limit) if name in found else limit

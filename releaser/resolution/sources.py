@@ -57,7 +57,7 @@ def source_findings(site: Site) -> Iterator[Finding]:
     """Say what keeps packages from coming from S3."""
     sources, root = site.settings.sources, site.project.root
     if sources and importlib.util.find_spec("boto3") is None:
-        yield Finding("`sources` names S3, but boto3 is not installed with releaser", advice=_INSTALL)
+        yield Finding("boto3-missing", "`sources` names S3, but boto3 is not installed with releaser", advice=_INSTALL)
     known = {*local_sources(site.pyproject)}
     for settings in all_settings_of_uv(root, site.runner.environ) if sources else ():
         links = settings.get("find-links")
@@ -65,7 +65,9 @@ def source_findings(site: Site) -> Iterator[Finding]:
     for source in sources:
         if (place := f"{MIRRORS}/{source.removeprefix(S3)}") not in known:
             message = f"`sources`: {source} is mirrored in {place}, but uv is not told to look there"
-            yield Finding(message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
+            yield Finding(
+                "mirror-unused", message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]'
+            )
 
 
 def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
@@ -113,7 +115,7 @@ def _say(source: str, one: Mirrored, log: RunLog) -> str:
     age = (datetime.now(UTC) - one.synced).total_seconds()
     line = f"{one.problem}; its mirror of {duration(age)} ago is used"
     if age > _OLD:
-        log.note(Finding(f"{source}: {line}", advice=advice))
+        log.note(Finding("mirror-failed", f"{source}: {line}", advice=advice))
     return line
 
 

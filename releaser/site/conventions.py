@@ -53,10 +53,10 @@ def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | N
             return None
         wanted = " or ".join(f"`{name}`" for name in names)
         message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment})"
-        refuse(message, "Add the group, or set `group` or `environment`.")
+        refuse("group-missing", message, "Add the group, or set `group` or `environment`.")
     if not isinstance(pyproject.groups[name], list):
         message = f"{pyproject.path}: dependency group `{name}` is not a list"
-        refuse(message, f"List the packages of `{name}`, or set `group` to another one.")
+        refuse("group-invalid", message, f"List the packages of `{name}`, or set `group` to another one.")
     return name
 
 
@@ -91,7 +91,7 @@ def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str
         return ("python", "manage.py", "test", "--noinput")
     if "pytest" not in locked:
         message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
-        refuse(message, "Set `test_command`; without tests nothing can tell whether an update works.")
+        refuse("no-tests", message, "Set `test_command`; without tests nothing can tell whether an update works.")
     return ("python", "-m", "pytest")
 
 
@@ -105,12 +105,12 @@ def choose_unix_group(settings: Settings, root: Path) -> int:
             number = grp.getgrnam(settings.unix_group).gr_gid
         except KeyError:
             message = f"unix_group: there is no group {settings.unix_group!r} on this host"
-            refuse(message, "Correct `unix_group`, or create the group.")
+            refuse("unix-group-missing", message, "Correct `unix_group`, or create the group.")
     else:
         number = find_commonest_group(root)
     if os.geteuid() != 0 and number not in {os.getegid(), *os.getgroups()}:
         message = f"the project's files belong to group {_name(number)}, of which this user is not a member"
-        refuse(message, "Run releaser as a member of that group, or set `unix_group`.")
+        refuse("unix-group-foreign", message, "Run releaser as a member of that group, or set `unix_group`.")
     return number
 
 
@@ -270,10 +270,12 @@ def test_group_findings(
         meant = f"; did you mean `{close[0]}`?" if close else "."
         lacks = "is not a list in" if name in pyproject.groups else "is not in"
         message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
-        yield Finding(message, advice=f"Add the group, or take it out of `test_groups`{meant}")
+        yield Finding("live-group-missing", message, advice=f"Add the group, or take it out of `test_groups`{meant}")
     if live in settings.test_groups:
         message = f"{source} names the group `{live}`, which is the one that goes live"
-        yield Finding(message, advice=f"Take `{live}` out of `test_groups`, or set `group` to another one.")
+        yield Finding(
+            "live-group-live", message, advice=f"Take `{live}` out of `test_groups`, or set `group` to another one."
+        )
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
     own = pyproject.table("project").get("name")  # and of no member of its workspace
@@ -285,7 +287,7 @@ def test_group_findings(
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
             message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
             advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
-            yield Finding(message, advice=advice)
+            yield Finding("live-group-conflict", message, advice=advice)
 
 
 def _expand_groups(names: Iterable[str], pyproject: Pyproject) -> set[str]:

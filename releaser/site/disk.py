@@ -26,7 +26,9 @@ def find_misplaced_state(project: Project) -> Finding | None:
     place = nearest_existing(project.state_dir)
     if place.is_dir():
         return None
-    return Finding(f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`.")
+    return Finding(
+        "state-dir-invalid", f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`."
+    )
 
 
 def state_findings(project: Project) -> Iterator[Finding]:
@@ -38,19 +40,27 @@ def state_findings(project: Project) -> Iterator[Finding]:
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
             message = f"state_dir {project.state_dir} is not writable for this user"
-            yield Finding(message, advice=f"{_let_write(directory, project)}, or set `state_dir`.")
+            yield Finding(
+                "state-dir-unwritable", message, advice=f"{_let_write(directory, project)}, or set `state_dir`."
+            )
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
-        yield Finding(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
+        yield Finding(
+            "state-dir-in-venv", f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`."
+        )
     if project.checkout.is_relative_to(project.state_dir):
-        yield Finding(f"state_dir {project.state_dir} holds the project itself", advice="Correct `state_dir`.")
+        yield Finding(
+            "state-dir-holds-project",
+            f"state_dir {project.state_dir} holds the project itself",
+            advice="Correct `state_dir`.",
+        )
     if not os.access(project.checkout, os.W_OK | os.X_OK):
         message = f"{project.checkout} is not writable for this user"
-        yield Finding(message, advice="Run releaser as the owner of the project.")
+        yield Finding("project-unwritable", message, advice="Run releaser as the owner of the project.")
     if not os.access(project.outer, os.W_OK | os.X_OK):
         message = f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout"
-        yield Finding(message, advice=f"Let this user write {project.outer}.")
+        yield Finding("staging-unwritable", message, advice=f"Let this user write {project.outer}.")
 
 
 def _let_write(directory: Path, project: Project) -> str:
@@ -62,6 +72,7 @@ def _let_write(directory: Path, project: Project) -> str:
 def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
     if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
         yield Finding(
+            "state-dir-other-disk",
             f"state_dir {project.state_dir} is on another file system than the project",
             advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
         )
@@ -69,6 +80,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
     beside = project.venv if is_directory else project.venv.parent  # one may be mounted there
     if beside.is_dir() and _mount(beside) != _mount(project.checkout):
         yield Finding(
+            "venv-other-disk",
             f"venv {project.venv} is on another file system than the project",
             advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
         )
@@ -93,21 +105,25 @@ def venv_findings(link: Path) -> Iterator[Finding]:
         status = os.lstat(link)
     except FileNotFoundError:
         if not link.parent.is_dir():
-            yield Finding(f"venv: {link.parent} does not exist", advice="Correct `venv`.")
+            yield Finding("venv-missing", f"venv: {link.parent} does not exist", advice="Correct `venv`.")
         return
     except OSError as error:
-        yield Finding(f"venv: {link} cannot be looked at: {error.strerror}", advice="Correct `venv`.")
+        yield Finding(
+            "venv-unreadable", f"venv: {link} cannot be looked at: {error.strerror}", advice="Correct `venv`."
+        )
         return
     is_link = stat.S_ISLNK(status.st_mode)
     if not is_link and not stat.S_ISDIR(status.st_mode):
-        yield Finding(f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`.")
+        yield Finding(
+            "venv-in-the-way", f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`."
+        )
     elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
-        yield Finding(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
+        yield Finding("not-a-venv", f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
     # Members of the project's group may move a symlink; root would leave files behind that the owner cannot change.
     may_move = is_link and os.geteuid() != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
     if status.st_uid != os.geteuid() and not may_move:
         message = f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})"
-        yield Finding(message, advice="Run releaser as that user, or chown it.")
+        yield Finding("venv-foreign", message, advice="Run releaser as that user, or chown it.")
 
 
 def can_clone(directory: Path) -> bool:

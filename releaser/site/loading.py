@@ -39,11 +39,13 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     try:
         text = read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
-        missing = Finding(f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
+        missing = Finding("file-missing", f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())
     except (OSError, UnicodeDecodeError) as error:
         advice = "Let this user read it; it must be UTF-8 text."
-        return Variables(values={}, findings=(Finding(f"{said} cannot be read: {error}", advice=advice),))
+        return Variables(
+            values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice=advice),)
+        )
     from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
     from dotenv.parser import parse_stream
 
@@ -52,12 +54,12 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
             blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
             number = binding.original.line + blank.count("\n")
             message = f"{path}, line {number}: not of the form NAME=value"
-            findings.append(Finding(message, advice="Correct or remove the line."))
+            findings.append(Finding("env-line-invalid", message, advice="Correct or remove the line."))
         else:
             sound += binding.original.string
     values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
     findings += [
-        Finding(f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
+        Finding("env-no-value", f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
         for name, value in values.items()
         if value is None and (setting or _is_ours(name))
     ]
@@ -88,7 +90,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
     problems: list[Finding] = []
     if not isinstance(table, dict):
         message, table = f"{pyproject}: [tool.releaser] must be a table", {}
-        problems.append(Finding(message, advice="Write it as a table, or remove it."))
+        problems.append(Finding("pyproject-table", message, advice="Write it as a table, or remove it."))
     file = read_variables(env_file) if env_file else Variables(values={})
     problems += file.findings
     chosen: dict[str, Any] = {}
@@ -107,7 +109,9 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
                 chosen[name] = SPECS[name].parse(raw)
             except ValueError as error:
                 shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
-                problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
+                problems.append(
+                    Finding("setting-invalid", f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}.")
+                )
             else:
                 sources[name] = f"{source}: {key}"
     own = {value for name, value in file.values.items() if name in SECRETS}
@@ -119,10 +123,14 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
         except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and says what stands there
             why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
             advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
-            problems.append(Finding(f"smtp_password_file {password_file} cannot be used: {why}", advice=advice))
+            problems.append(
+                Finding(
+                    "password-file-invalid", f"smtp_password_file {password_file} cannot be used: {why}", advice=advice
+                )
+            )
         if "smtp_password" in sources:
             message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
-            problems.append(Finding(message, advice="Remove one of them."))
+            problems.append(Finding("password-twice", message, advice="Remove one of them."))
     exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
     return Loaded(
         settings=AllSettings(**chosen),
@@ -140,7 +148,11 @@ def bare(path: Path | None, variables: Variables) -> Finding | None:
     short = [name for name, value in variables.values.items() if 0 < len(value) < SHORTEST]
     names = first_few([name for name in short if PASSWORD_NAME.search(name)], 3)
     advice = f"Take a longer one: it is masked from {SHORTEST} characters on."
-    return Finding(f"{path}: {names}: too short to be masked in what releaser prints", advice=advice) if names else None
+    return (
+        Finding("secret-too-short", f"{path}: {names}: too short to be masked in what releaser prints", advice=advice)
+        if names
+        else None
+    )
 
 
 def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:
@@ -176,8 +188,10 @@ def _describe_unknown(source: str, key: str, value: Any) -> Finding:
     prefix = PREFIX if key.startswith(PREFIX) else ""
     name = key.removeprefix(prefix or _TABLE)
     if instead := REMOVED.get(name.lower() if prefix else name):
-        return Finding(f"{source}: {key} is {value!r}, but releaser no longer has this setting", advice=instead)
+        return Finding(
+            "setting-removed", f"{source}: {key} is {value!r}, but releaser no longer has this setting", advice=instead
+        )
     close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
     meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
     advice = meant or "Remove it, or see the list of settings in the documentation."
-    return Finding(f"{source}: {key} is not a setting of releaser", advice=advice)
+    return Finding("setting-unknown", f"{source}: {key} is not a setting of releaser", advice=advice)

@@ -76,12 +76,18 @@ def read_pyproject(path: Path) -> Pyproject:
         content = tomllib.loads(read_text(path))
     except FileNotFoundError:
         refuse(
-            f"{path} does not exist", f"Name the directory of a uv project with --project. {first_lock(path.parent)}"
+            "pyproject-missing",
+            f"{path} does not exist",
+            f"Name the directory of a uv project with --project. {first_lock(path.parent)}",
         )
     except (OSError, UnicodeDecodeError) as error:
-        refuse(f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
+        refuse("pyproject-unreadable", f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
     except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
-        refuse(f"{path} is not valid TOML: {error}", "Correct it; `uv lock --check` shows when it is right.")
+        refuse(
+            "pyproject-invalid",
+            f"{path} is not valid TOML: {error}",
+            "Correct it; `uv lock --check` shows when it is right.",
+        )
     return Pyproject(path=path, content=content)
 
 

@@ -98,9 +98,9 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
         return _choose_base(uv, uv.find_python(root, live, request=asked), by=by)
     except ToolError as error:
         if _reason(error).startswith("Failed to parse"):
-            refuse(f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
+            refuse("uv-settings", f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
         advice = error.advice or "Install one that requires-python admits, or set `python`."
-        refuse(f"uv finds no Python for this project: {_reason(error)}", advice)
+        refuse("no-python", f"uv finds no Python for this project: {_reason(error)}", advice)
 
 
 def _reason(error: ToolError) -> str:
@@ -135,7 +135,7 @@ def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
                 if not is_version or any(os.path.lexists(one / version) for one in (root, place)):
                     message = f"{name} in the commit that is to go live names a program, {one_line(version)}"
                     advice = "Let it name a version such as 3.13; or set RELEASER_PYTHON to that program in `.env`."
-                    refuse(message, advice)
+                    refuse("python-names-program", message, advice)
 
 
 def _read_versions(file: Path) -> set[str]:
@@ -182,7 +182,7 @@ def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """See that a site may run on an interpreter; `by` is what asks for it. Raises PreflightError."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
-        refuse(message, "Make a new venv for the site with a newer Python, or set `python` to one.")
+        refuse("python-too-old", message, "Make a new venv for the site with a newer Python, or set `python` to one.")
 
 
 # One that a person asks for
@@ -194,12 +194,12 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
         choice = _choose_base(uv, uv.find_python(root, live, request=wanted), by=f"--python {wanted}")
     except ToolError as error:
         message = f"--python {wanted}: uv finds no such Python: {_reason(error)}"
-        refuse(message, f"Install it, or use another one. {_name_installed(site, uv)}")
+        refuse("no-python", message, f"Install it, or use another one. {_name_installed(site, uv)}")
     version = choice.version
     if not admits(site, version):
         required = f"{site.pyproject.path}: requires-python is {_read_required(site)!r}"
         advice = f"Widen it, run `uv lock`, and commit both; or use another one. {_name_installed(site, uv)}"
-        refuse(f"{required}, which does not admit Python {version}", advice)
+        refuse("python-not-admitted", f"{required}, which does not admit Python {version}", advice)
     if request is None or request.admits(version):
         return choice
     try:
@@ -210,7 +210,7 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
         return replace(choice, against=request)
     if os.path.realpath(requested) != os.path.realpath(choice.python):
         message = f"{request}: the next update would go back from Python {version} to that"
-        refuse(message, f"Set it to {minor(version)!r}, or remove it, and commit that first.")
+        refuse("python-goes-back", message, f"Set it to {minor(version)!r}, or remove it, and commit that first.")
     return choice
 
 
@@ -256,7 +256,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
             f"`releaser rebuild --python {minor(nearest)}` brings the site back on Python {nearest}, if its tests pass"
             f" there.{then} Or install Python {minor(before)} again."
         )
-    return Finding(message, advice=advice)
+    return Finding("python-gone", message, advice=advice)
 
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:

@@ -51,6 +51,7 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
     """Say that the site is not well before anything has been changed by a command."""
     way_on = f"; `releaser {command} --force` continues anyway" if command in _FORCED else ""
     return Finding(
+        "live-unhealthy",
         f"the live site fails its health check: {error.message}",
         advice=f"Find out why, or correct `health_check` and the settings that go with it{way_on}.",
         output=error.output,
@@ -101,7 +102,9 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
     wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
         message = f"`{setting}` is switched on, but {root} has no manage.py"
-        yield Finding(message, advice=f"Set `{setting}` to off, or make sure that manage.py is there.")
+        yield Finding(
+            "manage-py-missing", message, advice=f"Set `{setting}` to off, or make sure that manage.py is there."
+        )
 
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
@@ -121,10 +124,14 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
     is_on = site.settings.collectstatic == "on"
     if is_on and not found.installed:
         message = "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS"
-        yield Finding(message, advice=f"Add it, {_OTHERWISE} or auto.")
+        yield Finding("staticfiles-not-installed", message, advice=f"Add it, {_OTHERWISE} or auto.")
     elif is_on and found.local and found.place is None:
         message = f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}"
-        yield Finding(message, advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.")
+        yield Finding(
+            "static-root-unset",
+            message,
+            advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
+        )
     if found.place is None or not (is_on or found.has_a_place):
         return
     name, place = "STATIC_ROOT" if found.setting else "the storage of the static files", _in_checkout(site, found.place)
@@ -133,11 +140,15 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
         return
     if wrong := _why_unwritable(place):
         advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
-        yield Finding(f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice)
+        yield Finding(
+            "static-root-unwritable", f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice
+        )
         return
     for path in found.blocked:
         message = f"{name} is {place}, in which collectstatic cannot write {_in_checkout(site, Path(path))}"
-        yield Finding(message, advice=f"Let this user write there, as collectstatic does, {_OTHERWISE}.")
+        yield Finding(
+            "static-root-outside", message, advice=f"Let this user write there, as collectstatic does, {_OTHERWISE}."
+        )
 
 
 def _in_checkout(site: Site, place: Path) -> Path:

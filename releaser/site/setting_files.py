@@ -47,7 +47,7 @@ class Edit(Frozen):
     def write(self) -> None:
         """Write the file, unless somebody has changed it meanwhile. Raises PreflightError and OSError."""
         if read_text_if_there(self.path) != self.before:
-            refuse(f"somebody has changed {self.path} meanwhile; it is left alone", "Try again.")
+            refuse("settings-changed", f"somebody has changed {self.path} meanwhile; it is left alone", "Try again.")
         place = self.path.resolve()  # a symlink stays one
         if self.before is None:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET))
@@ -61,7 +61,7 @@ def read_text_if_there(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        refuse(f"{path} cannot be read: {error}", "Let this user read it; it must be UTF-8 text.")
+        refuse("env-unreadable", f"{path} cannot be read: {error}", "Let this user read it; it must be UTF-8 text.")
 
 
 def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
@@ -85,7 +85,11 @@ def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
     after = "".join(str(text) for _, text, _ in parts)
     read = dotenv_values(stream=io.StringIO(after))
     if wrong := [name for name, value in values.items() if read.get(name) != value]:
-        refuse(f"{path} cannot hold this value of {wrong[0]}", "Write it without ${...}, or into pyproject.toml.")
+        refuse(
+            "setting-unwritable",
+            f"{path} cannot hold this value of {wrong[0]}",
+            "Write it without ${...}, or into pyproject.toml.",
+        )
     return Edit(path=path, before=before, after=after)
 
 
@@ -123,13 +127,13 @@ def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str
     for name, value in given.items():
         if any(one != value for one in known[name]):
             message = f"{env_file} has another value for {name} than the crontab, which counts for its own runs alone"
-            refuse(message, "Remove one of the two: `crontab -e`.")
+            refuse("crontab-differs", message, "Remove one of the two: `crontab -e`.")
     missing = {name: value for name, value in given.items() if not known[name]}
     if secret := sorted(SECRETS & missing.keys()):
         with contextlib.suppress(FileNotFoundError):
             if (mode := stat.S_IMODE(env_file.stat().st_mode)) & 0o077:
                 message = f"{secret[0]} cannot move from the crontab into {env_file}, which others can read ({mode:o})"
-                refuse(message, f"Run `chmod 600 {shlex.quote(str(env_file))}`, then try again.")
+                refuse("secret-not-moved", message, f"Run `chmod 600 {shlex.quote(str(env_file))}`, then try again.")
     return missing
 
 
@@ -138,7 +142,7 @@ def write_mail_settings(values: Mapping[str, str], env_file: Path) -> None:
     try:
         set_variables(env_file, values).write()
     except OSError as error:
-        refuse(f"{env_file} cannot be written: {error}", "Let this user write there.")
+        refuse("env-unwritable", f"{env_file} cannot be written: {error}", "Let this user write there.")
 
 
 def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:
@@ -156,7 +160,9 @@ def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:
         after = tomlkit.dumps(document)
     except (TOMLKitError, TypeError, AttributeError) as error:
         refuse(
-            f"{path}: [tool.releaser] cannot be written: {error}", "Correct the file, or write the settings by hand."
+            "settings-unwritable",
+            f"{path}: [tool.releaser] cannot be written: {error}",
+            "Correct the file, or write the settings by hand.",
         )
     return Edit(path=path, before=before, after=after)
 

@@ -205,7 +205,7 @@ class Site(Frozen):
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"
-            refuse(message, "Correct `uv`, or install it: pip install uv.")
+            refuse("uv-missing", message, "Correct `uv`, or install it: pip install uv.")
         limit, variables = self.settings.uv_timeout, self.supply.variables
         return Uv(runner=self.runner, executable=executable, timeout=limit, variables=variables)
 
@@ -250,7 +250,7 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
     found = find_project(str(root))
     if found is None:
         message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
-        refuse(message, f"Name the project with --project. {first_lock(root)}")
+        refuse("no-project", message, f"Name the project with --project. {first_lock(root)}")
     return open_site(Path(found), environ)
 
 
@@ -315,7 +315,7 @@ def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterato
         if name in sources and getattr(settings, name):
             without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
             message = f"{sources[name]} needs git, and the project is not under git: {without}"
-            yield Finding(message, advice=f"Remove {name}, or put the project under git.")
+            yield Finding("needs-git", message, advice=f"Remove {name}, or put the project under git.")
 
 
 def existing_directory(path: Path) -> Path:
@@ -331,10 +331,14 @@ def existing_directory(path: Path) -> Path:
         except (FileNotFoundError, NotADirectoryError):
             what = f"{root} does not exist"
     except UnicodeEncodeError:
-        refuse(f"project {root}: the path is not UTF-8, which uv and git's output need", "Rename what is not UTF-8.")
+        refuse(
+            "path-not-utf8",
+            f"project {root}: the path is not UTF-8, which uv and git's output need",
+            "Rename what is not UTF-8.",
+        )
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
-    return refuse(f"project {what}", "Correct --project or RELEASER_PROJECT.")
+    return refuse("path-unfit", f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:

@@ -74,16 +74,22 @@ class Bundle(Source):
             except ToolError as error:
                 message = f"the code of the bundle cannot be read: {error.message}"
                 advice = "Install the full bundle, or the one that this builds on, first."
-                raise PreflightError(Finding(message, advice=advice, output=error.output)) from error
+                raise PreflightError(
+                    Finding("bundle-code-unreadable", message, advice=advice, output=error.output)
+                ) from error
             if not git.has(commit):
-                refuse(f"commit {commit[:12]} is not here, and not in this bundle", "Install the full bundle.")
+                refuse(
+                    "commit-missing",
+                    f"commit {commit[:12]} is not here, and not in this bundle",
+                    "Install the full bundle.",
+                )
         ahead, behind = git.apart(git.commit("HEAD"), commit)
         own = own_commits(site, ahead)
         others = [one for one in ahead if one.id not in own]
         if others and (behind or not follow):
             lacks = f"{plural(len(others), 'commit')} that the bundle lacks ({others[0].subject})"
             advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
-            refuse(f"{site.project.checkout} has {lacks}", advice)
+            refuse("bundle-lacks", f"{site.project.checkout} has {lacks}", advice)
         return commit
 
     def resolve(self, wanted: Wanted) -> Resolution:

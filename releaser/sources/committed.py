@@ -53,6 +53,7 @@ def committed_lock(work: Workspace) -> LockFile:
         return LockFile.parse(site.git.data(commit, path) or b"")
     except InvalidLockError as error:
         refuse(
+            "lock-unreadable",
             f"{path} of commit {commit[:12]} is not a lock: {error}",
             "Run `uv lock` where you develop, and commit that.",
         )

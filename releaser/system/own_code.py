@@ -47,4 +47,4 @@ def load_all() -> None:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
     # After the imports, as an upgrade may have come before them.
     if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
-        refuse("releaser was replaced as it ran", "Run it again: nothing has been changed yet.")
+        refuse("releaser-replaced", "releaser was replaced as it ran", "Run it again: nothing has been changed yet.")

@@ -114,6 +114,7 @@ def with_job(  # noqa: PLR0913 - the line, and what may stand in the one before
     if len(jobs) > 1 or not all(_is_own(one, movable) for one in jobs):
         lines = crontab.split("\n")
         refuse(
+            "schedule-foreign",
             f"the crontab updates {project} already, by a line that releaser did not write: {lines[jobs[-1].number]}",
             "Leave it as it is, or remove it with `crontab -e` and try again.",
         )
@@ -144,25 +145,29 @@ class Crontab(Frozen):
         try:
             finished = self._run("-l", check=False)
         except ToolError as error:
-            refuse(error.message, "Install cron, or use `releaser schedule systemd`.")
+            refuse("crontab-unusable", error.message, "Install cron, or use `releaser schedule systemd`.")
         if finished.returncode:
             if "no crontab for" in finished.stderr:
                 return ""
-            refuse(f"the crontab cannot be read: {finished.output}", "See crontab(1): this user must be allowed one.")
+            refuse(
+                "crontab-unusable",
+                f"the crontab cannot be read: {finished.output}",
+                "See crontab(1): this user must be allowed one.",
+            )
         if "\ufffd" in finished.stdout:
-            refuse("the crontab is not UTF-8 text, and is left alone", _BY_HAND)
+            refuse("crontab-unusable", "the crontab is not UTF-8 text, and is left alone", _BY_HAND)
         return finished.stdout
 
     def replace(self, before: str, after: str) -> None:
         """Install `after`, unless the crontab is no longer what it was `before`. Raises PreflightError."""
         if self.read() != before:
-            refuse("somebody has changed the crontab meanwhile; it is left alone", "Try again.")
+            refuse("crontab-changed", "somebody has changed the crontab meanwhile; it is left alone", "Try again.")
         try:
             self._run("-", text=after) if after else self._run("-r")
         except ToolError as error:
-            refuse(f"the crontab was not changed: {error.reason}", _BY_HAND)
+            refuse("crontab-unusable", f"the crontab was not changed: {error.reason}", _BY_HAND)
         if self.read() != after:
-            refuse("the crontab is not what was written", f"Look at it. {_BY_HAND}")
+            refuse("crontab-unusable", "the crontab is not what was written", f"Look at it. {_BY_HAND}")
 
     def _run(self, option: str, *, check: bool = True, text: str = "") -> Finished:
         env = {**self.runner.neutral, "LC_ALL": "C", "PATH": own_path(self.runner.environ)}

@@ -77,7 +77,7 @@ class Job(Frozen):
     def units(self, environ: Mapping[str, str]) -> dict[Path, str]:
         """Return the text of each unit by its path. Raises PreflightError for what no unit can name."""
         if odd := [one for one in (*self.words, *self.writable) if re.search(r"[\x00-\x1f\x7f]", one)]:
-            refuse(f"a unit of systemd cannot name {odd[0]!r}", "Rename it: without control characters.")
+            refuse("unit-name", f"a unit of systemd cannot name {odd[0]!r}", "Rename it: without control characters.")
         description = f"Update the Python packages of {self.project.name}".replace("%", "%%")
         values = {
             "Description": description,
@@ -133,7 +133,7 @@ class Systemd(Frozen):
         for path, text in present.items():
             if text is not None and text != units[path] and not _is_untouched(text):
                 advice = "Delete it and try again, or keep it. `systemctl edit` changes a unit, and not its file."
-                refuse(f"{path} was changed by hand, and is left alone", advice)
+                refuse("unit-changed", f"{path} was changed by hand, and is left alone", advice)
         if present == units:
             with contextlib.suppress(ToolError):
                 self._run("is-enabled", "--quiet", job.timer)
@@ -156,7 +156,7 @@ class Systemd(Frozen):
         except (OSError, ToolError) as error:
             self._restore(present)
             reason = error.reason if isinstance(error, ToolError) else str(error)
-            refuse(f"the timer was not installed: {reason}", "Look at `systemctl status`; or use cron.")
+            refuse("timer-failed", f"the timer was not installed: {reason}", "Look at `systemctl status`; or use cron.")
 
     def is_there(self, job: Job) -> bool:
         """Whether one of the units is there."""
@@ -169,7 +169,7 @@ class Systemd(Frozen):
         try:
             self._run("disable", "--now", job.timer)
         except ToolError as error:
-            refuse(f"the timer was not removed: {error.reason}", f"See `systemctl status {job.timer}`.")
+            refuse("timer-failed", f"the timer was not removed: {error.reason}", f"See `systemctl status {job.timer}`.")
         for path in job.units(self.runner.environ):
             path.unlink(missing_ok=True)
         with contextlib.suppress(ToolError):  # units that are gone do no harm until the next reload
@@ -193,4 +193,4 @@ def _text_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        refuse(f"{path} cannot be read: {error.strerror}", "Look at what it is.")
+        refuse("unit-unreadable", f"{path} cannot be read: {error.strerror}", "Look at what it is.")

@@ -49,7 +49,7 @@ class Noted(Action):
         try:
             self._call("prepare")
         except ToolError as error:
-            refuse(error.message, "")
+            refuse("a", error.message, "")
 
     def undo(self, change: Change) -> None:
         self._call("undo")

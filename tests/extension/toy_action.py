@@ -25,7 +25,7 @@ class Toy(Action):
 
     def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
         if not (site.project.outer / "cache").exists():
-            yield Finding("there is no cache", advice="Create it.")
+            yield Finding("toy-cache", "there is no cache", advice="Create it.")
 
     def record(self, change: Change, deployment: Deployment) -> Record:
         return {"before": (change.site.project.outer / "cache").read_text(encoding="utf-8")}

@@ -27,7 +27,7 @@ class Toy(Gate):
                 morning = datetime.now(UTC) + timedelta(hours=8)
                 return Wait(reason="the door is closed until morning", keeps=True, until=morning)
             case "locked":
-                return Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
+                return Refusal(error=PreflightError(Finding("toy-door", "the door is locked", advice="Find the key.")))
         return None
 
 

@@ -46,7 +46,7 @@ class Toy(Reporter):
 
     def findings(self, site: Site) -> Iterator[Finding]:
         if not (site.project.outer / "printer").exists():
-            yield Finding("there is no printer", advice="Buy one.")
+            yield Finding("toy-printer", "there is no printer", advice="Buy one.")
 
 
 def register() -> None:

@@ -31,7 +31,7 @@ class Toy(Restart):
 
     def findings(self, site: Site) -> Iterator[Finding]:
         if not (site.project.outer / "bell").exists():
-            yield Finding("there is no bell", advice="Buy one.")
+            yield Finding("toy-bell", "there is no bell", advice="Buy one.")
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         (site.project.outer / self.name).write_text(os.path.realpath(venv), encoding="utf-8")

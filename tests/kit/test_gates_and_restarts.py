@@ -61,7 +61,7 @@ class Answers(Gate):
         return self.verdict
 
 
-REFUSES = Refusal(error=PreflightError(Finding("the door is locked", advice="Find the key.")))
+REFUSES = Refusal(error=PreflightError(Finding("a", "the door is locked", advice="Find the key.")))
 WAIT, LATER = Wait(reason="the door is closed"), Wait(reason="it is night")
 
 
@@ -85,7 +85,7 @@ def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_r
 def test_what_is_wrong_lets_a_release_wait_although_it_is_forced_or_nothing_else_may_wait(
     monkeypatch: pytest.MonkeyPatch, *, is_forcible: bool, may_wait: bool, force: bool
 ) -> None:
-    wrong = Wait(reason="the stairs are missing", error=PreflightError(Finding("no stairs", advice="Build them.")))
+    wrong = Wait(reason="the stairs are missing", error=PreflightError(Finding("a", "no stairs", advice="Build them.")))
     monkeypatch.setattr(gates, "GATES", (Answers(wrong, is_forcible=is_forcible), Answers(LATER)))
     case = Case(site=cast("Any", None), log=a_log(), may_wait=may_wait)
     expected = None if is_forcible and (force or not may_wait) else wrong

@@ -388,7 +388,7 @@ def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
 def find(number: int, *, scale: int = 1) -> int:
     if number == 1:
         message = "unfit"
-        raise PreflightError(Finding(message, advice="mend it"))
+        raise PreflightError(Finding("a", message, advice="mend it"))
     if number == 2:
         message = "git failed"
         raise ToolError(message, advice="see", output="hint: x\nfatal: the reason\n")
@@ -396,11 +396,11 @@ def find(number: int, *, scale: int = 1) -> int:
 
 
 def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
-    findings = Findings([Finding("first")])
+    findings = Findings([Finding("a", "first")])
     assert findings.attempt(find, 3, scale=2) == 6
     assert findings.attempt(find, 1) is None
     assert findings.attempt(find, 2) is None
-    findings.extend([Finding("last")])
+    findings.extend([Finding("a", "last")])
     assert [problem.message for problem in findings][:2] == ["first", "unfit"]
     assert findings[2].message == "git failed: the reason"
     assert findings[2].output == "hint: x\nfatal: the reason\n"

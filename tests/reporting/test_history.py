@@ -32,7 +32,7 @@ REPORT = replace(
     held_back=(Block(name="beta", version="2.0", reason="ill"),),
     pulled=Pulled(old="0", new="1", count=2),
     steps=(Outcome(step="build", status="ok", detail="B", seconds=6.0),),
-    problems=(Finding(message="no push", advice="Push."), Finding(message="no mail")),
+    problems=(Finding("a", message="no push", advice="Push."), Finding("a", message="no mail")),
     output="a long output",
 )
 

@@ -67,7 +67,7 @@ TAKEN_BACK = replace(
         Outcome(step="health check", status="failed", detail="health check failed: it answered 500"),
         Outcome(step="restart again", status="ok"),
     ),
-    problems=(Finding(message="health check failed: it answered 500"),),
+    problems=(Finding("a", message="health check failed: it answered 500"),),
 )
 STILL_LIVE = replace(
     TAKEN_BACK, live_changed=True, steps=(*TAKEN_BACK.steps[:2], Outcome(step="flip back", status="failed"))
@@ -77,7 +77,7 @@ REFUSED = replace(
     result="refused",
     exit_code=3,
     headline="/srv/mysite: the tree is not clean: x",
-    problems=(Finding(message="/srv/mysite: the tree is not clean: x", advice="Commit it."),),
+    problems=(Finding("a", message="/srv/mysite: the tree is not clean: x", advice="Commit it."),),
     advice="Commit it.",
 )
 
@@ -146,9 +146,9 @@ def both(report: RunReport) -> tuple[str, str]:
         (replace(QUIET, recovered="a flip was undone", noted="b"), "! mysite: recovered from an interrupted run"),
         (replace(QUIET, noted="The tests of r1 pass again."), "! mysite: The tests of r1 pass again"),
         (replace(QUIET, solved=("build",)), "✓ mysite: solved, releases can be built again"),
-        (replace(QUIET, noted="ledger.json was lost.", problems=(Finding(message="a"),)), "! mysite: a"),
-        (replace(QUIET, problems=(Finding(message="git push failed."),)), "! mysite: git push failed"),
-        (replace(QUIET, problems=(Finding(message="a"), Finding(message="b"))), "! mysite: 2 problems"),
+        (replace(QUIET, noted="ledger.json was lost.", problems=(Finding("a", message="a"),)), "! mysite: a"),
+        (replace(QUIET, problems=(Finding("a", message="git push failed."),)), "! mysite: git push failed"),
+        (replace(QUIET, problems=(Finding("a", message="a"), Finding("a", message="b"))), "! mysite: 2 problems"),
         (replace(QUIET, exit_code=7), "! mysite: problem"),
         (UPDATED, "✓ mysite: updated, 3 packages"),
         (replace(UPDATED, changes=CHANGES[:1]), "✓ mysite: updated, 1 package"),
@@ -156,11 +156,11 @@ def both(report: RunReport) -> tuple[str, str]:
         (replace(UPDATED, culprits=("a 2",)), "! mysite: updated, 3 packages, 1 on hold"),
         (replace(UPDATED, fixed=(PICKLE,)), "✓ mysite: updated, 3 packages, fixes 1 vulnerability"),
         (
-            replace(UPDATED, exit_code=7, problems=(Finding(message="git push failed"),)),
+            replace(UPDATED, exit_code=7, problems=(Finding("a", message="git push failed"),)),
             "! mysite: updated, problem, 3 packages",
         ),
         (
-            replace(UPDATED, exit_code=7, live_changed=False, problems=(Finding(message="no push"),)),
+            replace(UPDATED, exit_code=7, live_changed=False, problems=(Finding("a", message="no push"),)),
             "! mysite: no push",
         ),
         (replace(UPDATED, live_changed=False, changes=()), "✓ mysite: adopted"),
@@ -205,16 +205,21 @@ def both(report: RunReport) -> tuple[str, str]:
         (replace(WENT_BACK, release="r3"), "↩ mysite: went to r3"),
         (replace(WENT_BACK, command="update"), "↩ mysite: rolled back to r1"),  # by a channel
         (replace(WENT_BACK, command="update", steps=(Outcome(step="seal", status="ok"),)), "✓ mysite: updated"),
-        (replace(WENT_BACK, exit_code=7, problems=(Finding(message="no"),)), "! mysite: rolled back to r1, problem"),
+        (
+            replace(WENT_BACK, exit_code=7, problems=(Finding("a", message="no"),)),
+            "! mysite: rolled back to r1, problem",
+        ),
         (replace(WENT_BACK, result="failed", exit_code=4), "✗ mysite: rollback failed at build"),
         (replace(REFUSED, headline="b is checked out", problems=()), "✗ mysite: update refused, b is checked out"),
         (replace(REFUSED, headline="/srv/mysite/uv.lock is bad"), "✗ mysite: update refused, uv.lock is bad"),
         (
-            replace(REFUSED, problems=(*REFUSED.problems, Finding(message="a"))),
+            replace(REFUSED, problems=(*REFUSED.problems, Finding("a", message="a"))),
             "✗ mysite: update refused, the tree is not clean: x",
         ),
         (
-            replace(REFUSED, headline="2 problems found", problems=(Finding(message="a"), Finding(message="b"))),
+            replace(
+                REFUSED, headline="2 problems found", problems=(Finding("a", message="a"), Finding("a", message="b"))
+            ),
             "✗ mysite: update refused, 2 problems",
         ),
     ],
@@ -227,7 +232,7 @@ def test_the_subject_begins_with_the_outcome(report: RunReport, said: str) -> No
 @pytest.mark.parametrize("project", ["shop", "a_project_with_a_very_long_name_indeed"])
 @pytest.mark.parametrize("report", [UPDATED, REFUSED, TAKEN_BACK, BROKEN])
 def test_the_subject_names_project_and_host_whatever_has_to_be_cut(report: RunReport, project: str, host: str) -> None:
-    problem = replace(report.problems[0], message="x" * 200) if report.problems else Finding("x" * 200)
+    problem = replace(report.problems[0], message="x" * 200) if report.problems else Finding("a", "x" * 200)
     found = subject(replace(report, project=project, host=host, problems=(problem,), headline="x" * 200))
     assert len(found) <= 60
     assert found[2:].startswith(project[:19])
@@ -398,8 +403,8 @@ DJANGO = replace(
     CHANGES[0], link="https://docs.example.org/?a=1&b=2", fixes=("CVE-2026-1",), dragged_by=("wagtail",), direct=True
 )
 TWO_PROBLEMS = (
-    Finding(message="git push failed:\n! [remote rejected]", advice="Look at the remote.\nPush by hand."),
-    Finding(message="the disk is nearly full"),
+    Finding("a", message="git push failed:\n! [remote rejected]", advice="Look at the remote.\nPush by hand."),
+    Finding("a", message="the disk is nearly full"),
 )
 LOGGED = replace(
     BROKEN,
@@ -630,9 +635,9 @@ def test_the_only_problem_and_its_advice_are_told_once(report: RunReport) -> Non
 
 def test_the_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
     problems = (
-        Finding(message="git push failed: denied by the hook", advice="Ask the admin."),
-        Finding(message="the disk is nearly full"),
-        Finding(message="the disk is nearly full"),
+        Finding("a", message="git push failed: denied by the hook", advice="Ask the admin."),
+        Finding("a", message="the disk is nearly full"),
+        Finding("a", message="the disk is nearly full"),
     )
     report = replace(BROKEN, exit_code=4, headline="git push failed", problems=problems, advice="Ask the admin.")
     text = text_of(report)
@@ -643,7 +648,7 @@ def test_the_problem_that_tells_more_than_the_headline_takes_its_place() -> None
 def test_what_matters_most_comes_first() -> None:
     report = replace(
         BROKEN,
-        problems=(Finding(message="a problem"),),
+        problems=(Finding("a", message="a problem"),),
         held_back=(HELD,),
         pulled=Pulled(old="a", new="b", count=1),
         steps=(Outcome(step="test", status="failed", detail="red"),),
@@ -773,7 +778,7 @@ def everything_is(evil: str) -> RunReport:
         pulled=Pulled(old=evil, new=evil, count=1),
         commits=(Commit(id=evil, subject=evil, author=evil),),
         steps=(Outcome(step=evil, status="failed", detail=evil),),
-        problems=(Finding(message=evil, advice=evil),),
+        problems=(Finding("a", message=evil, advice=evil),),
         blame="update",
         output=evil,
         advice=evil,
@@ -805,6 +810,6 @@ def test_enormous_facts_make_no_enormous_mail() -> None:
         everything_is("x" * 100_000),
         path="/srv/mysite",
         changes=CHANGES,
-        problems=(Finding(message="m\n" * 100_000, advice="a" * 10**5),),
+        problems=(Finding("a", message="m\n" * 100_000, advice="a" * 10**5),),
     )
     assert len(compose(huge, sender="r@example.org", recipients=[ANN]).as_bytes()) < 400_000

@@ -49,7 +49,7 @@ def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> Non
         exit_code=3,
         headline="2 problems found",
         log_file="/srv/x.log",
-        problems=(Finding(message="no uv", advice="Install it."), Finding(message="no lock")),
+        problems=(Finding("a", message="no uv", advice="Install it."), Finding("a", message="no lock")),
     )
     assert closing_lines(failed) == [
         "releaser update: mysite: 2 problems found",
@@ -62,20 +62,23 @@ def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> Non
 
 
 def test_a_problem_that_is_the_headline_is_said_once_and_its_advice_is_kept() -> None:
-    problems = (Finding(message="the tests fail", advice="Mend them."),)
+    problems = (Finding("a", message="the tests fail", advice="Mend them."),)
     words = closing_lines(report(exit_code=5, headline="the tests fail", problems=problems))
     assert words[:2] == ["releaser update: mysite: the tests fail", "  what to do: Mend them."]
     assert not any(word.startswith("problem") for word in words)
 
 
 def test_a_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
-    problems = (Finding(message="no lock: disk full", advice="Make room."), Finding(message="b", advice="Make room."))
+    problems = (
+        Finding("a", message="no lock: disk full", advice="Make room."),
+        Finding("a", message="b", advice="Make room."),
+    )
     words = closing_lines(report(exit_code=4, headline="no lock", problems=problems))
     assert words[:3] == ["releaser update: mysite: no lock: disk full", "  what to do: Make room.", "problem: b"]
     assert "".join(words).count("Make room.") == 1
 
 
-@pytest.mark.parametrize("problems", [(), (Finding(message="it failed"),), (Finding(message="another one"),)])
+@pytest.mark.parametrize("problems", [(), (Finding("a", message="it failed"),), (Finding("a", message="another one"),)])
 def test_whatever_failed_it_is_said_what_to_do_and_the_advice_of_the_run_is_preferred(
     problems: tuple[Finding, ...],
 ) -> None:
@@ -88,7 +91,7 @@ def test_whatever_failed_it_is_said_what_to_do_and_the_advice_of_the_run_is_pref
 
 
 def test_of_what_was_taken_back_it_is_said_how_to_try_it_again() -> None:
-    problems = (Finding(message="restart failed", advice="Mend it."),)
+    problems = (Finding("a", message="restart failed", advice="Mend it."),)
     failed = report(exit_code=6, headline="health check failed", problems=problems)
     assert "releaser status" in closing_lines(failed)[1]
     assert "releaser update --force" in closing_lines(failed)[1]

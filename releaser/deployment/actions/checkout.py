@@ -57,6 +57,7 @@ class Checkout(Action):
             move_checkout(change.site, change.log, target)
         except ToolError as error:
             finding = Finding(
+                "checkout-not-moved",
                 f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
                 advice=error.advice or "See git's message. Nothing went live, and the next run tries again.",
                 output=error.output,

@@ -155,7 +155,9 @@ def _stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: st
         except ToolError as error:
             if not goes_on:
                 message = f"{error.reason}: nothing goes live"
-                raise PreflightError(Finding(message, advice=error.advice, output=error.output)) from error
+                raise PreflightError(
+                    Finding("stop-failed", message, advice=error.advice, output=error.output)
+                ) from error
             step.warns(error.message)
             log.note_failure(ActivationError(error.reason, advice=error.advice, output=error.output))
 

@@ -41,7 +41,7 @@ class Apprise(Reporter):
         if ServiceSettings.of(site.settings).notify and importlib.util.find_spec(_LIBRARY) is None:
             message = "`notify`: the package that sends notices is not installed with releaser"
             advice = f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`."
-            yield Finding(message, advice=advice)
+            yield Finding("apprise-missing", message, advice=advice)
 
 
 class Service(Frozen):

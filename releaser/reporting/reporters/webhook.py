@@ -37,7 +37,11 @@ class Webhooks(Reporter):
         """Yield a secret without a webhook."""
         settings = WebhookSettings.of(site.settings)
         if settings.webhook_secret and not settings.webhook:
-            yield Finding("webhook_secret is set, but webhook is not", advice="Set `webhook`, or remove the secret.")
+            yield Finding(
+                "webhook-missing",
+                "webhook_secret is set, but webhook is not",
+                advice="Set `webhook`, or remove the secret.",
+            )
 
 
 class Webhook(Frozen):

@@ -44,7 +44,7 @@ def restart_findings(site: Site) -> Iterator[Finding]:
     if (settings.stop is None) != (settings.start is None):
         there, missing = ("stop", "start") if settings.stop else ("start", "stop")
         message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
-        yield Finding(message, advice=f"Set `{missing}` too, or remove `{there}`.")
+        yield Finding("restart-half", message, advice=f"Set `{missing}` too, or remove `{there}`.")
     yield from restart_of(site).findings(site)
 
 
@@ -62,4 +62,8 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
         place = Path(os.path.normpath(root / word))
         place = venv / place.relative_to(link) if place.is_relative_to(link) else place
         if shutil.which(place if "/" in word else word, path=path) is None:
-            yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
+            yield Finding(
+                "program-missing",
+                f"{key}: there is no program {word!r}",
+                advice=f"Correct `{key}`, or install the program.",
+            )

@@ -32,17 +32,23 @@ class Passenger(Restart):
     def findings(self, site: Site) -> Iterator[Finding]:
         """Check that passenger-config is installed and works for this user, and that the application root exists."""
         if not (root := app_root(site)).is_dir():
-            yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
+            yield Finding(
+                "passenger-root",
+                f"passenger_app_root {root} is not a directory",
+                advice="Correct `passenger_app_root`.",
+            )
         if find_own_program("passenger-config", site.runner.environ) is None:
             message = "restart is `passenger`, but passenger-config is not on PATH"
-            yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
+            yield Finding(
+                "passenger-missing", message, advice="Install it, or set `restart` to auto, to a command or to none."
+            )
             return
         try:
             passenger_result(ask_program(site, passenger_arguments(NO_APPLICATION)))
         except ToolError as error:
             reason = passenger_error(error.output) or error_line(error.output)
             message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
-            yield Finding(message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
+            yield Finding("passenger-broken", message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Restart the application. Raises ToolError."""

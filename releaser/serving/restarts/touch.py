@@ -57,12 +57,17 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
     target = touched_by(file, outer)
     if target is None:
         message = f"restart_file {file} is a symlink that leads out of {outer}, to {os.path.realpath(file)}"
-        yield Finding(message, advice="Put a file in its place, or correct `restart_file`; find out who did that.")
+        yield Finding(
+            "restart-file-outside",
+            message,
+            advice="Put a file in its place, or correct `restart_file`; find out who did that.",
+        )
     elif not target.parent.is_dir():
         message = f"restart_file {file}: there is no directory {target.parent}"
-        yield Finding(message, advice="Make the directory, or correct `restart_file`.")
+        yield Finding("restart-file-missing", message, advice="Make the directory, or correct `restart_file`.")
     elif not _may_touch(target):
         yield Finding(
+            "restart-file-unwritable",
             f"restart_file {file} cannot be touched by this user",
             advice=f"Let this user write {target if target.exists() else target.parent}, or set `restart_file`.",
         )
