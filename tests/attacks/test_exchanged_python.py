@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -109,8 +110,10 @@ def test_no_question_starts_it(make_site: SiteFactory, tmp_path: Path, way: Call
             assert "bin/python or pyvenv.cfg" in finished.stdout + finished.stderr
 
 
-@pytest.mark.parametrize("command", ["update", "rebuild", "rollback"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "command"),
+    [*((way, "update") for way in WAYS), *itertools.product((a_program, another_home), ("rebuild", "rollback"))],
+)
 def test_what_brings_the_site_back_does_not_start_it_either(
     make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object], command: str
 ) -> None:

@@ -147,20 +147,6 @@ def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path)
     assert (site.lock_text(), site.git("status", "--porcelain")) == (forked.committed, "")
 
 
-def test_new_commits_in_the_same_night_bring_nothing_past_the_rules(make_site: SiteFactory, tmp_path: Path) -> None:
-    """With them, it is an update as on any night, which starts from what is installed."""
-    forked = ForkedSite(make_site, tmp_path)
-    site = forked.site
-    site.releaser("hold", "alpha", check=0)
-    site.publish("beta", "1.1.0")
-    site.push_from_elsewhere({"notes.txt": "new code"})
-    forked.replace_python()
-    report = site.json("update")
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("beta", "1.1.0")]
-    assert forked.runs() == (forked.new.version, "1.0.0")
-    silent(site.releaser("update"))
-
-
 def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tmp_path: Path) -> None:
     forked = ForkedSite(make_site, tmp_path, upgrade="none")
     site = forked.site

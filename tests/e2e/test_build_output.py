@@ -93,12 +93,8 @@ def test_assets_go_live_at_the_flip_and_come_back_with_a_rollback(assets: Assets
     assert site.json("verify")["problems"] == []
 
 
-@pytest.mark.parametrize("isolate", ["auto", "off"])
-def test_nothing_of_a_rejected_commit_is_live_and_a_good_one_is_whole(
-    make_site: SiteFactory, tmp_path: Path, isolate: str
-) -> None:
+def test_nothing_of_a_rejected_commit_is_live_and_a_good_one_is_whole(assets: Assets) -> None:
     """Also one that is taken back as the site is not well with it."""
-    assets = Assets(make_site, tmp_path, dotenv={"RELEASER_ISOLATE": isolate})
     site = assets.site
     good = (site.path / TESTS).read_text(encoding="utf-8")
     assets.push("v1", **{TESTS: RED_TESTS})

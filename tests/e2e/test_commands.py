@@ -320,17 +320,6 @@ def test_questions_about_a_project_that_is_not_adopted(make_site: SiteFactory) -
     assert not site.state_dir.exists()
 
 
-def test_status_after_a_kill_says_so(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, files={"run_tests.py": MEETING_TESTS})
-    site.publish("alpha", "1.1.0")
-    with meeting() as met, in_background(site, "update", env=met.env) as update, met.kept_waiting():
-        update.kill()
-        update.wait(timeout=60)
-        status = site.json("status")
-    assert (status["running"], status["interrupted"]) == (None, True)
-    assert "an earlier run was cut off" in site.releaser("status", check=0).stdout
-
-
 # All of them
 
 

@@ -39,10 +39,8 @@ def as_before(site: SampleSite) -> None:
     blocks_as_before(site)
 
 
-@pytest.fixture
-def earlier(make_site: SiteFactory) -> SampleSite:
-    """A site with a release of each kind: adopted, rolled back, failed, pinned, live, and one to go back to."""
-    site = make_site.adopted("1.1.0")
+def one_of_each_kind(site: SampleSite) -> None:
+    """Make a release of each kind: adopted, rolled back, failed, pinned, live, and one to go back to."""
     site.releaser("pin", site.live_id(), check=0)
     site.publish("alpha", "1.2.0")
     site.releaser("update", check=0)
@@ -52,7 +50,12 @@ def earlier(make_site: SiteFactory) -> SampleSite:
     site.publish("alpha", "1.3.0", broken=True)
     site.releaser("update", check=5)
     as_before(site)
-    return site
+
+
+@pytest.fixture
+def earlier(make_site: SiteFactory) -> SampleSite:
+    """A site with those, as the earlier version has left it."""
+    return make_site.adopted("1.1.0", prepare=one_of_each_kind)
 
 
 def states(site: SampleSite) -> list[tuple[str, str, bool]]:

@@ -187,28 +187,6 @@ def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
     assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
 
 
-SICK_WITH_NOTES = {"RELEASER_HEALTH_CHECK": "test ! -e notes.txt", "RELEASER_HEALTH_RETRIES": "0"}
-
-
-def test_static_files_of_new_code_are_followed_up_before_the_flip_and_put_back(hooked: Hooked) -> None:
-    site = hooked.site
-    site.update_to("alpha", "1.1.0")
-    hooked.ran()
-    site.publish("alpha", "1.2.0")
-    site.push_from_elsewhere({"notes.txt": "news"})
-    interrupted(site, "update", at=Point(place="releaser.deployment.actions.checkout:move_checkout"))
-    assert (site.static_versions() or {})["alpha"] == "1.2.0"
-    site.releaser("prune", check=0)  # which collects those of the live release again
-    assert (site.static_versions() or {})["alpha"] == site.live_version("alpha") == "1.1.0"
-    assert [one["cwd"] == str(site.path) for one in hooked.notes() if one["hook"] == "after_static"] == [False, True]
-    report = site.json("update", check=6, env=SICK_WITH_NOTES)
-    assert (site.static_versions() or {})["alpha"] == site.live_version("alpha") == "1.1.0"
-    assert step(report, "collectstatic again")["status"] == "ok"
-    assert steps(report).index("collectstatic") < steps(report).index("flip")
-    notes = [one for one in hooked.notes() if one["hook"] == "after_static"]
-    assert [one["cwd"] == str(site.path) for one in notes] == [False, True]  # ahead, and back
-
-
 def test_the_settings_of_the_code_that_goes_live_count(make_site: SiteFactory, tmp_path: Path) -> None:
     site = make_site.adopted()
     note = tmp_path / "note"

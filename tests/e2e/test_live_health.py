@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,23 +81,6 @@ def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
     assert "refused" not in str(site.json("rebuild", "--dry-run", env=cure))
     report = site.json("rebuild", check=0, env=cure)  # which is what mends it
     assert step(report, "live health check")["status"] == "warning"
-
-
-def test_a_damaged_release_is_repaired_and_the_illness_is_told(make_site: SiteFactory) -> None:
-    """Also if nothing at all can run on it."""
-    site = make_site.adopted("1.1.0", dotenv=variables(**IMPATIENT))
-    live = site.live_id()
-    (site.link.resolve() / "bin" / "python").unlink()
-    site.releaser("prune", check=0)
-    assert site.live_id() == live, "nothing goes to an earlier release for that"
-    site.releaser("update", check=0, env=asks('python -c "import alpha"'))
-    assert site.live_version("alpha") == "1.1.0"
-    (site_packages,) = site.link.resolve().glob("lib/python*/site-packages")
-    shutil.rmtree(site_packages / "alpha")
-    report = site.json("update", check=0, env=asks('python -c "import alpha.__init__"'))
-    assert step(report, "live health check")["status"] == "warning"
-    assert any("the live site fails its health check" in problem for problem in report["problems"])
-    assert site.live_version("alpha") == "1.1.0"
 
 
 def test_check_and_init_tell_too(make_site: SiteFactory) -> None:

@@ -196,15 +196,6 @@ def test_after_a_rollback_of_what_was_merged_it_is_said_once_that_nothing_is_pro
     assert site.json("status")["proposal"] == ""
 
 
-def test_a_package_that_breaks_the_tests_stays_out_of_the_proposal(reviewed: Reviewed) -> None:
-    site = reviewed.site
-    site.publish("alpha", "1.1.0", broken=True)
-    site.publish("beta", "1.1.0")
-    report = site.json("propose")
-    assert (report["result"], [one["name"] for one in report["changes"]]) == ("proposed", ["beta"])
-    assert report["culprits"]
-
-
 def test_the_level_of_upgrades_comes_from_the_setting(reviewed: Reviewed) -> None:
     site = reviewed.site
     site.publish("alpha", "2.0.0")

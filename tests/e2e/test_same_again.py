@@ -76,18 +76,6 @@ def test_a_lock_that_somebody_took_back_is_followed(make_site: SiteFactory) -> N
     silent(site.releaser("update"))
 
 
-def test_what_is_left_without_a_culprit_is_no_release_if_it_is_live(make_site: SiteFactory) -> None:
-    """Also where somebody has committed an older lock, which is followed."""
-    site = make_site.adopted()
-    an_older_lock(site)
-    site.publish("beta", "1.1.0", broken=True)
-    assert site.json("update", check=0)["culprits"] == ["beta 1.1.0"]
-    live = site.live_id()
-    silent(site.releaser("update"))
-    assert site.live_id() == live
-    assert site.live_version("alpha") == "1.0.0"
-
-
 def a_group_that_does_not_go_live(make_site: SiteFactory, **settings: Any) -> SampleSite:
     return make_site.adopted(
         packages={"alpha": "1.0.0", "tool": "1.0.0"},

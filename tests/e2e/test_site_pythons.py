@@ -68,18 +68,16 @@ def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
     assert not any(line.startswith(f"home = {site.link}") for line in config.splitlines())
 
 
-@pytest.mark.parametrize(("which", "maker"), [("3.8", "uv"), ("3.10", "uv"), (SYSTEM, "venv")])
-def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
+@pytest.mark.parametrize(("which", "maker"), [("3.8", "uv"), (SYSTEM, "venv")])
+def test_adopted_updated_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
     python = interpreter(which)
     site = site_on(make_site, python, maker)
     site.releaser("init", check=0)
     see_that_it_runs(site, python, "1.0.0")
-    for version in ("1.1.0", "1.2.0"):
-        site.publish("alpha", version)
-        site.releaser("update", check=0)
-        see_that_it_runs(site, python, version)
-    site.releaser("rollback", check=0)
+    site.update_to("alpha", "1.1.0")
     see_that_it_runs(site, python, "1.1.0")
+    site.releaser("rollback", check=0)
+    see_that_it_runs(site, python, "1.0.0")
 
 
 def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory) -> None:

@@ -193,19 +193,6 @@ def test_a_version_that_only_tests_need_and_that_cannot_be_built_is_held_back(ma
     nothing_is_left(site)
 
 
-def test_nothing_is_held_back_because_they_cannot_be_had_during_the_search(make_site: SiteFactory) -> None:
-    names = ("a", "b", "c")
-    site = a_site(make_site, packages=dict.fromkeys(names, "1.0.0"))
-    publish(site, *names, broken=("b",))
-    counted = (
-        f'echo >> {site.outer}/count; [ $(wc -l < {site.outer}/count) -gt 4 ] && {{ echo "error: gone" >&2; exit 2; }}'
-    )
-    env = proxy(site, "' --only-group '", counted)  # the candidate twice, the live release, and the repetition
-    report = site.json("update", check=5, env=env)
-    assert any("could not be installed" in problem and "gone" in problem for problem in report["problems"])
-    assert (report["culprits"], report["held_back"]) == ([], [])
-
-
 # What goes live, and that it is said
 
 DEV = {"local": ["localtools"], "dev": ["tool", "extra"]}
