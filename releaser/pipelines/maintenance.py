@@ -158,6 +158,10 @@ def decide_unhold(site: Site, name: str) -> Change:
 
     named = [one for one in blocks.entries if is_named(one)]
     if not named:
+        ready = store_of(site).snapshot().find_waiting()
+        if ready is not None and name == ready.id:
+            message = f"{name} is not on hold: it is ready, and waits"
+            raise UsageError(message, advice="`releaser status` shows for what; `releaser update` takes it up then.")
         known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not on hold"
         raise UsageError(message, advice=f"On hold: {known}." if known else "Nothing is on hold.")

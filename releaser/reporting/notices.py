@@ -14,14 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.reporting.notice_settings import PingSettings
-from releaser.reporting.reporters import receivers
+from releaser.reporting.reporters import REPORTERS, receivers
 from releaser.reporting.reporters.base import SECONDS
 from releaser.system.files import only_files
 from releaser.system.words import one_line
 from releaser.tools.web import post
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from email.message import EmailMessage
 
     from releaser.answers import TestNotice
@@ -37,21 +37,35 @@ _PING_BODY = 10_000  # bytes: what failed, and as much of the end of the log as 
 _AGAIN = "The notice is in the outbox; the next run sends it."
 
 
-def keep(site: Site, report: RunReport) -> dict[str, EmailMessage]:
+def keep(site: Site, report: RunReport) -> tuple[RunReport, dict[str, EmailMessage]]:
     """Put the notices about a run into the outbox; return those that it cannot keep, by their queue."""
     lost: dict[str, EmailMessage] = {}
-    if not (found := receivers(site)):
-        return lost
-    from releaser.reporting.outbox import Outbox
 
-    for receiver in found:
+    def put(receiver: Receiver) -> None:
+        from releaser.reporting.outbox import Outbox
+
         message = _message(receiver, receiver.content(site, report), name=report.run_id)
         try:
             Outbox(site.project.outbox).put(message, queued=True, queue=receiver.queue)
         except OSError as error:
             logger.warning("a notice cannot be kept: %s", error)
             lost[receiver.queue] = message
-    return lost
+
+    return _for_each(site, report, put), lost
+
+
+def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | None]) -> RunReport:
+    """Do something for each receiver; what goes wrong, whatever a reporter raises, is a problem, and no more."""
+    problems: list[Finding | None] = []
+    for reporter in REPORTERS:
+        try:
+            problems += map(do, reporter.receivers(site))
+        except Exception as error:
+            logger.exception("a bug in a reporter")
+            message = site.redactor.line(f"a reporter failed: {type(error).__name__}: {error}")
+            problems.append(Finding("reporter-failed", message, advice="Report that to who made the reporter."))
+    new = tuple(one for one in problems if one and one not in report.problems)
+    return replace(report, problems=(*report.problems, *new), mailed=report.mailed and not new)
 
 
 def _message(receiver: Receiver, content: bytes, *, name: str) -> EmailMessage:
@@ -66,17 +80,16 @@ def _message(receiver: Receiver, content: bytes, *, name: str) -> EmailMessage:
 
 def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> RunReport:
     """Send the notices that wait, and first what is `lost` to the outbox; what fails is a problem, and no more."""
-    if not (found := receivers(site)):
-        return report
-    from releaser.reporting.outbox import Outbox, QueuedMail, flush
 
-    outbox, problems = Outbox(site.project.outbox), list[Finding]()
-    for receiver in found:
+    def flush_queue(receiver: Receiver) -> Finding | None:
+        from releaser.reporting.outbox import Outbox, QueuedMail, flush
+
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None
-        result = flush(outbox, receiver, queue=receiver.queue, unkept=unkept, seconds=SECONDS, keeps=_KEPT)
-        if result.problem:
-            problems.append(Finding("notice-failed", site.redactor.line(f"notice: {result.problem}"), advice=_AGAIN))
-    return replace(report, problems=(*report.problems, *problems), mailed=report.mailed and not problems)
+        outbox, queue = Outbox(site.project.outbox), receiver.queue
+        problem = flush(outbox, receiver, queue=queue, unkept=unkept, seconds=SECONDS, keeps=_KEPT).problem
+        return Finding("notice-failed", site.redactor.line(f"notice: {problem}"), advice=_AGAIN) if problem else None
+
+    return _for_each(site, report, flush_queue)
 
 
 def try_all(site: Site) -> tuple[TestNotice, ...]:

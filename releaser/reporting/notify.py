@@ -61,7 +61,7 @@ def finish(
                 post = replace(post, references=parents, lock_diff=diff, introduction=words)
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
-                lost = notices.keep(site, report)
+                report, lost = notices.keep(site, report)
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
                 if words:
                     note(site.state_dir, introduced=True)

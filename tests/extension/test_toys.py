@@ -160,6 +160,11 @@ def test_a_reporter(make_site: SiteFactory) -> None:
     lines = printed.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2  # of the run that was refused, too
     assert report["headline"] == lines[1]
+    (site.outer / "jam").touch()
+    site.publish("alpha", "1.2.0")
+    report = json.loads(with_toy(site, "toy_reporter", "update", "--json").stdout)
+    assert (report["result"], report["exit_code"], report["codes"]) == ("activated", 0, ["reporter-failed"])
+    assert "RuntimeError: the paper is jammed" in str(report["problems"])
 
 
 @pytest.mark.spawns

@@ -30,6 +30,9 @@ class Printer(Frozen):
         return json.dumps({"title": site.redactor.line(report.headline)}).encode()
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
+        if (self.place / "jam").exists():
+            jam = "the paper is jammed"
+            raise RuntimeError(jam)
         if not (self.place / "paper").exists():
             out = "the printer has no paper"
             raise MailError(out)

@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -68,7 +69,7 @@ def a_site(tmp_path: Path, **settings: str) -> Site:
 
 def told(site: Site, report: RunReport = REPORT) -> RunReport:
     """Do what the end of a run does."""
-    return notices.send(site, report, notices.keep(site, report))
+    return notices.send(site, *notices.keep(site, report))
 
 
 def waiting(site: Site) -> int:
@@ -79,6 +80,17 @@ def give(patch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let each receiver have that long to take a notice."""
     for module in (notices, apprise, webhook):
         patch.setattr(module, "SECONDS", seconds)
+
+
+def test_a_reporter_that_raises_something_else_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = a_site(tmp_path, webhook="http://127.0.0.1:9/hook")
+    content = Mock(side_effect=ZeroDivisionError("division by zero"))
+    with monkeypatch.context() as patch:
+        patch.setattr(webhook.Webhook, "content", content)
+        report, lost = notices.keep(site, replace(REPORT, mailed=True))
+    (problem,) = report.problems
+    assert (problem.code, report.exit_code, report.mailed, lost) == ("reporter-failed", REPORT.exit_code, False, {})
+    assert "ZeroDivisionError: division by zero" in problem.message
 
 
 class TestWebhook:
