@@ -29,6 +29,8 @@ class Capability(Frozen):
     checks: Names = ()
     rules: Names = ()
     sources: Names = ()
+    #: Functions that return what a source provides to a site whose settings name it; None for any other site.
+    supplies: Names = ()
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
@@ -57,7 +59,9 @@ CAPABILITIES = (
     Capability(
         name="build output", state=("checkout.output.OUTPUT_FILE",), checks=("checkout.output.output_findings",)
     ),
-    Capability(name="committed lock", sources=("sources.committed.Committed",)),
+    Capability(
+        name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
+    ),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="upgrade", sources=("sources.waiting.Waiting", "sources.upgrade.Upgrade")),
     Capability(

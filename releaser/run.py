@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from io import TextIOWrapper
     from pathlib import Path
 
+    from releaser.locks.lock import LockFile
     from releaser.releases.blocks import Blocks
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
@@ -136,6 +137,10 @@ class Workspace(Frozen):
     configuration: Mapping[str, bytes | None] | None = None
     #: The blocks with what the new commits take back and bring again; None for those of the state directory.
     blocks: Blocks | None = None
+
+    def starting_from(self, lock: LockFile) -> Workspace:
+        """Return the same with another lock to start from than that of the checkout or commit."""
+        return replace(self, facts=replace(self.facts, lock=lock))
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:

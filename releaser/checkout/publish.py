@@ -99,7 +99,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
     `command` is the one that made the release live; without `pushes` the push stays due. Returns the commit that was
-    made, None if none was, such as where the site follows the lock of git, except for its first one. Failures are
+    made, None if none was, such as where others publish it, except for its first one. Failures are
     reported.
     """
     if not site.project.has_git:
@@ -110,7 +110,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
         ):
             attempt(log, "export", lambda step: export_lock(site, step))
         return None
-    if site.settings.follows and command != "init" and not site.supply.brings_lock:
+    if not site.supply.publishes and command != "init":
         note_due(site, commit=False, push=False)
         return None
     rollback = {"left": store_of(site).snapshot().just_left or ""} if command == "rollback" else {}
@@ -144,7 +144,7 @@ def restore_lock(site: Site, log: RunLog, live: Release) -> None:
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
-    if _may_push(site) and not site.settings.follows:
+    if _may_push(site) and site.supply.publishes:
         attempt(log, "push", lambda step: _push(site, step))
 
 
@@ -212,7 +212,7 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
 
 def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockDifference, ...]:
     git, store = site.git, store_of(site)
-    if site.supply.brings_lock:  # which a person has chosen, be it an older one
+    if site.supply.made_elsewhere:  # which a person has chosen, be it an older one
         return ()
     try:
         data = git.data("HEAD", os.path.relpath(site.project.lock, git.layout.top))

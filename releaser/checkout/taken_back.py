@@ -30,7 +30,7 @@ def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
     host would bring that version again in the same night. A commit that locks the version again lifts this.
     Raises ToolError.
     """
-    if not target.moves or site.settings.follows or site.supply.brings_lock:
+    if not target.moves or not site.supply.upgrades:
         return blocks
     path, git = os.path.relpath(site.project.lock, site.git.layout.top), site.git
     for commit in git.following(target.head, target.commit, path)[-_MOST:]:

@@ -126,7 +126,7 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
         with pool.locked():
             place = _unpack(run.site, pool, archive, manifest)
     source = Bundle(place, manifest, signer, runs_tests=wanted.tests)
-    run.site = replace(run.site, supply=source.supply(run.site))
+    run.site = replace(run.site, given=source.supply(run.site))
     run.log.note(*sort_included(run.site, run.site.supply.included)[1])
     if not wanted.tests:
         run.log.tell(f"The tests were skipped here; they passed where the bundle was created ({manifest.release}).")

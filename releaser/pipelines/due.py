@@ -206,8 +206,6 @@ def _report(site: Site, request: Request, due: Due) -> RunReport:
 
 # The packages that an update is to bring alone, as the command line names them
 
-_FOLLOWS = 'this site takes what git has locked (`upgrade = "none"`), and upgrades no package'
-
 
 def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], *, if_locked: bool) -> frozenset[str]:
     """Return the packages as uv.lock writes them; with `if_locked`, only those that are there. None are for all.
@@ -223,11 +221,11 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
             raise UsageError(message, advice="Give the name alone, without a version or extras.")
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
         site = find_site(path, environ)
-        if site.settings.upgrade == "none":
+        if not site.supply.upgrades:
             if if_locked:
                 return frozenset()
             advice = "Update the host that upgrades, or `uv lock --upgrade-package NAME` where you develop; and push."
-            raise UsageError(_FOLLOWS, advice=advice)
+            raise UsageError(_say_why_no_upgrade(site), advice=advice)
         lock = LockFile.read(site.project.lock)
         return frozenset(find_locked(lock, name) for name in spelled if name in lock.names or not if_locked)
     return frozenset(spelled)
@@ -246,6 +244,10 @@ def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
 
 
 def _say_why_unaffected(site: Site, names: Sequence[str]) -> str:
-    if site.settings.upgrade == "none":
-        return f"left alone, as {_FOLLOWS}"
+    if not site.supply.upgrades:
+        return f"left alone, as {_say_why_no_upgrade(site)}"
     return f"left alone, as {' and '.join(names)} {'is' if len(names) == 1 else 'are'} not in uv.lock"
+
+
+def _say_why_no_upgrade(site: Site) -> str:
+    return f"this site takes {site.supply.takes}, and upgrades no package"

@@ -47,7 +47,7 @@ def override(request: Request, overrides: Sequence[Override]) -> RunReport:
 
 def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
-    run.site = replace(run.site, supply=Supply(overrides=tuple(map(str, overrides))))
+    run.site = replace(run.site, given=Supply(overrides=tuple(map(str, overrides))))
     facts = preflight(run.site, run.log, Scope(asks=()))
     _require_live(run.store.live())
     with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:

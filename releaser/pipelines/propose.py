@@ -28,7 +28,8 @@ from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
-from releaser.sources.committed import Committed
+from releaser.site.committed import committed_lock
+from releaser.sources.locked import Locked
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen
@@ -111,10 +112,10 @@ class Base(Frozen):
 
 def find_base(work: Workspace, target: Target) -> Base:
     """Return what the branch has, and whether an upgrade can be proposed on top of it. Raises ResolutionError."""
-    work = replace(work, facts=examine_target(work, target))
     site, branch = work.site, work.site.settings.branch
-    goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Committed())
-    base = Base(work=replace(work, facts=replace(work.facts, lock=goal.resolution.lock)))
+    work = replace(work, facts=examine_target(work, target)).starting_from(committed_lock(site))
+    goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Locked())
+    base = Base(work=work)
     if target.rejected is not None:
         return replace(base, stuck=f"a commit of {branch} was rejected here ({target.rejected.reason})")
     if goal.failed is not None:

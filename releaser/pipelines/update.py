@@ -25,7 +25,6 @@ from releaser.deployment.health_check import note_stale_processes
 from releaser.errors import Finding, PreflightError, ReleaserError, refuse
 from releaser.gates import ask
 from releaser.gates.base import Case
-from releaser.locks.differences import follows_the_commit
 from releaser.pipelines.decide import changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import update_when_due
@@ -42,18 +41,18 @@ from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.acceptance import note_refusals
 from releaser.releases.blocks import change_blocks
 from releaser.releases.integrity import cannot_run
-from releaser.releases.journal import note, read_notes
+from releaser.releases.journal import note
 from releaser.releases.pending import attempt, read_pending
 from releaser.releases.release import refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.releases.target import Target
-from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
+from releaser.resolution.another_python import keep_installed
+from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
+from releaser.site.committed import committed_lock
 from releaser.site.conventions import find_conventions
-from releaser.sources.committed import committed_lock
-from releaser.system.files import read_if_there
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -198,40 +197,17 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
         message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
         work.log.note(Finding("package-not-locked", message, advice="Nothing was upgraded instead."))
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
-    if due is None and not target.moves and _keeps_own_versions(work):
-        work = replace(work, facts=replace(work.facts, lock=committed_lock(work)))
+    has_news = due is not None or target.moves
+    if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):
+        work = work.starting_from(committed_lock(work.site))
     try:
-        kept = _keep_versions(work)
+        kept = keep_installed(work, work.facts.lock)
     except ReleaserError as error:
         _report_unusable_live(work.log, due, error.message)
         raise
-    work = replace(work, facts=replace(work.facts, lock=kept.lock))
-    goal = replace(decide(work, due, force=force, source=source), moved=kept.findings)
+    goal = replace(decide(work.starting_from(kept.lock), due, force=force, source=source), moved=kept.findings)
     work.log.learn(held_back=goal.resolution.held_back)
     return goal
-
-
-def _keep_versions(work: Workspace) -> Kept:
-    """Return the lock to start from: on another Python, with the installed versions. Raises as `keep_installed`."""
-    lock = work.facts.lock
-    if not work.site.settings.follows or not needs_keeping(work):
-        return keep_installed(work, lock)
-    keep_installed(work, committed_lock(work))  # which stays as it is, or is refused
-    return Kept(lock=lock)
-
-
-def _keeps_own_versions(work: Workspace) -> bool:
-    """Whether uv.lock of the checkout is that of the live release, and not the committed one, because of own holds.
-
-    The committed lock is where an update starts then, so that it is followed again as soon as nothing is on hold.
-    """
-    site, live = work.site.outside, work.live
-    differences = read_notes(site.state_dir).lock_differences
-    return (
-        follows_the_commit(differences)
-        and live is not None
-        and read_if_there(site.project.lock) == read_if_there(live.lock)
-    )
 
 
 def reason_not_to_build(goal: Goal) -> str:

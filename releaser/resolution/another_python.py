@@ -50,7 +50,7 @@ class Kept(Frozen):
 def needs_keeping(work: Workspace) -> bool:
     """Whether the lock may install something else than the site runs on, though nothing in it has changed."""
     live = work.live
-    if live is None or work.site.supply.brings_lock:
+    if live is None or work.site.supply.made_elsewhere:
         return False
     is_another = live.manifest.python != work.facts.choice.version
     return is_another or any(one.is_kept for one in read_notes(work.site.state_dir).lock_differences)
@@ -67,7 +67,7 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
     if work.live is None or not needs_keeping(work):
         return Kept(lock=lock)
     move = _Move(work=work, live=work.live, lock=lock)
-    if work.site.settings.follows:
+    if not work.site.supply.upgrades:
         if move.moved:
             _refuse_to_follow(move)
         return Kept(lock=lock)
@@ -341,7 +341,8 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
     """Say that the committed lock has other versions for this Python, which nobody chose. Raises ResolutionError."""
     now = versions_for(move.lock, move.python)
     lines = ", ".join(f"{name} {now[name]}, and {old} is live" for name, old in sorted(move.moved.items()))
-    message = f'for Python {move.python}, uv.lock has {lines}; with `upgrade = "none"` releaser changes neither'
+    takes = move.work.site.supply.takes
+    message = f"for Python {move.python}, uv.lock has {lines}; this site takes {takes}, so releaser changes neither"
     pins = " ".join(f"--upgrade-package {name}=={old}" for name, old in sorted(move.moved.items()))
     advice = (
         f"To keep what is live, run `uv lock {pins}` where you develop, and push that. To let the others in, set"

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ReleaserError, ResolutionError, ToolError
-from releaser.locks.differences import follows_the_commit
 from releaser.locks.installed import installed_key, versions_for
-from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import DeviationError, accept_or_refuse
-from releaser.releases.journal import read_notes
 from releaser.releases.release import lock_of
 from releaser.resolution.aside import project_aside
+from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import describe_unanswered
 from releaser.resolution.resolve import TreeResolver, key_of, live_lock, read_made_lock, refuse_rejected_versions
+from releaser.site.committed import committed_lock
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.system.files import read_if_there
 from releaser.system.frozen import Frozen
 from releaser.tools.uv import NoSolution
 
@@ -67,8 +67,8 @@ class Outlook(Frozen):
     def foresee(self) -> Foreseen:
         """Resolve as an update does, in a copy of the project. Raises ResolutionError and PreflightError."""
         site = self.site
-        if site.settings.follows:
-            return self._judge(self.base, site)
+        if (read := site.supply.read_lock) is not None:
+            return self._judge(read(), site)
         with project_aside(site) as there:
             try:
                 found = self._resolve(there, self.rules)
@@ -136,20 +136,11 @@ def _why(failed: StoredBlock) -> str:
 
 
 def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
-    """Return the lock that an update starts from: the committed one where own holds are all that differs from it.
-
-    Raises ResolutionError where there is none.
-    """
-    lock = site.project.lock
+    """Return the lock that an update starts from. Raises ResolutionError where there is none."""
     if not checkout.data:
-        message = f"{_UNDETERMINED}: {lock} is not a lock that can be read"
+        message = f"{_UNDETERMINED}: {site.project.lock} is not a lock that can be read"
         raise ResolutionError(message, advice="`releaser check` tells more.")
-    differs = follows_the_commit(read_notes(site.state_dir).lock_differences)
-    is_own = live is not None and read_if_there(lock) == read_if_there(live.lock)
-    if not (is_own and site.project.has_git and (site.settings.follows or differs)):
-        return checkout
-    try:
-        data = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
-        return LockFile.parse(data) if data else checkout
-    except (ReleaserError, InvalidLockError):
-        return checkout
+    with contextlib.suppress(ReleaserError):
+        if starts_from_commit(site, live) and (committed := committed_lock(site)).data:
+            return committed
+    return checkout

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import LockBuilds
 
-_TAKES_LOCKED = '`upgrade = "none"` takes what git has locked'
-
 
 class OutdatedReport(Frozen):
     """All that is newer."""
@@ -112,7 +110,7 @@ def find_outdated(
         locked=locked,
         available=available,
         foreseen=foreseen,
-        follows=site.settings.follows,
+        takes=site.supply.takes,
         requirements=tuple(requirements_for(site, live, graph, choice.version, behind)),
     )
     packages = [known.describe(name, versions[name]) for name in behind]
@@ -146,8 +144,8 @@ class _Known(Frozen):
     available: Mapping[str, AvailableVersions]
     #: What the next update would install, as far as anything may be newer.
     foreseen: Foreseen
-    #: Whether upgrades are those of git.
-    follows: bool
+    #: What goes live as it is; empty if the rules choose the versions.
+    takes: str
     #: Who asks for what.
     requirements: tuple[tuple[str, Requirement], ...]
 
@@ -184,15 +182,15 @@ class _Known(Frozen):
             yield Blocker(by="python", reason=f"{latest} needs a newer Python than {self.python}{closest}")
         if not comes_closer or (coming is not None and fitting in coming.split(", ")):
             return
-        if self.follows:
-            yield Blocker(by="policy", reason=_TAKES_LOCKED)
+        if self.takes:
+            yield Blocker(by="policy", reason=f"this site takes {self.takes}")
         kept_out = list(explain(self.rules, name, fitting, self.uploads))
-        constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.follows))]
+        constraints = [*self._constraints(name, fitting, is_kept_out=bool(kept_out or self.takes))]
         for reason in constraints:
             yield Blocker(by="constraint", reason=reason)
         for one in kept_out:
             yield Blocker(by=one.by, reason=why_held(one.reason, by=one.by, since=one.since))
-        if self._is_reached(name, fitting) or not (constraints or kept_out or self.follows):
+        if self._is_reached(name, fitting) or not (constraints or kept_out or self.takes):
             yield from self._refusals()
 
     def _refusals(self) -> Iterator[Blocker]:

@@ -159,7 +159,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
 
     Raises PreflightError, with everything that is wrong.
     """
-    if not site.settings.constraints or site.supply.brings_lock:
+    if not site.settings.constraints or site.supply.made_elsewhere:
         return {}
     root, given = site.project.root, Path(site.settings.constraints).expanduser()
     place = Path(os.path.normpath(root / given))

@@ -262,11 +262,6 @@ class Settings(Frozen):
     #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
     lock_alert: Duration = 7200.0
 
-    @property
-    def follows(self) -> bool:
-        """Whether the lock is that of git, which other hosts upgrade, or people who merge what is proposed."""
-        return self.upgrade == "none"
-
 
 #: Settings that earlier versions had, and what to do instead.
 REMOVED = {

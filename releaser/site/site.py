@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import gather
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership, values
 from releaser.site.loading import Variables, bare, load, read_variables
@@ -36,7 +37,7 @@ from releaser.tools.git import Git, shadow_variables
 from releaser.tools.git_state import CheckoutState, Layout, files_of_git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from releaser.locks.lock import LockFile
     from releaser.site.in_force import InForce
@@ -120,8 +121,8 @@ class Site(Frozen):
     git_variables: Mapping[str, str] = field(default_factory=dict)
     #: Where its code lies: in the checkout, or in a staging tree.
     tree: Tree = field(default_factory=Tree)
-    #: What the source of this run brings along, and whom it does not ask.
-    supply: Supply = field(default_factory=Supply)
+    #: What the source provides that a command names; None if the settings say what the source is.
+    given: Supply | None = None
     #: Which settings count where the staging tree has a commit that is not live; None elsewhere, where all do.
     in_force: InForce | None = None
     #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
@@ -136,6 +137,11 @@ class Site(Frozen):
     def pulled(self) -> Pulled | None:
         """The commits that the staging tree brings; None if its code is that of the checkout."""
         return self.tree.pulled
+
+    @functools.cached_property
+    def supply(self) -> Supply:
+        """What the source of its releases provides."""
+        return self.given or next(filter(None, (find(self) for find in SUPPLIES)), Supply())
 
     @functools.cached_property
     def git(self) -> Git:
@@ -214,7 +220,7 @@ class Site(Frozen):
         fresh = open_site(self.project.root, self.runner.environ)
         ours = self.runner
         runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
-        return replace(fresh, project=self.project, runner=runner, supply=self.supply)
+        return replace(fresh, project=self.project, runner=runner, given=self.given)
 
     def of_commit(self) -> Site:
         """Read what a commit has in a staging tree; this is the live site, moved there, whose settings may go first."""
@@ -242,6 +248,10 @@ class Site(Frozen):
     def describe_waiting(self) -> str:
         """Say which settings of the commit in the staging tree do not count yet; empty if all do."""
         return self.in_force.describe(self.tree.commit) if self.in_force is not None else ""
+
+
+#: What sources provide to the sites whose settings name them; the first that knows a site counts.
+SUPPLIES: tuple[Callable[[Site], Supply | None], ...] = gather("supplies")
 
 
 def find_site(path: Path, environ: Mapping[str, str]) -> Site:

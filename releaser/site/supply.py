@@ -1,12 +1,16 @@
-"""What a source brings along for an installation, and whom that does not ask: one value, asked by all who install."""
+"""What a source provides, and what it does without: one value, asked by all who lock, install and publish."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.locks.lock import LockFile
 
 
 class Provenance(Frozen):
@@ -26,10 +30,14 @@ MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
 
 
 class Supply(Frozen):
-    """What a source brings along. By default nothing: the settings say which index, remote and service is asked."""
+    """What a source provides. By default nothing: the settings say which index, remote and service is asked."""
 
-    #: Whether it brings the lock, which is installed as it is and compared with no other.
-    brings_lock: bool = False
+    #: Returns the lock that goes live as it is; None if the rules of the site choose the versions.
+    read_lock: Callable[[], LockFile] | None = None
+    #: What messages call that lock, such as "what git has locked".
+    takes: str = ""
+    #: Whether the lock of the live release is committed and pushed.
+    publishes: bool = True
     #: Whether indexes, the remote and services are asked.
     asks_others: bool = True
     #: Whether the tests of the project run here.
@@ -46,6 +54,16 @@ class Supply(Frozen):
     overrides: tuple[str, ...] = ()
     #: What the manifest of a release keeps of it.
     provenance: Provenance | None = None
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the rules of this site choose the versions."""
+        return self.read_lock is None
+
+    @property
+    def made_elsewhere(self) -> bool:
+        """Whether it brings a release of another host, whose lock is compared with no other."""
+        return self.provenance is not None
 
     @property
     def included_sha256(self) -> str:

@@ -12,10 +12,8 @@ from releaser.bundles.manifest import CODE, INCLUDED, LOCK, WHEELS
 from releaser.checkout.publish import own_commits
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.lock import LockFile
-from releaser.resolution.resolve import resolve_as_locked
 from releaser.site.supply import Provenance, Supply
-from releaser.sources.base import Source
-from releaser.sources.committed import refuse_unwanted
+from releaser.sources.locked import Locked, refuse_unwanted
 from releaser.system.files import read_file
 from releaser.system.words import plural
 
@@ -24,12 +22,11 @@ if TYPE_CHECKING:
 
     from releaser.bundles.manifest import BundleManifest
     from releaser.report import RunLog
-    from releaser.resolution.resolve import Resolution
     from releaser.site.site import Site, SiteFacts
     from releaser.sources.base import Wanted
 
 
-class Bundle(Source):
+class Bundle(Locked):
     """Takes what `bundle create` wrote, as it was verified and unpacked at `place`; nobody may have signed it."""
 
     name = "bundle"
@@ -46,7 +43,8 @@ class Bundle(Source):
         made, wheels = self.manifest, self.place / WHEELS
         names = [one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED)]
         return Supply(
-            brings_lock=True,
+            read_lock=lambda: LockFile.parse(read_file(self.place / LOCK)),
+            takes=f"what the bundle of {made.release} has locked",
             asks_others=False,
             runs_tests=self.runs_tests,
             variables={"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(wheels)},
@@ -91,10 +89,6 @@ class Bundle(Source):
             advice = "Create a bundle of code that has it" + ("." if behind else ", or go back: --allow-older.")
             refuse("bundle-lacks", f"{site.project.checkout} has {lacks}", advice)
         return commit
-
-    def resolve(self, wanted: Wanted) -> Resolution:
-        """Take the lock that was tested."""
-        return resolve_as_locked(wanted.work, LockFile.parse(read_file(self.place / LOCK)))
 
     def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:
         """Refuse a lock that changes what a person holds; whether it fits the project was checked where it was made."""

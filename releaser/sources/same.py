@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from releaser.locks.installed import find_unbuildable
 from releaser.releases.blocks import read_blocks
-from releaser.resolution.resolve import candidate_key, resolve_as_locked
+from releaser.resolution.resolve import candidate_key
 from releaser.site.conventions import default_groups
-from releaser.sources.base import Source
+from releaser.sources.locked import Locked
 
 if TYPE_CHECKING:
-    from releaser.resolution.resolve import Resolution
+    from releaser.locks.lock import LockFile
     from releaser.run import Workspace
     from releaser.sources.base import Wanted
 
 
-class Same(Source):
+class Same(Locked):
     """Rebuilds the live release from its lock; newer packages wait for the next run, as they could fail.
 
     Another source is taken if the lock as it is has failed before, has versions that were rolled back, does not belong
@@ -39,6 +39,5 @@ class Same(Source):
             and not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
         )
 
-    def resolve(self, wanted: Wanted) -> Resolution:
-        """Take it."""
-        return resolve_as_locked(wanted.work, wanted.work.facts.lock)
+    def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:
+        """Refuse nothing: it is live."""

@@ -153,7 +153,7 @@ def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tm
     forked.add_python()
     before = site.snapshot()
     said = site.releaser("rebuild", "--python", "3.13", check=4).stderr
-    assert 'uv.lock has alpha 2.0.0, and 1.0.0 is live; with `upgrade = "none"` releaser changes neither' in said
+    assert "uv.lock has alpha 2.0.0, and 1.0.0 is live; this site takes what git has locked" in said
     assert "run `uv lock --upgrade-package alpha==1.0.0` where you develop, and push that" in said
     assert site.snapshot() == before
     forked.replace_python()

@@ -177,10 +177,16 @@ def test_a_source(make_site: SiteFactory) -> None:
     artifact.write_text(site.lock_text(), encoding="utf-8")
     site.edit("uv.lock", lock)
     site.publish("alpha", "1.2.0")
+    head = site.head()
+    refused = with_toy(site, "toy_source", "update", "alpha", check=2).stderr
+    assert "this site takes what the artifact has, and upgrades no package" in refused
     with_toy(site, "toy_source", "update")
     assert (site.live_version("alpha"), site.lock_text()) == ("1.1.0", artifact.read_text(encoding="utf-8"))
-    assert site.git("status", "--porcelain") == ""
+    assert (site.head(), site.git("status", "--porcelain")) == (head, "M uv.lock"), "others publish it"
     assert with_toy(site, "toy_source", "update").stdout == ""
+    found: list[dict[str, Any]] = json.loads(with_toy(site, "toy_source", "outdated", "--json").stdout)
+    kept = [(one["name"], one["next"], one["kept_by"][0]["reason"]) for one in found]
+    assert kept == [("alpha", None, "this site takes what the artifact has")]
     with_toy(site, "toy_source", "rollback")
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
     artifact.write_text("no lock", encoding="utf-8")

@@ -1,0 +1,26 @@
+"""Whether an update starts from the committed lock, although another one may be live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.locks.differences import follows_the_commit
+from releaser.releases.journal import read_notes
+from releaser.system.files import read_if_there
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+    from releaser.site.site import Site
+
+
+def starts_from_commit(site: Site, live: Release | None) -> bool:
+    """Whether an update starts from the committed lock, whatever lies in the checkout.
+
+    It does where others choose the versions, and where own holds are why the checkout has the lock of the live release
+    instead: the committed lock is followed again as soon as nothing is on hold.
+    """
+    if not site.project.has_git or not site.supply.upgrades:
+        return site.project.has_git
+    lock = site.outside.project.lock
+    differs = follows_the_commit(read_notes(site.state_dir).lock_differences)
+    return differs and live is not None and read_if_there(lock) == read_if_there(live.lock)

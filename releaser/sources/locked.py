@@ -1,0 +1,80 @@
+"""A lock that goes live as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError, ToolError
+from releaser.releases.blocks import read_blocks
+from releaser.releases.release import lock_of
+from releaser.resolution.resolve import candidate_key, resolve_as_locked
+from releaser.sources.base import Source
+from releaser.system.words import first_few
+from releaser.tools.uv import NoSolution
+from releaser.tools.uv_arguments import LOCK_CHECK
+
+if TYPE_CHECKING:
+    from releaser.locks.lock import LockFile
+    from releaser.releases.blocks import Blocks
+    from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
+    from releaser.sources.base import Wanted
+
+
+class Locked(Source):
+    """Takes the lock that is provided; else the one that an update starts from."""
+
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Take it."""
+        work, read = wanted.work, wanted.work.site.supply.read_lock
+        return resolve_as_locked(work, work.facts.lock if read is None else read())
+
+    def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:
+        """Refuse a lock that does not fit pyproject.toml, or that changes what a person holds."""
+        refuse_unwanted(wanted.work, lock, force=wanted.force)
+        _refuse_other_project(wanted.work)
+
+
+def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
+    """See that nothing noted here keeps a lock out that is to go live as it is. Raises ResolutionError.
+
+    It may change no package that a person holds; nor be one that was backed out, unless `force` takes that again.
+    Another lock may have some of those versions: somebody chose them.
+    """
+    blocks, before = read_blocks(work.site.state_dir), lock_of(work.live).versions
+    if not force:
+        _refuse_backed_out(work, lock, blocks)
+    for one in blocks.held:
+        wanted, live = lock.versions.get(one.name), before.get(one.name)
+        if wanted != live and live is not None:
+            has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
+            message = f"uv.lock has {has}, but a person holds {live}"
+            advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
+            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
+
+
+def _refuse_other_project(work: Workspace) -> None:
+    """See that the lock in the staging tree fits pyproject.toml. Raises ResolutionError."""
+    site = work.site
+    try:
+        done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
+    except ToolError as error:
+        message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
+        raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
+    if isinstance(done, NoSolution):
+        message = "uv.lock does not fit pyproject.toml, and releaser does not change it"
+        raise ResolutionError(message, advice="Run `uv lock` where you develop, and push that.", output=done.output)
+
+
+def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
+    key, out = (
+        candidate_key(work.site, work.facts, lock),
+        [one for one in blocks.by("activation") if one.is_in(lock.versions)],
+    )
+    for one in blocks.candidates if out else ():
+        if one.key and one.key.lock_sha256 == key.lock_sha256:
+            names = first_few([f"{it.name} {it.version}" for it in out])
+            were = "was" if len(out) == 1 else "were"
+            message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"
+            advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
+            raise ResolutionError(message, advice=advice)
