@@ -1,4 +1,4 @@
-"""What isolation costs: the tests of the demo's site, and the build of a venv, each beside the same without it.
+"""What isolation costs: tests of the demo's site and of a public project, and builds, each beside the same without it.
 
 Runs in turns in one process, through releaser's own functions, so that nothing but the step itself is measured; what
 its programs use counts. The demo's site needs a package index, unlike the rest of `make bench`.
@@ -11,15 +11,19 @@ import os
 import resource
 import shutil
 import sys
+import tarfile
 import time
+import tomllib
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench_figures import BenchError, Cost, Figure, Part, Table
+from bench_figures import BenchError, Cost, Figure, Part, Table, duration
 from bench_updates import open_stage
+from stage import OLD_VERSIONS
 
 from releaser.candidate.install import install
 from releaser.candidate.trials import list_trials, run_trial
@@ -35,13 +39,18 @@ from tests.support.wheels import build_sdist
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from stage import Stage
+
     from releaser.site.site import Site, SiteFacts
 
 PACKAGES = 60
 SOURCES = 5  # of them without a wheel
 FILES = 20  # modules of each package, some 4 KB each
 KINDS: tuple[Literal["off", "bwrap"], ...] = ("off", "bwrap")
-TURNS = {"tests": 60, "builds": 9}  # what is looked for are hundredths, of a quarter of a second
+TURNS = {"tests": 60, "project": 5, "builds": 9}  # of the first, hundredths of a quarter of a second are looked for
+PROJECT = "djangorestframework"  # its source release has its tests
+OF_ANOTHER_MARKDOWN = "tests/test_description.py::TestViewNamesAndDescriptions::test_markdown"
+PINS = (f"{PROJECT}==3.16.1", "pytest==8.4.2", "pytest-django==4.11.1", "pytz==2025.2")
 
 
 def cost(action: Callable[[], object]) -> Cost:
@@ -88,18 +97,48 @@ def ways(staged: Site) -> dict[str, Site]:
 def compare_tests(place: Path) -> Table:
     """Compare the tests of the demo's site."""
     stage = open_stage(place)
+    return compare_trial(stage, "the tests of the demo's site", TURNS["tests"])
+
+
+def compare_project_tests(place: Path) -> Table:
+    """Compare the tests of a public project, which take as long as those of a site do."""
+    locked = (*OLD_VERSIONS, *PINS)
+    stage = open_stage(place, lambda _: {"requires": PINS, "locked": locked})
+    unpack_tests(stage.site)
+    stage.ask("git", "add", "--all")
+    stage.ask("git", "commit", "--quiet", "--message", "Bring the tests of a project")
+    stage.ask("git", "push", "--quiet")
+    words = ("python", "-m", "pytest", "-q", "-c", "setup.cfg", "tests", "--deselect", OF_ANOTHER_MARKDOWN)
+    return compare_trial(stage, f"the tests of {PROJECT}", TURNS["project"], words)
+
+
+def unpack_tests(site: Path) -> None:
+    """Unpack the tests of the project from the source release that the lock names."""
+    lock = tomllib.loads((site / "uv.lock").read_text(encoding="utf-8"))
+    url = next(one["sdist"]["url"] for one in lock["package"] if one["name"] == PROJECT)
+    with urllib.request.urlopen(url) as answer, tarfile.open(fileobj=answer, mode="r|gz") as release:
+        for member in release:
+            member.name = member.name.partition("/")[2]
+            if member.name == "setup.cfg" or member.name.startswith("tests/"):
+                release.extract(member, site, filter="data")
+
+
+def compare_trial(stage: Stage, title: str, turns: int, words: tuple[str, ...] = ()) -> Table:
+    """Compare the tests of a site, or what these words run."""
     with opened(stage.site, stage.env) as (sites, facts):
         venv = stage.link.resolve()
         trial = list_trials(sites["off"], facts)[-1]
+        if words:
+            trial = replace(trial, command=words)
 
         def run(site: Site) -> None:
             result = run_trial(site, trial, venv, site.project.lock)
             if not result.passed:
-                message = f"the demo's tests do not pass: {result.output}"
+                message = f"{title} do not pass: {result.output}"
                 raise BenchError(message)
 
         actions = {kind: _with(run, site) for kind, site in sites.items()}
-        return compare("the tests of the demo's site", actions, TURNS["tests"], list)
+        return compare(title, actions, turns, list)
 
 
 def compare_builds(place: Path, *, sources: int) -> Table:
@@ -154,10 +193,11 @@ def opened(path: Path, env: Mapping[str, str]) -> Iterator[tuple[dict[str, Site]
 
 def compare_isolation(place: Path) -> Part:
     """Compare the tests of the demo's site, and builds, with the same in each kind of isolation."""
-    for part in ("tests", "wheels", "sources"):
+    for part in ("tests", "project", "wheels", "sources"):
         (place / part).mkdir()
     tables = (
         compare_tests(place / "tests"),
+        compare_project_tests(place / "project"),
         compare_builds(place / "wheels", sources=0),
         compare_builds(place / "sources", sources=SOURCES),
     )
@@ -169,4 +209,8 @@ def compare_isolation(place: Path) -> Part:
     missing = {
         f"{table.title} in isolation ({kind})": f"{kind} does not work here" for table in tables for kind in KINDS[1:]
     }
-    return Part(title="Bubblewrap", tables=tables, found=found, missing=missing)
+    notes = tuple(
+        f"A run of tests takes {duration(one.more(tables[0].figures[0]))} more in {one.name}, however long it takes."
+        for one in tables[0].figures[1:]
+    )
+    return Part(title="Isolation", tables=tables, found=found, missing=missing, notes=notes)

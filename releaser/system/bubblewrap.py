@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 Way = Literal["layers", "layers of bubblewrap", "read-only"]
 _OWN_LAYERS = (0, 11)  # the version of bubblewrap since which it has `--overlay`
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
-_KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
+_KERNEL = ("sys", "sysrq-trigger")  # of /proc, where root could write without any capability; bubblewrap sees to more
 _TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
 _RUN = "/run"
 _HIDE_FILE = ["--ro-bind", "/dev/null"]
@@ -400,7 +400,7 @@ def _view_sockets(paths: _Paths, has_layer: Collection[str], hidden: Collection[
     reached = [one for one in list_reached(listening, paths.sockets) if not _is_shared(one, *hidden)]
     apart = [_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc"]
     covered = list_covered(listening, reached, [*apart, *has_layer])
-    written = [path for path in listening if _is_shared(path, *paths.writable)]
+    written = [path for path in listening if _is_shared(path, *paths.writable, *paths.fixed)]
     covered += [path for path in list_covered(written, reached, ()) if path not in covered]
     words = [*_each("--bind-try", reached, twice=True), *(word for path in covered for word in (*_HIDE_FILE, path))]
     return [*words, *(["--remount-ro", _RUN] if _has_own_run() else [])]

@@ -13,6 +13,7 @@ import ctypes
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,12 @@ class Layer(Frozen):
     place: str
     base: str
     shown: tuple[str, ...] = ()
+    #: When it was made, in ns; what is newer was written through it.
+    made: int = 0
 
     @property
     def upper(self) -> str:
-        """What was written, as overlayfs keeps it."""
+        """What was written, as overlayfs keeps it; the child that mounts it has there the place with that."""
         return f"{self.base}.upper"
 
     @property
@@ -69,14 +72,9 @@ class Layer(Frozen):
         return f"{self.base}.work"
 
     @property
-    def merged(self) -> str:
-        """Where the child that mounts it has the place with what was written."""
-        return f"{self.base}.merged"
-
-    @property
     def views(self) -> tuple[tuple[str, str], ...]:
         """Each part that is shown, as the child has it and as it is named."""
-        return tuple((f"{self.merged}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
+        return tuple((f"{self.upper}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
 
 
 class Skeleton(Frozen):
@@ -184,24 +182,23 @@ def make_layers(
     joined = [one for one in places if is_joined and not any(_is_within(one, it) for it in mounts)]
     parts = [("/", tuple(joined))] if joined else []
     parts += [(one, (one,)) for one in places if one not in joined]
-    layers = tuple(
-        Layer(place=place, base=f"{scratch}/{number}", shown=shown) for number, (place, shown) in enumerate(parts)
-    )
+    found = list[Layer]()
     of_site, elsewhere = [_MOST_FILES, _MOST_BYTES], [_MOST_FILES // 10, _MOST_BYTES // 10]
-    for one in layers:
+    for number, (place, shown) in enumerate(parts):
+        one = Layer(place=place, base=f"{scratch}/{number}", shown=shown)
         Path(one.upper).mkdir()
         if not joins:
             Path(one.work).mkdir()
-        _copy_mode(one.place, one.upper)
         if os.geteuid() != 0:
             for way in ways:
-                if _is_within(way, one.place):
+                if _is_within(way, place):
                     _make_way(one, way, hidden, of_site)
-            for way in _writable_in(one.place):
+            for way in _writable_in(place):
                 if way not in ways:
                     _make_way(one, way, hidden, elsewhere)
-        Path(one.merged).mkdir()  # last: what is newer was written through the layer
-    return layers
+        _copy_mode(place, one.upper)  # last, as that is the time of its change
+        found.append(replace(one, made=os.stat(one.upper).st_ctime_ns))
+    return tuple(found)
 
 
 def make_skeletons(
@@ -416,14 +413,14 @@ def _mount(layer: Layer) -> None:
     options += ",redirect_dir=nofollow" if _is_root_of_host() else ",userxattr"
     with contextlib.chdir(place):  # bubblewrap reads the options of all mounts for each thing that it mounts
         Path(work).mkdir()
-        _check(_libc.mount(b"overlay", os.fsencode(layer.merged), b"overlay", 0, os.fsencode(options)))
+        _check(_libc.mount(b"overlay", os.fsencode(layer.upper), b"overlay", 0, os.fsencode(options)))
 
 
 def _show_read_only(layer: Layer) -> None:
     """Mount a place as it is. A user namespace keeps what the mount outside forbids, and has to say so (mount(2))."""
     given = os.statvfs(layer.place).f_flag
     flags = given & _SAME_FLAGS | (_RELATIVE_TIMES if given & os.ST_RELATIME else 0)
-    place, target = os.fsencode(layer.place), os.fsencode(layer.merged)
+    place, target = os.fsencode(layer.place), os.fsencode(layer.upper)
     _check(_libc.mount(place, target, None, _BIND, None))
     _check(_libc.mount(None, target, None, _BIND | _REMOUNT | os.ST_RDONLY | flags, None))
 
@@ -460,13 +457,13 @@ def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
     Directories are not named, as overlayfs copies those that lead to a file; nor is what was made beforehand.
     """
     for layer in layers:
-        left, made = [""], os.stat(layer.merged).st_ctime_ns
+        left = [""]
         while left and most > 0:
             place = left.pop()
             with contextlib.suppress(OSError), os.scandir(f"{layer.upper}{place}") as entries:
                 for one in entries:
                     if one.is_dir(follow_symlinks=False):
                         left.append(f"{place}/{one.name}")
-                    elif most > 0 and one.stat(follow_symlinks=False).st_ctime_ns > made:
+                    elif most > 0 and one.stat(follow_symlinks=False).st_ctime_ns > layer.made:
                         most -= 1
                         yield f"{layer.place.rstrip('/')}{place}/{one.name}"

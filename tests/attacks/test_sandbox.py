@@ -395,7 +395,11 @@ runner = Runner(environ=dict(os.environ))
 found = find_bubblewrap(runner)
 needed = (Path(sys.prefix), Path(sys.executable))  # which may lie in /tmp
 bounds = Bounds(
-    writable=(), hidden=secrets_of_user(runner.environ), needed=needed, network="no network" not in sys.argv
+    writable=(),
+    hidden=secrets_of_user(runner.environ),
+    needed=needed,
+    fixed=(Path(os.environ["HOME"], "library"),),
+    network="no network" not in sys.argv,
 )
 with found.sandbox(bounds) as sandbox:
     words = [sys.executable, "-c", sys.argv[1], *sys.argv[2:]]
@@ -465,7 +469,7 @@ def reach(place: Path, code: str, path: str, *more: str) -> str:
     ["/run/crio/crio.sock", "/run/screen/S-ada/1.pts-0", "/run/fail2ban/fail2ban.sock", "/run/snapd.socket",
      "/run/own/app", "/run/docker.sock", "/tmp/ssh-XXXX/agent.1", "/tmp/tmux-0/default", "/tmp/own.sock",
      "HOME/.docker/run/docker.sock",
-     "HOME/tmux", "/usr/own.sock", "/etc/own.sock"],
+     "HOME/tmux", "HOME/library/own.sock", "/usr/own.sock", "/etc/own.sock"],
 )  # fmt: skip
 def test_what_runs_programs_outside_is_out_of_reach(tmp_path: Path, path: str) -> None:
     """A stand-in for the socket of a container engine, of an agent, or of a terminal that somebody has left open."""

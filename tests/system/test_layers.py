@@ -142,6 +142,7 @@ bounds = Bounds(
     hidden=(Path(home, "key"), outer / "logs" / "key"),
     kept=(outer, Path(home)),
     needed=(Path(sys.executable),),
+    fixed=(outer / "library",),
     copied=(outer / "logs", outer / "a.socket"),
     sockets=(outer / "a.socket",),
 )
@@ -205,7 +206,7 @@ def test_a_group_that_a_user_namespace_does_not_know_keeps_nobody_from_writing(
 FINDS = """
 seen = []
 for top, directories, files in os.walk({place!r}):
-    if top.endswith(".merged"):
+    if top.endswith(".upper"):
         seen += directories
         directories.clear()
     seen += [name for name in files if name == "key" and os.stat(os.path.join(top, name)).st_size]
@@ -230,6 +231,19 @@ def test_what_is_hidden_is_not_to_be_found_where_the_sandbox_has_its_layers_and_
             FINDS.format(place=scratch).strip(), forced=f"{way} in {scratch}", groups=str(FRIENDS), temporary=scratch
         )
     assert found["said"] == "[]", found
+
+
+@USERS
+@pytest.mark.parametrize("way", ["", "read-only"])
+def test_what_is_fixed_is_read_and_nothing_is_written_there(everybodys: Path, base: Path, user: int, way: str) -> None:
+    """As the library of an interpreter, which would be read through a layer for nothing."""
+    host = Host(base, everybodys, user)
+    (host.outer / "library").mkdir()
+    (host.outer / "library" / "os.py").write_text("live")
+    host.give(max(user, 0))
+    assert host.run("seen = (outer / 'library/os.py').read_text()", forced=way)["said"] == "live"
+    for write in ("(outer / 'library/os.py').write_text('x')", "(outer / 'library/new').touch()"):
+        assert "Read-only file system" in host.run(write, forced=way)["output"]
 
 
 @at_home
