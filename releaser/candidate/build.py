@@ -27,7 +27,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.lifecycle import digest_of
 from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
-from releaser.releases.touched import find_touched, note_installed, note_live
+from releaser.releases.touched import find_touched, note_installed
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
@@ -135,14 +135,12 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
         )
         journal_of(site).write(make_entry(work.log, "building", release=name))
         try:
-            if work.live is not None:
-                note_live(work.live)
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
             copy_included(site, candidate.directory, work.live)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
-            work.log.note(*install(work.site, work.facts, candidate.venv, link_mode=mode))
+            install(work.site, work.facts, candidate.venv, link_mode=mode)
             candidate = replace(candidate, link_mode=mode)
             take_output(site, candidate.venv)
             if site.settings.pin:

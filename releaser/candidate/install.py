@@ -6,13 +6,12 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from releaser.candidate.from_cache import reinstall_altered
 from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.lock_builds import build_within_limits
 from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import lock_to_install, mark_tried
 from releaser.checkout.which_sandbox import bubblewrap_of
-from releaser.errors import Finding, ToolError
+from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
@@ -29,11 +28,10 @@ from releaser.tools.uv_arguments import (
     local_export_arguments,
     local_install_arguments,
     sync_arguments,
-    uncached_arguments,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from releaser.site.site import Site, SiteFacts
@@ -67,25 +65,17 @@ sys.exit(any([os.wait()[1] for _ in range(children)]))
 _HARMLESS = ("build", "dist", "__pycache__")
 
 
-def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> tuple[Finding, ...]:
+def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
-    Editable packages lead into the staging tree until the release is sealed. Returns what uv's cache had altered, which
-    is not installed. Raises ToolError.
+    Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
     group, without = facts.group, find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     words += refresh_arguments(LockFile.read(site.project.lock), site.project.root, store_of(site).live())
     keep_from_live_data(site)
     sync(site, venv, words, python=facts.python)
-
-    def again(names: Collection[str]) -> None:
-        words[words.index("--link-mode") + 1] = "copy"
-        sync(site, venv, words, python=facts.python, uncached=names)
-
-    findings = tuple(reinstall_altered(site, facts, venv, again))
     _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
-    return findings
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
@@ -107,14 +97,12 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     _refuse_built_files(site, before)
 
 
-def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached: Collection[str] = ()) -> None:
+def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path) -> None:
     """Do a `uv sync` into `venv`, which is not there yet, in a sandbox if builds have one. Raises ToolError.
 
     With a sandbox, the wheels are installed first, which come through uv's cache. Builds come after that, and have a
     cache of their own. Then all is compiled, by an interpreter that looks at no venv. Local packages come last: none
     but they may write in the staging tree.
-
-    The packages `uncached` are not taken from uv's cache. Of a bundle, all come from its wheels.
     """
 
     def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
@@ -126,17 +114,17 @@ def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, uncached
     with lock_to_install(site):
         if bubblewrap_of(site) is None:
             mark_tried(site)
-            run([*words, *uncached_arguments(uncached)])
+            run(words)
         else:
-            _sync_in_sandbox(site, venv, run, words, {*uncached})
+            _sync_in_sandbox(site, venv, run, words)
 
 
-def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Sequence[str], missing: set[str]) -> None:
+def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Sequence[str]) -> None:
     compiling = [word for word in words if word == COMPILED]
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
     lock = LockFile.read(site.project.lock)
-    missing = _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock))
+    missing = _sync_wheels(run, others, {*lock.without_wheels, *only_built(site, lock)})
     python = executable_of(venv / "bin" / "python")  # before a build can change that
     if missing or compiling:
         with (

@@ -20,7 +20,7 @@ from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import MADE, is_marked
-from releaser.releases.touched import find_touched, note_live
+from releaser.releases.touched import find_touched
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
@@ -210,7 +210,6 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
     venv = place / "venv"
     clear_name(place, of_directory=is_marked(place))
     try:
-        note_live(release)
         place.mkdir(mode=0o700)
         (place / MADE).touch()
         source = os.path.realpath(release.venv)

@@ -33,7 +33,6 @@ from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, read_notes
 from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
-from releaser.releases.touched import find_rewritten
 from releaser.report import LeftBehind, Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
@@ -46,7 +45,6 @@ from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import keep_reserve
-from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -299,11 +297,6 @@ def _note_if_live_differs(run: Run) -> None:
             message = f"the live release {live.id} is not what was sealed: {damage}"
             found.append(
                 Finding("release-damaged", message, advice="Find out who changed it. The next update rebuilds it.")
-            )
-        elif live is not None and (rewritten := find_rewritten(live)):
-            message = f"the live release {live.id} is not what was sealed: changed are {first_few(rewritten, 3)}"
-            found.append(
-                Finding("release-changed", message, advice="Find out who changed it; then give `releaser rebuild`.")
             )
         if run.find_changes is not None:
             found += run.find_changes()

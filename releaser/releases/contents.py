@@ -303,25 +303,6 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
         return
 
 
-def find_altered(venv: str) -> dict[str, str]:
-    """Map the .dist-info of each package that has other contents than its RECORD names to the first such file.
-
-    Packages may share a file, which is what one of them has, and is right if one of their RECORDs names its contents.
-    """
-    named, found = dict[str, list[tuple[str, str]]](), dict[str, str]()
-    for name, path, hashed in _read_each(venv):
-        if not is_byte_code(path):
-            named.setdefault(path, []).append((name, hashed))
-    for path, owners in named.items():
-        if all(is_checkable(hashed) for _, hashed in owners):
-            with contextlib.suppress(OSError):
-                if any(matches(f"{venv}/{path}", hashed) for _, hashed in owners):
-                    continue
-            for name, _ in owners:
-                found.setdefault(name, path)
-    return found
-
-
 def is_checkable(hashed: str) -> bool:
     """Whether a hash tells anything about the contents."""
     return hashed.partition("=")[0] in _ALGORITHMS

@@ -1,4 +1,4 @@
-"""What the code of a candidate has changed since it was installed: in its own venv, and in the live release."""
+"""What the code of a candidate has changed in its own venv since it was installed."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING
 
 from releaser.releases.contents import (
     BUILT,
-    FILES,
     hash_sources,
     is_byte_code,
-    is_checkable,
     list_below,
     matches,
     read_records,
 )
-from releaser.releases.integrity import read_sealed
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from releaser.releases.release import Release
 
 _CODE = (".py", ".pth", ".so")
 
@@ -37,7 +32,6 @@ class _Installed(Frozen):
 
 # By venv, for as long as releaser runs: what is written down, tests could write as well.
 _installed: dict[str, _Installed] = {}
-_live: dict[str, Mapping[str, tuple[int, int]]] = {}
 
 
 def note_installed(venv: str) -> None:
@@ -70,50 +64,6 @@ def _find_touched(venv: str, noted: _Installed) -> Iterator[str]:
                 yield path
         elif path not in now or now[path][0] != noted.looks[path][0] or not _is_same(f"{venv}/{path}", noted, path):
             yield path
-
-
-def note_live(live: Release) -> None:
-    """Note how the files of the live release look, before code that is only tried runs.
-
-    That takes some 0.03 s for 10,000 files; none is read.
-    """
-    if str(live.directory) not in _live:
-        _live[str(live.directory)] = _times_of(live)
-
-
-def find_rewritten(live: Release) -> list[str]:
-    """Return the files that hold something else than was sealed, of those that have been written since `note_live`.
-
-    Size and time of change can be set back, which the quick look of `integrity` goes by. Byte code is left out, as the
-    site itself writes that. Raises OSError.
-    """
-    noted, venv = _live.get(str(live.directory), {}), str(live.venv)
-    now = _times_of(live) if noted else {}
-    written = [one for one in sorted(noted.keys() & now.keys()) if noted[one] != now[one]]
-    hashes = {**read_records(venv), **read_sealed(live).hashes} if written else {}
-    return [
-        one
-        for one in written
-        if one == FILES or (is_checkable(hashes.get(one, "")) and not matches(f"{venv}/{one}", hashes[one]))
-    ]
-
-
-def _times_of(release: Release) -> dict[str, tuple[int, int]]:
-    """Return inode and time of change of all files of a venv but byte code, and of the note of what was sealed."""
-    venv, found = str(release.venv), dict[str, tuple[int, int]]()
-    places = [os.path.join(venv, "")]
-    while places:
-        with contextlib.suppress(OSError), os.scandir(places.pop()) as entries:
-            for one in entries:
-                if one.is_dir(follow_symlinks=False):
-                    places += [] if one.name == "__pycache__" else [one.path]
-                else:
-                    seen = one.stat(follow_symlinks=False)
-                    found[one.path.removeprefix(f"{venv}/")] = seen.st_ino, seen.st_ctime_ns
-    with contextlib.suppress(OSError):
-        seen = os.stat(release.directory / FILES)
-        found[FILES] = seen.st_ino, seen.st_ctime_ns
-    return found
 
 
 def _may_run(path: str, mode: int) -> bool:

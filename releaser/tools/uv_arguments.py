@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     Specifiers = Mapping[str, str | None]
@@ -79,11 +79,6 @@ def sync_arguments(
     """
     more = [COMPILED] if compiled else []
     return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
-
-
-def uncached_arguments(names: Collection[str]) -> list[str]:
-    """Arguments with which a `uv sync` installs packages again, without anything of uv's cache."""
-    return ["--no-cache", *reinstall_arguments(names)] if names else []
 
 
 def reinstall_arguments(names: Iterable[str]) -> list[str]:

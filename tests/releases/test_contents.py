@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.contents import DiskUsage, find_altered, hash_of, measure, others_may_read, share, total_bytes
+from releaser.releases.contents import DiskUsage, measure, others_may_read, share, total_bytes
 from tests.releases.makers import a_manifest
 from tests.support.guards import require
 
@@ -203,19 +203,3 @@ def test_a_venv_that_lies_elsewhere_is_what_the_release_takes(release: Path, tmp
 )
 def test_what_releases_share_counts_once(taken: list[tuple[int, int]], total: int) -> None:
     assert total_bytes(a_manifest(own_bytes=own, size_bytes=size) for own, size in taken) == total
-
-
-@pytest.mark.parametrize(("contents", "altered"), [("one", []), ("two", []), ("x", ["a-1.dist-info", "b-1.dist-info"])])
-def test_a_file_that_packages_share_is_right_if_one_of_them_has_it(
-    tmp_path: Path, contents: str, altered: list[str]
-) -> None:
-    place = tmp_path / "lib" / "python3.12" / "site-packages"
-    shared = place / "tests" / "__init__.py"
-    shared.parent.mkdir(parents=True)
-    for name, text in (("a", "one"), ("b", "two")):
-        shared.write_text(text, encoding="utf-8")
-        (place / f"{name}-1.dist-info").mkdir()
-        record = f"tests/__init__.py,{hash_of(str(shared))},3\n"
-        (place / f"{name}-1.dist-info" / "RECORD").write_text(record, encoding="utf-8")
-    shared.write_text(contents, encoding="utf-8")
-    assert sorted(find_altered(str(tmp_path))) == altered
