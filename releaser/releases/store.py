@@ -163,7 +163,7 @@ class ReleaseStore(Frozen):
         """Read all releases and the ledger, once."""
         damaged: dict[str, str] = {}
         manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
-        ledger, live = self.ledger(manifests), self.live_id()
+        ledger, live = self.ledger(), self.live_id()
         lifecycles = {one.id: self._lifecycle(one, ledger) for one in manifests}
         releases = tuple(self._release(one, lifecycles[one.id], live) for one in manifests)
         lifecycles |= {name: found for name in damaged if (found := read_lifecycle(f"{self.directory}/{name}"))}
@@ -187,19 +187,18 @@ class ReleaseStore(Frozen):
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
-        return self._get(release, self.live_id()) if release else None
+        place = self.path(release or "")
+        if place.parent != self.directory or not place.is_dir() or place.is_symlink():
+            return None
+        manifest, live = self._manifest(place.name, {}), self.live_id()
+        if manifest is None:
+            return None
+        is_noted = release == live and (place / LIFECYCLE).exists()
+        return self._release(manifest, None if is_noted else self._lifecycle(manifest, self.ledger()), live)
 
     def live(self) -> Release | None:
         """Return the release that the symlink leads to; None when it leads to none, or is not there."""
-        live = self.live_id()
-        return self._get(live, live) if live else None
-
-    def _get(self, release: str, live: str | None) -> Release | None:
-        manifest = self._manifest(release, {}) if self._is_release(self.path(release)) else None
-        if manifest is None:
-            return None
-        is_noted = release == live and os.path.exists(f"{self.directory}/{release}/{LIFECYCLE}")
-        return self._release(manifest, None if is_noted else self._lifecycle(manifest, self.ledger()), live)
+        return self.get(self.live_id())
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -245,16 +244,13 @@ class ReleaseStore(Frozen):
             return []
         return [name for name in sorted(names) if name.startswith(DOOMED) == doomed]
 
-    def _is_release(self, entry: Path) -> bool:
-        return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()
-
-    def _manifests(self, damaged: dict[str, str] | None = None) -> Iterator[Manifest]:
-        return filter(None, (self._manifest(name, {} if damaged is None else damaged) for name in self._names()))
+    def _manifests(self, damaged: dict[str, str]) -> Iterator[Manifest]:
+        return filter(None, (self._manifest(name, damaged) for name in self._names()))
 
     def _manifest(self, name: str, damaged: dict[str, str]) -> Manifest | None:
         """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
         try:
-            manifest = _read_manifest(f"{self.directory}/{name}/{MANIFEST}")
+            manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", Manifest)
         except (UnreadableStateError, OSError) as error:
             what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
             damaged[name] = f"cannot be read: {what}"
@@ -389,15 +385,12 @@ class ReleaseStore(Frozen):
             with contextlib.suppress(OSError):
                 write_state(self.state_dir / LEDGER, after)
 
-    def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
-        """Return the ledger; if it is missing or unreadable, one reconstructed from the releases.
-
-        Their manifests may have been `found` already.
-        """
+    def ledger(self) -> Ledger:
+        """Return the ledger; if it is missing or unreadable, one reconstructed from the releases."""
         ledger = load_state(self.state_dir / LEDGER, EMPTY_LEDGER)
         if ledger != EMPTY_LEDGER:
             return ledger
-        manifests = list(self._manifests() if found is None else found)
+        manifests = list(self._manifests({}))
         known = {one.id: lifecycle for one in manifests if (lifecycle := read_lifecycle(f"{self.directory}/{one.id}"))}
         order = sorted((name for name, one in known.items() if one.flip), key=lambda name: known[name].flip)
         left = {one.previous for one in manifests}  # each of these was live while another release was built
@@ -428,7 +421,7 @@ class ReleaseStore(Frozen):
 
     def next_sequence(self) -> int:
         """Return a number above that of every release there ever was."""
-        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
+        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests({}))]) + 1
 
     def complete(self, manifest: Manifest, *, configuration: str = "") -> Release:
         """Record the sequence number, and write `state.json` and the manifest, which completes the release.
@@ -510,20 +503,6 @@ def target_of(link: Path) -> Path | None:
         return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
     except OSError:
         return None
-
-
-def _read_manifest(path: str) -> Manifest | None:
-    """Read a manifest, once in this process, as it is never written again. Raises UnreadableStateError and OSError."""
-    try:
-        seen = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return _read_file(path, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
-
-
-@functools.lru_cache(maxsize=128)
-def _read_file(path: str, _: tuple[int, ...]) -> Manifest | None:
-    return read_state(path, Manifest)
 
 
 def store_of(site: Site) -> ReleaseStore:

@@ -231,6 +231,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 def write_state(path: Path, content: object) -> None:
     """Replace a state file by what a dataclass holds, or a mapping. Raises OSError."""
+    _known.pop(str(path), None)
     replace_file(path, encode_state(content), private=True)
 
 
@@ -252,12 +253,29 @@ def plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 
+#: The state files that were read, by path: what each looked like then, and its content.
+_known: dict[str, tuple[object, Any]] = {}
+
+
 def read_state(path: Path | str, kind: type[T]) -> T | None:
-    """Read a state file as this type of dataclass; None when there is none.
+    """Read a state file as this type of dataclass, once for as long as it stays the same; None when there is none.
 
     Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
     what this user may not read.
     """
+    try:
+        seen = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # the last of which nobody sets
+    known = _known.get(str(path), ((), None))
+    if known[0] != looks:
+        known = _known[str(path)] = looks, _decode_state(path, kind)
+    found: T | None = known[1]
+    return found
+
+
+def _decode_state(path: Path | str, kind: type[T]) -> T | None:
     try:
         data, names = read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
         import msgspec  # which takes long to import

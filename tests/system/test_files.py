@@ -191,6 +191,27 @@ def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert content["at"] == "2026-11-20T06:12:00+00:00"
 
 
+def test_state_is_read_from_disk_once_until_somebody_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reads = tmp_path / "state.json", list[Path]()
+
+    def read(path: Path, most: int) -> bytes:
+        reads.append(path)
+        return path.read_bytes()[:most]
+
+    monkeypatch.setattr(durable, "read_file", read)
+    write_state(path, FULL)
+    assert read_state(path, State) is read_state(path, State)
+    assert len(reads) == 1
+    write_state(path, State(name="b"))  # this run
+    assert read_state(path, State) == State(name="b")
+    other = tmp_path / "other.json"
+    write_state(other, State(name="c"))
+    other.rename(path)  # another process
+    assert read_state(path, State) == State(name="c")
+    path.unlink()
+    assert read_state(path, State) is None
+
+
 def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text('{"version": 2, "name": "a", "signature": "abc"}', encoding="utf-8")
@@ -223,6 +244,7 @@ def test_what_this_user_may_not_read_does_not_count_as_empty(tmp_path: Path, mon
     def refuse(path: Path, _most: int) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
+    (tmp_path / "state.json").touch()
     monkeypatch.setattr("releaser.system.files.read_file", refuse)
     with pytest.raises(PermissionError):
         load_state(tmp_path / "state.json", FULL)
