@@ -168,26 +168,28 @@ def test_a_state_directory_that_has_lost_its_name_is_known_by_its_releases(make_
 
 
 @pytest.mark.parametrize("kind", ["a directory", "a symlink", "a file"])
-@pytest.mark.parametrize("suffix", ["", "-live", "-beside"])
 def test_what_lies_where_a_staging_tree_would_be_is_kept_and_told(
-    make_site: SiteFactory, tmp_path: Path, kind: str, suffix: str
+    make_site: SiteFactory, tmp_path: Path, kind: str
 ) -> None:
     site = make_site.adopted()
-    place, theirs = site.outer / f".site.releaser-staging{suffix}", tmp_path / "theirs"
+    places = [site.outer / f".site.releaser-staging{suffix}" for suffix in ("", "-live", "-beside")]
+    theirs = tmp_path / "theirs"
     of_documents(theirs)
     before = seen(theirs)
-    if kind == "a directory":
-        of_documents(place)
-    elif kind == "a symlink":
-        place.symlink_to(theirs)
-    else:
-        place.write_text("draft", encoding="utf-8")
+    for place in places:
+        if kind == "a directory":
+            of_documents(place)
+        elif kind == "a symlink":
+            place.symlink_to(theirs)
+        else:
+            place.write_text("draft", encoding="utf-8")
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=0)
-    aside = place.with_name(f"{place.name}.unreadable-1")
-    assert f"{place} was not releaser's; it is kept as {aside.name}." in finished.stderr
     assert seen(theirs) == before
-    assert aside.read_text(encoding="utf-8") == "draft" if kind == "a file" else seen(aside) == before
+    for place in places:
+        aside = place.with_name(f"{place.name}.unreadable-1")
+        assert f"{place} was not releaser's; it is kept as {aside.name}." in finished.stderr
+        assert aside.read_text(encoding="utf-8") == "draft" if kind == "a file" else seen(aside) == before
     silent(site.releaser("update"))
 
 

@@ -44,7 +44,7 @@ def test_what_tests_change_of_what_was_installed_does_not_go_live(
     report = site.json("update", check=5, env={"RELEASER_ISOLATE": isolate})
     assert (report["blame"], site.live_id()) == ("update", live)
     assert "changed what was installed: " in report["headline"]
-    held = [(one["name"], one["version"]) for one in site.json("update")["held_back"]]
+    held = [(one["name"], one["version"]) for one in site.json("status")["held_back"]]
     assert held == [("alpha", "1.1.0")]
 
 

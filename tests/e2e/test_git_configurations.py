@@ -211,7 +211,7 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.story) if one in QUICK else one for one in ROWS])
 def test_update_rollback_update(make_site: SiteFactory, name: str) -> None:
     row = ROWS[name]

@@ -294,7 +294,8 @@ def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work
     assert not (site.state_dir / "run" / "lock.holder").exists()
 
 
-@pytest.mark.parametrize("left", ["files", "record", "directory"])
+@pytest.mark.spread(2)
+@pytest.mark.parametrize("left", ["files", "directory", "record"])
 def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: SampleSite, left: str) -> None:
     """git ends with releaser and takes its record away, while a git that it has started still writes files."""
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.add_work_tree"))

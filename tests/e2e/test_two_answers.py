@@ -377,7 +377,7 @@ def brought_by(found: Mapping[str, Any]) -> dict[str, str]:
     return {one["name"]: one["new"] for one in found["changes"] if one["old"] and one["new"]}
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_outdated_says_is_what_a_dry_run_brings(make_site: SiteFactory, kind: str) -> None:
     given = KINDS[kind]
@@ -528,7 +528,7 @@ RULES: dict[str, tuple[Callable[[SampleSite], object], dict[str, str]]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("rule", RULES)
 def test_the_answers_agree_on_what_releaser_keeps_out(make_site: SiteFactory, rule: str) -> None:
     prepare, comes = RULES[rule]
