@@ -67,8 +67,8 @@ class HealthCheckResult(Frozen):
     body: str = ""
 
 
-class RunReport(Frozen):
-    """The whole story of one run."""
+class Ending(Frozen):
+    """Which run it was, and how it ended."""
 
     command: str
     project: str
@@ -82,6 +82,11 @@ class RunReport(Frozen):
     exit_code: int
     #: One sentence on what happened.
     headline: str
+
+
+class Learned(Frozen):
+    """Facts that a run has found out, beside its steps."""
+
     #: Whether `.venv` leads to another release than before.
     live_changed: bool = False
     #: Whether the live release or the checkout is not as it was, though this run has changed neither.
@@ -93,60 +98,19 @@ class RunReport(Frozen):
     changes: tuple[Change, ...] = ()
     #: The versions that were left out on purpose.
     held_back: tuple[Block, ...] = ()
-    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
-    holds: tuple[Block, ...] = ()
-    #: The processes on other releases than the live one when the run ended.
-    left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
     #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
     commits: tuple[Commit, ...] = ()
-    #: The commit that `release` was tested with.
-    commit: str | None = None
-    #: The first line of its message.
-    subject: str = ""
-    steps: tuple[Outcome, ...] = ()
-    problems: tuple[Finding, ...] = ()
-    #: What the site answered to health checks, in order.
-    answers: tuple[HealthCheckResult, ...] = ()
     #: Whose fault failing tests are: this update's, they failed `before`, or that could not be told.
     blame: Blame = ""
     #: The end of what a failing program printed.
     output: str = ""
-    #: What to do about a failure.
-    advice: str = ""
-    log_file: str = ""
-    #: What an interrupted run had left, and what became of it.
-    recovered: str = ""
-    #: What else was put right, or is otherwise than it was after the last run.
-    noted: str = ""
     #: Those that the release brings and that are not applied.
     migrations: tuple[str, ...] = ()
     #: The upgrades that this run found to break the tests.
     culprits: tuple[str, ...] = ()
-    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
-    audit: Audited = ""
-    #: Why they are not known.
-    audit_reason: str = ""
-    #: Whether an earlier report has said why they are not known.
-    audit_told: bool = False
-    vulnerabilities: tuple[Vulnerability, ...] = ()
-    #: The vulnerabilities that this run has brought fixes for.
-    fixed: tuple[Vulnerability, ...] = ()
     #: Why a lock was rebuilt as it was; None if none was.
     rebuilt: str | None = None
-    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
-    #: `activation` or `follow-up`.
-    solved: tuple[str, ...] = ()
-    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
-    rejected_commits: tuple[str, ...] = ()
-    #: The commits of releaser's own that are not pushed yet, the oldest first, a line each.
-    unpushed: tuple[str, ...] = ()
-    #: Whom mails about the site are from.
-    mail_from: str = ""
-    #: What became of the mail about this run.
-    mail: str = ""
-    #: Whether a mail tells all of this, and somebody has taken it.
-    mailed: bool = False
     #: What an adoption found out to use.
     chosen: tuple[Convention, ...] = ()
     #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
@@ -161,6 +125,52 @@ class RunReport(Frozen):
     waits: str = ""
     #: Why an update could bring nothing, though there is something newer: that failed before; empty if nothing did.
     blocked: str = ""
+
+
+class RunReport(Learned, Ending):
+    """The whole story of one run."""
+
+    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
+    holds: tuple[Block, ...] = ()
+    #: The processes on other releases than the live one when the run ended.
+    left_behind: tuple[LeftBehind, ...] = ()
+    #: The commit that `release` was tested with.
+    commit: str | None = None
+    #: The first line of its message.
+    subject: str = ""
+    steps: tuple[Outcome, ...] = ()
+    problems: tuple[Finding, ...] = ()
+    #: What the site answered to health checks, in order.
+    answers: tuple[HealthCheckResult, ...] = ()
+    #: What to do about a failure.
+    advice: str = ""
+    log_file: str = ""
+    #: What an interrupted run had left, and what became of it.
+    recovered: str = ""
+    #: What else was put right, or is otherwise than it was after the last run.
+    noted: str = ""
+    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
+    audit: Audited = ""
+    #: Why they are not known.
+    audit_reason: str = ""
+    #: Whether an earlier report has said why they are not known.
+    audit_told: bool = False
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+    #: The vulnerabilities that this run has brought fixes for.
+    fixed: tuple[Vulnerability, ...] = ()
+    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
+    #: `activation` or `follow-up`.
+    solved: tuple[str, ...] = ()
+    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
+    rejected_commits: tuple[str, ...] = ()
+    #: The commits of releaser's own that are not pushed yet, the oldest first, a line each.
+    unpushed: tuple[str, ...] = ()
+    #: Whom mails about the site are from.
+    mail_from: str = ""
+    #: What became of the mail about this run.
+    mail: str = ""
+    #: Whether a mail tells all of this, and somebody has taken it.
+    mailed: bool = False
 
     @property
     def request(self) -> str:
@@ -237,48 +247,6 @@ class Plan(Frozen):
     changes: tuple[Change, ...] = ()
 
 
-class Learned(Frozen):
-    """What a run has found out for its report, beside the steps."""
-
-    release: str | None = None
-    previous: str | None = None
-    live_changed: bool = False
-    live_differs: bool = False
-    changes: tuple[Change, ...] = ()
-    held_back: tuple[Block, ...] = ()
-    pulled: Pulled | None = None
-    commits: tuple[Commit, ...] = ()
-    blame: Blame = ""
-    output: str = ""
-    #: Why a lock was rebuilt as it was; None if none was.
-    rebuilt: str | None = None
-    #: Something failed after the release went live, and is due again.
-    follow_up_failed: bool = False
-    #: The migrations that the release brings and that are not applied.
-    migrations: tuple[str, ...] = ()
-    #: The upgrades that were found to break the tests.
-    culprits: tuple[str, ...] = ()
-    #: What is known to be wrong with what was live, and with what is to be; None if nobody asked.
-    audit_before: Audit | None = None
-    audit_after: Audit | None = None
-    #: What an adoption found out to use.
-    chosen: tuple[Convention, ...] = ()
-    #: From when on an update may begin, if this one did not.
-    due_at: datetime | None = None
-    #: For how long the service was stopped so far.
-    outage_seconds: float | None = None
-    #: Where an upgraded lock was proposed.
-    proposed: str | None = None
-    #: The packages that an update was to bring alone; empty for all.
-    only: tuple[str, ...] = ()
-    #: Which release is ready and waits, and why.
-    waits: str = ""
-    #: Why there is something newer that does not go live.
-    blocked: str = ""
-    #: Nothing was restarted after the flip, although `restart` is auto.
-    not_restarted: bool = False
-
-
 class RunLog:
     """What happens in a run, for its report: steps, findings, answers, facts. Steps add to it."""
 
@@ -299,6 +267,13 @@ class RunLog:
         self.failures: list[ReleaserError] = []
         self.answers: list[HealthCheckResult] = []
         self.learned = Learned()
+        #: What is known to be wrong with what was live, and with what is to be; None if nobody asked.
+        self.audit_before: Audit | None = None
+        self.audit_after: Audit | None = None
+        #: Something failed after the release went live, and is due again.
+        self.follow_up_failed = False
+        #: Nothing was restarted after the flip, although `restart` is auto.
+        self.not_restarted = False
         #: Releases that cannot be deleted, by their ids: no reason for a mail, but told along with whatever is.
         self.undeleted: dict[str, Finding] = {}
         #: What an earlier run had left half-way, and is in order now.
@@ -335,7 +310,7 @@ class RunLog:
         self.failures.append(error)
         self.note(error.finding)
         if follow_up:
-            self.learn(follow_up_failed=True)
+            self.follow_up_failed = True
         if error.output and not self.learned.output:
             self.learn(output=error.output)
 

@@ -66,11 +66,22 @@ class Run:
         ]
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
-        before, after = learned.audit_before, learned.audit_after
+        before, after = log.audit_before, log.audit_after
         audit = after if learned.live_changed else before
-        fixed = fixed_by(before, after) if learned.live_changed and before and after else ()
         release, clean = self.store.get(learned.release), redactor.line
+        told = replace(
+            learned,
+            held_back=tuple(
+                one if self.store.get(one.release) else replace(one, release="") for one in learned.held_back
+            ),
+            output=redactor.clean(learned.output),
+            rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
+            waits=clean(learned.waits),
+            blocked=clean(learned.blocked),
+            chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
+        )
         return RunReport(
+            **vars(told),
             command=log.command,
             project=project.name,
             path=str(project.checkout),
@@ -81,41 +92,19 @@ class Run:
             result=result,
             exit_code=exit_code,
             headline=clean(headline),
-            live_changed=learned.live_changed,
-            live_differs=learned.live_differs,
-            release=learned.release,
-            previous=learned.previous,
-            changes=learned.changes,
-            held_back=tuple(
-                one if self.store.get(one.release) else replace(one, release="") for one in learned.held_back
-            ),
-            pulled=learned.pulled,
-            commits=learned.commits,
             commit=release.manifest.commit if release else None,
             subject=release.manifest.subject if release else "",
             steps=tuple(log.outcomes),
             problems=clean_problems(redactor, problems),
             answers=tuple(replace(one, text=clean(one.text), body=redactor.shown(one.body)) for one in log.answers),
-            blame=learned.blame,
-            output=redactor.clean(learned.output),
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(log.recovered)),
             noted=clean(" ".join(log.told)),
-            migrations=learned.migrations,
-            culprits=learned.culprits,
             audit="" if audit is None else "known" if audit.known else "unknown",
             audit_reason=clean(audit.reason) if audit else "",
             vulnerabilities=audit.vulnerabilities if audit else (),
-            fixed=fixed,
-            rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
-            due_at=learned.due_at,
-            proposed=learned.proposed,
-            only=learned.only,
-            waits=clean(learned.waits),
-            blocked=clean(learned.blocked),
-            outage_seconds=learned.outage_seconds,
-            chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
+            fixed=fixed_by(before, after) if learned.live_changed and before and after else (),
         )
 
 

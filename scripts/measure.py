@@ -286,15 +286,15 @@ def is_settings(node: ast.expr, held: Collection[str]) -> bool:
 
 
 def fields(tree: ast.AST, name: str) -> set[str]:
-    """Return the names of the fields of a class."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return {
-                one.target.id
-                for one in node.body
-                if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
-            }
-    sys.exit(f"there is no class {name}")
+    """Return the names of the fields of a class, with those of its bases in the same module."""
+    classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    if name not in classes:
+        sys.exit(f"there is no class {name}")
+    node = classes[name]
+    own = {one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)}
+    return own.union(
+        *(fields(tree, base.id) for base in node.bases if isinstance(base, ast.Name) and base.id in classes)
+    )
 
 
 def count_extensions() -> int:

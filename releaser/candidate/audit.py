@@ -233,7 +233,7 @@ def audit_live(work: Workspace) -> Audit | None:
         return None
     with work.log.step("audit") as step:
         found = audit_release(work.site, work.facts.uv.executable, work.live)
-        work.log.learn(audit_before=found)
+        work.log.audit_before = found
         _tell(step, found)
     return found
 
@@ -247,11 +247,11 @@ def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> C
     if not is_asked(work.site):
         return candidate
     if before is not None and not before.known:  # a service that does not answer need not be asked twice
-        work.log.learn(audit_after=before)
+        work.log.audit_after = before
         return candidate
     with work.log.step("audit candidate") as step:
         after = audit(work.site, work.facts.uv.executable, resolution.lock, group=key.group, python=key.python)
-        work.log.learn(audit_after=after)
+        work.log.audit_after = after
         _tell(step, after)
     note_unfixed(work, resolution.held_back, before, after)
     if before is None:

@@ -51,7 +51,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
     brought = conclude(change)
     if moved := find_moved_link(store_of(site)):
         log.note(moved)
-        log.learn(follow_up_failed=True)
+        log.follow_up_failed = True
     publish_lock(site, log, release, command=published_by(change))
     attempt(log, "prune", lambda step: prune_step(site, log, step))
     close_journal(site, log, f"had made release {release.id} live{brought}")

@@ -275,7 +275,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             return _report_failure(run, failure(message, advice=advice))
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
             return _report_bug(run, error)
-    failed, old = run.log.learned.follow_up_failed, run.log.learned.not_restarted and run.log.learned.live_changed
+    failed, old = run.log.follow_up_failed, run.log.not_restarted and run.log.learned.live_changed
     but = [*(["the site was not restarted"] if old else ()), *(["a follow-up failed"] if failed else ())]
     return run.report(
         result="updated-not-restarted" if old and ending.result == "activated" else ending.result,

@@ -222,6 +222,6 @@ def _note_if_not_restarted(site: Site, log: RunLog, step: Step) -> None:
     if finding is None:
         return
     step.warns(finding.message)
-    if not log.learned.not_restarted:  # once, also if the release is rolled back
+    if not log.not_restarted:  # once, also if the release is rolled back
         log.note(finding)
-    log.learn(not_restarted=True)
+    log.not_restarted = True
