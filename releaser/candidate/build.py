@@ -27,7 +27,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.lifecycle import digest_of
 from releaser.releases.release import OUTPUT, Manifest, Release, lock_of
 from releaser.releases.store import store_of
-from releaser.releases.touched import find_touched, note_installed
+from releaser.releases.touched import note_installed
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
@@ -38,7 +38,7 @@ from releaser.system.own_code import load_all
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from releaser.locks.lock import Change, LockFile
@@ -63,6 +63,8 @@ class Candidate(Frozen):
     resolution: Resolution
     #: How its files came out of uv's cache.
     link_mode: str = ""
+    #: Finds the files of its venv that are not what was installed.
+    find_touched: Callable[[], list[str]] = list
     #: The migrations that it brings and that are not applied.
     migrations: tuple[str, ...] = ()
     #: Who published its packages, as far as that is attested.
@@ -147,7 +149,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
                 startup.install(candidate.venv, site.runner)
             others, writable = others_may_read(site.project.checkout), site.settings.group_writable
             share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
-            note_installed(str(candidate.venv))
+            candidate = replace(candidate, find_touched=note_installed(candidate.venv).find_touched)
         except ToolError as error:
             what = "Make room" if "No space left" in error.output else "See uv's message"
             advice = error.advice or f"{what}; releaser tries again at the next run."
@@ -166,7 +168,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
     site = work.site
     with work.log.step("seal"):
         try:
-            if tests != "failed" and (touched := find_touched(str(candidate.venv))):
+            if tests != "failed" and (touched := candidate.find_touched()):
                 message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
                 raise BuildError(message, advice="Find out what writes there; the next run builds it again.")
             top = site.git.layout.top

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
-from releaser.candidate.output import suspects
 from releaser.candidate.partial_locks import TrialInstall, find_all_needs
 from releaser.candidate.results import Fault, hold_back, reject_commit
 from releaser.candidate.testing import first_failure, keep_out
@@ -16,13 +16,16 @@ from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_bes
 from releaser.locks.blocks import Block
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
+from releaser.locks.versions import normalize_name
 from releaser.releases.blocks import change_blocks, read_blocks
+from releaser.releases.contents import INFO, list_installed
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.build_and_test import Builder
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from releaser.locks.bisect import Part
     from releaser.locks.lock import LockFile
 
+_IN_A_RELEASE = r"/(?:site|dist)-packages/([^/\\\s\"']+)"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _AGAIN = "See the end of the output; the next update searches for the cause again."
 
 
@@ -335,3 +340,26 @@ class CulpritSearch:
         if self.site.pulled is not None:
             return "the new commits"
         return "what the checkout says now" if self._surroundings_are_live else "another Python or group"
+
+
+def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Return those of `names` that the output of a failed test names, none if that is more than half of them.
+
+    A framework is in every traceback, so that a crowd of suspects is no hint.
+    """
+    words = {one[0].rstrip(".").lower() for one in re.finditer(_WORD, output)}
+    modules = {one[1].lower() for one in re.finditer(_IN_A_RELEASE, output)}
+    known = _modules(venv, names)
+    found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
+    return tuple(found) if len(found) * 2 <= len(names) else ()
+
+
+def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
+    """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
+    found: dict[str, frozenset[str]] = {}
+    for path, info in list_installed(str(venv)).items():
+        name = normalize_name(info.removesuffix(INFO).rpartition("-")[0])
+        top = path.partition("/site-packages/")[2].partition("/")[0].lower()
+        if name in names and top not in ("", "__pycache__") and not top.endswith((".dist-info", ".data", ".pth")):
+            found[name] = found.get(name, frozenset()) | {top, top.removesuffix(".py")}
+    return found

@@ -1,4 +1,4 @@
-"""What tests print: how many ran, which failed, of what they complain, and whom that makes a suspect."""
+"""What tests print: how many ran, which failed, and of what they complain."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, error_line
-from releaser.locks.versions import normalize_name
-from releaser.releases.contents import INFO, list_installed
 from releaser.system.words import one_line, strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from releaser.releases.release import Manifest
 
@@ -84,34 +81,9 @@ def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
     )
 
 
-_IN_A_RELEASE = r"/(?:site|dist)-packages/([^/\\\s\"']+)"
 _ERROR = r"(?:E\s+)?((?:\w+\.)*\w*(?:Error|Exception|Failed|Failure|Warning)\b(?:: .*)?)\s*$"
 _RAISED = r"((?:\w+\.)*\w+(?:: .*)?)\s*$"  # below the indented lines of a traceback
 _LONGEST_SUSPECTS = 200  # characters
-_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-
-
-def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Return those of `names` that the output of a failed test names, none if that is more than half of them.
-
-    A framework is in every traceback, so that a crowd of suspects is no hint.
-    """
-    words = {one[0].rstrip(".").lower() for one in re.finditer(_WORD, output)}
-    modules = {one[1].lower() for one in re.finditer(_IN_A_RELEASE, output)}
-    known = _modules(venv, names)
-    found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
-    return tuple(found) if len(found) * 2 <= len(names) else ()
-
-
-def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
-    """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
-    found: dict[str, frozenset[str]] = {}
-    for path, info in list_installed(str(venv)).items():
-        name = normalize_name(info.removesuffix(INFO).rpartition("-")[0])
-        top = path.partition("/site-packages/")[2].partition("/")[0].lower()
-        if name in names and top not in ("", "__pycache__") and not top.endswith((".dist-info", ".data", ".pth")):
-            found[name] = found.get(name, frozenset()) | {top, top.removesuffix(".py")}
-    return found
 
 
 def complaint(output: str) -> str:

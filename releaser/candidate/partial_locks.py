@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.install import install
 from releaser.candidate.output import complaint
 from releaser.candidate.results import Fault
-from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
+from releaser.candidate.trials import list_trials, run_trial, safe_link_mode, unless_touched
 from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.bisect import Part, SearchResult
     from releaser.locks.lock import Change
+    from releaser.releases.touched import Installed
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
@@ -53,9 +54,9 @@ class TrialInstall(Frozen):
         """
         venv = self.site.project.root / _VENV
         try:
-            self._install(lock)
+            find_touched = self._install(lock).find_touched
             for trial in list_trials(self.site, self.facts):
-                result = run_trial(self.site, trial, venv, self.site.project.lock)
+                result = unless_touched(run_trial(self.site, trial, venv, self.site.project.lock), find_touched)
                 if not result.passed:
                     return Fault.of(result)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
@@ -67,14 +68,14 @@ class TrialInstall(Frozen):
                 clear_name(venv, of_directory=True)
         return None
 
-    def _install(self, lock: LockFile) -> None:
+    def _install(self, lock: LockFile) -> Installed:
         project = self.site.project
         renew_tree(self.site)
         mark_tried(self.site)  # so that the venv goes as well, however that ends
         write_new_file(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
-        note_installed(str(project.root / _VENV))
+        return note_installed(project.root / _VENV)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
         """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from releaser.candidate.build import seal
 from releaser.candidate.output import ADVICE, TEST
 from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
-from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial
+from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
@@ -84,16 +84,20 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
 
 def _try(work: Workspace, candidate: Candidate, trial: Trial) -> TrialResult:
     with work.log.step(trial.step) as step:
-        result = run_trial(work.site, trial, candidate.venv, candidate.lock)
+        result = _run(work.site, trial, candidate)
         if not result.passed:
             step.status, step.detail = "failed", result.reason
     return result
 
 
+def _run(site: Site, trial: Trial, candidate: Candidate) -> TrialResult:
+    return unless_touched(run_trial(site, trial, candidate.venv, candidate.lock), candidate.find_touched)
+
+
 def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
     """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
     with work.log.step(f"{failed.trial.step} again") as step:
-        again = run_trial(work.site, failed.trial, candidate.venv, candidate.lock)
+        again = _run(work.site, failed.trial, candidate)
         if not again.passed:
             step.status, step.detail = "failed", again.reason
             return again
@@ -166,8 +170,9 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
     with log.step(f"{trial.step} live release") as step:
         try:
             with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
-                note_installed(str(venv))  # so that tests which always write there are not taken for the update's fault
-                result = run_trial(site, trial, venv, live.lock)
+                # So that tests which always write there are not taken for the update's fault.
+                find_touched = note_installed(venv).find_touched
+                result = unless_touched(run_trial(site, trial, venv, live.lock), find_touched)
         except (ToolError, OSError) as error:
             message = f"the live release cannot be copied for testing: {error}"
             raise BuildError(message, advice="Check free space below state_dir.") from error

@@ -20,7 +20,6 @@ from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import MADE, is_marked
-from releaser.releases.touched import find_touched
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
@@ -34,7 +33,7 @@ from releaser.system.words import first_few, truncate
 from releaser.tools.uv_arguments import only_groups_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
@@ -117,13 +116,18 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
                 is_cut_off = end.is_missing
         except ToolError as error:
             return _not_passed(site, trial, error)
-    if touched := find_touched(str(venv)):
-        reason = f"{trial.name} changed what was installed: {first_few(touched, 3)}"
-        return TrialResult(trial=trial, reason=reason, output=truncate(finished.output), touched=True)
     if trial.step == TEST and is_cut_off:
         return TrialResult(trial=trial, reason=_CUT_OFF, output=truncate(finished.output))
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
     return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
+
+
+def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -> TrialResult:
+    """Return the result of a trial, or a failure if it has changed what was installed. Raises OSError."""
+    if not result.passed or not (touched := find_touched()):
+        return result
+    reason = f"{result.trial.name} changed what was installed: {first_few(touched, 3)}"
+    return replace(result, reason=reason, touched=True)
 
 
 class _End(Frozen):

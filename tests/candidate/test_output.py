@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.candidate.culprits import suspects
 from releaser.candidate.output import (
     CUT_SHORT,
     NONE_RUN,
@@ -18,7 +19,6 @@ from releaser.candidate.output import (
     fewer_tests,
     flaw_of,
     names_runner,
-    suspects,
 )
 from tests.releases.makers import a_manifest
 
