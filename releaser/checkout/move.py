@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.files import place_included
 from releaser.errors import ActivationError, Finding, ToolError
-from releaser.releases import leases
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
@@ -25,6 +24,7 @@ from releaser.system.files import is_same_text, read_file, read_if_there, replac
 from releaser.system.frozen import Frozen
 from releaser.system.process import write_out
 from releaser.system.state_files import StateFile, require_file
+from releaser.system.uptime import boot_id
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def move_without_build(site: Site, log: RunLog, target: Target) -> None:
 
     Raises ToolError.
     """
-    record = {"before": target.head, "after": target.commit, "boot": leases.boot_id(), "files": False}
+    record = {"before": target.head, "after": target.commit, "boot": boot_id(), "files": False}
     journal_of(site).write(make_entry(log, "pulling", actions={CHECKOUT: record}))
     move_checkout(site, log, target)
     close_journal(site, log)
@@ -144,7 +144,7 @@ def restore_commit(site: Site, log: RunLog, move: Move) -> None:
     if before is None or after is None or before == after:
         return
     try:
-        _restore_commit(site, log, before, after, power_cut=move.boot != leases.boot_id())
+        _restore_commit(site, log, before, after, power_cut=move.boot != boot_id())
     except ToolError as error:
         has_moved, head = True, after
         with contextlib.suppress(ToolError):

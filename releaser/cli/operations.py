@@ -21,6 +21,8 @@ from releaser.system.durations import how_often, seconds_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from releaser.pipelines.maintenance import Change
+
 
 def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
     try:
@@ -200,24 +202,29 @@ def prune(ctx: CommandContext) -> None:
     sys.exit(report.exit_code if report else 0)
 
 
+def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> None:
+    """Do what `decide` decides, or say what that would be."""
+    from releaser.pipelines.maintenance import make_change, plan_change
+
+    ctx.end(ctx.run(plan_change, make_change, decide, *words))
+
+
 @command(section="Keep", example="releaser pin 20260424T030001Z-81", changes=True)
 @click.argument("release", shell_complete=completion.releases)
 def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
-    from releaser.pipelines import maintenance
+    from releaser.pipelines.maintenance import decide_pin
 
-    decide = partial(maintenance.decide_pin, on=True)
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
+    _change(ctx, partial(decide_pin, on=True), release)
 
 
 @command(section="Keep", example="releaser unpin 20260424T030001Z-81", changes=True)
 @click.argument("release", shell_complete=completion.releases)
 def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
-    from releaser.pipelines import maintenance
+    from releaser.pipelines.maintenance import decide_pin
 
-    decide = partial(maintenance.decide_pin, on=False)
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
+    _change(ctx, partial(decide_pin, on=False), release)
 
 
 @command(section="Keep", example='releaser hold django "until the admin is migrated"', changes=True)
@@ -225,27 +232,27 @@ def unpin(ctx: CommandContext, release: str) -> None:
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
     """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
-    from releaser.pipelines import maintenance
+    from releaser.pipelines.holds import decide_hold
 
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_hold, name, reason))
+    _change(ctx, decide_hold, name, reason)
 
 
 @command(section="Keep", example="releaser unhold django", changes=True)
 @click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is on hold, by the NAME that `status` shows: a package, a commit, a candidate."""
-    from releaser.pipelines import maintenance
+    from releaser.pipelines.holds import decide_unhold
 
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unhold, name))
+    _change(ctx, decide_unhold, name)
 
 
 @command(section="Keep", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
     """Accept what an update was refused for: another index or another file of the package NAME."""
-    from releaser.pipelines import maintenance
+    from releaser.pipelines.holds import decide_accept
 
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_accept, name))
+    _change(ctx, decide_accept, name)
 
 
 @command(

@@ -21,7 +21,6 @@ from releaser.errors import (
     error_line,
     refuse,
 )
-from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, Flip, journal_of, make_entry
 from releaser.releases.pending import attempt, failed_actions, note_failed_actions
@@ -31,6 +30,7 @@ from releaser.report import Step
 from releaser.system.files import link_text, replace_symlink, sync_directory
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import make_room
+from releaser.system.uptime import boot_id, uptime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -262,7 +262,7 @@ class Change:
         Returns whether an action fails with the previous release too, so that the new one is not to blame. Raises
         OSError if another run has to go on with that.
         """
-        flipped_at = leases.now()
+        flipped_at = uptime()
         with contextlib.suppress(OSError):
             make_room(self.site.state_dir)
         for action in reversed(actions.ACTIONS):
@@ -327,8 +327,8 @@ def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
     flipped = Flip(
         previous=live.id if live else None,
         previous_link=link_text(link),
-        at=leases.now(),
-        boot=leases.boot_id(),
+        at=uptime(),
+        boot=boot_id(),
         goes_back=deployment.goes_back,
         holds_left=deployment.holds_left,
         stays=deployment.stays,
@@ -391,7 +391,7 @@ def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) 
 
     Returns whether each succeeded; failures are reported. There is no way back.
     """
-    flipped = Flip(at=leases.now(), boot=leases.boot_id())
+    flipped = Flip(at=uptime(), boot=boot_id())
     phase: Phase = "committing"  # which nobody writes
     entry = Entry(command=log.command, run_id=log.run_id, phase=phase, actions={}, release=release.id, flip=flipped)
     change = Change(site, log, entry)

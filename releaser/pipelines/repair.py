@@ -17,7 +17,6 @@ from releaser.checkout.move import place_lock_unless_edited
 from releaser.deployment.actions.restart import stopped_since
 from releaser.deployment.change import all_steps, do_actions
 from releaser.errors import Finding
-from releaser.releases import leases
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
 from releaser.releases.earlier_blocks import EARLIER_FILES
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
@@ -42,6 +41,7 @@ from releaser.releases.store import store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
 from releaser.system.state_files import StateFile
+from releaser.system.uptime import uptime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,7 +173,7 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
         entry = Journal(state_dir=store.state_dir).read()
         since = stopped_since(entry) if entry is not None else None
         if since is not None and run_lock.find_running(store.state_dir) is None:
-            at = datetime.now(UTC) - timedelta(seconds=leases.now() - since)
+            at = datetime.now(UTC) - timedelta(seconds=uptime() - since)
             when = f"since {at.isoformat(timespec='seconds')}" if since else "since the system was restarted"
             yield Finding(
                 "service-stopped", message=f"the service is stopped {when}, as a run was cut off", advice=BY_HAND

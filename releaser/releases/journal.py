@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.locks.differences import LockDifference
-from releaser.releases import leases
 from releaser.system.files import (
     IrregularFileError,
     UnreadableStateError,
@@ -30,6 +29,7 @@ from releaser.system.files import (
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import free_reserve
 from releaser.system.state_files import StateFile, require_file
+from releaser.system.uptime import boot_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ class Flip(Frozen):
 
     def moment(self, at: float | None) -> float:
         """Return this moment, in seconds since the system started; 0.0 if the system was restarted since the change."""
-        return at if at is not None and self.boot == leases.boot_id() else 0.0
+        return at if at is not None and self.boot == boot_id() else 0.0
 
 
 class Entry(Frozen):

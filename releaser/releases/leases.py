@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.releases.lease import LEASE, flock_of, open_lease, open_there
 from releaser.system.files import link_text
 from releaser.system.frozen import Frozen
+from releaser.system.uptime import uptime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ class Process(Frozen):
     @property
     def started_at(self) -> float:
         """When it started, in seconds since 1970."""
-        return time.time() - now() + self.began
+        return time.time() - uptime() + self.began
 
     @property
     def since(self) -> str:
@@ -43,20 +44,6 @@ class Process(Frozen):
 
     def __str__(self) -> str:
         return f"{self.pid} ({self.user}, {self.command}, since {self.since[:16].replace('T', ' ')} UTC)"
-
-
-def now() -> float:
-    """Return the seconds since the system started, those asleep included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def boot_id() -> str:
-    """Name the time since the system started: another one gives another name (random(4)); empty where there is none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 def look(pid: int) -> Process | None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.deployment.health_check import RestartCheck, in_use
-from releaser.releases import leases as processes
 from releaser.releases import startup
 from releaser.releases.journal import Flip
 from releaser.releases.leases import Process
+from releaser.system.uptime import boot_id
 from tests.releases.makers import a_manifest, on_paper
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_a_first_release_has_nothing_before_it() -> None:
 
 
 def test_a_flip_of_another_start_of_the_system_was_before_everything() -> None:
-    assert Flip(boot=processes.boot_id()).moment(FLIP) == FLIP
+    assert Flip(boot=boot_id()).moment(FLIP) == FLIP
     assert Flip(boot="another").moment(FLIP) == 0.0
     assert Flip().moment(None) == 0.0
-    assert len(processes.boot_id()) == 36
+    assert len(boot_id()) == 36

@@ -17,9 +17,9 @@ from releaser.checkout.move import (
 from releaser.checkout.output import place_links
 from releaser.deployment.actions.base import Action
 from releaser.errors import Finding, PreflightError, ToolError
-from releaser.releases import leases
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
+from releaser.system.uptime import boot_id
 
 if TYPE_CHECKING:
     from releaser.deployment.change import Change, Deployment
@@ -46,7 +46,7 @@ class Checkout(Action):
         return {
             "before": site.name_of(target.head),
             "after": site.name_of(target.commit),
-            "boot": leases.boot_id(),
+            "boot": boot_id(),
             "files": True,
         }
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from releaser.deployment.actions.base import Action
 from releaser.deployment.health_check import in_use
 from releaser.errors import ActivationError, Finding, PreflightError, ToolError
-from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
 from releaser.releases.pending import BY_HAND, note_failed_actions
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.system import signals
+from releaser.system.uptime import uptime
 from releaser.system.words import elapsed
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Restart(Action):
             return
         if not is_stopped(change):
             before = change.entry
-            change.note(self.name, start=settings.start or (), since=leases.now(), stopped=bool(settings.start))
+            change.note(self.name, start=settings.start or (), since=uptime(), stopped=bool(settings.start))
             if not change.save():  # the service runs, and would stay stopped if the link cannot be moved either
                 change.entry = before
         if is_stopped(change):
@@ -176,7 +176,7 @@ def start_anew(site: Site, log: RunLog, venv: Path) -> str:
     """
     if site.settings.start is None:
         return ""
-    since = leases.now()
+    since = uptime()
     try:
         run_hook(site, log, "stop", venv)
     finally:
@@ -190,7 +190,7 @@ def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, .
         said = run_hook(site, log, "start", venv, command=command)
         if not since:
             return said
-        seconds = round(leases.now() - since, 3)
+        seconds = round(uptime() - since, 3)
         log.learn(outage_seconds=round((log.learned.outage_seconds or 0.0) + seconds, 3))
         return f"{said}; it was stopped for {elapsed(seconds)}"
 
