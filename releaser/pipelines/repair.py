@@ -213,8 +213,8 @@ def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
 # State files
 
 
-def _list_read() -> list[StateFile]:
-    return [one for one in state_files() if one.type is not None]
+def _list_read(state_dir: Path) -> list[StateFile]:
+    return [one for one in state_files() if one.type is not None and os.path.lexists(state_dir / one)]
 
 
 def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None:
@@ -226,7 +226,7 @@ def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None
 
 
 def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
-    for file in _list_read():
+    for file in _list_read(store.state_dir):
         with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
             if error := _find_error(file, store.state_dir):
                 yield Finding(
@@ -243,7 +243,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     """
     state_dir, store = site.state_dir, store_of(site)
     lost: list[StateFile] = []
-    for file in _list_read():
+    for file in _list_read(state_dir):
         if file is not JOURNAL and (error := _find_error(file, state_dir)):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"

@@ -116,8 +116,9 @@ def open_thread(report: RunReport, state_dir: Path) -> None:
 
 def close_threads(report: RunReport, state_dir: Path) -> None:
     """Note that people have been told what is solved."""
-    threads = read_notes(state_dir).threads
-    note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))
+    if report.solved:
+        threads = read_notes(state_dir).threads
+        note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))
 
 
 def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
