@@ -49,7 +49,7 @@ def reviewed(make_site: SiteFactory, tmp_path: Path) -> Reviewed:
     return Reviewed(make_site, tmp_path)
 
 
-@pytest.mark.parametrize("lost", ["ledger.json", "ledger.json and .venv", "state.json"])
+@pytest.mark.parametrize("lost", ["ledger.json and .venv", "state.json"])
 def test_a_proposal_does_not_go_live_because_a_record_is_lost(reviewed: Reviewed, lost: str) -> None:
     site, live = reviewed.site, reviewed.site.live_id()
     site.publish("alpha", "1.1.0")
