@@ -149,11 +149,11 @@ COLUMNS = ("PACKAGE", "VERSION", "FIXED IN", "VULNERABILITY", "ABOUT")
 _MOST = 30  # vulnerabilities in one list; an old lock may have hundreds
 
 
-def first_commits(report: RunReport) -> tuple[list[tuple[str, str, str]], str]:
-    """Return the id, the subject and the author of the first commits that a run has fetched, and how many more came."""
-    found = [(one_line(one.id[:12]), one_line(one.subject), one_line(one.author)) for one in report.commits[:_COMMITS]]
+def first_commits(report: RunReport) -> list[str]:
+    """Return a line for each of the first commits that a run has fetched, and how many more came."""
+    found = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
     count = max(len(report.commits), report.pulled.count if report.pulled else 0)
-    return found, f"and {count - len(found)} more" if found and count > len(found) else ""
+    return [*found, f"and {count - len(found)} more"] if count > len(found) else found
 
 
 def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:

@@ -22,12 +22,14 @@ from releaser.reporting.text import held_back_passages, outage_sentence, summari
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
 from releaser.site.settings import this_host
+from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
 from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from releaser.errors import Finding
     from releaser.report import RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
@@ -119,7 +121,23 @@ def _context(report: RunReport) -> dict[str, Any]:
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
-    commits, more_commits = first_commits(report)
+    security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
+    passages = held_back_passages(
+        # What was left out, and what else is held, though nothing newer has come yet.
+        (*report.held_back, *(one for one in report.holds if one.name not in held)),
+        since=report.started_at,
+    )
+    kept_out = [(line, "") for line in report.rejected_commits] + passages
+    above = [
+        ("Problems", list(map(_problem, told.others))),
+        *(security if report.exit_code else ()),  # of a failure, what to do about it is first
+        ("What the site answered", list(_answers(report))),
+    ]
+    below = [
+        (_commits_title(report), [Item(text=one) for one in first_commits(report)]),
+        ("On hold", [Item(text=one_line(line, limit=1000), passage=truncate(end)) for line, end in kept_out]),
+        ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
+    ]
     return {
         "day": DAY,
         "night": NIGHT,
@@ -132,17 +150,12 @@ def _context(report: RunReport) -> dict[str, Any]:
         "noted": _passage(report.noted),
         "solved": [SOLVED[one] for one in report.solved],
         "advice": _passage(told.advice),
-        "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
-        "answers": _answers(report),
+        "above": [one for one in above if one[1]],
         "output": output,
         "output_before": "".join(lines[:folded]),
         "output_end": "".join(lines[folded:]),
         "way_back": _way_back(report),
-        "security": security_lists(report),
-        "security_first": not report.exit_code,  # of a failure, what to do about it is first
-        "commits_title": _commits_title(report),
-        "commits": commits,
-        "more_commits": more_commits,
+        "security_first": [] if report.exit_code else security,
         "packages": list(_packages(report)),
         "changes": changes_table(
             report.changes,
@@ -151,16 +164,7 @@ def _context(report: RunReport) -> dict[str, Any]:
             headings=_HEADINGS,
             widest=WIDEST,
         ),
-        "held_back": [(one, "") for one in one_lines(report.rejected_commits)]
-        + [
-            (one_line(line, limit=1000), truncate(output))
-            for line, output in held_back_passages(
-                # What was left out, and what else is held, though nothing newer has come yet.
-                (*report.held_back, *(one for one in report.holds if one.name not in held)),
-                since=report.started_at,
-            )
-        ],
-        "unpushed": one_lines(report.unpushed),
+        "below": [one for one in below if one[1]],
         "processes": Table.of(
             "Processes that still run on another release",
             ("Release", "Process", "User", "Since", "Command"),
@@ -233,27 +237,36 @@ def _way_back(report: RunReport) -> str:
     return strip_control(f"releaser rollback{name} --project {shlex.quote(report.path)}")
 
 
-def _answers(report: RunReport) -> list[tuple[str, str, str]]:
-    """What the site answered with which release, when one answer was bad: a heading, the answer, the page."""
-    found = []
+class Item(Frozen):
+    """One of a list in the mail: a text, a note below it, and a passage of what a program said."""
+
+    text: str
+    note: str = ""
+    passage: str = ""
+
+
+def _problem(found: Finding) -> Item:
+    note = f"What to do: {_passage(found.advice)}" if found.advice else ""
+    return Item(text=_passage(found.message), note=note)
+
+
+def _answers(report: RunReport) -> Iterator[Item]:
+    """Yield what the site answered with each release, when one answer was bad."""
     for answer in report.failed_health_checks:
         role = "which is live again" if answer.release == report.previous else "which was to be live"
-        heading = f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}"
-        found.append((one_line(heading), one_line(answer.text, limit=1000), truncate(answer.body)))
-    return found
+        text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
+        yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
 
 
 def _commits_title(report: RunReport) -> str:
     """Say what became of the commits; where live changed though the run failed, the report does not tell."""
-    if report.pulled is None and not report.commits:
-        return ""
     what = "New commits"
     if report.live_changed and (report.is_done or report.result == "rolled_back"):
         what = "Commits that came in"
     elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
         what = "Commits that were tried and did not come in"
     if report.pulled is None:
-        return f"{what}:"
+        return what
     return one_line(f"{what} ({report.pulled.count}): {report.pulled.old[:12]}..{report.pulled.new[:12]}")
 
 

@@ -691,7 +691,7 @@ def test_it_is_said_whether_the_commits_came_in(report: RunReport, title: str) -
         assert body.count("ommits") == 1
         assert f"{COMMITS[1].id[:12]} Work 1 (Ada)" in body
         assert "more" not in body
-    assert f"\n{title}:\n" in text_of(replace(report, commits=COMMITS[:1]))
+    assert f"\n{title}\n---" in text_of(replace(report, commits=COMMITS[:1]))
 
 
 @pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1)])
