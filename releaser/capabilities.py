@@ -63,7 +63,8 @@ CAPABILITIES = (
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
     ),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
-    Capability(name="upgrade", sources=("sources.waiting.Waiting", "sources.upgrade.Upgrade")),
+    Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),
+    Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
     Capability(
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),

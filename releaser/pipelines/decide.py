@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from releaser.candidate.audit import audit_live
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
@@ -21,37 +18,46 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from releaser.errors import Finding
     from releaser.locks.lock import Change
-    from releaser.locks.vulnerabilities import Audit
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.blocks import StoredBlock
     from releaser.releases.target import Target
-    from releaser.resolution.resolve import Resolution, ResolveAgain
+    from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site
     from releaser.sources.base import Source
 
-    Outcome = Literal["nothing", "failed", "unsure", "build"]
     Following = Literal["stays", "moves", "restores"]
 
 
 class Goal(Frozen):
     """What an update builds, and why; or why it builds nothing."""
 
-    work: Workspace
+    wanted: Wanted
+    source: Source
     #: Why what is live has to be rebuilt, if it has.
     due: RebuildReason | None
-    #: Whether what failed before is tried again, and the site need not be well.
-    force: bool
-    outcome: Outcome
     resolution: Resolution
-    #: How this very candidate failed before, if it did.
+    #: Whether that is another release than the live one.
+    is_new: bool
+    #: How this very candidate failed before, if that keeps it from being built.
     failed: StoredBlock | None
-    #: Resolves once more, with what is held by then; None if the source has no other lock.
-    again: ResolveAgain | None
-    #: Asks, once in a run, what is known to be wrong with what is live.
-    audit: Callable[[], Audit | None]
     #: Which packages cannot stay as they are on another Python.
     moved: tuple[Finding, ...] = ()
+
+    @property
+    def work(self) -> Workspace:
+        """What it is built with."""
+        return self.wanted.work
+
+    @property
+    def builds(self) -> bool:
+        """Whether a release is built."""
+        return self.is_new and self.failed is None
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the tests of the live release tell if it is built, as the site was sick when it failed."""
+        return self.failed is not None and self.failed.sick
 
     @property
     def is_repair(self) -> bool:
@@ -64,33 +70,15 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
 
     The settings say what the source is, unless the command gives one. Raises ResolutionError.
     """
-    site = work.site
-
-    @functools.cache
-    def audit() -> Audit | None:
-        return audit_live(work)
-
     source = source or choose_source(work, rebuilds=due is not None)
-    wanted = Wanted(work=work, force=force, audit=audit)
+    wanted = Wanted(work=work, force=force)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
-    key = candidate_key(site, work.facts, resolution.lock) if is_new else None
-    failed = read_blocks(site.state_dir).candidate(key) if key is not None else None
-    outcome: Outcome = "build" if is_new else "nothing"
-    if failed is not None and not force:
-        outcome = _outcome_again(work, failed)
-    if outcome in ("build", "unsure"):
+    failed = _find_failure(work, resolution) if is_new and not force else None
+    goal = Goal(wanted=wanted, source=source, due=due, resolution=resolution, is_new=is_new, failed=failed)
+    if goal.builds or goal.is_unsure:
         source.refuse_unfit(wanted, resolution.lock)
-    return Goal(
-        work=work,
-        due=due,
-        force=force,
-        outcome=outcome,
-        resolution=resolution,
-        failed=failed,
-        again=source.search(wanted),
-        audit=audit,
-    )
+    return goal
 
 
 def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
@@ -119,14 +107,14 @@ def _waits(work: Workspace, resolution: Resolution) -> bool:
     return ready is not None and ready.key == candidate_key(work.site, work.facts, resolution.lock)
 
 
-def _outcome_again(work: Workspace, failed: StoredBlock) -> Outcome:
-    """Decide whether a candidate is tried once more that failed because the site was sick.
+def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None:
+    """Return how a candidate failed before; None if it did not, or is tried each time.
 
-    While nothing can run on what is live, nobody can tell, and the site is down: the candidate is tried each time.
+    While nothing can run on what is live, nobody can tell why it failed, and the site is down.
     """
-    if work.live is not None and cannot_run(work.live):
-        return "build"
-    return "unsure" if failed.sick else "failed"
+    failed = read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
+    is_down = failed is not None and work.live is not None and cannot_run(work.live)
+    return None if is_down else failed
 
 
 def why_not_again(failed: StoredBlock) -> str:
@@ -148,7 +136,7 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     the checkout gets the lock of the live release back.
     """
     live = goal.work.live
-    if goal.outcome == "build" or live is None or target.brings_code or not site.project.has_git:
+    if goal.builds or live is None or target.brings_code or not site.project.has_git:
         return "stays"  # without git, nothing but the checkout has its lock
     git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock, likely=lock_of(live).data)
@@ -157,4 +145,4 @@ def choose_following(site: Site, goal: Goal, target: Target) -> Following:
             return "moves" if data is not None and target.moves else "stays"
     except InvalidLockError:  # which a lock that is no good for a release is as well
         return "stays"
-    return "restores" if goal.outcome == "nothing" else "stays"
+    return "stays" if goal.is_new else "restores"

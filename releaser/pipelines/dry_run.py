@@ -66,7 +66,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
         with plan_workspace(site, "update", force=force, follow=follow) as (work, target):
             work = replace(work, only=only)
             goal = choose_goal(work, target, force=force)
-            if goal.outcome == "build":
+            if goal.builds:
                 verify_attestations(work, goal.resolution.lock)
             return _plan_of_update(goal, target)
     except DeviationError as error:
@@ -102,7 +102,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
     work, due, resolution = goal.work, goal.due, goal.resolution
-    site, builds = work.site.outside, goal.outcome == "build"
+    site, builds = work.site.outside, goal.builds
     commits = note_target(work.log, target)
     if builds and target.pulled is None:
         complete_tree(work.site, work.log)
@@ -110,19 +110,19 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)
     lines = [
-        *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and goal.outcome != "failed" else ()),
+        *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and (builds or goal.is_unsure) else ()),
         *_about_commits(commits, target, following, builds=builds),
         *_about_packages(site, goal, len(diff)),
     ]
     if builds and (waiting := work.site.describe_waiting()):
         lines.append(waiting)
-    if builds and not goal.force and not goal.is_repair:
+    if builds and not goal.wanted.force and not goal.is_repair:
         lines += say_refusals(site)
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
-    elif not builds and goal.outcome != "unsure":
+    elif not (builds or goal.is_unsure):
         lines.append(NOTHING)
-    return Plan(would=tuple(lines), changes=diff if builds or goal.outcome == "unsure" else ())
+    return Plan(would=tuple(lines), changes=diff if builds or goal.is_unsure else ())
 
 
 def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
@@ -171,12 +171,12 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
-    failed = goal.failed
-    if goal.outcome == "unsure" and failed is not None:
-        yield f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
-    elif goal.outcome == "failed" and failed is not None:
-        yield why_not_again(failed)
-    if goal.outcome == "build" or store_of(site).live() is None:
+    if (failed := goal.failed) is not None:
+        again = (
+            f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
+        )
+        yield again if failed.sick else why_not_again(failed)
+    if goal.builds or store_of(site).live() is None:
         yield f"{plural(count, 'package') if count else 'no package'} would change"
     for one in goal.resolution.held_back:
         yield f"{one.name} {one.version} would be left out: {one.reason}"

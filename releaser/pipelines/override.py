@@ -14,6 +14,7 @@ from releaser.checkout.pull import as_checked_out
 from releaser.errors import BuildError, PreflightError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
+from releaser.pipelines.decide import decide
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
 from releaser.pipelines.rebuild import open_workspace
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -23,8 +24,6 @@ from releaser.releases.venv import versions_in
 from releaser.report import Plan
 from releaser.run import close_journal
 from releaser.site.site import find_site
-from releaser.site.supply import Supply
-from releaser.sources.base import Wanted
 from releaser.sources.override import Overridden
 
 if TYPE_CHECKING:
@@ -47,11 +46,12 @@ def override(request: Request, overrides: Sequence[Override]) -> RunReport:
 
 def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
-    run.site = replace(run.site, given=Supply(overrides=tuple(map(str, overrides))))
+    source = Overridden(overrides)
+    run.site = replace(run.site, given=source.supply())
     facts = preflight(run.site, run.log, Scope(asks=()))
     _require_live(run.store.live())
     with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:
-        resolution = Overridden(overrides).resolve(Wanted(work=work))
+        resolution = decide(work, None, force=True, source=source).resolution
         run.log.learn(changes=resolution.diff)
         candidate = build(work, resolution)
         _refuse_untested(candidate, overrides)

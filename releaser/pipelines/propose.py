@@ -120,7 +120,7 @@ def find_base(work: Workspace, target: Target) -> Base:
         return replace(base, stuck=f"a commit of {branch} was rejected here ({target.rejected.reason})")
     if goal.failed is not None:
         return replace(base, stuck=f"the lock that {branch} has is not live, as it failed ({goal.failed.reason})")
-    if goal.outcome != "nothing":
+    if goal.is_new:
         return replace(base, not_live=f"{branch} has what is not live here yet; `releaser update` comes first")
     return base
 
@@ -152,9 +152,9 @@ def plan_propose(site: Site, *, force: bool = False) -> Plan:
             if why_not := base.stuck or base.not_live:
                 return Plan(would=(f"nothing would be proposed: {why_not}",))
             goal, known = base.upgrade(force=force), read_proposal(site.state_dir)
-            if goal.outcome == "nothing":
+            if not goal.is_new:
                 return Plan(would=(NOTHING,))
-            if goal.outcome == "failed" and goal.failed is not None:
+            if goal.failed is not None and not goal.failed.sick:
                 return Plan(would=(why_not_again(goal.failed),))
             if _is_same(goal, known) and not force:
                 return Plan(would=(known.said,))
@@ -195,7 +195,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     if known.others:
         _leave_to_others(site, known, goal)
         return PipelineResult(result="unchanged", headline=known.said)
-    is_same = _is_same(goal, known) and not goal.force
+    is_same = _is_same(goal, known) and not goal.wanted.force
     if is_same and (known.declined or (known.pushed and was_pushed)):
         note_proposal(site.state_dir, known)
         _keep(site, known.release, "" if known.declined else known.place)

@@ -137,7 +137,7 @@ def update_site(
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
     built = {(one.name, one.new): one.fixes for one in release.manifest.changes}
-    changes, audit = changes_of(goal.work, goal.resolution), goal.audit()
+    changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audit
     known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
     return Case(
         site=goal.work.site,
@@ -212,12 +212,10 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
 
 def reason_not_to_build(goal: Goal) -> str:
     """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
-    if goal.outcome == "nothing":
+    if not goal.is_new:
         only = ", ".join(sorted(goal.work.only))
         return f"there is nothing newer of {only} that may come in" if only else "everything is up to date"
-    if goal.failed is None or goal.outcome == "build":
-        return ""
-    if goal.outcome == "unsure" and live_passes_again(goal.work):
+    if goal.failed is None or (goal.failed.sick and live_passes_again(goal.work)):
         return ""
     return why_not_again(goal.failed)
 
@@ -228,21 +226,21 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     That nothing can run on it is always said. Where only another Python has failed, to which the site does not move,
     all else is looked after. Raises TestsFailedError.
     """
-    work, failed = goal.work, goal.failed if goal.outcome != "nothing" else None
+    work, failed = goal.work, goal.failed
     if failed is not None:
         undo_unfinished(work.site, work.log)
         work.log.learn(blocked=say_what_blocks(failed))
     work.log.about(work.live, None)
     held = goal.resolution.held_back
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
-        note_unfixed(work, held, goal.audit())  # no night without anything held asks
+        note_unfixed(work, held, goal.wanted.audit)  # no night without anything held asks
     note_stale_processes(work.site, work.log)
     if failed is not None:
         _report_unusable_live(work.log, goal.due, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
-    if goal.outcome != "unsure" or work.site.settings.django_check != "off":
+    if not goal.is_unsure or work.site.settings.django_check != "off":
         red = try_live_release(work)
         headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
     return PipelineResult(result="activated" if is_news else "unchanged", headline=headline)
@@ -254,7 +252,7 @@ def make_release(goal: Goal) -> Release:
     if waiting := work.site.describe_waiting():
         work.log.tell(waiting)
     case = Case(site=work.site, log=work.log, is_repair=goal.is_repair)
-    if wait := ask("resolved", case, force=goal.force):
+    if wait := ask("resolved", case, force=goal.wanted.force):
         refuse("gate-waits", f"nothing is built: {wait.reason}", "The next update asks again; --force does not wait.")
     complete_tree(work.site, work.log)
     if work.site.pulled is None:  # else this has been done, as the code has changed
@@ -264,7 +262,7 @@ def make_release(goal: Goal) -> Release:
     work.log.note(*goal.moved)
     try:
         check_space(work, resolution)
-        audit = goal.audit()
+        audit = goal.wanted.audit
         work.log.learn(changes=resolution.diff)
         key = candidate_key(work.site, work.facts, resolution.lock)
         if (
@@ -273,7 +271,7 @@ def make_release(goal: Goal) -> Release:
             prepare_tree(work.site, work.log)  # what it makes, static files are collected from
             work.log.learn(migrations=ready.manifest.migrations)
             return ready
-        candidate = build_and_test(work, resolution, goal.again)
+        candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")
     except ReleaserError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from releaser.candidate.audit import audit_live
 from releaser.checkout.pull import fetch
 from releaser.system.frozen import Frozen
 
@@ -25,8 +26,11 @@ class Wanted(Frozen):
     work: Workspace
     #: Whether to take versions that failed before, too.
     force: bool = False
-    #: Asks, once in a run, which vulnerabilities of the live release are known.
-    audit: Callable[[], Audit | None] = lambda: None
+
+    @functools.cached_property
+    def audit(self) -> Audit | None:
+        """The known vulnerabilities of the live release; None if they are not asked for."""
+        return audit_live(self.work)
 
 
 class Source(ABC):

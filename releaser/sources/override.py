@@ -9,6 +9,7 @@ from releaser.locks.lock import LockFile
 from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import Resolution, diff_to, read_made_lock
+from releaser.site.supply import Supply
 from releaser.sources.base import Source
 from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
@@ -25,6 +26,10 @@ class Overridden(Source):
 
     def __init__(self, packages: Sequence[Override]) -> None:
         self.packages = packages
+
+    def supply(self) -> Supply:
+        """Name these packages, for reports and the manifest."""
+        return Supply(overrides=tuple(map(str, self.packages)))
 
     def resolve(self, wanted: Wanted) -> Resolution:
         """Lock in the staging tree what is live, with these packages instead.

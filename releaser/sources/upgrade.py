@@ -33,6 +33,6 @@ def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
 def _fixes(wanted: Wanted) -> dict[str, str]:
     """Return the versions that fix known vulnerabilities and may come in early."""
     work = wanted.work
-    found = wanted.audit() if work.site.settings.security_fixes == "early" else None
+    found = wanted.audit if work.site.settings.security_fixes == "early" else None
     every = found.fixes() if found else {}
     return {name: fix for name, fix in every.items() if name in (work.only or every)}

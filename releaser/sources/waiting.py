@@ -28,13 +28,13 @@ class Waiting(Upgrade):
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
-        """Whether such a release may go live as it is."""
-        return not rebuilds and not work.only and _find_lock(work) is not None
+        """Whether such a release may be taken; without one, this is an upgrade like any other."""
+        return not rebuilds and not work.only
 
     def resolve(self, wanted: Wanted) -> Resolution:
         """Take its lock."""
-        lock = _find_lock(wanted.work)
-        if lock is None or wanted.force:
+        lock = None if wanted.force else _find_lock(wanted.work)
+        if lock is None:
             return super().resolve(wanted)
         if missing := _missing_fixes(wanted, lock):
             found = super().resolve(wanted)
@@ -64,7 +64,7 @@ def _find_lock(work: Workspace) -> LockFile | None:
 
 def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
     """Return the versions, by package, that fix a known vulnerability of the live release and are not in the lock."""
-    found = wanted.audit()
+    found = wanted.audit
     fixes = found.fixes() if found is not None else {}
     return {name: fix for name, fix in fixes.items() if _is_below(lock, name, fix)}
 

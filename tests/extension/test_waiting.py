@@ -1,0 +1,37 @@
+"""A release that a gate keeps is the next to go live."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.extension.test_toys import with_toy
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+
+@pytest.mark.spawns
+def test_a_release_that_keeps_its_place_goes_live_although_there_is_something_newer(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    door = site.outer / "door"
+    door.write_text("closed until morning", encoding="utf-8")
+    waits: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    (ready,) = (row["id"] for row in site.json("list") if row["state"] == "candidate")
+    site.publish("alpha", "1.2.0")
+    again: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert again["headline"] == waits["headline"] == f"{ready} is ready and waits: the door is closed until morning"
+    assert "the release that is ready may go live" in with_toy(site, "toy_gate", "update", "--if-due", "--json").stdout
+    site.releaser("hold", "alpha", check=0)
+    held: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert (held["result"], held["waits"]) == ("unchanged", "")
+    site.releaser("unhold", "alpha", check=0)
+    door.unlink()
+    went: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+    assert (went["release"], site.live_id(), site.live_version("alpha")) == (ready, ready, "1.1.0")
+    assert not {"build", "test"} & {one["step"] for one in went["steps"]}
+    with_toy(site, "toy_gate", "update")
+    assert site.live_version("alpha") == "1.2.0"
