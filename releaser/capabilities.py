@@ -35,6 +35,8 @@ class Capability(Frozen):
     actions: Names = ()
     restarts: Names = ()
     reporters: Names = ()
+    #: Functions that add to the report of a run what it is to say: each returns the report of a site with that.
+    sections: Names = ()
     #: Options of `update` that name a source.
     elsewhere: Names = ()
     #: Modules with commands, and mappings of what these answer with --json.
@@ -48,6 +50,7 @@ CAPABILITIES = (
         state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "releases.pending.PENDING"),
         gates=("gates.flip.FlipChecks",),
         actions=("deployment.actions.checkout.Checkout", "deployment.actions.python_start.PythonStart"),
+        sections=("checkout.publish.add_unpushed",),
     ),
     Capability(
         name="tests",
@@ -69,6 +72,7 @@ CAPABILITIES = (
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
         rules=("locks.rules.Held", "locks.rules.Failed"),
+        sections=("candidate.results.add_holds",),
     ),
     Capability(
         name="settings for versions",
@@ -98,6 +102,7 @@ CAPABILITIES = (
         settings=("site.health_settings.HealthSettings",),
         checks=("site.health_settings.health_findings",),
         actions=("deployment.actions.health_check.HealthCheck",),
+        sections=("deployment.health_check.add_processes",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(name="migrations", gates=("gates.migrations.AppliedMigrations",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.candidate.trials import TrialResult
-    from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
+    from releaser.report import RunReport
     from releaser.run import Workspace
     from releaser.site.site import Site
 
@@ -139,14 +140,20 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
     change_blocks(site.state_dir, lambda blocks: blocks.with_new(*holds))
 
 
-def list_holds(site: Site) -> tuple[Block, ...]:
-    """Return what is held, by whom and since when, except for versions that something newer has replaced."""
+def add_holds(site: Site, report: RunReport) -> RunReport:
+    """Add what is held, except for versions that something newer has replaced, and the commits that do not go live."""
     try:
-        holds = Blocks(entries=read_blocks(site.state_dir).by("person", "tests"))
+        blocks = read_blocks(site.state_dir)
     except OSError:  # which is said elsewhere
-        return ()
-    live = lock_of(store_of(site).live()).versions
-    return tuple(describe_holds(holds.without_older(live).entries, live))
+        return report
+    live, shown = lock_of(store_of(site).live()).versions, site.redactor.clean
+    holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
+    lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in blocks.commits)
+    return replace(
+        report,
+        holds=tuple(replace(one, reason=shown(one.reason)) for one in holds),
+        rejected_commits=tuple(map(site.redactor.line, lines)),
+    )
 
 
 # With `test_live = "always"`: the tests of the live release, on nights without anything newer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.differences import LockDifference
     from releaser.releases.release import Release
-    from releaser.report import RunLog, Step
+    from releaser.report import RunLog, RunReport, Step
     from releaser.site.project import Project
     from releaser.site.site import Site
     from releaser.tools.git_state import Commit
@@ -37,6 +39,7 @@ _AGAIN = "releaser tries again at the next run."
 
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
+_MOST_UNPUSHED = 10  # commits that a report names
 _LOOKED_AT = 3  # commits that might be ours, though that is not noted
 _MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
 
@@ -324,3 +327,13 @@ def _brought(project: Project, release: Release) -> list[Path]:
     if not release.pyproject.is_file():
         return []
     return [project.pyproject] if is_same_text(read_if_there(project.pyproject), read_file(release.pyproject)) else []
+
+
+def add_unpushed(site: Site, report: RunReport) -> RunReport:
+    """Add the commits of releaser's own that are not pushed, as far as is known."""
+    with contextlib.suppress(OSError, ToolError):
+        if read_pending(site.state_dir).commits:
+            ids = list_unpushed(site)[-_MOST_UNPUSHED:]
+            shown = tuple(site.redactor.line(f"{one[:12]} {site.git.subject(one)}") for one in ids)
+            return replace(report, unpushed=shown)
+    return report

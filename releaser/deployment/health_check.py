@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from releaser.releases.leases import Process
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog
+    from releaser.report import RunLog, RunReport
     from releaser.site.health_settings import HealthSettings
     from releaser.site.site import Site
 
@@ -196,6 +198,22 @@ def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
         if release.id != live
         for user in leases.users(str(release.directory), locks)
     )
+
+
+def add_processes(site: Site, report: RunReport) -> RunReport:
+    """Add the processes that no run has got to restart.
+
+    If the server was told to restart, and no health check has waited for it, it needs a moment for that: the next run
+    tells which stay on the release before.
+    """
+    steps = {one.step: one.status for one in report.steps}
+    has_waited = steps.get("health check", "skipped") != "skipped"
+    waits = report.live_changed and steps.get("restart") == "ok" and not has_waited
+    with contextlib.suppress(OSError):
+        found = (one for one in left_behind(store_of(site)) if not waits or one.release != report.previous)
+        shown = tuple(replace(one, command=site.redactor.clean(one.command)) for one in found)
+        return replace(report, left_behind=shown)
+    return report
 
 
 def note_stale_processes(site: Site, log: RunLog) -> None:

@@ -7,13 +7,9 @@ import logging
 import signal
 import traceback
 from dataclasses import field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST
-from releaser.candidate.results import list_holds
-from releaser.checkout.publish import list_unpushed
-from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -28,16 +24,12 @@ from releaser.errors import (
 )
 from releaser.listener import Listener, Silence
 from releaser.pipelines.recovery import never_left_stopped, recover
-from releaser.releases.blocks import read_blocks
 from releaser.releases.integrity import find_damage
-from releaser.releases.journal import Journal, read_notes
-from releaser.releases.pending import read_pending
-from releaser.releases.store import store_of
-from releaser.report import LeftBehind, Result, RunReport
+from releaser.releases.journal import Journal
+from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
-from releaser.reporting.threads import find_solved, tell_unknown_once
 from releaser.run import Run, new_log, run_log
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
@@ -53,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_UNPUSHED = 10  # commits that a report names
 _RESULTS: dict[int, Result] = {
     ExitCode.USAGE: "refused",
     ExitCode.PREFLIGHT: "refused",
@@ -172,9 +163,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"
             try:
-                return notify.finish(
-                    run.site, run.log, report, mails=tells, complete=partial(_with_holds_and_old_processes, run.site)
-                )
+                return notify.finish(run.site, run.log, report, mails=tells)
             finally:
                 keep_reserve(run.site.state_dir, _written_by_git(run.site))
 
@@ -189,63 +178,6 @@ def _written_by_git(site: Site) -> int:
         with contextlib.suppress(OSError):
             sizes += file.stat().st_size
     return 2 * sizes
-
-
-def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
-    """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
-    report = tell_unknown_once(site, report)
-    if not report.noteworthy:
-        return _with_solved(site, report)
-    clean, processes = site.redactor.clean, tuple[LeftBehind, ...]()
-    with contextlib.suppress(OSError):
-        processes = left_behind(store_of(site))
-    holds = tuple(replace(one, reason=clean(one.reason)) for one in list_holds(site))
-    waits = _is_still_restarting(report)
-    processes = tuple(
-        replace(one, command=clean(one.command)) for one in processes if not waits or one.release != report.previous
-    )
-    rejected, unpushed = _list_rejected(site), _list_unpushed(site)
-    report = replace(report, left_behind=processes, holds=holds, rejected_commits=rejected, unpushed=unpushed)
-    return _with_solved(site, report)
-
-
-def _is_still_restarting(report: RunReport) -> bool:
-    """Whether the server was told to restart, and no health check has waited for it: it needs a moment for that.
-
-    Which processes stay on the release before is told by the next run that looks.
-    """
-    steps = {one.step: one.status for one in report.steps}
-    return report.live_changed and steps.get("restart") == "ok" and steps.get("health check", "skipped") == "skipped"
-
-
-def _list_rejected(site: Site) -> tuple[str, ...]:
-    """Return the commits that do not go live, as they failed or were rolled back, a sentence each."""
-    with contextlib.suppress(OSError):
-        out = read_blocks(site.state_dir).commits
-        lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in out)
-        return tuple(map(site.redactor.line, lines))
-    return ()
-
-
-def _list_unpushed(site: Site) -> tuple[str, ...]:
-    """Return the commits of releaser's own that are not pushed, as far as is known, a line each."""
-    with contextlib.suppress(OSError, ToolError):
-        if read_pending(site.state_dir).commits:
-            ids = list_unpushed(site)[-_MOST_UNPUSHED:]
-            return tuple(site.redactor.line(f"{one[:12]} {site.git.subject(one)}") for one in ids)
-    return ()
-
-
-def _with_solved(site: Site, report: RunReport) -> RunReport:
-    """Add the problems that people have been told of and that are solved."""
-    with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
-        if threads := read_notes(site.state_dir).threads:
-            out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
-            is_due = due.commit or due.push or due.pending_steps is not None
-            at = [one.at for one in out.candidates]
-            solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
-            return replace(report, solved=solved)
-    return report
 
 
 def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:

@@ -9,13 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.capabilities import gather
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
 from releaser.reporting.mail_setup import mail_transport, sender_of
-from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
+from releaser.reporting.threads import (
+    close_threads,
+    open_thread,
+    references_of,
+    root_of,
+    tell_unknown_once,
+    with_solved,
+)
 from releaser.run import clean_problems
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership
@@ -28,7 +36,7 @@ from releaser.system.process import Runner
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from email.message import EmailMessage
 
     from releaser.reporting.outbox import Carrier
@@ -38,12 +46,10 @@ if TYPE_CHECKING:
 _LOST = "lost"
 
 
-def finish(
-    site: Site, log: RunLog, report: RunReport, *, mails: bool, complete: Callable[[RunReport], RunReport]
-) -> RunReport:
+def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
     """Mail the report if it is worth a mail, send what is due, write the history; return the report as it is now.
 
-    `complete` adds what else there is to say; an interrupt waits for that, as it does for the mail.
+    An interrupt waits for the mail and for what capabilities add to the report.
 
     The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
     a dead server loses it. Without `mails` only the one who gave the command is told.
@@ -52,7 +58,7 @@ def finish(
     try:
         with signals.defer_interrupts():
             post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
-            report = replace(complete(report), mail_from=post.sender)
+            report = replace(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, and never one that is closed and not told so.
                 parents = references_of(report, site.state_dir)
@@ -85,6 +91,14 @@ def finish(
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted when all was done", "")
     return report
+
+
+def _with_sections(site: Site, report: RunReport) -> RunReport:
+    """Add what capabilities know, if there is anything to report, and the problems that are solved."""
+    report = tell_unknown_once(site, report)
+    for add in gather("sections") if report.noteworthy else ():
+        report = add(site, report)
+    return with_solved(site, report)
 
 
 def finish_without_state(site: Site, report: RunReport) -> RunReport:

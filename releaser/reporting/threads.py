@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from dataclasses import replace
@@ -9,7 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
+from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import Thread, note, read_notes
+from releaser.releases.pending import read_pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,6 +79,18 @@ def find_solved(
                 return is_new and not is_out
 
     return tuple(one.problem for one in threads if is_solved(one))
+
+
+def with_solved(site: Site, report: RunReport) -> RunReport:
+    """Add the problems that people have been told of and that are solved."""
+    with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
+        if threads := read_notes(site.state_dir).threads:
+            out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
+            is_due = due.commit or due.push or due.pending_steps is not None
+            at = [one.at for one in out.candidates]
+            solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
+            return replace(report, solved=solved)
+    return report
 
 
 def message_id(report: RunReport) -> str:
