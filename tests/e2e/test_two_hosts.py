@@ -84,11 +84,6 @@ class Hosts:
             assert host.live_id() == live
         assert (self.staging.remote_head(), self._count()) == (before, mails)
 
-    def quiet_night_of(self, host: SampleSite) -> None:
-        live, before = host.live_id(), self.staging.remote_head()
-        silent(host.releaser("update"))
-        assert (host.live_id(), self.staging.remote_head()) == (live, before)
-
     def commits(self) -> list[str]:
         """Return the subjects of the commits since `begin`, oldest first."""
         words = ("log", "--reverse", "--format=%s", f"{self.seen}..main")
