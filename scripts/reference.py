@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,9 @@ from releaser.cli import cli
 from releaser.cli.command import all_commands, sections
 from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
-from releaser.site import values
-from releaser.site.addresses import addresses
-from releaser.site.schema import comments, spell, spell_in_line
+from releaser.site.schema import comments
 from releaser.site.settings import PREFIX, SPECS, AllSettings
+from releaser.site.values import Kind, flag
 from share import shared_files
 
 if TYPE_CHECKING:
@@ -34,18 +32,6 @@ REFERENCE = ROOT / "docs" / "reference"
 _COMMON = {"--project", "--json", "--verbose", "--quiet", "--help"}
 _FOUND_OUT = {*LATER, "state_dir", "environment", "group", "test_command", "uv", "restart_file", "passenger_app_root"}
 _FOUND_OUT |= {"mail_from", "unix_group"}
-#: How a value is written, in the words of the table in docs/reference/settings.md: by what reads it, or by its type.
-_KINDS: dict[Any, str] = {
-    **dict.fromkeys((values.path, values.file_inside, values.socket_path), "path"),
-    **dict.fromkeys((values.paths, values.paths_inside), "list of paths"),
-    values.patterns: "list of patterns",
-    values.package_patterns: "list of packages",
-    values.command: "command",
-    values.url_or_command: "URL or command",
-    values.url_or_none: "URL, or `none`",
-    addresses: "addresses",
-}
-_BY_TYPE = {"str": "text", "float": "length of time", "int": "whole number", "bool": "on or off"}
 _SCHEMAS = """# JSON schemas
 
 What each command [prints with `--json`](exit-codes-and-json.md#json-in-general), as JSON Schema. Every field is always
@@ -103,33 +89,26 @@ def _options(context: click.Context, *, common: bool) -> list[tuple[str, str]]:
 def _settings() -> Iterator[tuple[str, str]]:
     said = comments(AllSettings)
     for name, spec in SPECS.items():
-        if isinstance(spec.parse, partial) and spec.parse.func is values.one_of:
-            *words, last = [f"`{word}`" for word in spec.parse.args[0]]
-            kind = f"{', '.join(words)} or {last}"
-        elif isinstance(spec.parse, partial):
-            kind = "table by package"
-        else:
-            kind = _KINDS.get(spec.parse) or _BY_TYPE.get(spec.parse.__annotations__["return"], "list")
+        kind = spec.kind.called
         default = "found out" if name in _FOUND_OUT else "none"
         if spec.default not in {None, ()}:
-            default = f"`{spell_in_line(spec.default, spec.parse)}`"
+            default = f"`{spec.kind.spell_in_line(spec.default)}`"
         facts = [kind, f"Default: {default}", f"Environment: `{PREFIX}{name.upper()}`"]
         facts += [f"Alias: {', '.join(f'`{alias}`' for alias in spec.aliases)}"] if spec.aliases else []
-        example = _example(name, spec.parse, spec.default)
+        example = _example(name, spec.kind, spec.default)
         yield name, f"### `{name}`\n\n{kind[:1].upper()}{'. '.join(facts)[1:]}.\n\n{said[name]}{example}"
 
 
-def _example(name: str, parse: Any, default: Any) -> str:
+def _example(name: str, kind: Kind[Any], default: Any) -> str:
     """Return an example of a setting whose values all look alike: another value than the default."""
     value: bool | str | float | None = None
-    if isinstance(parse, partial) and parse.func is values.one_of:
-        words = parse.args[0]
-        value = words[(words.index(default) if default else 0) + 1]
-    elif parse is values.flag:
+    if kind is flag:
         value = not default
+    elif words := kind.schema.get("enum"):
+        value = words[(words.index(default) if default else 0) + 1]
     elif isinstance(default, int | float) and default:
         value = default * 2
-    return "" if value is None else f"\n\n```toml\n{name} = {json.dumps(spell(value, parse))}\n```"
+    return "" if value is None else f"\n\n```toml\n{name} = {json.dumps(kind.spell(value))}\n```"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -23,7 +23,7 @@ from releaser.answers import all_answers
 from releaser.cli import cli
 from releaser.cli.command import all_commands
 from releaser.site.loading import Loaded, load
-from releaser.site.schema import json_schema, spell
+from releaser.site.schema import json_schema
 from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, AllSettings
 from tests.support.commands import git_executable
 from tests.support.markdown import Page, code_words
@@ -248,10 +248,10 @@ def test_every_setting_has_an_example_that_works() -> None:
         assert (loaded.problems, list(loaded.sources)) == ((), [setting])
         value = getattr(loaded.settings, setting)
         assert value != getattr(AllSettings(), setting), setting
-        parse = SPECS[setting].parse
-        assert parse(spell(value, parse)) == value
+        kind = SPECS[setting].kind
+        assert kind(kind.spell(value)) == value
         validator.validate(_table_of(block))
-        validator.validate({setting: spell(value, parse)})
+        validator.validate({setting: kind.spell(value)})
 
 
 def test_the_example_for_the_environment_is_read_as_such(tmp_path: Path) -> None:

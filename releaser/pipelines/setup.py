@@ -21,7 +21,6 @@ from releaser.serving.restarts.passenger import app_root
 from releaser.site.addresses import parse_address
 from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
 from releaser.site.loading import Loaded, load, read_variables
-from releaser.site.schema import spell, spell_in_line
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
 from releaser.site.settings import SPECS
 from releaser.site.site import find_site
@@ -79,7 +78,7 @@ def read_answer(name: str, text: str) -> str:
     if text == NONE and name not in ("restart", "group"):
         return ""
     if text:
-        SPECS[name].parse(text)
+        SPECS[name].kind(text)
     return text
 
 
@@ -103,7 +102,7 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
             )
         is_there = source.startswith(f"{site.pyproject.path}: ")
         if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
-            table[name] = spell(value, SPECS[name].parse)
+            table[name] = SPECS[name].kind.spell(value)
         else:
             variables[variable_of(name, present)] = text
     edits = [set_variables(env_file, variables)] if variables else []
@@ -118,7 +117,7 @@ def _parse(name: str, text: str) -> Any:
         message = f"{name} is not a setting of releaser"
         raise UsageError(message, advice="`releaser config` lists all of them.")
     try:
-        return SPECS[name].parse(text) if text else None
+        return SPECS[name].kind(text) if text else None
     except ValueError as error:
         message = f"{name} {error} (it is {text[:80]!r})"
         raise UsageError(message, advice="Correct it; nothing was changed.") from error
@@ -271,7 +270,7 @@ def in_line(one: SettingValue) -> str:
     spec = SPECS.get(one.name)
     if spec is None or one.value in (None, MASK):
         return str(one.value or "")
-    return spell_in_line(spec.parse(one.value), spec.parse)
+    return spec.kind.spell_in_line(spec.kind(one.value))
 
 
 def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) -> SettingValue:
@@ -286,7 +285,7 @@ def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) ->
         return SettingValue(name=name, value=value, origin="found out", source=source)
     else:
         origin = source = "default"
-    shown = MASK if spec.secret and value else spell(value, spec.parse)
+    shown = MASK if spec.secret and value else spec.kind.spell(value)
     return SettingValue(name=name, value=shown, origin=origin, source=source)  # type: ignore[arg-type]
 
 

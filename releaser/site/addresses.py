@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from functools import partial
 from typing import Annotated, Any
 
-from releaser.site.values import non_empty, refuse
+from releaser.site.values import either, kind, non_empty, pattern, refuse
 from releaser.system.frozen import Frozen
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -35,12 +36,22 @@ class Address(Frozen):
             refuse(f"the address {shown} is not of the form name@domain")
 
 
+@kind("text", pattern("^[^@]*@"))
 def sender(value: Any) -> str:
     """An address, or `Name <address>`."""
     parse_address(non_empty(value))
     return non_empty(value)
 
 
+_PAIR = {"type": "array", "prefixItems": [{"type": "string"}, pattern("@")], "minItems": 2, "maxItems": 2}
+
+
+@kind(
+    "addresses",
+    either({"type": "array", "items": either(pattern("@"), _PAIR)}, pattern(r"^\s*\[")),
+    spell=lambda value: [[one.name, one.address] for one in value],
+    in_line=partial(json.dumps, ensure_ascii=False),
+)
 def addresses(value: Any) -> tuple[Address, ...]:
     """Whom to mail: a list of `[name, address]` pairs, as Django's ADMINS are, or of addresses; in variables, JSON."""
     if isinstance(value, str):

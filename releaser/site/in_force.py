@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from releaser.site.schema import spell_in_line
 from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.system.frozen import Frozen
 
@@ -110,4 +109,4 @@ class InForce(Frozen):
 
 
 def _spelled(name: str, value: Any) -> str:
-    return spell_in_line(value, SPECS[name].parse)
+    return SPECS[name].kind.spell_in_line(value)

@@ -106,7 +106,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
                 sources.pop(name, None)
                 continue
             try:
-                chosen[name] = SPECS[name].parse(raw)
+                chosen[name] = SPECS[name].kind(raw)
             except ValueError as error:
                 shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
                 problems.append(

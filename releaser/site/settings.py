@@ -1,8 +1,7 @@
 """Every setting: what it is for, its default, and how it is read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field, fields
-from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 from releaser.capabilities import gather
@@ -48,9 +47,9 @@ FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 
 class Spec(Frozen):
-    """How one setting is read: `parse` raises ValueError; `aliases` are further environment variables for it."""
+    """The kind of values of one setting; `aliases` are further environment variables for it."""
 
-    parse: Callable[[Any], Any]
+    kind: values.Kind[Any]
     default: Any
     aliases: tuple[str, ...] = ()
     secret: bool = False
@@ -66,7 +65,7 @@ class Settings(Frozen):
     #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
     state_dir: FilePath | None = None
     #: What this host is, which decides the dependency group that is installed.
-    environment: Annotated[str, partial(values.one_of, ("staging", "production", "local"))] | None = None
+    environment: Annotated[str, values.one_of("staging", "production", "local")] | None = None
     #: The dependency group that is installed beside the project's own dependencies; `none` for no group.
     group: Name | None = None
     #: The branch that must be checked out, and that is pulled and pushed.
@@ -84,9 +83,7 @@ class Settings(Frozen):
     #: How far a version may go from the locked one; `none` builds what git has locked, and upgrades nothing.
     upgrade: Literal["all", "minor", "patch", "none"] = "all"
     #: The same as `upgrade`, for single packages.
-    upgrade_packages: Annotated[
-        tuple[tuple[str, Level], ...], partial(values.pairs, partial(values.one_of, LEVELS))
-    ] = ()
+    upgrade_packages: Annotated[tuple[tuple[str, Level], ...], values.pairs(values.one_of(*LEVELS))] = ()
     #: The packages that are left as they are locked.
     ignore: Packages = ()
     #: A file of constraints, as pip takes one, that says which versions may come in.
@@ -100,7 +97,7 @@ class Settings(Frozen):
     #: How old the fix of a known vulnerability must be, if its package has to be older otherwise.
     min_age_fixes: Duration = 86400.0
     #: Other minimum ages, for single packages.
-    min_age_packages: Annotated[tuple[tuple[str, float], ...], partial(values.pairs, values.duration)] = ()
+    min_age_packages: Annotated[tuple[tuple[str, float], ...], values.pairs(values.duration)] = ()
     #: What happens to a version if the index does not say when it was uploaded.
     min_age_unknown: Literal["take", "refuse"] = "take"
     #: Whether releaser verifies who has published a package, by its attestations (PEP 740).
@@ -271,15 +268,20 @@ REMOVED = {
         " `releaser update`: it tests upgrades and pushes them to `releaser/update` for review."
     ),
 }
-_USUAL: Mapping[Any, Callable[[Any], Any]] = {bool: values.flag, int: values.count}
+_USUAL: Mapping[Any, values.Kind[Any]] = {bool: values.flag, int: values.count}
 
 
-def _parser_of(kind: Any) -> Callable[[Any], Any]:
-    """Return the function that reads values of such a type, which may also be None for what is not set."""
-    if type(None) in get_args(kind):
-        kind = get_args(kind)[0]
-    own = getattr(kind, "__metadata__", None)
-    return own[0] if own else _USUAL.get(kind) or partial(values.one_of, get_args(kind))
+def kind_of(declared: Any) -> values.Kind[Any]:
+    """Return the kind of values of such a type, which may also be None for what is not set."""
+    if type(None) in get_args(declared):
+        declared = get_args(declared)[0]
+    own = getattr(declared, "__metadata__", None)
+    if own or declared in _USUAL:
+        return own[0] if own else _USUAL[declared]
+    if not (words := get_args(declared)):
+        message = f"{declared} does not say how its values are read; the types at the end of values.py do"
+        raise TypeError(message)
+    return values.one_of(*words)
 
 
 PARTS: tuple[type[Part], ...] = gather("settings")
@@ -294,7 +296,7 @@ def _list_specs() -> Mapping[str, Spec]:
     for part in PARTS:
         place = next((number for number, one in enumerate(declared, 1) if one.name == part.AFTER), len(declared))
         declared[place:place] = fields(part)
-    return {one.name: Spec(parse=_parser_of(one.type), default=one.default, **one.metadata) for one in declared}
+    return {one.name: Spec(kind=kind_of(one.type), default=one.default, **one.metadata) for one in declared}
 
 
 SPECS = _list_specs()

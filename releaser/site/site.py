@@ -352,7 +352,7 @@ def existing_directory(path: Path) -> Path:
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
-    own = [(spec.parse is values.text, getattr(settings, name)) for name, spec in SPECS.items() if spec.secret]
+    own = [(spec.kind is values.text, getattr(settings, name)) for name, spec in SPECS.items() if spec.secret]
     urls = (value if isinstance(value, tuple) else (value,) for is_text, value in own if value and not is_text)
     for url in itertools.chain.from_iterable(urls):
         given |= secrets_in_service(url)

@@ -189,7 +189,7 @@ def _wrong_settings(settings: object, where: str, *, of_mail: bool = False) -> I
             yield f"{where}{name} must be written as in a variable: text, a number, true or false"
         else:
             try:
-                SPECS[name].parse(_text(value))
+                SPECS[name].kind(_text(value))
             except ValueError as error:
                 shown = "" if SPECS[name].secret else f" (it is {_text(value)[:80]!r})"
                 yield f"{where}{name} {error}{shown}"

@@ -1,28 +1,39 @@
-"""Turns the text or TOML value of a setting into a Python value; ValueError says what would be right.
+"""The kinds of values that settings have: how each is read, what JSON Schema says of it, and how it is written.
 
-Each kind of value has one spelling in pyproject.toml, and one in a variable, which is always text.
+Each has one spelling in pyproject.toml, and one in a variable, which is always text. What reads it turns that into a
+Python value; its docstring is what the schema says of it, and its ValueError says what would be right.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterable
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
 from releaser.system.durations import seconds_of
 from releaser.system.frozen import Frozen
 
+T = TypeVar("T")
+Schema = dict[str, Any]
+
 _STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
-_PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
 S3 = "s3://"  # begins a source in S3
 _S3 = re.compile(S3 + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_SERVICE = r"[A-Za-z][\w+.-]*://\S+"
+_LENGTH = r"[0-9]+(\.[0-9]+)?[smhdw]"
+_STATUS = r"([1-5]xx|[1-5][0-9][0-9](-[1-5][0-9][0-9])?)"
+_WORDS = r"(\S([\s\S]*\S)?)?"
+_BELOW = rf"(?!/|\.\./|.*/\.\./){_WORDS}"
+_PACKAGE = r"[A-Za-z0-9._*?!\[\]-]*"
+_IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
 _WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
 
 
@@ -31,6 +42,87 @@ def refuse(what: str) -> NoReturn:
     raise ValueError(what)
 
 
+def _spell(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _in_line(spelled: Any) -> str:
+    match spelled:
+        case list(words):
+            return ",".join(words)
+        case bool(flag):
+            return str(flag).lower()
+    return str(spelled)
+
+
+class Kind(Generic[T]):
+    """A kind of value. Called with a value as pyproject.toml or a variable has it, it returns that in Python.
+
+    `called` is its name in the documentation, and `schema` what it takes in pyproject.toml; what no schema can say is
+    left to `read`. `spell` writes a value as pyproject.toml has it; `in_line` puts that on one line, as in variables.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Any], T],
+        called: str,
+        schema: Schema,
+        *,
+        spell: Callable[[Any], Any] = _spell,
+        in_line: Callable[[Any], str] = _in_line,
+    ) -> None:
+        self.read, self.called, self.schema = read, called, schema
+        self._spell, self._in_line = spell, in_line
+
+    def __call__(self, value: Any) -> T:
+        """Read a value. Raises ValueError."""
+        return self.read(value)
+
+    def describe(self) -> str:
+        """Say how values are written."""
+        return inspect.cleandoc(self.read.__doc__ or "").partition("\n\n")[0]
+
+    def spell(self, value: Any) -> Any:
+        """Write a value as pyproject.toml has it; what is not set is None."""
+        return None if value is None else self._spell(value)
+
+    def spell_in_line(self, value: Any) -> str:
+        """Write a value as a variable has it."""
+        return "" if value is None else self._in_line(self._spell(value))
+
+
+def kind(called: str, schema: Schema, **ways: Any) -> Callable[[Callable[[Any], T]], Kind[T]]:
+    """Make a kind of a function that reads a value."""
+    return lambda read: Kind(read, called, schema, **ways)
+
+
+def pattern(regex: str) -> Schema:
+    """Describe a string."""
+    return {"type": "string", "pattern": regex}
+
+
+def either(*schemas: Schema) -> Schema:
+    """Describe what can be written in several ways."""
+    return {"anyOf": [*schemas]}
+
+
+def listed(item: str, word: str, *, least: int = 0) -> Schema:
+    """Describe a list of strings, or one string with commas; both patterns are of one name in it."""
+    in_one = pattern(rf"^(?!\[[\"'])\s*{word}\s*(,\s*{word}\s*)*$")
+    return either({"type": "array", "items": pattern(f"^{item}$"), "minItems": least}, in_one)
+
+
+LINE = pattern(r"^[^\0\r\n]*\S[^\0\r\n]*$")
+_FROM_NOTHING = either({"const": 0}, pattern(f"^(0|{_LENGTH})$"))
+_LONGER = pattern(f"^(?=.*[1-9]){_LENGTH}$")
+
+
+def _spell_length(seconds: float) -> str | int:
+    length, unit = next(((n, u) for n, u in ((86400, "d"), (3600, "h"), (60, "m")) if seconds % n == 0), (1, "s"))
+    return f"{seconds / length:g}{unit}" if seconds else 0
+
+
+@kind("text", pattern(r"^[^\0\r\n]*$"))
 def text(value: Any) -> str:
     """A string without line breaks or NUL."""
     if not isinstance(value, str):
@@ -38,16 +130,19 @@ def text(value: Any) -> str:
     return value if not any(one in value for one in "\0\r\n") else refuse("must be one line")
 
 
+@kind("text", LINE)
 def visible(value: Any) -> str:
     """A string with something in it, such as the text to look for in a page."""
     return text(value) if text(value).strip() else refuse("must not be empty")
 
 
+@kind("text", LINE)
 def non_empty(value: Any) -> str:
     """A string with something in it, without the space around that."""
     return visible(value).strip()
 
 
+@kind("text", {**LINE, "not": {"const": "latest"}})
 def interpreter(value: Any) -> str:
     """What `uv --python` takes."""
     if non_empty(value) == "latest":  # `status` tells of a newer Python
@@ -55,35 +150,45 @@ def interpreter(value: Any) -> str:
     return non_empty(value)
 
 
-def one_of(allowed: tuple[str, ...], value: Any) -> str:
-    """One of the words in `allowed`."""
-    return value if isinstance(value, str) and value in allowed else refuse(f"must be one of: {', '.join(allowed)}")
+def one_of(*allowed: str) -> Kind[str]:
+    """Return the kind of value that is one of these words."""
+
+    def read(value: Any) -> str:
+        return value if isinstance(value, str) and value in allowed else refuse(f"must be one of: {', '.join(allowed)}")
+
+    *first, last = (f"`{word}`" for word in allowed)
+    return Kind(read, f"{', '.join(first)} or {last}", {"enum": [*allowed]})
 
 
+@kind("on or off", {"enum": [True, False, "true", "false"]})
 def flag(value: Any) -> bool:
     """On or off: `true` or `false`."""
     known = isinstance(value, bool) or value in ("true", "false")
     return value in (True, "true") if known else refuse("must be true or false")
 
 
-def duration(value: Any, *, days: int = 3650) -> float:
+@kind("length of time", _FROM_NOTHING, spell=_spell_length)
+def duration(value: Any) -> float:
     """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0. Clocks of systems cannot count for ever."""
-    return seconds_of(value, days=days)
+    return seconds_of(value)
 
 
+@kind("length of time", _LONGER, spell=_spell_length)
 def limit(value: Any) -> float:
     """A time limit in seconds; a limit of nothing would end everything at once."""
-    return duration(value, days=7) or refuse("must be longer than 0")
+    return seconds_of(value, days=7) or refuse("must be longer than 0")
 
 
+@kind("length of time", _LONGER, spell=_spell_length)
 def interval(value: Any) -> float:
     """How often something is done, in seconds."""
     return duration(value) or refuse("must be longer than 0")
 
 
+@kind("length of time", _FROM_NOTHING, spell=_spell_length)
 def jitter(value: Any) -> float:
     """A length of time in seconds, of at most a day."""
-    return duration(value, days=1)
+    return seconds_of(value, days=1)
 
 
 class Window(Frozen):
@@ -141,6 +246,12 @@ def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
     return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
 
 
+@kind(
+    "list",
+    either({"type": "array", "items": pattern(_IN_WEEK)}, pattern(rf"{_IN_WEEK[:-1]}(;{_IN_WEEK[1:-1]})*$")),
+    spell=lambda value: [one.text for one in value],
+    in_line="; ".join,
+)
 def windows(value: Any) -> tuple[Window, ...]:
     """Windows of the week: a list, or one string with semicolons between them."""
     words = value.split(";") if isinstance(value, str) else value
@@ -154,6 +265,7 @@ def windows(value: Any) -> tuple[Window, ...]:
     return tuple(map(Window.parse, words))
 
 
+@kind("whole number", either({"type": "integer", "minimum": 0}, pattern("^[0-9]+$")))
 def count(value: Any) -> int:
     """A whole number of things, 0 or more."""
     value = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
@@ -161,11 +273,17 @@ def count(value: Any) -> int:
     return int(value) if known else refuse("must be a whole number, 0 or more")
 
 
+@kind("whole number", either({"type": "integer", "minimum": 0, "maximum": 65535}, pattern("^[0-9]+$")))
 def port(value: Any) -> int:
     """A TCP port; 0 stands for the usual one."""
     return number if (number := count(value)) <= 65535 else refuse("must be a port, 0 to 65535")
 
 
+@kind(
+    "command",
+    either(pattern(r"^\s*[^\s\[]"), {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+    in_line=shlex.join,
+)
 def command(value: Any) -> tuple[str, ...]:
     """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
     if isinstance(value, str):
@@ -180,6 +298,7 @@ def command(value: Any) -> tuple[str, ...]:
     return tuple(value) or refuse("must not be empty")
 
 
+@kind("URL or command", pattern(r"^\s*(https?://[^\s/?#]\S*\s*|(?![^\s'\"\\]*://)\S.*)$"))
 def url_or_command(value: Any) -> str:
     """A URL, or one line with a command."""
     line = non_empty(value)
@@ -198,6 +317,7 @@ def url_or_command(value: Any) -> str:
     return line
 
 
+@kind("URL, or `none`", pattern(r"^\s*(none|[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]\S*)\s*$"))
 def url_or_none(value: Any) -> str:
     """A URL, or `none`."""
     line = non_empty(value)
@@ -205,6 +325,7 @@ def url_or_none(value: Any) -> str:
     return line if line == "none" or _split_url(line, message).scheme in ("http", "https") else refuse(message)
 
 
+@kind("text", pattern(r"^\s*[^\s/?#@:][^\s/?#@]*\s*$"))
 def host(value: Any) -> str:
     """The name of a host, as in a URL, with a port if it is not the usual one."""
     name = non_empty(value)
@@ -223,6 +344,7 @@ def _split_url(url: str, message: str) -> SplitResult:
     return parts if is_right and not any(map(str.isspace, url)) else refuse(message)
 
 
+@kind("path", pattern(r"^\s*/"))
 def socket_path(value: Any) -> str:
     """The absolute path of a unix socket, of which the kernel takes no more than 107 bytes (unix(7))."""
     name = non_empty(value)
@@ -231,6 +353,7 @@ def socket_path(value: Any) -> str:
     return name if len(os.fsencode(name)) <= 107 else refuse("must be the path of a unix socket, of at most 107 bytes")
 
 
+@kind("path", LINE)
 def path(value: Any) -> str:
     """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
     try:
@@ -240,11 +363,16 @@ def path(value: Any) -> str:
     return non_empty(value)
 
 
+@kind("list of paths", listed(_WORDS, "[^,]*"))
 def paths(value: Any) -> tuple[str, ...]:
     """Paths, as names are written."""
     return tuple(map(path, names(value)))
 
 
+@kind(
+    "path",
+    pattern(r"^\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))[^\0\r\n]*\S[^\0\r\n]*$"),
+)
 def file_inside(value: Any) -> str:
     """The name of a file inside the project, other than those that everything hangs on."""
     name = os.path.normpath(non_empty(value))
@@ -256,6 +384,13 @@ def file_inside(value: Any) -> str:
     return name
 
 
+@kind(
+    "list of paths",
+    listed(
+        r"\s*(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*$))\S([^\0\r\n]*\S)?",
+        r"(?!/|\.\./|(\./)*(\.git/|(\.\.?|\.git|uv\.lock|pyproject\.toml)\s*(,|$)))[^\0\r\n,]*",
+    ),
+)
 def paths_inside(value: Any) -> tuple[str, ...]:
     """Paths inside the project, none of them in another, as names are written."""
     found = tuple(map(file_inside, names(value)))
@@ -274,20 +409,27 @@ def names(value: Any) -> tuple[str, ...]:
     return tuple(filter(None, value))
 
 
-def ids(value: Any) -> tuple[str, ...]:
-    """Names in which there is no space."""
-    for word in names(value):
-        if re.search(r"\s|,", word):
-            refuse(f"must be names with commas between them, which {word!r} is not")
+def _checked(value: Any, regex: str, message: str) -> tuple[str, ...]:
+    """Return names that are all of one form; `message` has a place for one that is not."""
+    for one in names(value):
+        if not re.fullmatch(regex, one, re.DOTALL):
+            refuse(message.format(one))
     return names(value)
 
 
+@kind("list", listed(r"[^\s,]*", r"[^\s,]*"))
+def ids(value: Any) -> tuple[str, ...]:
+    """Names in which there is no space."""
+    return _checked(value, r"[^\s,]*", "must be names with commas between them, which {!r} is not")
+
+
+@kind("list", listed(_SERVICE, r"[A-Za-z][\w+.-]*://[^\s,]+"))
 def services(value: Any) -> tuple[str, ...]:
     """URLs of services, as names are written; a comma in one is written `%2C`."""
-    known = all(re.fullmatch(r"[A-Za-z][\w+.-]*://\S+", one) for one in names(value))
-    return names(value) if known else refuse("must be URLs of services, such as ntfy://ntfy.example.org/topic")
+    return _checked(value, _SERVICE, "must be URLs of services, such as ntfy://ntfy.example.org/topic")
 
 
+@kind("list", listed(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*/*", r"s3://[a-z0-9][^\s,]+"))
 def s3_prefixes(value: Any) -> tuple[str, ...]:
     """Buckets in S3, with the prefix of what is meant there, as names are written."""
     found = tuple(one.rstrip("/") for one in names(value))
@@ -295,14 +437,24 @@ def s3_prefixes(value: Any) -> tuple[str, ...]:
     return found if known else refuse("must be places in S3 such as s3://bucket/prefix, each of them once")
 
 
+@kind("list of patterns", listed(_BELOW, r"(?!/|\.\./|[^,]*/\.\./)[^,]*"))
 def patterns(value: Any) -> tuple[str, ...]:
     """Patterns of paths, relative to the top of the checkout, as names are written, and without a leading slash."""
-    for one in names(value):
-        if one.startswith(("/", "../")) or "/../" in one:
-            refuse(f"must be patterns of paths below the top of the checkout, which {one!r} is not")
-    return names(value)
+    message = "must be patterns of paths below the top of the checkout, which {!r} is not"
+    return _checked(value, _BELOW, message)
 
 
+def _spell_status(value: range) -> str:
+    last = "" if len(value) == 1 else f"-{value[-1]}"
+    is_class = len(value) == 100 and value.start % 100 == 0
+    return f"{value.start // 100}xx" if is_class else f"{value.start}{last}"
+
+
+@kind(
+    "list",
+    listed(rf"\s*{_STATUS}\s*", _STATUS, least=1),
+    spell=lambda value: [_spell_status(one) for one in value],
+)
 def statuses(value: Any) -> tuple[range, ...]:
     """HTTP statuses, as names are written: `200`, a class such as `2xx`, or a range such as `200-299`."""
     words = value.split(",") if isinstance(value, str) else value
@@ -316,34 +468,46 @@ def statuses(value: Any) -> tuple[range, ...]:
     return tuple(found)
 
 
+@kind("list of packages", listed(_PACKAGE, _PACKAGE))
 def package_patterns(value: Any) -> tuple[str, ...]:
     """Names of packages, as names are written, in which `*` and `?` may stand for any others."""
-    for one in names(value):
-        if not _PATTERN.fullmatch(one):
-            refuse(f"must name packages, which {one!r} does not; `*` may stand for any part of a name")
-    return tuple(map(normalize_name, names(value)))
+    message = "must name packages, which {!r} does not; `*` may stand for any part of a name"
+    return tuple(map(normalize_name, _checked(value, _PACKAGE, message)))
 
 
-def pairs(parse: Callable[[Any], Any], value: Any) -> tuple[tuple[str, Any], ...]:
-    """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
-    if isinstance(value, str):
-        for word in names(value):
-            if "=" not in word:
-                refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
-        value = dict(word.split("=", 1) for word in names(value))
-    if not isinstance(value, dict):
-        refuse("must be a table of packages, such as {django = ...}")
-    found = []
-    for name, one in value.items():
-        try:
-            (package,) = package_patterns([name]) or refuse("must name packages, which '' does not")
-            found.append((package, parse(one)))
-        except ValueError as error:
-            refuse(f"{error}; this is wrong for {name or repr(name)}")
-    return tuple(found)
+def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
+    """Return the kind of value that has one of another kind for each of some packages."""
+
+    def read(value: Any) -> tuple[tuple[str, T], ...]:
+        """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
+        if isinstance(value, str):
+            for word in names(value):
+                if "=" not in word:
+                    refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
+            value = dict(word.split("=", 1) for word in names(value))
+        if not isinstance(value, dict):
+            refuse("must be a table of packages, such as {django = ...}")
+        found = []
+        for name, one in value.items():
+            try:
+                (package,) = package_patterns([name]) or refuse("must name packages, which '' does not")
+                found.append((package, kind(one)))
+            except ValueError as error:
+                refuse(f"{error}; this is wrong for {name or repr(name)}")
+        return tuple(found)
+
+    names_packages = {"propertyNames": {**pattern(f"^{_PACKAGE}$"), "minLength": 1}}
+    table = {"type": "object", **names_packages, "additionalProperties": kind.schema}
+    return Kind(
+        read,
+        "table by package",
+        either(table, pattern(r"^\s*([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$")),
+        spell=lambda value: {name: kind.spell(one) for name, one in value},
+        in_line=lambda table: ",".join(f"{name}={one}" for name, one in table.items()),
+    )
 
 
-# The types of settings, each with the function that reads its values
+# The types of settings, each with the kind of its values
 
 Strings = tuple[str, ...]
 FilePath = Annotated[str, path]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from releaser.site import values
 from releaser.site.loading import load
-from releaser.site.schema import describe, json_schema, spell, spell_in_line
+from releaser.site.schema import json_schema
 from releaser.site.settings import SPECS, AllSettings
 from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG, form
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 jsonschema = pytest.importorskip("jsonschema")  # which not every environment of development has
 
@@ -38,7 +35,7 @@ LEFT: dict[Any, list[Any]] = {
     values.file_inside: ["a/../.."],
     values.paths_inside: [["dist", "dist/js"], "dist, dist/"],
 }
-KNOWN = {form(spec.parse) for spec in SPECS.values()}
+KNOWN = {form(spec.kind) for spec in SPECS.values()}
 
 
 @functools.cache
@@ -47,11 +44,11 @@ def validator() -> Any:
 
 
 @functools.cache
-def described(parse: Callable[[Any], Any]) -> Any:
-    return jsonschema.Draft202012Validator(describe(parse))
+def described(kind: values.Kind[Any]) -> Any:
+    return jsonschema.Draft202012Validator(kind.schema)
 
 
-def takes(parse: Callable[[Any], Any], value: Any) -> bool:
+def takes(parse: Any, value: Any) -> bool:
     return bool(described(parse).is_valid(value))
 
 
@@ -85,13 +82,13 @@ def test_values_and_defaults_are_spelled_as_they_are_read() -> None:
     for name, spec in SPECS.items():
         default = getattr(AllSettings(), name)
         if default is not None:
-            assert spec.parse(spell(default, spec.parse)) == default
-            assert validator().is_valid({name: spell(default, spec.parse)}), name
-    for parse, found in RIGHT:
-        for _, expected in found if in_settings(parse) else ():
-            assert parse(spell(expected, parse)) == expected
+            assert spec.kind(spec.kind.spell(default)) == default
+            assert validator().is_valid({name: spec.kind.spell(default)}), name
+    for parse, found in ((one, found) for one, found in RIGHT if isinstance(one, values.Kind)):
+        for _, expected in found:
+            assert parse(parse.spell(expected)) == expected
             if expected != ("my media", "a,b", "[ab]*"):  # which no variable can hold
-                assert parse(spell_in_line(expected, parse)) == expected
+                assert parse(parse.spell_in_line(expected)) == expected
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
     """If a KeyError tells that a parser is missing here: add what it refuses to WRONG in test_values.py."""
     for name, spec in SPECS.items():
         variable = f"RELEASER_{name.upper()}"
-        found = loaded(tmp_path, {}, "", {variable: REFUSED[form(spec.parse)]})
+        found = loaded(tmp_path, {}, "", {variable: REFUSED[form(spec.kind)]})
         (problem,) = found.problems
         assert problem.message.startswith(f"environment: {variable} ")
         assert problem.advice == f"Correct {variable} in environment."

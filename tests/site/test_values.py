@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from datetime import date
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
 ADA = Address(name="Ada", address="ada@example.org")
 PLAIN = Address(name="", address="ada@example.org")
-A_LINK_MODE = partial(values.one_of, ("clone", "copy"))
-BY_PACKAGE = partial(values.pairs, partial(values.one_of, ("minor", "patch")))
+A_LINK_MODE = values.one_of("clone", "copy")
+BY_PACKAGE = values.pairs(values.one_of("minor", "patch"))
 ODD: list[Any] = [1, True, {}, [], ["Bob"], ["Bob", None], [["a", "b@c"]]]
 
 #: By parser, what is right, and what becomes of it.
@@ -99,12 +98,12 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
 
 
 def form(parse: Any) -> Any:
-    """Return the function behind a parser, whatever words or values it was made for."""
-    return parse.func if isinstance(parse, partial) else parse
+    """Return the name of what a kind reads values with, whatever words or values it was made for."""
+    return getattr(parse, "read", parse).__qualname__
 
 
 def named(parameter: object) -> str | None:
-    return getattr(parameter, "__name__", None)
+    return form(parameter) if callable(parameter) else None
 
 
 @pytest.mark.parametrize(
