@@ -54,14 +54,28 @@ CAPABILITIES = (
     ),
     Capability(
         name="tests",
+        settings=("checkout.staging_settings.StagingSettings",),
         state=("releases.journal.LIVE_TESTS", "checkout.staging.MARKS", "checkout.staging.EARLIER_TREES"),
         checks=("checkout.untracked.staging_link_findings",),
     ),
-    Capability(name="sandbox", checks=("candidate.sandbox.sandbox_findings",)),
-    Capability(name="requirements file", checks=("checkout.files.export_findings",)),
     Capability(
-        name="build output", state=("checkout.output.OUTPUT_FILE",), checks=("checkout.output.output_findings",)
+        name="sandbox",
+        settings=("checkout.sandbox_settings.SandboxSettings",),
+        checks=("candidate.sandbox.sandbox_findings",),
     ),
+    Capability(
+        name="requirements file",
+        settings=("site.export_settings.ExportSettings",),
+        checks=("checkout.files.export_findings",),
+    ),
+    Capability(
+        name="build output",
+        settings=("reporting.hook_settings.BuildSettings",),
+        state=("checkout.output.OUTPUT_FILE",),
+        checks=("checkout.output.output_findings",),
+    ),
+    Capability(name="check of Django", settings=("site.django_settings.CheckSettings",)),
+    Capability(name="search for what breaks the tests", settings=("candidate.culprit_settings.CulpritSettings",)),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
     ),
@@ -76,6 +90,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="settings for versions",
+        settings=("resolution.version_settings.VersionSettings",),
         rules=(
             "locks.rules.Constraint",
             "locks.rules.Ignored",
@@ -84,15 +99,21 @@ CAPABILITIES = (
             "locks.rules.TooYoung",
         ),
     ),
+    Capability(name="vulnerabilities", settings=("candidate.audit_settings.AuditSettings",)),
+    Capability(name="attestations", settings=("candidate.attestation_settings.AttestationSettings",)),
+    Capability(name="packages from S3", settings=("resolution.version_settings.S3Settings",)),
+    Capability(name="window", settings=("site.windows.DueSettings",)),
     Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
     Capability(
         name="static files",
+        settings=("site.django_settings.StaticSettings",),
         state=("deployment.static_files.IN_PLACE_FILE",),
         actions=("deployment.actions.collectstatic.Collectstatic",),
     ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
     Capability(
         name="restart",
+        settings=("site.restart_settings.RestartSettings",),
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
         actions=("deployment.actions.restart.Restart",),
     ),
@@ -105,7 +126,12 @@ CAPABILITIES = (
         sections=("deployment.health_check.add_processes",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
-    Capability(name="migrations", gates=("gates.migrations.AppliedMigrations",)),
+    Capability(
+        name="migrations",
+        settings=("site.django_settings.MigrationSettings",),
+        gates=("gates.migrations.AppliedMigrations",),
+    ),
+    Capability(name="hooks", settings=("reporting.hook_settings.HookSettings",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
     Capability(
         name="hooks after_live and on_rollback",
@@ -113,6 +139,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="mail",
+        settings=("site.addresses.MailSettings",),
         state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES", "reporting.lock_alert.SEEN"),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
     ),
@@ -132,6 +159,7 @@ CAPABILITIES = (
     Capability(name="override", elsewhere=("cli.elsewhere.override.OPTION",)),
     Capability(
         name="bundles",
+        settings=("pipelines.bundle_settings.BundleSettings",),
         state=("releases.channels.CHANNELS", "bundles.pool.POOL"),
         elsewhere=("cli.elsewhere.channel.OPTION",),
         commands=("cli.bundles",),
@@ -139,6 +167,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="releases",
+        settings=("releases.retention_settings.RetentionSettings",),
         state=(
             "system.reserve.FILES_OF_IT",
             "releases.release.LEDGER",

@@ -64,11 +64,3 @@ def test_each_setting_is_declared_once() -> None:
     kinds: tuple[type[Settings | Part], ...] = (Settings, *PARTS)
     declared = [one.name for kind in kinds for one in fields(kind)]
     assert sorted(declared) == sorted(SPECS) == sorted(one.name for one in fields(AllSettings))
-
-
-def test_settings_of_a_capability_stand_where_it_says() -> None:
-    names = list(SPECS)
-    for part in PARTS:
-        own = [one.name for one in fields(part)]
-        start = names.index(part.AFTER) + 1
-        assert names[start : start + len(own)] == own

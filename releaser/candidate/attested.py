@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.installed import index_files
@@ -41,7 +42,7 @@ _REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[at
 
 def attestation_findings(site: Site) -> Iterator[Finding]:
     """Say what is wrong with how attestations are to be verified."""
-    wanted = site.settings.attestations
+    wanted = AttestationSettings.of(site).attestations
     if wanted == "off" or not _can_verify():
         if wanted == "require":
             yield Finding("attestations-not-installed", _NOT_INSTALLED, advice=_INSTALL)
@@ -71,11 +72,12 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     site, live = work.site, lock_of(work.live)
     publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
     known = {name: one for name, one in publishers.items() if name in lock.names}
-    is_off = site.settings.attestations == "off" or not site.supply.asks_others
+    wanted = AttestationSettings.of(site).attestations
+    is_off = wanted == "off" or not site.supply.asks_others
     if is_off or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():
-        if site.settings.attestations == "require":
+        if wanted == "require":
             raise ResolutionError(_NOT_INSTALLED, advice=_INSTALL)
         return known
     with work.log.step("attestations") as step:
@@ -85,12 +87,11 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         # What is live may have been attested, and nobody have looked at that yet.
         known |= judge({}, [(one, answers[one]) for one in earlier if answers[one].state == "verified"]).publishers
         found = judge(known, [(one, answers[one]) for one in asked])
-        is_required = site.settings.attestations == "require"
-        accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if is_required else ()))
+        accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if wanted == "require" else ()))
         _tell(work, step, found, known, {one: answers[one] for one in asked})
         told = (
             []
-            if is_required
+            if wanted == "require"
             else [Finding("attestation-lost", str(one), advice=_HOLD.format(one.name)) for one in found.lost]
         )
         # Several candidates of a run may have lost the same.
@@ -115,7 +116,7 @@ def _tell(
     which = first_few(dict.fromkeys(f"{one.name} {one.version}" for one in found.unknown))
     reason = next(iter(found.unknown.values()))
     step.warns(f"{told}; unknown: {which}: {reason}")
-    if work.site.settings.attestations != "require":
+    if AttestationSettings.of(work.site).attestations != "require":
         return
     message = f"the publisher of {which} could not be determined: {reason}"
     if any(one.name in known for one in found.unknown):
@@ -150,7 +151,7 @@ def _can_verify() -> bool:
 
 
 def _root(site: Site) -> Path | None:
-    named = site.settings.attestations_root
+    named = AttestationSettings.of(site).attestations_root
     return Path(os.path.abspath(site.project.checkout / Path(named).expanduser())) if named else None
 
 

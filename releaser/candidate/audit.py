@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from releaser.candidate.audit_settings import AuditSettings
 from releaser.candidate.build import with_changes
 from releaser.errors import Finding, ToolError, error_line
 from releaser.locks.installed import list_installed
@@ -69,10 +70,10 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
 
     `uv` is the executable. Raises nothing: what cannot be found out is unknown.
     """
-    settings = site.settings
+    settings = AuditSettings.of(site)
     if not is_asked(site):
         return unknown("vulnerability_service is none")
-    service, limit, began = settings.vulnerability_service, settings.audit_timeout, time.monotonic()
+    service, limit, began = site.settings.vulnerability_service, settings.audit_timeout, time.monotonic()
     try:
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         if not pins:
@@ -284,7 +285,7 @@ def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | No
     site, found, only_new = work.site, after or before, after is None
     if found is None or not found.known:
         return
-    is_early = site.settings.security_fixes == "early"
+    is_early = AuditSettings.of(site).security_fixes == "early"
     held = {one.name: one for one in held_back if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
     stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
     told, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
+from releaser.candidate.culprit_settings import CulpritSettings
 from releaser.candidate.culprits import CulpritSearch
 from releaser.candidate.output import complaint
 from releaser.candidate.partial_locks import partial_locks
@@ -56,7 +57,7 @@ class Builder:
     @property
     def ships(self) -> bool:
         """Whether the rest goes live without what breaks the tests or cannot be built."""
-        return self.again is not None and self.work.site.settings.culprits == "hold"
+        return self.again is not None and CulpritSettings.of(self.work.site).culprits == "hold"
 
     @property
     def live_lock(self) -> LockFile:
@@ -145,7 +146,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     what is live passes.
     """
     site, log, held_before = work.site, work.log, read_blocks(work.site.state_dir).by("tests")
-    budget = Budget(runs=site.settings.culprit_runs, seconds=site.settings.culprit_minutes * 60)
+    budget = Budget(runs=CulpritSettings.of(site).culprit_runs, seconds=CulpritSettings.of(site).culprit_minutes * 60)
     builder = Builder(work=work, budget=budget, again=again)
     prepare_tree(site, log)
     result = _build_without_culprits(builder, resolution)
@@ -189,7 +190,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
         return candidate
     blame = find_blame(work, failed)
     may_search = blame == "update" and builder.again is not None  # else all of it goes live, or nothing
-    searches = may_search and site.settings.culprits != "off" and bool(candidate.resolution.diff)
+    searches = may_search and CulpritSettings.of(site).culprits != "off" and bool(candidate.resolution.diff)
     if searches:
         failed = steady_failure(work, candidate, failed)
         if failed is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
+from releaser.candidate.culprit_settings import CulpritSettings
 from releaser.candidate.partial_locks import TrialInstall, find_all_needs
 from releaser.candidate.results import Fault, hold_back, reject_commit
 from releaser.candidate.testing import first_failure, keep_out
@@ -103,7 +104,7 @@ class CulpritSearch:
 
     def _find(self, *, base_passes: bool) -> SearchResult:
         upgrades = self.locks.upgrades()
-        if not upgrades or self.site.settings.culprits == "off":
+        if not upgrades or CulpritSettings.of(self.site).culprits == "off":
             return SearchResult(kind="no_culprit")
         named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
@@ -288,10 +289,10 @@ class CulpritSearch:
         self.log.note(Finding("culprits", message, advice=advice))
 
     def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
-        settings, names = self.site.settings, result.undecided
+        names = result.undecided
         message = (
             f"what breaks the tests was not found within {self.budget.spent} test runs"
-            f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
+            f" ({CulpritSettings.of(self.site).limits})"
         )
         if names:
             message += f"; undecided, and not live: {first_few(names, 10)}"

@@ -20,12 +20,13 @@ from releaser.candidate.sandbox import (
     writable_places,
 )
 from releaser.checkout.leftovers import mark_tried
+from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import ToolError
 from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
-from releaser.locks.versions import Age
 from releaser.resolution.newest import uploads_within_limits
+from releaser.resolution.version_settings import VersionSettings
 from releaser.system.bubblewrap import Bounds, without_symlinks
 from releaser.system.environment import builds_in_place, package_places
 from releaser.system.process import Sandbox
@@ -81,7 +82,7 @@ def lock_builds(site: Site) -> LockBuilds | None:
     """
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))
-    return builds if site.settings.isolate == "auto" or bubblewrap_of(site) is not None else None
+    return builds if SandboxSettings.of(site).isolate == "auto" or bubblewrap_of(site) is not None else None
 
 
 # As uv 0.13 says it of a package that it passed over; of one whose index tells times, it says when it was published.
@@ -93,16 +94,17 @@ def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
 
     Once more, without them for packages of which an index tells no times, as far as these are taken. Raises ToolError.
     """
-    settings, now, limits = site.settings, datetime.now(UTC), dict[str, datetime | None]()
+    now, limits = datetime.now(UTC), dict[str, datetime | None]()
     if site.supply.asks_others:  # else what its packages are built with has come along
-        age = Age(least=settings.min_age, packages=settings.min_age_packages, now=now)
-        limits |= limits_of_builds(age, uploads_within_limits(site, LockFile.read(site.project.lock), now))
+        limits |= limits_of_builds(
+            VersionSettings.of(site).age(now), uploads_within_limits(site, LockFile.read(site.project.lock), now)
+        )
     while True:
         try:
             run(limit_arguments(limits))
         except ToolError as error:
             undated = {*_PASSED_OVER.findall(error.output)} - {name for name, one in limits.items() if one is None}
-            if not limits or not undated or site.settings.min_age_unknown != "take":
+            if not limits or not undated or VersionSettings.of(site).min_age_unknown != "take":
                 raise
             limits = {**limits, **dict.fromkeys(undated)}
         else:

@@ -13,6 +13,8 @@ from releaser.checkout.pull import has_other_code
 from releaser.errors import Finding, ToolError
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
+from releaser.reporting.hook_settings import HookSettings
+from releaser.site.django_settings import MigrationSettings
 from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
@@ -137,7 +139,7 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
 def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
     """Return the migrations that a release brings and that are not applied now; a hook may have applied them."""
     names = release.manifest.migrations
-    if names and (site.settings.before_live or site.settings.after_live):
+    if names and (HookSettings.of(site).before_live or HookSettings.of(site).after_live):
         with log.step("migrations again") as step:
             unapplied = _find_unapplied(site, release.venv, step)
             names = tuple(name for name in names if name in unapplied or step.status != "ok")
@@ -203,7 +205,7 @@ def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: fro
 
 
 def _is_asked(site: Site) -> bool:
-    return site.settings.migrations != "off" and is_django(site.project.root)
+    return MigrationSettings.of(site).migrations != "off" and is_django(site.project.root)
 
 
 def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.leftovers import mark_tried, renew_tree
+from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.checkout.untracked import weigh
 from releaser.checkout.which_sandbox import INSTALL, bubblewrap_of, find_sandbox
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
+from releaser.site.addresses import MailSettings
 from releaser.system.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
 from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_if_there
@@ -63,10 +65,10 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
             f"`test_sockets`: whoever reaches {one} has programs run outside of the sandbox",
             advice="Remove it from `test_sockets`.",
         )
-        for one in site.settings.test_sockets
+        for one in SandboxSettings.of(site).test_sockets
         if is_of_manager(os.path.join("/", one))
     ]
-    if site.settings.isolate == "bwrap":  # the other values take what there is
+    if SandboxSettings.of(site).isolate == "bwrap":  # the other values take what there is
         try:
             bubblewrap_of(site)
         except BuildError as error:
@@ -82,7 +84,7 @@ def describe_sandbox(site: Site) -> str:
 
 def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
     """Say for `releaser check` that tests and builds have no sandbox, where that is not what is set."""
-    found = find_sandbox(site) if site.settings.isolate == "auto" else None
+    found = find_sandbox(site) if SandboxSettings.of(site).isolate == "auto" else None
     return (_open(found),) if isinstance(found, str) else ()
 
 
@@ -104,7 +106,7 @@ def _open(reason: str) -> Finding:
 
 def runs_open(site: Site) -> bool:
     """Whether the last tests ran without a sandbox, as there is none on this host."""
-    return site.settings.isolate == "auto" and read_notes(site.state_dir).no_sandbox
+    return SandboxSettings.of(site).isolate == "auto" and read_notes(site.state_dir).no_sandbox
 
 
 @contextlib.contextmanager
@@ -140,7 +142,7 @@ def sandbox_of(
         fixed=(*_too_large(site), *libraries_of(venv / "bin" / "python")),
         copied=tuple(_beside(site)),
         sockets=tuple(named_sockets(site)),
-        network=what != "tests" or site.settings.test_network,
+        network=what != "tests" or SandboxSettings.of(site).test_network,
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
     before = {path: look_at(path) for path in steering}
@@ -167,7 +169,7 @@ def bounds_of_probe(site: Site) -> Bounds:
         needed=programs_of(site, Path(sys.executable)),
         copied=tuple(_beside(site)),
         sockets=tuple(named_sockets(site)),
-        network=site.settings.test_network,
+        network=SandboxSettings.of(site).test_network,
     )
 
 
@@ -238,7 +240,7 @@ def with_variables(sandbox: Sandbox, fetched: Fetched | None) -> Sandbox:
 
 def hidden_from(site: Site) -> tuple[Path, ...]:
     """Return what is not read in the sandbox."""
-    environ, named = site.runner.environ, site.settings.smtp_password_file
+    environ, named = site.runner.environ, MailSettings.of(site).smtp_password_file
     found = secrets_of_user(environ) + passwords_of_user(environ)
     found += (site.project.checkout / Path(named).expanduser(),) if named else ()
     return (site.project.outbox, site.project.logs, *found)
@@ -289,7 +291,8 @@ def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[st
 
 def writable_places(site: Site) -> list[Path]:
     return [
-        Path(os.path.normpath(site.project.checkout / Path(one).expanduser())) for one in site.settings.test_writable
+        Path(os.path.normpath(site.project.checkout / Path(one).expanduser()))
+        for one in SandboxSettings.of(site).test_writable
     ]
 
 
@@ -299,7 +302,7 @@ def named_sockets(site: Site) -> Iterator[Path]:
     Those are named by `test_sockets`, or by its `.env`, which no commit changes.
     """
     project = site.outside.project
-    for one in site.settings.test_sockets:
+    for one in SandboxSettings.of(site).test_sockets:
         yield Path(os.path.normpath(project.checkout / Path(one).expanduser()))
     found = (read_if_there(place / ".env") for place in (project.outer, project.root))
     if texts := [one.decode(errors="replace") for one in found if one]:

@@ -23,6 +23,7 @@ from releaser.releases.release import MADE, is_marked
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
+from releaser.site.django_settings import CheckSettings
 from releaser.system.environment import find_own_program
 from releaser.system.files import clear_name, read_file, remove_tree
 from releaser.system.frozen import Frozen
@@ -87,7 +88,7 @@ class TrialResult(Frozen):
 def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
     """List what has to be passed, the quickest first."""
     tests = Trial(step=TEST, command=facts.test_command, name="the tests")
-    settings = site.settings
+    settings = CheckSettings.of(site)
     due = (tests,) if site.supply.runs_tests else ()
     if settings.django_check == "off":
         return due

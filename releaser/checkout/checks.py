@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import own_commits
 from releaser.checkout.shadow import list_code, missing_git, record_code
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
@@ -18,7 +19,7 @@ from releaser.system.files import link_text, read_if_there
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 from releaser.tools.certificates import certificate_advice
-from releaser.tools.code_files import CONFIGURES, matches
+from releaser.tools.code_files import CONFIGURES
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
 
@@ -46,8 +47,7 @@ def check_checkout(
     try:
         layout = site.git.layout
         state = state or site.git.state()
-        needs_remote = site.supply.asks_others and (site.settings.git_pull or site.settings.git_push)
-        remote = site.git.remote(site.settings.branch) if needs_remote else None
+        remote = site.git.remote(site.branch) if (needs_remote := site.pulls or site.pushes) else None
     except ToolError as error:
         findings.append(_not_a_repository(site, error))
         return None
@@ -150,7 +150,7 @@ def _not_a_repository(site: Site, error: ToolError) -> Finding:
 
 
 def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterator[Finding]:
-    wanted = site.settings.branch
+    wanted = site.branch
     waiting = layout.in_progress()
     if waiting is not None:
         message = f"{site.project.root}: {waiting} is in progress"
@@ -186,9 +186,9 @@ def is_below(path: str, places: tuple[str, ...]) -> bool:
 
 def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
     """Ask the remote whether it can be pulled from, without fetching; releaser's own commits would give way."""
-    if remote is None or not site.settings.git_pull:
+    if remote is None or not site.pulls:
         return
-    branch = site.settings.branch
+    branch = site.branch
     try:
         theirs = site.git.remote_commit(remote, branch)
     except ToolError as error:
@@ -379,8 +379,8 @@ def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | No
 
     What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
     """
-    omit = site.settings.staging_omit
+    settings = StagingSettings.of(site)
     names = [name for name in listing.unknown if name.endswith(CONFIGURES)] if listing is not None else []
     places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}
-    counting = [name for name in names if not any(matches(place, omit) for place in places[name])]
+    counting = [name for name in names if not settings.leaves_out(*places[name])]
     return {name: read_if_there(site.git.layout.top / name) for name in counting}

@@ -15,6 +15,7 @@ from releaser.errors import Finding, FollowUpError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_export_group, find_left_out
+from releaser.site.export_settings import ExportSettings
 from releaser.system.files import (
     clear_name,
     hash_of_file,
@@ -129,7 +130,9 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
 
 def export_findings(site: Site) -> Iterator[Finding]:
     """Say what is wrong with the place of the export."""
-    if (export := site.settings.requirements_export) and (found := led_elsewhere(site, "requirements_export", export)):
+    if (export := ExportSettings.of(site).requirements_export) and (
+        found := led_elsewhere(site, "requirements_export", export)
+    ):
         yield found
 
 
@@ -161,7 +164,7 @@ def export_lock(site: Site, step: Step) -> None:
 
     Without git, a file that somebody else has written, or edited, stays as it is. Raises FollowUpError and ToolError.
     """
-    root, settings = site.project.root, site.settings
+    root, settings = site.project.root, ExportSettings.of(site)
     export = str(settings.requirements_export)
     path = root / export
     if found := led_elsewhere(site, "requirements_export", export):

@@ -84,7 +84,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
 
 def _see_where_head_is(site: Site, target: Target) -> None:
     """See that the checkout still is at the commit and on the branch from which it is to move. Raises ToolError."""
-    state, wanted = site.git.state(), site.settings.branch
+    state, wanted = site.git.state(), site.branch
     if state.branch != wanted:
         message = f"somebody checked out {state.branch or 'a commit'} instead of {wanted}"
     elif state.head != target.head:

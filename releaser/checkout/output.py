@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.files import leads_straight, led_elsewhere
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.releases.contents import BUILT
 from releaser.releases.store import store_of
+from releaser.reporting.hook_settings import BuildSettings
 from releaser.system.files import (
     clear_name,
     exchange,
@@ -50,7 +52,7 @@ _CACHES = (*CACHES, "node_modules", ".cache", ".parcel-cache", ".turbo", ".sass-
 def output_findings(site: Site) -> Iterator[Finding]:
     """Say what is wrong with `build_output`, and what lies in its way in the checkout."""
     site = site.with_own_settings
-    paths, project = site.settings.build_output, site.project
+    paths, project = BuildSettings.of(site).build_output, site.project
     if not paths:
         return
     key = site.sources.get("build_output", "build_output")
@@ -61,7 +63,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
             advice="Remove it, or run `git init`.",
         )
         return
-    if site.settings.before_build is None:
+    if BuildSettings.of(site).before_build is None:
         advice = "Set `before_build` to the command that makes it, or remove `build_output`."
         yield Finding(
             "output-needs-hook",
@@ -146,7 +148,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
         message = f"before_build changed {first_few(edited)}, which git tracks, so the change would not go live"
         advice = "Run it where you develop, and commit what it changes; or let it leave that as it is."
         raise BuildError(message, advice=advice)
-    for path in site.settings.build_output:
+    for path in BuildSettings.of(site).build_output:
         _check_output(site, path)
 
 
@@ -157,8 +159,8 @@ def _goes_away(site: Site, name: str) -> bool:
     if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _CACHES if "/" not in pattern):
         return True
     base = os.path.relpath(site.project.root, site.git.layout.top)
-    declared = {os.path.normpath(os.path.join(base, one)) for one in site.settings.build_output}
-    return any(one in declared or matches(one, site.settings.staging_omit) for one in above)
+    declared = {os.path.normpath(os.path.join(base, one)) for one in BuildSettings.of(site).build_output}
+    return any(one in declared or matches(one, StagingSettings.of(site).staging_omit) for one in above)
 
 
 def _collapse(site: Site, names: list[str]) -> list[str]:
@@ -192,7 +194,7 @@ def _check_output(site: Site, path: str) -> None:
 
 def take_output(site: Site, venv: Path) -> None:
     """Copy what `before_build` made in the staging tree into the venv of a candidate. Raises BuildError, OSError."""
-    paths = site.settings.build_output
+    paths = BuildSettings.of(site).build_output
     for path in paths:
         _check_output(site, path)
         source, target = site.project.root / path, venv / BUILT / path
@@ -329,4 +331,4 @@ def leave_output(site: Site, venv: Path) -> list[str]:
 
 def declared_places(site: Site) -> Iterable[Path]:
     """Return what the staging tree does not get from the checkout: each build makes it anew."""
-    return (site.project.checkout / path for path in site.settings.build_output)
+    return (site.project.checkout / path for path in BuildSettings.of(site).build_output)

@@ -20,6 +20,8 @@ from releaser.releases.pending import attempt, note_due, read_pending
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
+from releaser.resolution.version_settings import VersionSettings
+from releaser.site.export_settings import ExportSettings
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.words import first_few
 
@@ -108,7 +110,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     if not site.project.has_git:
         if not site.lacks_git:
             note_due(site, commit=False, push=False)  # of a time with git
-        if site.settings.requirements_export and is_same_text(
+        if ExportSettings.of(site).requirements_export and is_same_text(
             read_if_there(site.project.lock), read_file(release.lock)
         ):
             attempt(log, "export", lambda step: export_lock(site, step))
@@ -120,7 +122,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     note_due(site, commit=True, **rollback)
     if not _may_commit(site, log) or not _is_ours(site, log, release) or _differs(site, log, release):
         return None
-    if site.settings.requirements_export:
+    if ExportSettings.of(site).requirements_export:
         attempt(log, "export", lambda step: export_lock(site, step))
     # One whose commit did not get through is made again on top of what the remote has.
     left = read_pending(site.state_dir).left
@@ -133,7 +135,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
 
     if attempt(log, "commit", commit) and pushes:
         push_what_is_due(site, log)
-        if not _may_push(site):
+        if not site.pushes:
             note_due(site, left="")  # there is nothing that it waits for
     return made
 
@@ -147,17 +149,13 @@ def restore_lock(site: Site, log: RunLog, live: Release) -> None:
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
-    if _may_push(site) and site.supply.publishes:
+    if site.pushes and site.supply.publishes:
         attempt(log, "push", lambda step: _push(site, step))
-
-
-def _may_push(site: Site) -> bool:
-    return site.settings.git_push and site.supply.asks_others
 
 
 def _may_commit(site: Site, log: RunLog) -> bool:
     """Commit nothing in the middle of somebody's rebase, nor on a branch that is not ours."""
-    wanted, git = site.settings.branch, site.git
+    wanted, git = site.branch, site.git
     try:
         waiting, branch = git.layout.in_progress(), git.branch()
     except ToolError as error:
@@ -225,7 +223,7 @@ def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockD
     if data == read_file(release.lock):
         return ()
     origin = store.get(left)
-    limited, constraints = set[str](), site.settings.constraints
+    limited, constraints = set[str](), VersionSettings.of(site).constraints
     if constraints and site.pyproject.table("tool", "releaser").get("constraints") == constraints:  # of all hosts
         policy = Policy(limits=read_limits(site))
         limits = Rules(packages=Packages(locked=committed.versions), policy=policy)
@@ -244,7 +242,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
 
     Returns the commit, None if all is as committed. Raises ToolError.
     """
-    export, git = site.settings.requirements_export, site.git
+    export, git = ExportSettings.of(site).requirements_export, site.git
     due = read_pending(site.state_dir)
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [
@@ -253,7 +251,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
         *([export] if export and not git.ignores(export) else []),
     ]
     # Noted before the commit is made: a crash right after it would leave it unpushed for good.
-    note_due(site, push=_may_push(site) or due.push)
+    note_due(site, push=site.pushes or due.push)
     known = list_unpushed(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)
@@ -269,7 +267,7 @@ def _push(site: Site, step: Step) -> None:
     if not read_pending(site.state_dir).push:
         step.skip("nothing to push")
         return
-    branch = site.settings.branch
+    branch = site.branch
     remote = site.git.remote(branch)
     if remote is None:
         note_due(site, left="")
@@ -311,7 +309,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release; the export is ours while
     a commit is noted as due.
     """
-    project, export = site.project, site.settings.requirements_export
+    project, export = site.project, ExportSettings.of(site).requirements_export
     try:
         if live is None or not is_same_text(read_file(live.lock), read_file(project.lock)):
             return frozenset()

@@ -71,10 +71,10 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
     reached: before anything has changed, an adoption included.
     """
-    if not site.settings.git_pull or facts.checkout.remote is None:
+    if not site.pulls or facts.checkout.remote is None:
         return None
     with log.step("fetch"):
-        git, branch = site.git, site.settings.branch
+        git, branch = site.git, site.branch
         seen = git.reference(SEEN)
         if seen is None and (seen := git.tracked(facts.checkout.remote, branch)) is not None:
             git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
@@ -139,7 +139,7 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
 
     `seen` is where the remote was when it was last asked.
     """
-    git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.settings.branch
+    git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.branch
     if theirs == ours:
         return
     ahead, behind = git.apart(ours, theirs)
@@ -176,7 +176,7 @@ def _refuse_filters(site: Site, commit: str) -> None:
 
 def _refuse_unsigned(site: Site, commit: str) -> None:
     """Refuse a commit without the signature that this repository asks for; git would, once the service is stopped."""
-    if site.git.lacks_signature(commit, site.settings.branch):
+    if site.git.lacks_signature(commit, site.branch):
         top = site.git.layout.top
         message = f"commit {commit[:12]} has no trusted signature, and `merge.verifySignatures` asks for one"
         refuse(
@@ -231,7 +231,7 @@ def code_of_release(site: Site, release: Release) -> Target:
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
         refuse("commit-missing", message, _KEEP)
-    waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.settings.branch
+    waiting, branch, wanted = git.layout.in_progress(), git.branch(), site.branch
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
         refuse("code-cannot-return", f"the code cannot go back: {what}", _KEEP)
@@ -243,7 +243,7 @@ def code_of_release(site: Site, release: Release) -> Target:
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back before commits of a person that are not on the remote."""
-    git, remote = site.git, site.git.remote(site.settings.branch)
+    git, remote = site.git, site.git.remote(site.branch)
     if remote is None:
         return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
     commits = git.commits(commit, head)
@@ -278,7 +278,7 @@ def _ask_remote(site: Site, remote: str) -> list[str]:
 
     An emergency does not wait long for a remote that does not answer.
     """
-    branch, git = site.settings.branch, replace(site.git, timeout=min(site.git.timeout, _PATIENCE))
+    branch, git = site.branch, replace(site.git, timeout=min(site.git.timeout, _PATIENCE))
     theirs = git.remote_commit(remote, branch)
     if theirs is None:
         return []
@@ -287,7 +287,7 @@ def _ask_remote(site: Site, remote: str) -> list[str]:
 
 def _find_remote_commits(site: Site) -> list[str]:
     """Return where the remote branch was, as far as that is known without asking it."""
-    git, branch = site.git, site.settings.branch
+    git, branch = site.git, site.branch
     remote = git.remote(branch)
     known = (git.reference(SEEN), git.tracked(remote, branch) if remote else None)
     return [one for one in known if one is not None]

@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.checkout.untracked import is_omitted
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.errors import Finding, PreflightError, ToolError, reason_of, refuse
 from releaser.site.project import SHADOW
 from releaser.system.environment import find_program
@@ -84,7 +84,7 @@ def _is_code(name: str, entry: os.DirEntry[str]) -> bool:
 
 def _walk(site: Site, directory: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield all but the directories below one, by their paths in the project, except for what is no part of it."""
-    project, settings = site.project, site.settings
+    project, settings = site.project, StagingSettings.of(site)
     try:
         entries = list(os.scandir(project.root / directory))
     except OSError:  # it goes meanwhile, or is not for this user
@@ -92,7 +92,7 @@ def _walk(site: Site, directory: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     for entry in entries:
         name = f"{directory}{entry.name}"
         place = project.root / name
-        is_left_out = matches(name, settings.staging_link) or is_omitted(settings, name, place)
+        is_left_out = matches(name, settings.staging_link) or settings.omits(name, place)
         if is_left_out or place in (project.venv, project.state_dir):
             continue
         if entry.is_dir(follow_symlinks=False):

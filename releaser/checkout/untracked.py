@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.checkout.output import declared_places
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.checkout.which_sandbox import INSTALL, find_sandbox
 from releaser.errors import Finding, PreflightError, ToolError
+from releaser.reporting.hook_settings import BuildSettings
+from releaser.resolution.version_settings import VersionSettings
 from releaser.site.space import Need, find_lacks
 from releaser.system.bubblewrap import Bubblewrap
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
-from releaser.tools.code_files import CACHES, SMALL, matches
+from releaser.tools.code_files import SMALL, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.site.settings import Settings
     from releaser.site.site import Brought, Site
 
 
@@ -57,7 +59,7 @@ class Way(Frozen):
 
 def way_into_tree(site: Site) -> Way:
     """Return how paths come into the staging trees of a site. Whether a sandbox works is tried once in a run."""
-    if site.settings.before_build is not None:
+    if BuildSettings.of(site).before_build is not None:
         reason = "`before_build` runs without a sandbox, and could write to it"
         return Way(links=False, reason=reason, remedy="Let `before_build` bring what it needs")
     found = find_sandbox(site)
@@ -73,7 +75,7 @@ def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
     """Return what brings untracked files from the checkout of a site to `place`."""
     project = site.project
     return Carrier(
-        settings=site.settings,
+        settings=StagingSettings.of(site),
         top=site.git.layout.top,
         place=place,
         kept_out=frozenset({project.venv, project.state_dir, *declared_places(site)}),
@@ -97,7 +99,7 @@ def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]
     top, checkout = site.git.layout.top, site.project.checkout
     base = os.path.relpath(checkout, top)
     wanted, patterns = set[str](), list[str]()
-    for text in (*_read_references(content, root), *_OF_UV, *filter(None, [site.settings.constraints])):
+    for text in (*_read_references(content, root), *_OF_UV, *filter(None, [VersionSettings.of(site).constraints])):
         place = _within(text, top, base)
         if place is not None and re.search(r"[*?\[]", place):
             patterns.append(place)
@@ -178,7 +180,7 @@ class Entry(Frozen):
 class Carrier(Frozen):
     """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
 
-    settings: Settings
+    settings: StagingSettings
     top: Path
     place: Path
     kept_out: frozenset[Path]
@@ -264,7 +266,7 @@ class Carrier(Frozen):
     def _plan(self, name: str) -> Iterator[Entry]:
         """Plan one path. What the commit has itself stays as it is there."""
         source, target = self.top / name, self.place / name
-        if source in self.kept_out or is_omitted(self.settings, name, source):
+        if source in self.kept_out or self.settings.omits(name, source):
             return
         both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
         if os.path.lexists(target) and not both:
@@ -316,15 +318,6 @@ class Carrier(Frozen):
     def _stays_inside(self, link: Path, text: Path) -> bool:
         """Whether a symlink of that text at `link` leads to something in the staging tree."""
         return Path(os.path.normpath(link.parent / text)).is_relative_to(self.place)
-
-
-def is_omitted(settings: Settings, name: str, source: Path) -> bool:
-    """Whether a path never comes into a staging tree: it is named so, or a cache or a virtual environment."""
-    if matches(name, settings.staging_omit):
-        return True
-    if matches(name, (*settings.staging_copy, *settings.staging_link)):
-        return False
-    return matches(name, CACHES) or (source / "pyvenv.cfg").is_file()
 
 
 def _as_copy(entry: Entry) -> Entry:
@@ -404,7 +397,7 @@ def may_read(path: Path) -> bool:
 
 def staging_link_findings(site: Site) -> Iterator[Finding]:
     """Say what `staging_link` names that is not linked, as nothing would keep tests from writing to it."""
-    patterns = site.settings.staging_link
+    patterns = StagingSettings.of(site).staging_link
     if not patterns or site.tree.is_staged or (way := way_into_tree(site)).links:
         return
     top = site.git.layout.top

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.errors import BuildError
 from releaser.system.bubblewrap import Bubblewrap, find_bubblewrap
 
@@ -21,7 +22,7 @@ def bubblewrap_of(site: Site) -> Bubblewrap | None:
     found = find_sandbox(site)
     if isinstance(found, Bubblewrap):
         return found
-    if site.settings.isolate == "bwrap":
+    if SandboxSettings.of(site).isolate == "bwrap":
         message = f'`isolate = "bwrap"`: {found}'
         raise BuildError(message, advice=f'{INSTALL}, or set `isolate` to "auto" or "off".')
     return None
@@ -29,7 +30,7 @@ def bubblewrap_of(site: Site) -> Bubblewrap | None:
 
 def find_sandbox(site: Site) -> Bubblewrap | str:
     """Return the sandbox that works here for a site, or why there is none. It is tried once in a run."""
-    if site.settings.isolate == "off":
+    if SandboxSettings.of(site).isolate == "off":
         return '`isolate` is "off"'
     outside = site.outside.project
     return find_bubblewrap(site.runner, (outside.outer, outside.state_dir))

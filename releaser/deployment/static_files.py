@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.checkout.output import lend_output
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.errors import ActivationError, ToolError, reason_of
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import journal_of, make_entry
@@ -16,11 +17,11 @@ from releaser.releases.pending import note_failed_actions
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into
 from releaser.reporting.hooks import run_hook
+from releaser.site.django_settings import StaticSettings
 from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, clear_name, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
-from releaser.tools.code_files import matches
 from releaser.tools.django import digest_of_made, is_django, outdate_since
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def are_in_place(site: Site, venv: Path) -> bool:
     them, or what settings there are in the checkout, since. What `after_static` makes of them is not known.
     """
     known = Collected.of(venv)
-    if known is None or not known.sources or site.settings.after_static is not None:
+    if known is None or not known.sources or StaticSettings.of(site).after_static is not None:
         return False
     found = None
     with contextlib.suppress(UnreadableStateError, OSError):
@@ -120,7 +121,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
 
     They may all be there: those of a release that had been collected before, or those that no upgrade has changed.
     """
-    settings, root = site.settings, site.project.root
+    settings, root = StaticSettings.of(site), site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
         step.skip("switched off" if settings.collectstatic == "off" else "no manage.py")
         return
@@ -158,7 +159,9 @@ def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
 
     What a storage makes of them must be what it had made for this release; Django's plain one makes nothing.
     """
-    if log.finishing is not None or site.settings.after_static is not None:  # a power cut may have emptied some
+    if (
+        log.finishing is not None or StaticSettings.of(site).after_static is not None
+    ):  # a power cut may have emptied some
         return False
     known = Collected.of(venv)
     made = known.made if known is not None else "" if found.plain else None
@@ -192,7 +195,7 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
         return
     name = os.path.relpath(place, top)
     live = site.outside.git.layout.top / name
-    is_apart = any(matches(str(one), site.settings.staging_omit) for one in (Path(name), *Path(name).parents))
+    is_apart = StagingSettings.of(site).leaves_out(name, *map(str, Path(name).parents))
     if name.startswith("..") or is_apart or not live.is_dir() or site.git.find_tracked(site.tree.commit, name):
         return
     clear_name(place, of_directory=True)
@@ -209,8 +212,8 @@ def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
     then it is tried with the release live, which is taken back. It also waits where the live site has tokens that a
     candidate does not get: without them, files might go elsewhere, as where they go to S3.
     """
-    settings, project = site.settings, site.project
-    if settings.collectstatic == "off" or not is_django(project.root) or site.waits_for("after_static"):
+    settings, project = StaticSettings.of(site), site.project
+    if not settings.asks(project.root) or site.waits_for("after_static"):
         return False
     lend_output(site, release.venv)
     if site.runner.live_environ != site.runner.site_environ:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import HookError, ToolError
 from releaser.gates.base import Case, Gate, Refusal
+from releaser.reporting.hook_settings import HookSettings
 from releaser.reporting.hooks import run_hook
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class BeforeLive(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Run the hook."""
-        if case.site.settings.before_live is None:
+        if HookSettings.of(case.site).before_live is None:
             return None
         venv = case.built
         with case.log.step("before_live") as step:

@@ -25,7 +25,7 @@ class LiveHealth(Gate):
         """Ask the site."""
         site = case.site.outside
         live = store_of(site).live()
-        check = HealthSettings.of(site.settings).health_check
+        check = HealthSettings.of(site).health_check
         if check is None or live is None or cannot_run(live):
             return None
         with case.log.step("live health check") as step:

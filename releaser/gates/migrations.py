@@ -8,6 +8,7 @@ from releaser.candidate.migrations import find_missing, how_to_apply
 from releaser.errors import MigrationsError
 from releaser.gates.base import Case, Gate, Wait
 from releaser.releases.store import store_of
+from releaser.site.django_settings import MigrationSettings
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class AppliedMigrations(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Ask Django."""
-        if case.site.settings.migrations != "refuse":
+        if MigrationSettings.of(case.site).migrations != "refuse":
             return None
         release = store_of(case.site).get(case.built.parent.name)
         names = find_missing(case.site, case.log, release) if release is not None else ()

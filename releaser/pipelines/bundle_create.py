@@ -21,6 +21,7 @@ from releaser.bundles.trust import sign
 from releaser.bundles.wheels import pack_installed
 from releaser.checkout.pull import commit_with_lock
 from releaser.errors import ToolError, os_reason, refuse
+from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
@@ -166,7 +167,7 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
 def _find_included(site: Site) -> dict[str, Path]:
     """Return what `bundle_include` names: files beside the code, which git does not have."""
     found: dict[str, Path] = {}
-    for pattern in site.settings.bundle_include:
+    for pattern in BundleSettings.of(site).bundle_include:
         places = sorted(site.project.root.glob(pattern))
         if not places:
             refuse(
@@ -266,7 +267,7 @@ def _manifest(  # noqa: PLR0913 - all that it tells
         created=created.isoformat(timespec="seconds"),
         expires=expires.astimezone(UTC).isoformat(timespec="seconds") if expires else None,
         commit=commit,
-        branch=site.settings.branch,
+        branch=site.branch,
         lock_sha256=hashed[names.LOCK],
         group=made.group,
         python=made.python,

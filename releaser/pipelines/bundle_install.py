@@ -20,6 +20,7 @@ from releaser.bundles.wheels import lacks
 from releaser.checkout.files import place_included, sort_included
 from releaser.errors import PreflightError, ToolError, reason_of, refuse
 from releaser.locks.lock import LockFile, changes_between
+from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from releaser.bundles.manifest import BundledFile, BundleManifest
     from releaser.report import RunReport
     from releaser.run import Run
-    from releaser.site.settings import Settings
     from releaser.site.site import Site
     from releaser.site.supply import Provenance
 
@@ -99,7 +99,7 @@ def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallReques
     refuse_finding(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
     refuse_finding(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
     loaded = load(table={}, pyproject=place / "pyproject.toml", env_file=env_file, environ=environ)
-    return _trust(place, loaded.settings, wanted.signers)
+    return _trust(place, BundleSettings.of(loaded), wanted.signers)
 
 
 def plan_install(site: Site, wanted: InstallRequest) -> Plan:
@@ -183,10 +183,10 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
 
 def trust_of(site: Site, signers: Path | None = None) -> Trust | None:
     """Return whom a site trusts, with `signers` in place of the file of its settings; None if nobody has said."""
-    return _trust(site.project.root, site.settings, signers)
+    return _trust(site.project.root, BundleSettings.of(site), signers)
 
 
-def _trust(root: Path, settings: Settings, signers: Path | None) -> Trust | None:
+def _trust(root: Path, settings: BundleSettings, signers: Path | None) -> Trust | None:
     named, revoked = signers or settings.bundle_signers, settings.bundle_revoked
     if named is None:
         return None

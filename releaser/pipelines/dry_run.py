@@ -87,7 +87,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         place.mkdir(parents=True)
         known = site.git.reference(SEEN)
         if known is None and facts.checkout.remote is not None:
-            known = site.git.tracked(facts.checkout.remote, site.settings.branch)
+            known = site.git.tracked(facts.checkout.remote, site.branch)
         shadow = shadow_of(site, place, {SEEN: known})  # which knows where the remote was
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)

@@ -25,7 +25,7 @@ from releaser.run import Run, new_log
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.values import find_opening, local_time, open_since
+from releaser.site.windows import DueSettings, find_opening, local_time, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Due(Frozen):
 
 def find_due(site: Site, *, if_due: bool) -> Due:
     """Return from when on an update may begin: `if_due`, one that is due, else any one."""
-    settings, now = site.settings, datetime.now(UTC)
+    settings, now = DueSettings.of(site), datetime.now(UTC)
     from_then_on = _due_by_interval(site, now) if if_due else None
     earliest = max(from_then_on or now, now)
     begins = find_opening(settings.window, local_time(earliest)).astimezone(UTC) if settings.window else earliest
@@ -74,6 +74,12 @@ def find_due(site: Site, *, if_due: bool) -> Due:
     if earliest <= now:
         return Due(at=begins, reason=f"an update waits for the window, which opens {_show(begins)}")
     return Due(at=begins, reason=f"the next update is due {_show(begins)}")
+
+
+def find_next(site: Site) -> Due | None:
+    """Return from when on the next update may begin; None if no setting says so."""
+    settings = DueSettings.of(site)
+    return find_due(site, if_due=settings.every is not None) if settings.every or settings.window else None
 
 
 def _when_ready(site: Site) -> datetime | None:
@@ -102,7 +108,7 @@ def _due_by_interval(site: Site, now: datetime) -> datetime | None:
     """
     begun = [(at, counts) for at, counts in _updates(site) if at <= now]
     failed = list(itertools.takewhile(lambda one: not one[1], begun))
-    every = timedelta(seconds=site.settings.every or _EVERY)
+    every = timedelta(seconds=DueSettings.of(site).every or _EVERY)
     due = [at - jitter_of(site) + every for at, _ in begun[len(failed) :][:1]]
     due += [at + min(every, _SOON * 2 ** min(len(failed) - 1, 16)) for at, _ in failed[:1]]
     return max(due) - _SLACK if due else None
@@ -118,7 +124,7 @@ def _begun(run: Mapping[str, Any]) -> datetime | None:
 
 def jitter_of(site: Site) -> timedelta:
     """Return how long after others this site begins: always the same, by its host and path, and within each window."""
-    longest = min([site.settings.jitter, *(one.lasts.total_seconds() for one in site.settings.window)])
+    longest = min([DueSettings.of(site).jitter, *(one.lasts.total_seconds() for one in DueSettings.of(site).window)])
     digest = hashlib.sha256(f"{this_host()}\0{site.project.root}".encode(errors="surrogateescape")).digest()
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
 

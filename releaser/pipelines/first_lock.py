@@ -166,7 +166,7 @@ def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) ->
             staged.git.commit_only(_FILES, _MESSAGE)
             commit = staged.git.commit("HEAD")
             step.says(commit[:12])
-        note_due(site, commits=(*list_unpushed(site), commit), push=site.settings.git_push)
+        note_due(site, commits=(*list_unpushed(site), commit), push=site.pushes)
         move_without_build(site, log, replace(as_checked_out(snapshot), commit=commit))
     except ToolError as error:
         message = f"pyproject.toml and uv.lock could not be committed: {error.reason}"

@@ -10,6 +10,7 @@ from releaser.errors import FollowUpError, PreflightError
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.release import refuse_moved
 from releaser.releases.retention import decide_retention, failures, prune_by_settings, removals
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.system.frozen import Frozen
@@ -54,7 +55,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
 def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:
     """Return the verdict on every release. Raises PreflightError."""
     _refuse_unclear(site)
-    return decide_retention(site.settings, store_of(site), now=datetime.now(UTC))
+    return decide_retention(RetentionSettings.of(site), store_of(site), now=datetime.now(UTC))
 
 
 def _refuse_unclear(site: Site) -> None:

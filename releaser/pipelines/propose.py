@@ -30,6 +30,7 @@ from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
 from releaser.site.committed import committed_lock
 from releaser.sources.locked import Locked
+from releaser.site.export_settings import ExportSettings
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen
@@ -82,7 +83,7 @@ def _find_live(site: Site) -> Release:
     """Return the live release of a site that can push a proposal, and take it up once merged. Raises PreflightError."""
     if not site.project.has_git:
         refuse("needs-git", "`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
-    if not (site.settings.git_pull and site.settings.git_push):
+    if not (site.pulls and site.pushes):
         refuse(
             "propose-needs-push",
             "`releaser propose` needs `git_pull` and `git_push`, which are not both on",
@@ -112,7 +113,7 @@ class Base(Frozen):
 
 def find_base(work: Workspace, target: Target) -> Base:
     """Return what the branch has, and whether an upgrade can be proposed on top of it. Raises ResolutionError."""
-    site, branch = work.site, work.site.settings.branch
+    site, branch = work.site, work.site.branch
     work = replace(work, facts=examine_target(work, target)).starting_from(committed_lock(site))
     goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Locked())
     base = Base(work=work)
@@ -182,7 +183,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
     work = goal.work
     site, log, git = work.site, work.log, work.site.git
-    known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.settings.branch)), branch_of(site)
+    known, remote, branch = read_proposal(site.state_dir), str(git.remote(site.branch)), branch_of(site)
     with log.step("proposal") as step:
         try:
             there = git.remote_commit(remote, branch) or ""
@@ -208,7 +209,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
     log.learn(proposed=known.place)
     headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")
-    advice = f"Merge it into {site.settings.branch}: the next update makes it live. To decline it, delete the branch."
+    advice = f"Merge it into {site.branch}: the next update makes it live. To decline it, delete the branch."
     return PipelineResult(result="proposed", headline=headline, advice=advice)
 
 
@@ -250,7 +251,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
     try:
         with log.step("commit") as step:
             replace_file(site.project.lock, read_file(release.lock))
-            export = site.settings.requirements_export
+            export = ExportSettings.of(site).requirements_export
             if export:
                 export_lock(site, step)
             paths = [os.path.relpath(site.project.lock, site.project.root)]

@@ -25,11 +25,11 @@ from releaser.releases.target import Target
 from releaser.report import Plan
 from releaser.serving.restarts import restart_findings
 from releaser.site import disk
+from releaser.site.django_settings import StaticSettings
 from releaser.system.files import link_text
 from releaser.system.reserve import free_bytes, make_room
 from releaser.system.venv_environment import inside
 from releaser.system.words import size
-from releaser.tools.django import is_django
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[s
 
     No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
     """
-    if site.settings.collectstatic == "off" or not is_django(site.project.root):
+    if not StaticSettings.of(site).asks(site.project.root):
         return ()
     try:
         with staging_tree(site, log, code.commit) as staged:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.answers import Schedule
+from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.errors import ToolError, UsageError, refuse
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, admit, name_of
@@ -217,7 +218,7 @@ def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None
 def _places(site: Site) -> list[str]:
     """Return where the updates of a site write: around the checkout, and what lies elsewhere."""
     project, found = site.project, [site.project.outer]
-    places = [project.state_dir, project.venv.parent, *(Path(one) for one in site.settings.test_writable)]
+    places = [project.state_dir, project.venv.parent, *(Path(one) for one in SandboxSettings.of(site).test_writable)]
     with contextlib.suppress(ToolError):
         layout = site.git.layout
         places += [layout.top.parent, layout.common_directory]

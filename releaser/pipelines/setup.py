@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.pipelines.schedule import scheduler_of
-from releaser.reporting.mail_setup import mail_transport, send_test_mail, sender_of
+from releaser.reporting.mail_setup import send_test_mail, sender_of
 from releaser.serving.restarts import restart_of, restart_words
 from releaser.serving.restarts.passenger import app_root
-from releaser.site.addresses import parse_address
+from releaser.site.addresses import MailSettings, parse_address
 from releaser.site.conventions import choose_dependency_group, find_commonest_group, find_conventions
 from releaser.site.loading import Loaded, load, read_variables
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
@@ -64,9 +64,11 @@ def spell_addresses(addresses: Iterable[str]) -> str:
 def find_default(site: Site, name: str) -> str:
     """Return what a question offers: what is set or found out; empty for none."""
     if name == "admins":
-        return ", ".join(f"{one.name} <{one.address}>" if one.name else one.address for one in site.settings.admins)
-    if name == "smtp_host" and not site.settings.smtp_host:
-        carrier = mail_transport(site.settings, site.project.root, site.runner)
+        return ", ".join(
+            f"{one.name} <{one.address}>" if one.name else one.address for one in MailSettings.of(site).admins
+        )
+    if name == "smtp_host" and not MailSettings.of(site).smtp_host:
+        carrier = MailSettings.of(site).transport(site.project.root, site.runner)
         return carrier.address if carrier is not None else ""
     return in_line(pick(find_values(site), name))
 
@@ -189,7 +191,9 @@ def secrets_in(wanted: Mapping[str, str]) -> set[str]:
 def has_recipient(site: Site, wanted: Mapping[str, str]) -> bool:
     """Whether there will be anybody to mail."""
     return bool(
-        wanted.get("admins") or site.settings.updater_admins or ("admins" not in wanted and site.settings.admins)
+        wanted.get("admins")
+        or MailSettings.of(site).updater_admins
+        or ("admins" not in wanted and MailSettings.of(site).admins)
     )
 
 
@@ -285,7 +289,7 @@ def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) ->
         return SettingValue(name=name, value=value, origin="found out", source=source)
     else:
         origin = source = "default"
-    shown = MASK if spec.secret and value else spec.kind.spell(value)
+    shown = MASK if spec.secret and value else None if value is None else spec.kind.spell(value)
     return SettingValue(name=name, value=shown, origin=origin, source=source)  # type: ignore[arg-type]
 
 
@@ -303,7 +307,7 @@ def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
         "uv": nothing,
         "restart_file": nothing,
         "passenger_app_root": (str(app_root(site)), "the directory of the project"),
-        "mail_from": (sender_of(settings), "the name of this host"),
+        "mail_from": (sender_of(MailSettings.of(site)), "the name of this host"),
         "unix_group": (None, "the commonest group of the project's files has no name"),
     }
     if executable := find_uv(None, environ=site.runner.environ, project=project.root):

@@ -20,6 +20,7 @@ from releaser.answers import (
     Status,
     WaitingCandidate,
 )
+from releaser.candidate.audit_settings import AuditSettings
 from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_open
@@ -39,7 +40,7 @@ from releaser.locks.blocks import Block
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.pipelines.due import find_due
+from releaser.pipelines.due import find_next
 from releaser.pipelines.repair import diagnose
 from releaser.releases.blocks import read_blocks
 from releaser.releases.contents import total_bytes
@@ -55,8 +56,8 @@ from releaser.reporting.reporters import receivers
 from releaser.run import name_run
 from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
+from releaser.site.addresses import MailSettings
 from releaser.site.disk import find_misplaced_state
-from releaser.site.settings import NO_SENDMAIL
 from releaser.site.space import free_space
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
@@ -249,12 +250,11 @@ def status(site: Site) -> Status:
 
     queues = {one.queue for one in receivers(site)}
     # With sendmail = "none" and no server, people read the mails in the outbox.
-    queues |= {FOR_SMTP} if site.settings.smtp_host or site.settings.sendmail != NO_SENDMAIL else set()
+    queues |= {FOR_SMTP} if MailSettings.of(site).sends else set()
     queued = [one for one in Outbox(project.outbox).list_queued() if one.queue in queues] if queues else ()
     vulnerable, proposal = known_vulnerabilities(runs), read_proposal(project.state_dir)
     waiting = tuple(_list_waiting(store, proposal.release))
-    timed = bool(site.settings.every or site.settings.window)
-    due = find_due(site, if_due=site.settings.every is not None) if timed else None
+    due = find_next(site)
     return Status(
         due_at=due.at.isoformat(timespec="seconds") if due else None,
         waits=due.reason if due else "",
@@ -417,7 +417,7 @@ def outdated(site: Site) -> OutdatedReport:
 
     def find_fixes() -> Mapping[str, str]:
         live = store_of(site).live()
-        if live is None or not is_asked(site) or site.settings.security_fixes != "early":
+        if live is None or not is_asked(site) or AuditSettings.of(site).security_fixes != "early":
             return {}
         return audit_release(site, site.uv.executable, live).fixes()
 

@@ -53,6 +53,8 @@ from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import find_conventions
+from releaser.site.django_settings import CheckSettings
+from releaser.site.restart_settings import RestartSettings
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
@@ -124,7 +126,9 @@ def update_site(
             wait = ask("ready", ready_case(goal, release), force=force)
             if wait is not None:
                 return let_wait(run, goal, release, wait)
-            has_time = target.moves or work.site.settings.stop is not None  # else the site would wait for it, stopped
+            has_time = (
+                target.moves or RestartSettings.of(work.site).stop is not None
+            )  # else the site would wait for it, stopped
             done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
@@ -240,7 +244,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
-    if not goal.is_unsure or work.site.settings.django_check != "off":
+    if not goal.is_unsure or CheckSettings.of(work.site).django_check != "off":
         red = try_live_release(work)
         headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
     return PipelineResult(result="activated" if is_news else "unchanged", headline=headline)

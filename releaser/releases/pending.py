@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError, reason_of
+from releaser.site.restart_settings import RestartSettings
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.state_files import StateFile
@@ -85,7 +86,7 @@ def note_failed_actions(site: Site, release: Release, names: Iterable[str]) -> N
     """Note which actions after the flip to a release have failed; none clears the note."""
     failed, known = tuple(sorted(names)), read_pending(site.state_dir).pending_steps
     since = (known.stopped if known else "") or timestamp()
-    stopped = since if site.settings.start and "restart" in failed else ""
+    stopped = since if RestartSettings.of(site).start and "restart" in failed else ""
     due = FailedSteps(release=release.id, steps=failed, stopped=stopped) if failed else None
     note_due(site, pending_steps=due)
 

@@ -15,6 +15,7 @@ from releaser.errors import os_reason
 from releaser.listener import Gauge
 from releaser.releases import leases
 from releaser.releases.release import DOOMED
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import store_of
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import has_little_left
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore, StoreSnapshot
     from releaser.report import RunLog, Step
-    from releaser.site.settings import Settings
     from releaser.site.site import Site
 
 
@@ -67,7 +67,7 @@ class Present(Frozen):
     is_full: bool = False
 
 
-def judge(snapshot: StoreSnapshot, settings: Settings, present: Present) -> tuple[RetentionDecision, ...]:
+def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present) -> tuple[RetentionDecision, ...]:
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
     A release that failed or was backed out takes none of the places of the good
@@ -80,7 +80,7 @@ def judge(snapshot: StoreSnapshot, settings: Settings, present: Present) -> tupl
     for release in snapshot.releases:
         kind = "override" if release.manifest.origin == "override" and not release.live else release.state
         never_live = kind in ("failed", "override", "candidate")
-        places = {"good": settings.keep, "candidate": 0, "live": 0}.get(kind, settings.keep_failed)
+        places = settings.places(kind)
         among = f"the newest {kind} one" if places == 1 else f"one of the {places} newest {kind} ones"
         taken[kind] += 1
         reasons = (
@@ -115,7 +115,7 @@ def _ties(release: Release, snapshot: StoreSnapshot, present: Present) -> Iterat
         yield present.in_use[release.id]
 
 
-def _youth(release: Release, settings: Settings, now: datetime) -> Iterator[str]:
+def _youth(release: Release, settings: RetentionSettings, now: datetime) -> Iterator[str]:
     """Yield why a release is too young to go; that of one from the future nobody can tell."""
     age = (now - release.manifest.created_at).total_seconds()
     if age < 0:
@@ -127,7 +127,7 @@ def _youth(release: Release, settings: Settings, now: datetime) -> Iterator[str]
         yield f"not yet {duration(settings.keep_at_least, exact=True)} old"
 
 
-def _why_it_goes(kind: str, among: str, settings: Settings, *, is_full: bool = False) -> str:
+def _why_it_goes(kind: str, among: str, settings: RetentionSettings, *, is_full: bool = False) -> str:
     """Say why no reason applies; `among` are the places of its kind, empty if there are none."""
     if is_full:
         return "never live, and the disk is full"
@@ -153,7 +153,9 @@ def prune_by_settings(site: Site, log: RunLog, *, is_full: bool = False) -> tupl
 
     `is_full` says that the disk was full before room was made for this run.
     """
-    decided = prune(site.settings, store_of(site), now=datetime.now(UTC), measure=log.measure, is_full=is_full)
+    decided = prune(
+        RetentionSettings.of(site), store_of(site), now=datetime.now(UTC), measure=log.measure, is_full=is_full
+    )
     for one in removals(decided):
         log.undeleted.pop(one.id, None)
     for one in failures(decided):
@@ -166,7 +168,7 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     store = store_of(site)
     # Before it is found out what a rollback would go to and what is in use: whether anything might go at all.
     present = Present(now=datetime.now(UTC), is_full=has_little_left(store.state_dir))
-    first = judge(store.snapshot(), site.settings, present)
+    first = judge(store.snapshot(), RetentionSettings.of(site), present)
     if all(one.kept for one in first) and not store.half_removed():
         step.skip("nothing to remove")
         return
@@ -191,7 +193,7 @@ def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
 
 
 def decide_retention(
-    settings: Settings, store: ReleaseStore, *, now: datetime, is_full: bool = False
+    settings: RetentionSettings, store: ReleaseStore, *, now: datetime, is_full: bool = False
 ) -> tuple[RetentionDecision, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
@@ -223,7 +225,7 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
 
 
 def prune(
-    settings: Settings,
+    settings: RetentionSettings,
     store: ReleaseStore,
     *,
     now: datetime,

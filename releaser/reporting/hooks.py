@@ -17,6 +17,7 @@ from releaser.errors import (
 )
 from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
+from releaser.reporting.hook_settings import BuildSettings, HookSettings
 from releaser.run import Run
 from releaser.site.settings import HOOK_VARIABLES, Hook
 from releaser.system.venv_environment import inside, neutral
@@ -57,7 +58,7 @@ def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, co
     environ = runner.site_environ if hook == "before_build" else runner.live_environ
     facts = (hook, str(release or ""), str(site.project.checkout))
     env = (inside(venv, environ) if venv else neutral(environ)) | dict(zip(HOOK_VARIABLES, facts, strict=True))
-    limit = site.settings.hook_timeout
+    limit = HookSettings.of(site).hook_timeout
     try:
         finished = runner.run(
             command, cwd=site.project.root, env=env, timeout=limit, input=content, may_leave_service=hook == "start"
@@ -85,7 +86,9 @@ def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> 
 
 def is_due(site: Site) -> bool:
     """Whether `before_build` has to run in a staging tree, and has not."""
-    return site.settings.before_build is not None and _prepared(site.git.layout.top) not in site.runner.remembered
+    return (
+        BuildSettings.of(site).before_build is not None and _prepared(site.git.layout.top) not in site.runner.remembered
+    )
 
 
 def run_before_build(site: Site, log: RunLog) -> str:
@@ -98,7 +101,7 @@ def run_before_build(site: Site, log: RunLog) -> str:
 def prepare_again(site: Site) -> str:
     """Run `before_build` in a new staging tree, if it had run there. Raises BuildError."""
     content = site.runner.remembered.get(_prepared(site.git.layout.top))
-    command = site.settings.before_build
+    command = BuildSettings.of(site).before_build
     try:
         return _run(site, "before_build", command, None, content.encode()) if command and content is not None else ""
     except ToolError as error:
@@ -116,7 +119,7 @@ def _prepared(top: Path) -> tuple[str, str]:
 
 def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:
     """Run `on_rollback` after a release was taken back for this reason; it is reported if that fails."""
-    if site.settings.on_rollback is not None:
+    if HookSettings.of(site).on_rollback is not None:
         run = Run(site=site, log=log)
         code = ActivationError.exit_code
         _tell(site, log, "on_rollback", venv, run.report(result="rolled_back", exit_code=code, headline=reason))
@@ -125,7 +128,7 @@ def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None
 def tell_failure(run: Run, report: RunReport) -> RunReport:
     """Run `on_failure` if a run has ended without the release live that it was about; return the report with that."""
     is_live = report.live_changed and report.result != "rolled_back"
-    wanted = run.site.settings.on_failure is not None and report.command in _GOING_LIVE
+    wanted = HookSettings.of(run.site).on_failure is not None and report.command in _GOING_LIVE
     if not wanted or is_live or report.exit_code in _ENDED_WELL:
         return report
     try:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import MailError
 from releaser.releases import leases
-from releaser.reporting.mail_setup import mail_transport, sender_of
+from releaser.reporting.mail_setup import sender_of
 from releaser.site import run_lock
+from releaser.site.addresses import MailSettings
 from releaser.site.settings import this_host
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
@@ -40,7 +41,7 @@ def tell_long_holder(site: Site, now: datetime) -> str:
 
     The caller has found the lock held, and so writes nothing but what is told.
     """
-    limit = site.settings.lock_alert
+    limit = MailSettings.of(site).lock_alert
     if not limit:
         return ""
     process, note = _holder(site), run_lock.holder(site.state_dir)
@@ -82,8 +83,7 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
     from releaser.reporting.outbox import Outbox, QueuedMail
     from releaser.reporting.subject import make_subject
 
-    settings, name = site.settings, site.project.name
-    recipients = settings.admins or settings.updater_admins
+    settings, name = MailSettings.of(site), site.project.name
     message: EmailMessage = compose_plain(
         make_subject("!", name, f"the lock has been held for {duration(held)}", host=this_host()),
         site.redactor.clean(
@@ -93,13 +93,13 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
             "something else, end it, and see who may open that file.\n"
         ),
         sender=sender_of(settings),
-        recipients=recipients,
+        recipients=settings.recipients,
         at=now,
     )
-    carrier = mail_transport(settings, site.project.root, site.runner)
+    carrier = settings.transport(site.project.root, site.runner)
     try:
-        if carrier is None or not recipients:
-            Outbox(site.project.outbox).put(message, queued=bool(recipients))  # a run that can send sends it
+        if carrier is None or not settings.recipients:
+            Outbox(site.project.outbox).put(message, queued=bool(settings.recipients))  # a run that can send sends it
         else:
             mail = QueuedMail.of(message)
             carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)

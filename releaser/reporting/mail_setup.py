@@ -9,53 +9,30 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, MailError, PreflightError
 from releaser.reporting import notices
+from releaser.site.addresses import MailSettings
 from releaser.site.conventions import choose_environment
-from releaser.site.settings import NO_SENDMAIL, Settings, this_host
-from releaser.system.environment import own_path
+from releaser.site.settings import this_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from releaser.answers import TestMail
     from releaser.site.site import Site
-    from releaser.system.process import Runner
-    from releaser.tools.mail_transport import Sendmail, SmtpServer
 
 _TRY = "`releaser test-mail` shows whether a mail gets through."
 
 
-def sender_of(settings: Settings) -> str:
+def sender_of(settings: MailSettings) -> str:
     """Return whom mails are from."""
     return settings.mail_from or f"releaser@{this_host()}"
 
 
-def mail_transport(settings: Settings, root: Path, runner: Runner) -> SmtpServer | Sendmail | None:
-    """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
-    if settings.sendmail == NO_SENDMAIL and not settings.smtp_host:
-        return None
-    from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # which take long to import
-
-    if settings.smtp_host:
-        return SmtpServer(
-            host=settings.smtp_host,
-            port=settings.smtp_port,
-            user=settings.smtp_user or "",
-            password=settings.smtp_password or "",
-            security=settings.smtp_security,
-            timeout=settings.smtp_timeout,
-            deadline=4 * settings.smtp_timeout,
-        )
-    program = find_sendmail(settings.sendmail, path=own_path(runner.environ, root), project=root)
-    return Sendmail(runner=runner, program=program, timeout=4 * settings.smtp_timeout) if program else None
-
-
 def sendmail_findings(site: Site) -> Iterator[Finding]:
     """Find that the sendmail that is set is not there."""
-    settings, root = site.settings, site.project.root
-    if settings.smtp_host or settings.sendmail in (None, NO_SENDMAIL):
+    settings, root = MailSettings.of(site), site.project.root
+    if settings.smtp_host or settings.sendmail is None or not settings.sends:
         return
-    if mail_transport(settings, root, site.runner) is None:
+    if settings.transport(root, site.runner) is None:
         place = os.path.normpath(root / settings.sendmail) if "/" in settings.sendmail else settings.sendmail
         if found := shutil.which(settings.sendmail, path=site.runner.environ.get("PATH")):
             message = (
@@ -76,12 +53,12 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
 
 def warnings(site: Site) -> Iterator[Finding]:
     """Find the reasons why nobody would get a mail, where a site may be like that."""
-    settings = site.settings
-    if not settings.admins and not settings.updater_admins:
+    settings = MailSettings.of(site)
+    if not settings.recipients:
         message = "no recipient is set: nobody is told if an update fails"
         example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
         yield Finding("no-recipient", message, advice=f"Set them, such as {example}. {_TRY}")
-    elif settings.sendmail != NO_SENDMAIL and mail_transport(settings, site.project.root, site.runner) is None:
+    elif settings.sends and settings.transport(site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
         stays = f"Mails stay in {site.project.outbox}; if somebody reads them there, set `sendmail` to none."
         yield Finding("no-mail-server", message, advice=f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
@@ -89,7 +66,7 @@ def warnings(site: Site) -> Iterator[Finding]:
 
 def admin_findings(site: Site) -> Iterator[Finding]:
     """Find that nobody is set to be told, of a project that is not local, unless something else is wrong with that."""
-    if site.settings.admins or choose_environment(site.settings, site.pyproject) == "local":
+    if MailSettings.of(site).admins or choose_environment(site.settings, site.pyproject) == "local":
         return
     env_file = site.project.outer / ".env"
     keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
@@ -105,8 +82,8 @@ def send_test_mail(site: Site) -> TestMail:
     """
     from releaser.answers import TestMail
 
-    settings = site.settings
-    carrier = mail_transport(settings, site.project.root, site.runner)
+    settings = MailSettings.of(site)
+    carrier = settings.transport(site.project.root, site.runner)
     people = {one.address: one for one in (*settings.admins, *settings.updater_admins)}
     if (carrier is None or not people) and (others := notices.try_all(site)):
         return TestMail(sent=False, to=(), by="", notices=others)

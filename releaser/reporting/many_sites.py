@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from releaser.errors import ExitCode, MailError
 from releaser.report import DONE
-from releaser.reporting.mail_setup import mail_transport, sender_of
+from releaser.reporting.mail_setup import sender_of
 from releaser.reporting.subject import make_subject
-from releaser.site.addresses import parse_address
-from releaser.site.settings import Settings, this_host
+from releaser.site.addresses import MailSettings, parse_address
+from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, age, first_few, plural, table
@@ -156,13 +156,13 @@ def _sender_of_all(answers: Sequence[SiteAnswer]) -> str:
 
 
 def send_summary(
-    answers: Sequence[SiteAnswer], recipients: Sequence[Address], settings: Settings, environ: Mapping[str, str]
+    answers: Sequence[SiteAnswer], recipients: Sequence[Address], settings: MailSettings, environ: Mapping[str, str]
 ) -> str:
     """Mail what has come of an update of many sites; return why that was not possible, else an empty text."""
     from releaser.reporting.mail import compose_plain
     from releaser.reporting.outbox import QueuedMail
 
-    carrier = mail_transport(settings, Path("/"), Runner(environ=environ))
+    carrier = settings.transport(Path("/"), Runner(environ=environ))
     if carrier is None:
         return "smtp_host is not set in its settings, and this host has no sendmail"
     fair = (ExitCode.OK, ExitCode.FOLLOW_UP, ExitCode.LOCKED)

@@ -7,7 +7,6 @@ from releaser.site.values import Line, Services, UrlOrNone
 class WebhookSettings(Part):
     """The webhook."""
 
-    AFTER = "heartbeat"
     #: A URL that gets the report by POST whenever a mail is due, as `update --json` prints it.
     webhook: UrlOrNone | None = secret(default=None)
     #: The secret that reports to the webhook are signed with.
@@ -17,14 +16,17 @@ class WebhookSettings(Part):
 class PingSettings(Part):
     """Pings, as services that monitor cron jobs expect."""
 
-    AFTER = "webhook_secret"
     #: A URL that is told when an update begins and how it ends, as services that monitor cron jobs expect.
     ping_url: UrlOrNone | None = secret(default=None)
+
+    @property
+    def url(self) -> str:
+        """The URL, or nothing."""
+        return self.ping_url if self.ping_url and self.ping_url != "none" else ""
 
 
 class ServiceSettings(Part):
     """Services that Apprise knows."""
 
-    AFTER = "ping_url"
     #: Apprise URLs of services that get a few lines whenever a mail is due.
     notify: Services = secret(default=())

@@ -106,7 +106,7 @@ def try_all(site: Site) -> tuple[TestNotice, ...]:
         except MailError as error:
             problem = site.redactor.line(error.message)
         tried.append(TestNotice(to=site.redactor.line(receiver.address), sent=not problem, problem=problem))
-    if PingSettings.of(site.settings).ping_url not in (None, "none"):
+    if PingSettings.of(site).url:
         problem = _ping(site, "")
         tried.append(TestNotice(to=_describe_ping(site), sent=not problem, problem=problem))
     return tuple(tried)
@@ -118,7 +118,7 @@ def try_all(site: Site) -> tuple[TestNotice, ...]:
 def ping(site: Site, command: str, report: RunReport | None = None) -> None:
     """Say that an update begins or, with its `report`, how it has ended. What fails is logged, and no more."""
     is_locked = report is not None and report.exit_code == ExitCode.LOCKED  # the run that has the lock pings
-    if command != "update" or is_locked or PingSettings.of(site.settings).ping_url in (None, "none"):
+    if command != "update" or is_locked or not PingSettings.of(site).url:
         return
     end = "/start" if report is None else "/fail" if report.exit_code else ""
     try:
@@ -130,7 +130,7 @@ def ping(site: Site, command: str, report: RunReport | None = None) -> None:
 
 
 def _ping(site: Site, end: str, body: bytes = b"") -> str:
-    parts = urlsplit(PingSettings.of(site.settings).ping_url or "")
+    parts = urlsplit(PingSettings.of(site).url)
     url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + end))
     try:
         post(url, body, headers={"Content-Type": "text/plain"}, environ=site.runner.environ, timeout=_PING_SECONDS)
@@ -140,7 +140,7 @@ def _ping(site: Site, end: str, body: bytes = b"") -> str:
 
 
 def _describe_ping(site: Site) -> str:
-    return f"ping_url at {urlsplit(PingSettings.of(site.settings).ping_url or '').netloc}"
+    return f"ping_url at {urlsplit(PingSettings.of(site).url).netloc}"
 
 
 def _failure(site: Site, report: RunReport) -> bytes:

@@ -15,7 +15,7 @@ from releaser.releases.journal import add_to_history, journal_of, note, read_not
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
-from releaser.reporting.mail_setup import mail_transport, sender_of
+from releaser.reporting.mail_setup import sender_of
 from releaser.reporting.threads import (
     close_threads,
     open_thread,
@@ -25,10 +25,11 @@ from releaser.reporting.threads import (
     with_solved,
 )
 from releaser.run import clean_problems
+from releaser.site.addresses import MailSettings
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership
 from releaser.site.project import Project
-from releaser.site.settings import Settings, this_host
+from releaser.site.settings import this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
 from releaser.system.frozen import Frozen
@@ -57,7 +58,8 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
     outbox, lost = site.project.outbox, dict[str, "EmailMessage"]()
     try:
         with signals.defer_interrupts():
-            post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
+            settings = MailSettings.of(site)
+            post = _Post.of(settings, _recipients(report, settings), outbox, site.project.root, site.runner)
             report = replace(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, and never one that is closed and not told so.
@@ -106,8 +108,8 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
 
     What cannot be sent is kept where state lies by default; but nothing is created for a path that may be a typo.
     """
-    settings, root = site.settings, site.project.root
-    outbox = Project.at(root, state_dir=None, venv=settings.venv).outbox
+    settings, root = MailSettings.of(site), site.project.root
+    outbox = Project.at(root, state_dir=None, venv=site.settings.venv).outbox
     post = _Post.of(settings, _recipients(report, settings), outbox, root, site.runner)
     if post.carrier is None and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
         return report
@@ -128,7 +130,7 @@ def about_missing_project(
     trusting = Ownership.of_missing(root)
     believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
     loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=environ)
-    settings = loaded.settings
+    settings = MailSettings.of(loaded)
     redactor = Redactor(loaded.secrets | {settings.smtp_password or ""})
     report = RunReport(
         command=log.command,
@@ -144,8 +146,8 @@ def about_missing_project(
         problems=clean_problems(redactor, (*error.findings, *loaded.problems)),
         advice=error.advice,
     )
-    outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
-    recipients = settings.updater_admins or settings.admins
+    outbox = Project.at(root, state_dir=loaded.settings.state_dir, venv=loaded.settings.venv).outbox
+    recipients = settings.own_recipients
     post = _Post.of(settings, recipients, outbox, root, Runner(environ=environ, redactor=redactor))
     if not mails or not recipients or (post.carrier is None and not os.path.isdir(outbox.parent)):
         return report
@@ -176,8 +178,10 @@ class _Post(Frozen):
     introduction: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, recipients: Sequence[Address], outbox: Path, root: Path, runner: Runner) -> _Post:
-        carrier = mail_transport(settings, root, runner)
+    def of(
+        cls, settings: MailSettings, recipients: Sequence[Address], outbox: Path, root: Path, runner: Runner
+    ) -> _Post:
+        carrier = settings.transport(root, runner)
         sender, redactor = sender_of(settings), runner.redactor
         return cls(carrier=carrier, outbox=outbox, sender=sender, recipients=recipients, redactor=redactor)
 
@@ -254,24 +258,18 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
     # A mail about mails that cannot be sent would only join them, one more every night.
     if (report.noteworthy and not is_answered) or report.solved:
         return True
-    if not site.settings.heartbeat:
+    if not MailSettings.of(site).heartbeat:
         return False
     last = read_notes(site.state_dir).last_mail
-    return last is None or (datetime.now(UTC) - last).total_seconds() >= site.settings.heartbeat
+    return last is None or (datetime.now(UTC) - last).total_seconds() >= MailSettings.of(site).heartbeat
 
 
 def _introduction(site: Site, report: RunReport) -> str:
     """Return what the first mail about a live release says, and no later one; empty if there is nothing to say."""
-    settings = site.settings
-    if (
-        report.result != "activated"
-        or not settings.git_pull
-        or not site.supply.asks_others
-        or read_notes(site.state_dir).introduced
-    ):
+    if report.result != "activated" or not site.pulls or read_notes(site.state_dir).introduced:
         return ""
     return (
-        f"New commits on the branch `{settings.branch}` go live each night if the tests pass, even without any package"
+        f"New commits on the branch `{site.branch}` go live each night if the tests pass, even without any package"
         " change; `git_pull = false` keeps them back."
     )
 
@@ -286,10 +284,8 @@ def _drop_journal_if_told(site: Site, log: RunLog) -> None:
             journal.drop()
 
 
-def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:
-    if report.exit_code == ExitCode.BUG and settings.updater_admins:
-        return settings.updater_admins
-    return settings.admins or settings.updater_admins
+def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
+    return settings.own_recipients if report.exit_code == ExitCode.BUG else settings.recipients
 
 
 def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:

@@ -12,7 +12,8 @@ from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.blocks import Block
 from releaser.locks.installed import environment_of
 from releaser.locks.rules import Limit, Packages, Policy, Rules
-from releaser.locks.versions import Age, Upgrade, normalize_name
+from releaser.locks.versions import Upgrade, normalize_name
+from releaser.resolution.version_settings import VersionSettings
 from releaser.site import ownership
 from releaser.site.ownership import Ownership
 from releaser.system.files import read_text
@@ -42,7 +43,7 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
 
     The `blocks` are those that count, see `select_blocks`. Raises PreflightError.
     """
-    settings = site.settings
+    settings, level = VersionSettings.of(site), site.settings.upgrade
     running = {**live.versions, **_versions_to_leave(lock, live, blocks)}
     sources = {one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")}
     return Rules(
@@ -50,16 +51,8 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
             locked=lock.versions, live=running, local=lock.local | live.local, sources=frozenset(sources)
         ),
         policy=Policy(
-            upgrade=Upgrade(
-                level="all" if settings.upgrade == "none" else settings.upgrade, packages=settings.upgrade_packages
-            ),
-            age=Age(
-                least=settings.min_age,
-                packages=settings.min_age_packages,
-                unknown=settings.min_age_unknown,
-                fixes=settings.min_age_fixes,
-                now=now,
-            ),
+            upgrade=Upgrade(level="all" if level == "none" else level, packages=settings.upgrade_packages),
+            age=settings.age(now),
             ignored=settings.ignore,
             limits=read_limits(site, python=python),
         ),
@@ -159,9 +152,10 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
 
     Raises PreflightError, with everything that is wrong.
     """
-    if not site.settings.constraints or site.supply.made_elsewhere:
+    named = VersionSettings.of(site).constraints
+    if not named or site.supply.made_elsewhere:
         return {}
-    root, given = site.project.root, Path(site.settings.constraints).expanduser()
+    root, given = site.project.root, Path(named).expanduser()
     place = Path(os.path.normpath(root / given))
     if not given.is_absolute() and not place.is_relative_to(root):
         refuse(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.resolution.version_settings import S3Settings
 from releaser.site.project import local_sources
 from releaser.site.values import S3
 from releaser.system.environment import all_settings_of_uv, without
@@ -55,7 +56,7 @@ class Mirrored(Frozen):
 
 def source_findings(site: Site) -> Iterator[Finding]:
     """Say what keeps packages from coming from S3."""
-    sources, root = site.settings.sources, site.project.root
+    sources, root = S3Settings.of(site).sources, site.project.root
     if sources and importlib.util.find_spec("boto3") is None:
         yield Finding("boto3-missing", "`sources` names S3, but boto3 is not installed with releaser", advice=_INSTALL)
     known = {*local_sources(site.pyproject)}
@@ -76,7 +77,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
     If S3 is away, what has been mirrored before stays, and counts. With `aside`, the mirrors of the checkout stay as
     they are, and the tree gets mirrors of its own. Raises ResolutionError where a source was never mirrored as a whole.
     """
-    sources, place, tree = site.settings.sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
+    sources, place, tree = S3Settings.of(site).sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
     if not sources or not site.supply.asks_others:
         return
     if findings := tuple(source_findings(site)):
@@ -125,7 +126,8 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
 
     from releaser.tools import s3_mirror
 
-    settings, names = site.settings, [one.removeprefix(S3) for one in site.settings.sources]
+    settings = S3Settings.of(site)
+    names = [one.removeprefix(S3) for one in settings.sources]
     asked = [
         {"bucket": one.partition("/")[0], "prefix": one.partition("/")[2], "directory": str(place / one)}
         for one in names
@@ -138,7 +140,7 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
             env=neutral(without(site.runner.environ, "own", "index", "agent")),
             input=json.dumps({"seconds": settings.sources_timeout, "sources": asked}).encode(),
             whole=True,
-            umask=0o007 if settings.group_writable else 0o077,
+            umask=0o007 if site.settings.group_writable else 0o077,
         )
         return convert(json.loads(found.stdout), tuple[Mirrored, ...])
     except (ToolError, ValueError, ValidationError) as error:

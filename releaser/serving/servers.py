@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding
 from releaser.serving.restarts import restart_of
 from releaser.site.health_settings import HealthSettings
+from releaser.site.restart_settings import RestartSettings
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line
 from releaser.tools.django import is_django
@@ -102,12 +103,12 @@ def find_unrestarted(site: Site) -> Finding | None:
 
     A project without Django, of which no server is seen and that has no health check, is a script: it needs no restart.
     """
-    settings, project = site.settings, site.project
+    project = site.project
     way = restart_of(site)
-    if not way.yields_to_start or settings.start or way.restarts_processes(site):
+    if not way.yields_to_start or RestartSettings.of(site).start or way.restarts_processes(site):
         return None
     servers = find_servers(project.checkout, project.venv)
-    if not servers and not HealthSettings.of(settings).health_check and not is_django(project.root):
+    if not servers and not HealthSettings.of(site).health_check and not is_django(project.root):
         return None
     no_place = f"{project.checkout} has neither tmp/ nor config/tmp/"
     message = f"updates restart nothing: `restart` is auto, but {no_place}"

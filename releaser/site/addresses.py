@@ -1,16 +1,24 @@
 """Who sends mail and who gets it: addresses as settings spell them."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata
+from dataclasses import field
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from releaser.site.values import either, kind, non_empty, pattern, refuse
+from releaser.site.declaring import Part, secret
+from releaser.site.values import Duration, FilePath, Limit, Line, Port, either, kind, non_empty, pattern, refuse
+from releaser.system.environment import own_path
 from releaser.system.frozen import Frozen
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.system.process import Runner
+    from releaser.tools.mail_transport import Sendmail, SmtpServer
+
+_NO_SENDMAIL = "none"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
@@ -101,3 +109,68 @@ def _shorten(value: object) -> str:
 
 Sender = Annotated[str, sender]
 Addresses = Annotated[tuple[Address, ...], addresses]
+
+
+class MailSettings(Part):
+    """Who gets mail, and which way it goes."""
+
+    #: The sender of mails: `address`, or `Name <address>`.
+    mail_from: Sender | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_FROM",)})
+    #: The mail server; without one, mails go to `sendmail`.
+    smtp_host: Line | None = field(default=None, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST",)})
+    #: The port of the mail server; 0 for the usual one: 587 if `smtp_security` is `starttls`, 465 for `tls`, else 25.
+    smtp_port: Port = field(default=0, metadata={"aliases": ("AUTO_UPDTR__EMAIL_HOST_PORT",)})
+    #: The user to log in to the mail server as; without one there is no login.
+    smtp_user: Line | None = None
+    #: The password for the login; it is never shown.
+    smtp_password: Line | None = secret(default=None)
+    #: A file that holds this password and nothing else.
+    smtp_password_file: FilePath | None = None
+    #: How the connection to the mail server is encrypted; except for `none`, its certificate is checked.
+    smtp_security: Literal["none", "starttls", "tls"] | None = None
+    #: The program that takes mails without an `smtp_host`: a path, a name on PATH, or `none` for no program.
+    sendmail: FilePath | None = None
+    #: How long the mail server may take for each answer; a whole delivery may take four times as long.
+    smtp_timeout: Limit = 30.0
+    #: Who gets mail about the project.
+    admins: Addresses = field(default=(), metadata={"aliases": ("ADMINS_JSON",)})
+    #: Who gets mail about releaser itself, and about a project without `admins`.
+    updater_admins: Addresses = field(default=(), metadata={"aliases": ("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)})
+    #: After how long without a mail the next update sends one, even with nothing to report; 0 is off.
+    heartbeat: Duration = 0.0
+    #: How long somebody may hold the lock of the project before a mail says so; 0 is off.
+    lock_alert: Duration = 7200.0
+
+    @property
+    def recipients(self) -> tuple[Address, ...]:
+        """Who gets mail about the project."""
+        return self.admins or self.updater_admins
+
+    @property
+    def own_recipients(self) -> tuple[Address, ...]:
+        """Who gets mail about releaser itself."""
+        return self.updater_admins or self.admins
+
+    @property
+    def sends(self) -> bool:
+        """Whether mails are not for the outbox alone."""
+        return bool(self.smtp_host) or self.sendmail != _NO_SENDMAIL
+
+    def transport(self, root: "Path", runner: "Runner") -> "SmtpServer | Sendmail | None":
+        """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
+        if not self.sends:
+            return None
+        from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # which take long to import
+
+        if self.smtp_host:
+            return SmtpServer(
+                host=self.smtp_host,
+                port=self.smtp_port,
+                user=self.smtp_user or "",
+                password=self.smtp_password or "",
+                security=self.smtp_security,
+                timeout=self.smtp_timeout,
+                deadline=4 * self.smtp_timeout,
+            )
+        program = find_sendmail(self.sendmail, path=own_path(runner.environ, root), project=root)
+        return Sendmail(runner=runner, program=program, timeout=4 * self.smtp_timeout) if program else None

@@ -13,6 +13,7 @@ from releaser.errors import Finding, PreflightError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
+from releaser.site.export_settings import ExportSettings
 from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
@@ -64,7 +65,7 @@ def _is_no_group(setting: str | None, pyproject: Pyproject) -> bool:
     return setting == NO_GROUP and NO_GROUP not in pyproject.groups
 
 
-def choose_export_group(settings: Settings, pyproject: Pyproject) -> str | None:
+def choose_export_group(settings: ExportSettings, pyproject: Pyproject) -> str | None:
     """Return the group whose packages the requirements export has, the same on every host: that of production."""
     if chosen := settings.requirements_export_group:
         return None if _is_no_group(chosen, pyproject) else chosen

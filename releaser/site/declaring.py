@@ -6,12 +6,13 @@ evaluation of annotations.
 
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from releaser.site.settings import Settings
+    from releaser.site.loading import Loaded
+    from releaser.site.site import Site
 
 #: Declares a setting that is never shown.
 secret = partial(field, repr=False, metadata={"secret": True})
@@ -20,10 +21,7 @@ secret = partial(field, repr=False, metadata={"secret": True})
 class Part(Frozen):
     """The settings of one capability, which names the class in capabilities.py."""
 
-    #: The setting that they follow in lists; the last ones by default.
-    AFTER: ClassVar[str] = ""
-
     @classmethod
-    def of(cls, settings: "Settings") -> Self:
+    def of(cls, site: "Site | Loaded") -> Self:
         """Return the settings of a site as these, which they are, too. Without the capability, return the defaults."""
-        return settings if isinstance(settings, cls) else cls()
+        return site.settings if isinstance(site.settings, cls) else cls()

@@ -27,7 +27,6 @@ _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
 class HealthSettings(Part):
     """When a site counts as well."""
 
-    AFTER = "start"
     #: What decides whether the site is well: a URL that must answer, or a command that must end with 0.
     health_check: UrlOrCommand | None = None
     #: The statuses that the URL may answer with: `200`, a class such as `2xx`, a range such as `200-204`.
@@ -79,7 +78,7 @@ def health_findings(site: "Site") -> Iterator[Finding]:
     """Find settings of the health check that do not go together."""
     from releaser.tools.web import is_url
 
-    settings, usual = HealthSettings.of(site.settings), HealthSettings()
+    settings, usual = HealthSettings.of(site), HealthSettings()
     check = settings.health_check
     if check is None or not is_url(check):
         why = "health_check is not set" if check is None else "health_check is a command"

@@ -45,7 +45,7 @@ def _a_version(live: Any, own: Any, _: Any) -> Any:
 RULES: Mapping[str, Rule] = {
     # Programs that run outside of the sandbox, before the commit is live.
     "before_build": _unless_taken_back,
-    "build_output": _unless_taken_back,  # by that of the command that counts
+    "build_output": _unless_taken_back,
     "before_live": _unless_taken_back,
     "after_static": _unless_taken_back,
     "uv": _unless_taken_back,
@@ -61,6 +61,8 @@ RULES: Mapping[str, Rule] = {
     "test_environment": _what_both_have,
     "smtp_password_file": lambda live, own, _: live or own,
 }
+#: Settings that count if this command does.
+_WITH_COMMANDS = {"build_output": "before_build"}
 
 
 class Waiting(Frozen):
@@ -85,7 +87,8 @@ class InForce(Frozen):
         counts = {
             name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in RULES.items()
         }
-        counts["build_output"] = (own if counts["before_build"] == own.before_build else live).build_output
+        for name, command in _WITH_COMMANDS.items():
+            counts[name] = getattr(own if counts[command] == getattr(own, command) else live, name)
         waiting = tuple(
             Waiting(name=name, wanted=_spelled(name, getattr(own, name)), counts=_spelled(name, value))
             for name, value in counts.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, Findings, ToolError
+from releaser.site.django_settings import CheckSettings, StaticSettings
 from releaser.site.health_settings import HealthSettings
 from releaser.system.venv_environment import inside
 from releaser.tools.django import Manage, StaticFiles, is_django
@@ -27,7 +28,7 @@ _OTHERWISE = "or set `collectstatic` to off"
 
 def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
     """Return what asks the site once; a command runs in `venv`. It returns a line, or raises ToolError."""
-    settings = HealthSettings.of(site.settings)
+    settings = HealthSettings.of(site)
     if is_url(check):
         return settings.asks_url(check)
     words = shlex.split(check)
@@ -42,7 +43,7 @@ def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
 
 def ask_live_site(site: Site, health_check: str) -> str:
     """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
-    patience = HealthSettings.of(site.settings).patience()
+    patience = HealthSettings.of(site).patience()
     ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
@@ -60,7 +61,7 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
 
 def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
     """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
-    check = HealthSettings.of(site.settings).health_check
+    check = HealthSettings.of(site).health_check
     if check is None or not os.path.exists(site.project.venv / "bin" / "python"):
         return
     try:
@@ -85,7 +86,7 @@ def check_static_files(site: Site, findings: Findings) -> str:
     except ToolError as error:
         return f"where static files go is not known yet: {error.message}"
     findings.extend(_static_findings(site, found))
-    if site.settings.collectstatic == "auto" and found.installed and not found.has_a_place:
+    if StaticSettings.of(site).collectstatic == "auto" and found.installed and not found.has_a_place:
         return f"static files are not collected, as STATIC_ROOT is not set: {found.reason}"
     return ""
 
@@ -93,13 +94,16 @@ def check_static_files(site: Site, findings: Findings) -> str:
 def asks_django(site: Site) -> bool:
     """Whether there is a Django to ask where static files go, and reason to."""
     python = site.project.venv / "bin" / "python"
-    return site.settings.collectstatic != "off" and is_django(site.project.root) and os.path.exists(python)
+    return StaticSettings.of(site).asks(site.project.root) and os.path.exists(python)
 
 
 def settings_without_django(site: Site) -> Iterator[Finding]:
     """Say which settings make no sense in a project that has no manage.py."""
-    settings, root = site.settings, site.project.root
-    wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
+    root = site.project.root
+    wanted = {
+        "collectstatic": StaticSettings.of(site).collectstatic == "on",
+        "django_check": CheckSettings.of(site).django_check != "off",
+    }
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
         message = f"`{setting}` is switched on, but {root} has no manage.py"
         yield Finding(
@@ -121,7 +125,7 @@ def static_findings(site: Site, venv: Path, *, compares: bool = False) -> Iterat
 
 
 def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
-    is_on = site.settings.collectstatic == "on"
+    is_on = StaticSettings.of(site).collectstatic == "on"
     if is_on and not found.installed:
         message = "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS"
         yield Finding("staticfiles-not-installed", message, advice=f"Add it, {_OTHERWISE} or auto.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from releaser.capabilities import gather
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership, values
+from releaser.site.export_settings import ExportSettings
 from releaser.site.loading import Variables, bare, load, read_variables
 from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, foreign_state, readable_by_all, waits
@@ -157,6 +158,21 @@ class Site(Frozen):
         return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
 
     @property
+    def branch(self) -> str:
+        """The branch that is pulled, checked out and pushed."""
+        return self.settings.branch
+
+    @property
+    def pulls(self) -> bool:
+        """Whether new commits are fetched."""
+        return self.settings.git_pull and self.supply.asks_others
+
+    @property
+    def pushes(self) -> bool:
+        """Whether releaser's commits are pushed."""
+        return self.settings.git_push and self.supply.asks_others
+
+    @property
     def lacks_git(self) -> bool:
         """Whether there is no `.git`, and nobody has said that this is meant."""
         return self.settings.git and not self.project.has_git
@@ -177,7 +193,7 @@ class Site(Frozen):
 
     def own_files(self) -> tuple[str, ...]:
         """Return the files that releaser itself commits, relative to the top of the work tree."""
-        export, top = self.settings.requirements_export, self.git.layout.top
+        export, top = ExportSettings.of(self).requirements_export, self.git.layout.top
         files = [self.project.lock, *([self.project.root / export] if export else [])]
         return tuple(os.path.relpath(file, top) for file in files)
 

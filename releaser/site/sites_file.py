@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import Finding, PreflightError, os_reason, refuse
-from releaser.site.addresses import Address, addresses
+from releaser.site.addresses import Address, MailSettings, addresses
 from releaser.site.loading import load
 from releaser.site.location import DEFAULT_VENV
 from releaser.site.project import Project
-from releaser.site.settings import PREFIX, SPECS, AllSettings, Settings
+from releaser.site.settings import PREFIX, SPECS
 from releaser.site.state_dir import OWNER
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -45,7 +45,7 @@ class SitesFile(Frozen):
     jobs: int = 1
     #: Who gets the summary of an update, and the settings by which it is sent.
     mail_to: tuple[Address, ...] = ()
-    mail: Settings = field(default_factory=AllSettings)
+    mail: MailSettings = field(default_factory=MailSettings)
     #: What was left out, and why, a sentence each.
     warnings: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         sites=sites,
         jobs=table.get("jobs", 1),
         mail_to=addresses(table.get("mail_to", [])),
-        mail=own.settings,
+        mail=MailSettings.of(own),
         warnings=tuple(warnings),
     )
 

@@ -10,8 +10,8 @@ import inspect
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable
-from datetime import datetime, time, timedelta
+from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -26,15 +26,12 @@ Schema = dict[str, Any]
 _STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
 S3 = "s3://"  # begins a source in S3
 _S3 = re.compile(S3 + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SERVICE = r"[A-Za-z][\w+.-]*://\S+"
 _LENGTH = r"[0-9]+(\.[0-9]+)?[smhdw]"
 _STATUS = r"([1-5]xx|[1-5][0-9][0-9](-[1-5][0-9][0-9])?)"
 _WORDS = r"(\S([\s\S]*\S)?)?"
 _BELOW = rf"(?!/|\.\./|.*/\.\./){_WORDS}"
 _PACKAGE = r"[A-Za-z0-9._*?!\[\]-]*"
-_IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
-_WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
 
 
 def refuse(what: str) -> NoReturn:
@@ -55,24 +52,19 @@ def _in_line(spelled: Any) -> str:
     return str(spelled)
 
 
-class Kind(Generic[T]):
-    """A kind of value. Called with a value as pyproject.toml or a variable has it, it returns that in Python.
+class Kind(Frozen, Generic[T]):
+    """A kind of value. Called with a value as pyproject.toml or a variable has it, it returns that in Python."""
 
-    `called` is its name in the documentation, and `schema` what it takes in pyproject.toml; what no schema can say is
-    left to `read`. `spell` writes a value as pyproject.toml has it; `in_line` puts that on one line, as in variables.
-    """
-
-    def __init__(
-        self,
-        read: Callable[[Any], T],
-        called: str,
-        schema: Schema,
-        *,
-        spell: Callable[[Any], Any] = _spell,
-        in_line: Callable[[Any], str] = _in_line,
-    ) -> None:
-        self.read, self.called, self.schema = read, called, schema
-        self._spell, self._in_line = spell, in_line
+    #: Raises ValueError.
+    read: Callable[[Any], T]
+    #: Its name in the documentation.
+    called: str
+    #: What it takes in pyproject.toml, as JSON Schema; what that cannot say is left to `read`.
+    schema: Schema = field(compare=False)
+    #: Writes a value as pyproject.toml has it.
+    spell: Callable[[Any], Any] = _spell
+    #: Puts what is written so on one line, as variables have it.
+    in_line: Callable[[Any], str] = _in_line
 
     def __call__(self, value: Any) -> T:
         """Read a value. Raises ValueError."""
@@ -82,18 +74,14 @@ class Kind(Generic[T]):
         """Say how values are written."""
         return inspect.cleandoc(self.read.__doc__ or "").partition("\n\n")[0]
 
-    def spell(self, value: Any) -> Any:
-        """Write a value as pyproject.toml has it; what is not set is None."""
-        return None if value is None else self._spell(value)
-
     def spell_in_line(self, value: Any) -> str:
-        """Write a value as a variable has it."""
-        return "" if value is None else self._in_line(self._spell(value))
+        """Write a value as a variable has it; nothing for None."""
+        return "" if value is None else self.in_line(self.spell(value))
 
 
 def kind(called: str, schema: Schema, **ways: Any) -> Callable[[Callable[[Any], T]], Kind[T]]:
     """Make a kind of a function that reads a value."""
-    return lambda read: Kind(read, called, schema, **ways)
+    return lambda read: Kind(read=read, called=called, schema=schema, **ways)
 
 
 def pattern(regex: str) -> Schema:
@@ -157,7 +145,7 @@ def one_of(*allowed: str) -> Kind[str]:
         return value if isinstance(value, str) and value in allowed else refuse(f"must be one of: {', '.join(allowed)}")
 
     *first, last = (f"`{word}`" for word in allowed)
-    return Kind(read, f"{', '.join(first)} or {last}", {"enum": [*allowed]})
+    return Kind(read=read, called=f"{', '.join(first)} or {last}", schema={"enum": [*allowed]})
 
 
 @kind("on or off", {"enum": [True, False, "true", "false"]})
@@ -183,86 +171,6 @@ def limit(value: Any) -> float:
 def interval(value: Any) -> float:
     """How often something is done, in seconds."""
     return duration(value) or refuse("must be longer than 0")
-
-
-@kind("length of time", _FROM_NOTHING, spell=_spell_length)
-def jitter(value: Any) -> float:
-    """A length of time in seconds, of at most a day."""
-    return seconds_of(value, days=1)
-
-
-class Window(Frozen):
-    """From a time of some days on, for so long; it may end on the day after."""
-
-    #: As it is written.
-    text: str
-    #: Those on which it begins, 0 for Monday.
-    days: frozenset[int]
-    begins: time
-    lasts: timedelta
-
-    @classmethod
-    def parse(cls, text: str) -> Window:
-        """Read `Sat-Sun 01:00-05:00`; every day, if none is named. Raises ValueError."""
-        found = re.fullmatch(_WINDOW, text.strip())
-        if found is None:
-            raise ValueError
-        begins, ends = time(int(found[2]), int(found[3])), int(found[4]) * 60 + int(found[5])
-        if ends > 24 * 60 or int(found[5]) > 59:
-            raise ValueError
-        minutes = (ends - begins.hour * 60 - begins.minute) % (24 * 60) or 24 * 60
-        days = set[int]() if found[1] else {*range(7)}
-        for part in found[1].lower().split(",") if found[1] else ():
-            first, _, last = (one.strip() for one in part.partition("-"))
-            begin, end = _DAYS.index(first), _DAYS.index(last or first)
-            days |= {(begin + number) % 7 for number in range((end - begin) % 7 + 1)}
-        return cls(text=text.strip(), days=frozenset(days), begins=begins, lasts=timedelta(minutes=minutes))
-
-    def since(self, at: datetime) -> datetime | None:
-        """Return when it has begun, if it is open `at` a local time; None if it is not."""
-        for begin in (datetime.combine(at - timedelta(days=ago), self.begins) for ago in (0, 1)):
-            if begin.weekday() in self.days and begin <= at < begin + self.lasts:
-                return begin
-        return None
-
-    def next_begin(self, at: datetime) -> datetime:
-        """Return when it begins next, from a local time on."""
-        days = (datetime.combine(at + timedelta(days=ahead), self.begins) for ahead in range(8))
-        return next(begin for begin in days if begin >= at and begin.weekday() in self.days)
-
-
-def local_time(at: datetime) -> datetime:
-    """Return a time in the time zone of the host, without a zone, as windows are compared with it."""
-    return at.astimezone().replace(tzinfo=None)
-
-
-def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
-    """Return when the window began that is open `at` a local time; None if none is."""
-    return max((begin for one in windows if (begin := one.since(at))), default=None)
-
-
-def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
-    """Return from when on a window is open, `at` a local time at the earliest, which it is without windows."""
-    return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
-
-
-@kind(
-    "list",
-    either({"type": "array", "items": pattern(_IN_WEEK)}, pattern(rf"{_IN_WEEK[:-1]}(;{_IN_WEEK[1:-1]})*$")),
-    spell=lambda value: [one.text for one in value],
-    in_line="; ".join,
-)
-def windows(value: Any) -> tuple[Window, ...]:
-    """Windows of the week: a list, or one string with semicolons between them."""
-    words = value.split(";") if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        refuse("must be a window such as Sat-Sun 01:00-05:00, or a list of them")
-    for word in words:
-        try:
-            Window.parse(word)
-        except ValueError:
-            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00, which {word!r} is not")
-    return tuple(map(Window.parse, words))
 
 
 @kind("whole number", either({"type": "integer", "minimum": 0}, pattern("^[0-9]+$")))
@@ -499,9 +407,9 @@ def pairs(kind: Kind[T]) -> Kind[tuple[tuple[str, T], ...]]:
     names_packages = {"propertyNames": {**pattern(f"^{_PACKAGE}$"), "minLength": 1}}
     table = {"type": "object", **names_packages, "additionalProperties": kind.schema}
     return Kind(
-        read,
-        "table by package",
-        either(table, pattern(r"^\s*([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$")),
+        read=read,
+        called="table by package",
+        schema=either(table, pattern(r"^\s*([^=,]+=[^,]*(,[^=,]+=[^,]*)*)?$")),
         spell=lambda value: {name: kind.spell(one) for name, one in value},
         in_line=lambda table: ",".join(f"{name}={one}" for name, one in table.items()),
     )
@@ -519,8 +427,6 @@ S3Prefixes = Annotated[Strings, s3_prefixes]
 Duration = Annotated[float, duration]
 Patterns = Annotated[Strings, patterns]
 Interval = Annotated[float, interval]
-Windows = Annotated[tuple[Window, ...], windows]
-Jitter = Annotated[float, jitter]
 Command = Annotated[Strings, command]
 Ids = Annotated[Strings, ids]
 FilePaths = Annotated[Strings, paths]

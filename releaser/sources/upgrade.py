@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.candidate.audit_settings import AuditSettings
 from releaser.resolution.resolve import resolve
 from releaser.sources.base import Source
 
@@ -33,6 +34,6 @@ def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
 def _fixes(wanted: Wanted) -> dict[str, str]:
     """Return the versions that fix known vulnerabilities and may come in early."""
     work = wanted.work
-    found = wanted.audit if work.site.settings.security_fixes == "early" else None
+    found = wanted.audit if AuditSettings.of(work.site).security_fixes == "early" else None
     every = found.fixes() if found else {}
     return {name: fix for name, fix in every.items() if name in (work.only or every)}

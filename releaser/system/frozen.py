@@ -16,6 +16,7 @@ class Frozen:
     __fields: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         dataclass(init=False, repr=False, eq=False, match_args=False)(cls)
         cls.__fields = {one.name: one for one in fields(cls)}  # type: ignore[arg-type]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.checkout.untracked import Carrier, Way
-from releaser.site.settings import Settings
 from releaser.site.site import Brought
 
 
@@ -18,7 +18,9 @@ def _carry(path: Path, place: Path) -> Brought:
     """Bring one path, as where there is no git."""
     way, brought = Way(links=True), Brought()
     nothing = frozenset[Path]()
-    carrier = Carrier(settings=Settings(), top=path.parent, place=place, kept_out=nothing, way=way, is_generous=True)
+    carrier = Carrier(
+        settings=StagingSettings(), top=path.parent, place=place, kept_out=nothing, way=way, is_generous=True
+    )
     carrier.carry(carrier.plan([path.name]), brought)
     return brought
 

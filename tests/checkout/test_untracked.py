@@ -12,11 +12,11 @@ import pytest
 
 from releaser.checkout import staging, untracked
 from releaser.checkout.staging import complete_tree, staging_tree
+from releaser.checkout.staging_settings import StagingSettings
 from releaser.checkout.untracked import Carrier, Way, find_needed, left_out_warnings, staging_link_findings
 from releaser.errors import PreflightError
 from releaser.listener import Silence
 from releaser.report import RunLog
-from releaser.site.settings import Settings
 from releaser.site.site import Brought, Site, open_site
 from tests.support.commands import git_executable
 
@@ -225,7 +225,7 @@ def test_what_this_user_cannot_write_may_be_linked_unless_it_owns_that(
     monkeypatch.setattr(os, "access", lambda *_: False)
     write(site, "large.bin", size=2_000_000)
     carrier = Carrier(
-        settings=Settings(), top=site.project.root, place=tmp_path / "tree", kept_out=frozenset(), way=OPEN
+        settings=StagingSettings(), top=site.project.root, place=tmp_path / "tree", kept_out=frozenset(), way=OPEN
     )
     if not is_own:
         monkeypatch.setattr(os, "geteuid", lambda: os.stat(site.project.root).st_uid + 1)

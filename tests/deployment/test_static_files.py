@@ -9,6 +9,7 @@ import pytest
 
 from releaser.deployment import static_files
 from releaser.deployment.static_files import are_in_place
+from releaser.site.django_settings import StaticSettings
 from releaser.site.settings import Settings
 from releaser.tools.django import StaticFiles
 
@@ -39,7 +40,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "replaced": lambda site: (site.state_dir / "style.css").write_text("blue"),
     "deleted": lambda site: (site.state_dir / "style.css").unlink(),
     "variables": lambda site: (site.project.root.parent / ".env").touch(),
-    "hook": lambda site: setattr(site, "settings", Settings(after_static=("true",))),
+    "hook": lambda site: setattr(site, "settings", StaticSettings(after_static=("true",))),
 }
 
 

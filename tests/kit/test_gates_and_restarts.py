@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -19,6 +18,7 @@ from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.command import Command
 from releaser.site.site import find_site, open_site
 from tests.e2e.scenes import outer_snapshot
+from tests.site.fakes import with_settings
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def site_with(root: Path, restart: Restart) -> Site:
         (root / "bin" / name).chmod(0o755)
     opened = open_site(root, {"PATH": f"{root / 'bin'}:/usr/bin:/bin"})
     words = (restart.word,) if restart.word else ("run", "now")
-    return replace(opened, settings=replace(opened.settings, restart=words, restart_file="tmp/restart.txt"))
+    return with_settings(opened, restart=words, restart_file="tmp/restart.txt")
 
 
 METHODS = (*restarts.RESTARTS, Command())

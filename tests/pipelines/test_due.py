@@ -15,7 +15,8 @@ from releaser.pipelines.session import Request
 from releaser.releases.journal import HISTORY
 from releaser.site.run_lock import acquire
 from releaser.site.site import Site, open_site
-from releaser.site.values import Window
+from releaser.site.windows import Window
+from tests.site.fakes import with_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,7 @@ def test_jitter_is_the_same_each_time_spreads_sites_and_moves_no_rhythm(site: Si
     # It began with the jitter, and is to begin a day later, not a day and the jitter.
     assert due.find_due(hour, if_due=True).at == NOW + timedelta(hours=0.5, minutes=-2) - mine
     window = (Window.parse("01:00-01:01"),)
-    assert due.jitter_of(replace(hour, settings=replace(hour.settings, window=window))) < timedelta(minutes=1)
+    assert due.jitter_of(with_settings(hour, window=window)) < timedelta(minutes=1)
 
 
 def test_one_that_is_due_since_a_moment_waits_for_the_rest_of_its_jitter(

@@ -18,8 +18,8 @@ import pytest
 from releaser.releases import leases, retention, store
 from releaser.releases.release import LEDGER, Ledger
 from releaser.releases.retention import UNSEEN, decide_retention, failures, prune, removals, remove_unsealed
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
-from releaser.site.settings import Settings
 from releaser.system import files
 from releaser.system.files import encode_state, link_text, remove_tree, write_state
 from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live, user
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from releaser.listener import Gauge
     from releaser.releases.retention import RetentionDecision
 
-NOTHING = Settings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
+NOTHING = RetentionSettings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)
 
 

@@ -14,6 +14,7 @@ import pytest
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.releases.release import Ledger, write_manifest
 from releaser.releases.retention import Present, RetentionDecision, judge
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.site.values import count, duration
@@ -161,7 +162,7 @@ def test_the_policy_decides_as_the_case_says(case: Case, tmp_path: Path) -> None
         in_use={line.name: "in use by process 12" for line in case.lines if "used" in line.words},
         is_full=case.is_full,
     )
-    decided = judge(snapshot, Settings(**case.settings), present)
+    decided = judge(snapshot, RetentionSettings(**case.settings), present)
     assert list(decided) == [line.verdict for line in case.lines]
 
 
@@ -176,7 +177,7 @@ def test_the_cases_begin_with_the_defaults_that_releaser_has() -> None:
     (text,) = re.findall(r"^Defaults: (.*)\.$", CASES.read_text(encoding="utf-8"), re.MULTILINE)
     case = Case(name="defaults")
     _take(case, text)
-    assert Settings(**case.settings) == Settings()
+    assert RetentionSettings(**case.settings) == Settings()
 
 
 def test_a_verdict_says_all_in_one_line() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from releaser.reporting.many_sites import SiteAnswer, is_news, rows, send_summary, summary
-from releaser.site.addresses import Address
-from releaser.site.settings import Settings
+from releaser.site.addresses import Address, MailSettings
 
 FAILED = SiteAnswer(site="/srv/b", exit_code=5, answer={"result": "failed", "headline": "the tests fail with alpha 2"})
 WAITS = "20261120T061200Z is ready and waits: /srv/b, which goes first, did not end well: its tests failed"
@@ -61,14 +60,14 @@ def test_the_summary_is_from_whom_the_mails_of_the_sites_are_from(tmp_path: Path
     sendmail.chmod(0o755)
     sites = [replace(one, answer={**one.answer, "mail_from": "Ops <ops@example.org>"}) for one in (UPDATED, QUIET)]
     for answers, settings, sender in (
-        (sites, Settings(sendmail=str(sendmail)), "Ops <ops@example.org>"),
-        (sites, Settings(sendmail=str(sendmail), mail_from="root@example.org"), "root@example.org"),
+        (sites, MailSettings(sendmail=str(sendmail)), "Ops <ops@example.org>"),
+        (sites, MailSettings(sendmail=str(sendmail), mail_from="root@example.org"), "root@example.org"),
         (
             [*sites, replace(QUIET, answer={"mail_from": "x@example.org"})],
-            Settings(sendmail=str(sendmail)),
+            MailSettings(sendmail=str(sendmail)),
             "releaser@",
         ),
-        ([replace(QUIET, answer={"mail_from": "\n"})], Settings(sendmail=str(sendmail)), "releaser@"),
+        ([replace(QUIET, answer={"mail_from": "\n"})], MailSettings(sendmail=str(sendmail)), "releaser@"),
     ):
         people = [Address(name="", address="a@example.org")]
         assert send_summary(answers, people, settings, {"PATH": "/usr/bin:/bin"}) == ""
@@ -80,7 +79,7 @@ def test_the_summary_is_mailed(tmp_path: Path) -> None:
     sendmail, mail = tmp_path / "sendmail", tmp_path / "mail"
     sendmail.write_text(f'#!/bin/sh\necho "$@" > {mail}.to\ncat > {mail}\n')
     sendmail.chmod(0o755)
-    settings = Settings(sendmail=str(sendmail), mail_from="ops@example.org")
+    settings = MailSettings(sendmail=str(sendmail), mail_from="ops@example.org")
     environ = {"PATH": "/usr/bin:/bin"}
     assert send_summary(ALL, [Address(name="Ada", address="ada@example.org")], settings, environ) == ""
     message = email.message_from_bytes(mail.read_bytes(), policy=email.policy.default)
@@ -93,7 +92,7 @@ def test_the_summary_is_mailed(tmp_path: Path) -> None:
 
 
 def test_it_is_said_when_nothing_can_send_the_summary() -> None:
-    settings = Settings(sendmail="none")
+    settings = MailSettings(sendmail="none")
     assert "smtp_host is not set" in send_summary(ALL, [Address(name="", address="a@example.org")], settings, {})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from releaser.errors import PreflightError
 from releaser.locks.rules import Limit
 from releaser.resolution.rules import read_limits
 from releaser.site.site import Site, open_site
+from tests.site.fakes import with_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def site(tmp_path: Path) -> Site:
 
 def with_file(site: Site, text: str, name: str = "limits.txt") -> Site:
     (site.project.root / "limits.txt").write_text(text, encoding="utf-8")
-    return replace(site, settings=replace(site.settings, constraints=name))
+    return with_settings(site, constraints=name)
 
 
 def test_several_lines_of_a_package_hold_together_and_markers_count(site: Site) -> None:

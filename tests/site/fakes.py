@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from releaser.system.process import Finished, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from releaser.site.site import Site
 
 _WITH_VALUE = frozenset({"-C", "-c", "--color"})
 
@@ -49,3 +51,9 @@ def _without_options(words: list[str]) -> list[str]:
     while left and left[0].startswith("-") and left[0] != "--version":
         del left[: 2 if left[0] in _WITH_VALUE else 1]
     return left
+
+
+def with_settings(site: Site, **values: Any) -> Site:
+    """Return the site with other settings, of whatever capability."""
+    settings: Any = site.settings
+    return replace(site, settings=replace(settings, **values))

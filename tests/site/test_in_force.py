@@ -9,7 +9,7 @@ import pytest
 
 from releaser.site import values
 from releaser.site.in_force import RULES, InForce
-from releaser.site.settings import SPECS, Settings
+from releaser.site.settings import SPECS, AllSettings
 
 A, B, PYTHON = ("make", "a"), ("make", "b"), "/opt/python3.13/bin/python"
 # The setting, what is live, what the commit has, what counts.
@@ -48,19 +48,27 @@ ROWS: list[tuple[str, Any, Any, Any]] = [
 ]
 
 
+def the_settings(**given: Any) -> Any:
+    return AllSettings(**given)
+
+
 @pytest.mark.parametrize(("name", "live", "own", "counts"), ROWS)
 def test_what_a_commit_adds_waits_and_what_it_takes_back_counts(name: str, live: Any, own: Any, counts: Any) -> None:
-    found = InForce.of(replace(Settings(), **{name: live}), replace(Settings(), **{name: own}))
+    found = InForce.of(replace(the_settings(), **{name: live}), replace(the_settings(), **{name: own}))
     assert getattr(found.settings, name) == counts
     assert [one.name for one in found.waiting] == ([] if counts == own else [name])
     assert getattr(found.own, name) == own
 
 
 def test_what_is_made_goes_with_the_command_that_makes_it() -> None:
-    live, own = Settings(before_build=A, build_output=("a",)), Settings(before_build=B, build_output=("b",))
-    assert InForce.of(live, own).settings.build_output == ("a",)
-    assert InForce.of(live, replace(own, before_build=A)).settings.build_output == ("b",)
-    assert InForce.of(live, Settings()).settings.build_output == ()
+    live, own = the_settings(before_build=A, build_output=("a",)), the_settings(before_build=B, build_output=("b",))
+
+    def counts(live: Any, own: Any) -> Any:
+        return InForce.of(live, own).settings
+
+    assert counts(live, own).build_output == ("a",)
+    assert counts(live, replace(own, before_build=A)).build_output == ("b",)
+    assert counts(live, the_settings()).build_output == ()
 
 
 def test_each_command_waits_or_runs_in_the_sandbox_or_once_its_commit_is_live() -> None:
@@ -71,8 +79,8 @@ def test_each_command_waits_or_runs_in_the_sandbox_or_once_its_commit_is_live() 
 
 
 def test_a_sentence_can_be_pasted() -> None:
-    found = InForce.of(Settings(), Settings(before_build=("sh", "-c", "a && b"), isolate="off"))
+    found = InForce.of(the_settings(), the_settings(before_build=("sh", "-c", "a && b"), isolate="off"))
     said = found.describe("0123456789abcdef")
     assert "Commit 0123456789ab sets before_build = sh -c 'a && b' and isolate = off." in said
     assert """`RELEASER_BEFORE_BUILD='sh -c '"'"'a && b'"'"'' RELEASER_ISOLATE=off releaser update --force`""" in said
-    assert InForce.of(Settings(), Settings(keep=7)).describe("0123") == ""
+    assert InForce.of(the_settings(), the_settings(keep=7)).describe("0123") == ""

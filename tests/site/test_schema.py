@@ -12,6 +12,7 @@ from releaser.site import values
 from releaser.site.loading import load
 from releaser.site.schema import json_schema
 from releaser.site.settings import SPECS, AllSettings
+from releaser.site.windows import jitter
 from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG, form
 
 jsonschema = pytest.importorskip("jsonschema")  # which not every environment of development has
@@ -20,7 +21,7 @@ jsonschema = pytest.importorskip("jsonschema")  # which not every environment of
 LEFT: dict[Any, list[Any]] = {
     values.duration: ["9" * 400 + "d"],
     values.limit: ["8d"],
-    values.jitter: ["2d"],
+    jitter: ["2d"],
     values.command: ["echo 'a"],
     values.count: [1.0],
     values.url_or_command: ["http://[::1", "http://example.org:port/", "curl 'x"],

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.site.addresses import Address
+from releaser.releases.retention_settings import RetentionSettings
+from releaser.site.addresses import Address, MailSettings
 from releaser.site.loading import Loaded, load, read_variables
 from releaser.site.settings import SPECS, AllSettings, environment_of, this_host
 from tests.site.test_values import WRONG, form
@@ -36,7 +37,7 @@ def test_without_any_source_there_are_the_defaults(tmp_path: Path) -> None:
     found = loaded(tmp_path)
     assert found.settings == AllSettings()
     assert (found.problems, found.sources) == ((), {})
-    assert (found.settings.keep, found.settings.branch, found.settings.test_timeout) == (5, "main", 1800.0)
+    assert (RetentionSettings.of(found).keep, found.settings.branch, found.settings.test_timeout) == (5, "main", 1800.0)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_the_stronger_source_wins(
     tmp_path: Path, table: dict[str, int], dotenv: str, environ: dict[str, str], expected: int, source: str | None
 ) -> None:
     found = loaded(tmp_path, table, dotenv, environ)
-    assert (found.settings.keep, found.problems) == (expected, ())
+    assert (RetentionSettings.of(found).keep, found.problems) == (expected, ())
     assert found.sources.get("keep", "").endswith(source or "")
     assert bool(found.sources) is (source is not None)
 
@@ -102,7 +103,7 @@ def test_the_aliases_are_those_and_no_others() -> None:
 def test_a_name_of_its_own_wins_over_an_alias_in_the_same_place(
     tmp_path: Path, dotenv: str, environ: dict[str, str], expected: str
 ) -> None:
-    assert loaded(tmp_path, {}, dotenv, environ).settings.smtp_host == expected
+    assert MailSettings.of(loaded(tmp_path, {}, dotenv, environ)).smtp_host == expected
 
 
 def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> None:
@@ -116,8 +117,8 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
         "AUTO_UPDTR__EMAIL_HOST=\n",
     )
     assert messages(found) == []
-    assert [admin.name for admin in found.settings.admins] == ["Ada", "Bob"]
-    assert found.settings.smtp_host is None
+    assert [admin.name for admin in MailSettings.of(found).admins] == ["Ada", "Bob"]
+    assert MailSettings.of(found).smtp_host is None
 
 
 @pytest.mark.parametrize(
@@ -135,18 +136,18 @@ def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
     found = loaded(tmp_path, {"unix_group": "one", "keep": 1}, line)
     assert messages(found) == []
     assert found.settings.unix_group == expected
-    assert found.settings.keep == 1
+    assert RetentionSettings.of(found).keep == 1
     assert ("unix_group" in found.sources) == (expected is not None)
 
 
 def test_an_empty_alias_unsets_as_well(tmp_path: Path) -> None:
     found = loaded(tmp_path, {"admins": [["Ada", "ada@example.org"]]}, "ADMINS_JSON=\n")
-    assert (messages(found), found.settings.admins) == ([], ())
+    assert (messages(found), MailSettings.of(found).admins) == ([], ())
 
 
 def test_the_environment_still_sets_what_the_file_unsets(tmp_path: Path) -> None:
     found = loaded(tmp_path, {"keep": 1}, "RELEASER_KEEP=\n", {"RELEASER_KEEP": "2"})
-    assert found.settings.keep == 2
+    assert RetentionSettings.of(found).keep == 2
 
 
 # What is wrong
@@ -179,7 +180,7 @@ def test_a_wrong_value_in_a_file_is_named_with_the_file_and_cut(tmp_path: Path) 
 
 def test_a_wrong_value_leaves_the_weaker_one_in_force(tmp_path: Path) -> None:
     found = loaded(tmp_path, {"keep": 1}, "", {"RELEASER_KEEP": "many"})
-    assert (found.settings.keep, len(found.problems)) == (1, 1)
+    assert (RetentionSettings.of(found).keep, len(found.problems)) == (1, 1)
 
 
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
 
 def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> None:
     found = loaded(tmp_path, {}, "RELEASER_SMTP_PASSWORD=hunter22\n")
-    assert found.settings.smtp_password == "hunter22"
+    assert MailSettings.of(found).smtp_password == "hunter22"
     assert "hunter22" not in repr(found)
 
 
@@ -262,7 +263,7 @@ def test_one_bad_line_does_not_cost_the_others(tmp_path: Path, dotenv: bytes, wo
     assert message.startswith(str(tmp_path / ".env"))
     assert words in message
     assert "open" not in message.removeprefix(str(tmp_path)), "what the line says may be a secret"
-    assert found.settings.keep == 2
+    assert RetentionSettings.of(found).keep == 2
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_the_password_for_mails_may_be_in_a_file(tmp_path: Path, way: str) -> No
     variable = {"RELEASER_SMTP_PASSWORD_FILE": str(tmp_path / "smtp_password")} if way == "environment" else {}
     systemd = {"CREDENTIALS_DIRECTORY": str(tmp_path)} if way == "systemd" else {}
     found = loaded(tmp_path, table, environ=variable | systemd)
-    assert (found.settings.smtp_password, found.problems) == ("hunter 22", ())
+    assert (MailSettings.of(found).smtp_password, found.problems) == ("hunter 22", ())
     assert "hunter" not in repr(found)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import PreflightError
+from releaser.releases.retention_settings import RetentionSettings
 from releaser.site.site import open_site
 
 ENV = {"PATH": "/nowhere"}
@@ -24,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_site_knows_its_project_and_its_settings(root: Path) -> None:
     site = open_site(root, ENV)
-    assert (site.project.root, site.project.venv, site.settings.keep) == (root, root / "env", 3)
+    assert (site.project.root, site.project.venv, RetentionSettings.of(site).keep) == (root, root / "env", 3)
     assert (site.findings, site.pyproject.path) == ((), root / "pyproject.toml")
     assert site.git is site.git
 
@@ -87,7 +88,7 @@ def test_after_a_pull_the_settings_are_new_and_the_places_the_same(root: Path) -
     site.runner.marks["MARK"] = "99"
     (root / "pyproject.toml").write_text("[tool.releaser]\nkeep = 7\nvenv = 'other'\nkep = 1\n", encoding="utf-8")
     fresh = site.reread()
-    assert (fresh.settings.keep, fresh.project, fresh.runner.marks) == (7, site.project, {"MARK": "99"})
+    assert (RetentionSettings.of(fresh).keep, fresh.project, fresh.runner.marks) == (7, site.project, {"MARK": "99"})
     assert len(fresh.findings) == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from releaser.site import values
 from releaser.site.addresses import Address, addresses, parse_address, sender
+from releaser.site.windows import jitter, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,8 +131,8 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.limit, "must be longer than 0", [0, "0s"]),
     (values.limit, "must be at most 7d", ["8d"]),
     (values.interval, "must be", ["0"]),
-    (values.jitter, "must be", ["2d"]),
-    (values.windows, "must", ["Sa 1-5"]),
+    (jitter, "must be", ["2d"]),
+    (windows, "must", ["Sa 1-5"]),
     (values.count, "must be a whole number", [-1, 1.0, True, " 12 ", "", "-1", "1.5", "²", "٣"]),
     (values.port, "must be a port", [65536]),
     (values.port, "must be a whole number", ["x"]),

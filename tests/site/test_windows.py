@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from releaser.site.values import Window, find_opening, open_since, windows
+from releaser.site.windows import Window, find_opening, open_since, windows
 
 
 def at(text: str) -> datetime:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from releaser.deployment.actions.base import Action
 from releaser.deployment.static_files import COLLECT, are_in_place, collect_ahead, collectstatic, restore_static_files
 from releaser.errors import ToolError
+from releaser.site.django_settings import StaticSettings
 from releaser.site.serving import static_findings
-from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Collectstatic(Action):
 
     def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
         """Yield what would keep collectstatic from its work: a pull may have changed STATIC_ROOT, or a package."""
-        is_asked = site.settings.collectstatic != "off" and is_django(site.project.root)
+        is_asked = StaticSettings.of(site).asks(site.project.root)
         if is_asked and not (goes_back and are_in_place(site, venv)):
             with contextlib.suppress(ToolError):  # which collectstatic will say
                 yield from static_findings(site, venv, compares=goes_back)

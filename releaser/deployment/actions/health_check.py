@@ -11,6 +11,7 @@ from releaser.errors import ToolError
 from releaser.report import HealthCheckResult
 from releaser.serving.restarts import restart_of
 from releaser.site.health_settings import HealthSettings
+from releaser.site.restart_settings import RestartSettings
 from releaser.site.serving import question
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ class HealthCheck(Action):
 
     def do(self, change: Change, step: Step) -> None:
         """Ask it."""
-        site, log, settings, release = change.site, change.log, change.site.settings, change.release
-        health = HealthSettings.of(settings)
+        site, log, release = change.site, change.log, change.release
+        health = HealthSettings.of(site)
         if health.health_check is None:
             step.skip("none is set")
             return
         check = _check_of(change)
         ask = question(site, health.health_check, release.venv)
-        has_started = bool(settings.start or change.record(RESTART).get("start"))
+        has_started = bool(RestartSettings.of(site).start or change.record(RESTART).get("start"))
         restarts = has_started or restart_of(site).restarts_processes(site)
         watches = restarts and check.can_be_seen
         try:

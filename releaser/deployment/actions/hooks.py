@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.deployment.actions.base import Action
+from releaser.reporting.hook_settings import HookSettings
 from releaser.reporting.hooks import run_hook, tell_return
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class AfterLive(Action):
 
     def is_due(self, change: Change) -> bool:
         """Whether the hook is set, and the change no rollback."""
-        return change.site.settings.after_live is not None and not change.flip.goes_back
+        return HookSettings.of(change.site).after_live is not None and not change.flip.goes_back
 
     def do(self, change: Change, step: Step) -> None:
         """Run it."""
@@ -36,7 +37,7 @@ class OnRollback(Action):
 
     def is_due(self, change: Change) -> bool:
         """Whether the hook is set, and the change a rollback."""
-        return change.site.settings.on_rollback is not None and change.flip.goes_back
+        return HookSettings.of(change.site).on_rollback is not None and change.flip.goes_back
 
     def do(self, change: Change, step: Step) -> None:
         """Run it."""

@@ -12,6 +12,7 @@ from releaser.releases.pending import BY_HAND, note_failed_actions
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
+from releaser.site.restart_settings import RestartSettings
 from releaser.system import signals
 from releaser.system.uptime import uptime
 from releaser.system.words import elapsed
@@ -45,7 +46,7 @@ class Restart(Action):
 
     def record(self, change: Change, deployment: Deployment) -> Record:
         """Note who uses the previous release, and how to start what is about to be stopped."""
-        settings, was_used = change.site.settings, in_use(change.previous)
+        settings, was_used = RestartSettings.of(change.site), in_use(change.previous)
         if not settings.stop or not settings.start:
             return {"was_used": was_used}
         return {"was_used": was_used, "stopped": True, "start": settings.start, "since": change.flip.at}
@@ -94,7 +95,7 @@ class Restart(Action):
 
     def leave(self, change: Change) -> None:
         """Stop the service again, which the release that is taken back may have started."""
-        settings, record = change.site.settings, change.record(self.name)
+        settings, record = RestartSettings.of(change.site), change.record(self.name)
         change.note(self.name, was_used=record.get("was_used") or in_use(change.new))
         if settings.stop is None:
             return
@@ -174,7 +175,7 @@ def start_anew(site: Site, log: RunLog, venv: Path) -> str:
 
     It is started even if `stop` fails.
     """
-    if site.settings.start is None:
+    if RestartSettings.of(site).start is None:
         return ""
     since = uptime()
     try:

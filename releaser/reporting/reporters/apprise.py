@@ -33,12 +33,12 @@ class Apprise(Reporter):
 
     def receivers(self, site: Site) -> Iterator[Service]:
         """Yield each service."""
-        for url in ServiceSettings.of(site.settings).notify:
+        for url in ServiceSettings.of(site).notify:
             yield Service(url=url, runner=site.runner)
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Yield a missing library."""
-        if ServiceSettings.of(site.settings).notify and importlib.util.find_spec(_LIBRARY) is None:
+        if ServiceSettings.of(site).notify and importlib.util.find_spec(_LIBRARY) is None:
             message = "`notify`: the package that sends notices is not installed with releaser"
             advice = f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`."
             yield Finding("apprise-missing", message, advice=advice)

@@ -29,13 +29,13 @@ class Webhooks(Reporter):
 
     def receivers(self, site: Site) -> Iterator[Webhook]:
         """Yield the webhook, if one is set."""
-        settings = WebhookSettings.of(site.settings)
+        settings = WebhookSettings.of(site)
         if settings.webhook is not None and settings.webhook != "none":
             yield Webhook(url=settings.webhook, secret=settings.webhook_secret or "", environ=site.runner.environ)
 
     def findings(self, site: Site) -> Iterator[Finding]:
         """Yield a secret without a webhook."""
-        settings = WebhookSettings.of(site.settings)
+        settings = WebhookSettings.of(site)
         if settings.webhook_secret and not settings.webhook:
             yield Finding(
                 "webhook-missing",

@@ -13,6 +13,7 @@ from releaser.errors import Finding
 from releaser.serving.restarts.base import Restart
 from releaser.serving.restarts.command import Command
 from releaser.site.health_settings import HealthSettings
+from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside
 from releaser.tools.web import is_url
@@ -29,7 +30,7 @@ _OF_PAIR = {"stop": "stopped before the flip", "start": "started after it"}
 
 def restart_of(site: Site) -> Restart:
     """Return the restart method that the settings select."""
-    found = (method.selected_by(site.settings.restart) for method in RESTARTS)
+    found = (method.selected_by(RestartSettings.of(site).restart) for method in RESTARTS)
     return next(filter(None, found), Command())
 
 
@@ -40,7 +41,7 @@ def restart_words() -> tuple[str, ...]:
 
 def restart_findings(site: Site) -> Iterator[Finding]:
     """Yield the problems that would make the restart fail."""
-    settings = site.settings
+    settings = RestartSettings.of(site)
     if (settings.stop is None) != (settings.start is None):
         there, missing = ("stop", "start") if settings.stop else ("start", "stop")
         message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
@@ -50,13 +51,13 @@ def restart_findings(site: Site) -> Iterator[Finding]:
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     """Yield the programs of configured commands that are neither on PATH nor in the venv."""
-    settings, root = site.settings, site.project.root
+    root = site.project.root
     path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": program} if (program := restart_of(site).program(site)) else {}
-    health_check = HealthSettings.of(settings).health_check
+    health_check = HealthSettings.of(site).health_check
     if health_check and not is_url(health_check):
         commands["health_check"] = shlex.split(health_check)[0]
-    commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
+    commands |= {name: words[0] for name in HOOKS if (words := getattr(site.settings, name))}
     link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may lack it
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import error_line
 from releaser.serving.restarts.base import Restart
+from releaser.site.restart_settings import RestartSettings
 from releaser.system import signals
 from releaser.system.environment import own_path
 from releaser.system.venv_environment import inside
@@ -24,11 +25,11 @@ class Command(Restart):
 
     def program(self, site: Site) -> str | None:
         """Return the first word of the command."""
-        return site.settings.restart[0]
+        return RestartSettings.of(site).restart[0]
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Run the command. Raises ToolError."""
-        words, mark = list(site.settings.restart), os.urandom(8).hex()
+        words, mark = list(RestartSettings.of(site).restart), os.urandom(8).hex()
         said = error_line(run_restart(site, words, venv, {signals.SERVICE_MARK: mark}))
         left = site.runner.redactor.clean(", ".join(signals.name_services(mark)))
         step.says(": ".join(filter(None, (words[0], said))) + (f"; it left {left} running" if left else ""))
@@ -40,7 +41,9 @@ def ask_program(site: Site, words: list[str]) -> str:
     Raises ToolError.
     """
     env = {**site.runner.neutral, "PATH": own_path(site.runner.environ)}
-    return site.runner.run(words, cwd=site.project.root, env=env, timeout=site.settings.restart_timeout).output
+    return site.runner.run(
+        words, cwd=site.project.root, env=env, timeout=RestartSettings.of(site).restart_timeout
+    ).output
 
 
 def run_restart(site: Site, words: list[str], venv: Path, more: Mapping[str, str] | None = None) -> str:
@@ -48,6 +51,6 @@ def run_restart(site: Site, words: list[str], venv: Path, more: Mapping[str, str
 
     Raises ToolError.
     """
-    env, settings = {**inside(venv, site.runner.live_environ), **(more or {})}, site.settings
+    env, settings = {**inside(venv, site.runner.live_environ), **(more or {})}, RestartSettings.of(site)
     limit, leaves = settings.restart_timeout, settings.restart_leaves_service
     return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, may_leave_service=leaves).output

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, ToolError, error_line
 from releaser.serving.restarts.base import Restart
 from releaser.serving.restarts.command import ask_program, run_restart
+from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Passenger(Restart):
 
 def app_root(site: Site) -> Path:
     """Return the application root as Passenger knows it: as written, with its symlinks."""
-    return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
+    return site.project.checkout / Path(RestartSettings.of(site).passenger_app_root or ".").expanduser()
 
 
 def passenger_arguments(root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError
 from releaser.serving.restarts.base import Restart
+from releaser.site.restart_settings import RestartSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ class Touch(Restart):
 
     def restart_file(self, site: Site) -> Path | None:
         """Return the file to touch; None if the directory is missing, or the setting `start` has a value."""
-        settings, root = site.settings, site.project.checkout
+        settings, root = RestartSettings.of(site), site.project.checkout
         if settings.start:
             return None
         return root / settings.restart_file if settings.restart_file else restart_file_in(root)

@@ -1,0 +1,19 @@
+"""Settings: What tests and builds can reach."""
+
+from typing import Literal
+
+from releaser.site.declaring import Part
+from releaser.site.values import FilePaths
+
+
+class SandboxSettings(Part):
+    """What tests and builds can reach."""
+
+    #: How tests and builds are kept from everything that is not theirs.
+    isolate: Literal["auto", "bwrap", "off"] = "auto"
+    #: Files and directories where what tests and builds write stays; they must exist.
+    test_writable: FilePaths = ()
+    #: Sockets, or directories with sockets, that tests and builds can use in addition to those of databases.
+    test_sockets: FilePaths = ()
+    #: Whether tests can use the network. If not, each test run has a private loopback interface only.
+    test_network: bool = True

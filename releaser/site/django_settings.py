@@ -1,0 +1,40 @@
+"""Settings: static files, checks and migrations of Django."""
+
+from pathlib import Path
+from typing import Literal
+
+from releaser.site.declaring import Part
+from releaser.site.values import Command, Limit
+
+
+class StaticSettings(Part):
+    """Static files."""
+
+    #: Whether static files are collected, after the flip or, where the code changes, before it.
+    collectstatic: Literal["auto", "on", "off"] = "auto"
+    #: The time limit of collecting static files.
+    collectstatic_timeout: Limit = 600.0
+    #: A command that runs right after collectstatic, for example to compress files; it fails as collectstatic does.
+    after_static: Command | None = None
+
+    def asks(self, root: Path) -> bool:
+        """Whether Django is asked for static files, in a project at `root`."""
+        from releaser.tools.django import is_django  # which takes long to import
+
+        return self.collectstatic != "off" and is_django(root)
+
+
+class CheckSettings(Part):
+    """`manage.py check --deploy`."""
+
+    #: Whether `manage.py check --deploy` must pass with a candidate, before its tests.
+    django_check: Literal["off", "deploy"] = "off"
+    #: What counts as a failure of `check --deploy`.
+    django_check_level: Literal["error", "warning"] = "error"
+
+
+class MigrationSettings(Part):
+    """Migrations."""
+
+    #: What happens if a candidate brings migrations that are not applied; releaser never applies any.
+    migrations: Literal["report", "refuse", "off"] = "report"

@@ -1,0 +1,110 @@
+"""When updates may begin: the settings, and windows of the week."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+from typing import Annotated, Any, Self
+
+from releaser.site.declaring import Part
+from releaser.site.values import Interval, duration, either, kind, pattern, refuse
+from releaser.system.durations import seconds_of
+from releaser.system.frozen import Frozen
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
+_WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
+
+
+class Window(Frozen):
+    """From a time of some days on, for so long; it may end on the day after."""
+
+    #: As it is written.
+    text: str
+    #: Those on which it begins, 0 for Monday.
+    days: frozenset[int]
+    begins: time
+    lasts: timedelta
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `Sat-Sun 01:00-05:00`; every day, if none is named. Raises ValueError."""
+        found = re.fullmatch(_WINDOW, text.strip())
+        if found is None:
+            raise ValueError
+        begins, ends = time(int(found[2]), int(found[3])), int(found[4]) * 60 + int(found[5])
+        if ends > 24 * 60 or int(found[5]) > 59:
+            raise ValueError
+        minutes = (ends - begins.hour * 60 - begins.minute) % (24 * 60) or 24 * 60
+        days = set[int]() if found[1] else {*range(7)}
+        for part in found[1].lower().split(",") if found[1] else ():
+            first, _, last = (one.strip() for one in part.partition("-"))
+            begin, end = _DAYS.index(first), _DAYS.index(last or first)
+            days |= {(begin + number) % 7 for number in range((end - begin) % 7 + 1)}
+        return cls(text=text.strip(), days=frozenset(days), begins=begins, lasts=timedelta(minutes=minutes))
+
+    def since(self, at: datetime) -> datetime | None:
+        """Return when it has begun, if it is open `at` a local time; None if it is not."""
+        for begin in (datetime.combine(at - timedelta(days=ago), self.begins) for ago in (0, 1)):
+            if begin.weekday() in self.days and begin <= at < begin + self.lasts:
+                return begin
+        return None
+
+    def next_begin(self, at: datetime) -> datetime:
+        """Return when it begins next, from a local time on."""
+        days = (datetime.combine(at + timedelta(days=ahead), self.begins) for ahead in range(8))
+        return next(begin for begin in days if begin >= at and begin.weekday() in self.days)
+
+
+def local_time(at: datetime) -> datetime:
+    """Return a time in the time zone of the host, without a zone, as windows are compared with it."""
+    return at.astimezone().replace(tzinfo=None)
+
+
+def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
+    """Return when the window began that is open `at` a local time; None if none is."""
+    return max((begin for one in windows if (begin := one.since(at))), default=None)
+
+
+def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
+    """Return from when on a window is open, `at` a local time at the earliest, which it is without windows."""
+    return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
+
+
+@kind(
+    "list",
+    either({"type": "array", "items": pattern(_IN_WEEK)}, pattern(rf"{_IN_WEEK[:-1]}(;{_IN_WEEK[1:-1]})*$")),
+    spell=lambda value: [one.text for one in value],
+    in_line="; ".join,
+)
+def windows(value: Any) -> tuple[Window, ...]:
+    """Windows of the week: a list, or one string with semicolons between them."""
+    words = value.split(";") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        refuse("must be a window such as Sat-Sun 01:00-05:00, or a list of them")
+    for word in words:
+        try:
+            Window.parse(word)
+        except ValueError:
+            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00, which {word!r} is not")
+    return tuple(map(Window.parse, words))
+
+
+@kind("length of time", duration.schema, spell=duration.spell)
+def jitter(value: Any) -> float:
+    """A length of time in seconds, of at most a day."""
+    return seconds_of(value, days=1)
+
+
+Windows = Annotated[tuple[Window, ...], windows]
+Jitter = Annotated[float, jitter]
+
+
+class DueSettings(Part):
+    """When updates may begin."""
+
+    #: How long after the beginning of one update the next is due, for `update --if-due`; else a day.
+    every: Interval | None = None
+    #: When updates may begin, in the local time of the host.
+    window: Windows = ()
+    #: How long `update --if-due` waits at most before it begins; always the same for one site.
+    jitter: Jitter = 0.0
