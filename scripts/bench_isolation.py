@@ -17,7 +17,7 @@ import tomllib
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -84,11 +84,12 @@ def compare(name: str, actions: Mapping[str, Callable[[], object]], times: int, 
 def ways(staged: Site) -> dict[str, Site]:
     """Return a site as it is without the sandbox and, if it works here, in it."""
     found: dict[str, Site] = {}
+    settings: Any = staged.settings
     for kind in KINDS:
         if kind == "off" or not isinstance(find_bubblewrap(staged.runner), str):
             found[kind] = replace(
                 staged,
-                settings=replace(staged.settings, isolate=kind),
+                settings=replace(settings, isolate=kind),
                 runner=replace(staged.runner, remembered={}),
             )
     return found

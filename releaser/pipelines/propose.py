@@ -29,8 +29,8 @@ from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
 from releaser.run import close_journal
 from releaser.site.committed import committed_lock
-from releaser.sources.locked import Locked
 from releaser.site.export_settings import ExportSettings
+from releaser.sources.locked import Locked
 from releaser.sources.upgrade import Upgrade
 from releaser.system.files import read_file, replace_file
 from releaser.system.frozen import Frozen

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.candidate import attested
+from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.attested import verify_attestations
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import IndexFile, index_files
@@ -45,7 +46,7 @@ class _AskedError(Exception):
     ],
 )
 def test_asked_about_is_what_would_be_installed_of_a_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, uv: str, files: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: Any, uv: str, files: list[str]
 ) -> None:
     (tmp_path / "uv.toml").write_text(uv, encoding="utf-8")
     before, after = (LockFile.parse((LOCK % (one, one, one)).encode()) for one in (1, 2))
@@ -66,7 +67,7 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
     monkeypatch.setattr(attested, "default_groups", lambda _: None)
     monkeypatch.setattr(attested, "_can_verify", lambda: True)
     site = SimpleNamespace(
-        settings=SimpleNamespace(attestations=setting),
+        settings=AttestationSettings(attestations=setting),
         project=SimpleNamespace(root=tmp_path),
         runner=SimpleNamespace(environ={}),
         supply=Supply(),
@@ -81,7 +82,7 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
     assert (asked, bool(listed)) == (files, bool(files))
     monkeypatch.setattr(attested, "_can_verify", lambda: False)
     assert verify_attestations(work, after) == {}
-    site.settings.attestations = "require"
+    site.settings = AttestationSettings(attestations="require")
     with pytest.raises(ResolutionError, match="are not installed"):
         verify_attestations(work, after)
     assert verify_attestations(work, before) == {}
@@ -110,7 +111,7 @@ def test_what_is_unknown_is_asked_once_in_a_run(
 
 def test_the_trust_root_is_not_looked_for_where_tests_of_a_candidate_write(tmp_path: Path) -> None:
     places = SimpleNamespace(root=tmp_path / "elsewhere" / "staging", checkout=tmp_path / "outer" / "site")
-    site: Any = SimpleNamespace(settings=SimpleNamespace(attestations_root="../../keys/root.json"), project=places)
+    site: Any = SimpleNamespace(settings=AttestationSettings(attestations_root="../../keys/root.json"), project=places)
     assert attested._root(site) == tmp_path / "keys" / "root.json"
 
 

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from releaser.candidate import sandbox
 from releaser.candidate.sandbox import programs_of, runs_open, tell_open
+from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.system.bubblewrap import Bounds, find_bubblewrap
 from releaser.system.process import Runner
 from releaser.tools.uv import find_uv
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_something_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    settings = SimpleNamespace(isolate="auto")
-    site = cast("Site", SimpleNamespace(settings=settings, state_dir=tmp_path, runner=None))
+    site: Any = SimpleNamespace(settings=SandboxSettings(isolate="auto"), state_dir=tmp_path, runner=None)
     found: object = "there is no bubblewrap"
     monkeypatch.setattr(sandbox, "find_sandbox", lambda *_: found)
     told = []
@@ -38,11 +38,11 @@ def test_that_no_sandbox_works_is_logged_each_time_told_once_and_known_until_som
     assert told == [["tests and builds run without a sandbox: there is no bubblewrap"], []]
     assert len(caplog.records) == 2
     assert runs_open(site)
-    settings.isolate = "off"  # which somebody has asked for
+    site.settings = SandboxSettings(isolate="off")  # which somebody has asked for
     tell_open(site, log := a_log())
     assert not log.findings
     assert not runs_open(site)
-    settings.isolate, found = "auto", object()
+    site.settings, found = SandboxSettings(isolate="auto"), object()
     tell_open(site, a_log())
     assert not runs_open(site)
 

@@ -199,3 +199,35 @@ def test_a_rule(make_site: SiteFactory) -> None:
     site.publish("beta", "1.3.0")
     assert with_toy(site, "toy_rule", "update").stdout == ""  # what is locked stays
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.3.0", "1.2.0")
+
+
+@pytest.mark.spawns
+def test_a_capability_with_a_setting_of_a_new_kind_is_one_file_and_one_entry(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    package = tmp_path / "copy" / "releaser"
+    shutil.copytree(ROOT / "releaser", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / "extension" / "toy_setting.py", package / "moon.py")
+    listed = package / "capabilities.py"
+    entry = 'Capability(name="moon", settings=("moon.MoonSettings",), checks=("moon.moon_findings",)),'
+    text = listed.read_text(encoding="utf-8")
+    listed.write_text(text.replace("CAPABILITIES = (\n", f"CAPABILITIES = (\n    {entry}\n"), encoding="utf-8")
+
+    def call(*words: str, check: int = 0, **env: str) -> Finished:
+        argv: list[str | Path] = [sys.executable, "-c", "from releaser.__main__ import main; main()", *words]
+        environ = {**site.env, "PYTHONPATH": str(package.parent), **env}
+        return run([*argv, "--project", site.path], cwd=site.outer, env=environ, check=check)
+
+    (site.outer / "moon").write_text("full moon", encoding="utf-8")
+    wrong = call("update", check=3, RELEASER_QUIET_MOON="blue moon").stderr
+    assert "RELEASER_QUIET_MOON must be a phase of the moon (it is 'blue moon')" in wrong
+    (site.outer / ".env").write_text("RELEASER_QUIET_MOON='full moon'\n", encoding="utf-8")
+    assert "it is full moon" in call("update", check=3).stderr
+    assert call("config", "quiet_moon").stdout == "full moon\n"
+    described = json.loads(call("config", "--schema").stdout)["properties"]["quiet_moon"]
+    assert described["description"].endswith("is updated. A phase of the moon, such as `full moon`.")
+    (site.outer / "moon").write_text("new moon", encoding="utf-8")
+    call("update")
+    assert site.live_version("alpha") == "1.1.0"

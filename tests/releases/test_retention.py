@@ -16,7 +16,6 @@ from releaser.releases.release import Ledger, write_manifest
 from releaser.releases.retention import Present, RetentionDecision, judge
 from releaser.releases.retention_settings import RetentionSettings
 from releaser.releases.store import ReleaseStore
-from releaser.site.settings import Settings
 from releaser.site.values import count, duration
 from tests.releases.makers import NOW, a_manifest, built
 
@@ -177,7 +176,7 @@ def test_the_cases_begin_with_the_defaults_that_releaser_has() -> None:
     (text,) = re.findall(r"^Defaults: (.*)\.$", CASES.read_text(encoding="utf-8"), re.MULTILINE)
     case = Case(name="defaults")
     _take(case, text)
-    assert RetentionSettings(**case.settings) == Settings()
+    assert RetentionSettings(**case.settings) == RetentionSettings()
 
 
 def test_a_verdict_says_all_in_one_line() -> None:

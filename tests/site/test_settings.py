@@ -171,7 +171,7 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_in_a_file_is_named_with_the_file_and_cut(tmp_path: Path) -> None:
-    number, admins = messages(loaded(tmp_path, {}, "RELEASER_KEEP=many\nADMINS_JSON=ada\n"))
+    admins, number = messages(loaded(tmp_path, {}, "RELEASER_KEEP=many\nADMINS_JSON=ada\n"))
     assert number == f"{tmp_path / '.env'}: RELEASER_KEEP must be a whole number, 0 or more (it is 'many')"
     assert admins.startswith(f"{tmp_path / '.env'}: ADMINS_JSON must be a JSON list")
     (message,) = messages(loaded(tmp_path, {}, "", {"RELEASER_KEEP": "x" * 5000}))
