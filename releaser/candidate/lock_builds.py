@@ -9,16 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.git_sources import fetch_sources
-from releaser.candidate.sandbox import (
-    OF_UV,
-    hidden_from,
-    look_at,
-    named_sockets,
-    programs_of,
-    put_all_back,
-    with_variables,
-    writable_places,
-)
+from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, put_all_back, with_variables
 from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.checkout.which_sandbox import bubblewrap_of
@@ -27,7 +18,7 @@ from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
 from releaser.resolution.newest import uploads_within_limits
 from releaser.resolution.version_settings import VersionSettings
-from releaser.system.bubblewrap import Bounds, without_symlinks
+from releaser.system.bubblewrap import without_symlinks
 from releaser.system.environment import builds_in_place, package_places
 from releaser.system.process import Sandbox
 from releaser.tools.uv import LockBuilds
@@ -54,21 +45,9 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
     before = {path: look_at(path) for path in (tree / ".git", *(tree / one for one in OF_UV)) if path != lock}
     try:
         with fetch_sources(site, tree) as fetched:
-            bounds = Bounds(
-                writable=(*(() if tree == site.project.checkout else (tree,)), *writable_places(site)),
-                hidden=hidden_from(site),
-                kept=(
-                    site.project.outer,
-                    site.outside.project.checkout,
-                    site.project.state_dir,
-                    tree.parent,
-                    *package_places(tree, site.runner.environ),
-                    *fetched.places,
-                ),
-                needed=programs_of(site, python),
-                sockets=tuple(named_sockets(site)),
-            )
-            with bubblewrap.sandbox(bounds) as sandbox:
+            writable = () if tree == site.project.checkout else (tree,)
+            kept = (tree.parent, *package_places(tree, site.runner.environ), *fetched.places)
+            with bubblewrap.sandbox(bounds_of(site, python, writable, kept)) as sandbox:
                 yield with_variables(sandbox, fetched)
     finally:
         if flaws := [*put_all_back(before)]:

@@ -126,25 +126,15 @@ def sandbox_of(
     if bubblewrap is None or not site.tree.is_staged:
         yield Sandbox()
         return
-    tree, project = site.git.layout.top, site.project
-    bounds = Bounds(
-        writable=(*(() if what == "builds" else (tree,)), venv, *others, *writable_places(site)),
-        hidden=hidden_from(site),
-        kept=(
-            project.outer,
-            site.outside.project.checkout,
-            project.state_dir,
-            tree.parent,
-            *package_places(project.root, site.runner.environ),
-            *(fetched.places if fetched is not None else ()),
-        ),
-        needed=programs_of(site, venv / "bin" / "python"),
-        fixed=(*_too_large(site), *libraries_of(venv / "bin" / "python")),
+    tree, project, python = site.git.layout.top, site.project, venv / "bin" / "python"
+    writable = (*(() if what == "builds" else (tree,)), venv, *others)
+    kept = (tree.parent, *package_places(project.root, site.runner.environ), *(fetched.places if fetched else ()))
+    bounds = replace(
+        bounds_of(site, python, writable, kept),
         copied=tuple(_beside(site)),
-        sockets=tuple(named_sockets(site)),
         network=what != "tests" or SandboxSettings.of(site).test_network,
     )
-    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
+    steering = [python, venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in OF_UV)]
     before = {path: look_at(path) for path in steering}
     links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
@@ -159,18 +149,23 @@ def sandbox_of(
             raise ToolError(flaws[0], returncode=1)
 
 
-def bounds_of_probe(site: Site) -> Bounds:
-    """Return the bounds of tests, as far as they go without a staging tree: nothing that is written stays."""
+def bounds_of(site: Site, python: Path, writable: Iterable[Path] = (), kept: Iterable[Path] = ()) -> Bounds:
+    """Return the bounds of what this Python runs for a site: it writes in `writable`, and reads what is `kept`, too."""
     project = site.outside.project
     return Bounds(
-        writable=tuple(writable_places(site)),
+        writable=(*writable, *writable_places(site)),
         hidden=hidden_from(site),
-        kept=(project.outer, project.checkout, project.state_dir),
-        needed=programs_of(site, Path(sys.executable)),
-        copied=tuple(_beside(site)),
+        kept=(project.outer, project.checkout, project.state_dir, *kept),
+        needed=programs_of(site, python),
+        fixed=(*_too_large(site), *_libraries_of(python)),
         sockets=tuple(named_sockets(site)),
-        network=SandboxSettings.of(site).test_network,
     )
+
+
+def bounds_of_probe(site: Site) -> Bounds:
+    """Return the bounds of tests, as far as they go without a staging tree: nothing that is written stays."""
+    bounds = bounds_of(site, Path(sys.executable))
+    return replace(bounds, copied=tuple(_beside(site)), network=SandboxSettings.of(site).test_network)
 
 
 def _too_large(site: Site) -> Iterator[Path]:
@@ -251,7 +246,7 @@ def programs_of(site: Site, python: Path) -> tuple[Path, ...]:
     return (Path(sys.prefix), site.uv.executable, python, Path(os.path.realpath(python)).parent.parent)
 
 
-def libraries_of(python: Path) -> tuple[Path, ...]:
+def _libraries_of(python: Path) -> tuple[Path, ...]:
     """Return the standard library of an interpreter: to read it through a layer takes a start of Django 10 ms more."""
     return tuple(Path(os.path.realpath(python)).parent.parent.glob("lib*/python3.*"))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
 _BIND, _REMOUNT, _RELATIVE_TIMES = 0x1000, 0x20, 1 << 21  # mount(2)
@@ -31,7 +31,7 @@ _OTHERS = frozenset({"/proc", "/sys", "/dev", "/run", "/tmp", "/boot", "/lost+fo
 # A plain user writes nothing there.
 _OF_ROOT = frozenset({"/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"})
 _CROWDED = ("/var/lib", "/snap")  # of containers and of packages, each with mounts of its own
-_DEEPEST = 8  # levels
+_DEEPEST = 9  # levels
 # Not those of a network, which may hang whoever looks at them: they get a layer where the site lies on one.
 _FILE_SYSTEMS = frozenset(
     {
@@ -97,64 +97,61 @@ def list_places(also: Collection[str] = ()) -> list[str]:
 
     What is mounted below a place cannot be seen through a layer; there, the directories beside it get one each.
     """
-    mounts = dict(_read_mounts())
+    mounts = _read_mounts()
+    above = _above(mounts)
     left_out = _OTHERS if os.geteuid() == 0 else _OTHERS | _OF_ROOT
+    passed = left_out | mounts.keys()
     found = list[str]()
     for place, fits in mounts.items():
-        if fits and not any(_is_within(place, one) for one in (*left_out, *_CROWDED)):
-            found += [place] if not _has_mount_below(place, mounts) else _below(place, mounts, left_out, deep=1)
+        if fits and not _is_within(place, *left_out, *_CROWDED):
+            found += _uncovered(place, above, passed, deep=2)
     for one in also:
-        if one not in _EVERYBODYS and not any(_is_within(one, place) for place in found):
-            found += [one] if not _has_mount_below(one, mounts) else _below(one, mounts, left_out, deep=_DEEPEST)
-    kept = [one for one in dict.fromkeys(found) if _may_enter(one) and (not _is_crowded(one) or _writes_in(one, also))]
-    return sorted(one for one in kept if not any(_is_within(one, other) and one != other for other in kept))
+        if one not in _EVERYBODYS and not _is_within(one, *found):
+            found += _uncovered(one, above, passed, deep=_DEEPEST)
+    kept = {one for one in found if _may_enter(one) and (not _is_within(one, *_CROWDED) or _writes_in(one, also))}
+    return sorted(one for one in kept if not _is_within(one, *kept - {one}))
 
 
-def _read_mounts() -> Iterator[tuple[str, bool]]:
-    """Yield what is mounted where, and whether that is a file system that can lie below a layer (proc(5))."""
+def _read_mounts() -> dict[str, bool]:
+    """Map what is mounted to whether that is a file system that can lie below a layer (proc(5))."""
+    found = dict[str, bool]()
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             words, _, others = line.partition(" - ")
             fields = words.split(" ")
             place = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
-            yield place, others.split(" ")[0] in _FILE_SYSTEMS and "ro" not in fields[5].split(",")
+            found[place] = others.split(" ")[0] in _FILE_SYSTEMS and "ro" not in fields[5].split(",")
+    return found
 
 
-def _below(place: str, mounts: Mapping[str, bool], left_out: frozenset[str], *, deep: int) -> Iterator[str]:
-    """Yield the directories in `place`, and for those with a mount below, what they have, so many levels `deep`."""
-    with contextlib.suppress(OSError), os.scandir(place) as entries:
-        for one in sorted(entries, key=lambda entry: entry.name):
-            if one.path in left_out or one.path in mounts or not one.is_dir(follow_symlinks=False):
-                continue
-            if not _has_mount_below(one.path, mounts):
-                yield one.path
-            elif deep:
-                yield from _below(one.path, mounts, left_out, deep=deep - 1)
+def _above(mounts: Iterable[str]) -> frozenset[str]:
+    """Return the directories that have something mounted below."""
+    return frozenset(one[:at] or "/" for one in mounts if one != "/" for at, letter in enumerate(one) if letter == "/")
 
 
-def _has_mount_below(place: str, mounts: Iterable[str]) -> bool:
-    return any(one != place and _is_within(one, place) for one in mounts)
+def _uncovered(place: str, above: Collection[str], passed: Collection[str], *, deep: int) -> Iterator[str]:
+    """Yield a place; if something is mounted below, the directories in it instead, so many levels `deep`."""
+    if place not in above:
+        yield place
+    elif deep:
+        for one in _list(place):
+            if one.path not in passed and one.is_dir(follow_symlinks=False):
+                yield from _uncovered(one.path, above, passed, deep=deep - 1)
 
 
-def _is_within(path: str, place: str) -> bool:
-    return path == place or path.startswith(place.rstrip("/") + "/")
+def _is_within(path: str, *places: str) -> bool:
+    return any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
 
 
 def _may_enter(place: str) -> bool:
     return os.path.isdir(place) and os.access(place, os.R_OK | os.X_OK)
 
 
-def _is_crowded(place: str) -> bool:
-    return any(_is_within(place, one) for one in _CROWDED)
-
-
-def _writes_in(place: str, also: Collection[str]) -> bool:
+def _writes_in(place: str, also: Iterable[str]) -> bool:
     """Whether this user writes in a place, in a directory in it, or where it is known to write."""
     if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
         return True
-    with contextlib.suppress(OSError), os.scandir(place) as entries:
-        return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in entries)
-    return False
+    return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in _list(place))
 
 
 # Making and mounting them
@@ -177,9 +174,8 @@ def make_layers(
     lead to where this user writes, are made beforehand, with copies of files that have a group of which the user is a
     member. Nothing `hidden` is copied, as the copy could be read.
     """
-    mounts = [place for place, _ in _read_mounts() if place != "/"]
-    is_joined = joins and _is_root_of_host()
-    joined = [one for one in places if is_joined and not any(_is_within(one, it) for it in mounts)]
+    mounts = _read_mounts().keys() - {"/"}
+    joined = [one for one in places if not _is_within(one, *mounts)] if joins and _is_root_of_host() else []
     parts = [("/", tuple(joined))] if joined else []
     parts += [(one, (one,)) for one in places if one not in joined]
     found = list[Layer]()
@@ -208,13 +204,15 @@ def make_skeletons(
 
     A directory that cannot be listed, or has too many entries, gets none and stays read-only. Raises OSError.
     """
-    mounts, has_layer = dict(_read_mounts()), {one for layer in layers for one in layer.shown}
+    mounts, has_layer = _read_mounts(), {one for layer in layers for one in layer.shown}
+    above = _above(mounts)
     found, room = list[Skeleton](), [_MOST_FILES, _MOST_BYTES]
-    left = sorted({one for one in places if _has_mount_below(one, mounts) and one not in _EVERYBODYS})
+    left = sorted(above.intersection(places) - _EVERYBODYS)
     while left and len(found) < _MOST_SKELETONS:
         place = left.pop(0)
         entries = _list(place)
-        left += [one.path for one in entries if _needs_skeleton(one, mounts) and one.path not in left]
+        inside = {one.path for one in entries if one.is_dir(follow_symlinks=False)}
+        left += sorted(inside & above - mounts.keys() - {*left})
         if not entries or any(one.place == place for one in found):
             continue
         directory = Path(scratch, f"in place of {len(found)}")
@@ -234,11 +232,6 @@ def _list(place: str) -> list[os.DirEntry[str]]:
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         return sorted(entries, key=lambda one: one.name)
     return []
-
-
-def _needs_skeleton(entry: os.DirEntry[str], mounts: Collection[str]) -> bool:
-    is_directory = entry.is_dir(follow_symlinks=False)
-    return is_directory and entry.path not in mounts and _has_mount_below(entry.path, mounts)
 
 
 def _stand_in(entry: os.DirEntry[str], target: Path, hidden: Collection[str], room: list[int]) -> bool:
