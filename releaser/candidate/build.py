@@ -190,7 +190,8 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
 
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
-    site, tree = work.site, work.site.tree
+    site, tree, live = work.site, work.site.tree, work.live.manifest if work.live else None
+    known = live.interpreter if live else None
     commit = site.name_of(tree.commit)
     fingerprint, usage = seal_files(str(candidate.directory)), measure(candidate.directory)
     return Manifest(
@@ -204,10 +205,10 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         dependencies_key=site.pyproject.dependencies_key(),
         code_key=candidate.key.code_key,
         commit=commit,
-        subject=site.outside.git.subject(commit) if commit else "",
+        subject=live.subject if live and live.commit == commit else site.outside.git.subject(commit) if commit else "",
         staging_copied=tree.copied,
         staging_linked=tree.linked,
-        previous=work.live.id if work.live else None,
+        previous=live.id if live else None,
         tests=tests,
         changes=candidate.resolution.diff,
         size_bytes=usage.size_bytes,
@@ -216,13 +217,13 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         fingerprint=fingerprint,
         installed_sha256=candidate.key.lock_sha256,
         overrides=site.supply.overrides,
-        interpreter=ask_if_possible(site.runner, candidate.venv) if tests != "failed" else None,
+        interpreter=ask_if_possible(site.runner, candidate.venv, known) if tests != "failed" else None,
         start=look_at_start(candidate.venv),
         start_files=look_at_start_files(candidate.venv),
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),
         migrations=candidate.migrations,
-        files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
+        files=hash_files(candidate.resolution.lock, site.project.root, live.files if live else {}),
         publishers=candidate.publishers,
         bundle=site.supply.provenance,
     )

@@ -107,10 +107,16 @@ def ask(runner: Runner, executable: str) -> Interpreter:
     return Interpreter(executable=executable, **texts, seen=look_at(dict.fromkeys((executable, *landmarks))))
 
 
-def ask_if_possible(runner: Runner, venv: Path) -> Interpreter | None:
-    """Ask that of a venv, for the manifest of a release; None when it does not start: others complain of that."""
+def ask_if_possible(runner: Runner, venv: Path, known: Interpreter | None = None) -> Interpreter | None:
+    """Ask that of a venv, for the manifest of a release, unless it is a `known` one that looks the same.
+
+    None when it does not start: others complain of that.
+    """
+    executable = executable_of(venv / "bin" / "python")
+    if known is not None and known.executable == executable and look_at((executable, *known.seen)) == known.seen:
+        return known
     try:
-        return ask(runner, executable_of(venv / "bin" / "python"))
+        return ask(runner, executable)
     except ToolError as error:
         import logging  # which takes long to import, for `releaser list`
 

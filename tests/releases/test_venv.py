@@ -126,6 +126,11 @@ def test_while_it_looks_the_same_it_is_not_started(release: Release, python: Pat
         os.truncate(path, int(asked.seen[str(path)].split()[0]))
         os.utime(path, ns=(status.st_atime_ns, int(asked.seen[str(path)].split()[1])))
     assert find_damage(release) is None
+    assert ask_if_possible(runner(), release.venv, asked) == asked
+    os.utime(python, ns=(1, 1))
+    again = ask_if_possible(runner(), release.venv, asked)
+    assert again is not None
+    assert again.version == "3.11.8"
 
 
 @pytest.mark.spawns
