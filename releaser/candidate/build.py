@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install
 from releaser.candidate.output import count_tests, fewer_tests
-from releaser.candidate.space import check_space
 from releaser.checkout.files import copy_included
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.output import take_output
-from releaser.checkout.staging import prepare_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.listener import Gauge
 from releaser.locks.lock import Graph
@@ -101,17 +99,6 @@ class Unbuildable(Frozen):
     def error(self) -> BuildError:
         """Return what ends a run that needs this candidate."""
         return BuildError(self.message, advice=self.advice, output=self.output)
-
-
-def build(work: Workspace, resolution: Resolution) -> Candidate:
-    """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
-    check_space(work, resolution)
-    prepare_tree(work.site, work.log)
-    built = try_to_build(work, resolution)
-    if isinstance(built, Unbuildable):
-        raise built.error()
-    work.log.about(built, work.live)
-    return built
 
 
 def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:

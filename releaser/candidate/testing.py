@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from releaser.candidate.build import seal
+from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADVICE, TEST
 from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
+from releaser.candidate.space import check_space
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from releaser.candidate.trials import TrialResult
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
+    from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site
 
@@ -53,6 +55,17 @@ class Failed(Frozen):
         """Return what ends a run that needs this candidate."""
         output, fault = self.result.output, self.result.fault
         return TestsFailedError(self.message, blame=self.blame, advice=self.advice, output=output, fault=fault)
+
+
+def build(work: Workspace, resolution: Resolution) -> Candidate:
+    """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
+    check_space(work, resolution)
+    prepare_tree(work.site, work.log)
+    built = try_to_build(work, resolution)
+    if isinstance(built, Unbuildable):
+        raise built.error()
+    work.log.about(built, work.live)
+    return built
 
 
 def run_tests(work: Workspace, candidate: Candidate) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import build, seal
-from releaser.candidate.testing import run_tests
+from releaser.candidate.build import seal
+from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.errors import BuildError, PreflightError, refuse

@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import build, seal
+from releaser.candidate.build import seal
 from releaser.candidate.lock_builds import lock_builds
 from releaser.candidate.migrations import look_at_migrations
-from releaser.candidate.testing import run_tests
+from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree

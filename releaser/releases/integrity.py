@@ -30,6 +30,7 @@ from releaser.releases.contents import (
     read_records,
 )
 from releaser.releases.venv import Interpreter, ask, change, executable_of
+from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
 from releaser.system.files import UnreadableStateError, link_text, read_file, read_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -212,7 +213,7 @@ def find_interpreter_damage(
     if not is_same and not release.works():
         what = f"{was} at {was.executable}" if was and not os.path.exists(was.executable) else python
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
-    if why := release.distrust(executable, is_same=is_same):
+    if why := _distrust(release, executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
     may_ask = release.asks and not release.has_failed  # whose tests may have left anything in the place of its Python
     if was is None and (not may_ask or executable.startswith(f"{os.path.realpath(release.venv)}/")):
@@ -234,6 +235,25 @@ def find_interpreter_damage(
         return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
     reason = change(was, now)
     return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
+
+
+def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
+    """Say why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong.
+
+    It is this `executable`, and `is_same` if nobody has changed that since.
+    """
+    manifest, venv, store = release.manifest, f"{release.place}/venv", release.directory.parent
+    was = manifest.interpreter
+    if manifest.start and look_at_start(venv) != manifest.start:
+        return "somebody has replaced its bin/python or pyvenv.cfg"
+    try:
+        if why := started_by_others(venv, manifest.start_files, store):
+            return why
+    except OSError as error:
+        return f"it cannot be looked at: {error}"
+    if was and not is_same and (path := changed_by_others(executable, was.seen, store)):
+        return f"{path} has changed since, and others than root and the owner of the site may write it"
+    return ""
 
 
 @functools.cache

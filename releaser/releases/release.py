@@ -18,7 +18,6 @@ from releaser.locks.origins import Publisher
 from releaser.releases.key import ReleaseKey
 from releaser.releases.lifecycle import Lifecycle, read_lifecycle
 from releaser.releases.venv import Interpreter
-from releaser.site.sealed_python import changed_by_others, look_at_start, new_start_files, started_by_others
 from releaser.site.supply import MADE_HERE, Provenance
 from releaser.system.files import exchange, read_text, replace_symlink, write_state
 from releaser.system.frozen import Frozen
@@ -188,31 +187,9 @@ class Release(Frozen):
         """Whether its tests failed: then nothing of it is started, for any question."""
         return self.manifest.tests == "failed"
 
-    @functools.cached_property
-    def new_start_files(self) -> list[str]:
-        """Start-up files that were added or changed since the seal, as paths relative to the venv."""
-        return new_start_files(f"{self.place}/venv", self.manifest.start_files)
-
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
         return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError
-
-    def distrust(self, executable: str, *, is_same: bool) -> str:
-        """Say why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong.
-
-        It is this `executable`, and `is_same` if nobody has changed that since.
-        """
-        was = self.manifest.interpreter
-        if self.manifest.start and look_at_start(f"{self.place}/venv") != self.manifest.start:
-            return "somebody has replaced its bin/python or pyvenv.cfg"
-        try:
-            if why := started_by_others(f"{self.place}/venv", self.manifest.start_files, self.directory.parent):
-                return why
-        except OSError as error:
-            return f"it cannot be looked at: {error}"
-        if was and not is_same and (path := changed_by_others(executable, was.seen, self.directory.parent)):
-            return f"{path} has changed since, and others than root and the owner of the site may write it"
-        return ""
 
 
 class Ledger(Frozen):

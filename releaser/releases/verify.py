@@ -37,6 +37,7 @@ from releaser.releases.integrity import (
 from releaser.releases.store import store_of
 from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
+from releaser.site.sealed_python import new_start_files
 from releaser.system.frozen import Frozen
 from releaser.system.words import plural
 
@@ -146,12 +147,17 @@ def _verify_one(
     return Verified(
         release=release.id,
         live=release.live,
-        started=not release.has_failed and not release.new_start_files,
+        started=not release.has_failed and not _new_start_files(release),
         ok=not findings,
         problems=tuple(findings),
         files=len(to_read),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _new_start_files(release: Release) -> list[str]:
+    """Return start-up files that were added or changed since the seal, as paths relative to the venv."""
+    return new_start_files(f"{release.place}/venv", release.manifest.start_files)
 
 
 def _check_start(site: Site, release: Release) -> Iterator[Defect]:
@@ -164,11 +170,12 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
         yield Defect(kind="interpreter", message=damage.reason)
         if damage.fatal:
             return
-    for path in release.new_start_files:
+    added = _new_start_files(release)
+    for path in added:
         name = path.rpartition("site-packages/")[2]
         message = f"{name}, which runs whenever it starts, was added or changed: it was not started"
         yield Defect(kind="start", message=message)
-    if release.has_failed or release.new_start_files:
+    if release.has_failed or added:
         return
     try:
         start_through(site.runner, release.venv, release.venv, cwd=site.project.root)
