@@ -178,6 +178,11 @@ class RunReport(Learned, Ending):
         return " ".join([self.command, *self.only])
 
     @property
+    def is_update(self) -> bool:
+        """Whether it was an update, which a timer may have begun: nobody need have seen how it ended."""
+        return self.command == "update"
+
+    @property
     def is_done(self) -> bool:
         """Whether the run did what it was asked for, restarted the site or not."""
         return self.result in DONE

@@ -73,7 +73,7 @@ class Output(Frozen):
     def _is_for_cron(self, report: RunReport) -> bool:
         """Whether cron would mail once more what has been mailed: nobody is there, and nothing else is to be said."""
         person = sys.stdin is not None and sys.stdin.isatty()
-        return report.command == "update" and report.mailed and not person
+        return report.is_update and report.mailed and not person
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
         """Yield the files of a release; on a terminal, show how many have been."""

@@ -164,9 +164,9 @@ def _activated(report: RunReport) -> str:
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""
         return ", ".join([("went" if is_forward else "rolled back") + where, *problems])
-    if report.command == "update" and not report.live_changed:
+    if report.is_update and not report.live_changed:
         return _only_problem(report) if report.exit_code else "adopted"
-    done = "updated" if report.command == "update" else f"{report.command} done"
+    done = "updated" if report.is_update else f"{report.command} done"
     fixes = len({(one.name, one.id) for one in report.fixed})
     parts = [  # what is cut off is told in the mail
         done if report.rebuilt is None else "rebuilt",

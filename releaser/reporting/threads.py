@@ -36,7 +36,7 @@ _REJECTS = ("tests", "activation", "undecided")
 
 def problem_of(report: RunReport) -> str:
     """Name the problem that kept an update from being done; empty if there is none that later ones could solve."""
-    if report.command != "update":
+    if not report.is_update:
         return ""
     if report.result == "updated-not-restarted":
         return "restart"
@@ -56,7 +56,7 @@ def find_solved(
     `failed_at` says, as ISO 8601, when candidates failed that are not tried again. `is_kept_out`: a version or a commit
     is, as it failed. `is_due`: a follow-up is not done yet. An update of some packages shows nothing of others.
     """
-    if report.command != "update" or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
+    if not report.is_update or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
         return ()
     is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *report.holds))
     is_new = report.is_done and report.live_changed
