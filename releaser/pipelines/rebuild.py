@@ -299,13 +299,10 @@ def build_as_locked(work: Workspace) -> Release:
     Nothing is left out. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
     which names what has no build for this Python, PreflightError and ResolutionError.
     """
-    if needs_keeping(work):
-        kept = keep_installed(work, read_made_lock(work.site.project.root))
-        work = replace(work, facts=replace(work.facts, lock=kept.lock))
-        work.log.note(*kept.findings)
-        resolution = resolve_as_locked(work, kept.lock)
-    else:
-        resolution = resolve_as_locked(work, None)
+    kept = keep_installed(work, read_made_lock(work.site.project.root))
+    work = work.starting_from(kept.lock)
+    work.log.note(*kept.findings)
+    resolution = resolve_as_locked(work, kept.lock)
     work.log.learn(changes=resolution.diff)
     groups, python = default_groups(work.site), work.facts.choice.version
     if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):

@@ -128,12 +128,11 @@ def warn_of_unseen(resolved: Resolved) -> None:
         )  # fmt: skip
 
 
-def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
-    """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
+def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
+    """Take a lock as it is. Raises ResolutionError."""
     site = work.site
     with work.log.step("resolve") as step:
-        if lock is not None:
-            site.project.lock.write_bytes(lock.data)
+        site.project.lock.write_bytes(lock.data)
         found = read_made_lock(site.project.root)
         return _resolution(work, step, found, list_failed(read_blocks(site.state_dir).by("activation"), found))
 
