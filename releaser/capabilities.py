@@ -27,6 +27,8 @@ class Capability(Frozen):
     state: Names = ()
     #: Functions that yield what is wrong with a site before a run, each as a Finding.
     checks: Names = ()
+    #: The same of how other services are asked.
+    checks_of_others: Names = ()
     rules: Names = ()
     sources: Names = ()
     #: Functions that return what a source provides to a site whose settings name it; None for any other site.
@@ -99,25 +101,42 @@ CAPABILITIES = (
             "locks.rules.TooYoung",
         ),
     ),
-    Capability(name="vulnerabilities", settings=("candidate.audit_settings.AuditSettings",)),
-    Capability(name="attestations", settings=("candidate.attestation_settings.AttestationSettings",)),
-    Capability(name="packages from S3", settings=("resolution.version_settings.S3Settings",)),
+    Capability(
+        name="vulnerabilities",
+        settings=("candidate.audit_settings.AuditSettings",),
+        gates=("gates.audit.LiveAudit", "gates.audit.CandidateAudit"),
+    ),
+    Capability(
+        name="attestations",
+        settings=("candidate.attestation_settings.AttestationSettings",),
+        checks_of_others=("candidate.attested.attestation_findings",),
+        gates=("gates.attestations.Attestations",),
+    ),
+    Capability(
+        name="packages from S3",
+        settings=("resolution.version_settings.S3Settings",),
+        checks_of_others=("resolution.sources.source_findings",),
+    ),
     Capability(name="window", settings=("site.windows.DueSettings",)),
     Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
     Capability(
         name="static files",
         settings=("site.django_settings.StaticSettings",),
         state=("deployment.static_files.IN_PLACE_FILE",),
+        gates=("gates.static_files.StaticFiles",),
         actions=("deployment.actions.collectstatic.Collectstatic",),
     ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
     Capability(
         name="restart",
         settings=("site.restart_settings.RestartSettings",),
+        checks=("serving.restarts.restart_findings",),
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
         actions=("deployment.actions.restart.Restart",),
     ),
+    Capability(name="Django", checks=("site.serving.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
+    Capability(name="disk space", checks=("candidate.space.space_findings",), gates=("gates.space.DiskSpace",)),
     Capability(
         name="health check",
         settings=("site.health_settings.HealthSettings",),
@@ -129,7 +148,7 @@ CAPABILITIES = (
     Capability(
         name="migrations",
         settings=("site.django_settings.MigrationSettings",),
-        gates=("gates.migrations.AppliedMigrations",),
+        gates=("gates.migrations.BroughtMigrations", "gates.migrations.AppliedMigrations"),
     ),
     Capability(name="hooks", settings=("reporting.hook_settings.HookSettings",)),
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),

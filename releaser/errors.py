@@ -101,6 +101,8 @@ class ReleaserError(Exception):
     def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
         super().__init__(message)
         self._finding = Finding(self.code, message, advice=advice, output=output)
+        #: Everything that went wrong.
+        self.findings: tuple[Finding, ...] = (self._finding,)
 
     @property
     def finding(self) -> Finding:

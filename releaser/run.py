@@ -8,7 +8,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Finding
 from releaser.listener import Listener, Silence
@@ -126,6 +126,8 @@ class Workspace(Frozen):
     configuration: Mapping[str, bytes | None] | None = None
     #: The blocks with what the new commits take back and bring again; None for those of the state directory.
     blocks: Blocks | None = None
+    #: Asks the gates about a lock before a candidate is built from it; returns facts for its manifest.
+    examine_lock: Callable[[Workspace, LockFile], Mapping[str, Any]]
 
     def starting_from(self, lock: LockFile) -> Workspace:
         """Return the same with another lock to start from than that of the checkout or commit."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError, error_line
-from releaser.locks.installed import index_files
-from releaser.locks.origins import Answer, judge
+from releaser.locks.installed import IndexFile, index_files
+from releaser.locks.origins import Answer, Judgement, Publisher, judge
 from releaser.releases.acceptance import refuse_unaccepted
 from releaser.releases.release import lock_of
 from releaser.site.conventions import default_groups
@@ -25,9 +25,7 @@ from releaser.tools.certificates import certificate_advice
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from releaser.locks.installed import IndexFile
     from releaser.locks.lock import LockFile
-    from releaser.locks.origins import Judgement, Publisher
     from releaser.report import Step
     from releaser.run import Workspace
     from releaser.site.site import Site
@@ -73,7 +71,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
     known = {name: one for name, one in publishers.items() if name in lock.names}
     wanted = AttestationSettings.of(site).attestations
-    is_off = wanted == "off" or not site.supply.asks_others
+    is_off = wanted == "off" or site.supply.overrides or not site.supply.asks_others
     if is_off or not (asked := _changed_files(work, live, lock)):
         return known
     if not _can_verify():

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from releaser.candidate.audit_settings import AuditSettings
-from releaser.candidate.build import with_changes
 from releaser.errors import Finding, ToolError, error_line
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -30,8 +29,8 @@ from releaser.tools.osv import Service
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from releaser.candidate.build import Candidate
     from releaser.locks.blocks import Block
+    from releaser.locks.lock import Change
     from releaser.releases.release import Release
     from releaser.report import Step
     from releaser.run import Workspace
@@ -239,29 +238,36 @@ def audit_live(work: Workspace) -> Audit | None:
     return found
 
 
-def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> Candidate:
-    """Say of each change which vulnerabilities it fixes; the report gets what is known of what is to be live.
+def find_fixes(
+    work: Workspace, lock: LockFile, changes: tuple[Change, ...], before: Audit | None
+) -> tuple[Change, ...]:
+    """Return the changes of a candidate, each with the vulnerabilities that it fixes; the report gets what is known.
 
     `before` is what is known of what is live.
     """
-    resolution, key = candidate.resolution, candidate.key
     if not is_asked(work.site):
-        return candidate
+        return changes
     if before is not None and not before.known:  # a service that does not answer need not be asked twice
         work.log.audit_after = before
-        return candidate
-    with work.log.step("audit candidate") as step:
-        after = audit(work.site, work.facts.uv.executable, resolution.lock, group=key.group, python=key.python)
-        work.log.audit_after = after
-        _tell(step, after)
-    note_unfixed(work, resolution.held_back, before, after)
+        return changes
+    after = audit_lock(work, lock)
+    note_unfixed(work, work.log.learned.held_back, before, after)
     if before is None:
-        return candidate
-    fixed: dict[str, list[str]] = {}
-    for one in fixed_by(before, after):
-        fixed.setdefault(one.name, []).append(one.id)
-    changes = (replace(change, fixes=tuple(fixed.get(change.name, ()))) for change in resolution.diff)
-    return with_changes(work, candidate, tuple(changes))
+        return changes
+    fixed = fixed_by(before, after)
+    changes = tuple(replace(each, fixes=tuple(one.id for one in fixed if one.name == each.name)) for each in changes)
+    work.log.learn(changes=changes)
+    return changes
+
+
+def audit_lock(work: Workspace, lock: LockFile) -> Audit:
+    """Ask about a lock that may go live, as the report says then."""
+    facts = work.facts
+    with work.log.step("audit candidate") as step:
+        found = audit(work.site, facts.uv.executable, lock, group=facts.group, python=facts.choice.version)
+        work.log.audit_after = found
+        _tell(step, found)
+    return found
 
 
 def is_asked(site: Site) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install
 from releaser.candidate.output import count_tests, fewer_tests
 from releaser.checkout.files import copy_included
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.locks.lock import Change, LockFile
-    from releaser.locks.origins import Publisher
     from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Tests
     from releaser.resolution.resolve import Resolution
@@ -63,10 +61,8 @@ class Candidate(Frozen):
     link_mode: str = ""
     #: Finds the files of its venv that are not what was installed.
     find_touched: Callable[[], list[str]] = list
-    #: The migrations that it brings and that are not applied.
-    migrations: tuple[str, ...] = ()
-    #: Who published its packages, as far as that is attested.
-    publishers: Mapping[str, Publisher] = field(default_factory=dict)
+    #: Fields of its manifest that gates have found out.
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def venv(self) -> Path:
@@ -104,11 +100,11 @@ class Unbuildable(Frozen):
 def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
-    Raises BuildError if the disk does not let it, and ResolutionError if it may not come in for who has published it.
+    Raises BuildError if the disk does not let it, and what a gate has against its lock.
     """
     load_all()
     site = work.site
-    publishers = {} if site.supply.overrides else verify_attestations(work, resolution.lock)
+    facts = work.examine_lock(work, resolution.lock)
     key = candidate_key(site, work.facts, resolution.lock)
     with work.log.step("build") as step:
         now = datetime.now(UTC)
@@ -120,7 +116,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             directory=store_of(site).path(name),
             key=key,
             resolution=resolution,
-            publishers=publishers,
+            facts=facts,
         )
         journal_of(site).write(make_entry(work.log, "building", release=name))
         try:
@@ -150,8 +146,11 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
     return candidate
 
 
-def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
-    """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
+def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[str, Any] | None = None) -> Release:
+    """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError.
+
+    The manifest also gets the `facts` that gates have found out since it was tested.
+    """
     site = work.site
     with work.log.step("seal"):
         try:
@@ -160,7 +159,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                 raise BuildError(message, advice="Find out what writes there; the next run builds it again.")
             top = site.git.layout.top
             repoint_editables(candidate.venv, top, site.project.of_checkout(top))
-            manifest = _manifest(work, candidate, tests)
+            manifest = replace(_manifest(work, candidate, tests), **candidate.facts, **(facts or {}))
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
             for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
                 message = (
@@ -209,9 +208,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         start_files=look_at_start_files(candidate.venv),
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),
-        migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, live.files if live else {}),
-        publishers=candidate.publishers,
         bundle=site.supply.provenance,
     )
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from releaser.candidate.build import Candidate
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.run import Workspace
@@ -44,22 +43,22 @@ class _OnDisk(Frozen):
     ids: tuple[str, ...]
 
 
-def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
-    """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing."""
+def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
+    """Return the migrations that a candidate brings and that are not applied. A database that is away stops nothing."""
     site = work.site
     if not _is_asked(site):
-        return candidate
+        return ()
     with work.log.step("migrations") as step:
-        unapplied = _find_unapplied(site, candidate.venv, step)
+        unapplied = _find_unapplied(site, venv, step)
         if not unapplied:
-            return candidate
+            return ()
         before = _find_unapplied_before(site)
         brought = tuple(name for name in unapplied if name not in (before or ()))
         told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
         work.log.learn(migrations=brought)
         step.status = "warning" if brought else step.status
-    return replace(candidate, migrations=brought)
+    return brought
 
 
 def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADVICE, TEST
 from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
-from releaser.candidate.space import check_space
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
@@ -58,8 +57,7 @@ class Failed(Frozen):
 
 
 def build(work: Workspace, resolution: Resolution) -> Candidate:
-    """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
-    check_space(work, resolution)
+    """Build the only candidate of a run, which the report is about. Raises BuildError and others."""
     prepare_tree(work.site, work.log)
     built = try_to_build(work, resolution)
     if isinstance(built, Unbuildable):

@@ -10,7 +10,7 @@ import sys
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from releaser.errors import PreflightError, ReleaserError, UsageError, os_reason, refuse
+from releaser.errors import ReleaserError, UsageError, os_reason, refuse
 from releaser.listener import Listener, Silence
 from releaser.system.files import plain, replace_file
 from releaser.system.frozen import Frozen
@@ -166,7 +166,7 @@ class Output(Frozen):
             return Service.UNKNOWN
         from releaser.reporting.text import output_lines
 
-        findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
+        findings = error.findings
         several = len(findings) > 1
         lines = [f"releaser: {self.redactor.line(error.message)}"] if several else []
         for finding in findings:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.results import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
-from releaser.locks.installed import groups_in, installed_key, list_installed
+from releaser.locks.installed import Pin, groups_in, installed_key, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import release as links
 from releaser.releases import startup
 from releaser.releases.contents import measure, seal_files
-from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, versions_in
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from releaser.locks.installed import Pin
-    from releaser.releases.journal import Entry
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import make
-from releaser.errors import PreflightError
-from releaser.gates.base import Refusal, Wait
+from releaser.errors import Finding, PreflightError
+from releaser.gates.base import Case, Refusal, Wait
 
 if TYPE_CHECKING:
-    from releaser.gates.base import Case, Gate, Stage
+    from collections.abc import Iterator
+
+    from releaser.gates.base import Found, Gate, Stage
 
 GATES: tuple[Gate, ...] = make("gates")
+_BEFORE_A_BUILD: tuple[Stage, ...] = ("begun", "resolved")
 
 
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
@@ -20,16 +23,43 @@ def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     With `force`, or where nothing may wait, a release waits only for what is wrong (`Wait.error`) by a gate that is not
     forcible; and with `force`, what is forcible is only reported. While one waits, none is asked that `acts`.
     """
-    wait: Wait | None = None
+    return next((one for one in [*_judge(stage, case, force=force)] if isinstance(one, Wait)), None)
+
+
+def examine(stage: Stage, case: Case, *, force: bool = False) -> dict[str, Any]:
+    """Ask the gates while a release is made, so that a wait refuses it; return facts for its manifest."""
+    facts: dict[str, Any] = {}
+    for verdict in _judge(stage, case, force=force):
+        if isinstance(verdict, Wait):
+            advice = "The next update asks again; --force does not wait."
+            raise verdict.error or PreflightError(
+                Finding("gate-waits", f"nothing is built: {verdict.reason}", advice=advice)
+            )
+        facts |= verdict.facts
+    return facts
+
+
+def foresee(case: Case, *, force: bool) -> list[str]:
+    """Say in a dry run what would refuse the release that could be forced. Raises all other refusals."""
+    known = len(case.log.findings)
+    for stage in _BEFORE_A_BUILD:
+        examine(stage, case, force=True)
+    said = case.log.findings[known:]
+    return [] if force or case.is_repair else [f"it would be refused: {one.message}" for one in said]
+
+
+def _judge(stage: Stage, case: Case, *, force: bool) -> Iterator[Wait | Found]:
+    waits = False
     for gate in GATES:
-        verdict = gate.judge(case) if gate.stage == stage and not (wait and gate.acts) else None
+        verdict = gate.judge(case) if gate.stage == stage and not (waits and gate.acts) else None
         if isinstance(verdict, Refusal):
             if not (gate.is_forcible and (force or case.is_repair)):
                 raise verdict.error
-            said = verdict.error
-            case.log.note(*(said.findings if isinstance(said, PreflightError) else (said.finding,)))
-        elif verdict is not None:
+            case.log.note(*verdict.error.findings)
+        elif isinstance(verdict, Wait):
             error = None if gate.is_forcible else verdict.error
             if error is not None or (case.may_wait and not force):
-                wait = wait or verdict
-    return wait
+                waits = True
+                yield verdict
+        elif verdict is not None:
+            yield verdict

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
     from releaser.errors import ReleaserError
-    from releaser.locks.lock import Change
+    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.vulnerabilities import Audit
     from releaser.report import RunLog
+    from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
     from releaser.site.site import Site
 
-#: When a gate is asked: once a lock is chosen, before anything is built; or once a release is ready to go live.
-Stage = Literal["resolved", "ready"]
+#: When a gate is asked. `begun`: a release is to be made. `resolved`: the run has a lock, and a whole staging tree.
+#: `locked`: a candidate is to be built; there are several if the tests fail. `tested`: the candidate passed its tests.
+#: `ready`: the release may go live.
+Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
 
 
 class Case(Frozen):
     """The release that a gate judges."""
 
-    #: The site in its staging tree, with the code of the release.
-    site: Site
-    log: RunLog
+    #: What the release is built with; once it is begun, the staging tree has its code.
+    work: Workspace
+    #: The lock of the release; until it is resolved, the one from which a lock is made.
+    lock: LockFile
     #: The environment of the release, in the directory of the release; None before it is built.
     venv: Path | None = None
     #: The packages that the release changes; once it is ready, each with the vulnerabilities that the change fixes.
@@ -34,6 +42,23 @@ class Case(Frozen):
     may_wait: bool = True
     #: Whether the live release is damaged, so that the release is to replace it.
     is_repair: bool = False
+    #: Asks, once in a run, which vulnerabilities of the live release are known; None if the run does not care.
+    audit: Callable[[], Audit | None] | None = None
+
+    @classmethod
+    def of(cls, work: Workspace, resolution: Resolution, **facts: Any) -> Case:
+        """Return the case of a release that is made from a resolution."""
+        return cls(work=work, lock=resolution.lock, changes=resolution.diff, **facts)
+
+    @property
+    def site(self) -> Site:
+        """The site that the release is built for, in the staging tree once there is one."""
+        return self.work.site
+
+    @property
+    def log(self) -> RunLog:
+        """The log of the run."""
+        return self.work.log
 
     @property
     def is_urgent(self) -> bool:
@@ -52,7 +77,7 @@ class Case(Frozen):
 class Wait(Frozen):
     """The answer of a gate for a release that may go live later: it stays ready, and the next run asks again.
 
-    Before a release is built, this refuses it.
+    Before a release is ready, this refuses it.
     """
 
     #: The reason, as the end of the sentence "RELEASE is ready and waits: ...".
@@ -71,8 +96,15 @@ class Refusal(Frozen):
     error: ReleaserError
 
 
+class Found(Frozen):
+    """The answer of a gate that lets a candidate pass, and has found out something for the manifest of the release."""
+
+    #: Fields of the manifest.
+    facts: Mapping[str, Any]
+
+
 #: None lets the release pass.
-Verdict = Wait | Refusal | None
+Verdict = Wait | Refusal | Found | None
 
 
 class Gate(ABC):
@@ -87,4 +119,4 @@ class Gate(ABC):
 
     @abstractmethod
     def judge(self, case: Case) -> Verdict:
-        """Let a release pass, wait, or be refused. Changes nothing."""
+        """Let a release pass, wait, or be refused, also by the error that it raises. Changes nothing."""

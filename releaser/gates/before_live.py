@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from releaser.errors import HookError, ToolError
-from releaser.gates.base import Case, Gate, Refusal
+from releaser.gates.base import Case, Gate, Refusal, Verdict
 from releaser.reporting.hook_settings import HookSettings
 from releaser.reporting.hooks import run_hook
-
-if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
 
 
 class BeforeLive(Gate):

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from releaser.gates.base import Case, Gate, Wait
+from releaser.gates.base import Case, Gate, Verdict, Wait
 from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.system.words import one_line
-
-if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
 
 
 class Canaries(Gate):

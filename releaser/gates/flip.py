@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from releaser.deployment.change import find_problems
 from releaser.errors import PreflightError
-from releaser.gates.base import Case, Gate, Refusal
-
-if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
+from releaser.gates.base import Case, Gate, Refusal, Verdict
 
 
 class FlipChecks(Gate):

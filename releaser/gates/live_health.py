@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from releaser.errors import PreflightError, ToolError
-from releaser.gates.base import Case, Gate, Refusal
+from releaser.gates.base import Case, Gate, Refusal, Verdict
 from releaser.releases.integrity import cannot_run
-from releaser.releases.store import store_of
 from releaser.site.health_settings import HealthSettings
 from releaser.site.serving import ask_live_site, unhealthy_finding
-
-if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
 
 
 class LiveHealth(Gate):
     """Refuses while the live site fails its health check. It is not asked while nothing can run on the live release."""
 
-    stage = "resolved"
+    stage = "begun"
     is_forcible = True
 
     def judge(self, case: Case) -> Verdict:
         """Ask the site."""
         site = case.site.outside
-        live = store_of(site).live()
+        live = case.work.live
         check = HealthSettings.of(site).health_check
         if check is None or live is None or cannot_run(live):
             return None

@@ -1,18 +1,23 @@
-"""With `migrations = "refuse"`, the migrations of a release must be applied before it goes live."""
+"""Migrations that a release brings: with `migrations = "refuse"`, they must be applied before it goes live."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from releaser.candidate.migrations import find_missing, how_to_apply
+from releaser.candidate.migrations import find_brought, find_missing, how_to_apply
 from releaser.errors import MigrationsError
-from releaser.gates.base import Case, Gate, Wait
+from releaser.gates.base import Case, Found, Gate, Verdict, Wait
 from releaser.releases.store import store_of
 from releaser.site.django_settings import MigrationSettings
 from releaser.system.words import first_few
 
-if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
+
+class BroughtMigrations(Gate):
+    """Finds out which migrations a candidate brings that are not applied; the manifest gets them."""
+
+    stage = "tested"
+
+    def judge(self, case: Case) -> Verdict:
+        """Ask Django."""
+        return Found(facts={"migrations": find_brought(case.work, case.built)})
 
 
 class AppliedMigrations(Gate):

@@ -25,7 +25,7 @@ from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.bundle_wheels import collect_wheels
 from releaser.pipelines.status import find_release
 from releaser.releases.integrity import find_damage
-from releaser.releases.release import lock_of
+from releaser.releases.release import Release, lock_of
 from releaser.releases.store import store_of
 from releaser.system.files import only_files
 from releaser.system.frozen import Frozen
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.locks.lock import LockFile
-    from releaser.releases.release import Release
     from releaser.site.site import Site
 
 

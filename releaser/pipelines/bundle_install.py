@@ -11,9 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.bundles.archive import open_archive
+from releaser.bundles.archive import BundleArchive, open_archive
 from releaser.bundles.code import exclude, make_checkout
-from releaser.bundles.manifest import INCLUDED, LOCK, TOOLS, WHEELS, BundleDetails, BundleDifference
+from releaser.bundles.manifest import (
+    INCLUDED,
+    LOCK,
+    TOOLS,
+    WHEELS,
+    BundleDetails,
+    BundledFile,
+    BundleDifference,
+    BundleManifest,
+)
 from releaser.bundles.pool import Pool
 from releaser.bundles.trust import Trust
 from releaser.bundles.wheels import lacks
@@ -24,7 +33,7 @@ from releaser.pipelines.bundle_settings import BundleSettings
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.update import update_site
 from releaser.releases.store import store_of
-from releaser.report import Plan
+from releaser.report import Plan, RunReport
 from releaser.resolution.resolve import diff_to
 from releaser.site.conventions import choose_dependency_group, needed_groups
 from releaser.site.loading import load
@@ -40,9 +49,6 @@ from releaser.system.words import first_few, size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from releaser.bundles.archive import BundleArchive
-    from releaser.bundles.manifest import BundledFile, BundleManifest
-    from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.site import Site
     from releaser.site.supply import Provenance

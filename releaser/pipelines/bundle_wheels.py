@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from releaser.bundles.manifest import WHEELS
-from releaser.bundles.wheels import find_metadata, pack_installed, select_wheels
+from releaser.bundles.manifest import WHEELS, Target
+from releaser.bundles.wheels import LockedWheel, find_metadata, pack_installed, select_wheels
 from releaser.candidate.lock_builds import build_within_limits, lock_sandbox
 from releaser.errors import ToolError, refuse
-from releaser.releases.release import lock_of
+from releaser.releases.release import Release, lock_of
 from releaser.site.conventions import needed_groups
 from releaser.system.files import remove_tree
 from releaser.system.frozen import Frozen
@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from releaser.bundles.manifest import Target
     from releaser.bundles.pool import Pool
-    from releaser.bundles.wheels import LockedWheel
     from releaser.locks.lock import LockFile
-    from releaser.releases.release import Release
     from releaser.site.site import Site
 
 

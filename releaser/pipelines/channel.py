@@ -14,6 +14,8 @@ from releaser.bundles.archive import open_archive
 from releaser.bundles.pointer import (
     KEPT,
     NAMESPACE,
+    Channel,
+    ChannelDetails,
     Move,
     Pointer,
     PublishedBundle,
@@ -21,7 +23,7 @@ from releaser.bundles.pointer import (
     file_of,
     write_channel,
 )
-from releaser.bundles.trust import sign
+from releaser.bundles.trust import Trust, sign
 from releaser.errors import NoSuchReleaseError, refuse
 from releaser.site.ownership import name_of
 from releaser.system.files import hash_of_file
@@ -30,8 +32,6 @@ from releaser.system.frozen import Frozen
 if TYPE_CHECKING:
     from releaser.bundles.manifest import BundleManifest
     from releaser.bundles.places import Found
-    from releaser.bundles.pointer import Channel, ChannelDetails
-    from releaser.bundles.trust import Trust
     from releaser.system.process import Runner
 
 

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import still_unapplied, tell_migrations
-from releaser.checkout.checks import refuse_changes
+from releaser.checkout.checks import CheckoutSnapshot, refuse_changes
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_untracked_files
-from releaser.deployment.change import make_live
+from releaser.deployment.change import Deployment, make_live
 from releaser.errors import BuildError, PreflightError
 from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
 from releaser.releases.pending import attempt
@@ -20,8 +20,6 @@ from releaser.releases.store import store_of
 from releaser.run import close_journal
 
 if TYPE_CHECKING:
-    from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.deployment.change import Deployment
     from releaser.report import RunLog
     from releaser.site.site import Site
 

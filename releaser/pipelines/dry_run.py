@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.candidate.attested import verify_attestations
 from releaser.candidate.lock_builds import lock_builds
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
@@ -15,17 +14,18 @@ from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
 from releaser.checkout.taken_back import blocks_after
 from releaser.deployment.adopt import venv_kind
-from releaser.pipelines.decide import changes_of, choose_following, why_not_again
-from releaser.pipelines.due import find_due
-from releaser.pipelines.preflight import Scope, ask_django, check, preflight, say_refusals
-from releaser.pipelines.rebuild import refuse_unreadable_live
-from releaser.pipelines.update import choose_goal, note_target
+from releaser.gates import foresee
+from releaser.pipelines.decide import Goal, changes_of, choose_following, why_not_again
+from releaser.pipelines.due import Timing, find_due
+from releaser.pipelines.preflight import Scope, check, preflight
+from releaser.pipelines.rebuild import refuse_unreadable_live, workspace_of
+from releaser.pipelines.update import case_of, choose_goal, note_target
 from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
-from releaser.report import Plan
+from releaser.report import Plan, RunLog
 from releaser.resolution.sources import mirror_sources
 from releaser.run import Workspace, new_log
 from releaser.site import disk
@@ -36,10 +36,8 @@ from releaser.system.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from releaser.pipelines.decide import Following, Goal
-    from releaser.pipelines.due import Timing
+    from releaser.pipelines.decide import Following
     from releaser.releases.target import Target
-    from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
 
@@ -67,7 +65,7 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
             work = replace(work, only=only)
             goal = choose_goal(work, target, force=force)
             if goal.builds:
-                verify_attestations(work, goal.resolution.lock)
+                work.examine_lock(work, goal.resolution.lock)
             return _plan_of_update(goal, target)
     except DeviationError as error:
         return Plan(would=foresee_refusal(site.state_dir, "update", error))
@@ -97,16 +95,15 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(staged)))
         live = store.live() or _as_adopted(site, log, facts, base)
         blocks = blocks_after(seen, target, read_blocks(site.state_dir))
-        yield Workspace(site=staged, log=log, facts=facts, before=facts, live=live, blocks=blocks), target
+        yield replace(workspace_of(staged, log, facts), live=live, blocks=blocks), target
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
     work, due, resolution = goal.work, goal.due, goal.resolution
     site, builds = work.site.outside, goal.builds
     commits = note_target(work.log, target)
-    if builds and target.pulled is None:
+    if builds:
         complete_tree(work.site, work.log)
-        ask_django(work.site, work.log)
     diff = changes_of(work, resolution)
     following = choose_following(work.site, goal, target)
     lines = [
@@ -116,8 +113,8 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     ]
     if builds and (waiting := work.site.describe_waiting()):
         lines.append(waiting)
-    if builds and not goal.wanted.force and not goal.is_repair:
-        lines += say_refusals(site)
+    if builds:
+        lines += foresee(replace(case_of(goal), audit=None), force=goal.wanted.force)
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not (builds or goal.is_unsure):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.checkout.checks import refuse_changes, take_snapshot
+from releaser.checkout.checks import CheckoutSnapshot, refuse_changes, take_snapshot
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, push_what_is_due
 from releaser.checkout.pull import as_checked_out
@@ -27,9 +27,9 @@ from releaser.pipelines.preflight import Question, Scope, check
 from releaser.pipelines.rebuild import open_workspace, tree_aside
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.pending import note_due
-from releaser.report import Plan
-from releaser.resolution.first_lock import FirstLockRequest, differences, make_first_lock, survey
-from releaser.run import new_log
+from releaser.report import Plan, RunLog, RunReport
+from releaser.resolution.first_lock import FirstLockRequest, Survey, differences, make_first_lock, survey
+from releaser.run import Run, new_log
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.system.files import read_file, replace_file
@@ -38,10 +38,6 @@ from releaser.system.words import plural, secrets_in_urls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.report import RunLog, RunReport
-    from releaser.resolution.first_lock import Survey
-    from releaser.run import Run
     from releaser.site.site import Site, SiteFacts
 
 _MESSAGE = "Lock what is installed"

@@ -14,23 +14,19 @@ from releaser.errors import (
     PreflightError,
     refuse,
 )
-from releaser.gates import ask
-from releaser.gates.base import Case
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
-from releaser.pipelines.rebuild import build_from_checkout
+from releaser.pipelines.rebuild import ask_before, build_from_checkout
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.release import find_moved_link, flip
+from releaser.releases.release import Release, find_moved_link, flip
 from releaser.releases.store import store_of
-from releaser.report import Plan
+from releaser.report import Plan, RunLog, RunReport
 from releaser.reporting.mail_setup import warnings
 from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import find_conventions
 
 if TYPE_CHECKING:
-    from releaser.releases.release import Release
-    from releaser.report import RunLog, RunReport
     from releaser.run import Run
     from releaser.site.site import Site, SiteFacts
 
@@ -66,12 +62,12 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     run.log.note(*warnings(run.site), *unrestarted_warnings(run.site))
     release = adopt(run.site, run.log, facts)
     if release is not None:
-        ask("resolved", Case(site=run.site, log=run.log), force=True)
+        ask_before(run, facts, force=True)
     if what == "adopted" and release is not None:
         run.log.about(release, None)
         return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
-        deployment, snapshot = build_from_checkout(run.site, run.log, facts, force=True)
+        deployment, snapshot = build_from_checkout(run, facts, force=True)
         release = deployment.release
         deploy(run.site, run.log, deployment, snapshot)
     run.log.about(release, None)

@@ -12,6 +12,8 @@ from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.errors import BuildError, PreflightError, refuse
+from releaser.gates import examine
+from releaser.gates.base import Case
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import decide
@@ -53,6 +55,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     with open_workspace(run.site, run.log, facts, as_checked_out(take_snapshot(run.site))) as work:
         resolution = decide(work, None, force=True, source=source).resolution
         run.log.learn(changes=resolution.diff)
+        examine("resolved", Case.of(work, resolution))
         candidate = build(work, resolution)
         _refuse_untested(candidate, overrides)
         run_tests(work, candidate)

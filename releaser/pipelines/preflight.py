@@ -10,37 +10,29 @@ from typing import TYPE_CHECKING, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from releaser.candidate.attested import attestation_findings
-from releaser.candidate.space import update_needs
 from releaser.capabilities import gather
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.deployment.static_files import Collected
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.contents import look_at
 from releaser.releases.journal import read_notes
-from releaser.releases.release import find_moved_link
+from releaser.releases.release import Release, find_moved_link
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
-from releaser.resolution.sources import source_findings
-from releaser.serving.restarts import program_findings, restart_findings, restart_of
+from releaser.serving.restarts import program_findings, restart_of
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
-from releaser.site.serving import asks_django, can_collect, check_static_files, settings_without_django
-from releaser.site.site import Checkout, SiteFacts
-from releaser.site.space import find_lacks
+from releaser.site.serving import check_static_files
+from releaser.site.site import Checkout, Site, SiteFacts
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from releaser.releases.release import Release
     from releaser.report import RunLog
-    from releaser.site.site import Site
-    from releaser.site.space import Need
     from releaser.tools.git_state import CheckoutState
     from releaser.tools.uv import Uv
 
@@ -62,44 +54,24 @@ class Scope(Frozen):
     python: str | None = None
     #: A lock that is not in the checkout yet.
     lock: LockFile | None = None
-    #: What the run is going to write; None for what an update writes.
-    needs: Iterable[Need] | None = None
     #: What `git status` has just said.
     state: CheckoutState | None = None
     #: What is known of the checkout where a staging tree of it is checked.
     checkout: Checkout | None = None
-    #: Whether who has published packages is asked in any case.
-    attests: bool = True
+    #: Whether it checks how other services are asked, such as indexes.
+    asks_others: bool = True
 
 
 def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
     """Check everything, with the room that another release of the live one's size takes. Raises PreflightError.
 
-    To start the site's Django would take most of a night without anything new, so an update asks it later.
+    To start the site's Django would take most of a night without anything new, so a gate asks it later.
     """
     with log.step("preflight") as step:
         facts = check(site, store_of(site).live(), scope)
         if facts.unknown:
             step.warns(facts.unknown)
     return facts
-
-
-def ask_django(site: Site, log: RunLog) -> None:
-    """Check that static files can be collected, before a release is built. Raises PreflightError.
-
-    Where those of the live release have been collected, Django is not started for that: it is asked before the flip.
-    """
-    if not asks_django(site):
-        return
-    with log.step("static files") as step:
-        findings = Findings()
-        known = Collected.of(Path(os.path.realpath(site.project.venv)))
-        if known is not None and known.place and can_collect(Path(known.place)):
-            return
-        if unknown := check_static_files(site, findings):
-            step.warns(unknown)
-        if findings:
-            raise PreflightError(*findings)
 
 
 def check(site: Site, live: Release | None = None, scope: Scope | None = None) -> SiteFacts:
@@ -119,22 +91,17 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         locked = lock.names if lock is not None else frozenset[str]()
         command = findings.attempt(conventions.choose_test_command, site.settings, site.project.root, locked=locked)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
-    findings.extend(restart_findings(site))
-    findings.extend(settings_without_django(site))
     ignorable = read_notes(site.state_dir).untracked
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), ignorable, scope.state)
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
         findings.append(Finding("git-gone", message, advice="Restore it; or set git to false, to go on without git."))
-    for find in gather("checks"):
+    asks_others = scope.asks_others and site.supply.asks_others
+    for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))
-    if scope.attests and site.supply.asks_others:
-        findings.extend(attestation_findings(site))
-        findings.extend(source_findings(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
-    findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing
@@ -164,11 +131,6 @@ def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -
     moved = find_moved_link(store)
     findings = (*site.findings, *([moved] if moved else []), *beside)
     return check(replace(site, findings=findings), store.live(), scope)
-
-
-def say_refusals(site: Site, command: str = "update") -> list[str]:
-    """Say in a dry run that a command would be refused, as the site is not well."""
-    return [f"it would be refused: {one.message}" for one in serving.live_findings(site, command)]
 
 
 def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]:

@@ -11,33 +11,32 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import seal
 from releaser.candidate.lock_builds import lock_builds
-from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.testing import build, run_tests
-from releaser.checkout.checks import find_changes, take_snapshot
+from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
 from releaser.deployment.change import Deployment
 from releaser.errors import BuildError, Finding, refuse
-from releaser.gates import ask
+from releaser.gates import ask, examine, foresee
 from releaser.gates.base import Case
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.pipelines.deploy import deploy
-from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
+from releaser.pipelines.preflight import Scope, check_unmoved, preflight
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.acceptance import DeviationError, accept_or_refuse, foresee_refusal, note_refusals
-from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
-from releaser.releases.release import lock_of, refuse_moved
-from releaser.releases.store import store_of
+from releaser.releases.integrity import Damage, find_live_damage, has_lost_python, why_rebuild
+from releaser.releases.release import Release, lock_of, refuse_moved
+from releaser.releases.store import ReleaseStore, store_of
 from releaser.releases.venv import executable_of
-from releaser.report import Plan
+from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
-from releaser.run import Workspace, new_log
+from releaser.run import Run, Workspace, new_log
 from releaser.site.conventions import default_groups
-from releaser.site.pythons import find_request, minor
+from releaser.site.pythons import Choice, find_request, minor
 from releaser.system.frozen import Frozen
 from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import uninstallable_packages
@@ -45,14 +44,7 @@ from releaser.tools.uv import uninstallable_packages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.checkout.checks import CheckoutSnapshot
-    from releaser.releases.integrity import Damage
-    from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
     from releaser.releases.target import Target
-    from releaser.report import RunLog, RunReport
-    from releaser.run import Run
-    from releaser.site.pythons import Choice
     from releaser.site.site import Site, SiteFacts
 
 
@@ -161,14 +153,10 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     refuse_moved(run.store)
     refuse_unadopted(run.store)
-    facts = preflight(run.site, run.log, Scope(asks=(), python=python, attests=False))
-    ask_django(run.site, run.log)
+    facts = preflight(run.site, run.log, Scope(asks=(), python=python, asks_others=False))
     live = run.store.live()
-    wait = ask("resolved", Case(site=run.site, log=run.log, may_wait=False, is_repair=is_repair(live)), force=force)
-    if wait is not None and wait.error is not None:
-        raise wait.error
-    run.find_changes = partial(find_changes, run.site, take_snapshot(run.site))
-    deployment, snapshot = build_from_checkout(run.site, run.log, facts, force=force)
+    ask_before(run, facts, force=force)
+    deployment, snapshot = build_from_checkout(run, facts, force=force)
     release = deployment.release
     why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
@@ -176,6 +164,28 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     deploy(run.site, run.log, deployment, snapshot)
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
     return PipelineResult(result="activated", headline=headline)
+
+
+def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:
+    """Ask the gates whether a release may be begun, before there is a staging tree. Raises their refusals."""
+    examine("begun", _case_before(run.site, run.log, facts), force=force)
+
+
+def _case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
+    work = workspace_of(site, log, facts)
+    return Case(work=work, lock=facts.lock, may_wait=False, is_repair=is_repair(work.live))
+
+
+def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
+    """Return a workspace in which what is checked out is built, in the staging tree if there is one."""
+    return Workspace(
+        site=site,
+        log=log,
+        facts=facts,
+        before=facts,
+        live=store_of(site).live(),
+        examine_lock=lambda work, lock: examine("locked", Case(work=work, lock=lock)),
+    )
 
 
 def refuse_unadopted(store: ReleaseStore) -> None:
@@ -208,11 +218,11 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     """Say what would be rebuilt, and with which Python. Raises PreflightError, ResolutionError and BuildError."""
     store = store_of(site)
     refuse_unadopted(store)
-    facts = check_unmoved(site, Scope(python=python, attests=False))
+    facts = check_unmoved(site, Scope(python=python, asks_others=False))
     live, version = store.live(), facts.choice.version
     files = live.manifest.files if live else {}
     try:
-        kept = _plan_lock(site, facts, live)
+        kept = _plan_lock(site, facts)
         lock = kept.lock
         accept_or_refuse(site.state_dir, facts.lock, lock, files_before=files, root=site.project.root)
     except DeviationError as error:
@@ -227,8 +237,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     else:
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
     lines += [one.message for one in kept.findings]
-    if not force and not is_repair(live):
-        lines += say_refusals(site, "rebuild")
+    lines += foresee(_case_before(site, new_log("rebuild"), facts), force=force)
     return Plan(would=tuple(lines), changes=diff_to(live, lock, python=version))
 
 
@@ -245,10 +254,10 @@ def tree_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[tuple[Site
         yield staged, facts
 
 
-def _plan_lock(site: Site, facts: SiteFacts, live: Release | None) -> Kept:
+def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
     """Make the lock that would be built from, in the temporary directory where it is another one."""
     log = new_log("rebuild")
-    work = Workspace(site=site, log=log, facts=facts, before=facts, live=live)
+    work = workspace_of(site, log, facts)
     if not needs_keeping(work):
         return Kept(lock=facts.lock)
     with tree_aside(site, log, facts) as (staged, facts):
@@ -270,22 +279,19 @@ def open_workspace(
     with undo_on_failure(site, log), tree as inside:
         mirror_sources(inside, log)
         facts = replace(facts, uv=replace(facts.uv, lock_builds=lock_builds(inside)))
-        yield Workspace(site=inside, log=log, facts=facts, before=facts, live=store_of(site).live())
+        yield workspace_of(inside, log, facts)
 
 
-def build_from_checkout(
-    site: Site, log: RunLog, facts: SiteFacts, *, force: bool
-) -> tuple[Deployment, CheckoutSnapshot]:
+def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Deployment, CheckoutSnapshot]:
     """Build what is locked in the checkout, test it and seal it; return what is to go live, unless somebody changes it.
 
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
-    snapshot = take_snapshot(site)
+    site, log, snapshot = run.site, run.log, take_snapshot(run.site)
+    run.find_changes = partial(find_changes, site, snapshot)
     target = as_checked_out(snapshot)
     with note_refusals(site.state_dir, log.failures), open_workspace(site, log, facts, target) as work:
-        release = build_as_locked(work)
-        # A person wants the release now.
-        case = Case(site=work.site, log=log, venv=release.venv, may_wait=False, is_repair=is_repair(work.live))
+        release, case = build_as_locked(work, force=force)
         wait = ask("ready", case, force=force)
         if wait is not None and wait.error is not None:
             store_of(site).record_waiting(release, wait.reason)  # its error says what to do with the release
@@ -293,8 +299,8 @@ def build_from_checkout(
     return Deployment(release=release, target=target), snapshot
 
 
-def build_as_locked(work: Workspace) -> Release:
-    """Build what is locked in the staging tree, test it and seal it.
+def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
+    """Build what is locked in the staging tree, test it and seal it; return it with its case for the gates.
 
     Nothing is left out. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
     which names what has no build for this Python, PreflightError and ResolutionError.
@@ -307,6 +313,9 @@ def build_as_locked(work: Workspace) -> Release:
     groups, python = default_groups(work.site), work.facts.choice.version
     if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):
         raise _unbuildable(missing, python)
+    # A person wants the release now.
+    case = Case.of(work, resolution, may_wait=False, is_repair=is_repair(work.live))
+    examine("resolved", case, force=force)
     try:
         candidate = build(work, resolution)
     except BuildError as error:
@@ -314,7 +323,8 @@ def build_as_locked(work: Workspace) -> Release:
             raise _unbuildable(failed, python, output=error.output) from error
         raise
     run_tests(work, candidate)
-    return seal(work, look_at_migrations(work, candidate), tests="passed")
+    case = replace(case, venv=candidate.venv)
+    return seal(work, candidate, tests="passed", facts=examine("tested", case)), case
 
 
 def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:

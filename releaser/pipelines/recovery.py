@@ -26,11 +26,11 @@ from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
 from releaser.releases import leases
 from releaser.releases.blocks import change_blocks, read_blocks
-from releaser.releases.journal import journal_of
-from releaser.releases.release import DOOMED, is_marked, read_versions
+from releaser.releases.journal import Entry, journal_of
+from releaser.releases.release import DOOMED, Release, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
-from releaser.run import begun_at, close_journal, name_run
+from releaser.run import Run, begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.reserve import make_room
 from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
@@ -40,10 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from releaser.releases.journal import Entry
-    from releaser.releases.release import Release
     from releaser.report import RunLog
-    from releaser.run import Run
     from releaser.site.site import Site
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from releaser.candidate.audit import audit_release
 from releaser.errors import ReleaserError, ResolutionError, ToolError, refuse
 from releaser.locks.installed import groups_in
-from releaser.locks.lock import Graph, asked_by_project
+from releaser.locks.lock import Graph, LockFile, asked_by_project
 from releaser.locks.versions import is_newer, uploads_in
 from releaser.locks.vulnerabilities import Audit, unknown
 from releaser.pipelines.status import find_release, known_vulnerabilities
 from releaser.releases.contents import sizes_of_packages
 from releaser.releases.journal import read_history
 from releaser.releases.listing import Exported, InstalledPackage
-from releaser.releases.release import lock_of
+from releaser.releases.release import Release, lock_of
 from releaser.releases.venv import versions_in
 from releaser.resolution.newest import ask_newest
 from releaser.site.conventions import default_groups, keep_locked
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.locks.lock import LockFile
-    from releaser.releases.release import Release
     from releaser.site.site import Site
 
 Format = Literal["requirements", "constraints", "pylock"]

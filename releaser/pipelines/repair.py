@@ -33,11 +33,12 @@ from releaser.releases.release import (
     LEDGER,
     MANIFEST,
     Manifest,
+    Release,
     find_moved_link,
     flip,
     is_missing_or_dangling,
 )
-from releaser.releases.store import store_of
+from releaser.releases.store import ReleaseStore, store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
 from releaser.system.state_files import StateFile
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog
     from releaser.site.site import Site
 

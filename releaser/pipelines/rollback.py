@@ -18,11 +18,17 @@ from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.integrity import find_damage, find_interpreter_damage, find_rollback_damage, has_lost_python
-from releaser.releases.release import find_moved_link, read_versions, refuse_moved
-from releaser.releases.store import store_of
+from releaser.releases.integrity import (
+    Damage,
+    find_damage,
+    find_interpreter_damage,
+    find_rollback_damage,
+    has_lost_python,
+)
+from releaser.releases.release import Release, find_moved_link, read_versions, refuse_moved
+from releaser.releases.store import ReleaseStore, store_of
 from releaser.releases.target import Target
-from releaser.report import Plan
+from releaser.report import Plan, RunLog, RunReport
 from releaser.serving.restarts import restart_findings
 from releaser.site import disk
 from releaser.site.django_settings import StaticSettings
@@ -33,10 +39,6 @@ from releaser.system.words import size
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
-    from releaser.releases.integrity import Damage
-    from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog, RunReport
     from releaser.run import Run
     from releaser.site.site import Site
 

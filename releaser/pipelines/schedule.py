@@ -18,7 +18,7 @@ from releaser.site.location import find_project
 from releaser.site.ownership import Ownership, admit, name_of
 from releaser.site.setting_files import MAIL_VARIABLES, find_mail_settings, write_mail_settings
 from releaser.site.settings import this_host
-from releaser.site.site import find_site
+from releaser.site.site import Site, find_site
 from releaser.system.environment import find_own_program
 from releaser.system.frozen import Frozen
 from releaser.system.process import Runner
@@ -28,7 +28,6 @@ from releaser.tools.systemd import LINGERING, Job, Systemd
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from releaser.site.site import Site
 
 Kind = Literal["cron", "systemd"]
 _HOUR = 3  # when few visitors come

@@ -244,7 +244,7 @@ def _note_if_live_differs(run: Run) -> None:
 
 
 def _report_failure(run: Run, error: ReleaserError) -> RunReport:
-    run.log.findings[:0] = error.findings if isinstance(error, PreflightError) else (error.finding,)
+    run.log.findings[:0] = error.findings
     if error.output:
         run.log.learn(output=error.output)
     _note_if_live_differs(run)

@@ -13,6 +13,7 @@ from msgspec import ValidationError, convert
 from releaser.answers import (
     AuditAnswer,
     HeldBack,
+    OutdatedPackage,
     Quarantined,
     RejectedCommit,
     ReleaseDetails,
@@ -42,15 +43,15 @@ from releaser.locks.versions import uploads_in
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.due import find_next
 from releaser.pipelines.repair import diagnose
-from releaser.releases.blocks import read_blocks
+from releaser.releases.blocks import Blocks, StoredBlock, read_blocks
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
 from releaser.releases.pending import read_pending
 from releaser.releases.proposal import read_proposal
-from releaser.releases.release import lock_of, read_versions
-from releaser.releases.store import store_of
+from releaser.releases.release import Release, lock_of, read_versions
+from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Outcome
 from releaser.reporting.reporters import receivers
 from releaser.run import name_run
@@ -70,10 +71,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from releaser.answers import OutdatedPackage
-    from releaser.releases.blocks import Blocks, StoredBlock
-    from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
     from releaser.reporting.page import Overview
     from releaser.resolution.outdated import OutdatedReport
     from releaser.site.site import Site

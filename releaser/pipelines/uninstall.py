@@ -34,9 +34,9 @@ from releaser.releases.journal import journal_of
 from releaser.releases.release import MADE, is_id, is_marked
 from releaser.releases.store import store_of
 from releaser.releases.venv import relocate, start_through
-from releaser.report import Plan
+from releaser.report import Plan, RunLog, RunReport
 from releaser.site import run_lock
-from releaser.site.site import find_site
+from releaser.site.site import Site, find_site
 from releaser.site.state_dir import OWNER, release_work_tree
 from releaser.system.environment import find_own_program
 from releaser.system.files import (
@@ -54,9 +54,7 @@ from releaser.system.words import first_few, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from releaser.report import RunLog, RunReport
     from releaser.run import Run
-    from releaser.site.site import Site
 
 _PATIENCE = 10.0  # seconds for processes to end that were told to restart
 _AGAIN = "Restart what still runs there; then run `releaser uninstall` again, which deletes the rest."

@@ -6,12 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.audit import note_unfixed, with_fixes
+from releaser.candidate.audit import note_unfixed
 from releaser.candidate.build import seal
 from releaser.candidate.build_and_test import build_and_test
-from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.results import try_live_release
-from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
@@ -22,14 +20,15 @@ from releaser.checkout.taken_back import note_taken_back
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.change import Deployment, do_ahead, retry_failed_actions
 from releaser.deployment.health_check import note_stale_processes
-from releaser.errors import Finding, PreflightError, ReleaserError, refuse
-from releaser.gates import ask
-from releaser.gates.base import Case
-from releaser.pipelines.decide import changes_of, choose_following, decide, say_what_blocks, why_not_again
+from releaser.errors import Finding, PreflightError, ReleaserError
+from releaser.gates import ask, examine
+from releaser.gates.base import Case, Wait
+from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
-from releaser.pipelines.due import update_when_due
-from releaser.pipelines.preflight import Scope, ask_django, preflight
+from releaser.pipelines.due import Timing, update_when_due
+from releaser.pipelines.preflight import Scope, preflight
 from releaser.pipelines.rebuild import (
+    RebuildReason,
     describe_damage,
     describe_python,
     find_rebuild_reason,
@@ -43,14 +42,14 @@ from releaser.releases.blocks import change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note
 from releaser.releases.pending import attempt, read_pending
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import Release, refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.releases.target import Target
 from releaser.resolution.another_python import keep_installed
 from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
-from releaser.run import close_journal
+from releaser.run import Run, Workspace, close_journal
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import find_conventions
 from releaser.site.django_settings import CheckSettings
@@ -58,13 +57,7 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
-    from releaser.gates.base import Wait
-    from releaser.pipelines.decide import Goal
-    from releaser.pipelines.due import Timing
-    from releaser.pipelines.rebuild import RebuildReason
-    from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
-    from releaser.run import Run, Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.sources.base import Source
     from releaser.tools.git_state import Commit
@@ -140,16 +133,16 @@ def update_site(
 
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
-    built = {(one.name, one.new): one.fixes for one in release.manifest.changes}
+    built = {one.name: one.fixes for one in release.manifest.changes}  # of the same versions
     changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audit
     known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
-    return Case(
-        site=goal.work.site,
-        log=goal.work.log,
-        venv=release.venv,
-        changes=tuple(replace(one, fixes=built.get((one.name, one.new)) or known.get(one.name, ())) for one in changes),
-        is_repair=goal.is_repair,
-    )
+    changes = tuple(replace(one, fixes=built.get(one.name) or known.get(one.name, ())) for one in changes)
+    return replace(case_of(goal), venv=release.venv, changes=changes)
+
+
+def case_of(goal: Goal) -> Case:
+    """Return the case of a release that is to be made, for the gates."""
+    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, audit=lambda: goal.wanted.audit)
 
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
@@ -255,18 +248,14 @@ def make_release(goal: Goal) -> Release:
     work, resolution = goal.work, goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.tell(waiting)
-    case = Case(site=work.site, log=work.log, is_repair=goal.is_repair)
-    if wait := ask("resolved", case, force=goal.wanted.force):
-        refuse("gate-waits", f"nothing is built: {wait.reason}", "The next update asks again; --force does not wait.")
+    case = case_of(goal)
+    examine("begun", case, force=goal.wanted.force)
     complete_tree(work.site, work.log)
-    if work.site.pulled is None:  # else this has been done, as the code has changed
-        ask_django(work.site, work.log)
     if goal.due is not None and goal.is_repair:
         work.log.note(describe_damage(goal.due))
     work.log.note(*goal.moved)
     try:
-        check_space(work, resolution)
-        audit = goal.wanted.audit
+        examine("resolved", case, force=goal.wanted.force)
         work.log.learn(changes=resolution.diff)
         key = candidate_key(work.site, work.facts, resolution.lock)
         if (
@@ -276,8 +265,8 @@ def make_release(goal: Goal) -> Release:
             work.log.learn(migrations=ready.manifest.migrations)
             return ready
         candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
-        candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
-        release = seal(work, candidate, tests="passed")
+        case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
+        release = seal(work, candidate, tests="passed", facts=examine("tested", case))
     except ReleaserError as error:
         _report_unusable_live(work.log, goal.due, error.message)
         raise

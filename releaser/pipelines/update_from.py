@@ -21,16 +21,16 @@ from releaser.pipelines.bundle_install import (
     refuse_lack,
     trust_of,
 )
-from releaser.pipelines.due import find_due, update_when_due
+from releaser.pipelines.due import Timing, find_due, update_when_due
 from releaser.pipelines.rebuild import explain_rebuild
 from releaser.pipelines.rollback import roll_back
-from releaser.pipelines.session import PipelineResult
+from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.blocks import BLOCKS, read_blocks
 from releaser.releases.channels import CHANNELS, Seen, SeenChannels
 from releaser.releases.integrity import cannot_run, find_live_damage, find_rollback_damage
-from releaser.releases.release import refuse_moved
+from releaser.releases.release import Release, refuse_moved
 from releaser.releases.store import store_of
-from releaser.report import Plan
+from releaser.report import Plan, RunReport
 from releaser.system.files import UnreadableStateError, hash_of_file, read_state, write_state
 from releaser.system.words import size
 
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle
-    from releaser.pipelines.due import Timing
-    from releaser.pipelines.session import Request
-    from releaser.releases.release import Release
-    from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.site import Site
 

@@ -17,7 +17,7 @@ from packaging.version import Version
 
 from releaser.errors import Finding, Findings, PreflightError, ResolutionError, ToolError, refuse
 from releaser.locks.installed import list_installed
-from releaser.locks.lock import is_local
+from releaser.locks.lock import LockFile, is_local
 from releaser.resolution.requirements_file import Line, exact_version, read_lines, refusals, refuse_other_files
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP, lacks_group
@@ -33,7 +33,6 @@ from releaser.tools.uv_arguments import pinned_lock_arguments
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from releaser.locks.lock import LockFile
     from releaser.locks.overrides import Override
     from releaser.site.site import Site, SiteFacts
 

@@ -25,6 +25,7 @@ from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.foreseen import Foreseen, Outlook, read_base
 from releaser.resolution.newest import (
+    AvailableVersions,
     ask_newest,
     find_excluding,
     requirements_for,
@@ -40,7 +41,6 @@ from releaser.system.words import why_held
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from releaser.resolution.newest import AvailableVersions
     from releaser.site.site import Site
     from releaser.tools.uv import LockBuilds
 

@@ -6,7 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from releaser.candidate.audit import audit_live
+from releaser.candidate.audit import audit_live, audit_lock
 from releaser.checkout.pull import fetch
 from releaser.system.frozen import Frozen
 
@@ -31,6 +31,10 @@ class Wanted(Frozen):
     def audit(self) -> Audit | None:
         """The known vulnerabilities of the live release; None if they are not asked for."""
         return audit_live(self.work)
+
+    def audit_lock(self, lock: LockFile) -> Audit:
+        """Return the known vulnerabilities of a lock that may go live."""
+        return audit_lock(self.work, lock)
 
 
 class Source(ABC):

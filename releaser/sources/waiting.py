@@ -24,7 +24,8 @@ class Waiting(Upgrade):
     """Takes a release whose gate keeps it, although newer packages may have appeared: they are for the next update.
 
     The newest versions are taken instead with `--force`, for named packages, if the code or the configuration has
-    changed, if one of its versions is on hold or constrained by now, or if they have the fix of a known vulnerability.
+    changed, if one of its versions is on hold or constrained by now, or if they have the fix of a known vulnerability,
+    which the live release has or the release would bring.
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
@@ -63,9 +64,14 @@ def _find_lock(work: Workspace) -> LockFile | None:
 
 
 def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
-    """Return the versions, by package, that fix a known vulnerability of the live release and are not in the lock."""
+    """Return the versions that fix a known vulnerability of what is live or in the lock, and are not in the lock.
+
+    A service that does not answer is asked once.
+    """
     found = wanted.audit
-    fixes = found.fixes() if found is not None else {}
+    if found is None or not found.known:
+        return {}
+    fixes = {**found.fixes(), **wanted.audit_lock(lock).fixes()}
     return {name: fix for name, fix in fixes.items() if _is_below(lock, name, fix)}
 
 

@@ -12,12 +12,12 @@ import pytest
 from releaser.candidate.space import (
     LEAST_BYTES,
     LEAST_INODES,
-    check_space,
-    download_sizes,
     release_need,
     update_needs,
 )
 from releaser.errors import PreflightError, ToolError
+from releaser.gates.base import Case, Refusal
+from releaser.gates.space import DiskSpace, download_sizes
 from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, Change, LockFile
 from releaser.run import Workspace, new_log
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from releaser.releases.release import Release
-    from releaser.resolution.resolve import Resolution
     from releaser.site.site import Site, SiteFacts
 
 MB = 1_000_000
@@ -185,13 +184,15 @@ def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: tup
 
     uv, choice = SimpleNamespace(run=answer), SimpleNamespace(version="3.12.1")
     facts = cast("SiteFacts", SimpleNamespace(uv=uv, choice=choice, group=None))
-    try:
-        work = Workspace(site=site, log=new_log("update"), facts=facts, before=facts, live=before)
-        check_space(work, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)))
-    except PreflightError as error:
-        (finding,) = error.findings
-        return finding.message
-    return ""
+    log = new_log("update")
+    work = Workspace(site=site, log=log, facts=facts, before=facts, live=before, examine_lock=lambda *_: {})
+    verdict = DiskSpace().judge(Case(work=work, lock=LOCK, changes=diff))
+    if verdict is None:
+        return ""
+    assert isinstance(verdict, Refusal)
+    assert isinstance(verdict.error, PreflightError)
+    (finding,) = verdict.error.findings
+    return finding.message
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e import scenes
 from tests.e2e.scenes import body
+from tests.extension.test_toys import with_toy
 from tests.support.osv import Flaw, VulnerabilityService
 
 if TYPE_CHECKING:
@@ -82,3 +84,22 @@ def test_what_a_person_holds_stays_and_the_mail_says_it_once(
     assert "is on hold: " in body(site)
     assert site.json("update")["problems"] == []
     assert len(site.outbox_mails()) == 1
+
+
+def test_a_release_that_keeps_its_place_loses_it_to_the_fix_of_a_vulnerability_that_it_would_bring(
+    make_site: SiteFactory,
+) -> None:
+    with VulnerabilityService().serving() as service:
+        site = scenes.watched(make_site, service.url)
+        site.publish("gamma", "1.0.0")
+        site.publish("alpha", "1.1.0", requires=["gamma"])
+        door = site.outer / "door"
+        door.write_text("closed until morning", encoding="utf-8")
+        with_toy(site, "toy_gate", "update")
+        door.unlink()
+        for version in ("1.1.0", "1.2.0"):
+            site.publish("gamma", version)
+        service.flaws.append(Flaw(id="CVE-2026-9", package="gamma", fixed="1.1.0"))
+        report: dict[str, Any] = json.loads(with_toy(site, "toy_gate", "update", "--json").stdout)
+        assert (site.live_version("alpha"), site.live_version("gamma")) == ("1.1.0", "1.2.0")
+        assert report["vulnerabilities"] == []

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import pytest
 
 from releaser import gates
 from releaser.errors import Finding, PreflightError, ToolError
-from releaser.gates.base import Case, Gate, Refusal, Wait
+from releaser.gates.base import Case, Found, Gate, Refusal, Stage, Wait
 from releaser.gates.before_live import BeforeLive
+from releaser.locks.lock import EMPTY
+from releaser.locks.vulnerabilities import unknown
+from releaser.pipelines.preflight import Scope, check
+from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.report import Step
+from releaser.run import Workspace
 from releaser.serving import restarts
 from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.command import Command
@@ -37,7 +44,10 @@ def live(make_scene: SiteFactory) -> Iterator[SampleSite]:
     site = make_scene.adopted("1.1.0")
     before = outer_snapshot(site)
     yield site
-    assert outer_snapshot(site) == before
+    after = outer_snapshot(site)
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    noted = site.state_dir / "releases" / str(site.live_id()) / "migrations.json"  # what its Django says is noted again
+    assert changed <= {str(noted), str(noted.parent)}
 
 
 @pytest.mark.parametrize("gate", gates.GATES, ids=lambda gate: type(gate).__name__)
@@ -46,9 +56,22 @@ def test_a_gate_lets_a_fit_release_pass_and_changes_nothing(live: SampleSite, ga
     release = store_of(here).live()
     assert release is not None
     log = a_log()
-    assert gate.judge(Case(site=here, log=log, venv=release.venv)) is None
-    assert gate.stage in ("resolved", "ready")
+    facts = check(here, release, Scope(asks=()))
+    work = Workspace(site=here, log=log, facts=facts, before=facts, live=release, examine_lock=lambda *_: {})
+    audit = unknown("the service does not answer")
+    changes = release.manifest.changes
+    case = Case(work=work, lock=lock_of(release), venv=release.venv, changes=changes, audit=lambda: audit)
+    verdict = gate.judge(case)
+    if isinstance(verdict, Found):
+        assert replace(release.manifest, **verdict.facts) == release.manifest
+    else:
+        assert verdict is None
+    assert gate.stage in get_args(Stage)
     assert log.findings == []
+
+
+def a_case(**facts: Any) -> Case:
+    return Case(work=cast("Workspace", SimpleNamespace(site=None, log=a_log())), lock=EMPTY, **facts)
 
 
 class Answers(Gate):
@@ -70,7 +93,7 @@ def test_a_refusal_counts_unless_it_is_forcible_and_forced_or_the_release_is_a_r
     monkeypatch: pytest.MonkeyPatch, is_forcible: bool, force: bool, is_repair: bool
 ) -> None:
     monkeypatch.setattr(gates, "GATES", (Answers(WAIT), Answers(REFUSES, is_forcible=is_forcible), Answers(LATER)))
-    case = Case(site=cast("Any", None), log=a_log(), is_repair=is_repair)
+    case = a_case(is_repair=is_repair)
     if is_forcible and (force or is_repair):
         assert gates.ask("ready", case, force=force) == (None if force else WAIT)
         assert [one.message for one in case.log.findings] == ["the door is locked"]
@@ -87,7 +110,7 @@ def test_what_is_wrong_lets_a_release_wait_although_it_is_forced_or_nothing_else
 ) -> None:
     wrong = Wait(reason="the stairs are missing", error=PreflightError(Finding("a", "no stairs", advice="Build them.")))
     monkeypatch.setattr(gates, "GATES", (Answers(wrong, is_forcible=is_forcible), Answers(LATER)))
-    case = Case(site=cast("Any", None), log=a_log(), may_wait=may_wait)
+    case = a_case(may_wait=may_wait)
     expected = None if is_forcible and (force or not may_wait) else wrong
     assert gates.ask("ready", case, force=force) == expected
 
@@ -99,12 +122,42 @@ def test_a_gate_that_acts_is_not_asked_while_another_one_waits(
     """As the hook `before_live`, which may migrate; for a rebuild, nothing waits."""
     monkeypatch.setattr(BeforeLive, "judge", lambda *_: REFUSES)
     monkeypatch.setattr(gates, "GATES", (Answers(WAIT), BeforeLive()))
-    case = Case(site=cast("Any", None), log=a_log(), may_wait=may_wait)
+    case = a_case(may_wait=may_wait)
     if may_wait and not force:
         assert gates.ask("ready", case) == WAIT
     else:
         with pytest.raises(PreflightError, match="the door is locked"):
             gates.ask("ready", case, force=force)
+
+
+def test_what_is_made_waits_for_nothing_and_the_manifest_gets_what_gates_have_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = a_case()
+    monkeypatch.setattr(gates, "GATES", (Answers(Found(facts={"migrations": ("one",)})), Answers(Found(facts={}))))
+    assert gates.examine("ready", case) == {"migrations": ("one",)}
+    assert gates.ask("ready", case) is None
+    monkeypatch.setattr(gates, "GATES", (Answers(WAIT),))
+    with pytest.raises(PreflightError, match="nothing is built: the door is closed"):
+        gates.examine("ready", case)
+    assert gates.examine("ready", case, force=True) == {}
+    with pytest.raises(LookupError):
+        _ = case.built
+
+
+@pytest.mark.parametrize(("is_forcible", "force", "is_repair"), [*itertools.product((False, True), repeat=3)])
+def test_a_dry_run_says_what_could_be_forced_and_raises_the_rest(
+    monkeypatch: pytest.MonkeyPatch, is_forcible: bool, force: bool, is_repair: bool
+) -> None:
+    monkeypatch.setattr(Answers, "stage", "begun")
+    monkeypatch.setattr(gates, "GATES", (Answers(REFUSES, is_forcible=is_forcible),))
+    case = a_case(is_repair=is_repair)
+    if is_forcible:
+        said = [] if force or is_repair else ["it would be refused: the door is locked"]
+        assert [*gates.foresee(case, force=force)] == said
+    else:
+        with pytest.raises(PreflightError, match="the door is locked"):
+            [*gates.foresee(case, force=force)]
 
 
 def site_with(root: Path, restart: Restart) -> Site:

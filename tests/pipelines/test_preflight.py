@@ -16,7 +16,6 @@ from releaser.releases.contents import look_at
 from releaser.releases.venv import Interpreter
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
-from releaser.site.space import Need
 from tests.releases.makers import a_manifest, on_paper
 from tests.site.fakes import FakeRunner
 
@@ -205,7 +204,7 @@ def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
     with pytest.raises(PreflightError, match="the packages that verify them are not installed with releaser") as caught:
         facts(site(root))
     assert f"In {sys.prefix}: `pip install 'venv-releaser[attestations]'`" in caught.value.findings[0].advice
-    check(site(root), None, Scope(attests=False))  # a rebuild, which may ask nothing
+    check(site(root), None, Scope(asks_others=False))  # a rebuild, which may ask nothing
 
 
 def test_the_restart_file_is_below_the_checkout(root: Path) -> None:
@@ -361,9 +360,10 @@ def test_a_lock_outside_and_no_program_are_refused(plain: Path) -> None:
 # People, disk, everything
 
 
-def test_too_little_space_is_among_the_findings(root: Path) -> None:
+def test_too_little_space_is_among_the_findings(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("releaser.candidate.space.LEAST_BYTES", 10**18)
     with pytest.raises(PreflightError, match="no space for another release"):
-        check(site(root), None, Scope(needs=(Need(what="another release", place=root, bytes=10**18, inodes=1),)))
+        check(site(root), None, Scope(asks=()))
 
 
 def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:

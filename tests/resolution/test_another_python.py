@@ -289,7 +289,8 @@ def test_what_stays_and_what_changes(tmp_path: Path, name: str) -> None:
             checkout=cast("Checkout", None),
             restart_file=None,
         )
-        work = Workspace(site=shop.site, log=new_log("update"), facts=facts, before=facts, live=shop.live(lock))
+        live, log = shop.live(lock), new_log("update")
+        work = Workspace(site=shop.site, log=log, facts=facts, before=facts, live=live, examine_lock=lambda *_: {})
         if case.refused:
             with pytest.raises(ReleaserError) as caught:
                 keep_installed(work, lock)

@@ -1,0 +1,16 @@
+"""The publishers of packages must be those from before, as far as that is attested, before their code runs."""
+
+from __future__ import annotations
+
+from releaser.candidate.attested import verify_attestations
+from releaser.gates.base import Case, Found, Gate, Verdict
+
+
+class Attestations(Gate):
+    """Refuses a lock whose packages are not attested as they should be; the manifest gets the publishers."""
+
+    stage = "locked"
+
+    def judge(self, case: Case) -> Verdict:
+        """Ask the indexes about the packages that change."""
+        return Found(facts={"publishers": verify_attestations(case.work, case.lock)})

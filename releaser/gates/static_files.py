@@ -1,0 +1,30 @@
+"""Static files must have a place to go, before a release is built."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from releaser.deployment.static_files import Collected
+from releaser.errors import Findings, PreflightError
+from releaser.gates.base import Case, Gate, Refusal, Verdict
+from releaser.site.serving import asks_django, can_collect, check_static_files
+
+
+class StaticFiles(Gate):
+    """Refuses if static files could not be collected. Preflight asks the same of new code; a trial needs none."""
+
+    stage = "resolved"
+
+    def judge(self, case: Case) -> Verdict:
+        """Ask the site's Django, unless those of the live release have been collected: it is asked before the flip."""
+        site, findings = case.site, Findings()
+        if site.pulled is not None or site.supply.overrides or not asks_django(site):
+            return None
+        with case.log.step("static files") as step:
+            known = Collected.of(Path(os.path.realpath(site.project.venv)))
+            if known is not None and known.place and can_collect(Path(known.place)):
+                return None
+            if unknown := check_static_files(site, findings):
+                step.warns(unknown)
+            return Refusal(error=PreflightError(*findings)) if findings else None
