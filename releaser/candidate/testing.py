@@ -1,36 +1,26 @@
-"""The tests of a candidate and, when they fail, whose fault that is; those of what is live; those for `verify`."""
+"""The tests of a candidate and, when they fail, whose fault that is; and those of what is live."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from releaser.candidate.build import Unbuildable, seal, try_to_build
 from releaser.candidate.output import ADVICE, TEST
 from releaser.candidate.sandbox import advice_on, tell_open, tell_thrown_away
 from releaser.candidate.trials import Trial, copy_of, list_trials, run_trial, unless_touched
 from releaser.checkout.leftovers import renew_tree
-from releaser.checkout.staging import prepare_tree, shadow_of, stage_aside, staging_tree
-from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
-from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases import integrity
+from releaser.checkout.staging import prepare_tree, staging_tree
+from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
 from releaser.releases.blocks import block_candidate, change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import OUTPUT
-from releaser.releases.store import store_of
-from releaser.releases.target import Target
 from releaser.releases.touched import note_installed
-from releaser.releases.venv import repoint_editables
-from releaser.run import new_log
-from releaser.site.conventions import choose_test_command
 from releaser.system.frozen import Frozen
-from releaser.system.temporary import LIVE_COPY, temporary_directory
-from releaser.tools.django import is_django
+from releaser.system.temporary import LIVE_COPY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
@@ -228,82 +218,3 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{' first.' if overrides else '; updates go on by themselves then.'}"
     return message, f"{advice}See the end of the output; {again}"
-
-
-# What `verify` runs in a copy of a release and its code, in a temporary directory
-
-
-def check_trial(site: Site) -> Trial:
-    """Return the trial that runs Django's checks. Raises UsageError when the project has none."""
-    if not is_django(site.project.root):
-        message = f"--check: there is no manage.py in {site.project.root}"
-        raise UsageError(message, advice="Omit --check; --tests runs the tests of the project.")
-    return Trial(step="check", command=("python", "manage.py", "check"), name="`python manage.py check`")
-
-
-def tests_trial(site: Site) -> Trial:
-    """Return the trial that runs the project's tests. Raises PreflightError when it has none."""
-    try:
-        locked = LockFile.read(site.project.lock).names
-    except (OSError, InvalidLockError):
-        locked = frozenset()
-    command = choose_test_command(site.settings, site.project.root, locked=locked)
-    return Trial(step=TEST, command=command, name=f"`{' '.join(command)}`")
-
-
-@contextlib.contextmanager
-def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Defect]]]:
-    """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
-    if not trials:
-        yield lambda _: ()
-        return
-    top = site.git.layout.top
-    with temporary_directory() as base:
-        tree = base.joinpath("tree", *top.parts[1:])
-        tree.mkdir(parents=True)
-        shadow = shadow_of(site, tree, {})
-        head = shadow.commit("HEAD")
-        staged = stage_aside(site, new_log("verify"), shadow, tree, Target(head=head, commit=head))
-        # What of the site is linked into the tree is not to be written to.
-        variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
-        staged = replace(staged, runner=replace(staged.runner, site_variables=variables))
-        yield lambda release: _run_trials(staged, release, trials, base, tree)
-
-
-def _run_trials(
-    site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
-) -> list[integrity.Defect]:
-    kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
-    if release.has_failed:
-        message = "nothing of a release that failed its tests is started"
-        return [integrity.Defect(kind=kind, message=message) for kind in kinds.values()]
-    findings = []
-    try:
-        with copy_of(site, release, place=base / "copy") as venv:
-            repoint_editables(venv, site.outside.git.layout.top, tree)
-            for trial in trials:
-                try:
-                    result = run_trial(site, trial, venv, release.lock, scratch=base)
-                    message, output = f"{trial.name} does not pass: {result.reason}", result.output
-                    passed = result.passed
-                except (BuildError, TestsFailedError) as error:
-                    passed, message, output = False, error.message, error.output
-                if not passed:
-                    findings.append(integrity.Defect.of_failure(kinds[trial.step], message, output))
-    except (ToolError, OSError, ValueError) as error:
-        message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
-        findings = [integrity.Defect.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
-    return findings
-
-
-def try_live(site: Site) -> tuple[integrity.Defect, ...]:
-    """Run the tests of the live release in a copy of it and of its code, for `releaser check --tests`.
-
-    Raises UsageError where there is no release, and PreflightError where there are no tests.
-    """
-    live = store_of(site).live()
-    if live is None:
-        message = "--tests: there is no release yet whose tests could run"
-        raise UsageError(message, advice="`releaser init` runs them in the same sandbox before it makes the first one.")
-    with prepare_trials(site, [tests_trial(site)]) as run_trials:
-        return tuple(run_trials(live))

@@ -37,7 +37,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
     from releaser.candidate.sandbox_probe import try_sandbox
-    from releaser.candidate.testing import try_live
+    from releaser.candidate.try_release import try_live
     from releaser.checkout.untracked import left_out_warnings
     from releaser.deployment.adopt import find_open_venv, find_unsynced, left_out
     from releaser.pipelines.preflight import Scope, check_unmoved
@@ -225,7 +225,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
     """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
-    from releaser.candidate.testing import check_trial, prepare_trials, tests_trial
+    from releaser.candidate.try_release import check_trial, prepare_trials, tests_trial
     from releaser.releases.integrity import Defect
     from releaser.releases.verify import to_error
     from releaser.releases.verify import verify as ask
