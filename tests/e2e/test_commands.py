@@ -234,9 +234,9 @@ def test_config_says_what_counts_and_where_it_comes_from(make_site: SiteFactory,
     assert facts["state_dir"] == (str(site.state_dir), "found out")
     documented = re.findall(r"### `(\w+)`\n\n.*Default: found out", SETTINGS.read_text(encoding="utf-8"))
     given = ("environment", ".env", "pyproject.toml")
-    assert [one for one in documented if facts[one][1] not in given] == [
+    assert {one for one in documented if facts[one][1] not in given} == {
         name for name, (_, origin) in facts.items() if origin == "found out"
-    ]
+    }
     text = site.releaser("config", check=0)
     assert re.search(rf"(?m)^keep +3 +{site.path.parent}/.env: RELEASER_KEEP$", text.stdout)
     assert re.search(r"(?m)^python +found by each run +not set$", text.stdout)
