@@ -83,7 +83,7 @@ def require(
         times = (how_often(refresh), seconds_of(wait)) if refresh else None
     except (InvalidRequirement, ValueError) as error:
         message = f"require({requirement!r}, {refresh!r}, wait={wait!r}): {str(error).splitlines()[0]}"
-        raise UsageError(message, advice="Correct the call.") from error
+        raise UsageError(message, "Correct the call.") from error
     place = _place(project)
     own = _own_venv(f"{os.path.realpath(place.state_dir)}/releases")
     said = ""
@@ -100,7 +100,7 @@ def require(
     where = os.path.basename(os.path.dirname(own or live)) or "no release"
     message = f"{requirement} is required, but {where} has {found or 'no version of it'}{f': {said}' if said else ''}"
     advice = "`releaser update` installs what passes the tests; `releaser outdated` shows what blocks a version."
-    raise RequirementError(message, advice=advice)
+    raise RequirementError(message, advice)
 
 
 def _own_venv(releases: str) -> str:

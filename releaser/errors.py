@@ -98,9 +98,9 @@ class ReleaserError(Exception):
     #: That of its finding.
     code: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
+    def __init__(self, message: str, advice: str = "", *, output: str = "") -> None:
         super().__init__(message)
-        self._finding = Finding(self.code, message, advice=advice, output=output)
+        self._finding = Finding(self.code, message, advice, output=output)
         #: Everything that went wrong.
         self.findings: tuple[Finding, ...] = (self._finding,)
 
@@ -148,7 +148,7 @@ class PreflightError(ReleaserError):
 
 def refuse(code: str, message: str, advice: str) -> NoReturn:
     """Raise a PreflightError about one thing; within an `except`, it names what was caught as its context."""
-    raise PreflightError(Finding(code, message, advice=advice))
+    raise PreflightError(Finding(code, message, advice))
 
 
 class ResolutionError(ReleaserError):
@@ -212,8 +212,8 @@ class ActivationError(ReleaserError):
     def __init__(  # noqa: PLR0913 - the fields of the error
         self,
         message: str,
-        *,
         advice: str = "",
+        *,
         output: str = "",
         step: str = "",
         not_the_release: bool = False,
@@ -247,7 +247,7 @@ class MailError(ReleaserError):
     exit_code = ExitCode.FOLLOW_UP
     code = "mail-failed"
 
-    def __init__(self, message: str, *, advice: str = "", output: str = "", refused: bool = False) -> None:
+    def __init__(self, message: str, advice: str = "", *, output: str = "", refused: bool = False) -> None:
         super().__init__(message, advice=advice, output=output)
         self.refused = refused
 
@@ -295,10 +295,10 @@ class ToolError(ReleaserError):
     def __init__(
         self,
         message: str,
+        advice: str = "",
         *,
         returncode: int | None = None,
         timed_out: bool = False,
-        advice: str = "",
         output: str = "",
     ) -> None:
         super().__init__(message, advice=advice, output=output)
@@ -329,5 +329,5 @@ class Findings(list[Finding]):
         except PreflightError as error:
             self.extend(error.findings)
         except ToolError as error:
-            self.append(Finding(error.code, error.reason, advice=error.advice, output=error.output))
+            self.append(Finding(error.code, error.reason, error.advice, output=error.output))
         return None

@@ -323,7 +323,7 @@ class RunLog:
         """Note something that others have damaged and this run has repaired, for this run to tell or the next one."""
         self.tell(f"{message}.")
         self.unreported.append(f"{message}.")
-        self.note(Finding("state-repaired", message, advice=advice))
+        self.note(Finding("state-repaired", message, advice))
 
     def undeletable(self, release: str, reason: str) -> None:
         """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""

@@ -62,7 +62,7 @@ class Run:
         advice_for_left = "Let it end by itself; a service that is to stay is started by the restart command."
         problems = [
             *log.findings,
-            *(Finding("process-left", one, advice=advice_for_left) for one in self.site.runner.ended),
+            *(Finding("process-left", one, advice_for_left) for one in self.site.runner.ended),
         ]
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]

@@ -61,13 +61,13 @@ def open_place(where: str, environ: Mapping[str, str]) -> Place:
     if scheme == "s3":
         return S3.of(where)
     message = f"{where} cannot hold channels"
-    raise UsageError(message, advice="Use a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
+    raise UsageError(message, "Use a directory, s3://BUCKET/PREFIX, or https://HOST/PATH.")
 
 
 def fail(where: str, reason: object, advice: str = "") -> NoReturn:
     """Say that a place cannot be reached or used. Raises ResolutionError."""
     message = f"{where}: {reason}"
-    raise ResolutionError(message, advice=advice or "Check the name, the network and the permissions there.") from None
+    raise ResolutionError(message, advice or "Check the name, the network and the permissions there.") from None
 
 
 def refuse_moved_meanwhile(where: str) -> NoReturn:

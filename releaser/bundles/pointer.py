@@ -221,7 +221,7 @@ class Channel(Frozen):
         """Name a channel and its place. Raises UsageError."""
         if not _NAME.fullmatch(name):
             message = f"{name!r} is not a valid channel name"
-            raise UsageError(message, advice="Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
+            raise UsageError(message, "Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
         open_place(where, {})
         return cls(name=name, where=where.rstrip("/") or "/")
 

@@ -53,9 +53,9 @@ class Web(Frozen):
         parts = urlsplit(url)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
             message = "the URL of a channel must be a host and a path, and nothing else"
-            raise UsageError(message, advice="Put the user and password into ~/.netrc.")
+            raise UsageError(message, "Put the user and password into ~/.netrc.")
         if parts.scheme != "https" and not is_loopback(parts.hostname):
-            raise UsageError(f"{url} would be read unencrypted", advice="Use https://.")  # noqa: EM102 - short
+            raise UsageError(f"{url} would be read unencrypted", "Use https://.")  # noqa: EM102 - short
         return cls(url=url.rstrip("/"), environ=environ)
 
     def read(self, name: str, most: int) -> Found | None:
@@ -143,7 +143,7 @@ class S3(Frozen):
         found = _S3.fullmatch(url)
         if found is None:
             message = f"{url} is not an S3 prefix"
-            raise UsageError(message, advice="Write it as s3://BUCKET/PREFIX.")
+            raise UsageError(message, "Write it as s3://BUCKET/PREFIX.")
         if importlib.util.find_spec("boto3") is None:
             refuse(
                 "boto3-missing",

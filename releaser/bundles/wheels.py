@@ -52,7 +52,7 @@ def parse_target(text: str) -> Target:
     found = _TARGET.fullmatch(text)
     if found is None:
         message = f"--target {text} is not a Python version and a Linux platform"
-        raise UsageError(message, advice="Write it as 3.12-manylinux_2_28_x86_64.")
+        raise UsageError(message, "Write it as 3.12-manylinux_2_28_x86_64.")
     return Target(python=found["python"], platform=found["platform"])
 
 

@@ -43,7 +43,7 @@ def attestation_findings(site: Site) -> Iterator[Finding]:
     wanted = AttestationSettings.of(site).attestations
     if wanted == "off" or not _can_verify():
         if wanted == "require":
-            yield Finding("attestations-not-installed", _NOT_INSTALLED, advice=_INSTALL)
+            yield Finding("attestations-not-installed", _NOT_INSTALLED, _INSTALL)
         return
     if root := _root(site):
         try:
@@ -56,7 +56,7 @@ def attestation_findings(site: Site) -> Iterator[Finding]:
             yield Finding(
                 "attestations-root-invalid",
                 message,
-                advice="It must be a trusted_root.json of Sigstore; or remove the setting.",
+                "It must be a trusted_root.json of Sigstore; or remove the setting.",
             )
 
 
@@ -76,7 +76,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         return known
     if not _can_verify():
         if wanted == "require":
-            raise ResolutionError(_NOT_INSTALLED, advice=_INSTALL)
+            raise ResolutionError(_NOT_INSTALLED, _INSTALL)
         return known
     with work.log.step("attestations") as step:
         strange = {one.name for one in asked} - known.keys()
@@ -90,7 +90,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         told = (
             []
             if wanted == "require"
-            else [Finding("attestation-lost", str(one), advice=_HOLD.format(one.name)) for one in found.lost]
+            else [Finding("attestation-lost", str(one), _HOLD.format(one.name)) for one in found.lost]
         )
         # Several candidates of a run may have lost the same.
         work.log.note(*(one for one in told if one not in work.log.findings))
@@ -119,11 +119,9 @@ def _tell(
     message = f"the publisher of {which} could not be determined: {reason}"
     if any(one.name in known for one in found.unknown):
         advice = certificate_advice(reason) or "Check the network and the index; releaser tries again at the next run."
-        raise ResolutionError(message, advice=f'{advice} `attestations = "warn"` lets it in.')
+        raise ResolutionError(message, f'{advice} `attestations = "warn"` lets it in.')
     work.log.note(
-        Finding(
-            "publisher-unknown", message, advice="Check the network and the index. No publisher of it was known before."
-        )
+        Finding("publisher-unknown", message, "Check the network and the index. No publisher of it was known before.")
     )
 
 
@@ -169,9 +167,7 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
             reason = f"no answer within {_SECONDS:g} s"
         elif isinstance(error, ToolError):
             reason = error_line(error.output) or reason
-            is_broken = Finding(
-                "attestations-unverified", f"attestations are not verified: {reason}", advice=_REINSTALL
-            )
+            is_broken = Finding("attestations-unverified", f"attestations are not verified: {reason}", _REINSTALL)
             work.log.note(*({is_broken} - {*work.log.findings}))
         found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
     for one in new:  # also that it is unknown, as who asks may have waited long

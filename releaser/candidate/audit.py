@@ -192,7 +192,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
         return finished
     if "unrecognized subcommand 'audit'" in finished.stderr or "unexpected argument '--" in finished.stderr:
         message = "this uv is too old for it"
-        raise ToolError(message, advice="Upgrade uv.", returncode=finished.returncode)
+        raise ToolError(message, "Upgrade uv.", returncode=finished.returncode)
     reason = error_line(finished.output) or f"uv audit ended with status {finished.returncode}"
     raise ToolError(reason, output=finished.output, returncode=finished.returncode)
 

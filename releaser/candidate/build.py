@@ -94,7 +94,7 @@ class Unbuildable(Frozen):
 
     def error(self) -> BuildError:
         """Return what ends a run that needs this candidate."""
-        return BuildError(self.message, advice=self.advice, output=self.output)
+        return BuildError(self.message, self.advice, output=self.output)
 
 
 def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:
@@ -141,7 +141,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
             return Unbuildable(candidate=candidate, message=message, advice=advice, output=error.output)
         except OSError as error:
             message = f"the candidate could not be built: {error}"
-            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
+            raise BuildError(message, "Check free space and permissions below state_dir.") from error
         step.says(name)
     return candidate
 
@@ -156,7 +156,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
         try:
             if tests != "failed" and (touched := candidate.find_touched()):
                 message = f"the candidate was changed after its tests: {first_few(touched, 3)}"
-                raise BuildError(message, advice="Find out what writes there; the next run builds it again.")
+                raise BuildError(message, "Find out what writes there; the next run builds it again.")
             top = site.git.layout.top
             repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = replace(_manifest(work, candidate, tests), **candidate.facts, **(facts or {}))
@@ -166,13 +166,13 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
                     f"{name} {new} is published as source only ({old} had wheels), so its own code ran to build it"
                 )
                 advice = f"Find out why. `releaser hold {name}` keeps the live version until then."
-                work.log.note(Finding("source-only", message, advice=advice))
+                work.log.note(Finding("source-only", message, advice))
             sync_file_system(candidate.directory)
             tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""
             return store_of(site).complete(manifest, configuration=tested_with)
         except (OSError, ValueError) as error:  # what its tests have left is not what an installer writes
             message = f"the candidate could not be sealed: {error}"
-            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
+            raise BuildError(message, "Check free space and permissions below state_dir.") from error
 
 
 def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:

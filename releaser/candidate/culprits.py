@@ -286,7 +286,7 @@ class CulpritSearch:
         )
 
     def _tell(self, message: str, advice: str) -> None:
-        self.log.note(Finding("culprits", message, advice=advice))
+        self.log.note(Finding("culprits", message, advice))
 
     def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
         names = result.undecided

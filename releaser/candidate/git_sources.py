@@ -112,7 +112,7 @@ def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) 
             place = stack.enter_context(temporary_directory())
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
-            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+            raise ToolError(message, "Check free space, and TMPDIR.") from error
         yield Fetched(places=(place,), variables=tuple(_fetch_all(site, sources, place).items()))
 
 
@@ -132,7 +132,7 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
             elif asks_for_credentials(error):
                 advice = "Let this user read it: give a key to ssh, or a login to git; then run releaser again."
             raise ToolError(
-                message, advice=advice, output=error.output, returncode=error.returncode, timed_out=error.timed_out
+                message, advice, output=error.output, returncode=error.returncode, timed_out=error.timed_out
             ) from error
         for url in dict.fromkeys([plain, *urls]):
             settings.append((f"url.{place / str(number)}.insteadOf", url))

@@ -190,7 +190,7 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
         is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
         by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."
-        raise ToolError(message, advice=site.supply.advice or by_hand)
+        raise ToolError(message, site.supply.advice or by_hand)
 
 
 def _is_needed(path: str, checkout: Path) -> bool:

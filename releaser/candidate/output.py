@@ -77,7 +77,7 @@ def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
     count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
     message = f"{count}, where {before.tests_run} were with {before.id}, the release before"
     return Finding(
-        "fewer-tests", message, advice="Check that no tests got lost: tests that are skipped or not found do not fail."
+        "fewer-tests", message, "Check that no tests got lost: tests that are skipped or not found do not fail."
     )
 
 

@@ -84,7 +84,7 @@ class TrialInstall(Frozen):
         except ToolError as error:
             message = f"no part of the upgrades can be installed to be tested: {failure.message}"
             advice = error.advice or "See uv's message; the next update searches again."
-            raise ResolutionError(message, advice=advice, output=failure.output) from error
+            raise ResolutionError(message, advice, output=failure.output) from error
 
 
 @dataclass(kw_only=True)
@@ -127,7 +127,7 @@ class PartialLocks:
             self._base = self._lock(pins)
         if self._base is None:
             message = "the dependencies of the project have no solution with the locked versions"
-            raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
+            raise ResolutionError(message, "Correct the dependencies in pyproject.toml.")
         return self._base
 
     def _moves_anyway(self, lock: LockFile) -> dict[str, str]:
@@ -215,7 +215,7 @@ class PartialLocks:
         except ToolError as error:
             message = f"a part of the upgrades could not be locked: {error.message}"
             advice = error.advice or "Check the network and the index; raise `uv_timeout` if they need longer."
-            raise ResolutionError(message, advice=advice, output=error.output) from error
+            raise ResolutionError(message, advice, output=error.output) from error
 
 
 class _Solutions(Frozen):

@@ -54,7 +54,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         Finding(
             "test-writable-missing",
             f"`test_writable`: {place} does not exist",
-            advice="Make it, or remove it from `test_writable`.",
+            "Make it, or remove it from `test_writable`.",
         )
         for place in writable_places(site)
         if not place.exists()
@@ -63,7 +63,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         Finding(
             "test-sockets-unsafe",
             f"`test_sockets`: whoever reaches {one} has programs run outside of the sandbox",
-            advice="Remove it from `test_sockets`.",
+            "Remove it from `test_sockets`.",
         )
         for one in SandboxSettings.of(site).test_sockets
         if is_of_manager(os.path.join("/", one))
@@ -101,7 +101,7 @@ def tell_open(site: Site, log: RunLog) -> None:
 
 def _open(reason: str) -> Finding:
     message = f"tests and builds run without a sandbox: {reason}"
-    return Finding("no-sandbox", message, advice=f'{INSTALL}, or set `isolate = "off"`.')
+    return Finding("no-sandbox", message, f'{INSTALL}, or set `isolate = "off"`.')
 
 
 def runs_open(site: Site) -> bool:

@@ -176,7 +176,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
                 result = unless_touched(run_trial(site, trial, venv, live.lock), find_touched)
         except (ToolError, OSError) as error:
             message = f"the live release cannot be copied for testing: {error}"
-            raise BuildError(message, advice="Check free space below state_dir.") from error
+            raise BuildError(message, "Check free space below state_dir.") from error
         step.says(result.reason or "passed")
         step.status = "ok" if result.passed else "failed"
     return result

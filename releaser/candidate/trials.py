@@ -162,7 +162,7 @@ def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbo
                 seen = str(place)
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
-            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+            raise ToolError(message, "Check free space, and TMPDIR.") from error
         yield replace(sandbox, variables=(*sandbox.variables, (_TEST_RUN, seen))), _End(place=place)
 
 
@@ -263,7 +263,7 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
             known = error if isinstance(error, ReleaserError) else ReleaserError(str(error))
             message = f"what only the tests need (`test_groups`: {named}) could not be installed: {known.message}"
             usual = "See uv's message, and correct these groups. No package of what goes live is to blame."
-            raise BuildError(message, advice=known.advice or usual, output=known.output) from error
+            raise BuildError(message, known.advice or usual, output=known.output) from error
         yield found
     finally:
         if place is not None:

@@ -32,7 +32,7 @@ def check_trial(site: Site) -> Trial:
     """Return the trial that runs Django's checks. Raises UsageError when the project has none."""
     if not is_django(site.project.root):
         message = f"--check: there is no manage.py in {site.project.root}"
-        raise UsageError(message, advice="Omit --check; --tests runs the tests of the project.")
+        raise UsageError(message, "Omit --check; --tests runs the tests of the project.")
     return Trial(step="check", command=("python", "manage.py", "check"), name="`python manage.py check`")
 
 
@@ -99,6 +99,6 @@ def try_live(site: Site) -> tuple[integrity.Defect, ...]:
     live = store_of(site).live()
     if live is None:
         message = "--tests: there is no release yet whose tests could run"
-        raise UsageError(message, advice="`releaser init` runs them in the same sandbox before it makes the first one.")
+        raise UsageError(message, "`releaser init` runs them in the same sandbox before it makes the first one.")
     with prepare_trials(site, [tests_trial(site)]) as run_trials:
         return tuple(run_trials(live))

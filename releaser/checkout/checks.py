@@ -59,13 +59,13 @@ def check_checkout(
     if found := dirty + untracked:
         message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
         advice = "Commit, ignore or remove these; releaser runs only what is committed."
-        findings.append(Finding("git-dirty", message, advice=advice))
+        findings.append(Finding("git-dirty", message, advice))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
     beside = layout.top.parent  # where the staging tree is to lie
     if beside != site.project.outer and not os.access(beside, os.W_OK | os.X_OK):
         message = f"{beside} is not writable for this user, so the staging tree cannot lie beside the repository"
-        findings.append(Finding("staging-unwritable", message, advice=f"Let this user write {beside}."))
+        findings.append(Finding("staging-unwritable", message, f"Let this user write {beside}."))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site, state.listing))
     if remote is None and needs_remote:
@@ -73,7 +73,7 @@ def check_checkout(
             Finding(
                 "git-no-remote",
                 f"{site.project.root}: git has no remote to pull from and push to",
-                advice="Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
+                "Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
@@ -94,9 +94,7 @@ def repository_findings(layout: Layout) -> Iterator[Finding]:
             if is_mounted_so
             else f"Run releaser as the user who owns it, or let this user write: `chown -R $(id -un) {common}`."
         )
-        yield Finding(
-            "git-unwritable", f"{place} is not writable for this user, so git cannot work there", advice=advice
-        )
+        yield Finding("git-unwritable", f"{place} is not writable for this user, so git cannot work there", advice)
         return
 
 
@@ -112,7 +110,7 @@ def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
         yield Finding(
             "git-hidden-files",
             f"{site.project.root}: {what}",
-            advice="Commit them, or keep them in a file that git does not track, and"
+            "Commit them, or keep them in a file that git does not track, and"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
 
@@ -125,9 +123,7 @@ def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
             "`git config --get-regexp '^filter'` shows what that starts. If it may run, write RELEASER_GIT_HOOKS=true"
         )
         env = site.project.outer / ".env"
-        yield Finding(
-            "git-filter", f"{what}, but releaser does not let git start filters", advice=f"{advice} into {env}."
-        )
+        yield Finding("git-filter", f"{what}, but releaser does not let git start filters", f"{advice} into {env}.")
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:
@@ -137,7 +133,7 @@ def lock_findings(site: Site) -> Iterator[Finding]:
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
             message = f"{link} is a symlink to {lock}, which is outside the repository"
             yield Finding(
-                "lock-outside", message, advice="Make it a file, or a symlink to a file in the repository or project."
+                "lock-outside", message, "Make it a file, or a symlink to a file in the repository or project."
             )
 
 
@@ -145,7 +141,7 @@ def _not_a_repository(site: Site, error: ToolError) -> Finding:
     return Finding(
         "git-unusable",
         f"{site.project.root}: {': '.join(filter(None, (error.message, error_line(error.output))))}",
-        advice="Run releaser as a user for whom `git status` works here.",
+        "Run releaser as a user for whom `git status` works here.",
     )
 
 
@@ -154,20 +150,18 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
     waiting = layout.in_progress()
     if waiting is not None:
         message = f"{site.project.root}: {waiting} is in progress"
-        yield Finding("git-in-progress", message, advice="Finish or abort it; `git status` shows how.")
+        yield Finding("git-in-progress", message, "Finish or abort it; `git status` shows how.")
     elif state.branch is None:
         yield Finding(
             "git-detached",
             f"{site.project.root}: HEAD is detached",
-            advice=f"Check out the branch: `git switch {wanted}`.",
+            f"Check out the branch: `git switch {wanted}`.",
         )
     elif state.branch != wanted:
         message = f"{site.project.root}: branch {state.branch} is checked out, not {wanted}"
-        yield Finding("git-other-branch", message, advice=f"`git switch {wanted}`, or set `branch`.")
+        yield Finding("git-other-branch", message, f"`git switch {wanted}`, or set `branch`.")
     if state.head is None:
-        yield Finding(
-            "git-no-commit", f"{site.project.root}: there is no commit yet", advice="Commit the project first."
-        )
+        yield Finding("git-no-commit", f"{site.project.root}: there is no commit yet", "Commit the project first.")
 
 
 def own_paths(site: Site, top: Path) -> tuple[str, ...]:
@@ -209,14 +203,13 @@ def unreachable(remote: str, error: ToolError) -> Finding:
         return Finding(
             "git-remote-asks",
             f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
-            advice="Give this user a key or a credential helper that works unattended, or set git_pull to false.",
+            "Give this user a key or a credential helper that works unattended, or set git_pull to false.",
             output=error.output,
         )
     return Finding(
         "git-remote-unreachable",
         f"git remote {remote} cannot be read: {error_line(error.output) or error.message}",
-        advice=certificate_advice(error.output)
-        or "Check the URL and the network; releaser tries again at the next run.",
+        certificate_advice(error.output) or "Check the URL and the network; releaser tries again at the next run.",
         output=error.output,
     )
 
@@ -224,7 +217,7 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 def no_such_branch(remote: str, branch: str) -> Finding:
     """Say that the remote lacks the branch."""
     message = f"git remote {remote} has no branch {branch}"
-    return Finding("git-no-branch", message, advice=f"`git push {remote} {branch}`, or set `branch`.")
+    return Finding("git-no-branch", message, f"`git push {remote} {branch}`, or set `branch`.")
 
 
 def describe_rewrite(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:
@@ -235,7 +228,7 @@ def describe_rewrite(remote: str, branch: str, theirs: str, lost: Sequence[Commi
     return Finding(
         "git-rewritten",
         f"{branch} on {remote} {what} to {theirs[:12]}: {count} that it had before, up to {newest}, are live here",
-        advice=(
+        (
             f"`releaser update --follow-remote` tests what is there now and goes live with it;"
             f" `git push {remote} {branch}` puts the commits back."
         ),
@@ -247,7 +240,7 @@ def describe_divergence(remote: str, branch: str) -> Finding:
     return Finding(
         "git-diverged",
         f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",
-        advice=f"Reconcile them by hand, for example with `git pull --rebase {remote} {branch}`, then `git push`.",
+        f"Reconcile them by hand, for example with `git pull --rebase {remote} {branch}`, then `git push`.",
     )
 
 
@@ -344,34 +337,32 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
         yield Finding(
             "checkout-moved",
             f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}",
-            advice=_NEXT,
+            _NEXT,
         )
     elif now.head != before.head and now.head is not None:
         yield Finding(
             "checkout-commit",
             f"somebody committed {now.head[:12]} ({site.git.subject(now.head)}), which was not tested",
-            advice=_NEXT,
+            _NEXT,
         )
     for name, data in now.files.items():
         if data != before.files.get(name):
             yield Finding(
                 "checkout-changed",
                 f"somebody changed {name}, so what was tested is no longer what is there",
-                advice=_NEXT,
+                _NEXT,
             )
     project, top = site.project, site.git.layout.top
     told = {os.path.relpath(path, top) for path in (project.lock, project.pyproject, project.outer / ".env")}
     if edited := sorted(now.dirty - before.dirty - told):
-        yield Finding("checkout-edited", f"somebody edited {first_few(edited)}, which was not tested", advice=_NEXT)
+        yield Finding("checkout-edited", f"somebody edited {first_few(edited)}, which was not tested", _NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
         message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
-        yield Finding(
-            "untracked-changed", message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`."
-        )
+        yield Finding("untracked-changed", message, f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is not a symlink"
-        yield Finding("venv-changed", f"somebody changed {site.project.venv}, which {where} now", advice=_NEXT)
+        yield Finding("venv-changed", f"somebody changed {site.project.venv}, which {where} now", _NEXT)
 
 
 def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | None]:

@@ -67,16 +67,12 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
         found = hash_of_file(target)
         if not nearest_existing(target.parent).is_dir() or not leads_straight(root, path):
             message = f"{target} is not written: a symlink leads there, or a file is in the way"
-            findings.append(
-                Finding("included-in-the-way", message, advice="Move that away, and install the bundle again.")
-            )
+            findings.append(Finding("included-in-the-way", message, "Move that away, and install the bundle again."))
         elif not os.path.lexists(target) or (found != wanted and _came_along(site, path, found)):
             due.append(path)
         elif found != wanted:
             advice = "Move it away, and install the bundle again, to get that of the bundle."
-            findings.append(
-                Finding("included-edited", f"{target} was edited here, and is left as it is", advice=advice)
-            )
+            findings.append(Finding("included-edited", f"{target} was edited here, and is left as it is", advice))
     return due, findings
 
 
@@ -125,7 +121,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
     if leads_straight(root, path) or not {"..", ".git"} & {*inside}:
         return None
     message = f"{key} names {path}, and a symlink leads to its directory, which is {real}"
-    return Finding("path-through-symlink", message, advice=f"Name a path in the project, or remove `{setting}`.")
+    return Finding("path-through-symlink", message, f"Name a path in the project, or remove `{setting}`.")
 
 
 def export_findings(site: Site) -> Iterator[Finding]:
@@ -168,7 +164,7 @@ def export_lock(site: Site, step: Step) -> None:
     export = str(settings.requirements_export)
     path = root / export
     if found := led_elsewhere(site, "requirements_export", export):
-        raise FollowUpError(found.message, advice=found.advice)
+        raise FollowUpError(found.message, found.advice)
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
     without = find_left_out(site, site.project.lock)
@@ -178,7 +174,7 @@ def export_lock(site: Site, step: Step) -> None:
         now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
         if now not in ("", new, *read_notes(site.state_dir).exported):
             message = f"{path} was written, or edited, by somebody else, so it is left as it is"
-            raise FollowUpError(message, advice=f"Move {path.name} away, or remove `requirements_export`.")
+            raise FollowUpError(message, f"Move {path.name} away, or remove `requirements_export`.")
         note(site.state_dir, exported=tuple(filter(None, (now, new))))
     if before != text:
         replace_file(path, text, staging=site.state_dir)

@@ -91,7 +91,7 @@ def _see_where_head_is(site: Site, target: Target) -> None:
         message = f"somebody committed {(state.head or '')[:12]} meanwhile"
     else:
         return
-    raise ToolError(message, advice="Nothing went live; run it again when they are done.")
+    raise ToolError(message, "Nothing went live; run it again when they are done.")
 
 
 def move_without_build(site: Site, log: RunLog, target: Target) -> None:
@@ -135,7 +135,7 @@ def _telling_obstacles(log: RunLog) -> Iterator[None]:
         path = error.filename2 or error.filename
         message = f"{path} could not be restored: {error.strerror}"
         advice = f"Move away what is there (`ls -ld {path}`), then run `git checkout -- {path}`."
-        log.note_failure(ActivationError(message, advice=advice))
+        log.note_failure(ActivationError(message, advice))
 
 
 def restore_commit(site: Site, log: RunLog, move: Move) -> None:
@@ -153,7 +153,7 @@ def restore_commit(site: Site, log: RunLog, move: Move) -> None:
         other = f", so the site has the code of {head[:12]} with the packages of another commit" if has_moved else ""
         message = f"the checkout could not be taken back to {before[:12]}{other}: {error.message}"
         advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."
-        log.note_failure(ActivationError(message, advice=advice.strip(), output=error.output))
+        log.note_failure(ActivationError(message, advice.strip(), output=error.output))
 
 
 def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_cut: bool) -> None:
@@ -164,7 +164,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
         if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
             return  # somebody committed before it came to the move, which then did not happen
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
-        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits stay.")
+        raise ToolError(message, "Somebody committed meanwhile; decide by hand which commits stay.")
     with _telling_obstacles(log):
         own_files_as_committed(site, log)
     log.moved_checkout = True
@@ -180,7 +180,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
     if stayed:
         message = f"a move of the checkout was cut off, and {first_few(stayed)} in it was edited meanwhile, and stays"
         advice = f"Compare it with `git -C {git.layout.top} diff`, and commit it, or `git stash` it."
-        log.note(Finding("checkout-edited-meanwhile", message, advice=advice))
+        log.note(Finding("checkout-edited-meanwhile", message, advice))
         log.unreported.append(f"{message}. {advice}")
 
 

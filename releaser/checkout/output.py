@@ -60,7 +60,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
         yield Finding(
             "output-needs-git",
             f"{key} needs git, and the project is not under git",
-            advice="Remove it, or run `git init`.",
+            "Remove it, or run `git init`.",
         )
         return
     if BuildSettings.of(site).before_build is None:
@@ -68,7 +68,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
         yield Finding(
             "output-needs-hook",
             f"{key} names {', '.join(paths)}, and there is no `before_build` to make that",
-            advice=advice,
+            advice,
         )
     with contextlib.suppress(ToolError):  # which other checks report
         commit, top = site.git.commit("HEAD"), site.git.layout.top
@@ -78,7 +78,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
                 yield Finding(
                     "output-tracked",
                     f"{key} names {path}, but git tracks {found}",
-                    advice=f"Run `{command}`, and commit.",
+                    f"Run `{command}`, and commit.",
                 )
     yield from filter(None, (led_elsewhere(site, "build_output", path) for path in paths))
     for path in paths:
@@ -87,7 +87,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
             yield Finding(
                 "output-is-link",
                 f"{key} names {path}, where the symlink to the live release is",
-                advice="Name another path.",
+                "Name another path.",
             )
         elif place.is_symlink() and not _is_ours(site, path):
             yield _in_the_way(site, path, f"a symlink to {os.readlink(place)}")
@@ -97,7 +97,7 @@ def _in_the_way(site: Site, path: str, what: str) -> Finding:
     place = site.project.checkout / path
     command = f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.before')}"
     message = f"{place} is {what}, where the symlink to the `build_output` of the live release has to be"
-    return Finding("output-in-the-way", message, advice=f"Move it away: `{command}`. The next update makes it anew.")
+    return Finding("output-in-the-way", message, f"Move it away: `{command}`. The next update makes it anew.")
 
 
 def _text_of(site: Site, path: str) -> str:
@@ -134,7 +134,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
         made = _collapse(site, sorted(name for name in names if not _goes_away(site, name)))
     except ToolError as error:
         message = f"nobody can tell what before_build has made: {error.message}"
-        raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
+        raise BuildError(message, error.advice or "See git's message.", output=error.output) from error
     edited = sorted(now[1] - before[1] - {*site.own_files()})
     if made:
         listed = ", ".join(f'"{one}"' for one in made[:5])
@@ -143,11 +143,11 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
             f"Declare it in [tool.releaser]: `build_output = [{listed}]`; or if only the build needs it:"
             f" `staging_omit = [{listed}]`."
         )
-        raise BuildError(message, advice=advice)
+        raise BuildError(message, advice)
     if edited:
         message = f"before_build changed {first_few(edited)}, which git tracks, so the change would not go live"
         advice = "Run it where you develop, and commit what it changes; or let it leave that as it is."
-        raise BuildError(message, advice=advice)
+        raise BuildError(message, advice)
     for path in BuildSettings.of(site).build_output:
         _check_output(site, path)
 
@@ -176,17 +176,17 @@ def _collapse(site: Site, names: list[str]) -> list[str]:
 def _check_output(site: Site, path: str) -> None:
     """See that a declared path was made, and is whole by itself. Raises BuildError."""
     if found := led_elsewhere(site, "build_output", path):  # since `before_build` ran
-        raise BuildError(found.message, advice=found.advice)
+        raise BuildError(found.message, found.advice)
     place = site.project.root / path
     if place.is_symlink() or not place.exists():
         what = "a symlink" if place.is_symlink() else "nothing"
         message = f"before_build made {what} at {path}, which `build_output` names"
-        raise BuildError(message, advice="Correct the command, or `build_output`: it has to make a file or directory.")
+        raise BuildError(message, "Correct the command, or `build_output`: it has to make a file or directory.")
     for one in place.rglob("*") if place.is_dir() else ():
         if one.is_symlink() and not Path(os.path.normpath(one.parent / one.readlink())).is_relative_to(place):
             name = one.relative_to(site.project.root)
             message = f"before_build made the symlink {name}, which leads out of {path}"
-            raise BuildError(message, advice="Let it copy that, as with `cp -L`.")
+            raise BuildError(message, "Let it copy that, as with `cp -L`.")
 
 
 # What a release has

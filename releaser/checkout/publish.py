@@ -165,7 +165,7 @@ def _may_commit(site: Site, log: RunLog) -> bool:
         return True
     what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
     advice = f"Commit uv.lock on {wanted} yourself, or let the next update do it."
-    log.note_failure(FollowUpError(f"uv.lock is not committed: {what}", advice=advice))
+    log.note_failure(FollowUpError(f"uv.lock is not committed: {what}", advice))
     return False
 
 
@@ -179,7 +179,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     except OSError as error:
         reason = os_reason(error)
     advice = "Commit it if you meant it, or run `git checkout uv.lock`; the next update uses what is there."
-    log.note_failure(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
+    log.note_failure(FollowUpError(f"{lock.name} is not committed: {reason}", advice))
     note_due(site, commit=False)
     return False
 
@@ -290,14 +290,14 @@ def _push(site: Site, step: Step) -> None:
                 raise
             message = f"push rejected: {remote} has commits that this checkout does not have"
             advice = "The commit stays. The next run tries again; with git_pull on, it pulls first."
-            raise ToolError(message, advice=advice, output=error.output) from error
+            raise ToolError(message, advice, output=error.output) from error
         site.git.set_reference(SEEN, ready[-1].id)
         note_due(site, commits=tuple(one.id for one in reversed(waiting) if one.id in own and one not in ready))
         step.says(f"to {remote}")
     if others:
         count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
         message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
-        raise ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
+        raise ToolError(message, f"Push when you are done: `git push {remote} {branch}`.")
     note_due(site, push=False, left="")
     if not ready:
         step.skip("nothing to push")

@@ -86,7 +86,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
             finding = unreachable(facts.checkout.remote, error)
             if asks_for_credentials(error):
                 raise PreflightError(finding) from error
-            raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
+            raise ResolutionError(finding.message, finding.advice, output=error.output) from error
         _refuse_divergence(site, facts, theirs, seen, follow=follow)
         if seen != theirs:
             git.set_reference(SEEN, theirs)

@@ -122,7 +122,7 @@ def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> 
     except (ToolError, OSError) as error:
         message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
         advice = "Make room in the temporary directory, or set TMPDIR to another one."
-        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+        raise BuildError(message, advice, output=getattr(error, "output", "")) from error
     return shadow
 
 
@@ -179,8 +179,8 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
 def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
     message = f"the staging tree {place} could not be made: {reason_of(error)}"
     if isinstance(error, ToolError):
-        return BuildError(message, advice=error.advice or "See git's message.", output=error.output)
-    return BuildError(message, advice=f"Give this user write access to {place.parent}, and check its free space.")
+        return BuildError(message, error.advice or "See git's message.", output=error.output)
+    return BuildError(message, f"Give this user write access to {place.parent}, and check its free space.")
 
 
 def make_again(site: Site, staged: Tree) -> None:
@@ -261,7 +261,7 @@ def _with_left_out(site: Site, error: BuildError) -> BuildError:
         f"The staging tree lacks {first_few(left_out)}: if the command needs that, let it bring it (such as `npm ci`),"
         f" or set `staging_copy = [{listed}]`."
     )
-    return BuildError(error.message, advice=f"{error.advice} {missed}".strip(), output=error.output)
+    return BuildError(error.message, f"{error.advice} {missed}".strip(), output=error.output)
 
 
 def link_venv(site: Site, venv: Path) -> None:

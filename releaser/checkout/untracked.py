@@ -410,7 +410,7 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
         key = site.sources.get("staging_link", "staging_link")
         message = f"{key} links {first_few(open_ones)} of the live site into the staging tree, where tests could change"
         advice = f"{way.remedy}; or name that in `staging_copy` or `staging_omit` instead."
-        yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice=advice)
+        yield Finding("untracked-not-copied", f"{message} it: {way.reason}", advice)
 
 
 def left_out_warnings(site: Site) -> tuple[Finding, ...]:
@@ -428,7 +428,7 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
     named = first_few([_describe(name, files, size) for name, files, size in _grouped(left)])
     message = f"the tests do not get what would be linked to the live site, as {way.reason}: {named}"
     copy = f"staging_copy = {[_grouped(left)[0][0]]}".replace("'", '"')
-    return (Finding("untracked-left-out", message, advice=f"{way.remedy}; or let them have copies: `{copy}`."),)
+    return (Finding("untracked-left-out", message, f"{way.remedy}; or let them have copies: `{copy}`."),)
 
 
 def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:

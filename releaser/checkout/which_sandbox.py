@@ -24,7 +24,7 @@ def bubblewrap_of(site: Site) -> Bubblewrap | None:
         return found
     if SandboxSettings.of(site).isolate == "bwrap":
         message = f'`isolate = "bwrap"`: {found}'
-        raise BuildError(message, advice=f'{INSTALL}, or set `isolate` to "auto" or "off".')
+        raise BuildError(message, f'{INSTALL}, or set `isolate` to "auto" or "off".')
     return None
 
 

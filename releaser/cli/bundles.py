@@ -329,7 +329,7 @@ def _read_expires(text: str) -> float:
         return seconds_of(text)
     except ValueError as error:
         message = f"--expires {text}: {error}"
-        raise UsageError(message, advice="Write it as 30d.") from error
+        raise UsageError(message, "Write it as 30d.") from error
 
 
 def _tell(ctx: CommandContext, found: ChannelDetails) -> None:

@@ -170,7 +170,7 @@ def _own_words() -> Iterator[None]:
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which shows the help
             raise
         message, path = error.format_message().strip(), error.ctx.command_path if error.ctx else "releaser"
-        refused = UsageError(message[:1].lower() + message[1:].rstrip("."), advice=f"See `{path} --help`.")
+        refused = UsageError(message[:1].lower() + message[1:].rstrip("."), f"See `{path} --help`.")
         sys.exit(Output().print_error(refused))
 
 
@@ -307,7 +307,7 @@ def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
 def refuse_both(one: str, other: str) -> NoReturn:
     """Refuse two options that make no sense together."""
     message = f"{one} cannot be combined with {other}"
-    raise UsageError(message, advice="Use only one of them.")
+    raise UsageError(message, "Use only one of them.")
 
 
 @contextlib.contextmanager
@@ -320,11 +320,11 @@ def _exit_codes(output: Output) -> Iterator[None]:
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
-        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice=advice))))
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except TooLargeError as error:
         message = f"{error.filename} cannot be read: it is {error.strerror}"
         advice = f"Look at what it holds: `head -c 1000 {shlex.quote(error.filename)}`; then restore or delete it."
-        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice=advice))))
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being dealt with

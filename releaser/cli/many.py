@@ -47,7 +47,7 @@ class Selection(Frozen):
             return cls(file=sites, group=group, jobs=jobs)
         if group is not None or jobs is not None:
             message = f"{'--group' if group is not None else '--jobs'} is for many sites"
-            raise UsageError(message, advice="Add --all, or --sites FILE.")
+            raise UsageError(message, "Add --all, or --sites FILE.")
         return None
 
 
@@ -141,11 +141,11 @@ def _words(ctx: click.Context) -> Iterator[str]:
         if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*SELECTION, *_COMMON):
             if name == "project" and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
                 message = "--project names one site, and this is for all of them"
-                raise UsageError(message, advice="Leave one of them out.")
+                raise UsageError(message, "Leave one of them out.")
             continue
         if name in _OF_ONE:
             message = f"{one.opts[0]} is for one site"
-            raise UsageError(message, advice="Leave it out, or name the site by --project.")
+            raise UsageError(message, "Leave it out, or name the site by --project.")
         values = list(given) if isinstance(given, tuple) else [given]
         if isinstance(one, click.Argument):
             arguments += map(str, values)

@@ -74,7 +74,7 @@ def init(
         report = ctx.run(plan_first_lock, create_first_lock, wanted, force=force)
     elif without or given:
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
-        raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")
+        raise UsageError(message, "A project with a uv.lock is adopted with that lock.")
     else:
         report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
     ctx.say_chosen(report.chosen)
@@ -119,7 +119,7 @@ def update(
         refuse_both("--if-due", "--now" if now else "NAME")
     if if_locked and not names:
         message = "--if-locked is for an update of single packages"
-        raise UsageError(message, advice="Name them, or leave it out.")
+        raise UsageError(message, "Name them, or leave it out.")
     timing = Timing(if_due=if_due, now=now)
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     update_from_elsewhere(ctx, given, others, timing=timing, force=force)
@@ -165,10 +165,10 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
     """Rebuild what is live from the same lock, test it, and make it live."""
     if release is not None:
         message = f"rebuild takes no release ({release!r}): it rebuilds what is live"
-        raise UsageError(message, advice="Leave it out. `releaser rollback RELEASE` goes to an earlier release.")
+        raise UsageError(message, "Leave it out. `releaser rollback RELEASE` goes to an earlier release.")
     if python is not None and not python.strip():
         message = "--python is empty"
-        raise UsageError(message, advice="Name a version, such as 3.12, or the path of an interpreter.")
+        raise UsageError(message, "Name a version, such as 3.12, or the path of an interpreter.")
     if python and "/" in python:  # uv runs in another directory
         python = os.path.abspath(Path(python).expanduser())
     from releaser.pipelines import rebuild as pipeline
@@ -300,7 +300,7 @@ def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, f
     live = place.live
     if live is None:
         message = "no release is live"
-        raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
+        raise NoSuchReleaseError(message, "Adopt the project: `releaser init`.")
     name = os.path.basename(live)
     if why := place.distrust(live):
         message = f"nothing is started in {name}: {why}"
@@ -309,4 +309,4 @@ def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, f
         launch.become(place, live, words)
     except OSError as error:
         message = f"{words[0]} cannot be started in {name}: {error.strerror}"
-        raise UsageError(message, advice="Check the name; programs of the release come first on PATH.") from error
+        raise UsageError(message, "Check the name; programs of the release come first on PATH.") from error

@@ -83,9 +83,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
             failed = try_live(site)
             warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
             if failed:
-                raise PreflightError(
-                    *(Finding("live-fails", one.message, advice="See what they print.") for one in failed)
-                )
+                raise PreflightError(*(Finding("live-fails", one.message, "See what they print.") for one in failed))
         beside = (*find_unsynced(site), *find_open_venv(site))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
     except PreflightError as error:
@@ -144,7 +142,7 @@ def test_mail(ctx: CommandContext) -> None:
     if well and not ctx.output.json:
         ctx.output.note("; ".join([*well, "check that it arrives"]))
     if problems := [*filter(None, [sent.problem]), *(one.problem for one in sent.notices if not one.sent)]:
-        raise MailError("; ".join(problems), advice="Check the settings, and the server.")
+        raise MailError("; ".join(problems), "Check the settings, and the server.")
 
 
 @command("list", section="Look", example="releaser list --json", many="all")
@@ -280,7 +278,7 @@ def _duration(option: str, value: str) -> float:
         return duration(value)
     except ValueError as error:
         message = f"{option} {error} (it is {value!r})"
-        raise UsageError(message, advice=f"Correct {option}.") from error
+        raise UsageError(message, f"Correct {option}.") from error
 
 
 @command(section="Everyday", example="releaser status --nagios --warning 36h", many="all")

@@ -53,7 +53,7 @@ def export(
         refuse_both(f"--{wanted[0]}", f"--{wanted[1]}")
     if not wanted:
         message = "export needs a format"
-        raise UsageError(message, advice="Add --requirements, --constraints or --pylock.")
+        raise UsageError(message, "Add --requirements, --constraints or --pylock.")
     found = export_release(ctx.site(), release, wanted[0])
     has_secrets = bool(secrets_in_urls(found.text))
     if has_secrets:

@@ -224,7 +224,7 @@ def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
 def _refuse_without_terminal(ctx: CommandContext) -> None:
     if ctx.output.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         message = f"{ctx.name} asks for confirmation, but there is no terminal"
-        raise UsageError(message, advice="Use --yes; --dry-run shows what it would do.")
+        raise UsageError(message, "Use --yes; --dry-run shows what it would do.")
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
@@ -246,7 +246,7 @@ def _split(text: str) -> tuple[str, str]:
     name, is_set, value = text.partition("=")
     if not is_set:
         message = f"--set {text} is not of the form NAME=VALUE"
-        raise UsageError(message, advice="Write it as --set keep=3.")
+        raise UsageError(message, "Write it as --set keep=3.")
     return name.strip().lower(), value
 
 

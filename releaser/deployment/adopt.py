@@ -86,7 +86,7 @@ def find_unsynced(site: Site) -> Iterator[Finding]:
         yield Finding(
             "venv-unsynced",
             message,
-            advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
+            f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
         )
 
 
@@ -113,7 +113,7 @@ def left_out(site: Site) -> Iterator[Finding]:
         yield Finding(
             "packages-left-out",
             message,
-            advice="Add what the site needs to its dependencies, or to a group that goes live.",
+            "Add what the site needs to its dependencies, or to a group that goes live.",
         )
 
 
@@ -156,7 +156,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
             release = adopt_as_release(site, log, facts.group, what)
         except OSError as error:
             message = f"{site.project.venv} could not be adopted: {error}"
-            raise BuildError(message, advice="Check permissions and file systems; nothing was changed.") from error
+            raise BuildError(message, "Check permissions and file systems; nothing was changed.") from error
         step.says(f"{site.project.venv.name} is now {release.id}")
     return release
 
@@ -172,7 +172,7 @@ def find_open_venv(site: Site) -> Iterator[Finding]:
     place = shlex.quote(venv)
     take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
     advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
-    yield Finding("venv-open", _describe_open(site, found), advice=f"{advice} `{take}chmod -R go-w {place}`.")
+    yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:
@@ -186,7 +186,7 @@ def _keep_others_out(site: Site, log: RunLog) -> None:
         advice = (
             "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."
         )
-        log.note(Finding("venv-closed", _describe_open(site, found), advice=advice))
+        log.note(Finding("venv-closed", _describe_open(site, found), advice))
 
 
 def _find_open_files(site: Site) -> dict[str, str]:
@@ -320,7 +320,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
             sync_directory(path.parent)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise BuildError(message, advice="Let this user write the repository.") from error
+        raise BuildError(message, "Let this user write the repository.") from error
 
 
 def _pattern(path: str) -> str:

@@ -198,7 +198,7 @@ class Change:
                 if not why:
                     raise
                 message = f"{failure.message}; {self.release.id} stays live anyway, {why}"
-                again = ActivationError(message, advice=failure.advice, output=failure.output)
+                again = ActivationError(message, failure.advice, output=failure.output)
                 self.log.note_failure(again, follow_up=action.is_retried)
                 failed |= {action.name} if action.is_retried else set()
                 note_failed_actions(self.site, self.release, failed)
@@ -246,10 +246,10 @@ class Change:
         except OSError as error:
             message = f"{failure.message}; the rollback is incomplete: {error}"
             advice = "Fix what the message names, then run releaser again: it continues the rollback."
-            raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
+            raise IncompleteReturnError(message, advice, output=failure.output) from error
         return ActivationError(
             failure.message,
-            advice=advice_for(failure, "rollback" if self.flip.goes_back else self.entry.command),
+            advice_for(failure, "rollback" if self.flip.goes_back else self.entry.command),
             output=failure.output,
             step=failure.step,
             not_the_release=failure.not_the_release,
@@ -343,9 +343,9 @@ def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
             log.learn(live_changed=True)
             message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
             advice = "Repair the disk, then run releaser again: it continues from there."
-            raise IncompleteReturnError(message, advice=advice) from error
+            raise IncompleteReturnError(message, advice) from error
         message = f"{link} could not be moved to the new release: {error}"
-        raise BuildError(message, advice="Check free space and permissions; live is unchanged.") from error
+        raise BuildError(message, "Check free space and permissions; live is unchanged.") from error
     change.finish()
     return change
 
@@ -371,7 +371,7 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
     return ActivationError(
         f"{name} failed: {error.message}{because}",
-        advice=error.advice,
+        error.advice,
         output=error.output,
         step=name,
         not_the_release=isinstance(error.__cause__, OSError),

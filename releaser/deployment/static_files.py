@@ -82,7 +82,7 @@ def restore_static_files(site: Site, log: RunLog) -> None:
             reason = reason_of(error)
             step.warns(reason)
             message = f"the static files of {live.id} could not be collected again: {reason}"
-            log.note_failure(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
+            log.note_failure(ActivationError(message, "Fix that; the next `releaser update` tries again."))
             with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
                 note_failed_actions(site, live, {COLLECT})
 

@@ -24,5 +24,5 @@ class BeforeLive(Gate):
             except ToolError as error:
                 message = f"{error.reason}: {venv.parent.name} does not go live"
                 step.status, step.detail = "failed", message
-                return Refusal(error=HookError(message, advice=error.advice, output=error.output))
+                return Refusal(error=HookError(message, error.advice, output=error.output))
         return None

@@ -33,4 +33,4 @@ class AppliedMigrations(Gate):
             return None
         reason = f"migrations are not applied: {first_few(names)}"
         message = f"{reason}; `migrations` is refuse, so {release.id} does not go live"
-        return Wait(reason=reason, error=MigrationsError(message, advice=how_to_apply(case.site, case.built, names)))
+        return Wait(reason=reason, error=MigrationsError(message, how_to_apply(case.site, case.built, names)))

@@ -162,14 +162,14 @@ def find_locked(lock: LockFile, name: str) -> str:
     found = normalize_name(name)
     if found in lock.local:
         message = f"{found} is part of the checkout; the code decides its version"
-        raise UsageError(message, advice="Name packages that come from elsewhere.")
+        raise UsageError(message, "Name packages that come from elsewhere.")
     if found not in lock.names:
         import difflib  # which takes long to import
 
         close = difflib.get_close_matches(found, sorted(lock.names - lock.local), n=3)
         advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
         message = f"{found or 'a package without a name'} is not in uv.lock"
-        raise UsageError(message, advice=advice)
+        raise UsageError(message, advice)
     return found
 
 

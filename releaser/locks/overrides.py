@@ -54,7 +54,7 @@ def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--
     for number, one in enumerate(found):
         if any(other.name == one.name for other in found[:number]):
             message = f"{option} names {one.name} twice"
-            raise UsageError(message, advice="Use only one of them.")
+            raise UsageError(message, "Use only one of them.")
     return found
 
 
@@ -106,7 +106,7 @@ def _url(asked: str, place: str, directory: Path) -> str:
 
 
 def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
-    return UsageError(f"{asked} {what}", advice=advice)
+    return UsageError(f"{asked} {what}", advice)
 
 
 def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
@@ -115,11 +115,11 @@ def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
     for one in overrides:
         if one.name not in lock.names:
             message = f"--override {one}: {one.name} is not in uv.lock, so nothing would be tested"
-            raise UsageError(message, advice="Name a package that the project uses; `uv tree` lists them.")
+            raise UsageError(message, "Name a package that the project uses; `uv tree` lists them.")
         if one.name in own:
             message = f"--override {one}: {one.name} is a part of the project"
             advice = "Change it in the checkout: a workspace member is always taken from there."
-            raise UsageError(message, advice=advice)
+            raise UsageError(message, advice)
 
 
 def with_extras(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:

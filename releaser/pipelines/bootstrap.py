@@ -48,16 +48,16 @@ class Starter(Frozen):
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
             message = f"{self.name!r} cannot name an application and its directory"
-            raise UsageError(message, advice="Name the file by letters and digits, such as shop.py.")
+            raise UsageError(message, "Name the file by letters and digits, such as shop.py.")
         if self.name in sys.stdlib_module_names:
             message = f"{self.name!r} is a module of Python, which programs beside the file would import in its place"
-            raise UsageError(message, advice="Give the file another name, such as start_it.py.")
+            raise UsageError(message, "Give the file another name, such as start_it.py.")
         if "://" in self.index and secrets_in_urls(self.index):
             message = "--index has a password, which everybody could read in the file"
-            raise UsageError(message, advice="Leave it out; ~/.netrc gives it to uv and pip.")
+            raise UsageError(message, "Leave it out; ~/.netrc gives it to uv and pip.")
         if remote := [one for one in self.find_links if "://" in one]:
             message = f"--find-links {remote[0]}: the first start takes packages from directories or an index"
-            raise UsageError(message, advice="Name a directory; or an index, by --index.")
+            raise UsageError(message, "Name a directory; or an index, by --index.")
         if self.refresh not in ("daily", "weekly"):
             _parse_option("--refresh", self.refresh, values.interval)
         _parse_option("--limit", self.limit, values.duration)
@@ -90,7 +90,7 @@ def _parse_option(option: str, text: str, read: Callable[[str], T]) -> T:
         return read(text)
     except ValueError as error:
         message = f"{option} {text}: {error}"
-        raise UsageError(message, advice="See `releaser bootstrap --help`.") from error
+        raise UsageError(message, "See `releaser bootstrap --help`.") from error
 
 
 def is_unchanged(text: str) -> bool:
@@ -112,7 +112,7 @@ def write_starter(path: Path, text: str) -> None:
         os.replace(part, path)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
-        raise UsageError(message, advice="Name a file in a directory that is there and may be written.") from error
+        raise UsageError(message, "Name a file in a directory that is there and may be written.") from error
 
 
 def refuse_edited(path: Path, *, force: bool) -> None:
@@ -121,15 +121,15 @@ def refuse_edited(path: Path, *, force: bool) -> None:
         return
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         message = f"{path} is not a file"
-        raise UsageError(message, advice="Name another file.")
+        raise UsageError(message, "Name another file.")
     try:
         there = read_if_there(path)
     except OSError as error:
         message = f"{path} cannot be read: {error}"
-        raise UsageError(message, advice="Name another file.") from error
+        raise UsageError(message, "Name another file.") from error
     if there is not None and not is_unchanged(there.decode("utf-8", errors="replace")):
         message = f"{path} exists, and somebody has edited it, or releaser did not write it"
-        raise UsageError(message, advice="Name another file, or overwrite it: --force.")
+        raise UsageError(message, "Name another file, or overwrite it: --force.")
 
 
 def _digest(body: str) -> str:

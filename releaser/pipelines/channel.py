@@ -170,4 +170,4 @@ def _choose(channel: Channel, pointer: Pointer, release: str | None) -> Move:
         if one.built < pointer.current.built if release is None else one.release.startswith(release):
             return one
     message = f"{channel} has no record of {release or 'an older release'}"
-    raise NoSuchReleaseError(message, advice="See `releaser channel show`.")
+    raise NoSuchReleaseError(message, "See `releaser channel show`.")

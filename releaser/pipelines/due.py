@@ -224,14 +224,14 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
     for name, spelling in zip(names, spelled, strict=True):
         if not is_normalized_name(spelling):
             message = f"{name!r} is not the name of a package"
-            raise UsageError(message, advice="Give the name alone, without a version or extras.")
+            raise UsageError(message, "Give the name alone, without a version or extras.")
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
         site = find_site(path, environ)
         if not site.supply.upgrades:
             if if_locked:
                 return frozenset()
             advice = "Update the host that upgrades, or `uv lock --upgrade-package NAME` where you develop; and push."
-            raise UsageError(_say_why_no_upgrade(site), advice=advice)
+            raise UsageError(_say_why_no_upgrade(site), advice)
         lock = LockFile.read(site.project.lock)
         return frozenset(find_locked(lock, name) for name in spelled if name in lock.names or not if_locked)
     return frozenset(spelled)

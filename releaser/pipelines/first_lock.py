@@ -53,20 +53,18 @@ def read_request(
     for one in sources:
         if one.name in names:
             message = f"--with and --without both name {one.name}"
-            raise UsageError(message, advice="Use only one of them.")
+            raise UsageError(message, "Use only one of them.")
         if secrets_in_urls(one.url):
             message = f"--with {one.name} @ ... contains a password or a token, which git would keep"
-            raise UsageError(
-                message, advice="Let git ask for it, by a credential helper, or use ssh: git+ssh://git@..."
-            )
+            raise UsageError(message, "Let git ask for it, by a credential helper, or use ssh: git+ssh://git@...")
         if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
             message = f"--with {one} does not say which version"
-            raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
+            raise UsageError(message, f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
     try:
         places = [place and Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
     except RuntimeError as error:
         message = f"a path of --from-venv or --from-requirements leads nowhere: {error}"
-        raise UsageError(message, advice="Correct it.") from error
+        raise UsageError(message, "Correct it.") from error
     return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
 
 
@@ -93,11 +91,11 @@ def _create(run: Run, wanted: FirstLockRequest, *, force: bool) -> PipelineResul
         with log.step("compare") as step:
             others = _compare(work.site, facts, wanted, found, lock)
             if others and not force:
-                raise ResolutionError(_describe(others), advice=_ADVICE)
+                raise ResolutionError(_describe(others), _ADVICE)
             said = _describe(others) if others else _say_same(found)
             step.says(said)
         _place(site, work.site, log, snapshot)
-    log.note(*([Finding("first-lock", said, advice="The next update installs what is locked.")] if others else ()))
+    log.note(*([Finding("first-lock", said, "The next update installs what is locked.")] if others else ()))
     run.site = site.reread()
     if site.project.has_git:
         push_what_is_due(run.site, log)
@@ -134,7 +132,7 @@ def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Ques
     is_other = wanted.venv is not None and os.path.realpath(wanted.venv) != os.path.realpath(venv)
     if is_other and venv_kind(site) in ("directory", "symlink"):
         message = f"{venv} is a venv already, and --from-venv names another one"
-        findings.append(Finding("venv-exists", message, advice=f"Name {venv}, or move it away."))
+        findings.append(Finding("venv-exists", message, f"Name {venv}, or move it away."))
     site = replace(
         site, pyproject=pyproject, settings=settings, findings=(*findings, *found.problems, *find_open_venv(site))
     )
@@ -167,7 +165,7 @@ def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) ->
     except ToolError as error:
         message = f"pyproject.toml and uv.lock could not be committed: {error.reason}"
         advice = error.advice or "See git's message; nothing is changed."
-        raise BuildError(message, advice=advice, output=error.output) from error
+        raise BuildError(message, advice, output=error.output) from error
 
 
 def plan_first_lock(site: Site, wanted: FirstLockRequest, *, force: bool = False) -> Plan:

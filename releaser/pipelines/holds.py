@@ -59,10 +59,10 @@ def decide_unhold(site: Site, name: str) -> Change:
         ready = store_of(site).snapshot().find_waiting()
         if ready is not None and name == ready.id:
             message = f"{name} is not on hold: it is ready, and waits"
-            raise UsageError(message, advice="`releaser status` shows for what; `releaser update` takes it up then.")
+            raise UsageError(message, "`releaser status` shows for what; `releaser update` takes it up then.")
         known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not on hold"
-        raise UsageError(message, advice=f"On hold: {known}." if known else "Nothing is on hold.")
+        raise UsageError(message, f"On hold: {known}." if known else "Nothing is on hold.")
     # Else the very candidate that failed would not be tried again, and nobody be told.
     releases = {one.release for one in named if one.release}
     codes = {one.code_key for one in named if one.what == "commit"}
@@ -89,7 +89,7 @@ def decide_accept(site: Site, name: str) -> Change:
         asked = ", ".join(dict.fromkeys(one.name for one in blocks.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
         advice = "There is nothing to accept. A dry run records nothing: run `releaser update` first."
-        raise UsageError(message, advice=f"To be accepted: {asked}." if asked else advice)
+        raise UsageError(message, f"To be accepted: {asked}." if asked else advice)
     names = ", ".join(dict.fromkeys(one.name for one in found))
     apply = partial(change_blocks, site.state_dir, lambda blocks: blocks.accept(found))
     return Change(name=names, state="is accepted as it was found", apply=apply)

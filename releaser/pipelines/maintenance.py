@@ -39,11 +39,11 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
                 decided.extend(prune_by_settings(run.site, run.log, is_full=is_full))
             except OSError as error:
                 message = f"the deletion could not be recorded: {error}"
-                raise FollowUpError(message, advice="Check free space and permissions.") from error
+                raise FollowUpError(message, "Check free space and permissions.") from error
             removed, failed = removals(decided), failures(decided)
             if failed:
                 message = f"{plural(len(failed), 'release')} could not be deleted, {len(removed)} removed"
-                raise FollowUpError(message, advice="See why; the next run tries again.")
+                raise FollowUpError(message, "See why; the next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
             return PipelineResult(result="unchanged", headline="there is nothing to prune")

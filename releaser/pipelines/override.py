@@ -99,4 +99,4 @@ def _refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> Non
     if missing := [one.name for one in overrides if one.name not in names]:
         group = f" for the group {candidate.key.group}" if candidate.key.group else ""
         message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
-        raise BuildError(message, advice="Override a package that this site uses.")
+        raise BuildError(message, "Override a package that this site uses.")

@@ -96,7 +96,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(ignored_findings(site, checkout))
     if live is not None and live.manifest.commit and site.lacks_git:
         message = f"{site.project.root} was under git when {live.id} was built, and there is no .git here or above now"
-        findings.append(Finding("git-gone", message, advice="Restore it; or set git to false, to go on without git."))
+        findings.append(Finding("git-gone", message, "Restore it; or set git to false, to go on without git."))
     asks_others = scope.asks_others and site.supply.asks_others
     for find in (*gather("checks"), *(gather("checks_of_others") if asks_others else ())):
         findings.extend(find(site))
@@ -143,27 +143,27 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
     if site.git.ignores(path.name) and (head is None or site.git.data(head, os.path.relpath(path, top)) is None):
         message = f"{site.project.root} is in the repository {top}, which ignores it, so no commit has its code"
         advice = f"Set git to false, to go on without git; or `git init` there; or let {top} track it."
-        yield Finding("project-ignored", message, advice=advice)
+        yield Finding("project-ignored", message, advice)
 
 
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
         if not site.mentions(str(pyproject.path)):
-            findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", advice="Write a [project] table."))
+            findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", "Write a [project] table."))
         return
     project = pyproject.table("project")
     if not project:
         message = f"{pyproject.path} has no [project] table"
         findings.append(
-            Finding("pyproject-no-project", message, advice="Add one, with `name`, `version` and `requires-python`.")
+            Finding("pyproject-no-project", message, "Add one, with `name`, `version` and `requires-python`.")
         )
     elif not isinstance(project.get("requires-python"), str):
         findings.append(
             Finding(
                 "requires-python-missing",
                 f"{pyproject.path}: [project] has no requires-python",
-                advice='Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
+                'Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
             )
         )
     else:
@@ -173,9 +173,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
         except InvalidSpecifier:
             message = f"{pyproject.path}: requires-python is {text!r}, which is not a range of versions"
             findings.append(
-                Finding(
-                    "requires-python-invalid", message, advice='Correct it: requires-python = ">=3.11", for example.'
-                )
+                Finding("requires-python-invalid", message, 'Correct it: requires-python = ">=3.11", for example.')
             )
 
 

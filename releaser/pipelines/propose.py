@@ -140,7 +140,7 @@ def _note_stuck(base: Base) -> None:
     known = replace(known, stuck=base.stuck, branch=branch_of(site))
     if base.stuck:
         advice = "Commit a lock or code that passes, or try this one again: `releaser update --force`."
-        base.work.log.note(Finding("nothing-proposed", known.said, advice=advice))
+        base.work.log.note(Finding("nothing-proposed", known.said, advice))
     note_proposal(site.state_dir, known)
 
 
@@ -189,7 +189,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
             there = git.remote_commit(remote, branch) or ""
         except ToolError as error:
             message = f"{remote} cannot be asked for {branch}: {error.message}"
-            raise BuildError(message, advice=error.advice, output=error.output) from error
+            raise BuildError(message, error.advice, output=error.output) from error
         was_pushed = known.pushed
         known = _as_it_stands(replace(known, remote=remote, branch=branch), there)
         step.says(known.said or f"nothing is on {remote}/{branch}")
@@ -237,7 +237,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
             f"If another site proposes there, let only one run `releaser propose`. Otherwise merge or delete that"
             f" branch: `git push {known.remote} --delete {known.branch}`."
         )
-        goal.work.log.note(Finding("proposal-taken-over", known.said, advice=advice))
+        goal.work.log.note(Finding("proposal-taken-over", known.said, advice))
         note_proposal(site.state_dir, known)
 
 
@@ -272,7 +272,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
         close_journal(site, log)  # the release stays
     except (ToolError, OSError) as error:
         message = f"the lock could not be committed for {known.branch}: {error}"
-        raise BuildError(message, advice="Check free space and permissions; the next run tries again.") from error
+        raise BuildError(message, "Check free space and permissions; the next run tries again.") from error
     return made
 
 
@@ -284,7 +284,7 @@ def _push(work: Workspace, known: Proposal) -> None:
         except ToolError as error:
             message = f"{known.branch} could not be pushed to {known.remote}: {error.message}"
             advice = error.advice or _what_helps(error.output, known)
-            raise BuildError(message, advice=advice, output=error.output) from error
+            raise BuildError(message, advice, output=error.output) from error
         note_proposal(site.state_dir, replace(known, pushed=True))
         step.says(f"{known.remote}/{known.branch}")
 

@@ -333,4 +333,4 @@ def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") ->
     advice = (
         "Run `releaser update` first, which may bring versions that have one, or stay on the Python that they support."
     )
-    return BuildError(message, advice=advice, output=output)
+    return BuildError(message, advice, output=output)

@@ -58,7 +58,7 @@ def export_release(site: Site, release: str | None, form: Format) -> Exported:
             text = site.uv.run([*words, "--python", str(choose(site, site.uv).python)], tree=tree)
         except ToolError as error:
             message = f"uv cannot export the lock of {found.id}: {error.message}"
-            raise ResolutionError(message, advice=error.advice or "See uv's message.", output=error.output) from error
+            raise ResolutionError(message, error.advice or "See uv's message.", output=error.output) from error
     return Exported(release=found.id, format=form, text=text)
 
 

@@ -219,7 +219,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             words = [_describe_damage(one, found) for one, found in damaged]
             message = "; ".join(["there is no earlier good release to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
-            raise NoSuchReleaseError(message, advice=f"{repair}See `releaser list`; name a release to go to it.")
+            raise NoSuchReleaseError(message, f"{repair}See `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
     never = {"failed": "failed its tests", "candidate": "has never been live"}.get(target.state)
@@ -227,12 +227,12 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         never = f"was built to try {', '.join(target.manifest.overrides)}, and never goes live"
     if never is not None:
         message = f"{target.id} {never}"
-        raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
+        raise NoSuchReleaseError(message, "Choose one that was live: `releaser list`.")
     found = find_rollback_damage(target) if not target.live else None
     if found is not None:
         other = store.snapshot().rollback_target()
         instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
-        raise NoSuchReleaseError(_describe_damage(target, found), advice=_repair_advice(target, found) + instead)
+        raise NoSuchReleaseError(_describe_damage(target, found), _repair_advice(target, found) + instead)
     return target
 
 
@@ -261,7 +261,7 @@ def describe_other_python(target: Release) -> list[Finding]:
         return []
     message = f"{target.id} was tested with another Python: {found}"
     advice = "It runs on that. Look at the site; the next `releaser update` rebuilds the release and tests it."
-    return [Finding("python-other", message, advice=advice)]
+    return [Finding("python-other", message, advice)]
 
 
 def _describe_damage(release: Release, found: Damage) -> str:
@@ -284,7 +284,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         site.runner.run([python, "-c", "pass"], cwd=root, env=env, timeout=60.0, merge=True, death_signal=None)
     except ToolError as error:
         problems.append(
-            Finding("release-broken", f"{target.id} does not start: {error.message}", advice="Choose another release.")
+            Finding("release-broken", f"{target.id} does not start: {error.message}", "Choose another release.")
         )
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
         message = f"{target.id} was built for other dependencies than {site.pyproject.path} has now"
@@ -292,7 +292,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
             Finding(
                 "dependencies-other",
                 message,
-                advice="Omit --keep-code, or bring back its code; or use --force to go there anyway.",
+                "Omit --keep-code, or bring back its code; or use --force to go there anyway.",
             )
         )
     if problems:

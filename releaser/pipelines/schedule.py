@@ -245,7 +245,7 @@ def _time(root: Path, at: str | None) -> tuple[int, int]:
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     if found is None:
         message = f"--at {at} is not a time of day"
-        raise UsageError(message, advice="Write it as 03:12.")
+        raise UsageError(message, "Write it as 03:12.")
     return int(found[1]), int(found[2])
 
 

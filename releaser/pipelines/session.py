@@ -127,7 +127,7 @@ def _check(site: Site) -> None:
 def _unusable(site: Site, error: OSError) -> PreflightError:
     """Say that the state directory cannot be used, along with everything else that is wrong, as that may be why."""
     message = f"state_dir {site.state_dir} cannot be used: {error}"
-    finding = Finding("state-dir-unusable", message, advice="Make room, let this user write it, or set `state_dir`.")
+    finding = Finding("state-dir-unusable", message, "Make room, let this user write it, or set `state_dir`.")
     try:
         _check(site)
     except PreflightError as found:
@@ -227,16 +227,12 @@ def _note_if_live_differs(run: Run) -> None:
         live = run.store.live()
         if live is not None and (damage := find_damage(live)) is not None:
             message = f"the live release {live.id} is not what was sealed: {damage}"
-            found.append(
-                Finding("release-damaged", message, advice="Find out who changed it. The next update rebuilds it.")
-            )
+            found.append(Finding("release-damaged", message, "Find out who changed it. The next update rebuilds it."))
         if run.find_changes is not None:
             found += run.find_changes()
     except OSError as error:
         message = f"could not find out whether the live site is unchanged: {error}"
-        log.note(
-            Finding("live-unknown", message, advice="Check free space and permissions; then run `releaser verify`.")
-        )
+        log.note(Finding("live-unknown", message, "Check free space and permissions; then run `releaser verify`."))
     known = {one.message for one in log.findings}
     log.note(*(one for one in found if one.message not in known))
     if found:

@@ -57,7 +57,7 @@ def spell_addresses(addresses: Iterable[str]) -> str:
         found = [parse_address(one) for one in addresses]
     except ValueError as error:
         message = f"--admin {error}"
-        raise UsageError(message, advice="Write it as ada@example.org, or 'Ada <ada@example.org>'.") from error
+        raise UsageError(message, "Write it as ada@example.org, or 'Ada <ada@example.org>'.") from error
     return json.dumps([[one.name, one.address] for one in found]) if found else ""
 
 
@@ -117,12 +117,12 @@ def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edi
 def _parse(name: str, text: str) -> Any:
     if name not in SPECS:
         message = f"{name} is not a setting of releaser"
-        raise UsageError(message, advice="`releaser config` lists all of them.")
+        raise UsageError(message, "`releaser config` lists all of them.")
     try:
         return SPECS[name].kind(text) if text else None
     except ValueError as error:
         message = f"{name} {error} (it is {text[:80]!r})"
-        raise UsageError(message, advice="Correct it; nothing was changed.") from error
+        raise UsageError(message, "Correct it; nothing was changed.") from error
 
 
 def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
@@ -221,7 +221,7 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
         try:
             sent = send_test_mail(find_site(path, environ))
             if sent.problem:
-                failures.append(MailError(sent.problem, advice="Check the mail settings and the mail server."))
+                failures.append(MailError(sent.problem, "Check the mail settings and the mail server."))
         except PreflightError as error:
             failures.append(error)
     if plan.scheduler is not None:
@@ -266,7 +266,7 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
 
     close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
     message = f"{name} is not a setting of releaser"
-    raise UsageError(message, advice=f"Did you mean {close[0]}?" if close else "`releaser config` lists all of them.")
+    raise UsageError(message, f"Did you mean {close[0]}?" if close else "`releaser config` lists all of them.")
 
 
 def in_line(one: SettingValue) -> str:

@@ -107,20 +107,20 @@ def list_unfinished(site: Site) -> list[Finding]:
             Finding(
                 "journal-unreadable",
                 message,
-                advice="`releaser update` puts the journal aside and repairs what it can.",
+                "`releaser update` puts the journal aside and repairs what it can.",
             )
         ]
     if entry is None or entry.phase == "reporting":
         return []
     message = f"{name_run(entry.command, entry.run_id)} was cut off"
-    found = [Finding("run-cut-off", message, advice="The next `releaser update` finishes it, or undoes it.")]
+    found = [Finding("run-cut-off", message, "The next `releaser update` finishes it, or undoes it.")]
     record = entry.actions.get(CHECKOUT, {})
     before, after = record.get("before"), record.get("after")
     if before and after and before != after:
         with contextlib.suppress(ToolError):
             if paths := site.git.in_the_way(after, before, known=[before]):
                 message = describe_in_the_way(paths, before)
-                found.append(Finding("git-in-the-way", message, advice=advise_in_the_way(paths, site.git.layout.top)))
+                found.append(Finding("git-in-the-way", message, advise_in_the_way(paths, site.git.layout.top)))
     return found
 
 
@@ -196,13 +196,13 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
     if not found.known:
         message = f"could not determine whether {found.release} has known vulnerabilities: {found.reason}"
         advice = "Check `vulnerability_service`, the network, and that uv is a recent one."
-        return AuditError(message, advice=certificate_advice(found.reason) or advice)
+        return AuditError(message, certificate_advice(found.reason) or advice)
     if not found.vulnerabilities:
         return None
     what = plural(len(found.vulnerabilities), "known vulnerability")
     message = f"{found.release} has {what} in {plural(len({one.name for one in found.vulnerabilities}), 'package')}"
     advice = "Run `releaser update` to install available fixes. `releaser outdated` shows what blocks the rest."
-    return VulnerableError(message, advice=advice)
+    return VulnerableError(message, advice)
 
 
 def find_release(site: Site, release: str | None) -> Release:
@@ -211,7 +211,7 @@ def find_release(site: Site, release: str | None) -> Release:
     found = store.find(release) if release else store.live()
     if found is None:
         message = "no release is live"
-        raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
+        raise NoSuchReleaseError(message, "Adopt the project first: `releaser init`.")
     return found
 
 
@@ -230,7 +230,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
     to = store.find(second) if second else store.live()
     if to is None:
         message = "no release is live"
-        raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
+        raise NoSuchReleaseError(message, "Name a second release, or adopt the project: `releaser init`.")
     lock = lock_of(to)
     return describe_changes(changes_between(read_versions(store.find(first)), read_versions(to)), lock, to.venv)
 

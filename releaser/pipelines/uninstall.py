@@ -96,9 +96,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                 if schedulers:
                     advice = "Try again; or bring it back by `releaser schedule`."
                     run.log.note(
-                        Finding(
-                            "schedule-removed", "the schedule was removed: nothing starts updates now", advice=advice
-                        )
+                        Finding("schedule-removed", "the schedule was removed: nothing starts updates now", advice)
                     )
                 raise
         if live is not None:
@@ -167,7 +165,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
     except ToolError as error:
         message = f"no plain venv was made: {error.reason}"
         advice = error.advice or "Check free space and permissions, and try again. Nothing else was changed."
-        raise BuildError(message, advice=advice, output=error.output) from error
+        raise BuildError(message, advice, output=error.output) from error
     finally:
         # What somebody had put in the place of the symlink is not ours to delete.
         if made is None or (os.path.lexists(place) and os.path.samestat(made, os.lstat(place))):
@@ -184,7 +182,7 @@ def _leave_output(site: Site, log: RunLog, live: str | None) -> None:
             step.says(", ".join(leave_output(site, venv)))
         except OSError as error:
             message = f"what before_build made cannot be left in {site.project.root}: {os_reason(error)}"
-            raise BuildError(message, advice="Check free space and permissions, and try again.") from error
+            raise BuildError(message, "Check free space and permissions, and try again.") from error
 
 
 def _put_back(site: Site, real: str, text: str) -> None:
@@ -214,7 +212,7 @@ def _restart(site: Site, log: RunLog) -> None:
         except ToolError as error:
             step.warns(reason_of(error))
             message = f"the site could not be restarted: {reason_of(error)}"
-            log.note_failure(ActivationError(message, advice="Restart it, so that it runs on the plain venv."))
+            log.note_failure(ActivationError(message, "Restart it, so that it runs on the plain venv."))
 
 
 def _remove_state(site: Site, *, patient: bool) -> str:
@@ -230,7 +228,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
             while used := [one for one in names if leases.is_used(str(store.path(one)))]:
                 if time.monotonic() >= ends_at:
                     message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
-                    raise FollowUpError(message, advice=_AGAIN)
+                    raise FollowUpError(message, _AGAIN)
                 time.sleep(0.2)
             failures = {**store.remove(*names), **store.finish_removal(*store.half_removed())}
             for error in failures.values():
@@ -245,7 +243,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
     except (OSError, LockedError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else error.message
         message = f"{state_dir} could not be deleted: {reason}"
-        raise FollowUpError(message, advice=_AGAIN) from error
+        raise FollowUpError(message, _AGAIN) from error
     return ""
 
 

@@ -192,7 +192,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
         message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
-        work.log.note(Finding("package-not-locked", message, advice="Nothing was upgraded instead."))
+        work.log.note(Finding("package-not-locked", message, "Nothing was upgraded instead."))
     due = find_rebuild_reason(work.site, work.facts.choice, work.live)
     has_news = due is not None or target.moves
     if not (has_news and work.site.supply.upgrades) and starts_from_commit(work.site, work.live):

@@ -148,7 +148,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
     if not force and (why := _why_stay(run.site, pointer, before, kept)):
         if live is not None and (reason := explain_rebuild(run.site, live, find_live_damage(live))):
             run.log.note(
-                Finding("release-damaged", f"{live.id} has to be rebuilt: {reason}", advice="Run `releaser rebuild`.")
+                Finding("release-damaged", f"{live.id} has to be rebuilt: {reason}", "Run `releaser rebuild`.")
             )
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:

@@ -61,7 +61,7 @@ def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
             act(step)
         except (ReleaserError, OSError) as error:
             advice, output = (error.advice, error.output) if isinstance(error, ReleaserError) else ("", "")
-            failure = FollowUpError(f"{name} failed: {reason_of(error)}", advice=advice or _AGAIN, output=output)
+            failure = FollowUpError(f"{name} failed: {reason_of(error)}", advice or _AGAIN, output=output)
             step.status, step.detail = "failed", failure.message
             log.note_failure(failure)
             return False

@@ -355,7 +355,7 @@ def find_moved_link(store: ReleaseStore) -> Finding | None:
         f"Nothing is changed until you decide: `releaser init` keeps what {store.link.name} leads to,"
         f" `releaser rollback {live}` goes back."
     )
-    return Finding("link-moved", message, advice=advice)
+    return Finding("link-moved", message, advice)
 
 
 def refuse_moved(store: ReleaseStore) -> None:

@@ -183,7 +183,7 @@ class ReleaseStore(Frozen):
             return found[0]
         what = "no release" if not found else "more than one release"
         message = f"there is {what} {release!r} in {self.directory}"
-        raise NoSuchReleaseError(message, advice="See `releaser list`.")
+        raise NoSuchReleaseError(message, "See `releaser list`.")
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""

@@ -150,7 +150,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     except ToolError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _SHORT_OF:
             raise
-        raise ToolError(error.message, advice=advice, output=error.output) from error
+        raise ToolError(error.message, advice, output=error.output) from error
     try:  # the answer comes last, as start-up code of a site may print as well
         prefix = os.fsdecode(bytes.fromhex(finished.stdout.split()[-1]))
     except (IndexError, ValueError):
@@ -158,7 +158,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
     if prefix != os.path.realpath(venv):
         reported = f"{prefix} as its venv" if prefix else "no venv of its own"
         message = f"{python} reports {reported} instead of {venv}"
-        raise ToolError(message, advice=advice, output=finished.output)
+        raise ToolError(message, advice, output=finished.output)
 
 
 # What a reader wants first. The labels of the packaging specification on well-known project URLs, with their aliases.

@@ -78,7 +78,7 @@ def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
     count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
     advice = "Find out who changed that. `releaser update` rebuilds what is live; rollbacks skip the others."
-    return UnsoundError(message, advice=advice)
+    return UnsoundError(message, advice)
 
 
 def verify(
@@ -102,9 +102,9 @@ def verify(
     if not found and not unknown:
         if snapshot.live_id is not None and not every:
             message = f"the manifest of the live release {snapshot.live_id} is gone, or cannot be read"
-            raise NoSuchReleaseError(message, advice="The next `releaser update` rebuilds it.")
+            raise NoSuchReleaseError(message, "The next `releaser update` rebuilds it.")
         message = "there are no releases" if every else "no release is live"
-        raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
+        raise NoSuchReleaseError(message, "Adopt the project first: `releaser init`.")
     verified = [_verify_one(site, one, track, run_trials) for one in found]
     for name, reason in unknown.items():
         finding = Defect(kind="changed", path="../manifest.json", message=f"it {reason}")
@@ -143,7 +143,7 @@ def _verify_one(
         findings += run_trials(release)
     if not os.path.isdir(release.directory):
         message = f"release {release.id} was deleted while it was being verified"
-        raise NoSuchReleaseError(message, advice="See `releaser list`.")
+        raise NoSuchReleaseError(message, "See `releaser list`.")
     return Verified(
         release=release.id,
         live=release.live,

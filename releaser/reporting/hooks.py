@@ -67,7 +67,7 @@ def _run(site: Site, hook: Hook, command: tuple[str, ...], venv: Path | None, co
         message = f"{hook}: {error.message}"
         raise ToolError(
             message,
-            advice=error.advice or f"See what it printed, in the log; correct that, or `{hook}`.",
+            error.advice or f"See what it printed, in the log; correct that, or `{hook}`.",
             output=error.output,
             returncode=error.returncode,
             timed_out=error.timed_out,
@@ -105,7 +105,7 @@ def prepare_again(site: Site) -> str:
     try:
         return _run(site, "before_build", command, None, content.encode()) if command and content is not None else ""
     except ToolError as error:
-        raise BuildError(error.reason, advice=error.advice, output=error.output) from error
+        raise BuildError(error.reason, error.advice, output=error.output) from error
 
 
 def forget_tree(site: Site, top: Path) -> None:
@@ -144,4 +144,4 @@ def _tell(site: Site, log: RunLog, hook: Hook, venv: Path | None, report: RunRep
             step.says(run_hook(site, log, hook, venv, report))
         except ToolError as error:
             step.warns(error.message)
-            log.note_failure(ReleaserError(error.reason, advice=error.advice, output=error.output), follow_up=False)
+            log.note_failure(ReleaserError(error.reason, error.advice, output=error.output), follow_up=False)

@@ -41,13 +41,13 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
             yield Finding(
                 "sendmail-in-venv",
                 message,
-                advice=f'If you trust that one, set `sendmail = "{found}"`; else install another.',
+                f'If you trust that one, set `sendmail = "{found}"`; else install another.',
             )
             return
         yield Finding(
             "sendmail-missing",
             f"sendmail: there is no program {place}",
-            advice="Correct `sendmail`, or install the program.",
+            "Correct `sendmail`, or install the program.",
         )
 
 
@@ -57,11 +57,11 @@ def warnings(site: Site) -> Iterator[Finding]:
     if not settings.recipients:
         message = "no recipient is set: nobody is told if an update fails"
         example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
-        yield Finding("no-recipient", message, advice=f"Set them, such as {example}. {_TRY}")
+        yield Finding("no-recipient", message, f"Set them, such as {example}. {_TRY}")
     elif settings.sends and settings.transport(site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
         stays = f"Mails stay in {site.project.outbox}; if somebody reads them there, set `sendmail` to none."
-        yield Finding("no-mail-server", message, advice=f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
+        yield Finding("no-mail-server", message, f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
 
 
 def admin_findings(site: Site) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ def admin_findings(site: Site) -> Iterator[Finding]:
     keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
     if not site.mentions(*keys, f"{env_file} cannot", f"{env_file}, line"):
         message = f"no recipient is set for mails about this project ({env_file}: ADMINS_JSON)"
-        yield Finding("no-recipient", message, advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""")
+        yield Finding("no-recipient", message, """Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""")
 
 
 def send_test_mail(site: Site) -> TestMail:
@@ -91,7 +91,7 @@ def send_test_mail(site: Site) -> TestMail:
         problems = (*sendmail_findings(site), *warnings(site))
         switched_off = "no mail was sent: smtp_host is not set, and sendmail is none"
         raise PreflightError(
-            *(problems or (Finding("mail-off", switched_off, advice="Set `smtp_host`, or correct `sendmail`."),))
+            *(problems or (Finding("mail-off", switched_off, "Set `smtp_host`, or correct `sendmail`."),))
         )
     from releaser.reporting.mail import compose_plain
     from releaser.reporting.outbox import QueuedMail

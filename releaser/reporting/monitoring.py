@@ -113,7 +113,7 @@ def prometheus(status: Status) -> str:
     except ImportError as error:
         advice = f"In {sys.prefix}, releaser's own environment: `pip install 'venv-releaser[prometheus]'`."
         raise PreflightError(
-            Finding("prometheus-missing", "metrics need the package prometheus-client", advice=advice)
+            Finding("prometheus-missing", "metrics need the package prometheus-client", advice)
         ) from error
     registry = CollectorRegistry()
     for name, (text, value) in _metrics(status).items():

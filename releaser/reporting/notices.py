@@ -63,7 +63,7 @@ def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | 
         except Exception as error:
             logger.exception("a bug in a reporter")
             message = site.redactor.line(f"a reporter failed: {type(error).__name__}: {error}")
-            problems.append(Finding("reporter-failed", message, advice="Report that to who made the reporter."))
+            problems.append(Finding("reporter-failed", message, "Report that to who made the reporter."))
     new = tuple(one for one in problems if one and one not in report.problems)
     return replace(report, problems=(*report.problems, *new), mailed=report.mailed and not new)
 
@@ -87,7 +87,7 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
         unkept = QueuedMail.of(lost[receiver.queue]) if receiver.queue in lost else None
         outbox, queue = Outbox(site.project.outbox), receiver.queue
         problem = flush(outbox, receiver, queue=queue, unkept=unkept, seconds=SECONDS, keeps=_KEPT).problem
-        return Finding("notice-failed", site.redactor.line(f"notice: {problem}"), advice=_AGAIN) if problem else None
+        return Finding("notice-failed", site.redactor.line(f"notice: {problem}"), _AGAIN) if problem else None
 
     return _for_each(site, report, flush_queue)
 

@@ -289,5 +289,5 @@ def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
 
 
 def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
-    problems = (*report.problems, Finding("mail-failed", message, advice=advice))
+    problems = (*report.problems, Finding("mail-failed", message, advice))
     return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP, mailed=False)

@@ -80,7 +80,7 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
         except ToolError as error:
             message = f"no lock could be made for Python {move.python}: {error.message}"
             advice = error.advice or "Check the network and the index; releaser tries again at the next run."
-            raise ResolutionError(message, advice=advice, output=error.output) from error
+            raise ResolutionError(message, advice, output=error.output) from error
         changes = list(move.changes_in(kept))
         told = ", ".join(f"{name} {old} → {new}" for name, old, new in changes)
         step.says(f"for Python {move.python}: {told or 'the same versions'}")
@@ -309,7 +309,7 @@ def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -
     wide = f"To let it in, add {levels} to the table `upgrade_packages`." if levels else ""
     others = dict.fromkeys(_advise(one) for one in against if one.by != "policy")
     advice = " ".join(filter(None, [wide, *others, _stay(move)]))
-    raise ResolutionError(message, advice=advice)
+    raise ResolutionError(message, advice)
 
 
 def _say_rule(one: Block) -> str:
@@ -348,7 +348,7 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
         f"To keep what is live, run `uv lock {pins}` where you develop, and push that. To let the others in, set"
         f' requires-python to ">={minor(move.python)}" there, run `uv lock`, and push both. {_stay(move)}'
     )
-    raise ResolutionError(message, advice=advice.strip())
+    raise ResolutionError(message, advice.strip())
 
 
 def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def project_aside(site: Site) -> Iterator[Site]:
         except OSError as error:
             message = f"the project cannot be resolved in {base}: {reason_of(error)}"
             advice = "Make room in the temporary directory, or set TMPDIR to another one."
-            raise ResolutionError(message, advice=advice) from error
+            raise ResolutionError(message, advice) from error
         yield replace(site, project=replace(site.project, root=place, staged_from=site.project.checkout))
 
 

@@ -265,7 +265,7 @@ class _Search:
         if young:
             message = f"the project asks for versions that `min_age` keeps out: {'; '.join(young)}"
             advice = "Wait, or make an exception in `min_age_packages`."
-            raise ResolutionError(message, advice=advice, output=output)
+            raise ResolutionError(message, advice, output=output)
 
     def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
         """Take the fixes that did not come in by themselves, all of them, or those that resolve one by one.

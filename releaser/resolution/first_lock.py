@@ -106,12 +106,12 @@ def _refusals(site: Site) -> Iterator[Finding]:
     if os.path.lexists(project.lock):
         use = "Adopt it with the lock that it has: `releaser init`."
         advice = use if declared else f"Move it away: {project.pyproject} asks for nothing that it locks."
-        yield Finding("lock-exists", f"{project.lock} exists, so the project has a lock already", advice=advice)
+        yield Finding("lock-exists", f"{project.lock} exists, so the project has a lock already", advice)
     for what in declared:
         yield Finding(
             "dependencies-exist",
             f"{project.pyproject} already says what the project depends on: {what}",
-            advice="Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
+            "Lock that, `uv lock`, and adopt the project: `releaser init`. Or take it out of the file.",
         )
     for path in (project.pyproject, project.lock) if project.has_git else ():
         try:
@@ -119,11 +119,9 @@ def _refusals(site: Site) -> Iterator[Finding]:
         except ToolError:  # which preflight reports
             return
         if ignored:
-            yield Finding(
-                "git-ignored", f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed."
-            )
+            yield Finding("git-ignored", f"git ignores {path}", "Take it out of .gitignore: it is to be committed.")
         elif path == project.pyproject and path.exists() and path.name not in tracked:
-            yield Finding("git-untracked", f"{path} is not under git", advice="Commit it first; then it is added to.")
+            yield Finding("git-untracked", f"{path} is not under git", "Commit it first; then it is added to.")
 
 
 def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findings) -> Installed:
@@ -141,12 +139,10 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
     for name in own - request.decided if not site.pyproject.table("build-system") else ():
         message = f"{name} {versions[name]} is the project itself, and {site.project.pyproject} has no [build-system]"
         advice = f"Add one, without which uv does not install it; or leave it out: --without {name}."
-        problems.append(Finding("build-system-missing", message, advice=advice))
+        problems.append(Finding("build-system-missing", message, advice))
     for name in sorted(request.without - versions.keys()):
         problems.append(
-            Finding(
-                "package-not-installed", f"--without {name}: it is not installed for {python}", advice="Leave it out."
-            )
+            Finding("package-not-installed", f"--without {name}: it is not installed for {python}", "Leave it out.")
         )
     sees_more = "include-system-site-packages=true" in _read_config(place)
     if request.requirements is None:
@@ -157,7 +153,7 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
             what = f"{'is an editable install of' if where.startswith('/') else 'was installed from'} {where}"
             advice = f"Say where to take it from: --with '{name} @ {where}'; or leave it out: --without {name}."
             problems.append(
-                Finding("package-unlockable", f"{name} {versions[name]} {what}, so no lock can hold it", advice=advice)
+                Finding("package-unlockable", f"{name} {versions[name]} {what}, so no lock can hold it", advice)
             )
         if sees_more:
             advice = (
@@ -165,7 +161,7 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
                 " venv without --system-site-packages."
             )
             problems.append(
-                Finding("system-packages", f"{place} sees packages of the system, which uv cannot list", advice=advice)
+                Finding("system-packages", f"{place} sees packages of the system, which uv cannot list", advice)
             )
     tree = uv.run(["pip", "tree", "--depth", "0", "--python", python]).splitlines()
     return Installed(
@@ -242,15 +238,15 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
         _lock(facts, tree, {})  # as anybody's next `uv lock` will
     except ToolError as error:
         message = f"uv cannot make a lock: {error.reason}"
-        raise ResolutionError(message, advice=error.advice or _HOW, output=error.output) from error
+        raise ResolutionError(message, error.advice or _HOW, output=error.output) from error
     except ValueError as error:  # of tomlkit
         message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
-        raise ResolutionError(message, advice="Correct it, then run it again.") from error
+        raise ResolutionError(message, "Correct it, then run it again.") from error
     lock = read_made_lock(tree)
     refuse_other_files(lock, found.lines)
     if secrets_in_urls(read_text(path) + lock.data.decode()):
         message = "the lock would contain a password or a token, which git would keep"
-        raise ResolutionError(message, advice="Let uv get it from the environment, and git from a credential helper.")
+        raise ResolutionError(message, "Let uv get it from the environment, and git from a credential helper.")
     return lock
 
 
@@ -337,7 +333,7 @@ def _lock(facts: SiteFacts, tree: Path, pins: Mapping[str, str]) -> None:
     locked = facts.uv.lock(tree, pinned_lock_arguments(pins), python=facts.python)
     if isinstance(locked, NoSolution):
         message = "no lock has exactly these versions"
-        raise ResolutionError(message, advice=_HOW, output=locked.output)
+        raise ResolutionError(message, _HOW, output=locked.output)
 
 
 def _since_patch(text: str, version: str) -> str:

@@ -139,7 +139,7 @@ def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
     """Return the lock that an update starts from. Raises ResolutionError where there is none."""
     if not checkout.data:
         message = f"{_UNDETERMINED}: {site.project.lock} is not a lock that can be read"
-        raise ResolutionError(message, advice="`releaser check` tells more.")
+        raise ResolutionError(message, "`releaser check` tells more.")
     with contextlib.suppress(ReleaserError):
         if starts_from_commit(site, live) and (committed := committed_lock(site)).data:
             return committed

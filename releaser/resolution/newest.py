@@ -179,7 +179,7 @@ def ask_newest(
             return _read_answer(read_text(answer), locked, python=choice.version)
         except (OSError, ValueError) as error:
             message = f"uv wrote no list of versions that can be read: {error}"
-            raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
+            raise ResolutionError(message, "Check that `uv` is a working uv.") from error
 
 
 def _question(site: Site, wanted: Mapping[str, str]) -> str:
@@ -291,4 +291,4 @@ def _is_named(name: str, wanted: str, output: str) -> bool:
 
 def describe_unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
     advice = advice or "See uv's message; check the network and the index, and ask again."
-    return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)
+    return ResolutionError(f"{what}: {error_line(output)}", advice, output=output)

@@ -98,13 +98,13 @@ def refusals(lines: Iterable[Line], *, names_indexes: bool) -> Iterator[Finding]
             yield Finding(
                 "requirements-secret",
                 f"{line.where} contains a password or a token, which git would keep",
-                advice=_TO_HIDE,
+                _TO_HIDE,
             )
         elif name in _INDEXES and not names_indexes:
-            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{line.text}`", advice=_TO_NAME)
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{line.text}`", _TO_NAME)
         elif name and name not in _TAKEN | _INDEXES:
             advice = "Take the line out; [tool.uv] of pyproject.toml has settings for most of these options."
-            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{name}`", advice=advice)
+            yield Finding("requirements-unfit", f"{line.where}: `uv add` does not take `{name}`", advice)
 
 
 def exact_version(requirement: Requirement) -> str | None:
@@ -129,4 +129,4 @@ def refuse_other_files(lock: LockFile, lines: Iterable[Line]) -> None:
         if (locked := known.get((name, version))) and not hashes & locked:
             message = f"{line.where}: the index has no file of {name} with one of those hashes"
             advice = "Find out which of them is right; a package must not come from somebody else."
-            raise ResolutionError(message, advice=advice)
+            raise ResolutionError(message, advice)

@@ -97,7 +97,7 @@ def resolve(
             message = f"no upgraded lock could be made: {error.message}"
             advice = "Check the network and the index; raise `uv_timeout` if it needs longer."
             advice = advice if error.timed_out else error.advice or _CHECK_NETWORK
-            raise ResolutionError(message, advice=advice, output=error.output) from error
+            raise ResolutionError(message, advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
             _refuse_constraints(resolver, read_rules())
             raise _no_solution(resolved.output, blocks)
@@ -260,7 +260,7 @@ def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
             broken := list(filter(None, (rules.beyond(name, version) for name, version in least.items())))
         ):
             message = f"the dependencies of the project conflict with `constraints`: {'; '.join(broken)}"
-            raise ResolutionError(message, advice="Change that line, or the dependencies in pyproject.toml.")
+            raise ResolutionError(message, "Change that line, or the dependencies in pyproject.toml.")
 
 
 def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
@@ -269,14 +269,14 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
         name, version = unbuilt[0]
         message = f"{name} {version} fails to build, so its dependencies cannot be determined"
         advice = f"See uv's message. `releaser hold {name}` lets the other packages be updated until that is fixed."
-        return ResolutionError(message, advice=advice, output=output)
+        return ResolutionError(message, advice, output=output)
     advice = "Correct the dependencies in pyproject.toml as uv's message says."
     if blocks.held:
         names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in blocks.held)
         advice += f" On hold by you: {names}; `releaser unhold NAME` lifts that."
     if left_out := [f"{entry.name} {entry.version}" for entry in blocks.by("activation")]:
         advice += f" Left out on purpose: {', '.join(left_out)} (`--force` includes these)."
-    return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
+    return ResolutionError("the dependencies of the project have no solution", advice, output=output)
 
 
 def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
@@ -286,7 +286,7 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
         return LockFile.parse(without_limits(data.decode()).encode() if limited else data)
     except (OSError, ValueError) as error:
         message = f"uv wrote a lock that cannot be read: {error}"
-        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+        raise ResolutionError(message, "Check that `uv` is a working uv: `uv lock`.") from error
 
 
 def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
@@ -295,7 +295,7 @@ def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
         if entry.is_in(lock.versions):
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
             advice = "Relax the constraint on it, or accept it: `releaser update --force`."
-            raise ResolutionError(message, advice=advice)
+            raise ResolutionError(message, advice)
 
 
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> ReleaseKey:
@@ -308,7 +308,7 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
     try:
         code = site.git.code_key(site.own_files(), commit=site.tree.commit)
     except ToolError as error:
-        raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
+        raise ResolutionError(error.message, error.advice, output=error.output) from error
     key = installed_key(lock, python=python)
     included = site.supply.included_sha256
     return ReleaseKey(lock_sha256=key, code_key=code, python=python, group=group, included=included)

@@ -179,9 +179,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
             continue
         one = _parse(words)
         if one is None:
-            findings.append(
-                Finding("constraint-invalid", f"{where}: {words!r} is not a version constraint", advice=_HOW)
-            )
+            findings.append(Finding("constraint-invalid", f"{where}: {words!r} is not a version constraint", _HOW))
         elif one.marker is None or python is None or one.marker.evaluate(environment_of(python)):
             name, limit = normalize_name(one.name), Limit(specifier=str(one.specifier), source=where)
             found[name] = found[name].also(limit) if name in found else limit

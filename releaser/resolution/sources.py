@@ -58,7 +58,7 @@ def source_findings(site: Site) -> Iterator[Finding]:
     """Say what keeps packages from coming from S3."""
     sources, root = S3Settings.of(site).sources, site.project.root
     if sources and importlib.util.find_spec("boto3") is None:
-        yield Finding("boto3-missing", "`sources` names S3, but boto3 is not installed with releaser", advice=_INSTALL)
+        yield Finding("boto3-missing", "`sources` names S3, but boto3 is not installed with releaser", _INSTALL)
     known = {*local_sources(site.pyproject)}
     for settings in all_settings_of_uv(root, site.runner.environ) if sources else ():
         links = settings.get("find-links")
@@ -66,9 +66,7 @@ def source_findings(site: Site) -> Iterator[Finding]:
     for source in sources:
         if (place := f"{MIRRORS}/{source.removeprefix(S3)}") not in known:
             message = f"`sources`: {source} is mirrored in {place}, but uv is not told to look there"
-            yield Finding(
-                "mirror-unused", message, advice=f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]'
-            )
+            yield Finding("mirror-unused", message, f'Add it to [tool.uv] in pyproject.toml: find-links = ["{place}"]')
 
 
 def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
@@ -96,7 +94,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
                 tree.symlink_to(place)
         except OSError as error:
             message = f"{place} cannot be used: {error}"
-            raise ResolutionError(message, advice="Let the user who runs releaser write there.") from error
+            raise ResolutionError(message, "Let the user who runs releaser write there.") from error
         said, problems = list[str](), list[str]()
         for source, one in zip(sources, _ask(site, place), strict=True):
             said.append(f"{source}: {_say(source, one, log)}")
@@ -112,11 +110,11 @@ def _say(source: str, one: Mirrored, log: RunLog) -> str:
     advice = f"Check the network, AWS_ENDPOINT_URL and the credentials: `aws s3 ls {source}/`."
     if one.synced is None:
         message = f"{source} has not been mirrored completely yet: {one.problem}"
-        raise ResolutionError(message, advice=f"{advice} The next run continues with what is missing.")
+        raise ResolutionError(message, f"{advice} The next run continues with what is missing.")
     age = (datetime.now(UTC) - one.synced).total_seconds()
     line = f"{one.problem}; its mirror of {duration(age)} ago is used"
     if age > _OLD:
-        log.note(Finding("mirror-failed", f"{source}: {line}", advice=advice))
+        log.note(Finding("mirror-failed", f"{source}: {line}", advice))
     return line
 
 

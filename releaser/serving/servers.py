@@ -116,9 +116,7 @@ def find_unrestarted(site: Site) -> Finding | None:
         advice = " ".join(f"For {one}, set {one.remedy}." for one in _first_of_each(servers))
     else:
         advice = f"Set `restart` to the command that restarts the site: {_GUIDE} has one for each server."
-    return Finding(
-        "restart-nothing", message, advice=f'{advice} If nothing is to be restarted, set `restart = "none"`.'
-    )
+    return Finding("restart-nothing", message, f'{advice} If nothing is to be restarted, set `restart = "none"`.')
 
 
 def unrestarted_warnings(site: Site) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ def find_misplaced_state(project: Project) -> Finding | None:
     if place.is_dir():
         return None
     return Finding(
-        "state-dir-invalid", f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`."
+        "state-dir-invalid", f"state_dir {project.state_dir}: {place} is not a directory", "Correct `state_dir`."
     )
 
 
@@ -40,27 +40,23 @@ def state_findings(project: Project) -> Iterator[Finding]:
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
             message = f"state_dir {project.state_dir} is not writable for this user"
-            yield Finding(
-                "state-dir-unwritable", message, advice=f"{_let_write(directory, project)}, or set `state_dir`."
-            )
+            yield Finding("state-dir-unwritable", message, f"{_let_write(directory, project)}, or set `state_dir`.")
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
-        yield Finding(
-            "state-dir-in-venv", f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`."
-        )
+        yield Finding("state-dir-in-venv", f"state_dir {project.state_dir} is inside the venv", "Correct `state_dir`.")
     if project.checkout.is_relative_to(project.state_dir):
         yield Finding(
             "state-dir-holds-project",
             f"state_dir {project.state_dir} holds the project itself",
-            advice="Correct `state_dir`.",
+            "Correct `state_dir`.",
         )
     if not os.access(project.checkout, os.W_OK | os.X_OK):
         message = f"{project.checkout} is not writable for this user"
-        yield Finding("project-unwritable", message, advice="Run releaser as the owner of the project.")
+        yield Finding("project-unwritable", message, "Run releaser as the owner of the project.")
     if not os.access(project.outer, os.W_OK | os.X_OK):
         message = f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout"
-        yield Finding("staging-unwritable", message, advice=f"Let this user write {project.outer}.")
+        yield Finding("staging-unwritable", message, f"Let this user write {project.outer}.")
 
 
 def _let_write(directory: Path, project: Project) -> str:
@@ -74,7 +70,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         yield Finding(
             "state-dir-other-disk",
             f"state_dir {project.state_dir} is on another file system than the project",
-            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+            "Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
         )
     is_directory = project.venv.is_dir() and not project.venv.is_symlink()
     beside = project.venv if is_directory else project.venv.parent  # one may be mounted there
@@ -82,7 +78,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         yield Finding(
             "venv-other-disk",
             f"venv {project.venv} is on another file system than the project",
-            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
+            "Set `venv` to a name on the project's file system; only there are renames atomic.",
         )
 
 
@@ -105,25 +101,23 @@ def venv_findings(link: Path) -> Iterator[Finding]:
         status = os.lstat(link)
     except FileNotFoundError:
         if not link.parent.is_dir():
-            yield Finding("venv-missing", f"venv: {link.parent} does not exist", advice="Correct `venv`.")
+            yield Finding("venv-missing", f"venv: {link.parent} does not exist", "Correct `venv`.")
         return
     except OSError as error:
-        yield Finding(
-            "venv-unreadable", f"venv: {link} cannot be looked at: {error.strerror}", advice="Correct `venv`."
-        )
+        yield Finding("venv-unreadable", f"venv: {link} cannot be looked at: {error.strerror}", "Correct `venv`.")
         return
     is_link = stat.S_ISLNK(status.st_mode)
     if not is_link and not stat.S_ISDIR(status.st_mode):
         yield Finding(
-            "venv-in-the-way", f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`."
+            "venv-in-the-way", f"{link} is neither a directory nor a symlink", "Move it away, or correct `venv`."
         )
     elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
-        yield Finding("not-a-venv", f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
+        yield Finding("not-a-venv", f"{link} is a directory, but not a venv", "Move it away, or correct `venv`.")
     # Members of the project's group may move a symlink; root would leave files behind that the owner cannot change.
     may_move = is_link and os.geteuid() != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
     if status.st_uid != os.geteuid() and not may_move:
         message = f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})"
-        yield Finding("venv-foreign", message, advice="Run releaser as that user, or chown it.")
+        yield Finding("venv-foreign", message, "Run releaser as that user, or chown it.")
 
 
 def can_clone(directory: Path) -> bool:

@@ -85,15 +85,13 @@ def health_findings(site: "Site") -> Iterator[Finding]:
         for name in _OF_URLS:
             if getattr(settings, name) != getattr(usual, name):
                 message = f"{name} is set, but {why}; it is for a URL"
-                yield Finding("health-not-url", message, advice=f"Set `health_check` to a URL, or remove `{name}`.")
+                yield Finding("health-not-url", message, f"Set `health_check` to a URL, or remove `{name}`.")
         return
     if settings.health_socket is None:
         return
     if check.lower().startswith("https:"):
         message = "health_socket is set, but health_check begins with https://"
-        yield Finding(
-            "health-socket-https", message, advice="Write http://; what listens on a unix socket speaks no TLS."
-        )
+        yield Finding("health-socket-https", message, "Write http://; what listens on a unix socket speaks no TLS.")
     yield from _socket_findings(settings.health_socket)
 
 
@@ -104,12 +102,10 @@ def _socket_findings(path: str) -> Iterator[Finding]:
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        yield Finding(
-            "health-socket-invalid", f"health_socket {path} is not a socket", advice="Correct `health_socket`."
-        )
+        yield Finding("health-socket-invalid", f"health_socket {path} is not a socket", "Correct `health_socket`.")
     elif not os.access(path, os.W_OK):  # what connecting takes (unix(7))
         yield Finding(
             "health-socket-denied",
             f"health_socket {path}: this user may not connect to it",
-            advice="Let this user write it: by the group of the socket, or of the server that makes it.",
+            "Let this user write it: by the group of the socket, or of the server that makes it.",
         )

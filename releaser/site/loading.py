@@ -39,13 +39,11 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     try:
         text = read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
-        missing = Finding("file-missing", f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
+        missing = Finding("file-missing", f"{said} does not exist", f"Make the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())
     except (OSError, UnicodeDecodeError) as error:
         advice = "Let this user read it; it must be UTF-8 text."
-        return Variables(
-            values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice=advice),)
-        )
+        return Variables(values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice),))
     from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
     from dotenv.parser import parse_stream
 
@@ -54,12 +52,12 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
             blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
             number = binding.original.line + blank.count("\n")
             message = f"{path}, line {number}: not of the form NAME=value"
-            findings.append(Finding("env-line-invalid", message, advice="Correct or remove the line."))
+            findings.append(Finding("env-line-invalid", message, "Correct or remove the line."))
         else:
             sound += binding.original.string
     values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
     findings += [
-        Finding("env-no-value", f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
+        Finding("env-no-value", f"{said}: {name} has no value", f"Write {name}=value, or remove the line.")
         for name, value in values.items()
         if value is None and (setting or _is_ours(name))
     ]
@@ -90,7 +88,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
     problems: list[Finding] = []
     if not isinstance(table, dict):
         message, table = f"{pyproject}: [tool.releaser] must be a table", {}
-        problems.append(Finding("pyproject-table", message, advice="Write it as a table, or remove it."))
+        problems.append(Finding("pyproject-table", message, "Write it as a table, or remove it."))
     file = read_variables(env_file) if env_file else Variables(values={})
     problems += file.findings
     chosen: dict[str, Any] = {}
@@ -110,7 +108,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
             except ValueError as error:
                 shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
                 problems.append(
-                    Finding("setting-invalid", f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}.")
+                    Finding("setting-invalid", f"{source}: {key} {error}{shown}", f"Correct {key} in {source}.")
                 )
             else:
                 sources[name] = f"{source}: {key}"
@@ -124,13 +122,11 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
             why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
             advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
             problems.append(
-                Finding(
-                    "password-file-invalid", f"smtp_password_file {password_file} cannot be used: {why}", advice=advice
-                )
+                Finding("password-file-invalid", f"smtp_password_file {password_file} cannot be used: {why}", advice)
             )
         if "smtp_password" in sources:
             message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
-            problems.append(Finding("password-twice", message, advice="Remove one of them."))
+            problems.append(Finding("password-twice", message, "Remove one of them."))
     exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
     return Loaded(
         settings=AllSettings(**chosen),
@@ -149,7 +145,7 @@ def bare(path: Path | None, variables: Variables) -> Finding | None:
     names = first_few([name for name in short if PASSWORD_NAME.search(name)], 3)
     advice = f"Take a longer one: it is masked from {SHORTEST} characters on."
     return (
-        Finding("secret-too-short", f"{path}: {names}: too short to be masked in what releaser prints", advice=advice)
+        Finding("secret-too-short", f"{path}: {names}: too short to be masked in what releaser prints", advice)
         if names
         else None
     )
@@ -189,9 +185,9 @@ def _describe_unknown(source: str, key: str, value: Any) -> Finding:
     name = key.removeprefix(prefix or _TABLE)
     if instead := REMOVED.get(name.lower() if prefix else name):
         return Finding(
-            "setting-removed", f"{source}: {key} is {value!r}, but releaser no longer has this setting", advice=instead
+            "setting-removed", f"{source}: {key} is {value!r}, but releaser no longer has this setting", instead
         )
     close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
     meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
     advice = meant or "Remove it, or see the list of settings in the documentation."
-    return Finding("setting-unknown", f"{source}: {key} is not a setting of releaser", advice=advice)
+    return Finding("setting-unknown", f"{source}: {key} is not a setting of releaser", advice)

@@ -59,13 +59,13 @@ class Ownership(Frozen):
             return Finding(
                 "owner-unknown",
                 message,
-                advice="Run releaser where its owner is known, such as outside of the container.",
+                "Run releaser where its owner is known, such as outside of the container.",
             )
         if self.is_mine or (os.geteuid() and self.group in {os.getegid(), *os.getgroups()}):
             return None
         name = name_of(self.owner) or f"'#{self.owner}'"
         advice = f"Run it as that user: `sudo -u {name} releaser {command} --project {self.root}`."
-        return Finding("project-foreign", self.whose(), advice=advice)
+        return Finding("project-foreign", self.whose(), advice)
 
     def whose(self) -> str:
         """Say whose the project is, and who this is."""
@@ -86,7 +86,7 @@ class Ownership(Frozen):
             return None
         message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
         advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
-        return Finding("file-foreign", message, advice=advice)
+        return Finding("file-foreign", message, advice)
 
     def unsafe(self, path: str | Path) -> Finding | None:
         """Say that somebody else has made a file of variables, or could change it."""
@@ -100,7 +100,7 @@ class Ownership(Frozen):
             if not found and mode & stat.S_IWOTH:
                 message = f"{self.root} can be written by everybody (mode {stat.S_IMODE(mode):04o})"
                 advice = f"Name another one by --project; or look at what it holds, and run `chmod o-w {self.root}`."
-                found = Finding("project-open", message, advice=advice)
+                found = Finding("project-open", message, advice)
         read = (os.path.join(self.root, name) for name in ("pyproject.toml", "uv.lock", "uv.toml", ".git"))
         return found or next(filter(None, map(self.foreign, read)), None) or self.unsafe(environment_of(self.root))
 
@@ -126,7 +126,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
     except FileNotFoundError:
         message = "the current directory, in which the project is looked for, has been deleted"
         advice = "Change to another directory, or give the whole path of the project to --project."
-        raise PreflightError(Finding("project-deleted", message, advice=advice)) from None
+        raise PreflightError(Finding("project-deleted", message, advice)) from None
     if not os.path.isdir(start):
         return
     root = find_project(start) or start
@@ -140,7 +140,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         except OSError as error:
             message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
             found = Finding(
-                "owner-not-taken", message, advice=f"Install releaser where everybody may read it, or: {found.advice}"
+                "owner-not-taken", message, f"Install releaser where everybody may read it, or: {found.advice}"
             )
     if not os.geteuid() and not project.owner:
         found = find_foreign_parent(str(path.expanduser().absolute()), root)
@@ -156,7 +156,7 @@ def find_foreign_parent(path: str, root: str) -> Finding | None:
             advice = (
                 "Name the project by a path that is root's throughout, or give the project to that user: `chown -R`."
             )
-            return Finding("project-link-foreign", message, advice=advice)
+            return Finding("project-link-foreign", message, advice)
     return None
 
 
@@ -185,7 +185,7 @@ def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding 
                 continue
             where = f"{path} can be written" if place == real else f"{path} can be replaced, as {place} can be written"
             message = f"{where} by {who} (mode {stat.S_IMODE(mode):04o})"
-            return Finding("file-open", message, advice=f"Look at what {path} says; then: `chmod {letter}-w {place}`.")
+            return Finding("file-open", message, f"Look at what {path} says; then: `chmod {letter}-w {place}`.")
     return None
 
 
@@ -268,9 +268,7 @@ def readable_by_all(path: str | Path) -> Finding | None:
         mode, parents = os.stat(real).st_mode, list(Path(real).parents)
         if mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
             message = f"{path} holds a secret, and every user of this host can read it (mode {stat.S_IMODE(mode):04o})"
-            return Finding(
-                "secret-open", message, advice=f"Run `chmod o-r {path}`; the web server's user may need its group."
-            )
+            return Finding("secret-open", message, f"Run `chmod o-r {path}`; the web server's user may need its group.")
     return None
 
 
@@ -281,7 +279,7 @@ def waits(paths: Iterable[Path]) -> Finding | None:
             status = os.stat(path)
             if stat.S_ISFIFO(status.st_mode) or (stat.S_ISCHR(status.st_mode) and status.st_rdev != _NULL):
                 message = f"{path} is a named pipe or a device, for which its reader would wait"
-                return Finding("file-not-plain", message, advice="Delete it, or put a file in its place.")
+                return Finding("file-not-plain", message, "Delete it, or put a file in its place.")
     return None
 
 
@@ -302,7 +300,7 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
             return Finding(
                 "state-symlink",
                 message,
-                advice="Put a directory in its place; to keep it elsewhere, set `state_dir` instead.",
+                "Put a directory in its place; to keep it elsewhere, set `state_dir` instead.",
             )
     project = Ownership.of(root)
     try:
@@ -316,13 +314,11 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
         found = project.foreign(state_dir)
         if status.st_mode & stat.S_IWOTH:
             found = Finding(
-                "state-dir-open", f"{state_dir} can be written by everybody", advice=f"Run `chmod o-w {state_dir}`."
+                "state-dir-open", f"{state_dir} can be written by everybody", f"Run `chmod o-w {state_dir}`."
             )
     if found is None and not is_open and not project.is_mine:
         message = f"{project.whose()}, and {state_dir} is not open to the group"
-        found = Finding(
-            "state-dir-closed", message, advice="Let the owner set `group_writable`, and run releaser once."
-        )
+        found = Finding("state-dir-closed", message, "Let the owner set `group_writable`, and run releaser once.")
     if found:
         return found
     trusting = project if is_open else replace(project, group=None)

@@ -256,7 +256,7 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
             f"`releaser rebuild --python {minor(nearest)}` brings the site back on Python {nearest}, if its tests pass"
             f" there.{then} Or install Python {minor(before)} again."
         )
-    return Finding("python-gone", message, advice=advice)
+    return Finding("python-gone", message, advice)
 
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:

@@ -54,7 +54,7 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
     return Finding(
         "live-unhealthy",
         f"the live site fails its health check: {error.message}",
-        advice=f"Find out why, or correct `health_check` and the settings that go with it{way_on}.",
+        f"Find out why, or correct `health_check` and the settings that go with it{way_on}.",
         output=error.output,
     )
 
@@ -106,9 +106,7 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
     }
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
         message = f"`{setting}` is switched on, but {root} has no manage.py"
-        yield Finding(
-            "manage-py-missing", message, advice=f"Set `{setting}` to off, or make sure that manage.py is there."
-        )
+        yield Finding("manage-py-missing", message, f"Set `{setting}` to off, or make sure that manage.py is there.")
 
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
@@ -128,13 +126,13 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
     is_on = StaticSettings.of(site).collectstatic == "on"
     if is_on and not found.installed:
         message = "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS"
-        yield Finding("staticfiles-not-installed", message, advice=f"Add it, {_OTHERWISE} or auto.")
+        yield Finding("staticfiles-not-installed", message, f"Add it, {_OTHERWISE} or auto.")
     elif is_on and found.local and found.place is None:
         message = f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}"
         yield Finding(
             "static-root-unset",
             message,
-            advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
+            f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
         )
     if found.place is None or not (is_on or found.has_a_place):
         return
@@ -144,14 +142,12 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
         return
     if wrong := _why_unwritable(place):
         advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
-        yield Finding(
-            "static-root-unwritable", f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice
-        )
+        yield Finding("static-root-unwritable", f"{name} is {place}, where collectstatic cannot write: {wrong}", advice)
         return
     for path in found.blocked:
         message = f"{name} is {place}, in which collectstatic cannot write {_in_checkout(site, Path(path))}"
         yield Finding(
-            "static-root-outside", message, advice=f"Let this user write there, as collectstatic does, {_OTHERWISE}."
+            "static-root-outside", message, f"Let this user write there, as collectstatic does, {_OTHERWISE}."
         )
 
 

@@ -341,7 +341,7 @@ def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterato
         if name in sources and getattr(settings, name):
             without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
             message = f"{sources[name]} needs git, and the project is not under git: {without}"
-            yield Finding("needs-git", message, advice=f"Remove {name}, or put the project under git.")
+            yield Finding("needs-git", message, f"Remove {name}, or put the project under git.")
 
 
 def existing_directory(path: Path) -> Path:

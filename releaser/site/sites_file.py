@@ -63,8 +63,8 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         advice = "Correct that file, or name another by --sites."
-        raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice=advice)) from error
-    problems = [Finding("sites-invalid", f"{file}: {one}", advice="Correct that file.") for one in _wrong(table)]
+        raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice)) from error
+    problems = [Finding("sites-invalid", f"{file}: {one}", "Correct that file.") for one in _wrong(table)]
     # What is secret in it is for the summary alone: each site's own programs could read what it is handed.
     of_mail = {f"{PREFIX}{name.upper()}" for name in _OF_MAIL}
     given = {name: value for name, value in (environ or {}).items() if name in of_mail}

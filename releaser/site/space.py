@@ -56,13 +56,13 @@ def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
             large = [f"{_mb(need.bytes)} for {need.what}" for need in found if need.bytes >= _WORTH_NAMING]
             parts = f" ({', '.join(large)})" if len(large) > 1 else ""
             message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
-            yield Finding("disk-full", message, advice=advice)
+            yield Finding("disk-full", message, advice)
         inodes = sum(need.inodes for need in found)
         if free.inodes is not None and free.inodes < inodes:
             yield Finding(
                 "inodes-full",
                 f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed",
-                advice=advice,
+                advice,
             )
 
 

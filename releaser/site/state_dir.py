@@ -144,7 +144,7 @@ def dispute(project: Project) -> Finding | None:
         return None
     message = f"state_dir {project.state_dir} belongs to the project {_name(owner)}, and not to {_name(project)}"
     advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {file}."
-    return Finding("state-dir-other-project", message, advice=advice)
+    return Finding("state-dir-other-project", message, advice)
 
 
 def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
@@ -158,7 +158,7 @@ def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
         "Give each project a checkout of its own: its commits are tested with this project's tests alone, and"
         f" going live moves the whole work tree. If the other project is gone, delete {file}."
     )
-    return Finding("work-tree-other-project", message, advice=advice)
+    return Finding("work-tree-other-project", message, advice)
 
 
 def claim(project: Project) -> str:
@@ -235,7 +235,7 @@ def foreign(project: Project) -> Finding | None:
         return None
     advice = "Set `state_dir` to a directory that is empty or not there yet, as old releases in it are deleted."
     message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER} of releaser's"
-    return Finding("state-dir-not-empty", message, advice=advice)
+    return Finding("state-dir-not-empty", message, advice)
 
 
 def _is_unused(directory: Path) -> bool:

@@ -72,9 +72,7 @@ class Bundle(Locked):
             except ToolError as error:
                 message = f"the code of the bundle cannot be read: {error.message}"
                 advice = "Install the full bundle, or the one that this builds on, first."
-                raise PreflightError(
-                    Finding("bundle-code-unreadable", message, advice=advice, output=error.output)
-                ) from error
+                raise PreflightError(Finding("bundle-code-unreadable", message, advice, output=error.output)) from error
             if not git.has(commit):
                 refuse(
                     "commit-missing",

@@ -50,7 +50,7 @@ def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
             has = f"{one.name} {wanted}" if wanted else f"no {one.name}"
             message = f"uv.lock has {has}, but a person holds {live}"
             advice = f"`releaser unhold {one.name}` lets it in; or lock {live} where you develop."
-            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice=advice)
+            raise ResolutionError(f"{message} ({one.reason})" if one.reason else message, advice)
 
 
 def _refuse_other_project(work: Workspace) -> None:
@@ -60,10 +60,10 @@ def _refuse_other_project(work: Workspace) -> None:
         done = work.facts.uv.lock(site.project.root, LOCK_CHECK, python=work.facts.python)
     except ToolError as error:
         message = f"could not find out whether uv.lock fits pyproject.toml: {error.message}"
-        raise ResolutionError(message, advice=error.advice or "Check the network.", output=error.output) from error
+        raise ResolutionError(message, error.advice or "Check the network.", output=error.output) from error
     if isinstance(done, NoSolution):
         message = "uv.lock does not fit pyproject.toml, and releaser does not change it"
-        raise ResolutionError(message, advice="Run `uv lock` where you develop, and push that.", output=done.output)
+        raise ResolutionError(message, "Run `uv lock` where you develop, and push that.", output=done.output)
 
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
@@ -77,4 +77,4 @@ def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
             were = "was" if len(out) == 1 else "were"
             message = f"{names} {were} backed out ({one.reason}), and uv.lock is still that of {one.release}"
             advice = "Lock other versions where you develop, and push that; or accept it: `releaser update --force`."
-            raise ResolutionError(message, advice=advice)
+            raise ResolutionError(message, advice)

@@ -50,12 +50,12 @@ class Overridden(Source):
             try:
                 made = work.facts.uv.lock(tree, ["lock"], python=work.facts.python)
             except ToolError as error:
-                raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error
+                raise ResolutionError(message, error.advice or advice, output=error.output) from error
             if isinstance(made, NoSolution):
-                raise ResolutionError(message, advice=advice, output=made.output)
+                raise ResolutionError(message, advice, output=made.output)
             lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
             if ignored := not_taken(packages, lock):
                 message = f"uv does not accept {', '.join(map(str, ignored))}, so nothing would be tested"
-                raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")
+                raise ResolutionError(message, "See where pyproject.toml says that this package comes from.")
             step.says(names)
         return Resolution(lock=lock, diff=diff_to(work.live, lock, python=work.facts.choice.version), held_back=())

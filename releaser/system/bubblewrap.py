@@ -166,7 +166,7 @@ class Bubblewrap(Frozen):
                 copies = self._copy(bounds.copied, layers, paths.hidden, stack)
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
-                raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+                raise ToolError(message, "Check free space, and TMPDIR.") from error
             begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
             hidden = [*paths.hidden, *own]
             views = self._views(paths, bounds.needed, skeletons, layers, copies)

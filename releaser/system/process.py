@@ -233,7 +233,7 @@ class Runner:
         for venv in dict.fromkeys(filter(None, (os.path.dirname(os.path.dirname(program)), active))):
             if why := self.distrust(venv):
                 message = f"{program} was not started, as {why}"
-                raise ToolError(message, advice="`releaser rebuild` replaces it. Find out who changed it.")
+                raise ToolError(message, "`releaser rebuild` replaces it. Find out who changed it.")
 
     def stop(self) -> None:
         """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
@@ -246,7 +246,7 @@ class Runner:
             return subprocess.Popen(words, start_new_session=True, **options)
         except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
-            raise ToolError(message, advice="Check that it is installed and executable.") from error
+            raise ToolError(message, "Check that it is installed and executable.") from error
 
 
 def write_out(directory: Path) -> None:
@@ -255,7 +255,7 @@ def write_out(directory: Path) -> None:
         sync_file_system(directory)
     except OSError as error:
         message = f"what was written in {directory} does not reach the disk: {error}"
-        raise ToolError(message, advice="Check free space and the disk.") from error
+        raise ToolError(message, "Check free space and the disk.") from error
 
 
 def _abridge(output: str) -> str:
@@ -379,7 +379,7 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
         process.returncode = -signal.SIGKILL  # nobody waits for it now
         message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
         if error.__context__ is None or isinstance(error.__context__, Exception):
-            raise ToolError(message, advice="End it as root.", timed_out=True) from error
+            raise ToolError(message, "End it as root.", timed_out=True) from error
         logger.warning("%s", message)  # an interrupt of the run is no failure of the program
 
 

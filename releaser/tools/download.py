@@ -40,11 +40,11 @@ def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str
         reason = os_reason(error) if isinstance(error, OSError) else error
         message = f"{_without_password(place)} cannot be downloaded: {reason}"
         advice = certificate_advice(str(error)) or "Check the network, and the credentials of the index."
-        raise ToolError(message, advice=advice) from None
+        raise ToolError(message, advice) from None
     if sha256 and found != sha256:
         target.unlink()
         message = f"{_without_password(place)} does not have the hash that the lock says"
-        raise ToolError(message, advice="Find out who has changed it on the index.")
+        raise ToolError(message, "Find out who has changed it on the index.")
 
 
 def _copy_file(place: str, stream: BinaryIO) -> str:

@@ -117,7 +117,7 @@ class Git(GitReader):
         """See that a move of the checkout overwrites and removes nothing that git does not track."""
         if lost := self._list_losses(before, after):
             message = describe_in_the_way(lost, after)
-            raise ToolError(message, advice=advise_in_the_way(lost, self.layout.top))
+            raise ToolError(message, advise_in_the_way(lost, self.layout.top))
 
     def reset_torn(self, before: str, after: str, *, power_cut: bool, keep: Keep) -> list[str]:
         """Move from `after` back to `before` where a move between the two was cut off; list what stayed as it was.
@@ -341,7 +341,7 @@ class Git(GitReader):
                 f" unsigned: `git -C {self.root} config --replace-all commit.gpgSign false`."
             )
             message = "the commit cannot be signed"
-            raise ToolError(message, advice=advice, output=error.output) from error
+            raise ToolError(message, advice, output=error.output) from error
         return True
 
     def unstage(self, paths: Sequence[str]) -> None:
@@ -474,4 +474,4 @@ def _adds_submodule(commit: str, path: str) -> ToolError:
         "Let a commit add just that, which no code uses yet, and bring it in by hand: `git fetch`, `git merge --ff-only"
         " COMMIT`, `git submodule update --init --recursive`. What uses it comes in by the next update, which tests it."
     )
-    return ToolError(message, advice=advice)
+    return ToolError(message, advice)

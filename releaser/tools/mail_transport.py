@@ -160,7 +160,7 @@ def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool
     if server.password:  # which the server may quote in its answer
         reason = reason.replace(server.password, "***")
     message = f"the mail server {server.address} did not accept the mail: {reason}"
-    return MailError(message, advice=advice or _SERVER_ADVICE, refused=refused)
+    return MailError(message, advice or _SERVER_ADVICE, refused=refused)
 
 
 def _reason(error: Exception, timeout: float) -> str:
@@ -228,5 +228,5 @@ class Sendmail(Frozen):
         except ToolError as error:
             reason = f"{self.program} did not accept the mail: {error.reason}"
             advice = "Check the mail server of this host, or set `smtp_host` or `sendmail`."
-            raise MailError(reason, advice=advice) from error
+            raise MailError(reason, advice) from error
         return ()

@@ -119,7 +119,7 @@ def _ask(
         results = _results(_fetch(opener, url, timeout, json.dumps({"queries": queries}).encode()))
         if len(results) != len(asked):
             message = f"the service gave {plural(len(results), 'result')} for {plural(len(asked), 'package')}"
-            raise ToolError(message, advice="Ask its operator; until then, nothing is known of the packages.")
+            raise ToolError(message, "Ask its operator; until then, nothing is known of the packages.")
         known |= {package: ids for package, ids in zip(asked, results, strict=True) if ids}
     return known
 
@@ -150,7 +150,7 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     proxy = "" if directly else proxies.get(parts.scheme, "")
     if proxy.startswith("socks"):
         message = "releaser cannot count the answers of the service through a SOCKS proxy"
-        raise ToolError(message, advice="Set HTTPS_PROXY to an HTTP proxy, or NO_PROXY for the host of the service.")
+        raise ToolError(message, "Set HTTPS_PROXY to an HTTP proxy, or NO_PROXY for the host of the service.")
     context = ssl.create_default_context()
     trusted = settings.get("allow-insecure-host")
     if isinstance(trusted, list) and ({host, parts.hostname} & {*map(str, trusted)}):
@@ -187,7 +187,7 @@ def _fetch(opener: OpenerDirector, url: str, timeout: float, body: bytes | None 
     except (OSError, HTTPException, ValueError) as error:
         reason = one_line(str(getattr(error, "reason", error)), limit=200) or type(error).__name__
         message = f"the service cannot be reached: {reason}"
-        raise ToolError(message, advice=certificate_advice(reason)) from None
+        raise ToolError(message, certificate_advice(reason)) from None
     if len(text) > _LARGEST:
         message = f"the service answered with more than {_LARGEST} bytes"
         raise ToolError(message)

@@ -50,7 +50,7 @@ def _refuse_ignored_settings(output: str) -> None:
     if _IGNORED in output:
         message = "uv cannot read its settings in the project, and would ignore them"
         advice = "Correct [tool.uv] as uv's message says; a key that this uv does not know counts as well."
-        raise ToolError(message, advice=advice, output=output.replace("warning: ", "error: ", 1))
+        raise ToolError(message, advice, output=output.replace("warning: ", "error: ", 1))
 
 
 def _is_about_cache(output: str, env: Mapping[str, str]) -> bool:
@@ -175,7 +175,7 @@ class Uv(Frozen):
         finished = self._run([*words, "--python", str(python)], cwd=tree, variables=where, sandbox=sandbox)
         if not os.path.exists(venv / "bin" / "python"):
             message = f"{self.executable} sync left no environment at {venv}"
-            raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
+            raise ToolError(message, "Set `uv` to a working uv.", output=finished.output)
 
     def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox | None = None) -> str:
         """Return what any other command prints, for the project in `tree`. Raises ToolError."""
@@ -291,7 +291,7 @@ class Uv(Frozen):
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never
         message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
-        return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
+        return ToolError(message, "Set `uv` to a working uv, or install it: pip install uv.")
 
 
 def _make_temporary(stack: contextlib.ExitStack) -> str:
@@ -304,7 +304,7 @@ def _make_temporary(stack: contextlib.ExitStack) -> str:
         return str(stack.enter_context(temporary_directory()))
     except OSError as error:
         message = f"no temporary directory can be made: {error}"
-        raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+        raise ToolError(message, "Check free space, and TMPDIR.") from error
 
 
 def _about_version(python: Path) -> tuple[str, str, int | None]:

@@ -59,7 +59,7 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
                     (place / name).symlink_to(own / name)
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
-            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+            raise ToolError(message, "Check free space, and TMPDIR.") from error
         inside = os.path.join(kept["TMPDIR"], place.name) if outside else str(place)
         yield kept | {"XDG_CONFIG_HOME": inside}, _configuration(own / "uv" / "uv.toml", logins)
 

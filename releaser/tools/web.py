@@ -73,7 +73,7 @@ def until_good(
             while not has_taken_over() and (rest := ends_at - time.monotonic()) > 0:  # no longer than needed
                 sleep(min(_POLL, rest))
     message = "no health check was made"
-    raise ToolError(message, advice="Set `health_retries` to 0 or more.")
+    raise ToolError(message, "Set `health_retries` to 0 or more.")
 
 
 def stay_good(
@@ -87,7 +87,7 @@ def stay_good(
             ask()
         except ToolError as error:
             message = f"{error.message}, {time.monotonic() - began:.1f} s after a good answer"
-            raise ToolError(message, advice=error.advice, output=error.output) from error
+            raise ToolError(message, error.advice, output=error.output) from error
 
 
 class Check(Frozen):

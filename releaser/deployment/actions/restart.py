@@ -73,7 +73,7 @@ class Restart(Action):
                 step.warns(error.message)
                 message = f"the service is stopped, and could not be started again: {error.reason}"
                 advice = f"{BY_HAND} {error.advice}".strip()
-                change.log.note_failure(ActivationError(message, advice=advice, output=error.output))
+                change.log.note_failure(ActivationError(message, advice, output=error.output))
                 if live is not None:
                     note_failed_actions(change.site, live, {self.name})
         self._note_runs(change)
@@ -120,7 +120,7 @@ class Restart(Action):
         if not is_stopped(change):
             return failure
         note_failed_actions(change.site, change.release, {self.name})
-        return ActivationError(f"the service is stopped: {failure.message}", advice=BY_HAND)
+        return ActivationError(f"the service is stopped: {failure.message}", BY_HAND)
 
     def _note_runs(self, change: Change) -> None:
         """Note that the service is started, or that this is due, so that no other end of the run starts it."""
@@ -156,11 +156,9 @@ def _stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: st
         except ToolError as error:
             if not goes_on:
                 message = f"{error.reason}: nothing goes live"
-                raise PreflightError(
-                    Finding("stop-failed", message, advice=error.advice, output=error.output)
-                ) from error
+                raise PreflightError(Finding("stop-failed", message, error.advice, output=error.output)) from error
             step.warns(error.message)
-            log.note_failure(ActivationError(error.reason, advice=error.advice, output=error.output))
+            log.note_failure(ActivationError(error.reason, error.advice, output=error.output))
 
 
 def _start(change: Change, venv: Path | None) -> str:

@@ -41,7 +41,7 @@ class Apprise(Reporter):
         if ServiceSettings.of(site).notify and importlib.util.find_spec(_LIBRARY) is None:
             message = "`notify`: the package that sends notices is not installed with releaser"
             advice = f"In {sys.prefix}: `pip install 'venv-releaser[notify]'`; or remove `notify`."
-            yield Finding("apprise-missing", message, advice=advice)
+            yield Finding("apprise-missing", message, advice)
 
 
 class Service(Frozen):
@@ -84,5 +84,5 @@ class Service(Frozen):
             said = (
                 f"{self.address} did not accept the notice: {one_line(self.runner.redactor.clean(reason), limit=300)}"
             )
-            raise MailError(said, advice="See `notify`.")
+            raise MailError(said, "See `notify`.")
         return ()

@@ -40,7 +40,7 @@ class Webhooks(Reporter):
             yield Finding(
                 "webhook-missing",
                 "webhook_secret is set, but webhook is not",
-                advice="Set `webhook`, or remove the secret.",
+                "Set `webhook`, or remove the secret.",
             )
 
 
@@ -72,7 +72,7 @@ class Webhook(Frozen):
         except ToolError as error:
             is_refused = error.returncode is not None and 400 <= error.returncode < 500
             reason = f"{self.address} did not accept the report: {error.message}"
-            raise MailError(reason, advice="See `webhook`.", refused=is_refused) from error
+            raise MailError(reason, "See `webhook`.", refused=is_refused) from error
         return ()
 
 

@@ -45,7 +45,7 @@ def restart_findings(site: Site) -> Iterator[Finding]:
     if (settings.stop is None) != (settings.start is None):
         there, missing = ("stop", "start") if settings.stop else ("start", "stop")
         message = f"`{there}` is set without `{missing}`, so that the service would not be {_OF_PAIR[missing]}"
-        yield Finding("restart-half", message, advice=f"Set `{missing}` too, or remove `{there}`.")
+        yield Finding("restart-half", message, f"Set `{missing}` too, or remove `{there}`.")
     yield from restart_of(site).findings(site)
 
 
@@ -66,5 +66,5 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
             yield Finding(
                 "program-missing",
                 f"{key}: there is no program {word!r}",
-                advice=f"Correct `{key}`, or install the program.",
+                f"Correct `{key}`, or install the program.",
             )

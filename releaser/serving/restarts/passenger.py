@@ -36,12 +36,12 @@ class Passenger(Restart):
             yield Finding(
                 "passenger-root",
                 f"passenger_app_root {root} is not a directory",
-                advice="Correct `passenger_app_root`.",
+                "Correct `passenger_app_root`.",
             )
         if find_own_program("passenger-config", site.runner.environ) is None:
             message = "restart is `passenger`, but passenger-config is not on PATH"
             yield Finding(
-                "passenger-missing", message, advice="Install it, or set `restart` to auto, to a command or to none."
+                "passenger-missing", message, "Install it, or set `restart` to auto, to a command or to none."
             )
             return
         try:
@@ -49,7 +49,7 @@ class Passenger(Restart):
         except ToolError as error:
             reason = passenger_error(error.output) or error_line(error.output)
             message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
-            yield Finding("passenger-broken", message, advice=error.advice or PASSENGER_ADVICE, output=error.output)
+            yield Finding("passenger-broken", message, error.advice or PASSENGER_ADVICE, output=error.output)
 
     def restart(self, site: Site, venv: Path, step: Step) -> None:
         """Restart the application. Raises ToolError."""
@@ -82,7 +82,7 @@ def passenger_result(output: str) -> str:
     """
     if error := passenger_error(output):
         message = f"passenger-config restarted nothing: {error}"
-        raise ToolError(message, advice=PASSENGER_ADVICE, output=output)
+        raise ToolError(message, PASSENGER_ADVICE, output=output)
     return "; ".join(line.strip() for line in output.splitlines() if line.strip())
 
 
