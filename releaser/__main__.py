@@ -22,7 +22,7 @@ def main() -> None:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")
         elif not (_is_somewhere() and _becomes_a_program(words)):
-            from releaser.cli import cli
+            from releaser.commands import cli
 
             cli()
     finally:

@@ -49,9 +49,9 @@ class Capability(Frozen):
 CAPABILITIES = (
     Capability(
         name="checkout",
-        state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "releases.pending.PENDING"),
+        state=("releases.journal.JOURNAL", "checkout.move.LOCK_BEFORE", "core.follow_up.PENDING"),
         gates=("gates.flip.FlipChecks",),
-        actions=("deployment.actions.checkout.Checkout", "deployment.actions.python_start.PythonStart"),
+        actions=("actions.checkout.Checkout", "actions.python_start.PythonStart"),
         sections=("checkout.publish.add_unpushed",),
     ),
     Capability(
@@ -62,7 +62,7 @@ CAPABILITIES = (
     ),
     Capability(
         name="sandbox",
-        settings=("checkout.sandbox_settings.SandboxSettings",),
+        settings=("sandbox.settings.SandboxSettings",),
         checks=("candidate.sandbox.sandbox_findings",),
     ),
     Capability(
@@ -122,9 +122,9 @@ CAPABILITIES = (
     Capability(
         name="static files",
         settings=("site.django_settings.StaticSettings",),
-        state=("deployment.static_files.IN_PLACE_FILE",),
+        state=("serving.static_files.IN_PLACE_FILE",),
         gates=("gates.static_files.StaticFiles",),
-        actions=("deployment.actions.collectstatic.Collectstatic",),
+        actions=("actions.collectstatic.Collectstatic",),
     ),
     Capability(name="restart by touch", restarts=("serving.restarts.touch.Touch",)),
     Capability(
@@ -132,17 +132,17 @@ CAPABILITIES = (
         settings=("site.restart_settings.RestartSettings",),
         checks=("serving.restarts.restart_findings",),
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
-        actions=("deployment.actions.restart.Restart",),
+        actions=("actions.restart.Restart",),
     ),
-    Capability(name="Django", checks=("site.serving.settings_without_django",)),
+    Capability(name="Django", checks=("serving.checks.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
     Capability(name="disk space", checks=("candidate.space.space_findings",), gates=("gates.space.DiskSpace",)),
     Capability(
         name="health check",
-        settings=("site.health_settings.HealthSettings",),
-        checks=("site.health_settings.health_findings",),
-        actions=("deployment.actions.health_check.HealthCheck",),
-        sections=("deployment.health_check.add_processes",),
+        settings=("serving.health_settings.HealthSettings",),
+        checks=("serving.health_settings.health_findings",),
+        actions=("actions.health_check.HealthCheck",),
+        sections=("serving.health.add_processes",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(
@@ -154,7 +154,7 @@ CAPABILITIES = (
     Capability(name="hook before_live", gates=("gates.before_live.BeforeLive",)),
     Capability(
         name="hooks after_live and on_rollback",
-        actions=("deployment.actions.hooks.AfterLive", "deployment.actions.hooks.OnRollback"),
+        actions=("actions.hooks.AfterLive", "actions.hooks.OnRollback"),
     ),
     Capability(
         name="mail",
@@ -175,14 +175,14 @@ CAPABILITIES = (
         reporters=("reporting.reporters.apprise.Apprise",),
     ),
     Capability(name="projects without git", state=("checkout.shadow.SHADOW_FILE",)),
-    Capability(name="override", elsewhere=("cli.elsewhere.override.OPTION",)),
+    Capability(name="override", elsewhere=("commands.elsewhere.override.OPTION",)),
     Capability(
         name="bundles",
         settings=("pipelines.bundle_settings.BundleSettings",),
         state=("releases.channels.CHANNELS", "bundles.pool.POOL"),
-        elsewhere=("cli.elsewhere.channel.OPTION",),
-        commands=("cli.bundles",),
-        answers=("cli.bundles.ANSWERS",),
+        elsewhere=("commands.elsewhere.channel.OPTION",),
+        commands=("commands.bundles",),
+        answers=("commands.bundles.ANSWERS",),
     ),
     Capability(
         name="releases",
@@ -191,7 +191,7 @@ CAPABILITIES = (
             "system.reserve.FILES_OF_IT",
             "releases.release.LEDGER",
             "releases.journal.HISTORY",
-            "run.LOGS_FILE",
+            "core.run.LOGS_FILE",
             "site.state_dir.RELEASES_FILE",
             "site.run_lock.RUN_FILE",
             "site.state_dir.OWNER_FILE",

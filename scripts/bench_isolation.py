@@ -28,10 +28,10 @@ from stage import OLD_VERSIONS
 from releaser.candidate.install import install
 from releaser.candidate.trials import list_trials, run_trial
 from releaser.checkout.staging import staging_tree
+from releaser.core.run import new_log
 from releaser.pipelines.preflight import preflight
-from releaser.run import new_log
+from releaser.sandbox.bubblewrap import find_bubblewrap
 from releaser.site.site import open_site
-from releaser.system.bubblewrap import find_bubblewrap
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 from tests.support.wheels import build_sdist

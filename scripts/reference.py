@@ -15,8 +15,8 @@ from findings import list_findings
 from made import fill, keep
 
 from releaser.answers import RUN, all_answers
-from releaser.cli import cli
-from releaser.cli.command import all_commands, sections
+from releaser.commands import cli
+from releaser.commands.command import all_commands, sections
 from releaser.pipelines.setup import LATER
 from releaser.reporting.many_sites import EACH
 from releaser.site.schema import comments

@@ -10,8 +10,8 @@ import click
 from click.shell_completion import get_completion_class
 
 from releaser import __version__
-from releaser.cli import cli
-from releaser.cli.command import sections
+from releaser.commands import cli
+from releaser.commands.command import sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

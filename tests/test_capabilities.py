@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from releaser.capabilities import CAPABILITIES, Capability, gather, state_files
-from releaser.cli.elsewhere.base import Elsewhere
-from releaser.deployment.actions.base import Action
-from releaser.gates.base import Gate
+from releaser.commands.elsewhere.base import Elsewhere
+from releaser.core.action import Action
+from releaser.core.gate import Gate
+from releaser.core.reporter import Reporter
+from releaser.core.restart import Restart
+from releaser.core.source import Source
 from releaser.locks.rules import Rule
-from releaser.reporting.reporters.base import Reporter
-from releaser.serving.restarts.base import Restart
 from releaser.site.declaring import Part
 from releaser.site.settings import PARTS, SPECS, AllSettings, Settings, kind_of
-from releaser.sources.base import Source
 from releaser.system.state_files import StateFile
 
 KINDS = {

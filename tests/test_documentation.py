@@ -20,8 +20,8 @@ import pytest
 import releaser
 from releaser import errors
 from releaser.answers import all_answers
-from releaser.cli import cli
-from releaser.cli.command import all_commands
+from releaser.commands import cli
+from releaser.commands.command import all_commands
 from releaser.site.loading import Loaded, load
 from releaser.site.schema import json_schema
 from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, AllSettings

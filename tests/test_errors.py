@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.cli.output import Output
+from releaser.commands.output import Output
 from releaser.errors import BuildError, ExitCode, Finding, PreflightError, ToolError, UsageError, error_line
 
 ROOT = Path(__file__).parent.parent

@@ -29,7 +29,7 @@ SLOW = {
     "tomllib",
 }  # fmt: skip
 QUICK = "import sys; from releaser.__main__ import main; main(); print(*sorted(sys.modules), file=sys.stderr)"
-FULL = "from releaser.cli import cli; cli()"
+FULL = "from releaser.commands import cli; cli()"
 # Two processes, one after the other, would tell an age before and after it changes.
 AT_ONE_MOMENT = f"import time; time.time = lambda: {NOW.timestamp()} + 3 * 86400; "
 # In place of becoming a program, which would tell nothing of what was imported for that.

@@ -25,9 +25,9 @@ from releaser.tools.certificates import certificate_advice
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.core.run import Workspace
     from releaser.locks.lock import LockFile
     from releaser.report import Step
-    from releaser.run import Workspace
     from releaser.site.site import Site
 
 _SECONDS = 120.0  # for all questions of a candidate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -29,11 +30,11 @@ from releaser.tools.osv import Service
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
     from releaser.locks.lock import Change
     from releaser.releases.release import Release
     from releaser.report import Step
-    from releaser.run import Workspace
     from releaser.site.site import Site
     from releaser.system.process import Finished, Runner
 
@@ -236,6 +237,22 @@ def audit_live(work: Workspace) -> Audit | None:
         work.log.audit_before = found
         _tell(step, found)
     return found
+
+
+class Audits:
+    """The known vulnerabilities, for a source."""
+
+    def __init__(self, work: Workspace) -> None:
+        self._work = work
+
+    @functools.cached_property
+    def live(self) -> Audit | None:
+        """Those of the live release, asked for once; None if nothing is live, or no service is set."""
+        return audit_live(self._work)
+
+    def of(self, lock: LockFile) -> Audit:
+        """Return those of a lock that may go live."""
+        return audit_lock(self._work, lock)
 
 
 def find_fixes(

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution
     from releaser.locks.lock import Change, LockFile
     from releaser.releases.key import ReleaseKey
     from releaser.releases.release import Tests
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
 
 
 _MOST_ASKERS = 5

@@ -32,11 +32,10 @@ from releaser.tools.uv import unbuildable_packages
 
 if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
+    from releaser.core.run import Workspace
+    from releaser.core.source import FailedVersions, Resolution, ResolveAgain
     from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
-    from releaser.resolution.resolve import Resolution, ResolveAgain
-    from releaser.resolution.rules import FailedVersions
-    from releaser.run import Workspace
 
 
 logger = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.lock_builds import build_within_limits
 from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import lock_to_install, mark_tried
-from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.acceptance import refresh_arguments
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
+from releaser.sandbox.choice import bubblewrap_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv
 from releaser.system.files import write_new_file

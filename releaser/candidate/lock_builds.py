@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from releaser.candidate.git_sources import fetch_sources
 from releaser.candidate.sandbox import OF_UV, bounds_of, look_at, put_all_back, with_variables
 from releaser.checkout.leftovers import mark_tried
-from releaser.checkout.sandbox_settings import SandboxSettings
-from releaser.checkout.which_sandbox import bubblewrap_of
 from releaser.errors import ToolError
 from releaser.locks.limits import limits_of_builds
 from releaser.locks.lock import LockFile
 from releaser.resolution.newest import uploads_within_limits
 from releaser.resolution.version_settings import VersionSettings
-from releaser.system.bubblewrap import without_symlinks
+from releaser.sandbox.bubblewrap import without_symlinks
+from releaser.sandbox.choice import bubblewrap_of
+from releaser.sandbox.settings import SandboxSettings
 from releaser.system.environment import builds_in_place, package_places
 from releaser.system.process import Sandbox
 from releaser.tools.uv import LockBuilds

@@ -14,8 +14,8 @@ from releaser.errors import Finding, ToolError
 from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.reporting.hook_settings import HookSettings
+from releaser.serving.checks import manage
 from releaser.site.django_settings import MigrationSettings
-from releaser.site.serving import manage
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from releaser.core.run import Workspace
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
-    from releaser.run import Workspace
     from releaser.site.site import Site
 
 

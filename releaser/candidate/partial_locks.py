@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution
     from releaser.locks.bisect import Part, SearchResult
     from releaser.locks.lock import Change
     from releaser.releases.touched import Installed
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import Uv
 

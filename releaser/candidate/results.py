@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.candidate.trials import TrialResult
+    from releaser.core.run import Workspace
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
     from releaser.report import RunReport
-    from releaser.run import Workspace
     from releaser.site.site import Site
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.checkout.leftovers import mark_tried, renew_tree
-from releaser.checkout.sandbox_settings import SandboxSettings
 from releaser.checkout.untracked import weigh
-from releaser.checkout.which_sandbox import INSTALL, bubblewrap_of, find_sandbox
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
+from releaser.sandbox.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
+from releaser.sandbox.choice import INSTALL, bubblewrap_of, find_sandbox
+from releaser.sandbox.settings import SandboxSettings
+from releaser.sandbox.sockets import find_named, is_of_manager, list_listening
 from releaser.site.addresses import MailSettings
-from releaser.system.bubblewrap import Bounds, Bubblewrap, passwords_of_user, secrets_of_user
 from releaser.system.environment import package_places
 from releaser.system.files import clear_name, only_files, open_up, read_if_there
 from releaser.system.process import Sandbox
-from releaser.system.sockets import find_named, is_of_manager, list_listening
 from releaser.system.words import first_few
 from releaser.tools.code_files import SMALL
 

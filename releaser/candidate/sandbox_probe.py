@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from releaser.candidate.sandbox import bounds_of_probe, hidden_from
-from releaser.checkout.which_sandbox import bubblewrap_of
+from releaser.sandbox.choice import bubblewrap_of
+from releaser.sandbox.sockets import list_listening
 from releaser.system.frozen import Frozen
 from releaser.system.process import Attempt, Sandbox
-from releaser.system.sockets import list_listening
 from releaser.system.temporary import temporary_directory
 from releaser.system.venv_environment import neutral
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
     from releaser.site.site import Site
 
 

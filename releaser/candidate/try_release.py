@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 from releaser.candidate.output import TEST
 from releaser.candidate.trials import Trial, copy_of, run_trial
 from releaser.checkout.staging import shadow_of, stage_aside
+from releaser.core.run import new_log
+from releaser.core.target import Target
 from releaser.errors import BuildError, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import integrity
 from releaser.releases.store import store_of
-from releaser.releases.target import Target
 from releaser.releases.venv import repoint_editables
-from releaser.run import new_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.temporary import temporary_directory
 from releaser.tools.django import is_django

@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.files import place_included
+from releaser.core.follow_up import read_pending
+from releaser.core.run import close_journal
 from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
-from releaser.run import close_journal
 from releaser.site.project import declared_dependencies
 from releaser.system.files import is_same_text, read_file, read_if_there, replace_file
 from releaser.system.frozen import Frozen
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from releaser.core.target import Target
     from releaser.releases.release import Release
-    from releaser.releases.target import Target
     from releaser.report import RunLog
     from releaser.site.site import Site
 

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.checkout.files import export_lock
+from releaser.core.follow_up import attempt, note_due, read_pending
 from releaser.errors import Finding, FollowUpError, ToolError, os_reason
 from releaser.locks.differences import find_differences
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.rules import Packages, Policy, Rules
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
-from releaser.releases.pending import attempt, note_due, read_pending
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits

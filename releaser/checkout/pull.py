@@ -18,11 +18,11 @@ from releaser.checkout.checks import (
 )
 from releaser.checkout.publish import SEEN, own_commits
 from releaser.checkout.shadow import list_code
+from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.releases.target import Target
 from releaser.site.project import Pyproject
 from releaser.system.files import is_same_text, read_file
 from releaser.system.words import first_few, plural

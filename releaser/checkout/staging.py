@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from releaser.releases.target import Target
+    from releaser.core.target import Target
     from releaser.report import RunLog
     from releaser.site.site import Pulled, Site
     from releaser.system.process import Runner

@@ -10,8 +10,8 @@ from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.releases.blocks import change_blocks
 
 if TYPE_CHECKING:
+    from releaser.core.target import Target
     from releaser.releases.blocks import Blocks
-    from releaser.releases.target import Target
     from releaser.site.site import Site
 
 _MOST = 50  # commits of which the locks are compared, the newest

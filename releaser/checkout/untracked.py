@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.checkout.output import declared_places
 from releaser.checkout.staging_settings import StagingSettings
-from releaser.checkout.which_sandbox import INSTALL, find_sandbox
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.reporting.hook_settings import BuildSettings
 from releaser.resolution.version_settings import VersionSettings
+from releaser.sandbox.bubblewrap import Bubblewrap
+from releaser.sandbox.choice import INSTALL, find_sandbox
 from releaser.site.space import Need, find_lacks
-from releaser.system.bubblewrap import Bubblewrap
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural

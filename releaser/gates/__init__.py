@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import make
+from releaser.core.gate import Case, Refusal, Wait
 from releaser.errors import Finding, PreflightError
-from releaser.gates.base import Case, Refusal, Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.gates.base import Found, Gate, Stage
+    from releaser.core.gate import Found, Gate, Stage
 
 GATES: tuple[Gate, ...] = make("gates")
 _BEFORE_A_BUILD: tuple[Stage, ...] = ("begun", "resolved")

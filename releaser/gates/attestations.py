@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from releaser.candidate.attested import verify_attestations
-from releaser.gates.base import Case, Found, Gate, Verdict
+from releaser.core.gate import Case, Found, Gate, Verdict
 
 
 class Attestations(Gate):

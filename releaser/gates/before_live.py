@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import HookError, ToolError
-from releaser.gates.base import Case, Gate, Refusal, Verdict
 from releaser.reporting.hook_settings import HookSettings
 from releaser.reporting.hooks import run_hook
 

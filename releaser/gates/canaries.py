@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from releaser.gates.base import Case, Gate, Verdict, Wait
+from releaser.core.gate import Case, Gate, Verdict, Wait
 from releaser.site.settings import FIRST_FAILED_VARIABLE
 from releaser.system.words import one_line
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from releaser.deployment.change import find_problems
+from releaser.core.change import find_problems
+from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import PreflightError
-from releaser.gates.base import Case, Gate, Refusal, Verdict
 
 
 class FlipChecks(Gate):

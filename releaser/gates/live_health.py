@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import PreflightError, ToolError
-from releaser.gates.base import Case, Gate, Refusal, Verdict
 from releaser.releases.integrity import cannot_run
-from releaser.site.health_settings import HealthSettings
-from releaser.site.serving import ask_live_site, unhealthy_finding
+from releaser.serving.checks import ask_live_site, unhealthy_finding
+from releaser.serving.health_settings import HealthSettings
 
 
 class LiveHealth(Gate):

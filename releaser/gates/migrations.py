@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from releaser.candidate.migrations import find_brought, find_missing, how_to_apply
+from releaser.core.gate import Case, Found, Gate, Verdict, Wait
 from releaser.errors import MigrationsError
-from releaser.gates.base import Case, Found, Gate, Verdict, Wait
 from releaser.releases.store import store_of
 from releaser.site.django_settings import MigrationSettings
 from releaser.system.words import first_few

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.space import update_needs
+from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import PreflightError, ToolError
-from releaser.gates.base import Case, Gate, Refusal, Verdict
 from releaser.locks.installed import Pin, fits, list_installed, tags_of
 from releaser.site.conventions import default_groups
 from releaser.site.space import Need, find_lacks

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from releaser.deployment.static_files import Collected
+from releaser.core.gate import Case, Gate, Refusal, Verdict
 from releaser.errors import Findings, PreflightError
-from releaser.gates.base import Case, Gate, Refusal, Verdict
-from releaser.site.serving import asks_django, can_collect, check_static_files
+from releaser.serving.checks import asks_django, can_collect, check_static_files
+from releaser.serving.static_files import Collected
 
 
 class StaticFiles(Gate):

@@ -49,7 +49,7 @@ from releaser.system.words import first_few, size
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from releaser.run import Run
+    from releaser.core.run import Run
     from releaser.site.site import Site
     from releaser.site.supply import Provenance
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from releaser.candidate.audit import Audits
+from releaser.core.source import Wanted
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import InvalidLockError, LockFile, changes_between
 from releaser.releases.blocks import read_blocks
@@ -12,19 +14,17 @@ from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live
 from releaser.sources import choose_source
-from releaser.sources.base import Wanted
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution, Source
+    from releaser.core.target import Target
     from releaser.errors import Finding
     from releaser.locks.lock import Change
     from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.blocks import StoredBlock
-    from releaser.releases.target import Target
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
     from releaser.site.site import Site
-    from releaser.sources.base import Source
 
     Following = Literal["stays", "moves", "restores"]
 
@@ -71,7 +71,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
     The settings say what the source is, unless the command gives one. Raises ResolutionError.
     """
     source = source or choose_source(work, rebuilds=due is not None)
-    wanted = Wanted(work=work, force=force)
+    wanted = Wanted(work=work, audits=Audits(work), force=force)
     resolution = source.resolve(wanted)
     is_new = due is not None or is_another(work, resolution) or _waits(work, resolution)
     failed = _find_failure(work, resolution) if is_new and not force else None

@@ -10,14 +10,14 @@ from releaser.candidate.migrations import still_unapplied, tell_migrations
 from releaser.checkout.checks import CheckoutSnapshot, refuse_changes
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_untracked_files
-from releaser.deployment.change import Deployment, make_live
+from releaser.core.change import Deployment, make_live
+from releaser.core.follow_up import attempt
+from releaser.core.run import close_journal
 from releaser.errors import BuildError, PreflightError
 from releaser.pipelines.recovery import conclude, note_return_on_failure, published_by, undo_unfinished
-from releaser.releases.pending import attempt
 from releaser.releases.release import find_moved_link
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
-from releaser.run import close_journal
 
 if TYPE_CHECKING:
     from releaser.report import RunLog

@@ -13,8 +13,9 @@ from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, shadow_of, stage_aside
 from releaser.checkout.taken_back import blocks_after
-from releaser.deployment.adopt import venv_kind
+from releaser.core.run import Workspace, new_log
 from releaser.gates import foresee
+from releaser.pipelines.adopt import venv_kind
 from releaser.pipelines.decide import Goal, changes_of, choose_following, why_not_again
 from releaser.pipelines.due import Timing, find_due
 from releaser.pipelines.preflight import Scope, check, preflight
@@ -27,7 +28,6 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
 from releaser.report import Plan, RunLog
 from releaser.resolution.sources import mirror_sources
-from releaser.run import Workspace, new_log
 from releaser.site import disk
 from releaser.site.pythons import version_in
 from releaser.system.temporary import temporary_directory
@@ -36,8 +36,8 @@ from releaser.system.words import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from releaser.core.target import Target
     from releaser.pipelines.decide import Following
-    from releaser.releases.target import Target
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import is_normalized_name
 
-from releaser.deployment.change import retry_failed_actions
+from releaser.core.change import retry_failed_actions
+from releaser.core.follow_up import read_pending
+from releaser.core.run import Run, new_log
 from releaser.errors import ExitCode, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile, find_locked
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.releases.journal import journal_of, read_history
-from releaser.releases.pending import read_pending
 from releaser.releases.store import store_of
 from releaser.report import Outcome, Plan
-from releaser.run import Run, new_log
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site

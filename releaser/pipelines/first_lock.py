@@ -18,18 +18,18 @@ from releaser.checkout.checks import CheckoutSnapshot, refuse_changes, take_snap
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import list_unpushed, push_what_is_due
 from releaser.checkout.pull import as_checked_out
-from releaser.deployment.adopt import find_open_venv, venv_kind
+from releaser.core.follow_up import note_due
+from releaser.core.run import Run, new_log
 from releaser.errors import BuildError, Finding, ResolutionError, ToolError, UsageError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
+from releaser.pipelines.adopt import find_open_venv, venv_kind
 from releaser.pipelines.init import adopt_project
 from releaser.pipelines.preflight import Question, Scope, check
 from releaser.pipelines.rebuild import open_workspace, tree_aside
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.pending import note_due
 from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.first_lock import FirstLockRequest, Survey, differences, make_first_lock, survey
-from releaser.run import Run, new_log
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.system.files import read_file, replace_file

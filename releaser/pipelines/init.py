@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.results import mark_good
-from releaser.deployment.adopt import adopt, find_open_venv, find_unsynced, left_out, venv_kind
 from releaser.errors import (
     Finding,
     PreflightError,
     refuse,
 )
+from releaser.pipelines.adopt import adopt, find_open_venv, find_unsynced, left_out, venv_kind
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.rebuild import ask_before, build_from_checkout
@@ -27,7 +27,7 @@ from releaser.serving.servers import unrestarted_warnings
 from releaser.site.conventions import find_conventions
 
 if TYPE_CHECKING:
-    from releaser.run import Run
+    from releaser.core.run import Run
     from releaser.site.site import Site, SiteFacts
 
 

@@ -20,10 +20,10 @@ from releaser.system.words import plural
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from releaser.core.run import Run
     from releaser.releases.release import Release
     from releaser.releases.retention import RetentionDecision
     from releaser.report import RunReport
-    from releaser.run import Run
     from releaser.site.site import Site
 
 

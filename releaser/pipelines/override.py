@@ -11,9 +11,10 @@ from releaser.candidate.build import seal
 from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
+from releaser.core.gate import Case
+from releaser.core.run import close_journal
 from releaser.errors import BuildError, PreflightError, refuse
 from releaser.gates import examine
-from releaser.gates.base import Case
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import decide
@@ -24,7 +25,6 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.report import Plan
-from releaser.run import close_journal
 from releaser.site.site import find_site
 from releaser.sources.override import Overridden
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from releaser.candidate.build import Candidate
+    from releaser.core.run import Run
     from releaser.locks.overrides import Override
     from releaser.releases.release import Release
     from releaser.report import RunReport
-    from releaser.run import Run
     from releaser.site.site import Site
 
 COMMAND = "update --override"

@@ -20,12 +20,13 @@ from releaser.releases.journal import read_notes
 from releaser.releases.release import Release, find_moved_link
 from releaser.releases.store import store_of
 from releaser.resolution.rules import read_limits
+from releaser.serving import checks as serving
+from releaser.serving.checks import check_static_files
 from releaser.serving.restarts import program_findings, restart_of
-from releaser.site import conventions, disk, serving
+from releaser.site import conventions, disk
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
-from releaser.site.serving import check_static_files
 from releaser.site.site import Checkout, Site, SiteFacts
 from releaser.system.frozen import Frozen
 

@@ -14,6 +14,7 @@ from releaser.checkout.files import export_lock
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.publish import SEEN, commit_message
 from releaser.checkout.pull import choose_target, fetch
+from releaser.core.run import close_journal
 from releaser.errors import BuildError, Finding, ToolError, refuse
 from releaser.pipelines.decide import decide, why_not_again
 from releaser.pipelines.dry_run import NOTHING, plan_workspace
@@ -27,7 +28,6 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
 from releaser.resolution.resolve import candidate_key
-from releaser.run import close_journal
 from releaser.site.committed import committed_lock
 from releaser.site.export_settings import ExportSettings
 from releaser.sources.locked import Locked
@@ -37,12 +37,12 @@ from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
+    from releaser.core.run import Run, Workspace
+    from releaser.core.target import Target
     from releaser.pipelines.decide import Goal
     from releaser.pipelines.session import Request
     from releaser.releases.release import Release
-    from releaser.releases.target import Target
     from releaser.report import RunReport
-    from releaser.run import Run, Workspace
     from releaser.site.site import Site
 
 

@@ -15,10 +15,11 @@ from releaser.candidate.testing import build, run_tests
 from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
-from releaser.deployment.change import Deployment
+from releaser.core.change import Deployment
+from releaser.core.gate import Case
+from releaser.core.run import Run, Workspace, new_log
 from releaser.errors import BuildError, Finding, refuse
 from releaser.gates import ask, examine, foresee
-from releaser.gates.base import Case
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.preflight import Scope, check_unmoved, preflight
@@ -34,7 +35,6 @@ from releaser.report import Plan, RunLog, RunReport
 from releaser.resolution.another_python import Kept, keep_installed, needs_keeping
 from releaser.resolution.resolve import diff_to, read_made_lock, resolve_as_locked
 from releaser.resolution.sources import mirror_sources
-from releaser.run import Run, Workspace, new_log
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import Choice, find_request, minor
 from releaser.system.frozen import Frozen
@@ -44,7 +44,7 @@ from releaser.tools.uv import uninstallable_packages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.releases.target import Target
+    from releaser.core.target import Target
     from releaser.site.site import Site, SiteFacts
 
 

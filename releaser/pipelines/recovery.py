@@ -12,15 +12,16 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from releaser.actions.checkout import move_of
+from releaser.actions.restart import Restart, stopped_since
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.results import list_brought_by, mark_bad, mark_good, reject_commit
 from releaser.capabilities import state_files
 from releaser.checkout.move import CHECKOUT, keep_edits
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
-from releaser.deployment.actions.checkout import move_of
-from releaser.deployment.actions.restart import Restart, stopped_since
-from releaser.deployment.change import Change, all_steps, do_actions
+from releaser.core.change import Change, all_steps, do_actions
+from releaser.core.run import Run, begun_at, close_journal, name_run
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_blocks
@@ -30,7 +31,6 @@ from releaser.releases.journal import Entry, journal_of
 from releaser.releases.release import DOOMED, Release, is_marked, read_versions
 from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import store_of
-from releaser.run import Run, begun_at, close_journal, name_run
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
 from releaser.system.reserve import make_room
 from releaser.system.temporary import LAYERS, LIVE_COPY, NETRC, ROOMY, TEST_PACKAGES, sweep_temporary
@@ -130,7 +130,7 @@ def _continue(change: Change) -> str:
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
-        from releaser.deployment.adopt import complete_adoption  # which takes long to import
+        from releaser.pipelines.adopt import complete_adoption  # which takes long to import
 
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"

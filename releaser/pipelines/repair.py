@@ -11,11 +11,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from releaser.actions.restart import stopped_since
 from releaser.candidate.results import list_brought_by, mark_good
 from releaser.capabilities import state_files
 from releaser.checkout.move import place_lock_unless_edited
-from releaser.deployment.actions.restart import stopped_since
-from releaser.deployment.change import all_steps, do_actions
+from releaser.core.change import all_steps, do_actions
+from releaser.core.follow_up import BY_HAND, failed_actions, read_pending
 from releaser.errors import Finding
 from releaser.releases.blocks import BLOCKS, EARLIER, Blocks, block_candidate, change_blocks
 from releaser.releases.earlier_blocks import EARLIER_FILES
@@ -26,7 +27,6 @@ from releaser.releases.journal import (
     journal_of,
     make_entry,
 )
-from releaser.releases.pending import BY_HAND, failed_actions, read_pending
 from releaser.releases.release import (
     DOOMED,
     EMPTY_LEDGER,

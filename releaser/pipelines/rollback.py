@@ -12,7 +12,8 @@ from releaser.checkout.checks import lock_findings, repository_findings
 from releaser.checkout.files import included_of
 from releaser.checkout.pull import code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
-from releaser.deployment.change import Deployment, do_ahead, find_problems
+from releaser.core.change import Deployment, do_ahead, find_problems
+from releaser.core.target import Target
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.deploy import deploy
@@ -27,7 +28,6 @@ from releaser.releases.integrity import (
 )
 from releaser.releases.release import Release, find_moved_link, read_versions, refuse_moved
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.releases.target import Target
 from releaser.report import Plan, RunLog, RunReport
 from releaser.serving.restarts import restart_findings
 from releaser.site import disk
@@ -39,7 +39,7 @@ from releaser.system.words import size
 from releaser.tools.in_the_way import advise_in_the_way, describe_in_the_way
 
 if TYPE_CHECKING:
-    from releaser.run import Run
+    from releaser.core.run import Run
     from releaser.site.site import Site
 
 
@@ -99,7 +99,7 @@ def roll_back(
         raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
-        from releaser.deployment.adopt import adopt_as_release  # which takes long to import
+        from releaser.pipelines.adopt import adopt_as_release  # which takes long to import
 
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)

@@ -10,6 +10,7 @@ from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.output import TEST
+from releaser.core.run import Run, new_log, run_log
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -30,7 +31,6 @@ from releaser.report import Result, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
-from releaser.run import Run, new_log, run_log
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare

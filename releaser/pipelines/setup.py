@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.answers import SettingValue, SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
-from releaser.pipelines.schedule import scheduler_of
+from releaser.fleet.schedule import scheduler_of
 from releaser.reporting.mail_setup import send_test_mail, sender_of
 from releaser.serving.restarts import restart_of, restart_words
 from releaser.serving.restarts.passenger import app_root
@@ -32,7 +32,7 @@ from releaser.tools.uv import find_uv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from releaser.pipelines.schedule import Scheduler
+    from releaser.fleet.schedule import Scheduler
     from releaser.site.setting_files import Edit
     from releaser.site.site import Site
 

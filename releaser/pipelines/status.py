@@ -26,7 +26,8 @@ from releaser.candidate.build import describe_changes
 from releaser.candidate.results import red_tests
 from releaser.candidate.sandbox import runs_open
 from releaser.checkout.move import CHECKOUT
-from releaser.deployment.health_check import left_behind
+from releaser.core.follow_up import read_pending
+from releaser.core.run import name_run
 from releaser.errors import (
     AuditError,
     ExitCode,
@@ -48,13 +49,12 @@ from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history, read_notes
 from releaser.releases.listing import DriftAnswer, rows, users_of
-from releaser.releases.pending import read_pending
 from releaser.releases.proposal import read_proposal
 from releaser.releases.release import Release, lock_of, read_versions
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Outcome
 from releaser.reporting.reporters import receivers
-from releaser.run import name_run
+from releaser.serving.health import left_behind
 from releaser.serving.servers import find_unrestarted
 from releaser.site import run_lock
 from releaser.site.addresses import MailSettings

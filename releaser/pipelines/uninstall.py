@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.actions.restart import restart_site
 from releaser.capabilities import state_files
 from releaser.checkout.output import leave_output, list_output
-from releaser.deployment.actions.restart import restart_site
 from releaser.errors import (
     ActivationError,
     BuildError,
@@ -26,8 +26,8 @@ from releaser.errors import (
     reason_of,
     refuse,
 )
+from releaser.fleet.schedule import find_schedulers
 from releaser.pipelines.recovery import left_temporaries
-from releaser.pipelines.schedule import find_schedulers
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases, startup
 from releaser.releases.journal import journal_of
@@ -54,7 +54,7 @@ from releaser.system.words import first_few, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from releaser.run import Run
+    from releaser.core.run import Run
 
 _PATIENCE = 10.0  # seconds for processes to end that were told to restart
 _AGAIN = "Restart what still runs there; then run `releaser uninstall` again, which deletes the rest."

@@ -17,12 +17,14 @@ from releaser.checkout.publish import files_due, publish_lock, push_what_is_due,
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import complete_tree, prepare_tree
 from releaser.checkout.taken_back import note_taken_back
-from releaser.deployment.adopt import adopt, venv_kind
-from releaser.deployment.change import Deployment, do_ahead, retry_failed_actions
-from releaser.deployment.health_check import note_stale_processes
+from releaser.core.change import Deployment, do_ahead, retry_failed_actions
+from releaser.core.follow_up import attempt, read_pending
+from releaser.core.gate import Case, Wait
+from releaser.core.run import Run, Workspace, close_journal
+from releaser.core.target import Target
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.gates import ask, examine
-from releaser.gates.base import Case, Wait
+from releaser.pipelines.adopt import adopt, venv_kind
 from releaser.pipelines.decide import Goal, changes_of, choose_following, decide, say_what_blocks, why_not_again
 from releaser.pipelines.deploy import deploy
 from releaser.pipelines.due import Timing, update_when_due
@@ -41,15 +43,13 @@ from releaser.releases.acceptance import note_refusals
 from releaser.releases.blocks import change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note
-from releaser.releases.pending import attempt, read_pending
 from releaser.releases.release import Release, refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
-from releaser.releases.target import Target
 from releaser.resolution.another_python import keep_installed
 from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
-from releaser.run import Run, Workspace, close_journal
+from releaser.serving.health import note_stale_processes
 from releaser.site.committed import committed_lock
 from releaser.site.conventions import find_conventions
 from releaser.site.django_settings import CheckSettings
@@ -57,9 +57,9 @@ from releaser.site.restart_settings import RestartSettings
 from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
+    from releaser.core.source import Source
     from releaser.report import RunLog, RunReport
     from releaser.site.site import Site, SiteFacts
-    from releaser.sources.base import Source
     from releaser.tools.git_state import Commit
 
 
@@ -134,7 +134,7 @@ def update_site(
 def ready_case(goal: Goal, release: Release) -> Case:
     """Return the case of a release that is ready, for the gates."""
     built = {one.name: one.fixes for one in release.manifest.changes}  # of the same versions
-    changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audit
+    changes, audit = changes_of(goal.work, goal.resolution), goal.wanted.audits.live
     known = audit.fixed_in(changes) if audit is not None else {}  # more may be known than when it was built
     changes = tuple(replace(one, fixes=built.get(one.name) or known.get(one.name, ())) for one in changes)
     return replace(case_of(goal), venv=release.venv, changes=changes)
@@ -142,7 +142,7 @@ def ready_case(goal: Goal, release: Release) -> Case:
 
 def case_of(goal: Goal) -> Case:
     """Return the case of a release that is to be made, for the gates."""
-    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, audit=lambda: goal.wanted.audit)
+    return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, audit=lambda: goal.wanted.audits.live)
 
 
 def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResult:
@@ -230,7 +230,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     work.log.about(work.live, None)
     held = goal.resolution.held_back
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
-        note_unfixed(work, held, goal.wanted.audit)  # no night without anything held asks
+        note_unfixed(work, held, goal.wanted.audits.live)  # no night without anything held asks
     note_stale_processes(work.site, work.log)
     if failed is not None:
         _report_unusable_live(work.log, goal.due, failed.reason)

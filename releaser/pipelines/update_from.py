@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.bundles.archive import open_archive
 from releaser.bundles.pool import Pool
 from releaser.checkout.files import place_included
-from releaser.deployment.change import retry_failed_actions
+from releaser.core.change import retry_failed_actions
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ResolutionError, TestsFailedError, refuse
 from releaser.pipelines.bundle_install import (
     InstallRequest,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.bundles.pointer import Channel, Move, Pointer, PublishedBundle
-    from releaser.run import Run
+    from releaser.core.run import Run
     from releaser.site.site import Site
 
 

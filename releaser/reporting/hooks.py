@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from releaser.core.run import Run
 from releaser.errors import (
     ActivationError,
     BuildError,
@@ -18,7 +19,6 @@ from releaser.errors import (
 from releaser.releases.journal import report_json
 from releaser.releases.store import store_of
 from releaser.reporting.hook_settings import BuildSettings, HookSettings
-from releaser.run import Run
 from releaser.site.settings import HOOK_VARIABLES, Hook
 from releaser.system.venv_environment import inside, neutral
 

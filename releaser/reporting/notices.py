@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from releaser.core.reporter import SECONDS
 from releaser.errors import ExitCode, Finding, MailError, ToolError
 from releaser.reporting.notice_settings import PingSettings
 from releaser.reporting.reporters import REPORTERS, receivers
-from releaser.reporting.reporters.base import SECONDS
 from releaser.system.files import only_files
 from releaser.system.words import one_line
 from releaser.tools.web import post
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from releaser.answers import TestNotice
+    from releaser.core.reporter import Receiver
     from releaser.report import RunReport
-    from releaser.reporting.reporters.base import Receiver
     from releaser.site.site import Site
 
 logger = logging.getLogger(__name__)

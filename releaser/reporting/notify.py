@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import gather
+from releaser.core.run import clean_problems
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunLog, RunReport
@@ -24,7 +25,6 @@ from releaser.reporting.threads import (
     tell_unknown_once,
     with_solved,
 )
-from releaser.run import clean_problems
 from releaser.site.addresses import MailSettings
 from releaser.site.loading import load
 from releaser.site.ownership import Ownership

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from releaser.core.follow_up import read_pending
 from releaser.errors import ExitCode
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import Thread, note, read_notes
-from releaser.releases.pending import read_pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -27,10 +27,10 @@ from releaser.tools.uv import NoSolution
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
     from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
-    from releaser.run import Workspace
     from releaser.tools.uv_arguments import ExcludeNewer, Specifiers
 
     Versions = Mapping[str, str]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
+from releaser.core.source import FailedVersions, Resolution
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key, versions_for
 from releaser.locks.limits import without_limits
@@ -29,7 +30,7 @@ from releaser.resolution.newest import (
     sets_time_limits,
     uploads_within_limits,
 )
-from releaser.resolution.rules import FailedVersions, all_withheld, list_failed, rules_for, select_blocks
+from releaser.resolution.rules import all_withheld, list_failed, rules_for, select_blocks
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
 from releaser.system.frozen import Frozen
@@ -40,11 +41,11 @@ from releaser.tools.uv_arguments import lock_arguments
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from releaser.core.run import Workspace
     from releaser.locks.blocks import Block
     from releaser.locks.rules import Rules
     from releaser.report import Step
     from releaser.resolution.newest import AvailableVersions
-    from releaser.run import Workspace
     from releaser.site.pythons import Choice
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import Uv
@@ -54,17 +55,6 @@ logger = logging.getLogger(__name__)
 
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
-ResolveAgain = Callable[[FailedVersions], "Resolution"]
-
-
-class Resolution(Frozen):
-    """A lock to build from, which is in the staging tree."""
-
-    lock: LockFile
-    #: What it changes against the live release.
-    diff: tuple[Change, ...]
-    #: What was left out on purpose.
-    held_back: tuple[Block, ...]
 
 
 def resolve(

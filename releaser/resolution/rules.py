@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.locks.blocks import Block
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 
     from packaging.requirements import Requirement
 
+    from releaser.core.source import FailedVersions
     from releaser.locks.lock import LockFile
     from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.site.site import Site
 
-#: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
-#: them may stay `out`, or be let `in`.
-FailedVersions = Literal["rest", "out", "in"]
 _TOLD_LINES = 12  # of what the tests printed with a version that failed
 _CODE = (".py", ".html", ".jinja", ".jinja2")
 

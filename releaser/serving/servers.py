@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
+from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts import restart_of
-from releaser.site.health_settings import HealthSettings
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.frozen import Frozen
 from releaser.system.words import one_line

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from releaser.capabilities import make
 
 if TYPE_CHECKING:
-    from releaser.run import Workspace
-    from releaser.sources.base import Source
+    from releaser.core.run import Workspace
+    from releaser.core.source import Source
 
 SOURCES: tuple[Source, ...] = make("sources")
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.bundles.manifest import BundleManifest
+    from releaser.core.source import Wanted
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
-    from releaser.sources.base import Wanted
 
 
 class Bundle(Locked):

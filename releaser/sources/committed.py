@@ -8,7 +8,7 @@ from releaser.site.follow import committed_supply
 from releaser.sources.locked import Locked
 
 if TYPE_CHECKING:
-    from releaser.run import Workspace
+    from releaser.core.run import Workspace
 
 
 class Committed(Locked):

@@ -8,20 +8,19 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import candidate_key, resolve_as_locked
-from releaser.sources.base import Source
+from releaser.sources.from_git import FromGit
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import LOCK_CHECK
 
 if TYPE_CHECKING:
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution, Wanted
     from releaser.locks.lock import LockFile
     from releaser.releases.blocks import Blocks
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
-    from releaser.sources.base import Wanted
 
 
-class Locked(Source):
+class Locked(FromGit):
     """Takes the lock that is provided; else the one that an update starts from."""
 
     def resolve(self, wanted: Wanted) -> Resolution:

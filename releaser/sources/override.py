@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.core.source import Resolution
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
 from releaser.releases.release import lock_of
-from releaser.resolution.resolve import Resolution, diff_to, read_made_lock
+from releaser.resolution.resolve import diff_to, read_made_lock
 from releaser.site.supply import Supply
-from releaser.sources.base import Source
+from releaser.sources.from_git import FromGit
 from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from releaser.core.source import Wanted
     from releaser.locks.overrides import Override
-    from releaser.sources.base import Wanted
 
 
-class Overridden(Source):
+class Overridden(FromGit):
     """Puts packages in the place of those that the live release has."""
 
     def __init__(self, packages: Sequence[Override]) -> None:

@@ -11,9 +11,9 @@ from releaser.site.conventions import default_groups
 from releaser.sources.locked import Locked
 
 if TYPE_CHECKING:
+    from releaser.core.run import Workspace
+    from releaser.core.source import Wanted
     from releaser.locks.lock import LockFile
-    from releaser.run import Workspace
-    from releaser.sources.base import Wanted
 
 
 class Same(Locked):

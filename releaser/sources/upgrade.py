@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.audit_settings import AuditSettings
 from releaser.resolution.resolve import resolve
-from releaser.sources.base import Source
+from releaser.sources.from_git import FromGit
 
 if TYPE_CHECKING:
-    from releaser.resolution.resolve import Resolution, ResolveAgain
-    from releaser.resolution.rules import FailedVersions
-    from releaser.sources.base import Wanted
+    from releaser.core.source import FailedVersions, Resolution, ResolveAgain, Wanted
 
 
-class Upgrade(Source):
+class Upgrade(FromGit):
     """Resolves the newest versions within the rules; what fails its tests is searched for and left out."""
 
     def resolve(self, wanted: Wanted) -> Resolution:
@@ -34,6 +32,6 @@ def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
 def _fixes(wanted: Wanted) -> dict[str, str]:
     """Return the versions that fix known vulnerabilities and may come in early."""
     work = wanted.work
-    found = wanted.audit if AuditSettings.of(work.site).security_fixes == "early" else None
+    found = wanted.audits.live if AuditSettings.of(work.site).security_fixes == "early" else None
     every = found.fixes() if found else {}
     return {name: fix for name, fix in every.items() if name in (work.only or every)}

@@ -14,10 +14,9 @@ from releaser.resolution.rules import read_limits
 from releaser.sources.upgrade import Upgrade
 
 if TYPE_CHECKING:
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution, Wanted
     from releaser.locks.lock import LockFile
-    from releaser.resolution.resolve import Resolution
-    from releaser.run import Workspace
-    from releaser.sources.base import Wanted
 
 
 class Waiting(Upgrade):
@@ -68,10 +67,10 @@ def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
 
     A service that does not answer is asked once.
     """
-    found = wanted.audit
+    found = wanted.audits.live
     if found is None or not found.known:
         return {}
-    fixes = {**found.fixes(), **wanted.audit_lock(lock).fixes()}
+    fixes = {**found.fixes(), **wanted.audits.of(lock).fixes()}
     return {name: fix for name, fix in fixes.items() if _is_below(lock, name, fix)}
 
 

@@ -10,7 +10,8 @@ from releaser.errors import refuse
 from releaser.system.files import read_file
 
 _PACKAGES = (
-    "candidate", "checkout", "deployment", "locks", "releases", "reporting", "resolution", "site", "system", "tools"
+    "actions", "candidate", "checkout", "core", "gates", "locks", "releases", "reporting", "resolution", "sandbox",
+    "serving", "site", "sources", "system", "tools"
 )  # fmt: skip
 # Of other projects, what is imported only where it is needed.
 _OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")

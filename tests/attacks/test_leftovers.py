@@ -15,8 +15,8 @@ import pytest
 from releaser.candidate.sandbox import sandbox_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
+from releaser.core.run import new_log
 from releaser.errors import ToolError
-from releaser.run import new_log
 from releaser.site.site import Site, open_site
 from tests.attacks.test_sandbox import Scene, publish_source, scene, secrets
 from tests.support.commands import clean_environment, git_executable, run

@@ -59,8 +59,8 @@ def test_an_answer_without_an_end_costs_its_site_the_answer_and_root_no_memory(t
     code = """
         import json, sys
         from pathlib import Path
-        from releaser.pipelines import many_sites
-        from releaser.site.sites_file import ListedSite
+        from releaser.fleet import many_sites
+        from releaser.fleet.sites_file import ListedSite
         chatty = "import sys\\nsys.stdout.write('[' + '{},' * 200_000_000 + '{}]')"
         many_sites._AGAIN = chatty
         sites = many_sites.ManySites(sites=[ListedSite(path=Path(sys.argv[1]))], jobs=1, environ={"PATH": "/usr/bin"})

@@ -15,7 +15,7 @@ import pytest
 
 from releaser.bundles.trust import Trust
 from releaser.errors import PreflightError
-from releaser.system.bubblewrap import Bubblewrap, find_bubblewrap
+from releaser.sandbox.bubblewrap import Bubblewrap, find_bubblewrap
 from releaser.system.environment import find_own_program
 from releaser.system.process import Runner
 from releaser.tools.git import Git

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.system.bubblewrap import Bounds, find_bubblewrap
-from releaser.system.landlock import can_forbid_abstract_sockets
+from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
+from releaser.sandbox.landlock import can_forbid_abstract_sockets
 from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
@@ -388,7 +388,7 @@ def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> 
 REACHES = """
 import os, sys
 from pathlib import Path
-from releaser.system.bubblewrap import Bounds, find_bubblewrap, secrets_of_user
+from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap, secrets_of_user
 from releaser.system.process import Runner
 
 runner = Runner(environ=dict(os.environ))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.system.landlock import can_forbid_abstract_sockets
+from releaser.sandbox.landlock import can_forbid_abstract_sockets
 from tests.support.guards import require
 
 if TYPE_CHECKING:

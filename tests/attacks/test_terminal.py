@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.cli.output import Output
+from releaser.commands.output import Output
 from tests.e2e.scenes import body, make_hook, on_terminal
 
 if TYPE_CHECKING:

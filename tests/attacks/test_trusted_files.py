@@ -15,7 +15,7 @@ import pytest
 
 from releaser.bundles.trust import Trust
 from releaser.errors import PreflightError
-from releaser.site.sites_file import read_sites
+from releaser.fleet.sites_file import read_sites
 from releaser.system.process import Runner
 from tests.attacks.people import STRANGER, TEAM
 from tests.support.commands import run

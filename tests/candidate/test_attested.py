@@ -11,11 +11,11 @@ import pytest
 from releaser.candidate import attested
 from releaser.candidate.attestation_settings import AttestationSettings
 from releaser.candidate.attested import verify_attestations
+from releaser.core.run import new_log
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import Answer
-from releaser.run import new_log
 from releaser.site.supply import Supply
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from releaser.candidate import sandbox
 from releaser.candidate.sandbox import programs_of, runs_open, tell_open
-from releaser.checkout.sandbox_settings import SandboxSettings
-from releaser.system.bubblewrap import Bounds, find_bubblewrap
+from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
+from releaser.sandbox.settings import SandboxSettings
 from releaser.system.process import Runner
 from releaser.tools.uv import find_uv
 from tests.support.guards import require

@@ -15,12 +15,12 @@ from releaser.candidate.space import (
     release_need,
     update_needs,
 )
+from releaser.core.gate import Case, Refusal
+from releaser.core.run import Workspace, new_log
 from releaser.errors import PreflightError, ToolError
-from releaser.gates.base import Case, Refusal
 from releaser.gates.space import DiskSpace, download_sizes
 from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, Change, LockFile
-from releaser.run import Workspace, new_log
 from releaser.site.project import Project
 from releaser.site.space import FreeSpace, Need, find_lacks, free_space
 from tests.releases.makers import a_manifest, on_paper

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.checkout.files import included_of, place_included
+from releaser.core.run import new_log
 from releaser.releases.store import store_of
-from releaser.run import new_log
 from releaser.site.site import open_site
 from releaser.site.supply import Provenance
 from tests.releases.makers import built

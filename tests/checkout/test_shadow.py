@@ -13,9 +13,9 @@ import pytest
 from releaser.checkout import staging
 from releaser.checkout.shadow import list_code, record_code
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
+from releaser.core.run import new_log
+from releaser.core.target import Target
 from releaser.errors import BuildError, ToolError
-from releaser.releases.target import Target
-from releaser.run import new_log
 from releaser.site.site import open_site
 from releaser.tools.code_files import SMALL
 from releaser.tools.git import Git

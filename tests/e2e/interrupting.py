@@ -54,10 +54,10 @@ BEFORE_THE_GUARD = {
     "at the guard": Point(place="releaser.pipelines.deploy:refuse_changes", when="before"),
 }
 AFTER_THE_GUARD = {
-    "checkout moved": Point(place="releaser.deployment.actions.checkout:move_checkout"),  # the flip is next
+    "checkout moved": Point(place="releaser.actions.checkout:move_checkout"),  # the flip is next
     "flipped": Point(place="releaser.releases.release:flip"),
-    "lock placed": Point(place="releaser.deployment.actions.checkout:place_files"),
-    "collected": Point(place="releaser.deployment.static_files:collectstatic"),
+    "lock placed": Point(place="releaser.actions.checkout:place_files"),
+    "collected": Point(place="releaser.serving.static_files:collectstatic"),
     "about to commit": Point(place="releaser.pipelines.deploy:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
 }

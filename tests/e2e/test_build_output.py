@@ -186,7 +186,7 @@ def test_a_project_below_the_top_of_its_repository_has_its_assets(make_site: Sit
 def test_a_kill_at_the_flip_leaves_packages_and_assets_of_one_release(assets: Assets, when: Any) -> None:
     site = assets.site
     assets.push("v1")
-    interrupted(site, "update", at=Point(place="releaser.deployment.change:flip", when=when))
+    interrupted(site, "update", at=Point(place="releaser.core.change:flip", when=when))
     assert assets.read() == (OLD if when == "before" else made("v1"))
     site.releaser("prune", check=0)
     assert assets.read() == (OLD if when == "before" else made("v1"))

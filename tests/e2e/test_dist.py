@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from releaser import __version__
-from releaser.cli.command import all_commands
+from releaser.commands.command import all_commands
 
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory

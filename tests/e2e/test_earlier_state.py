@@ -175,10 +175,10 @@ def journal_as_before(site: SampleSite) -> None:
     ("at", "ends"),
     [
         ("releaser.candidate.install:install", "before"),
-        ("releaser.deployment.actions.checkout:move_checkout", "before"),
-        ("releaser.deployment.change:flip", "after"),
-        ("releaser.deployment.actions.checkout:place_files", "after"),
-        ("releaser.deployment.change:Change._restore_link", "before"),
+        ("releaser.actions.checkout:move_checkout", "before"),
+        ("releaser.core.change:flip", "after"),
+        ("releaser.actions.checkout:place_files", "after"),
+        ("releaser.core.change:Change._restore_link", "before"),
     ],
 )
 def test_a_run_that_the_earlier_version_was_cut_off_in_is_ended(make_site: SiteFactory, at: str, ends: str) -> None:

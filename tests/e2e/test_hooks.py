@@ -172,7 +172,7 @@ def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hook
     site = hooked.site
     site.publish("alpha", "1.1.0")
     # The hooks before it, which other modules run: before_build, before_live, after_static.
-    interrupted(site, "update", at=Point(place="releaser.deployment.actions.hooks:run_hook"))
+    interrupted(site, "update", at=Point(place="releaser.actions.hooks:run_hook"))
     assert hooked.ran() == ["before_build", "before_live", "after_static", "after_live"]
     site.releaser("prune", check=0)
     assert hooked.ran() == ["after_live"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # spread meets what was found once.
 BEFORE_THE_MOVE = {
     "chosen": Point(place="releaser.pipelines.rollback:choose"),
-    "about to move": Point(place="releaser.deployment.actions.checkout:move_checkout", when="before"),
+    "about to move": Point(place="releaser.actions.checkout:move_checkout", when="before"),
     "about to go": Point(place="releaser.pipelines.rollback:deploy", when="before"),
 }
 AFTER_THE_MOVE = {name: AFTER_THE_GUARD[name] for name in ("checkout moved", "flipped", "about to commit")}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-BEHIND_THE_FLIP = Point(place="releaser.deployment.actions.checkout:place_files")
+BEHIND_THE_FLIP = Point(place="releaser.actions.checkout:place_files")
 WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SETTINGS = {"health_check": "python manage.py check", "requirements_export": "requirements.txt"}
 LINK = "releaser.releases.release:replace_symlink"
-PLACE_LOCK = "releaser.deployment.actions.checkout:place_files"
+PLACE_LOCK = "releaser.actions.checkout:place_files"
 COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"
 FAST_FORWARD = "releaser.tools.git:Git.fast_forward"
 
@@ -213,7 +213,7 @@ def test_the_adoption_of_a_venv_behind_a_link_that_is_cut_off_loses_nothing(make
     elsewhere.parent.mkdir()
     site.link.rename(elsewhere)
     site.link.symlink_to(elsewhere)
-    at = Point(place="releaser.deployment.adopt:replace_symlink")
+    at = Point(place="releaser.pipelines.adopt:replace_symlink")
     interrupted(site, "init", at=at)
     assert ADOPTED in site.json("init")["recovered"]
     assert site.link.resolve() == elsewhere

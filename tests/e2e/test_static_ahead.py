@@ -78,7 +78,7 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
     done = '    say("1 static file copied.")\n    return 0\n'
     assert done in text
     site.push_from_elsewhere({"manage.py": text.replace(done, done.replace("return 0", "return 1"))})
-    interrupted(site, "update", at=Point(place="releaser.deployment.actions.checkout:move_checkout", when="before"))
+    interrupted(site, "update", at=Point(place="releaser.actions.checkout:move_checkout", when="before"))
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")

@@ -15,7 +15,7 @@ from tests.e2e.scenes import step, steps
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
-COLLECTED = Point(place="releaser.deployment.static_files:collectstatic")
+COLLECTED = Point(place="releaser.serving.static_files:collectstatic")
 NEWER, EARLIER = "1.2.0", "1.1.0"  # of alpha; the newer one came with a commit
 
 

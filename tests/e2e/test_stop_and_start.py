@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from releaser.deployment.actions import checkout
-from releaser.deployment.change import Change
+from releaser.actions import checkout
+from releaser.core.change import Change
 from releaser.pipelines.due import Timing
 from releaser.pipelines.session import Request
 from releaser.pipelines.update import update
@@ -209,7 +209,7 @@ def test_a_release_on_which_it_is_not_well_is_taken_back(service: Service) -> No
     assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
 
 
-STOPPED = Point(place="releaser.deployment.actions.restart:run_hook")
+STOPPED = Point(place="releaser.actions.restart:run_hook")
 
 
 def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service) -> None:

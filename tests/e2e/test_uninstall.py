@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.deployment.static_files import InPlace
 from releaser.pipelines import uninstall
 from releaser.pipelines.session import Request
 from releaser.pipelines.uninstall import leave_directory
 from releaser.releases.channels import Seen, SeenChannels
 from releaser.releases.contents import hash_of
+from releaser.serving.static_files import InPlace
 from releaser.system.files import exchange, write_state
 from releaser.system.temporary import LIVE_COPY
 from tests.e2e.interrupting import Point, interrupted

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.deployment import actions
-from releaser.deployment.actions.base import Action
+from releaser.core import change
+from releaser.core.action import Action
 from releaser.errors import Finding, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from releaser.deployment.change import Change, Deployment
+    from releaser.core.change import Change, Deployment
     from releaser.releases.journal import Record
     from releaser.report import Step
     from releaser.site.site import Site
@@ -40,4 +40,4 @@ class Toy(Action):
 
 
 def register() -> None:
-    actions.ACTIONS = (*actions.ACTIONS, Toy())
+    change.ACTIONS = (*change.ACTIONS, Toy())

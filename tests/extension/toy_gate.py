@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from releaser import gates
+from releaser.core.gate import Case, Gate, Refusal, Wait
 from releaser.errors import Finding, PreflightError
-from releaser.gates.base import Case, Gate, Refusal, Wait
 
 if TYPE_CHECKING:
-    from releaser.gates.base import Verdict
+    from releaser.core.gate import Verdict
 
 
 class Toy(Gate):

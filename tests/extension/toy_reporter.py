@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from releaser.core.reporter import Reporter
 from releaser.errors import Finding, MailError
 from releaser.reporting import reporters
-from releaser.reporting.reporters.base import Reporter
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from releaser.core.restart import Restart
 from releaser.errors import Finding
 from releaser.serving import restarts
-from releaser.serving.restarts.base import Restart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from releaser.sources.locked import Locked
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from releaser.run import Workspace
+    from releaser.core.run import Workspace
     from releaser.site.site import Site
 
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.checkout.pull import code_of_release
-from releaser.deployment import actions
-from releaser.deployment.change import Deployment, make_live
+from releaser.core import change
+from releaser.core.change import Deployment, make_live
+from releaser.core.run import Run
 from releaser.errors import ActivationError, ToolError
 from releaser.pipelines.recovery import recover
 from releaser.releases.journal import Entry, Journal, journal_of
 from releaser.releases.store import store_of
-from releaser.run import Run
 from releaser.site.site import Site, find_site
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
-    from releaser.deployment.actions.base import Action
+    from releaser.core.action import Action
     from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 THERE, BACK = ("record", "prepare", "do"), ("leave", "do", "again")
 CASES = [
     (action, way, method)
-    for action in actions.ACTIONS
+    for action in change.ACTIONS
     for way, methods in (("there", THERE), ("back", BACK))
     for method in methods
     # `after_live` is no part of a rollback, and of the way back only those are that take a release back.
@@ -111,8 +111,8 @@ def test_a_kill_after_each_call_leaves_a_site_that_the_next_run_makes_whole(
                 take_back(journal, entry)
 
             patch.setattr(Journal, "write_on_full_disk", turning)
-            patch.setattr(actions.ACTIONS[-1], "do", fail)
-            patch.setattr(actions.ACTIONS[-1], "takes_back", True)
+            patch.setattr(change.ACTIONS[-1], "do", fail)
+            patch.setattr(change.ACTIONS[-1], "takes_back", True)
         patch.setattr(action, method, killed)
         with pytest.raises((KilledError, ActivationError)):
             go_back(here)

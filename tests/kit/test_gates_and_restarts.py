@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import pytest
 
 from releaser import gates
+from releaser.core.gate import Case, Found, Gate, Refusal, Stage, Wait
+from releaser.core.run import Workspace
 from releaser.errors import Finding, PreflightError, ToolError
-from releaser.gates.base import Case, Found, Gate, Refusal, Stage, Wait
 from releaser.gates.before_live import BeforeLive
 from releaser.locks.lock import EMPTY
 from releaser.locks.vulnerabilities import unknown
@@ -19,7 +20,6 @@ from releaser.pipelines.preflight import Scope, check
 from releaser.releases.release import lock_of
 from releaser.releases.store import store_of
 from releaser.report import Step
-from releaser.run import Workspace
 from releaser.serving import restarts
 from releaser.serving.restarts import restart_of
 from releaser.serving.restarts.command import Command
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from releaser.gates.base import Verdict
-    from releaser.serving.restarts.base import Restart
+    from releaser.core.gate import Verdict
+    from releaser.core.restart import Restart
     from releaser.site.site import Site
     from tests.support.sites import SampleSite, SiteFactory
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from releaser.reporting.reporters.base import Reporter
+    from releaser.core.reporter import Reporter
 
 __all__ = ["server"]
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser import sources
+from releaser.candidate.audit import Audits
+from releaser.core.source import Wanted
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.dry_run import plan_workspace
 from releaser.releases.blocks import StoredBlock, read_blocks
 from releaser.releases.release import lock_of
 from releaser.site.site import find_site
-from releaser.sources.base import Wanted
 from releaser.sources.locked import Locked
 from releaser.sources.override import Overridden
 from tests.e2e.scenes import outer_snapshot
@@ -23,8 +24,8 @@ from tests.support.wheels import build_wheel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.run import Workspace
-    from releaser.sources.base import Source
+    from releaser.core.run import Workspace
+    from releaser.core.source import Source
     from tests.support.sites import SampleSite, SiteFactory
 
 pytestmark = pytest.mark.slow
@@ -74,7 +75,7 @@ def test_a_source_places_its_lock_in_the_staging_tree_and_changes_nothing_else(s
     for rebuilds in (False, True):
         source.applies(work, rebuilds=rebuilds)
     assert place.read_bytes() == before, "nothing is resolved yet"
-    wanted = Wanted(work=work)
+    wanted = Wanted(work=work, audits=Audits(work))
     found = source.resolve(wanted)
     assert LockFile.read(place).versions == found.lock.versions
     changed = {one.name for one in found.diff}
@@ -86,12 +87,14 @@ def test_a_source_places_its_lock_in_the_staging_tree_and_changes_nothing_else(s
 
 @pytest.mark.parametrize("source", ALL, ids=name_of, indirect=True)
 def test_a_search_after_a_failure_ends_with_what_is_live(source: Source, work: Workspace) -> None:
-    found = source.resolve(Wanted(work=work))
+    found = source.resolve(Wanted(work=work, audits=Audits(work)))
     failed = [
         StoredBlock(name=one.name, version=one.new or "", by="tests", reason="they fail", since=AT)
         for one in found.diff
     ]
-    again = source.search(Wanted(work=replace(work, blocks=read_blocks(work.site.state_dir).with_new(*failed))))
+    again = source.search(
+        Wanted(audits=Audits(work), work=replace(work, blocks=read_blocks(work.site.state_dir).with_new(*failed)))
+    )
     if again is not None:  # else its lock is the only one
         rest = again("out")
         assert (rest.diff, LockFile.read(work.site.project.lock).versions) == ((), lock_of(work.live).versions)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from releaser.capabilities import state_files
+from releaser.core.follow_up import Pending
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable, restore_blocks
 from releaser.releases.blocks import read_blocks
 from releaser.releases.journal import JOURNAL
-from releaser.releases.pending import Pending
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
 from releaser.releases.venv import Interpreter

@@ -180,7 +180,7 @@ class TestWebhook:
 class TestPing:
     def test_an_update_says_when_it_begins_and_how_it_ends(self, tmp_path: Path, server: Server) -> None:
         site = a_site(tmp_path, ping_url=f"{server.url}/ping/uu1d/?a=b")
-        log = tmp_path / "run.log"
+        log = tmp_path / "core.run.log"
         log.write_text("begin" + "." * 20_000 + "end")
         notices.ping(site, "update")
         notices.ping(site, "update", REPORT)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from releaser.core.run import Workspace, new_log
 from releaser.errors import ReleaserError
 from releaser.locks.installed import versions_for
 from releaser.locks.lock import LockFile
 from releaser.releases.blocks import StoredBlock, change_blocks
 from releaser.releases.release import Release
 from releaser.resolution.another_python import keep_installed
-from releaser.run import Workspace, new_log
 from releaser.site.pythons import Choice
 from releaser.site.site import SiteFacts, open_site
 from tests.releases.makers import a_manifest

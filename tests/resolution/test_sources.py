@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.core.run import new_log
 from releaser.errors import PreflightError, ResolutionError
 from releaser.resolution.sources import MIRRORS, mirror_sources, source_findings
-from releaser.run import new_log
 from releaser.site.site import open_site
 from tests.support.s3 import SECRET, s3_server
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import ToolError
+from releaser.serving.health_settings import health_findings
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
 from releaser.serving.restarts.passenger import app_root
-from releaser.site.health_settings import health_findings
 from releaser.site.site import open_site
 from tests.site.fakes import FakeRunner
 from tests.support.guards import require

@@ -16,15 +16,17 @@ SPAWNING = frozenset(
     {
         "candidate",
         "checkout",
-        "deployment",
+        "core",
         "attacks",
         "e2e",
         "faults",
+        "fleet",
         "kit",
         "live",
         "pipelines",
         "reporting",
         "resolution",
+        "sandbox",
         "system",
         "tools",
     }

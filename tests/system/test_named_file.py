@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.cli.output import write_named
+from releaser.commands.output import write_named
 
 
 def mode(file: Path) -> int:

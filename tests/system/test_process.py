@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import Interrupted, ToolError
-from releaser.system import layers, process, signals
+from releaser.sandbox import layers
+from releaser.system import process, signals
 from releaser.system.process import Finished, Runner, describe_status
 from releaser.system.venv_environment import inside, neutral
 from releaser.system.words import Redactor

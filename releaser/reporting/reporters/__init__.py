@@ -9,8 +9,8 @@ from releaser.capabilities import make
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.core.reporter import Receiver, Reporter
     from releaser.errors import Finding
-    from releaser.reporting.reporters.base import Receiver, Reporter
     from releaser.site.site import Site
 
 REPORTERS: tuple[Reporter, ...] = make("reporters")

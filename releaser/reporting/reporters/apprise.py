@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.core.reporter import SECONDS, Reporter
 from releaser.errors import Finding, MailError, ToolError
 from releaser.reporting.notice_settings import ServiceSettings
-from releaser.reporting.reporters.base import SECONDS, Reporter
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
 from releaser.system.words import one_line

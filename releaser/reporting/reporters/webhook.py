@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
+from releaser.core.reporter import SECONDS, Reporter
 from releaser.errors import Finding, MailError, ToolError
 from releaser.releases.journal import report_json
 from releaser.reporting.notice_settings import WebhookSettings
-from releaser.reporting.reporters.base import SECONDS, Reporter
 from releaser.system.frozen import Frozen
 from releaser.tools.web import post
 

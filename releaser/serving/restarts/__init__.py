@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.capabilities import make
+from releaser.core.restart import Restart
 from releaser.errors import Finding
-from releaser.serving.restarts.base import Restart
+from releaser.serving.health_settings import HealthSettings
 from releaser.serving.restarts.command import Command
-from releaser.site.health_settings import HealthSettings
 from releaser.site.restart_settings import RestartSettings
 from releaser.site.settings import HOOKS
 from releaser.system.venv_environment import inside

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from releaser.core.restart import Restart
 from releaser.errors import error_line
-from releaser.serving.restarts.base import Restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system import signals
 from releaser.system.environment import own_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.serving.restarts.base import Restart
+from releaser.core.restart import Restart
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError, error_line
-from releaser.serving.restarts.base import Restart
 from releaser.serving.restarts.command import ask_program, run_restart
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.environment import find_own_program

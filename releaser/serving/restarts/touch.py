@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.core.restart import Restart
 from releaser.errors import Finding, ToolError
-from releaser.serving.restarts.base import Restart
 from releaser.site.restart_settings import RestartSettings
 
 if TYPE_CHECKING:

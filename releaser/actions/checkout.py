@@ -1,0 +1,104 @@
+"""The checkout as an action: its commit, uv.lock, and what else a release brings into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.checkout.move import (
+    CHECKOUT,
+    Move,
+    keep_edits,
+    move_checkout,
+    place_files,
+    restore_checkout,
+    restore_commit,
+    save_lock,
+)
+from releaser.checkout.output import place_links
+from releaser.core.action import Action
+from releaser.errors import Finding, PreflightError, ToolError
+from releaser.releases.release import refuse_moved
+from releaser.releases.store import store_of
+from releaser.system.uptime import boot_id
+
+if TYPE_CHECKING:
+    from releaser.core.change import Change, Deployment
+    from releaser.releases.journal import Record
+    from releaser.report import Step
+
+
+class Checkout(Action):
+    """Moves the checkout to the commit that was tested, and gives it the lock of the release."""
+
+    name = CHECKOUT
+    is_step = False
+    is_noted = False
+
+    def record(self, change: Change, deployment: Deployment) -> Record:
+        """Keep what is about to be replaced."""
+        site, target = change.site, deployment.target
+        if deployment.goes_back:  # else the guard has looked
+            keep_edits(site, change.log)
+        else:
+            refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
+        place_links(site, change.log, deployment.release)
+        save_lock(site)
+        return {
+            "before": site.name_of(target.head),
+            "after": site.name_of(target.commit),
+            "boot": boot_id(),
+            "files": True,
+        }
+
+    def prepare(self, change: Change, deployment: Deployment) -> None:
+        """Move to the commit."""
+        target = deployment.target
+        try:
+            move_checkout(change.site, change.log, target)
+        except ToolError as error:
+            finding = Finding(
+                "checkout-not-moved",
+                f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
+                error.advice or "See git's message. Nothing went live, and the next run tries again.",
+                output=error.output,
+            )
+            raise PreflightError(finding) from error
+
+    def undo(self, change: Change) -> None:
+        """Move back to the commit, and restore the lock; only the commit where no release was to go live."""
+        move = move_of(change)
+        try:
+            if change.record(self.name).get("files"):
+                restore_checkout(change.site, change.log, move)
+            else:
+                restore_commit(change.site, change.log, move)
+        finally:
+            _reread(change, move)
+
+    def do(self, change: Change, step: Step) -> None:
+        """Place the files of the release."""
+        move = move_of(change)
+        place_files(change.site, change.log, change.release, move)
+        _reread(change, move)
+
+    def again(self, change: Change) -> bool:
+        """Restore what was there before."""
+        self.undo(change)
+        return True
+
+
+def move_of(change: Change) -> Move:
+    """Return how the checkout moves in a change."""
+    record = change.record(CHECKOUT)
+    return Move(
+        before=record.get("before"),
+        after=record.get("after"),
+        boot=record.get("boot", ""),
+        previous=change.previous,
+        new=change.new,
+    )
+
+
+def _reread(change: Change, move: Move) -> None:
+    if move.moves_code:  # the settings are those of the code
+        change.site = change.site.reread()

@@ -1,0 +1,51 @@
+"""The hooks `after_live` and `on_rollback` as actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.core.action import Action
+from releaser.reporting.hook_settings import HookSettings
+from releaser.reporting.hooks import run_hook, tell_return
+
+if TYPE_CHECKING:
+    from releaser.core.change import Change
+    from releaser.report import Step
+
+
+class AfterLive(Action):
+    """Runs `after_live` once a new release is live and well."""
+
+    name = "after_live"
+    takes_back = False
+
+    def is_due(self, change: Change) -> bool:
+        """Whether the hook is set, and the change no rollback."""
+        return HookSettings.of(change.site).after_live is not None and not change.flip.goes_back
+
+    def do(self, change: Change, step: Step) -> None:
+        """Run it."""
+        step.says(run_hook(change.site, change.log, "after_live", change.release.venv))
+
+
+class OnRollback(Action):
+    """Runs `on_rollback` once a rollback is done, or a release taken back."""
+
+    name = "on_rollback"
+    takes_back = False
+    is_retried = False
+
+    def is_due(self, change: Change) -> bool:
+        """Whether the hook is set, and the change a rollback."""
+        return HookSettings.of(change.site).on_rollback is not None and change.flip.goes_back
+
+    def do(self, change: Change, step: Step) -> None:
+        """Run it."""
+        step.says(run_hook(change.site, change.log, "on_rollback", change.release.venv))
+
+    def again(self, change: Change) -> bool:
+        """Run it for the release that was taken back, unless another run has to finish that."""
+        if change.unfinished is None:
+            venv = change.previous.venv if change.previous is not None else None
+            tell_return(change.site, change.log, venv, change.flip.reason)
+        return True

@@ -1,0 +1,331 @@
+"""What every command is made of: its options, the project that it is about, how it prints, and how errors end it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from releaser import __version__
+from releaser.capabilities import CAPABILITIES
+from releaser.commands.many import SELECTION, Selection, many_options, run_for_all
+from releaser.commands.output import Output
+from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
+from releaser.site.ownership import admit
+from releaser.system.files import TooLargeError
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.pipelines.session import Request
+    from releaser.report import Plan, RunReport
+    from releaser.site.conventions import Convention
+    from releaser.site.site import Site
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+_FROM_ZERO = click.FloatRange(min=0)
+_WAIT = "Wait up to SECONDS for another run to end instead of exiting with code 8."
+
+
+class NonEmptyPath(click.Path):
+    """A path; an empty name, which an unset variable of a script leaves, is not the current one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(path_type=Path)
+
+
+class CommandContext(Frozen):
+    """What every command gets: the project, how to print, and what all that change something have in common."""
+
+    #: The command, as reports name it.
+    name: str
+    project: Path
+    output: Output
+    dry_run: bool = False
+    #: How long to wait for another run to end, in seconds.
+    wait: float = 0.0
+    #: Whether its report is worth a mail.
+    mails: bool = False
+    #: Whether it makes the first lock of a project; it tells of wrong settings by itself.
+    creates_pyproject: bool = False
+
+    def site(self) -> Site:
+        """Read the project for a question; what is wrong with its settings is a warning then.
+
+        Raises PreflightError where a file lies in the place of the state directory.
+        """
+        from releaser.site.disk import find_misplaced_state
+        from releaser.site.site import find_site, open_site
+
+        site = (open_site if self.creates_pyproject else find_site)(self.project, os.environ)
+        self.output.redactor.learn(site.redactor.secrets)
+        self.warn(finding.message for finding in site.findings if not self.creates_pyproject)
+        if misplaced := find_misplaced_state(site.project):
+            raise PreflightError(misplaced)
+        return site
+
+    def request(self) -> Request:
+        """Ask for a run."""
+        from releaser.pipelines.session import Request
+
+        shown, name = self.output.listener(), self.name
+        return Request(
+            path=self.project, environ=os.environ, command=name, listener=shown, wait=self.wait, mails=self.mails
+        )
+
+    def run(
+        self,
+        plan: Callable[Concatenate[Site, P], Plan],
+        change: Callable[Concatenate[Request, P], RunReport],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> RunReport:
+        """Do what the command is for; a dry run prints what that would do, and exits."""
+        if not self.dry_run:
+            gc.freeze()  # what has been loaded stays
+            gc.set_threshold(20_000)  # with 100,000, an update would take 1.5 MB more at its peak
+            return change(self.request(), *args, **options)
+        self.print_plan(plan(self.site(), *args, **options))
+        sys.exit(0)
+
+    def print_plan(self, found: Plan) -> None:
+        """Print what a dry run has found."""
+        if self.output.json:
+            self.output.print_json(found)
+        else:
+            self.output.print_changes(found.changes)
+            self.output.print_lines(f"dry run: {line}" for line in found.would)
+
+    def warn(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        """Print warnings, and return them."""
+        found = tuple(sentences)
+        for sentence in found:
+            self.output.note(f"warning: {sentence}")
+        return found
+
+    def say_chosen(self, chosen: Iterable[Convention]) -> None:
+        """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
+        for one in chosen if not self.output.json else ():
+            self.output.note(str(one))
+
+    def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
+        """Print how a run ended, and exit; what `answers` a question is printed even if nothing changed."""
+        self.output.print_report(report, answers=answers)
+        sys.exit(report.exit_code)
+
+
+class Command(click.Command):
+    """A command with its whole name, such as `bundle create`."""
+
+    full_name: str = ""
+
+
+#: The modules whose commands join the group, and the sections of the help, in this order.
+_OWN = ("commands.operations", "commands.queries", "commands.release_contents", "commands.setting_up")
+_MODULES = (*_OWN, *(name for one in CAPABILITIES for name in one.commands))
+_SECTIONS: dict[str, list[Command]] = {"Everyday": [], "Look": [], "Keep": [], "Bundles": [], "Set up": []}
+
+
+def sections() -> dict[str, list[Command]]:
+    """Return the groups of commands that the help shows."""
+    for module in _MODULES:
+        import_module(f"releaser.{module}")
+    return {name: found for name, found in _SECTIONS.items() if found}
+
+
+def all_commands() -> dict[str, Command]:
+    """Return all commands by their whole names."""
+    return {one.full_name: one for commands in sections().values() for one in commands}
+
+
+_GROUPS = {
+    "bundle": "Put a release into one signed file, and install it on hosts without a network.",
+    "channel": "Tell hosts by a signed pointer which bundle to run.",
+}
+
+
+@contextlib.contextmanager
+def _own_words() -> Iterator[None]:
+    """Say what click refuses as every other error is said."""
+    try:
+        yield
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which shows the help
+            raise
+        message, path = error.format_message().strip(), error.ctx.command_path if error.ctx else "releaser"
+        refused = UsageError(message[:1].lower() + message[1:].rstrip("."), f"See `{path} --help`.")
+        sys.exit(Output().print_error(refused))
+
+
+class Commands(click.Group):
+    """Lists its commands by what they are for, each with its whole first sentence."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _own_words():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _own_words():
+                return super().invoke(ctx)
+        except ImportError as error:
+            if not (error.name or "").startswith("releaser."):
+                raise
+            # By hand: what prints errors may be gone as well.
+            advice = "Run it again once that is done: the next run first finishes or undoes what this one left."
+            sys.stderr.write(f"releaser: releaser was replaced as it ran: {error}\n  what to do: {advice}\n")
+            sys.exit(ExitCode.BUG)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command, and import no more for it than has to be: cron pays for that on every site, every night."""
+        for module in _MODULES:
+            if cmd_name in self.commands:
+                break
+            import_module(f"releaser.{module}")
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        sections()
+        return super().list_commands(ctx)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in sections().items():
+            with formatter.section(section):
+                formatter.write_dl([(one.full_name, one.get_short_help_str(limit=10_000)) for one in commands])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="releaser", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep the Python environment of a running site up to date, safely.
+
+    A new venv is built beside the live one, tested with the project's own tests, and only then made live, by one atomic
+    move of a symlink. Earlier venvs stay: going back is instant.
+    """
+
+
+def command(
+    name: str | None = None,
+    *,
+    section: str,
+    example: str,
+    changes: bool = False,
+    waits: bool = False,
+    mails: bool = False,
+    admits: bool = True,
+    many: Literal["", "all", "sites"] = "",
+    **settings: Any,
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a function a command, give it the common options, and make errors end it with their exit code.
+
+    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. One that `changes` something has
+    --dry-run. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
+    by itself whose the project is. With `many` it can be run for many sites, by --all or
+    by --sites alone.
+    """
+
+    def decorate(function: Callable[..., None]) -> Command:
+        @click.option(
+            "--project",
+            type=DIRECTORY,
+            envvar="RELEASER_PROJECT",
+            default=Path(),
+            show_default="the current directory",
+            show_envvar=True,
+            help="The directory of the project, or one below it.",
+        )
+        @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+        @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
+        @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+        @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done."))
+        @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
+        @_only(bool(many), partial(many_options, has_all=many == "all"))
+        @functools.wraps(function)
+        def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
+            output = Output(
+                json=as_json,
+                verbose=verbose,
+                quiet=quiet,
+                changes=waits and section != "Keep" and not options.get("dry_run"),
+                plugin=options.get("nagios", False),
+            )
+            with _exit_codes(output):
+                if verbose and quiet:
+                    refuse_both("--verbose", "--quiet")
+                wanted = Selection.of(**{name: options.pop(name, None) for name in SELECTION}) if many else None
+                if wanted is not None:
+                    run_for_all(wanted, output)
+                if admits:
+                    admit(project, name or function.__name__, os.environ)
+                ctx = CommandContext(
+                    name=name or function.__name__,
+                    project=project,
+                    output=output,
+                    dry_run=options.pop("dry_run", False),
+                    wait=options.pop("wait") if waits else 0.0,
+                    mails=mails,
+                )
+                function(ctx, **options)
+
+        full_name = name or function.__name__
+        group, _, last = full_name.rpartition(" ")
+        made = click.command(name=last, cls=Command, epilog=f"Example: {example}", **settings)(call)
+        _group(group).add_command(made)
+        made.full_name = full_name
+        _SECTIONS[section].append(made)
+        return made
+
+    return decorate
+
+
+@functools.cache
+def _group(name: str) -> click.Group:
+    return cli.group(name, help=_GROUPS[name])(lambda: None) if name else cli
+
+
+def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
+    return option if wanted else lambda function: function
+
+
+def refuse_both(one: str, other: str) -> NoReturn:
+    """Refuse two options that make no sense together."""
+    message = f"{one} cannot be combined with {other}"
+    raise UsageError(message, "Use only one of them.")
+
+
+@contextlib.contextmanager
+def _exit_codes(output: Output) -> Iterator[None]:
+    """Print an error and exit with its code."""
+    try:
+        yield
+    except ReleaserError as error:
+        sys.exit(output.print_error(error))
+    except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
+        message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+        advice = "Run it as the user who owns the project, or let this user read it."
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
+    except TooLargeError as error:
+        message = f"{error.filename} cannot be read: it is {error.strerror}"
+        advice = f"Look at what it holds: `head -c 1000 {shlex.quote(error.filename)}`; then restore or delete it."
+        sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
+    except Interrupted as interrupt:  # a second signal, while the first was being dealt with
+        sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)

@@ -1,0 +1,39 @@
+"""The options of `update` that name a source, one file each. To add one, see capabilities.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from releaser.capabilities import gather
+from releaser.commands.command import refuse_both
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from releaser.commands.command import CommandContext
+    from releaser.commands.elsewhere.base import Elsewhere
+
+ELSEWHERE: tuple[Elsewhere, ...] = gather("elsewhere")
+
+
+def elsewhere_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give `update` these options."""
+    for one in reversed(ELSEWHERE):
+        function = click.option(one.option, one.parameter, **one.look)(function)
+    return function
+
+
+def update_from_elsewhere(ctx: CommandContext, given: Mapping[str, Any], others: Mapping[str, Any], **how: Any) -> None:
+    """Update as one of these options says, and exit; return if none is `given`. Raises UsageError.
+
+    `others` are the options of `update` with their values, by the names that people know; `how` is for all updates.
+    """
+    others = {**others, **{one.option: given[one.parameter] for one in ELSEWHERE}}
+    asked = [name for name, value in others.items() if value not in (None, (), False)]  # an empty text is an error
+    for one in ELSEWHERE:
+        if one.option in asked:
+            if refused := next((name for name in asked if name not in (one.option, *one.goes_with)), None):
+                refuse_both(refused, one.option)
+            one.run(ctx, given[one.parameter], **how)

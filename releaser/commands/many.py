@@ -1,0 +1,193 @@
+"""A command with `--all`: for every site of a file, with one line for each, the worst first."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from releaser.errors import ExitCode, Interrupted, UsageError, refuse
+from releaser.system import signals
+from releaser.system.frozen import Frozen
+from releaser.system.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from releaser.commands.output import Output
+    from releaser.fleet.sites_file import SitesFile
+    from releaser.reporting.many_sites import SiteAnswer
+
+F = TypeVar("F", bound="Callable[..., Any]")
+DEFAULT = Path("/etc/releaser/sites.toml")
+SELECTION = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
+_COMMON = ("project", "as_json", "verbose", "quiet")
+_OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
+_TABLES = ("update", "check", "status")  # of which a line each says enough
+
+
+class Selection(Frozen):
+    """Which sites the command line asks for; None of a file is the usual one."""
+
+    file: Path | None
+    group: str | None
+    jobs: int | None
+
+    @classmethod
+    def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Selection | None:
+        """Read the options; None if the command is about one site. Raises UsageError."""
+        if all_sites or sites is not None:
+            return cls(file=sites, group=group, jobs=jobs)
+        if group is not None or jobs is not None:
+            message = f"{'--group' if group is not None else '--jobs'} is for many sites"
+            raise UsageError(message, "Add --all, or --sites FILE.")
+        return None
+
+
+def many_options(function: F, *, has_all: bool) -> F:
+    """Give a command the options about many sites; without `--all` where that means something else."""
+    options = [
+        click.option("--all", "all_sites", is_flag=True, help=f"Do this for every site that {DEFAULT} names.")
+    ] * has_all
+    options += [
+        click.option(
+            "--sites",
+            type=click.Path(path_type=Path, dir_okay=False),
+            is_flag=False,
+            flag_value=str(DEFAULT),
+            metavar="FILE",
+            help=f"Do this for every site that this file names; without one, {DEFAULT}.",
+        ),
+        click.option("--group", metavar="NAME", help="Of these, only the sites of this group."),
+        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Run N sites at once."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_for_all(wanted: Selection, output: Output) -> NoReturn:
+    """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
+    from releaser.fleet.many_sites import ManySites, badness
+    from releaser.fleet.sites_file import read_sites
+    from releaser.reporting.many_sites import COLUMNS, problems_of, rows, with_states
+
+    file, words = wanted.file or DEFAULT, list(_words(click.get_current_context()))
+    if makes_page := words[0] == "report":
+        words = ["status"]
+    is_update = words[0] == "update"
+    if is_update and "--" in words:
+        words.insert(1, "--if-locked")
+    listed = read_sites(file, os.environ)
+    for warning in listed.warnings:
+        output.note(f"warning: {file}: {warning}")
+    acts = words[0] in ("update", "propose") and "--dry-run" not in words
+    # A site that goes first does so whatever the group is: the others go by what becomes of it.
+    sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
+    if not sites:
+        refuse(
+            "no-site",
+            f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""),
+            f"Correct {file}.",
+        )
+    many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
+    shown = words[0] in _TABLES
+    answers, interrupt = _collect(many.update(words) if acts else many.ask(words, as_json=output.json or shown))
+    answers = with_states(answers) if words[0] == "status" and not makes_page else answers
+    order = {str(one.path): number for number, one in enumerate(sites)}
+    answers.sort(key=lambda one: (badness(one.exit_code), not one.waits, not problems_of(one), order[one.site]))
+    if makes_page:
+        _write_page(answers if not interrupt else [], output)
+    elif acts:
+        _tell_of_update(answers, listed, output)
+    elif output.json:
+        output.print_json(answers)
+    elif shown:
+        output.print_table(COLUMNS, rows(words[0], answers))
+    else:
+        _print_blocks(answers, output)
+    if interrupt:
+        output.note(f"interrupted: {plural(len(sites) - len(answers), 'site')} came to no end")
+        sys.exit(ExitCode.SIGNALLED + interrupt)
+    sys.exit(answers[0].exit_code)
+
+
+def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
+    """Return the answers, and the signal that ended that early; 0 for none."""
+    found: list[SiteAnswer] = []
+    try:
+        with signals.raise_on_signals():
+            found.extend(answers)
+    except KeyboardInterrupt:
+        return found, signal.SIGINT
+    except Interrupted as interrupt:
+        return found, interrupt.signal_number
+    return found, 0
+
+
+def _words(ctx: click.Context) -> Iterator[str]:
+    """Yield the command and what the command line says for it, except for what is about many sites."""
+    yield ctx.command.name or ""
+    arguments: list[str] = []
+    for one in ctx.command.params:
+        name, given = one.name or "", ctx.params.get(one.name or "")
+        if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*SELECTION, *_COMMON):
+            if name == "project" and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                message = "--project names one site, and this is for all of them"
+                raise UsageError(message, "Leave one of them out.")
+            continue
+        if name in _OF_ONE:
+            message = f"{one.opts[0]} is for one site"
+            raise UsageError(message, "Leave it out, or name the site by --project.")
+        values = list(given) if isinstance(given, tuple) else [given]
+        if isinstance(one, click.Argument):
+            arguments += map(str, values)
+        elif isinstance(one, click.Option) and one.is_flag:
+            yield one.opts[0]
+        else:
+            yield from itertools.chain.from_iterable((one.opts[0], str(value)) for value in values)
+    if arguments:
+        yield from ("--", *arguments)
+
+
+def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
+    """Mail and print what is new; a night without anything new is not worth a word of cron's."""
+    from releaser.reporting.many_sites import COLUMNS, is_news, rows, send_summary, summary
+
+    news = [one for one in answers if is_news(one)]
+    mailed = False
+    if news and listed.mail_to:
+        problem = send_summary(answers, listed.mail_to, listed.mail, os.environ)
+        mailed = not problem
+        if problem:
+            output.note(f"warning: the summary was not mailed: {problem}")
+    if output.json:
+        output.print_json(answers)
+        return
+    shown: Sequence[SiteAnswer] = [one for one in answers if one in news or one.waits] if news and not mailed else ()
+    if output.quiet:
+        shown = [one for one in shown if one.exit_code]
+    elif output.verbose or sys.stderr.isatty():
+        shown = answers
+    if shown:
+        output.print_table(COLUMNS, rows("update", shown))
+        output.note(summary(answers))
+
+
+def _write_page(answers: Sequence[SiteAnswer], output: Output) -> None:
+    from releaser.reporting.page import page_of_sites
+
+    if answers:
+        output.write_page(click.get_current_context().params["html"], page_of_sites(answers, datetime.now(UTC)))
+
+
+def _print_blocks(answers: Sequence[SiteAnswer], output: Output) -> None:
+    for one in answers:
+        output.print_lines([f"{one.site}:", *(f"  {line}" for line in (*str(one.answer).splitlines(), *one.errors))])

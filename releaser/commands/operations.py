@@ -1,0 +1,312 @@
+"""The commands that change something, and the one that runs a program in the live release."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from releaser.commands import completion
+from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
+from releaser.commands.elsewhere import elsewhere_options, update_from_elsewhere
+from releaser.commands.output import Output
+from releaser.errors import NoSuchReleaseError, UsageError, refuse
+from releaser.system.durations import how_often, seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.pipelines.maintenance import Change
+
+
+def _read_time(read: Callable[[str], float], _: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else read(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@command(section="Set up", example="releaser init --dry-run", changes=True, waits=True)
+@click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock, or from its first one.")
+@click.option(
+    "--from-venv",
+    type=DIRECTORY,
+    metavar="PATH",
+    help="Lock what is installed in this venv or by this Python, for a project without uv.lock.",
+)
+@click.option(
+    "--from-requirements",
+    type=DIRECTORY,
+    metavar="FILE",
+    help="Lock what this requirements file asks for, in the versions that are installed or that it pins.",
+)
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Omit this package from the first lock. May be repeated."
+)
+@click.option(
+    "--with",
+    "given",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Take this package from here ('NAME @ URL-or-path', 'NAME==VERSION'). May be repeated.",
+)
+def init(
+    ctx: CommandContext,
+    force: bool,
+    from_venv: Path | None,
+    from_requirements: Path | None,
+    without: tuple[str, ...],
+    given: tuple[str, ...],
+) -> None:
+    """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
+    from releaser.pipelines import init as pipeline
+
+    if from_venv is not None or from_requirements is not None:
+        from releaser.pipelines.first_lock import create_first_lock, plan_first_lock, read_request
+
+        wanted = read_request(from_venv, from_requirements, without, given)
+        ctx = replace(ctx, creates_pyproject=True)
+        report = ctx.run(plan_first_lock, create_first_lock, wanted, force=force)
+    elif without or given:
+        message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
+        raise UsageError(message, "A project with a uv.lock is adopted with that lock.")
+    else:
+        report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
+    ctx.say_chosen(report.chosen)
+    ctx.end(report)
+
+
+@command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True, many="all")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also take what failed before, and go on even if the live site fails its health check.",
+)
+@click.option(
+    "--follow-remote", "follow", is_flag=True, help="Accept a remote branch that was moved back or rewritten."
+)
+@elsewhere_options
+@click.option(
+    "--if-due", is_flag=True, help="Only finish what is left, unless `every` has passed since the last one began."
+)
+@click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
+@click.option("--if-locked", is_flag=True, help="Skip a NAME that this site does not have.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
+def update(
+    ctx: CommandContext,
+    force: bool,
+    follow: bool,
+    if_due: bool,
+    now: bool,
+    if_locked: bool,
+    names: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Bring the site to the newest packages that pass its tests. This is the command for cron.
+
+    With NAME, bring only these packages, and what they need.
+    """
+    from releaser.pipelines import dry_run, due
+    from releaser.pipelines import update as pipeline
+    from releaser.pipelines.due import Timing
+
+    if if_due and (now or names):
+        refuse_both("--if-due", "--now" if now else "NAME")
+    if if_locked and not names:
+        message = "--if-locked is for an update of single packages"
+        raise UsageError(message, "Name them, or leave it out.")
+    timing = Timing(if_due=if_due, now=now)
+    others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
+    update_from_elsewhere(ctx, given, others, timing=timing, force=force)
+    only = due.find_selected(ctx.project, os.environ, names, if_locked=if_locked)
+    if names and not only:
+        ctx.end(ctx.run(due.plan_unaffected, due.report_unaffected, names))
+    ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow, only=only))
+
+
+@command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")
+@click.option("--force", is_flag=True, help="Also propose what failed before, and what was declined.")
+def propose(ctx: CommandContext, force: bool) -> None:
+    """Build and test tonight's upgrade, and push its lock to a branch for review. Nothing goes live."""
+    from releaser.pipelines import propose as pipeline
+
+    ctx.end(ctx.run(pipeline.plan_propose, pipeline.propose, force=force))
+
+
+@command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Stay there whatever fails; with --keep-code, go there even if it was built for other dependencies.",
+)
+@click.option("--keep-code", is_flag=True, help="Roll back the packages only, and keep the code.")
+@click.argument("release", required=False, shell_complete=completion.releases)
+def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: bool) -> None:
+    """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
+    from releaser.pipelines import rollback as pipeline
+
+    ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
+
+
+@command(section="Everyday", example="releaser rebuild --python 3.13", changes=True, waits=True, mails=True)
+@click.option(
+    "--python",
+    metavar="PYTHON",
+    help="Build with this interpreter: a version or a path, as uv takes it. Nothing is downloaded.",
+)
+@click.option("--force", is_flag=True, help="Continue even if the live site fails its health check.")
+@click.argument("release", required=False, metavar="")
+def rebuild(ctx: CommandContext, release: str | None, python: str | None, force: bool) -> None:
+    """Rebuild what is live from the same lock, test it, and make it live."""
+    if release is not None:
+        message = f"rebuild takes no release ({release!r}): it rebuilds what is live"
+        raise UsageError(message, "Leave it out. `releaser rollback RELEASE` goes to an earlier release.")
+    if python is not None and not python.strip():
+        message = "--python is empty"
+        raise UsageError(message, "Name a version, such as 3.12, or the path of an interpreter.")
+    if python and "/" in python:  # uv runs in another directory
+        python = os.path.abspath(Path(python).expanduser())
+    from releaser.pipelines import rebuild as pipeline
+
+    ctx.end(ctx.run(pipeline.plan_rebuild, pipeline.rebuild, python=python, force=force))
+
+
+@command(section="Keep", example="releaser prune --dry-run", changes=True, waits=True)
+def prune(ctx: CommandContext) -> None:
+    """Delete the releases that the policy no longer keeps, with the reason for each."""
+    from releaser.answers import Pruning
+    from releaser.pipelines.maintenance import plan_prune, prune_releases
+
+    if ctx.dry_run:
+        report, decisions = None, plan_prune(ctx.site())
+    else:
+        report, decisions = prune_releases(ctx.request())
+    if ctx.output.json:
+        ctx.output.print_json(
+            [
+                Pruning(
+                    release=one.id, action=one.action, reason=one.reason, reasons=one.reasons, error=one.error or None
+                )
+                for one in decisions
+            ]
+        )
+    elif decisions and not ctx.output.quiet:
+        ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in decisions])
+    if report is not None and (report.exit_code or report.tells_of_before):
+        Output(quiet=ctx.output.quiet).print_report(report)
+    sys.exit(report.exit_code if report else 0)
+
+
+def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> None:
+    """Do what `decide` decides, or say what that would be."""
+    from releaser.pipelines.maintenance import make_change, plan_change
+
+    ctx.end(ctx.run(plan_change, make_change, decide, *words))
+
+
+@command(section="Keep", example="releaser pin 20260424T030001Z-81", changes=True)
+@click.argument("release", shell_complete=completion.releases)
+def pin(ctx: CommandContext, release: str) -> None:
+    """Keep RELEASE: never prune it."""
+    from releaser.pipelines.maintenance import decide_pin
+
+    _change(ctx, partial(decide_pin, on=True), release)
+
+
+@command(section="Keep", example="releaser unpin 20260424T030001Z-81", changes=True)
+@click.argument("release", shell_complete=completion.releases)
+def unpin(ctx: CommandContext, release: str) -> None:
+    """Allow RELEASE to be pruned again."""
+    from releaser.pipelines.maintenance import decide_pin
+
+    _change(ctx, partial(decide_pin, on=False), release)
+
+
+@command(section="Keep", example='releaser hold django "until the admin is migrated"', changes=True)
+@click.argument("name", shell_complete=completion.packages)
+@click.argument("reason", required=False, default="")
+def hold(ctx: CommandContext, name: str, reason: str) -> None:
+    """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
+    from releaser.pipelines.holds import decide_hold
+
+    _change(ctx, decide_hold, name, reason)
+
+
+@command(section="Keep", example="releaser unhold django", changes=True)
+@click.argument("name", shell_complete=completion.complete_held)
+def unhold(ctx: CommandContext, name: str) -> None:
+    """Allow again what is on hold, by the NAME that `status` shows: a package, a commit, a candidate."""
+    from releaser.pipelines.holds import decide_unhold
+
+    _change(ctx, decide_unhold, name)
+
+
+@command(section="Keep", example="releaser accept django", changes=True)
+@click.argument("name", shell_complete=completion.complete_asked)
+def accept(ctx: CommandContext, name: str) -> None:
+    """Accept what an update was refused for: another index or another file of the package NAME."""
+    from releaser.pipelines.holds import decide_accept
+
+    _change(ctx, decide_accept, name)
+
+
+@command(
+    section="Everyday", example="releaser run python manage.py shell", context_settings={"ignore_unknown_options": True}
+)
+@click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
+    """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
+    _become(ctx, words, None)
+
+
+@command(
+    "exec",
+    section="Everyday",
+    example="releaser exec --refresh daily -- python manage.py check",
+    context_settings={"allow_interspersed_args": False},
+)
+@click.option(
+    "--refresh",
+    metavar="INTERVAL",
+    callback=partial(_read_time, how_often),
+    help="Update first, if nobody has looked for updates for so long: daily, weekly, or a time such as 12h.",
+)
+@click.option(
+    "--wait",
+    "most",
+    metavar="TIME",
+    default="5s",
+    show_default=True,
+    callback=partial(_read_time, seconds_of),
+    help="How long the update may keep COMMAND from starting; it then goes on in the background.",
+)
+@click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(ctx: CommandContext, refresh: float | None, most: float, words: tuple[str, ...]) -> None:
+    """Run COMMAND in the live release, as `run` does; with --refresh, look for updates first if that is due."""
+    _become(ctx, words, (refresh, most) if refresh else None)
+
+
+def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, float] | None) -> None:
+    from releaser import launch
+
+    place = launch.Place.of(ctx.site())
+    if refresh:
+        launch.look(place, *refresh)
+    live = place.live
+    if live is None:
+        message = "no release is live"
+        raise NoSuchReleaseError(message, "Adopt the project: `releaser init`.")
+    name = os.path.basename(live)
+    if why := place.distrust(live):
+        message = f"nothing is started in {name}: {why}"
+        refuse("release-damaged", message, "`releaser rebuild` replaces it. Find out who changed it.")
+    try:
+        launch.become(place, live, words)
+    except OSError as error:
+        message = f"{words[0]} cannot be started in {name}: {error.strerror}"
+        raise UsageError(message, "Check the name; programs of the release come first on PATH.") from error

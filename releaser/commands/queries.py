@@ -1,0 +1,358 @@
+"""The commands that change nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from releaser.commands import completion
+from releaser.commands.command import FILE, CommandContext, command, refuse_both
+from releaser.errors import Finding, MailError, PreflightError, UsageError, os_reason, refuse
+from releaser.releases.store import store_of
+from releaser.site.state_dir import dispute
+from releaser.system.files import replace_file
+
+if TYPE_CHECKING:
+    from releaser.releases.integrity import Defect
+    from releaser.releases.release import Release
+
+
+@command(section="Set up", example="releaser check --tests", many="all")
+@click.option("--tests", is_flag=True, help="Also run the tests of the live release, and name what they write outside.")
+@click.option("--sandbox", is_flag=True, help="Also try what tests reach from the sandbox, and print what was stopped.")
+def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
+    """Check everything that an update needs, and report all problems at once. Changes nothing."""
+    run_check(ctx, tests=tests, tries=sandbox)
+
+
+def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
+    """Check the site, and print what was found. Raises PreflightError."""
+    from releaser.answers import Readiness, ReadySite
+    from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
+    from releaser.candidate.sandbox_probe import try_sandbox
+    from releaser.candidate.try_release import try_live
+    from releaser.checkout.untracked import left_out_warnings
+    from releaser.pipelines.adopt import find_open_venv, find_unsynced, left_out
+    from releaser.pipelines.preflight import Scope, check_unmoved
+    from releaser.pipelines.status import list_damage, list_unfinished
+    from releaser.reporting.mail_setup import warnings as mail_warnings
+    from releaser.serving.servers import unrestarted_warnings
+    from releaser.site.conventions import find_conventions
+    from releaser.site.in_force import RULES
+    from releaser.site.site import find_site
+
+    site = find_site(ctx.project, os.environ)
+    ctx.output.redactor.learn(site.redactor.secrets)
+    found = find_conventions(site)
+    ctx.say_chosen(found)
+    found_wanting = (
+        *list_unfinished(site),
+        *site.exposed,
+        *mail_warnings(site),
+        *sandbox_warnings(site),
+        *left_out(site),
+        *unrestarted_warnings(site),
+        *left_out_warnings(site),
+    )
+    damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
+    sandbox = describe_sandbox(site)
+    if sandbox and not ctx.output.json:
+        ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
+    tried = try_sandbox(site) if tries else ()
+    if tried and not ctx.output.json:
+        rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
+        ctx.output.print_table(["", "kind", "what"], rows)
+    if not ctx.output.json:
+        ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(RULES)}")
+    known: dict[str, Any] = {
+        "damage": damage,
+        "chosen": found,
+        "sandbox": sandbox,
+        "counted_once_live": tuple(RULES),
+        "tried": tried,
+    }
+    try:
+        if tests:
+            failed = try_live(site)
+            warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
+            if failed:
+                raise PreflightError(*(Finding("live-fails", one.message, "See what they print.") for one in failed))
+        beside = (*find_unsynced(site), *find_open_venv(site))
+        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
+    except PreflightError as error:
+        if ctx.output.json:
+            problems, codes = tuple(map(str, error.findings)), tuple(one.code for one in error.findings)
+            ctx.output.print_json(Readiness(fit=False, problems=problems, codes=codes, warnings=warnings, **known))
+        raise
+    if facts.unknown:
+        ctx.output.note(facts.unknown)
+    if ctx.output.json:
+        ready = ReadySite(fit=True, warnings=warnings, group=facts.group, tests=facts.test_command, **known)
+        ctx.output.print_json(ready)
+    else:
+        ctx.output.note("everything is ready for an update")
+
+
+@command(section="Set up", example="releaser config test_timeout")
+@click.option("--schema", is_flag=True, help="Print a JSON Schema of [tool.releaser] in pyproject.toml.")
+@click.argument("name", required=False, shell_complete=completion.settings)
+def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
+    """Show every setting, its value and where it comes from; of the setting NAME, the value alone."""
+    from releaser.pipelines import setup as pipeline
+
+    if schema and name:
+        refuse_both("--schema", "a setting")
+    if schema:
+        from releaser.site.schema import json_schema
+
+        ctx.output.print_json(json_schema())
+        return
+    given = click.get_current_context().get_parameter_source("project")
+    found = pipeline.find_values(ctx.site(), by=given.name if given else "")
+    if name is not None:
+        one = pipeline.pick(found, name)
+        ctx.output.answer(one, lambda value: [pipeline.in_line(value)])
+        if not ctx.output.json:
+            ctx.output.note(f"from: {one.source}")
+    elif ctx.output.json:
+        ctx.output.print_json(found)
+    else:
+        rows = [(one.name, pipeline.in_line(one) or "-", one.source) for one in found]
+        rows = [(name, of, "not set") if of == pipeline.EACH_RUN else (name, value, of) for name, value, of in rows]
+        ctx.output.print_table(("SETTING", "VALUE", "FROM"), rows)
+
+
+@command("test-mail", section="Set up", example="releaser test-mail")
+def test_mail(ctx: CommandContext) -> None:
+    """Send one mail to everybody who gets mails about the site, a notice and a ping; print where each went."""
+    from releaser.reporting.mail_setup import send_test_mail
+
+    sent = send_test_mail(ctx.site())
+    if ctx.output.json:
+        ctx.output.print_json(sent)
+    well = [f"sent to {', '.join(sent.to)} by {sent.by}"] if sent.sent else []
+    well += [f"sent to {one.to}" for one in sent.notices if one.sent]
+    if well and not ctx.output.json:
+        ctx.output.note("; ".join([*well, "check that it arrives"]))
+    if problems := [*filter(None, [sent.problem]), *(one.problem for one in sent.notices if not one.sent)]:
+        raise MailError("; ".join(problems), "Check the settings, and the server.")
+
+
+@command("list", section="Look", example="releaser list --json", many="all")
+def list_releases(ctx: CommandContext) -> None:
+    """List the kept releases, newest first."""
+    from releaser.releases import listing
+
+    site = replace(ctx.site(), asks=False)
+    store = store_of(site)
+    rows = listing.rows(store)
+    is_watched = ctx.output.verbose or sys.stderr.isatty()
+    if is_watched or dispute(site.project) or store.live_by_record() != store.live_id():
+        from releaser.pipelines.status import list_damage  # which takes longer than the list
+
+        ctx.warn(list_damage(site))
+    if ctx.output.json:
+        ctx.output.print_json(list(rows))
+    elif rows:
+        ctx.output.print_table(listing.COLUMNS, [row.cells(time.time()) for row in rows])
+        ctx.output.print_lines(listing.notes(rows))
+    else:
+        ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
+
+
+@command(section="Look", example="releaser show 20260424T030001Z-81")
+@click.argument("release", shell_complete=completion.releases)
+def show(ctx: CommandContext, release: str) -> None:
+    """Show one release: its facts, package changes, steps, and the end of its test output."""
+    from releaser.pipelines.status import show as ask
+    from releaser.reporting.text import release_text
+
+    ctx.output.answer(ask(ctx.site(), release), release_text)
+
+
+@command(section="Look", example="releaser diff 20260423T030001Z-77 20260424T030001Z-81")
+@click.argument("a", shell_complete=completion.releases)
+@click.argument("b", required=False, shell_complete=completion.releases)
+def diff(ctx: CommandContext, a: str, b: str | None) -> None:
+    """Show the package changes from release A to release B (default: the live one)."""
+    from releaser.pipelines.status import diff as ask
+
+    changes = ask(ctx.site(), a, b)
+    if ctx.output.json:
+        ctx.output.print_json(changes)
+    elif changes:
+        ctx.output.print_changes(changes)
+    else:
+        ctx.output.note("no packages differ")
+
+
+@command(section="Look", example="releaser audit", many="all")
+@click.argument("release", required=False, shell_complete=completion.releases)
+def audit(ctx: CommandContext, release: str | None) -> None:
+    """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
+    from releaser.pipelines.status import audit as ask
+    from releaser.pipelines.status import audit_error
+    from releaser.reporting.changes import COLUMNS, vulnerability_rows
+
+    found = ask(ctx.site(), release)
+    if ctx.output.json:
+        ctx.output.print_json(found)
+    elif found.vulnerabilities:
+        ctx.output.print_table(COLUMNS, vulnerability_rows(found.vulnerabilities))
+    failure = audit_error(found)
+    if failure is not None:
+        raise failure
+    if not ctx.output.json:
+        ctx.output.note(f"{found.release} has no known vulnerabilities")
+
+
+@command(section="Look", example="releaser verify --all", many="sites")
+@click.option(
+    "--all", "every", is_flag=True, help="Verify every release that is kept; those of all sites with --sites."
+)
+@click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
+@click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
+@click.option("--health", is_flag=True, help="Also ask the site whether it is well, if `health_check` is set.")
+@click.argument("release", required=False, shell_complete=completion.releases)
+def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
+    """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
+    from releaser.candidate.try_release import check_trial, prepare_trials, tests_trial
+    from releaser.releases.integrity import Defect
+    from releaser.releases.verify import to_error
+    from releaser.releases.verify import verify as ask
+    from releaser.reporting.text import sound_text, verified_text
+    from releaser.serving.checks import live_findings
+
+    if release and every:
+        refuse_both("--all", "a release")
+    if health and (release or every):
+        refuse_both("--health", "a release" if release else "--all")
+    site = ctx.site()
+    trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
+    with prepare_trials(site, trials) as run_trials:
+
+        def look(found: Release) -> list[Defect]:
+            unwell = live_findings(site, "verify") if health else ()
+            return [*run_trials(found), *(Defect.of_failure("health", one.message, one.output) for one in unwell)]
+
+        found = ask(site, release, every=every, track=ctx.output.track, run_trials=look)
+    if ctx.output.json:
+        ctx.output.print_json(found if every else found[0])
+    for answer in found:
+        if answer.ok:
+            ctx.output.note(sound_text(answer))
+        elif not ctx.output.json:
+            ctx.output.print_lines(verified_text(answer, whole=ctx.output.verbose))
+    error = to_error(found)
+    if error is not None:
+        raise error
+
+
+@command(section="Look", example="releaser outdated", many="all")
+def outdated(ctx: CommandContext) -> None:
+    """Show newer versions than the locked ones, what keeps them out, and what the next update installs."""
+    from releaser.pipelines.status import outdated as ask
+    from releaser.reporting.text import outdated_text
+
+    found = ask(ctx.site())
+    if ctx.output.verbose and found.elsewhere:
+        ctx.output.note(f"not checked, because no index has them: {', '.join(found.elsewhere)}")
+    if found.unknown:
+        ctx.output.note(f"the index has no version of: {', '.join(found.unknown)}")
+    if newer := found.newer_python:
+        ctx.output.note(f"Python {newer} is installed; `releaser rebuild --python {newer}` moves the site to it")
+    ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
+
+
+def _duration(option: str, value: str) -> float:
+    from releaser.site.values import duration
+
+    try:
+        return duration(value)
+    except ValueError as error:
+        message = f"{option} {error} (it is {value!r})"
+        raise UsageError(message, f"Correct {option}.") from error
+
+
+@command(section="Everyday", example="releaser status --nagios --warning 36h", many="all")
+@click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
+@click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
+@click.option(
+    "--textfile",
+    type=FILE,
+    metavar="FILE",
+    help="Write the metrics for Prometheus to this file, as a whole.",
+)
+@click.option(
+    "--warning",
+    default="2d",
+    show_default=True,
+    metavar="DURATION",
+    help="Warn when the last successful update is older than this.",
+)
+@click.option(
+    "--critical", default="7d", show_default=True, metavar="DURATION", help="It is critical when older than this."
+)
+def status(
+    ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
+) -> None:
+    """Show the state of the site: the live release, the last run, and what is pending, on hold or failed."""
+    from releaser.pipelines.status import status as ask
+    from releaser.reporting import monitoring
+    from releaser.reporting.text import status_text
+
+    if not (nagios or prometheus or textfile):
+        ctx.output.answer(ask(ctx.site()), status_text)
+        return
+    if nagios and (prometheus or textfile):
+        refuse_both("--nagios", "--prometheus or --textfile")
+    if nagios:
+        ages = monitoring.Ages(warning=_duration("--warning", warning), critical=_duration("--critical", critical))
+        state, line = monitoring.nagios(ask(ctx.site()), ages, now=datetime.now(UTC))
+        ctx.output.print_lines([line])
+        sys.exit(state)
+    text = monitoring.prometheus(ask(ctx.site()))
+    if prometheus:
+        ctx.output.print_lines(text.splitlines())
+    if textfile:
+        try:
+            replace_file(textfile, text.encode())
+        except OSError as error:
+            refuse("metrics-unwritable", f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
+
+
+@command(section="Look", example="releaser report --html shop.html", many="all")
+@click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, as a whole.")
+@click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
+def report(ctx: CommandContext, html: Path, offline: bool) -> None:
+    """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
+
+    With --all, it is about all sites, the worst first, and no index is asked.
+    """
+    from releaser.pipelines.status import overview
+    from releaser.reporting.page import page_of
+
+    ctx.output.write_page(html, page_of(overview(ctx.site(), offline=offline)))
+
+
+@command(section="Look", example="releaser history -n 5")
+@click.option(
+    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many."
+)
+def history(ctx: CommandContext, number: int) -> None:
+    """List the runs, newest first: time, command, result, duration."""
+    from releaser.releases.journal import read_history
+    from releaser.reporting.text import HISTORY, history_rows
+
+    runs = read_history(ctx.site().project.state_dir)[:number]
+    if runs and not ctx.output.json:
+        ctx.output.print_table(HISTORY, history_rows(runs))
+    else:
+        ctx.output.answer(runs, lambda _: (), empty="there have been no runs yet")

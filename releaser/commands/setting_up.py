@@ -1,0 +1,283 @@
+"""The commands that set a site up, and leave it again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from releaser.commands.command import DIRECTORY, CommandContext, command, refuse_both
+from releaser.errors import PreflightError, UsageError
+from releaser.serving.restarts import restart_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from releaser.fleet.schedule import Kind
+    from releaser.pipelines.setup import Plan as SetUpPlan
+    from releaser.site.site import Site
+
+_KINDS = ("cron", "systemd", "none")
+
+
+@command(section="Set up", example="releaser setup --admin ada@example.org --yes", changes=True)
+@click.option("--environment", metavar="NAME", help="staging, production or local.")
+@click.option("--group", metavar="NAME", help="The dependency group to install.")
+@click.option("--python", metavar="PYTHON", help="The interpreter of the site: a version or a path.")
+@click.option("--test-command", metavar="COMMAND", help="What runs the tests.")
+@click.option("--restart", metavar="HOW", help=f"{', '.join(restart_words())}, or a command.")
+@click.option("--health-check", metavar="URL", help="What must answer once the site is restarted, or a command.")
+@click.option("--admin", "admins", multiple=True, metavar="ADDRESS", help="Who gets mails. May be repeated.")
+@click.option("--smtp-host", metavar="HOST", help="The mail server.")
+@click.option("--mail-from", metavar="ADDRESS", help="The sender of mails.")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting. May be repeated.")
+@click.option(
+    "--into",
+    type=click.Choice(["env", "pyproject"]),
+    default="env",
+    help="Where new settings go: .env, or [tool.releaser].",
+)
+@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates: cron, if it is there.")
+@click.option("--at", metavar="TIME", help="When to update, such as 03:12.")
+@click.option("--no-mail", is_flag=True, help="Send no test mail.")
+@click.option("--yes", is_flag=True, help="Do not ask: take what the options say, otherwise what is found.")
+def setup(
+    ctx: CommandContext,
+    admins: tuple[str, ...],
+    others: tuple[str, ...],
+    into: str,
+    kind: str | None,
+    at: str | None,
+    no_mail: bool,
+    yes: bool,
+    **given: str | None,
+) -> None:
+    """Ask for what a new site needs, write that, send a test mail, schedule updates, and check the site."""
+    from releaser.pipelines import setup as pipeline
+    from releaser.report import Plan
+
+    site, asks = ctx.site(), not (yes or ctx.dry_run)
+    if asks:
+        _refuse_without_terminal(ctx)
+    wanted = {name: text for name, text in given.items() if text is not None} | dict(map(_split, others))
+    wanted |= {"admins": pipeline.spell_addresses(admins)} if admins else {}
+    ctx.output.redactor.learn(site.redactor.secrets | pipeline.secrets_in(wanted))
+    usual = pipeline.usual_schedule(site)
+    if asks:
+        wanted = {**_ask_for_settings(site, wanted), **wanted}
+        kind = kind or _ask("What starts updates (cron, systemd or none)", usual, _read_kind)
+    plan = pipeline.Plan(
+        edits=pipeline.find_edits(site, wanted, into=into),
+        mail=not no_mail and pipeline.has_recipient(site, wanted),
+        scheduler=pipeline.choose_scheduler(site, kind or usual, at),
+    )
+    if ctx.dry_run:
+        ctx.print_plan(Plan(would=plan.would))
+        return
+    if not ctx.output.json:
+        ctx.output.print_lines(line for one in plan.edits for line in one.diff)
+        sys.stdout.flush()  # into a pipe, it would come last
+    if asks and not confirm(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
+        ctx.output.note("nothing was changed")
+        return
+    _set_up(ctx, plan)
+
+
+def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
+    """Do what is planned, check the site, and tell of all that; raise what failed last, in the order of weight."""
+    from releaser.commands.queries import run_check
+    from releaser.pipelines.setup import set_up
+    from releaser.releases.store import store_of
+
+    done, failures = set_up(ctx.project, os.environ, plan)
+    if ctx.output.json:
+        ctx.output.print_json(done)
+    if done.mail and done.mail.sent:
+        ctx.output.note(f"sent to {', '.join(done.mail.to)} by {done.mail.by}; check that it arrives")
+    for advice in done.schedule.advice if done.schedule else ():
+        ctx.output.note(advice)
+    ctx.output.note(f"the same by hand: {'; '.join(done.by_hand)}")
+    try:
+        run_check(replace(ctx, output=replace(ctx.output, json=False, quiet=ctx.output.quiet or ctx.output.json)))
+    except PreflightError as error:
+        failures.append(error)
+    for failure in failures[:-1]:
+        ctx.output.print_error(failure)
+    if failures:
+        raise failures[-1]
+    adopted = store_of(ctx.site()).live() is not None
+    ctx.output.note(f"next: {'' if adopted else '`releaser init` adopts the site, '}`releaser update` updates it")
+
+
+@command(section="Set up", example="releaser schedule cron --install", changes=True, admits=False)
+@click.option("--install", is_flag=True, help="Write it into the crontab, or write and enable the units.")
+@click.option("--remove", is_flag=True, help="Remove it again.")
+@click.option(
+    "--at", metavar="TIME", help="When to update, such as 03:12. Default: after 3, at a different minute for each site."
+)
+@click.option("--writable", multiple=True, metavar="PATH", help="Let the units write here, too. May be repeated.")
+@click.argument("kind", type=click.Choice(["cron", "systemd"]))
+def schedule(
+    ctx: CommandContext, kind: Kind, install: bool, remove: bool, at: str | None, writable: tuple[str, ...]
+) -> None:
+    """Print what starts an update each night: a line for the crontab, or the units of systemd."""
+    from releaser.fleet.schedule import find_scheduler
+    from releaser.report import Plan
+
+    if install and remove:
+        refuse_both("--install", "--remove")
+    found = find_scheduler(ctx.project, kind, os.environ, at=at, writable=writable)
+    doing = (found.leftovers() if remove else found.changes()) if install or remove else ()
+    if ctx.dry_run:
+        would = tuple(f"would {one}" for one in doing)
+        ctx.output.answer(Plan(would=would), lambda plan: (f"dry run: {one}" for one in plan.would or ("no change",)))
+        return
+    if doing:
+        (found.remove if remove else found.install)()
+    shown = replace(found.show(), changed=bool(doing))
+    if ctx.output.json:
+        ctx.output.print_json(shown)
+    elif install or remove:
+        ctx.output.note("; ".join(f"done: {one}" for one in doing) or "nothing to change")
+    else:
+        texts = [shown.line] if shown.line else [f"# {path}\n{text}" for path, text in shown.units.items()]
+        ctx.output.print_lines("\n".join(texts).splitlines())
+    for one in shown.advice if not remove and not ctx.output.json else ():
+        ctx.output.note(one)
+
+
+@command(section="Set up", example="releaser bootstrap -o shop.py --requirement shop", changes=True, admits=False)
+@click.option("-o", "--output", "path", type=DIRECTORY, required=True, help="The file to write.")
+@click.option(
+    "-r",
+    "--requirement",
+    "requirements",
+    multiple=True,
+    metavar="PACKAGE",
+    help="What to install. May be repeated. Default: the name of the file.",
+)
+@click.option("--run", metavar="COMMAND", help="What to start, such as '-m shop'. Default: the first package.")
+@click.option("--index", metavar="URL", help="The package index, if it is not PyPI; `none` for no index.")
+@click.option(
+    "--find-links",
+    multiple=True,
+    metavar="DIRECTORY",
+    help="A directory of packages, relative to that of the file. May be repeated.",
+)
+@click.option(
+    "--state",
+    metavar="DIRECTORY",
+    help="Where the environment lies, relative to the directory of the file. Default: below ~/.local/share.",
+)
+@click.option("--refresh", metavar="INTERVAL", help="How often releaser, if it is there, looks for updates.")
+@click.option("--limit", metavar="TIME", help="How long a start may wait for that. Default: 5s.")
+@click.option("--test", metavar="COMMAND", help="What an update must pass. Default: the first package is there.")
+@click.option("--min-age", metavar="TIME", help="How old what the first start takes must be, by uv. Default: 3d.")
+@click.option("--build", is_flag=True, help="Let the first start build packages, too, which runs their code.")
+@click.option("--force", is_flag=True, help="Overwrite a file that somebody has edited.")
+def bootstrap(
+    ctx: CommandContext,
+    path: Path,
+    requirements: tuple[str, ...],
+    find_links: tuple[str, ...],
+    force: bool,
+    build: bool,
+    **given: str | None,
+) -> None:
+    """Write a file that makes the environment of an application at its first start, and starts the application."""
+    from releaser.answers import WrittenStarter
+    from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
+    from releaser.report import Plan
+
+    wanted = {name: value for name, value in given.items() if value is not None}
+    packages = requirements or (path.stem,)
+    text = Starter(name=path.stem, requirements=packages, find_links=find_links, build=build, **wanted).text()
+    refuse_edited(path, force=force)
+    if ctx.dry_run:
+        ctx.output.answer(Plan(would=(f"write {path}",)), lambda _: text.splitlines())
+        return
+    write_starter(path, text)
+    ctx.output.answer(WrittenStarter(path=str(path.absolute())), lambda found: (f"wrote {found.path}",))
+
+
+@command(section="Set up", example="releaser uninstall --dry-run", changes=True, waits=True)
+@click.option("--yes", is_flag=True, help="Do not ask. Needed without a terminal.")
+@click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
+def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
+    """Replace the symlink with a plain .venv directory that holds what is live, and remove what releaser has made."""
+    from releaser.pipelines import uninstall as pipeline
+
+    if not (yes or ctx.dry_run):
+        _refuse_without_terminal(ctx)
+        ctx.output.print_lines(pipeline.plan_uninstall(ctx.site(), keep_state=keep_state).would)
+        if not confirm("Do all that?"):
+            ctx.output.note("nothing was changed")
+            return
+    ctx.end(ctx.run(pipeline.plan_uninstall, pipeline.uninstall, keep_state=keep_state))
+
+
+def _refuse_without_terminal(ctx: CommandContext) -> None:
+    if ctx.output.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{ctx.name} asks for confirmation, but there is no terminal"
+        raise UsageError(message, "Use --yes; --dry-run shows what it would do.")
+
+
+def confirm(question: str, *, default: bool = False) -> bool:
+    """Ask on the terminal. Raises KeyboardInterrupt."""
+    try:
+        return click.confirm(question, default=default, err=True)
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+
+
+def _read_kind(text: str) -> str:
+    if text not in _KINDS:
+        message = f"{text} is not one of {', '.join(_KINDS)}"
+        raise ValueError(message)
+    return text
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, is_set, value = text.partition("=")
+    if not is_set:
+        message = f"--set {text} is not of the form NAME=VALUE"
+        raise UsageError(message, "Write it as --set keep=3.")
+    return name.strip().lower(), value
+
+
+def _ask_for_settings(site: Site, given: Mapping[str, str]) -> dict[str, str]:
+    """Ask for what no option gives; return the answers that are not what was offered."""
+    from releaser.pipelines import setup as pipeline
+
+    answers = {}
+    for name, question in pipeline.QUESTIONS.items():
+        if name in given:
+            continue
+        default = pipeline.find_default(site, name)
+        answer = _ask(question, default, partial(pipeline.read_answer, name))
+        if answer != pipeline.read_answer(name, default):
+            answers[name] = answer
+        if name == "environment" and name in answers:  # on which the next default depends
+            site = replace(site, settings=replace(site.settings, environment=answer))
+    return answers
+
+
+def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
+    """Ask on the terminal until there is an answer that can be read. Raises KeyboardInterrupt."""
+
+    def convert(text: str) -> str:
+        try:
+            return read(text)
+        except (ValueError, UsageError) as error:
+            raise click.BadParameter(str(error).removeprefix("--admin ")) from error
+
+    shown = f"{question} [{default or 'none'}]"
+    try:
+        return str(click.prompt(shown, default=default, show_default=False, value_proc=convert, err=True))
+    except click.Abort as error:
+        raise KeyboardInterrupt from error

@@ -1,0 +1,94 @@
+"""The interface of an action: one part of a change of the live release, with what undoes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import ActivationError, ToolError, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.core.change import Change, Deployment
+    from releaser.errors import Finding
+    from releaser.releases.journal import Record
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, Step
+    from releaser.site.site import Site
+
+
+class Action:
+    """A part of a change of the live release. Subclasses override what differs from these defaults.
+
+    A change calls, for all actions: perhaps `do_ahead`, then `record` and, last action first, `prepare`; after the flip
+    `do`, first action first. If the flip did not happen, it calls `undo`. To go back after the flip, it calls `leave`,
+    last action first, and once the previous release is live again, `again`. A crash may repeat any of these calls.
+    """
+
+    #: The name of its step in the report, and of its record in the journal.
+    name = ""
+    #: Whether `do` is a step of the report.
+    is_step = True
+    #: Whether the journal notes that `do` is finished. It need not if doing it again costs nothing.
+    is_noted = True
+    #: Whether a failure of `do` takes the release back.
+    takes_back = True
+    #: Whether the next update does it again if it failed and the release stayed live.
+    is_retried = True
+
+    def is_due(self, change: Change) -> bool:
+        """Whether this change does it after the flip."""
+        return True
+
+    def findings(self, site: Site, venv: Path, *, goes_back: bool) -> Iterator[Finding]:
+        """Yield the problems that would make `do` fail for the release in this venv. Changes nothing."""
+        yield from ()
+
+    def do_ahead(self, site: Site, log: RunLog, release: Release) -> bool:
+        """Do it before the change begins, from a staging tree with the code of the release; False if that has to wait.
+
+        The journal then keeps a record for `undo`.
+        """
+        return False
+
+    def record(self, change: Change, deployment: Deployment) -> Record:
+        """Return what the journal keeps for this action. Raises PreflightError and OSError."""
+        return {}
+
+    def prepare(self, change: Change, deployment: Deployment) -> None:
+        """Do what comes before the flip. Raises PreflightError, ToolError or OSError: then nothing goes live."""
+
+    def undo(self, change: Change) -> None:
+        """Undo what `prepare` did. Does nothing the second time. Raises OSError."""
+
+    def do(self, change: Change, step: Step) -> None:
+        """Do what comes after the flip, for `change.release`. Raises ToolError and OSError."""
+
+    def leave(self, change: Change) -> None:
+        """Do what comes before the symlink goes back to the previous release."""
+
+    def again(self, change: Change) -> bool:
+        """Do it for the previous release, which is live again; return False if that failed, which is reported.
+
+        Raises OSError if that has to be done again by another run.
+        """
+        if not self.takes_back:
+            return True
+        if change.previous is None:
+            self.undo(change)
+            return True
+        with change.log.step(f"{self.name} again") as step:
+            try:
+                self.do(change, step)
+            except (ToolError, OSError) as error:
+                reason = reason_of(error)
+                step.warns(reason)
+                change.log.note_failure(self.failure_again(change, reason))
+                # A disk that fails now proves nothing about the previous release.
+                return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+        return True
+
+    def failure_again(self, change: Change, reason: str) -> ActivationError:
+        """Describe a failure of `again`."""
+        return ActivationError(f"{self.name} on the earlier release failed: {reason}")

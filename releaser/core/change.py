@@ -1,0 +1,423 @@
+"""A change of the live release: actions around one flip, which the journal records so that any run can end the change.
+
+The flip is the commit point. Until then, each action can be undone; afterwards each can be repeated, or the release is
+taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from releaser.capabilities import make
+from releaser.core.follow_up import attempt, failed_actions, note_failed_actions
+from releaser.errors import (
+    ActivationError,
+    BuildError,
+    IncompleteReturnError,
+    ToolError,
+    error_line,
+    refuse,
+)
+from releaser.releases.integrity import cannot_run
+from releaser.releases.journal import Entry, Flip, journal_of, make_entry
+from releaser.releases.release import flip, is_missing_or_dangling
+from releaser.releases.store import store_of
+from releaser.report import Step
+from releaser.system.files import link_text, replace_symlink, sync_directory
+from releaser.system.frozen import Frozen
+from releaser.system.reserve import make_room
+from releaser.system.uptime import boot_id, uptime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from releaser.core.action import Action
+    from releaser.core.target import Target
+    from releaser.errors import Finding
+    from releaser.releases.journal import Phase, Record
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+#: In order. What is prepared first comes last: the service is stopped, and then the checkout moves.
+ACTIONS: tuple[Action, ...] = make("actions")
+
+_AGAIN = "Fix that, and run it again."
+# What to do once what was made live is taken back, by the command that had done so.
+_AFTERWARDS = {
+    "update": (
+        "See `releaser status` for what is left out of updates now; `releaser update --force` includes it anyway."
+    ),
+    "init": _AGAIN,
+    "rebuild": _AGAIN,
+}
+
+
+class Deployment(Frozen):
+    """A sealed release that is to go live, and how."""
+
+    release: Release
+    #: The commit that the checkout moves to.
+    target: Target
+    #: The text that the symlink must still have; None if there must be no symlink.
+    link: str | None = None
+    #: Whether this is a rollback; then also whether updates skip what the release that is left brought.
+    goes_back: bool = False
+    holds_left: bool = True
+    #: The release stays live even if an action after the flip fails.
+    stays: bool = False
+    #: The actions that were done before the flip, by their names.
+    done: tuple[str, ...] = ()
+    #: Looks once more whether a person is at work, if an action before the flip took time. Raises PreflightError.
+    look_again: Callable[[], None] = field(default=lambda: None, repr=False)
+
+
+class Change:
+    """A change in progress: its entry in the journal, and the releases that it is about."""
+
+    def __init__(self, site: Site, log: RunLog, entry: Entry) -> None:
+        self.site = site
+        self.log = log
+        self.entry = entry
+        self.flip = entry.flip or Flip()
+        self.new = store_of(site).get(entry.release)
+        self.previous = store_of(site).get(self.flip.previous)
+        #: Whether the previous release is live again.
+        self.is_back = False
+        #: When the symlink was moved last, in seconds since the system started; 0.0 if nobody knows.
+        self.flipped_at = self.flip.moment(self.flip.at)
+        #: Why going back has to be finished by another run; None if it need not be.
+        self.unfinished: OSError | None = None
+
+    @property
+    def release(self) -> Release:
+        """The release that the actions act for. Raises LookupError if it is gone."""
+        release = self.previous if self.is_back else self.new
+        if release is None:
+            message = f"release {self.flip.previous if self.is_back else self.entry.release} is gone"
+            raise LookupError(message)
+        return release
+
+    @property
+    def left(self) -> Release | None:
+        """The release that was live before `release`."""
+        return self.new if self.is_back else self.previous
+
+    def record(self, action: str) -> Record:
+        """Return the record of an action, by its name."""
+        return self.entry.actions.get(action, {})
+
+    def note(self, action: str, **facts: Any) -> None:
+        """Change facts in the record of an action; `save` writes them."""
+        records = {**self.entry.actions, action: {**self.record(action), **facts}}
+        self.entry = replace(self.entry, actions=records)
+
+    def save(self) -> bool:
+        """Write the entry, even on a full disk; return False if that fails: after a crash, more is done again."""
+        try:
+            journal_of(self.site).write_on_full_disk(self.entry)
+        except OSError as error:
+            logger.warning("the journal cannot be written: %s", error)
+            return False
+        return True
+
+    # Before the flip
+
+    def prepare(self, deployment: Deployment) -> None:
+        """Record the change, and do what comes before the flip. Raises PreflightError, BuildError and OSError."""
+        before = journal_of(self.site).read()
+        records = {} if before is None else dict(before.actions)
+        for action in ACTIONS:
+            if record := action.record(self, deployment):
+                records[action.name] = record
+        unreported = tuple(self.log.unreported)  # also what the actions have just kept
+        self.entry = journal_of(self.site).write(replace(self.entry, actions=records, unreported=unreported))
+        for action in reversed(ACTIONS):
+            action.prepare(self, deployment)
+
+    def switch(self, link: str | None) -> None:
+        """Flip, if the symlink still has the text `link`. Raises PreflightError and OSError."""
+        place, now = self.site.project.venv, link_text(self.site.project.venv)
+        if now != link:
+            where = f"leads to {now}" if now is not None else "is not a symlink"
+            refuse(
+                "venv-changed",
+                f"somebody changed {place}, which {where} now",
+                "Nothing went live; run it again when they are done.",
+            )
+        with self.log.step("flip") as step:
+            try:
+                flip(place, self.release.venv, staging=self.site.state_dir)
+            except OSError:
+                # What moved and cannot be synced, a power cut could undo.
+                if store_of(self.site).live_id() == self.release.id:
+                    with contextlib.suppress(OSError):  # if that cannot be synced either, the link is still back
+                        self._restore_link()
+                raise
+            step.says(f"{self.previous.id if self.previous else 'none'} → {self.release.id}")
+
+    def undo(self) -> None:
+        """Undo what comes before the flip, as far as it was done. Raises OSError."""
+        for action in ACTIONS:
+            if action.name in self.entry.actions:
+                action.undo(self)
+
+    # After the flip
+
+    def finish(self) -> None:
+        """Do what comes after the flip and is not done yet. Raises ActivationError after taking the release back."""
+        self.log.learn(live_changed=True)
+        try:
+            self._do_due()
+        except ActivationError as error:
+            raise self._take_back_for(error) from error
+        except OSError as error:
+            failure = ActivationError(f"its files cannot be written: {error}", not_the_release=True)
+            raise self._take_back_for(failure) from error
+
+    def _do_due(self) -> None:
+        """Do each action that the journal does not have as done. Raises ActivationError and OSError.
+
+        If the release stays live whatever fails, that is noted before the journal has the action as done.
+        """
+        failed = {*failed_actions(self.site.state_dir, self.release)}.intersection(self.entry.done)
+        for action in self._list_due():
+            records = self.entry.actions
+            if not action.is_step:
+                action.do(self, Step())
+                continue
+            try:
+                step = self._do(action)
+            except ActivationError as failure:
+                why = self._why_it_stays(action)
+                if not why:
+                    raise
+                message = f"{failure.message}; {self.release.id} stays live anyway, {why}"
+                again = ActivationError(message, failure.advice, output=failure.output)
+                self.log.note_failure(again, follow_up=action.is_retried)
+                failed |= {action.name} if action.is_retried else set()
+                note_failed_actions(self.site, self.release, failed)
+                is_news = True
+            else:
+                is_news = step.status != "skipped"
+            self.note_done(action.name)
+            if self.entry.actions != records or (is_news and action.is_noted):
+                self.save()  # else it is noted with the next one
+        note_failed_actions(self.site, self.release, failed)
+
+    def note_done(self, action: str) -> None:
+        """Note that an action is finished, by its name."""
+        self.entry = replace(self.entry, done=(*self.entry.done, action))
+
+    def _list_due(self) -> Iterator[Action]:
+        return (one for one in ACTIONS if one.name not in self.entry.done and one.is_due(self))
+
+    def _do(self, action: Action) -> Step:
+        with self.log.step(action.name) as step:
+            try:
+                action.do(self, step)
+            except ToolError as error:
+                raise failure_of(action.name, error) from error
+        return step
+
+    def _why_it_stays(self, action: Action) -> str:
+        """Return why the release stays live though an action after its flip failed; empty if it is taken back."""
+        if not action.takes_back:
+            return "as a hook takes no release back"
+        if self.flip.stays:
+            return "because of --force"
+        unusable = self.previous is not None and cannot_run(self.previous)
+        return f"as nothing can run on {self.flip.previous}" if unusable else ""
+
+    # Going back
+
+    def _take_back_for(self, failure: ActivationError) -> ActivationError:
+        """Take the release back, and return the error that says so. Raises IncompleteReturnError."""
+        self.flip = replace(self.flip, reason=failure.message, not_the_release=failure.not_the_release)
+        self.entry = self.entry.moved("reverting", done=(), flip=self.flip)
+        self.save()  # if that fails, a run after a crash tries the new release once more
+        try:
+            fails_before = self.take_back()
+        except OSError as error:
+            message = f"{failure.message}; the rollback is incomplete: {error}"
+            advice = "Fix what the message names, then run releaser again: it continues the rollback."
+            raise IncompleteReturnError(message, advice, output=failure.output) from error
+        return ActivationError(
+            failure.message,
+            advice_for(failure, "rollback" if self.flip.goes_back else self.entry.command),
+            output=failure.output,
+            step=failure.step,
+            not_the_release=failure.not_the_release,
+            fails_before=fails_before,
+        )
+
+    def take_back(self) -> bool:
+        """Go back to the previous release: the link first, which matters most, then all else, whatever fails.
+
+        Returns whether an action fails with the previous release too, so that the new one is not to blame. Raises
+        OSError if another run has to go on with that.
+        """
+        flipped_at = uptime()
+        with contextlib.suppress(OSError):
+            make_room(self.site.state_dir)
+        for action in reversed(ACTIONS):
+            action.leave(self)
+        with self.log.step("flip back") as step:
+            try:
+                self._restore_link()
+            except OSError as error:
+                if not self._leads_back():
+                    raise
+                self.unfinished = error
+                step.warns(f"it is back, which cannot be synced: {error}")
+            else:
+                step.says(self.flip.previous or "as it was before")
+            self.log.learn(live_changed=False)
+        self.is_back, self.flipped_at = True, flipped_at
+        fails = False
+        for action in ACTIONS:
+            try:
+                fails |= not action.again(self)
+            except OSError as error:
+                self.unfinished = error
+            self.note_done(action.name)
+        if self.unfinished is not None:
+            raise self.unfinished
+        return fails
+
+    def _leads_back(self) -> bool:
+        """Whether the symlink leads to where it did before the flip."""
+        if self.previous is not None:
+            return store_of(self.site).live_id() == self.previous.id
+        return link_text(self.site.project.venv) == self.flip.previous_link
+
+    def _restore_link(self) -> None:
+        """Restore the symlink as it was: to the previous release, elsewhere, or nowhere. Raises OSError.
+
+        A link that a person has moved since stays, as the next run says.
+        """
+        link, staging = self.site.project.venv, self.site.state_dir
+        store, before = store_of(self.site), self.flip.previous_link
+        known = {one for one in (self.flip.previous, self.entry.release) if one}
+        is_known = store.live_id() in known or link_text(link) == before
+        if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
+            return
+        if self.previous is not None:
+            flip(link, self.previous.venv, staging=staging)
+        elif before is not None:
+            replace_symlink(link, before, staging=staging)
+        elif store.live_id() == self.entry.release:
+            link.unlink(missing_ok=True)
+            sync_directory(link.parent)
+
+
+def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
+    """Make a release live, and see that the site runs on it; return the change, whose journal entry is still there.
+
+    Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
+    was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
+    """
+    link = site.project.venv
+    live = store_of(site).live()
+    flipped = Flip(
+        previous=live.id if live else None,
+        previous_link=link_text(link),
+        at=uptime(),
+        boot=boot_id(),
+        goes_back=deployment.goes_back,
+        holds_left=deployment.holds_left,
+        stays=deployment.stays,
+    )
+    release = deployment.release
+    change = Change(site, log, make_entry(log, "committing", release=release.id, flip=flipped, done=deployment.done))
+    try:
+        change.prepare(deployment)
+        change.switch(deployment.link)
+    except OSError as error:
+        if store_of(site).live_id() == release.id:
+            log.learn(live_changed=True)
+            message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
+            advice = "Repair the disk, then run releaser again: it continues from there."
+            raise IncompleteReturnError(message, advice) from error
+        message = f"{link} could not be moved to the new release: {error}"
+        raise BuildError(message, "Check free space and permissions; live is unchanged.") from error
+    change.finish()
+    return change
+
+
+def do_ahead(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
+    """Do what can be done before the flip, from a staging tree; return the names of the actions that are finished."""
+    return tuple(one.name for one in ACTIONS if one.do_ahead(site, log, release))
+
+
+def find_problems(site: Site, venv: Path, *, goes_back: bool = False) -> list[Finding]:
+    """Return what would make an action after the flip fail, before anything is flipped."""
+    return [one for action in ACTIONS for one in action.findings(site, venv, goes_back=goes_back)]
+
+
+def advice_for(failure: ActivationError, command: str) -> str:
+    """Return what to do after a failure for which what a command had made live is taken back."""
+    return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
+
+
+def failure_of(name: str, error: ToolError) -> ActivationError:
+    """Say that an action failed, and why."""
+    reason = error_line(error.output)
+    because = f" ({reason[:200]})" if reason and reason not in error.message else ""
+    return ActivationError(
+        f"{name} failed: {error.message}{because}",
+        error.advice,
+        output=error.output,
+        step=name,
+        not_the_release=isinstance(error.__cause__, OSError),
+    )
+
+
+# Without a flip
+
+
+def all_steps() -> frozenset[str]:
+    """Return the names of all actions that take a release back if they fail."""
+    return frozenset(one.name for one in ACTIONS if one.is_step and one.takes_back)
+
+
+def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) -> dict[str, bool]:
+    """Do the actions that are `due` for the live release, and those that follow one that succeeds.
+
+    Returns whether each succeeded; failures are reported. There is no way back.
+    """
+    flipped = Flip(at=uptime(), boot=boot_id())
+    phase: Phase = "committing"  # which nobody writes
+    entry = Entry(command=log.command, run_id=log.run_id, phase=phase, actions={}, release=release.id, flip=flipped)
+    change = Change(site, log, entry)
+    succeeded: dict[str, bool] = {}
+    for action in ACTIONS:
+        if action.is_step and action.is_due(change) and (action.name in due or any(succeeded.values())):
+            succeeded[action.name] = attempt(log, action.name, partial(action.do, change))
+            if succeeded[action.name]:
+                change.note_done(action.name)
+    return succeeded
+
+
+def retry_failed_actions(site: Site, log: RunLog) -> None:
+    """Do again what failed after the flip to the live release, and what comes after that.
+
+    What fails again is due once more. On a release on which nothing can run, nothing is restarted.
+    """
+    release = store_of(site).live()
+    due = failed_actions(site.state_dir, release)
+    if release is None or not due or cannot_run(release):
+        return
+    succeeded = do_actions(site, log, release, due)
+    note_failed_actions(site, release, [name for name, well in succeeded.items() if not well])
+    if succeeded and all(succeeded.values()):
+        names = " and ".join(succeeded)
+        log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")

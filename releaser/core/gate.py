@@ -1,0 +1,122 @@
+"""The interface of a gate: a check that may keep a release from being built or from going live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from releaser.core.run import Workspace
+    from releaser.core.source import Resolution
+    from releaser.errors import ReleaserError
+    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.vulnerabilities import Audit
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+#: When a gate is asked. `begun`: a release is to be made. `resolved`: the run has a lock, and a whole staging tree.
+#: `locked`: a candidate is to be built; there are several if the tests fail. `tested`: the candidate passed its tests.
+#: `ready`: the release may go live.
+Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
+
+
+class Case(Frozen):
+    """The release that a gate judges."""
+
+    #: What the release is built with; once it is begun, the staging tree has its code.
+    work: Workspace
+    #: The lock of the release; until it is resolved, the one from which a lock is made.
+    lock: LockFile
+    #: The environment of the release, in the directory of the release; None before it is built.
+    venv: Path | None = None
+    #: The packages that the release changes; once it is ready, each with the vulnerabilities that the change fixes.
+    changes: tuple[Change, ...] = ()
+    #: Whether it can go live later, too; one that a person rebuilds goes live now.
+    may_wait: bool = True
+    #: Whether the live release is damaged, so that the release is to replace it.
+    is_repair: bool = False
+    #: Asks, once in a run, which vulnerabilities of the live release are known; None if the run does not care.
+    audit: Callable[[], Audit | None] | None = None
+
+    @classmethod
+    def of(cls, work: Workspace, resolution: Resolution, **facts: Any) -> Case:
+        """Return the case of a release that is made from a resolution."""
+        return cls(work=work, lock=resolution.lock, changes=resolution.diff, **facts)
+
+    @property
+    def site(self) -> Site:
+        """The site that the release is built for, in the staging tree once there is one."""
+        return self.work.site
+
+    @property
+    def log(self) -> RunLog:
+        """The log of the run."""
+        return self.work.log
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the release repairs the site, or fixes a vulnerability, so that waiting does harm."""
+        return self.is_repair or any(change.fixes for change in self.changes)
+
+    @property
+    def built(self) -> Path:
+        """The environment of the release. Raises LookupError before it is built."""
+        if self.venv is None:
+            message = "no release is built yet"
+            raise LookupError(message)
+        return self.venv
+
+
+class Wait(Frozen):
+    """The answer of a gate for a release that may go live later: it stays ready, and the next run asks again.
+
+    Before a release is ready, this refuses it.
+    """
+
+    #: The reason, as the end of the sentence "RELEASE is ready and waits: ...".
+    reason: str
+    #: When it may go live, if that is known. An update begins then, whatever interval and window say.
+    until: datetime | None = None
+    #: Whether the next update takes up this very release, although newer packages may have appeared.
+    keeps: bool = False
+    #: The problem, if a person has to solve it: the run ends with it, once for each reason.
+    error: ReleaserError | None = None
+
+
+class Refusal(Frozen):
+    """The answer of a gate for a release that may not go live; the error says why, and what to do."""
+
+    error: ReleaserError
+
+
+class Found(Frozen):
+    """The answer of a gate that lets a candidate pass, and has found out something for the manifest of the release."""
+
+    #: Fields of the manifest.
+    facts: Mapping[str, Any]
+
+
+#: None lets the release pass.
+Verdict = Wait | Refusal | Found | None
+
+
+class Gate(ABC):
+    """A check that may keep a release from being built or from going live. Subclasses override what differs."""
+
+    #: When the gate is asked.
+    stage: Stage = "ready"
+    #: Whether `--force`, and the repair of a damaged live release, turn its refusal into a remark.
+    is_forcible = False
+    #: Whether judging has an effect, as a command of the site has.
+    acts = False
+
+    @abstractmethod
+    def judge(self, case: Case) -> Verdict:
+        """Let a release pass, wait, or be refused, also by the error that it raises. Changes nothing."""

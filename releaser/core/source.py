@@ -1,0 +1,85 @@
+"""The interface of a source: it says which lock a release is built from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from releaser.core.run import Workspace
+    from releaser.locks.blocks import Block
+    from releaser.locks.lock import Change, LockFile
+    from releaser.locks.vulnerabilities import Audit
+    from releaser.report import RunLog
+    from releaser.site.site import Site, SiteFacts
+
+
+#: The treatment of versions with which the tests failed: `rest` skips those that are not worth another try yet, `out`
+#: skips all of them, and `in` none.
+FailedVersions = Literal["rest", "out", "in"]
+
+
+class Resolution(Frozen):
+    """A lock to build from, which is in the staging tree."""
+
+    lock: LockFile
+    #: The packages that it changes against the live release.
+    diff: tuple[Change, ...]
+    #: The versions that it skips on purpose.
+    held_back: tuple[Block, ...]
+
+
+ResolveAgain = Callable[[FailedVersions], Resolution]
+
+
+class Audits(Protocol):
+    """The known vulnerabilities, for a source that asks for them."""
+
+    @property
+    def live(self) -> Audit | None:
+        """Those of the live release, asked for once in a run; None if nothing is live, or no service is set."""
+
+    def of(self, lock: LockFile) -> Audit:
+        """Return those of a lock that may go live."""
+
+
+class Wanted(Frozen):
+    """The request that a source answers."""
+
+    #: The staging tree, with the code of the release.
+    work: Workspace
+    audits: Audits
+    #: Whether to take versions that failed before, too.
+    force: bool = False
+
+
+class Source(ABC):
+    """Where the lock of a release comes from. One is chosen for each run. Subclasses override what differs."""
+
+    #: What messages call it, if a command asks for this source.
+    name = ""
+
+    def applies(self, work: Workspace, *, rebuilds: bool) -> bool:
+        """Whether this run takes its lock from here; `rebuilds` if the live release has to be rebuilt."""
+        return True
+
+    @abstractmethod
+    def fetch(self, site: Site, log: RunLog, facts: SiteFacts, *, follow: bool) -> str | None:
+        """Return the commit that may go live, and fetch it; None for the one that is checked out.
+
+        With `follow`, the checkout may go back. The checkout does not move. Raises PreflightError and ResolutionError.
+        """
+
+    @abstractmethod
+    def resolve(self, wanted: Wanted) -> Resolution:
+        """Place the lock in the staging tree, and return it. Raises ResolutionError and PreflightError."""
+
+    def refuse_unfit(self, wanted: Wanted, lock: LockFile) -> None:  # noqa: B027 - most locks are resolved, and fit
+        """Refuse a lock that may not go live as it is, before anything is built. Raises ResolutionError."""
+
+    def search(self, wanted: Wanted) -> ResolveAgain | None:
+        """Return what resolves another lock after a failure, without what failed; None if this lock is the only one."""
+        return None

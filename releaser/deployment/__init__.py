@@ -1,1 +1,0 @@
-"""From a sealed release to a site that runs on it, and back."""

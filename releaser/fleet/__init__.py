@@ -1,0 +1,1 @@
+"""Many sites of a host, and when their updates start."""

@@ -1,0 +1,230 @@
+"""A command for many sites: each in a process of its own, as its owner, some of them at once, and none stops others."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Condition
+
+from releaser.errors import ExitCode, ReleaserError
+from releaser.fleet.sites_file import ListedSite
+from releaser.reporting.many_sites import SiteAnswer, part
+from releaser.site.settings import FIRST_FAILED_VARIABLE, PREFIX, PROJECT_VARIABLE, SPECS
+from releaser.site.space import free_space
+from releaser.system.environment import kind_of
+from releaser.system.files import read_if_there
+from releaser.system.process import Runner
+from releaser.system.words import secrets_in_urls
+
+_LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
+_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
+_MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
+_SOON = 30.0  # seconds in which a site may not yet use that
+_LARGEST_ANSWER = 8 << 20  # bytes: a list of 100 releases, each with 300 changes, has some 3 MiB
+_DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
+_AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
+# Without the password, which is for the summary of whoever has it, these are of no use to others.
+_OF_LOGIN = (f"{PREFIX}SMTP_USER", f"{PREFIX}SMTP_PASSWORD_FILE")
+#: Exit codes, the worst first: a bug, what visitors may notice, what failed and changed nothing, what only waits.
+_WORST = (
+    ExitCode.BUG, ExitCode.ROLLED_BACK, ExitCode.TESTS, ExitCode.BUILD, ExitCode.PREFLIGHT, ExitCode.USAGE,
+    ExitCode.NO_RELEASE, ExitCode.FOUND, ExitCode.FOLLOW_UP, ExitCode.LOCKED, ExitCode.OK,
+)  # fmt: skip
+
+
+def badness(exit_code: int) -> int:
+    """Rank an exit code: the lower, the worse. A signal is worst of all."""
+    return _WORST.index(ExitCode(exit_code)) if exit_code in _WORST else -1
+
+
+class ManySites:
+    """Runs releaser for each of some sites, `jobs` at once where there is memory for that, and disk for updates."""
+
+    def __init__(self, sites: Iterable[ListedSite], *, jobs: int, environ: Mapping[str, str]) -> None:
+        self.sites = tuple(sites)
+        self.jobs = jobs
+        self._environ = {
+            name: value for name, value in environ.items() if name not in (FIRST_FAILED_VARIABLE, PROJECT_VARIABLE)
+        }
+        self._for_others = {name: value for name, value in self._environ.items() if not is_secret(name, value)}
+        self._runner = Runner(environ=environ)
+        self._running, self._begun, self._changed = 0, list[float](), Condition()
+
+    def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
+        """Run a command for each, and yield what it says, in the order in which they end."""
+        yield from self._each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
+
+    def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
+        """Update each: first those that go first. If one of these does not end well, the others are told."""
+        first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
+        run, idle, told = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
+
+        def tell(site: str, why: str) -> None:
+            if why:
+                told[FIRST_FAILED_VARIABLE] = f"{site}, which goes first, did not end well: {why}"
+
+        for answer in self._each(first, run):
+            yield _with_waits(answer)
+            tell(answer.site, why_not_well(answer))
+            if part(answer.answer, "due_at", str):
+                idle.add(answer.site)
+        # One that did nothing now may have gone back a quarter of an hour ago, when the others were not due.
+        asked = [one for one in first if str(one.path) in idle]
+        for answer in self._each(asked, partial(self._run, ("status",), as_json=True), disk=0):
+            tell(answer.site, why_not_well_before(answer))
+        yield from map(_with_waits, self._each(others, partial(run, more=told)))
+
+    def _each(
+        self, sites: Sequence[ListedSite], work: Callable[[ListedSite], SiteAnswer], *, disk: int = _DISK
+    ) -> Iterator[SiteAnswer]:
+        tasks: list[Future[SiteAnswer]] = []
+        with ThreadPoolExecutor(max_workers=self.jobs) as pool:
+            try:
+                tasks += [pool.submit(self._when_there_is_room, work, site, disk) for site in sites]
+                yield from (task.result() for task in as_completed(tasks))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                while not all(task.done() for task in tasks):
+                    self._runner.stop()  # again, as one may just be begun; each run ends as it does on Ctrl-C
+                    time.sleep(0.1)
+                raise
+
+    def _when_there_is_room(self, work: Callable[[ListedSite], SiteAnswer], site: ListedSite, disk: int) -> SiteAnswer:
+        with self._changed:
+            while self._running and (
+                _available_memory() < _MEMORY * (1 + self._newest())
+                or _free_disk(site.path) < disk * (1 + self._running)
+            ):
+                self._changed.wait(1)
+            self._running += 1
+            self._begun.append(time.monotonic())
+        try:
+            return work(site)
+        except Exception as error:  # noqa: BLE001 - of one site, which must not stop the others
+            reason = error.message if isinstance(error, ReleaserError) else repr(error)
+            return SiteAnswer(site=str(site.path), exit_code=ExitCode.BUG, errors=(reason,))
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _newest(self) -> int:
+        self._begun = [at for at in self._begun if time.monotonic() - at < _SOON]
+        return min(len(self._begun), self._running)
+
+    def _run(
+        self, words: Sequence[str], site: ListedSite, *, as_json: bool, more: Mapping[str, str] | None = None
+    ) -> SiteAnswer:
+        """Run a command for a site, in a process that ends when this one does. Raises ToolError."""
+        command, *options = words
+        own = ["--project", str(site.path), *(["--json"] if as_json else [])]
+        argv = [sys.executable, "-P", "-c", _AGAIN, command, *own, *options]
+        given = self._environ if _is_of_this_user(site.path) else self._for_others
+        env = {**given, **site.settings, "RELEASER_JITTER": "0", **(more or {})}  # they do not begin at once
+        done = self._runner.run(
+            argv, cwd=Path("/"), timeout=_LONGEST, env=env, check=False, daemons=True, whole=as_json,
+            most=_LARGEST_ANSWER, death_signal=signal.SIGTERM,
+        )  # fmt: skip
+        code = done.returncode if done.returncode >= 0 else ExitCode.SIGNALLED - done.returncode
+        told = tuple(done.stderr.splitlines())
+        if not as_json:
+            return SiteAnswer(site=str(site.path), exit_code=code, answer=done.stdout, errors=told)
+        try:
+            answer = json.loads(done.stdout, parse_constant=_finite, parse_float=_finite)
+        except (ValueError, RecursionError):
+            answer = None
+        return SiteAnswer(site=str(site.path), exit_code=code, answer=answer, errors=told if code else ())
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable is for whoever starts releaser, and not for the owner of each site, who could read it."""
+    spec = SPECS.get(name.removeprefix(PREFIX).lower()) if name.startswith(PREFIX) else None
+    if spec is not None and not spec.secret and name not in _OF_LOGIN:
+        return bool(secrets_in_urls(value))
+    if name.lower().endswith("_proxy"):  # without which a site may reach nothing
+        return False
+    return kind_of(name, value) is not None or _SECRET.search(name) is not None or bool(secrets_in_urls(value))
+
+
+def _is_of_this_user(place: Path) -> bool:
+    try:
+        return place.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _finite(text: str) -> float:
+    """Read a number. Raises ValueError for one that JSON does not have, or that is too large."""
+    if math.isfinite(number := float(text)):
+        return number
+    message = f"{text} is not a finite number"
+    raise ValueError(message)
+
+
+def _available_memory() -> float:
+    """Return how much memory is available, in MiB (proc(5)); what cannot be found out keeps nothing back."""
+    for line in (read_if_there(Path("/proc/meminfo")) or b"").splitlines():
+        if line.startswith(b"MemAvailable:"):
+            return int(line.split()[1]) / 1024
+    return float("inf")
+
+
+def _free_disk(place: Path) -> float:
+    """Return how much is free where a site lies, in MiB; what cannot be found out keeps nothing back."""
+    try:
+        return free_space(place).bytes / 2**20
+    except OSError:
+        return float("inf")
+
+
+# Sites that go first
+
+
+def _with_waits(answer: SiteAnswer) -> SiteAnswer:
+    return replace(answer, waits=part(answer.answer, "waits", str))
+
+
+def why_not_well(answer: SiteAnswer) -> str:
+    """Say why the update of a site that goes first did not end well; empty if it did.
+
+    These are words of this program alone: other sites get to read them. One that was not due says nothing here.
+    """
+    if answer.exit_code or not isinstance(answer.answer, dict):
+        return f"its update ended with exit code {answer.exit_code}" if answer.exit_code else "its answer is not known"
+    kinds = {"blocked": "its updates are blocked", "waits": "its release waits", "culprits": "its tests failed"}
+    return next((why for name, why in kinds.items() if answer.answer.get(name)), "")
+
+
+def why_not_well_before(answer: SiteAnswer) -> str:
+    """Say why the last update of a site did not end well, by its `status`; empty if it did.
+
+    These are words of this program alone, too.
+    """
+    from msgspec import ValidationError, convert  # which take long to import, for an update
+
+    from releaser.answers import Status
+
+    try:
+        status = convert(answer.answer, Status)
+    except (ValidationError, ValueError, TypeError, OverflowError):
+        return "its status is not known"
+    running, last = status.running, status.last_deployment
+    kinds = {
+        "its update is not done yet": running is not None and running.command == "update",
+        "its updates are blocked": status.blocked,
+        "its release waits": status.left_out,
+        "its last update failed": last is not None and last.exit_code,
+        "it was rolled back": last is not None and last.command == "rollback",
+        "its tests failed": last is not None and last.culprits,
+    }
+    return next((why for why, is_so in kinds.items() if is_so), "")

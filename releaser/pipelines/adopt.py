@@ -1,0 +1,338 @@
+"""What stands at `.venv` becomes the first release."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from releaser.candidate.results import mark_good
+from releaser.core.run import close_journal
+from releaser.errors import BuildError, Finding, PreflightError, ToolError
+from releaser.locks.installed import Pin, groups_in, installed_key, list_installed
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases import release as links
+from releaser.releases import startup
+from releaser.releases.contents import measure, seal_files
+from releaser.releases.journal import Entry, journal_of, make_entry
+from releaser.releases.release import Manifest, Release
+from releaser.releases.store import store_of
+from releaser.releases.venv import ask_if_possible, versions_in
+from releaser.releases.verify import compare_with_lock
+from releaser.site.conventions import choose_dependency_group, default_groups
+from releaser.site.ownership import close_to_others, find_open, name_of
+from releaser.site.pythons import version_in
+from releaser.site.sealed_python import look_at_start, look_at_start_files
+from releaser.system.files import read_file, read_text, replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.system.frozen import Frozen
+from releaser.system.words import first_few, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from releaser.report import RunLog
+    from releaser.site.site import Site, SiteFacts
+
+
+_MOST_NAMED = 5
+
+
+class _ToAdopt(Frozen):
+    """A venv that is to be adopted, and what is locked for it."""
+
+    #: The versions of what is installed, by name.
+    found: Mapping[str, str]
+    lock: LockFile
+    group: str | None
+    pins: tuple[Pin, ...]
+    python: str
+
+
+def _look_at_venv(site: Site) -> _ToAdopt | None:
+    """Look at a venv that is to be adopted; None where there is none, it is a release, or something else is wrong.
+
+    Nor is anything known where packages of the system count, too, which cannot be seen here.
+    """
+    venv = site.project.venv
+    try:
+        text = read_text(venv / "pyvenv.cfg", errors="replace")
+        if os.path.realpath(venv).startswith(os.path.realpath(site.project.releases) + os.sep):
+            return None
+        if "include-system-site-packages=true" in "".join(text.split()).lower():
+            return None
+        group, lock = choose_dependency_group(site.settings, site.pyproject), LockFile.read(site.project.lock)
+        python = version_in(venv) or ""
+        pins = tuple(list_installed(lock, group=group, default_groups=default_groups(site), python=python))
+    except (PreflightError, OSError, InvalidLockError):
+        return None
+    return _ToAdopt(found=versions_in(venv), lock=lock, group=group, pins=pins, python=python)
+
+
+def find_unsynced(site: Site) -> Iterator[Finding]:
+    """Find that packages are locked for the site and are not in its venv, or in another version."""
+    seen = _look_at_venv(site)
+    if seen is None:
+        return
+    compared = compare_with_lock(seen.pins, seen.found, {}, locked=seen.found)
+    if differences := [f"{one.package}: {one.message}" for one in compared]:
+        more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
+        sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
+        message = f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}"
+        yield Finding(
+            "venv-unsynced",
+            message,
+            f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
+        )
+
+
+def left_out(site: Site) -> Iterator[Finding]:
+    """Find packages of a venv that is to be adopted which the next release will not have.
+
+    They are locked, for groups that do not go live.
+    """
+    seen = _look_at_venv(site)
+    if seen is None:
+        return
+    live, leading = {pin.name for pin in seen.pins}, dict[str, list[str]]()
+    for group in sorted(groups_in(seen.lock)):
+        pins = list_installed(seen.lock, group=group, default_groups=(), python=seen.python)
+        for name in {pin.name for pin in pins} - live:
+            leading.setdefault(name, []).append(f"`{group}`")
+    named: dict[str, list[str]] = {}
+    for name, version in sorted(seen.found.items()):
+        if name in leading:
+            named.setdefault(" and ".join(leading[name]), []).append(f"{name} {version}")
+    if named:
+        listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
+        message = f"these packages in {site.project.venv.name} will not be in the next release: {listed}"
+        yield Finding(
+            "packages-left-out",
+            message,
+            "Add what the site needs to its dependencies, or to a group that goes live.",
+        )
+
+
+_UNPINNED = "Later releases will be; until then, prune nothing that old processes may still use."
+_UNSYNCED = "It is adopted as it is; updates build from the lock."
+Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
+
+
+def venv_kind(site: Site) -> Found:
+    """Tell what stands at the place of the symlink; `unsealed` is a live release that has lost its manifest."""
+    link = site.project.venv
+    if store_of(site).live() is not None:
+        return "adopted"
+    if store_of(site).live_id() is not None and (link / "pyvenv.cfg").is_file():
+        return "unsealed"
+    if not os.path.lexists(link):
+        return "nothing"
+    if not link.is_symlink():
+        return "directory"
+    return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
+
+
+def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
+    """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
+
+    It gets the lock of the checkout. The venv itself is not changed, but for the start-up module that it gets, and for
+    others, who can write it no more. Raises BuildError, and PreflightError.
+    """
+    what = venv_kind(site)
+    if what in ("directory", "symlink"):
+        _keep_others_out(site, log)
+    exclude(site, facts)
+    if what not in ("directory", "symlink", "unsealed"):
+        return store_of(site).live()
+    if what != "unsealed":
+        log.note(*(replace(one, advice=_UNSYNCED) for one in find_unsynced(site)))
+        log.note(*left_out(site))
+    with log.step("adopt") as step:
+        try:
+            release = adopt_as_release(site, log, facts.group, what)
+        except OSError as error:
+            message = f"{site.project.venv} could not be adopted: {error}"
+            raise BuildError(message, "Check permissions and file systems; nothing was changed.") from error
+        step.says(f"{site.project.venv.name} is now {release.id}")
+    return release
+
+
+def find_open_venv(site: Site) -> Iterator[Finding]:
+    """Find that others may write a venv that is to be adopted, where it is not for releaser to close it."""
+    kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
+    owner = os.stat(site.project.root).st_uid
+    found = _find_open_files(site) if kind in ("directory", "symlink") else {}
+    foreign = [path for path in found if os.path.lexists(path) and os.lstat(path).st_uid != owner]
+    if not found or (kind == "directory" and not foreign):
+        return
+    place = shlex.quote(venv)
+    take = f"sudo chown -R {name_of(owner) or owner} {place} && " if foreign else ""
+    advice = "Code that they write there runs as the owner of the site. Make the venv anew; or look at it, then run"
+    yield Finding("venv-open", _describe_open(site, found), f"{advice} `{take}chmod -R go-w {place}`.")
+
+
+def _keep_others_out(site: Site, log: RunLog) -> None:
+    """See that nobody else can write a venv that the site is about to run by releaser. Raises PreflightError."""
+    if findings := [*find_open_venv(site)]:
+        raise PreflightError(*findings)
+    found = _find_open_files(site)
+    for path in found:
+        close_to_others(path, os.stat(site.project.root).st_uid)
+    if found:
+        advice = (
+            "releaser has closed it. To let the group of the project write what it builds, set `group_writable = true`."
+        )
+        log.note(Finding("venv-closed", _describe_open(site, found), advice))
+
+
+def _find_open_files(site: Site) -> dict[str, str]:
+    venv, owner = os.path.realpath(site.project.venv), os.stat(site.project.root).st_uid
+    found = find_open(venv, owner, group_writable=site.settings.group_writable)
+    return {path: who for path, who in found if path != f"{venv}/.lock"}  # which uv makes so, and nothing runs
+
+
+def _describe_open(site: Site, found: Mapping[str, str]) -> str:
+    files = plural(len(found), "file")
+    return (
+        f"{site.project.venv} can be written by {first_few(sorted({*found.values()}))}: {files}, such as {min(found)}"
+    )
+
+
+def adopt_as_release(site: Site, log: RunLog, group: str | None, what: Found) -> Release:
+    """Make what stands at the place of the symlink a release. Raises OSError."""
+    link = site.project.venv
+    live = store_of(site).live_id()
+    if what == "unsealed" and live is not None:
+        return _complete(site, log, live, group=group, trusted=True)
+    name, _ = store_of(site).begin(datetime.now(UTC))
+    venv = store_of(site).path(name) / "venv"
+    journal_of(site).write(make_entry(log, "adopting", release=name))
+    if what == "directory":
+        links.adopt_directory(link, venv)
+    else:
+        venv.symlink_to(os.path.realpath(link))
+        replace_symlink(link, os.path.relpath(venv, link.parent), staging=site.state_dir)
+    release = _complete(site, log, name, group=group)
+    close_journal(site, log, f"had adopted the project: {link.name} leads to release {name}")
+    return release
+
+
+def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted: bool = False) -> Release:
+    """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
+    directory = store_of(site).path(name)
+    try:
+        if site.settings.pin:
+            startup.install(directory / "venv", site.runner)
+    except OSError as error:
+        message = f"release {name} was adopted, but its processes are neither pinned nor counted: {error}"
+        log.note(Finding("adopted-not-pinned", message=message, advice=_UNPINNED))
+    lock = directory / "uv.lock"
+    if not lock.exists():
+        replace_file(lock, read_file(site.project.lock), private=True)
+    usage, commit = measure(directory), None
+    with contextlib.suppress(ToolError):
+        commit = site.git.commit("HEAD")
+    known = site.name_of(commit)
+    python, locked = version_in(directory / "venv") or "unknown", LockFile.read(lock)
+    manifest = Manifest(
+        id=name,
+        sequence=store_of(site).next_sequence(),
+        created_at=datetime.now(UTC),
+        origin="adopted",
+        python=python,
+        group=group,
+        lock_sha256=locked.sha256,
+        dependencies_key=site.pyproject.dependencies_key(),
+        code_key=site.code_key(commit) if commit is not None else "",
+        commit=known,
+        subject=site.git.subject(known) if known else "",
+        previous=next(reversed(store_of(site).ledger().activations), None),
+        tests="not run",
+        changes=(),
+        size_bytes=usage.size_bytes,
+        own_bytes=usage.own_bytes,
+        inodes=usage.inodes,
+        fingerprint=seal_files(str(directory)),
+        installed_sha256=installed_key(locked, python=python),
+        interpreter=ask_if_possible(site.runner, directory / "venv"),
+        start=look_at_start(directory / "venv"),
+        start_files=look_at_start_files(directory / "venv"),
+    )
+    sync_file_system(directory)
+    release = store_of(site).complete(manifest)
+    if trusted:
+        mark_good(site, release)
+    else:
+        _mark(site, release)
+    return release
+
+
+def _mark(site: Site, release: Release) -> None:
+    """What a project is adopted with counts as good; what somebody puts in its place later, untested, does not."""
+    others = frozenset(store_of(site).ledger().activations) - {release.id}
+    if others:
+        store_of(site).record_withdrawn(release)
+    else:
+        mark_good(site, release)
+
+
+def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
+    """Finish an adoption that a crash cut short, or forget it if the venv had not been moved yet."""
+    name = entry.release or ""
+    link, venv = site.project.venv, store_of(site).path(name) / "venv"
+    if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
+        link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
+    if store_of(site).live_id() == name:
+        release = store_of(site).get(name)
+        if release is None:
+            _complete(site, log, name, group=None)
+        else:
+            _mark(site, release)  # the crash hit between the manifest and the record
+
+
+def exclude(site: Site, facts: SiteFacts) -> None:
+    """Keep what releaser puts into the work tree out of `git status`, for this clone alone.
+
+    `.venv/` in .gitignore does not match a symlink. Raises BuildError.
+    """
+    if not site.project.has_git:
+        return
+    project, top, restart_file = site.project, facts.checkout.layout.top, facts.restart_file
+    places = [project.venv, project.state_dir]
+    if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
+        places.append(restart_file)
+    wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
+    path = facts.checkout.layout.common_directory / "info" / "exclude"
+    try:
+        present = read_text(path, errors="surrogateescape") if path.exists() else ""
+        missing = [line for line in wanted if line not in present.splitlines()]
+        if missing:
+            path.parent.mkdir(exist_ok=True)
+            separator = "" if not present or present.endswith("\n") else "\n"
+            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(separator + "\n".join(missing) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # an adoption that is finished after a power cut does not look here again
+            sync_directory(path.parent)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise BuildError(message, "Let this user write the repository.") from error
+
+
+def _pattern(path: str) -> str:
+    """Write a path as a pattern of gitignore(5) that matches this path alone."""
+    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
+    text = literal.rstrip(" ")
+    return f"/{text}" + "\\ " * (len(literal) - len(text))
+
+
+def _is_known_to_git(site: Site, path: Path) -> bool:
+    name = os.path.relpath(path, site.project.root)
+    try:
+        return site.git.ignores(name) or name in site.git.tracked_files()
+    except ToolError:
+        return True

@@ -1,0 +1,1 @@
+"""The sandbox of tests and builds: what it hides, what it keeps, and whether it works here."""

@@ -1,0 +1,481 @@
+"""The sandbox of programs that are not trusted yet: what they write is thrown away, and they reach no other process.
+
+bubblewrap makes them a view of the file system of their own. What they write lands in layers over it that go with the
+sandbox, but for a few places that are theirs. What that keeps in stands in the documentation of the setting `isolate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import stat
+from dataclasses import field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from releaser.errors import ToolError
+from releaser.sandbox.landlock import (
+    can_forbid_abstract_sockets,
+    can_forbid_symlinks,
+    forbid_abstract_sockets,
+    forbid_symlinks,
+)
+from releaser.sandbox.layers import (
+    Layer,
+    Skeleton,
+    list_places,
+    make_layers,
+    make_skeletons,
+    mounting,
+    written,
+    written_beside,
+)
+from releaser.sandbox.sockets import OF_DATABASES, READ_IN_RUN, list_covered, list_listening, list_reached
+from releaser.system.environment import find_own_program
+from releaser.system.files import only_files
+from releaser.system.frozen import Frozen
+from releaser.system.process import Sandbox
+from releaser.system.signals import MOMENT
+from releaser.system.temporary import LAYERS, ROOMY, temporary_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from releaser.system.process import Runner
+
+#: How what is written is thrown away: in layers that the child mounts, or bubblewrap; else most places are read-only.
+Way = Literal["layers", "layers of bubblewrap", "read-only"]
+_OWN_LAYERS = (0, 11)  # the version of bubblewrap since which it has `--overlay`
+_CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
+_KERNEL = ("sys", "sysrq-trigger")  # of /proc, where root could write without any capability; bubblewrap sees to more
+_TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
+_RUN = "/run"
+_HIDE_FILE = ["--ro-bind", "/dev/null"]
+_MANAGERS = ("/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus")  # directories with the sockets of such
+_SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
+_LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
+_LONGEST_LEFT = 64 * 1024
+_LONGEST_NAME = 120  # characters
+# The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
+# there when the command has ended: what was started and what is left, each ended by a NUL.
+_NOTING = f"""\
+"$@"
+status=$?
+look() {{
+    left=
+    for one in /proc/[0-9]*; do
+        case ${{one#/proc/}} in 1 | $$) continue ;; esac
+        words=$(tr '\\0' ' ' <$one/cmdline 2>/dev/null) || continue
+        [ -z "$words" ] || left=yes
+        [ -z "$words" ] || [ -z "$1" ] || printf '%s\\0%s\\0' "$1" "$words"
+    done
+}}
+look ""
+[ -z "$left" ] || {{
+    sleep {MOMENT}
+    look "$*" >>{_TEMPORARY}/{_LEFT}
+}}
+exit $status
+"""
+
+
+class Bounds(Frozen):
+    """The places where what a program writes stays, and those that it may not read."""
+
+    writable: tuple[Path, ...]
+    hidden: tuple[Path, ...] = ()
+    #: What it reads, also where it lies in a directory in which everybody writes.
+    kept: tuple[Path, ...] = ()
+    #: The same of programs, which are not worth protecting there.
+    needed: tuple[Path, ...] = ()
+    #: What it cannot write to at all, as a copy would be too large.
+    fixed: tuple[Path, ...] = ()
+    #: What it gets a copy of, where nothing else can throw away what it writes.
+    copied: tuple[Path, ...] = ()
+    #: The sockets that it reaches beside those of databases, or the directories with such.
+    sockets: tuple[Path, ...] = ()
+    #: Whether it reaches the network; else it has the loopback alone, and one of its own.
+    network: bool = True
+
+
+class _Paths(Frozen):
+    """The paths of bounds as they are found now, without symlinks, each list as `_real` returns it."""
+
+    writable: list[str]
+    hidden: list[str]
+    kept: list[str]
+    needed: list[str]
+    fixed: list[str]
+    sockets: list[str]
+
+    @classmethod
+    def of(cls, bounds: Bounds, homes: Iterable[Path]) -> _Paths:
+        """Look for the paths of bounds; `homes` are kept, too."""
+        return cls(
+            writable=_real(bounds.writable),
+            hidden=_real(bounds.hidden),
+            kept=_real((*bounds.kept, *homes)),
+            needed=_real(bounds.needed),
+            fixed=_real(bounds.fixed),
+            sockets=_real(bounds.sockets),
+        )
+
+
+class Bubblewrap(Frozen):
+    """The sandbox that works here: bubblewrap, and how it throws away what is written."""
+
+    program: str
+    way: Way
+    #: Where layers are kept, beside its own temporary directory; None for that.
+    scratch: Path | None = None
+    #: Places that can have no layer, as was seen.
+    without: frozenset[str] = frozenset()
+    #: The homes of its user.
+    homes: tuple[Path, ...] = ()
+    #: Hears what a command has left running in a process namespace, which has ended it: the command, and its name.
+    tell: Callable[[str, str], None] = field(default=lambda *_: None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "bubblewrap"
+
+    @property
+    def told(self) -> str:
+        """What becomes of what is written in it, for people."""
+        if self.way == "read-only":
+            return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
+        return "what is written outside of the staging tree is thrown away"
+
+    @contextlib.contextmanager
+    def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:
+        """Yield a sandbox for commands one after the other; it also has a private temporary directory.
+
+        `hear` gets, at the end, the paths outside of what is writable that were written to, which is thrown away.
+        Raises ToolError.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                private = str(stack.enter_context(temporary_directory()))
+                paths = _Paths.of(bounds, self.homes)
+                own, layers, skeletons = self._make_layers(paths, stack)
+                copies = self._copy(bounds.copied, layers, paths.hidden, stack)
+            except OSError as error:
+                message = f"no temporary directory can be made: {error}"
+                raise ToolError(message, "Check free space, and TMPDIR.") from error
+            begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
+            hidden = [*paths.hidden, *own]
+            views = self._views(paths, bounds.needed, skeletons, layers, copies)
+            words = _bubblewrap(private, views, hidden, paths.writable, network=bounds.network)
+            has_layer = [place for one in layers for place in one.shown]
+            sandbox = Sandbox(
+                prefix=(self.program, *words),
+                view=partial(_view_sockets, paths, has_layer, hidden),
+                suffix=("--", "/bin/sh", "-c", _NOTING, "sh"),
+                variables=(("TMPDIR", _TEMPORARY),),
+                outside=private,
+                begin=begin,
+            )
+            try:
+                yield sandbox
+            finally:
+                for command, name in _left_running(os.path.join(private, _LEFT)):
+                    self.tell(command, name)
+                hear([*written(layers), *written_beside(skeletons)])
+
+    def _make_layers(
+        self, paths: _Paths, stack: contextlib.ExitStack
+    ) -> tuple[list[str], tuple[Layer, ...], tuple[Skeleton, ...]]:
+        """Make the layers, and what stands in for directories that can have none.
+
+        Return also where they are, which is hidden: there, one could look below what is hidden.
+        """
+        if self.way == "read-only":
+            return [], (), ()
+        kept, hidden = paths.kept, paths.hidden
+        places = [one for one in list_places(kept) if one not in self.without]
+        scratch = str(stack.enter_context(temporary_directory(beside=self.scratch)))
+        ways = [*kept, "/var/tmp"]  # noqa: S108 - it gets a layer
+        own = [scratch] if os.path.dirname(scratch) not in (_TEMPORARY, _MEMORY) else []  # else it has its own of these
+        layers = make_layers(scratch, places, ways, hidden=hidden, joins=self.way == "layers")
+        return own, layers, make_skeletons(scratch, kept, layers, hidden)
+
+    def _copy(
+        self, copied: Iterable[Path], layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
+    ) -> list[tuple[str, str]]:
+        """Copy the `copied` paths without a layer, but nothing `hidden`; return each with its copy. Raises OSError.
+
+        Sockets stay where they are, as those of services are reached. What can be copied in part is.
+        """
+        has_layer = [place for one in layers for place in one.shown]
+        sources = [one for one in _real(copied) if one not in (*has_layer, *hidden)]
+        sources = [one for one in sources if not _is_shared(one, *has_layer)]
+        if not sources:
+            return []
+
+        def ignore(place: str, names: Iterable[str]) -> list[str]:
+            return [name for name in names if os.path.join(place, name) in hidden]
+
+        base, found = stack.enter_context(temporary_directory()), []
+        for number, source in enumerate(sources):
+            target = base / str(number)
+            with contextlib.suppress(OSError):
+                if os.path.isdir(source):
+                    shutil.copytree(source, target, symlinks=True, ignore=ignore, ignore_dangling_symlinks=True)
+                elif Path(source).is_file():
+                    shutil.copy2(source, target)
+            if target.exists():
+                found.append((source, str(target)))
+        return found
+
+    def _views(
+        self,
+        paths: _Paths,
+        needed: Iterable[Path],
+        skeletons: tuple[Skeleton, ...],
+        layers: tuple[Layer, ...],
+        copies: list[tuple[str, str]],
+    ) -> list[str]:
+        """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
+        links = {link for path in needed if path.exists() for link in _links_to(path)}
+        has_layer = [place for one in layers for place in one.shown]
+        binds = {path for path in (*paths.kept, *paths.needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
+        seen = (*binds, *paths.writable)
+        binds |= {one for one in links if _is_shared(one, _TEMPORARY, _MEMORY) and not _is_shared(one, *seen)}
+        binds -= {path for path in binds if path in has_layer or _is_shared(path, *has_layer)}
+        words = _each("--ro-bind", sorted(binds), twice=True)
+        for one in skeletons:
+            words += ["--bind", one.directory, one.place, *_each("--ro-bind-try", one.fixed, twice=True)]
+        words += _laid(layers, self.way)
+        words += [word for source, copy in copies for word in ("--bind", copy, source)]
+        return [*words, *_each("--ro-bind", paths.fixed, twice=True)]
+
+
+def _left_running(noted: str) -> set[tuple[str, str]]:
+    """Return what was noted; what ran in the sandbox could have written there, too."""
+    try:
+        with open(noted, "rb", opener=lambda path, flags: only_files(path, flags | os.O_NOFOLLOW)) as file:
+            words = file.read(_LONGEST_LEFT).decode(errors="replace").split("\0")
+    except OSError:  # as mostly
+        return set()
+    return {(command, name.strip()[:_LONGEST_NAME]) for command, name in zip(words[::2], words[1::2], strict=False)}
+
+
+def without_symlinks() -> Sandbox | None:
+    """Return what lets a program make no symlink, so that uv builds nothing; None where the kernel cannot do that.
+
+    uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
+    """
+    return Sandbox(begin=forbid_symlinks) if can_forbid_symlinks() else None
+
+
+def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap | str:
+    """Return the sandbox that works here, or why there is none.
+
+    What is `around` a site are the directories that matter most; layers are kept in the last if nowhere else.
+    bubblewrap is tried once in a run, as a kernel or a container may forbid it.
+    """
+    question = ("bwrap", *around)
+    if question not in runner.remembered:
+        program = find_own_program("bwrap", runner.environ, *around)
+        missing = "bubblewrap is not installed (Debian's package `bubblewrap`)"
+        found = _try(program, runner, around) if program else missing
+        runner.remembered[question] = json.dumps(found, default=str)
+    found = json.loads(runner.remembered[question])
+    if isinstance(found, str):
+        return found
+    program, way, scratch, without = found
+    return Bubblewrap(
+        program=program,
+        way=way,
+        scratch=Path(scratch) if scratch else None,
+        without=frozenset(without),
+        homes=tuple(Path(home) for home in dict.fromkeys(_homes(runner.environ)) if os.path.realpath(home) != "/"),
+        tell=runner.note_ended,
+    )
+
+
+def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, Way, Path | None, Sequence[str]] | str:
+    """Return the program, how it works best, where layers are, and where they cannot be; or why it does not work."""
+    places = list_places(_real(around))
+    named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the second may be in memory
+    scratches = [one for one in named if one is None or os.access(one.parent, os.W_OK | os.X_OK)]
+    for scratch in scratches:
+        with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
+            layers = make_layers(str(made), places)
+            done = _ask(_trial(program), runner, begin=mounting(layers, tells=True))
+            numbers = {int(one) for one in re.findall(r"^layer (\d+)$", done, re.M)}
+            if numbers:
+                without = [place for number, one in enumerate(layers) if number not in numbers for place in one.shown]
+                return program, "layers", scratch, without
+    try:
+        _ask(_trial(program), runner)
+        version = re.search(r"(\d+)\.(\d+)", _ask([program, "--version"], runner))
+    except ToolError as error:
+        said = (error.output.strip().splitlines() or [error.message])[0]
+        return f"bubblewrap does not work here ({said})"
+    if version is not None and (int(version[1]), int(version[2])) >= _OWN_LAYERS:
+        for scratch in scratches:
+            with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
+                layers = make_layers(str(made), places, joins=False)
+                _ask(_trial(program, _laid(layers, "layers of bubblewrap")), runner)
+                return program, "layers of bubblewrap", scratch, ()
+    return program, "read-only", None, ()
+
+
+def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
+    """Return the words that lay layers over their places."""
+    words = []
+    for one in layers:
+        if way == "layers":
+            words += [word for view in one.views for word in ("--bind", *view)]
+        else:
+            words += ["--overlay-src", one.place, "--overlay", one.upper, one.work, one.place]
+    return words
+
+
+def _trial(program: str, views: Sequence[str] = ()) -> list[str]:
+    """Return the words that do nothing in the sandbox."""
+    return [program, *_bubblewrap(views=views), "--", "/bin/sh", "-c", ":"]
+
+
+def _ask(words: Sequence[str], runner: Runner, begin: Callable[[], None] | None = None) -> str:
+    """Return what is printed. Raises ToolError."""
+    # It dies with us by itself.
+    return runner.run(words, cwd=Path("/"), timeout=_SECONDS, death_signal=None, sandbox=Sandbox(begin=begin)).stdout
+
+
+def _bubblewrap(
+    private: str | None = None,
+    views: Sequence[str] = (),
+    hidden: Sequence[str] = (),
+    writable: Sequence[str] = (),
+    *,
+    network: bool = True,
+) -> list[str]:
+    """Return the arguments of bubblewrap: all is as it is, for reading alone but in `views`, with a `private` /tmp."""
+    words = ["--unshare-pid", "--unshare-ipc", "--new-session", "--die-with-parent"]
+    words += [] if network else ["--unshare-net"]
+    words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind-try", "/dev/log", "/dev/log"]
+    words += _view_run()
+    if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
+        words += ["--cap-drop", "ALL", *_each("--cap-add", (f"CAP_{name.upper()}" for name in _CAPABILITIES))]
+        words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
+    if private is not None:
+        words += ["--bind", private, _TEMPORARY]
+    holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
+    hiding = [path for path in hidden if path not in holding]  # also in what is writable
+    return [*words, *views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
+
+
+def _hide(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield from ("--tmpfs", path, "--remount-ro", path) if os.path.isdir(path) else (*_HIDE_FILE, path)
+
+
+def _view_run() -> list[str]:
+    """Return the words that leave of /run nothing but what programs read there, and the sockets of databases.
+
+    These lie in directories of their own, which stay when a database is started again.
+    """
+    if not _has_own_run():
+        return []
+    names = os.path.realpath("/etc/resolv.conf")
+    resolver = [names] if _is_shared(names, _RUN) else []
+    seen = _each("--ro-bind-try", [f"{_RUN}/{one}" for one in (*OF_DATABASES, *READ_IN_RUN)] + resolver, twice=True)
+    return ["--tmpfs", _RUN, *seen]
+
+
+def _view_sockets(paths: _Paths, has_layer: Collection[str], hidden: Collection[str]) -> list[str]:
+    """Return the words that let in the sockets which are reached, and cover what else would be, as it is now.
+
+    Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own. While a sandbox
+    is there, a service may end, and its socket with it.
+    """
+    listening = [path for path in list_listening() if not _is_shared(path, *hidden)]
+    reached = [one for one in list_reached(listening, paths.sockets) if not _is_shared(one, *hidden)]
+    apart = [_RUN, _TEMPORARY, _MEMORY, "/dev", "/proc"]
+    covered = list_covered(listening, reached, [*apart, *has_layer])
+    written = [path for path in listening if _is_shared(path, *paths.writable, *paths.fixed)]
+    covered += [path for path in list_covered(written, reached, ()) if path not in covered]
+    words = [*_each("--bind-try", reached, twice=True), *(word for path in covered for word in (*_HIDE_FILE, path))]
+    return [*words, *(["--remount-ro", _RUN] if _has_own_run() else [])]
+
+
+def _has_own_run() -> bool:
+    return os.path.realpath(_RUN) == _RUN
+
+
+def _beginning(mount: Callable[[], None] | None, program: str) -> Callable[[], None] | None:
+    """Return what the child does before it becomes bubblewrap: it mounts layers, and gives up abstract sockets.
+
+    A bubblewrap that becomes root by itself could not any more after that.
+    """
+    if not can_forbid_abstract_sockets() or os.stat(program).st_mode & stat.S_ISUID:
+        return mount
+
+    def begin() -> None:
+        if mount is not None:
+            mount()
+        forbid_abstract_sockets()
+
+    return begin
+
+
+def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[str]:
+    return [word for value in values for word in ((option, value, value) if twice else (option, value))]
+
+
+def _real(paths: Iterable[Path]) -> list[str]:
+    """Return what is there, without symlinks; what holds another comes before it, so that both can be mounted."""
+    return sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
+
+
+def _links_to(path: Path) -> Iterator[str]:
+    """Yield the symlinks on the way to what is there: programs are started by these."""
+    for place in (*reversed(path.parents), path):
+        if place.is_symlink():
+            yield str(place)
+            target = place.parent / os.readlink(place) / path.relative_to(place)
+            yield from _links_to(Path(os.path.normpath(target)))
+            return
+
+
+def _is_shared(path: str, *places: str) -> bool:
+    return any(path.startswith(place + "/") for place in places)
+
+
+def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return what is not reached in a sandbox: keys, mail, and the sockets of what runs programs for this user."""
+    own = _in_homes(environ, ".ssh", ".gnupg", ".screen", "Maildir")
+    passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
+    return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *map(Path, _MANAGERS))
+
+
+def passwords_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where passwords of git and of uv are."""
+    names = (".git-credentials", ".config/git/credentials", ".netrc", ".local/share/uv/credentials")
+    given = environ.get("UV_CREDENTIALS_DIR") or Path(environ.get("XDG_DATA_HOME", ""), "uv/credentials")
+    named = environ.get("NETRC")
+    return (*_in_homes(environ, *names), Path("/", given), *([Path(named)] if named else []))
+
+
+def _in_homes(environ: Mapping[str, str], *names: str) -> tuple[Path, ...]:
+    return tuple(Path(home, name) for home in _homes(environ) for name in names)
+
+
+def _homes(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(filter(None, (environ.get("HOME"), _home())))
+
+
+def _home() -> str:
+    import pwd  # which few commands need
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # as in a container
+        return ""

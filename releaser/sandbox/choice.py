@@ -1,0 +1,36 @@
+"""Whether the tests and builds of a site run in a sandbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError
+from releaser.sandbox.bubblewrap import Bubblewrap, find_bubblewrap
+from releaser.sandbox.settings import SandboxSettings
+
+if TYPE_CHECKING:
+    from releaser.site.site import Site
+
+INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
+
+
+def bubblewrap_of(site: Site) -> Bubblewrap | None:
+    """Return the sandbox of a site's tests and builds; None if nothing works here, or with `isolate = "off"`.
+
+    Raises BuildError where one is insisted on, and none works.
+    """
+    found = find_sandbox(site)
+    if isinstance(found, Bubblewrap):
+        return found
+    if SandboxSettings.of(site).isolate == "bwrap":
+        message = f'`isolate = "bwrap"`: {found}'
+        raise BuildError(message, f'{INSTALL}, or set `isolate` to "auto" or "off".')
+    return None
+
+
+def find_sandbox(site: Site) -> Bubblewrap | str:
+    """Return the sandbox that works here for a site, or why there is none. It is tried once in a run."""
+    if SandboxSettings.of(site).isolate == "off":
+        return '`isolate` is "off"'
+    outside = site.outside.project
+    return find_bubblewrap(site.runner, (outside.outer, outside.state_dir))

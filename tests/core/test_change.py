@@ -1,0 +1,236 @@
+"""A change goes through its actions in their order, and each end of it through what undoes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.core import change
+from releaser.core.action import Action
+from releaser.core.change import Change, Deployment, advice_for, do_actions, failure_of, make_live
+from releaser.core.run import Run
+from releaser.core.target import Target
+from releaser.errors import ActivationError, IncompleteReturnError, ToolError, refuse
+from releaser.pipelines.recovery import recover
+from releaser.releases.journal import journal_of
+from releaser.releases.store import store_of
+from releaser.site.site import find_site
+from tests.support.logs import a_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.releases.journal import Record
+    from releaser.report import Step
+    from releaser.site.site import Site
+    from tests.support.sites import SiteFactory
+
+
+class Noted(Action):
+    """An action that notes its calls, and fails in those that it is told."""
+
+    def __init__(self, name: str, calls: list[str], fails: set[str]) -> None:
+        self.name = name
+        self.calls = calls
+        self.fails = fails
+
+    def _call(self, what: str) -> None:
+        call = f"{what} {self.name}"
+        self.calls.append(call)
+        if call in self.fails:
+            self.fails.remove(call)
+            raise ToolError(call)
+
+    def record(self, change: Change, deployment: Deployment) -> Record:
+        return {"name": self.name}
+
+    def prepare(self, change: Change, deployment: Deployment) -> None:
+        try:
+            self._call("prepare")
+        except ToolError as error:
+            refuse("a", error.message, "")
+
+    def undo(self, change: Change) -> None:
+        self._call("undo")
+
+    def do(self, change: Change, step: Step) -> None:
+        self._call(f"do for {'previous' if change.is_back else 'new'}:")
+
+    def leave(self, change: Change) -> None:
+        self._call("leave")
+
+
+class Scene:
+    """A site with two releases, the earlier one live, whose changes consist of two actions that note their calls."""
+
+    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.site, self.log = site, a_log()
+        self.calls: list[str] = []
+        self.fails: set[str] = set()
+        self.actions = tuple(Noted(name, self.calls, self.fails) for name in ("one", "two"))
+        monkeypatch.setattr(change, "ACTIONS", self.actions)
+        live = store_of(site).live()
+        assert live is not None
+        self.live, self.other = live, next(one for one in store_of(site).all() if one.id != live.id)
+
+    def change(self, **how: Any) -> Change:
+        target = Target(head="", commit="")
+        link = self.site.project.venv.readlink().as_posix()
+        return make_live(self.site, self.log, Deployment(release=self.other, target=target, link=link, **how))
+
+    def live_now(self) -> str | None:
+        return store_of(self.site).live_id()
+
+
+FORWARD = ["prepare two", "prepare one", "do for new: one", "do for new: two"]
+BACK = ["leave two", "leave one", "do for previous: one", "do for previous: two"]
+
+
+@pytest.fixture
+def scene(make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    site = make_site.adopted()
+    site.update_to("alpha", "1.1.0")
+    site.releaser("rollback", check=0)
+    return Scene(find_site(site.path, site.env), monkeypatch)
+
+
+def test_a_change_that_works_prepares_flips_and_does_the_rest(scene: Scene) -> None:
+    made = scene.change()
+    assert scene.calls == FORWARD
+    assert scene.live_now() == scene.other.id == made.release.id
+    entry = journal_of(scene.site).read()
+    assert entry == made.entry
+    assert entry is not None
+    assert (entry.done, entry.actions) == (("one", "two"), {name: {"name": name} for name in ("one", "two")})
+
+
+@pytest.mark.parametrize(
+    ("fails", "calls"),
+    [
+        ({"do for new: one"}, [*FORWARD[:3], *BACK]),
+        ({"do for new: two"}, [*FORWARD, *BACK]),
+        ({"do for new: two", "do for previous: one"}, [*FORWARD, *BACK]),
+    ],
+)
+def test_an_action_that_fails_after_the_flip_takes_the_release_back(
+    scene: Scene, fails: set[str], calls: list[str]
+) -> None:
+    scene.fails |= fails
+    with pytest.raises(ActivationError) as error:
+        scene.change()
+    assert scene.calls == calls
+    assert scene.live_now() == scene.live.id
+    assert error.value.fails_before is (len(fails) > 1)
+
+
+def test_a_release_that_is_to_stay_stays(scene: Scene) -> None:
+    scene.fails.add("do for new: one")
+    scene.change(stays=True)
+    assert scene.calls == FORWARD
+    assert scene.live_now() == scene.other.id
+    assert "because of --force" in scene.log.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("at", "ends", "calls"),
+    [
+        ("prepare one", "live", ["undo one", "undo two"]),
+        ("flip", "live", ["undo one", "undo two"]),
+        ("do for new: one", "other", FORWARD[2:]),
+        ("do for new: two", "other", FORWARD[3:]),
+        ("leave one", "live", BACK),
+        ("do for previous: two", "live", BACK),
+    ],
+)
+def test_a_run_that_is_killed_anywhere_is_ended_by_the_next_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, at: str, ends: str, calls: list[str]
+) -> None:
+    """Every action is undone, repeated, or done for the previous release, whatever it is."""
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    call: Callable[[Noted, str], None] = Noted._call
+
+    def killed(noted: Noted, what: str) -> None:
+        call(noted, what)
+        if f"{what} {noted.name}" == at:
+            kill()
+
+    if "leave" in at or "previous" in at:
+        scene.fails.add("do for new: two")
+    with monkeypatch.context() as patch:
+        patch.setattr(Noted, "_call", killed)
+        if at == "flip":
+            patch.setattr(change, "flip", kill)
+        with pytest.raises(KilledError):
+            scene.change()
+    scene.calls.clear()
+    run = Run(site=scene.site, log=a_log())
+    recover(run)
+    assert scene.calls == calls
+    assert scene.live_now() == getattr(scene, ends).id
+    entry = journal_of(scene.site).read()
+    assert entry is None or entry.phase == "reporting"
+    scene.calls.clear()
+    recover(Run(site=scene.site, log=a_log()))
+    assert scene.calls == []
+
+
+def test_what_cannot_be_moved_back_is_left_to_the_next_run(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Change) -> None:
+        message = "read-only"
+        raise OSError(message)
+
+    scene.fails.add("do for new: two")
+    with monkeypatch.context() as patch:
+        patch.setattr(Change, "_restore_link", broken)
+        with pytest.raises(IncompleteReturnError, match="read-only"):
+            scene.change()
+    entry = journal_of(scene.site).read()
+    assert entry is not None
+    assert entry.phase == "reverting"
+    recover(Run(site=scene.site, log=a_log()))
+    assert scene.live_now() == scene.live.id
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (
+            "update",
+            "Ask it. See `releaser status` for what is left out of updates now;"
+            " `releaser update --force` includes it anyway.",
+        ),
+        ("init", "Ask it. Fix that, and run it again."),
+        ("rebuild", "Ask it. Fix that, and run it again."),
+        ("rollback", "Ask it."),
+    ],
+)
+def test_what_to_do_is_said_for_the_command_that_failed(command: str, advice: str) -> None:
+    failure = failure_of("health check", ToolError("no answer", advice="Ask it.", output="refused\n"))
+    assert (failure.message, failure.step) == ("health check failed: no answer (refused)", "health check")
+    assert advice_for(failure, command) == advice
+
+
+@pytest.mark.parametrize(
+    ("due", "fails", "outcome"),
+    [
+        (["one"], "", {"one": True, "two": True}),
+        (["one"], "one", {"one": False}),
+        (["one", "two"], "one", {"one": False, "two": True}),
+        (["two"], "", {"two": True}),
+        (["two"], "two", {"two": False}),
+        ([], "", {}),
+    ],
+)
+def test_what_is_due_is_done_again_and_what_follows_it(
+    scene: Scene, due: list[str], fails: str, outcome: dict[str, bool]
+) -> None:
+    scene.fails.add(f"do for new: {fails}")
+    assert do_actions(scene.site, scene.log, scene.live, due) == outcome
+    assert journal_of(scene.site).read() is None

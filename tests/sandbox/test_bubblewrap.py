@@ -1,0 +1,79 @@
+"""Bubblewrap: which sockets of the host are reached from a sandbox, and which are covered."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.sandbox.sockets import find_named, is_of_database, is_of_manager, list_covered, list_reached
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATABASES = [
+    "/run/postgresql/.s.PGSQL.5432", "/var/run/postgresql/.s.PGSQL.5433", "/tmp/.s.PGSQL.5432",
+    "/run/mysqld/mysqld.sock",
+    "/run/mysqld/mysqlx.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock", "/run/mariadb/mariadb.sock",
+    "/run/redis/redis-server.sock", "/tmp/redis.sock", "/run/valkey/valkey.sock", "/run/memcached/memcached.sock",
+    "/home/ada/site/redis-dev.sock", "/srv/docker/app/.s.PGSQL.5432", "/home/ada/docker-compose/redis.sock",
+]  # fmt: skip
+MANAGERS = [
+    "/run/docker.sock", "/home/ada/.docker/run/docker.sock", "/run/user/1000/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/snapd.socket", "/run/dbus/system_bus_socket", "/run/user/1000/bus", "/tmp/ssh-XXXXaBcD/agent.4711",
+    "/tmp/tmux-1000/default", "/home/ada/.screen/4711.pts-0", "/run/screen/S-ada/4711.pts-0",
+    "/home/ada/.gnupg/S.gpg-agent",
+    "/run/systemd/private", "/run/supervisor.sock", "/tmp/emacs1000/server",
+    "/var/lib/lxd/unix.socket", "/run/libvirt/libvirt-sock", "/tmp/.X11-unix/X0",
+]  # fmt: skip
+OTHERS = ["/srv/site/app.sock", "/run/gunicorn.sock", "/home/ada/own/postgres", "/srv/docker/app/app.sock"]
+
+
+@pytest.mark.parametrize("path", DATABASES)
+def test_a_database_is_known_by_its_place_or_its_name(path: str) -> None:
+    assert (is_of_database(path), is_of_manager(path)) == (True, False)
+    assert path in list_reached([path], ())
+
+
+@pytest.mark.parametrize("path", MANAGERS)
+def test_what_runs_programs_for_others_is_known(path: str) -> None:
+    assert is_of_manager(path)
+    assert path not in list_reached([path], ())
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_any_other_is_covered(path: str) -> None:
+    assert not is_of_manager(path)
+    assert path not in list_reached([path], ())
+
+
+@pytest.mark.parametrize("name", ["app.sock", "docker.sock"])
+def test_a_socket_is_let_in_if_it_is_named_unless_it_is_of_a_manager(tmp_path: Path, name: str) -> None:
+    """Also one of which the kernel tells nothing here, as it is of a container."""
+    path = tmp_path / name
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(path))
+        for named in (path, tmp_path):
+            assert (str(path) in list_reached([], [str(named)])) == (name == "app.sock")
+        assert list_covered([str(path)], [], ["/run"]) == [str(path)]
+        assert list_covered([str(path)], [], [str(tmp_path)]) == []
+    path.unlink()
+    assert list_covered([str(path)], [], ["/run"]) == []
+    assert str(path) not in list_reached([], [str(path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CACHE_URL=unix:///srv/site/app.sock?db=1", ["/srv/site/app.sock"]),
+        ("PGHOST=/srv/site", []),
+        ('SOCKET="/srv/site/app.sock"', ["/srv/site/app.sock"]),
+        ("ROOT=/srv", []),
+        ("PLACE=/srv/site/media", []),
+        ("HOST=/run", []),
+    ],
+)
+def test_what_a_text_names(text: str, expected: list[str]) -> None:
+    assert [*find_named([text], ["/srv/site/app.sock", "/run/gunicorn.sock"])] == expected
