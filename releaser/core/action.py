@@ -32,7 +32,7 @@ class Action:
     is_step = True
     #: Whether the journal notes that `do` is finished. It need not if doing it again costs nothing.
     is_noted = True
-    #: Whether a failure of `do` takes the release back.
+    #: Whether a failure of `do` causes an automatic rollback.
     takes_back = True
     #: Whether the next update does it again if it failed and the release stayed live.
     is_retried = True
@@ -57,16 +57,16 @@ class Action:
         return {}
 
     def prepare(self, change: Change, deployment: Deployment) -> None:
-        """Do what comes before the flip. Raises PreflightError, ToolError or OSError: then nothing goes live."""
+        """Prepare, before the flip. Raises PreflightError, ToolError or OSError: then nothing goes live."""
 
     def undo(self, change: Change) -> None:
         """Undo what `prepare` did. Does nothing the second time. Raises OSError."""
 
     def do(self, change: Change, step: Step) -> None:
-        """Do what comes after the flip, for `change.release`. Raises ToolError and OSError."""
+        """Do it, after the flip, for `change.release`. Raises ToolError and OSError."""
 
     def leave(self, change: Change) -> None:
-        """Do what comes before the symlink goes back to the previous release."""
+        """Prepare the way back, before the symlink points to the previous release."""
 
     def again(self, change: Change) -> bool:
         """Do it for the previous release, which is live again; return False if that failed, which is reported.

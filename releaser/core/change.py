@@ -1,7 +1,7 @@
-"""A change of the live release: actions around one flip, which the journal records so that any run can end the change.
+"""A change of the live release: actions around one flip, recorded in the journal so that any run can end the change.
 
-The flip is the commit point. Until then, each action can be undone; afterwards each can be repeated, or the release is
-taken back.
+The flip is the commit point. Before it, each action can be undone. After it, each action can be repeated, or releaser
+goes back to the previous release.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: In order. What is prepared first comes last: the service is stopped, and then the checkout moves.
+#: In the order of `do`. Preparations run in reverse order: the service stops before the checkout moves.
 ACTIONS: tuple[Action, ...] = make("actions")
 
 _AGAIN = "Fix that, and run it again."
-# What to do once what was made live is taken back, by the command that had done so.
+# The advice after an automatic rollback, by the command that made the release live.
 _AFTERWARDS = {
     "update": (
         "See `releaser status` for what is left out of updates now; `releaser update --force` includes it anyway."
@@ -62,7 +62,7 @@ _AFTERWARDS = {
 
 
 class Deployment(Frozen):
-    """A sealed release that is to go live, and how."""
+    """A sealed release, and how it goes live."""
 
     release: Release
     #: The commit that the checkout moves to.
@@ -92,7 +92,7 @@ class Change:
         self.previous = store_of(site).get(self.flip.previous)
         #: Whether the previous release is live again.
         self.is_back = False
-        #: When the symlink was moved last, in seconds since the system started; 0.0 if nobody knows.
+        #: When the symlink was moved last, in seconds since the system started; 0.0 if unknown.
         self.flipped_at = self.flip.moment(self.flip.at)
         #: Why going back has to be finished by another run; None if it need not be.
         self.unfinished: OSError | None = None
@@ -132,7 +132,7 @@ class Change:
     # Before the flip
 
     def prepare(self, deployment: Deployment) -> None:
-        """Record the change, and do what comes before the flip. Raises PreflightError, BuildError and OSError."""
+        """Record the change, and prepare all actions. Raises PreflightError, BuildError and OSError."""
         before = journal_of(self.site).read()
         records = {} if before is None else dict(before.actions)
         for action in ACTIONS:
@@ -157,7 +157,7 @@ class Change:
             try:
                 flip(place, self.release.venv, staging=self.site.state_dir)
             except OSError:
-                # What moved and cannot be synced, a power cut could undo.
+                # A power cut could undo a flip that is not synced.
                 if store_of(self.site).live_id() == self.release.id:
                     with contextlib.suppress(OSError):  # if that cannot be synced either, the link is still back
                         self._restore_link()
@@ -165,7 +165,7 @@ class Change:
             step.says(f"{self.previous.id if self.previous else 'none'} → {self.release.id}")
 
     def undo(self) -> None:
-        """Undo what comes before the flip, as far as it was done. Raises OSError."""
+        """Undo the preparations that were recorded. Raises OSError."""
         for action in ACTIONS:
             if action.name in self.entry.actions:
                 action.undo(self)
@@ -173,7 +173,7 @@ class Change:
     # After the flip
 
     def finish(self) -> None:
-        """Do what comes after the flip and is not done yet. Raises ActivationError after taking the release back."""
+        """Do the actions that are not done yet. Raises ActivationError after an automatic rollback."""
         self.log.learn(live_changed=True)
         try:
             self._do_due()
@@ -229,7 +229,7 @@ class Change:
         return step
 
     def _why_it_stays(self, action: Action) -> str:
-        """Return why the release stays live though an action after its flip failed; empty if it is taken back."""
+        """Return why the release stays live although an action failed; empty for an automatic rollback."""
         if not action.takes_back:
             return "as a hook takes no release back"
         if self.flip.stays:
@@ -322,8 +322,8 @@ class Change:
 def make_live(site: Site, log: RunLog, deployment: Deployment) -> Change:
     """Make a release live, and see that the site runs on it; return the change, whose journal entry is still there.
 
-    Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
-    was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
+    Raises BuildError or PreflightError before the flip: then nothing has changed. Raises ActivationError after an
+    automatic rollback, and IncompleteReturnError if that rollback could not be finished.
     """
     link = site.project.venv
     live = store_of(site).live()
@@ -364,7 +364,7 @@ def find_problems(site: Site, venv: Path, *, goes_back: bool = False) -> list[Fi
 
 
 def advice_for(failure: ActivationError, command: str) -> str:
-    """Return what to do after a failure for which what a command had made live is taken back."""
+    """Return the advice for a failure that caused an automatic rollback."""
     return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
 
 
@@ -395,7 +395,7 @@ def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) 
     Returns whether each succeeded; failures are reported. There is no way back.
     """
     flipped = Flip(at=uptime(), boot=boot_id())
-    phase: Phase = "committing"  # which nobody writes
+    phase: Phase = "committing"  # never written
     entry = Entry(command=log.command, run_id=log.run_id, phase=phase, actions={}, release=release.id, flip=flipped)
     change = Change(site, log, entry)
     succeeded: dict[str, bool] = {}
@@ -408,9 +408,9 @@ def do_actions(site: Site, log: RunLog, release: Release, due: Collection[str]) 
 
 
 def retry_failed_actions(site: Site, log: RunLog) -> None:
-    """Do again what failed after the flip to the live release, and what comes after that.
+    """Repeat the actions that failed after the flip to the live release, and the actions that follow them.
 
-    What fails again is due once more. On a release on which nothing can run, nothing is restarted.
+    An action that fails again is due once more. On a release on which nothing can run, nothing is restarted.
     """
     release = store_of(site).live()
     due = failed_actions(site.state_dir, release)

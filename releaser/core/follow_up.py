@@ -1,4 +1,4 @@
-"""What a later run has to do: commit, push, and the actions that failed after a flip that was not taken back."""
+"""Work for a later run: commits, pushes, and actions that failed after a flip without an automatic rollback."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ BY_HAND = "Start it by hand, or run `releaser update`."  # a service that is sto
 
 
 class FailedSteps(Frozen):
-    """The steps after the flip to a release that failed."""
+    """The actions that failed after the flip to a release."""
 
     release: str
     steps: tuple[str, ...]
-    #: Since when, as ISO 8601, the service is stopped, as `start` has failed; empty if it is not.
+    #: The time, as ISO 8601, since which the service is stopped because `start` failed; empty if it runs.
     stopped: str = ""
 
 
 class Pending(Frozen):
-    """What is still due."""
+    """The work that is still due."""
 
-    #: Whether the lock of the live release is to be committed.
+    #: Whether the lock of the live release has to be committed.
     commit: bool = False
-    #: Whether a commit is to be pushed.
+    #: Whether a commit has to be pushed.
     push: bool = False
-    #: What to do again after a flip that was not taken back.
+    #: The actions to repeat; None without any.
     pending_steps: FailedSteps | None = None
-    #: The commits that releaser made and that are not known to be pushed.
+    #: The commits of releaser that may not be pushed yet.
     commits: tuple[str, ...] = ()
-    #: The release that a person left by a rollback, until the commit of the rollback is pushed.
+    #: The release that a rollback by hand left, until the commit of the rollback is pushed.
     left: str = ""
 
 
-#: A push too many does no harm, and nothing else tells that one is due.
+#: An unneeded push does no harm, and no other file shows that one is due.
 PENDING = StateFile(name="pending.json", type=Pending, substitute=Pending(push=True))
 
 
 def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
-    """Do one follow-up; False when it failed, which is reported and makes the exit code 7."""
+    """Do one follow-up. A failure returns False, is reported, and makes the run exit 7."""
     with log.step(name) as step:
         try:
             act(step)
@@ -69,12 +69,12 @@ def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
 
 
 def read_pending(state_dir: Path) -> Pending:
-    """Return what is due; what cannot be read tells of nothing."""
+    """Return the work that is due; none if the file cannot be read."""
     return load_state(state_dir / PENDING, Pending())
 
 
 def note_due(site: Site, **due: Any) -> None:
-    """Note what is due; a disk that is full must not keep a good release from being published."""
+    """Record work that is due. A full disk is ignored: it must not stop the run."""
     before = read_pending(site.state_dir)
     after = replace(before, **due)
     if after != before:
@@ -83,7 +83,7 @@ def note_due(site: Site, **due: Any) -> None:
 
 
 def note_failed_actions(site: Site, release: Release, names: Iterable[str]) -> None:
-    """Note which actions after the flip to a release have failed; none clears the note."""
+    """Record the actions that failed after the flip to a release; no names clear the record."""
     failed, known = tuple(sorted(names)), read_pending(site.state_dir).pending_steps
     since = (known.stopped if known else "") or timestamp()
     stopped = since if RestartSettings.of(site).start and "restart" in failed else ""
@@ -92,6 +92,6 @@ def note_failed_actions(site: Site, release: Release, names: Iterable[str]) -> N
 
 
 def failed_actions(state_dir: Path, release: Release | None) -> frozenset[str]:
-    """Return the actions after the flip to a release that are still to be done."""
+    """Return the actions after the flip to a release that have to be repeated."""
     found = read_pending(state_dir).pending_steps
     return frozenset(found.steps if found and release and found.release == release.id else ())

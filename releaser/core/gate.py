@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from releaser.report import RunLog
     from releaser.site.site import Site
 
-#: When a gate is asked. `begun`: a release is to be made. `resolved`: the run has a lock, and a whole staging tree.
-#: `locked`: a candidate is to be built; there are several if the tests fail. `tested`: the candidate passed its tests.
+#: When a gate is asked. `begun`: before a release is made. `resolved`: the run has a lock, and a whole staging tree.
+#: `locked`: before a candidate is built; there are several if the tests fail. `tested`: the candidate passed its tests.
 #: `ready`: the release may go live.
 Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
 
@@ -30,7 +30,7 @@ Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
 class Case(Frozen):
     """The release that a gate judges."""
 
-    #: What the release is built with; once it is begun, the staging tree has its code.
+    #: The inputs of the build; once the release is begun, the staging tree has its code.
     work: Workspace
     #: The lock of the release; until it is resolved, the one from which a lock is made.
     lock: LockFile
@@ -40,7 +40,7 @@ class Case(Frozen):
     changes: tuple[Change, ...] = ()
     #: Whether it can go live later, too; one that a person rebuilds goes live now.
     may_wait: bool = True
-    #: Whether the live release is damaged, so that the release is to replace it.
+    #: Whether the release replaces a damaged live release.
     is_repair: bool = False
     #: Asks, once in a run, which vulnerabilities of the live release are known; None if the run does not care.
     audit: Callable[[], Audit | None] | None = None
@@ -97,7 +97,7 @@ class Refusal(Frozen):
 
 
 class Found(Frozen):
-    """The answer of a gate that lets a candidate pass, and has found out something for the manifest of the release."""
+    """The answer of a gate that lets a candidate pass, and has facts for the manifest of the release."""
 
     #: Fields of the manifest.
     facts: Mapping[str, Any]

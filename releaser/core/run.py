@@ -1,4 +1,4 @@
-"""One run of a command that changes something: what it works on, its report and log file, and closing its journal."""
+"""One run of a command that changes a site: the objects that it works on, its report, its log file and its journal."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _RUN_TIME = "%Y%m%dT%H%M%SZ"
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in progress: the site that it works on, and the log of what it does."""
+    """A run in progress: its site, and the log of its steps."""
 
     site: Site
     log: RunLog
     log_file: str = ""
-    #: When the run before this one began, in seconds since 1970, if that was killed and git's locks have not been
-    #: looked for yet; None otherwise.
+    #: The start of the previous run, in seconds since 1970, if it was killed and its git locks may still exist;
+    #: otherwise None.
     killed_since: float | None = None
-    #: What tells whether the checkout is as it was before anything was built; None while nothing is.
+    #: Compares the checkout with the snapshot from before the build. None until a build starts.
     find_changes: Callable[[], tuple[Finding, ...]] | None = None
 
     @functools.cached_property
@@ -57,7 +57,7 @@ class Run:
         return store_of(self.site)
 
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
-        """Make the report of this run as it stands."""
+        """Return the report of this run so far."""
         log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
         advice_for_left = "Let it end by itself; a service that is to stay is started by the restart command."
         problems = [
@@ -109,35 +109,35 @@ class Run:
 
 
 class Workspace(Frozen):
-    """What the candidates of one run are resolved, built and tested with."""
+    """The inputs for resolving, building and testing the candidates of one run."""
 
     #: The site in its staging tree.
     site: Site
     log: RunLog
-    #: What preflight found out about the code that is to go live.
+    #: The facts about the code of the release, from preflight.
     facts: SiteFacts
-    #: The same of the code that is live, to try the live release with.
+    #: The same facts about the live code, for tests of the live release.
     before: SiteFacts
-    #: The release that is live.
+    #: The live release.
     live: Release | None
-    #: The packages that are to come, with what these need; empty for all.
+    #: The packages to upgrade, together with their requirements; empty for all.
     only: frozenset[str] = frozenset()
-    #: What candidates are tested with and git does not track, by name; None if nobody looked.
+    #: The untracked configuration files that the tests use, by name; None if they were not read.
     configuration: Mapping[str, bytes | None] | None = None
-    #: The blocks with what the new commits take back and bring again; None for those of the state directory.
+    #: The blocks, corrected for versions that the new commits lower or lock again; None for those on disk.
     blocks: Blocks | None = None
     #: Asks the gates about a lock before a candidate is built from it; returns facts for its manifest.
     examine_lock: Callable[[Workspace, LockFile], Mapping[str, Any]]
 
     def starting_from(self, lock: LockFile) -> Workspace:
-        """Return the same with another lock to start from than that of the checkout or commit."""
+        """Return a copy that starts from another lock than that of the checkout or commit."""
         return replace(self, facts=replace(self.facts, lock=lock))
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:
-    """Note in the journal that nothing is in progress; `done` (a verb and what follows) is to be told.
+    """Record in the journal that no change is in progress. The report mentions `done`, a verb with its object.
 
-    The journal goes when the mail is in the outbox: if the run is killed before that, the next one tells.
+    The journal is deleted once the mail is in the outbox: if the run is killed before, the next run reports `done`.
     """
     if done:
         log.unreported.append(site.redactor.line(f"{name_run(log.command, log.run_id)} {done}."))
@@ -146,16 +146,16 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
         return
     try:
         journal_of(site).write_on_full_disk(make_entry(log, "reporting"))
-    except OSError as error:  # a full disk; if this run cannot tell either, the next one goes over it again
-        logger.warning("what is to be told cannot be noted: %s", error)
+    except OSError as error:  # a full disk; if this run cannot report it either, the next one recovers once more
+        logger.warning("cannot record the report for the next run: %s", error)
     log.closed = True
 
 
 def begun_at(run_id: str) -> datetime | None:
-    """Return when a run began, by its id; None if that is no id of a run."""
+    """Return the start of a run, from its id; None if the text is not the id of a run."""
     said = run_id.partition("-")[0]
     try:
-        found = datetime.fromisoformat(said)  # which needs no import, as strptime does
+        found = datetime.fromisoformat(said)  # strptime would need an import
     except ValueError:
         return None
     return found if f"{found:{_RUN_TIME}}" == said else None
@@ -172,19 +172,19 @@ LOGS_FILE = StateFile(name=LOGS, delete=_delete_logs)
 
 
 def new_log(command: str, listener: Listener | None = None) -> RunLog:
-    """Return the log of a run that begins now; without a listener, of what only does some steps of one."""
+    """Return the log of a run that begins now; without a listener, for single steps outside of a run."""
     now = datetime.now(UTC)
     run_id = f"{now:{_RUN_TIME}}-{os.getpid()}"
     return RunLog(listener or Silence(), command=command, run_id=run_id, started_at=now)
 
 
 def name_run(command: str, run_id: str) -> str:
-    """Name a run as a later one does."""
+    """Return the name of a run for the report of a later run."""
     return f"An earlier `releaser {command}` ({run_id})"
 
 
 def clean_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Make problems fit for a report, each with the reason that a program gave for it."""
+    """Redact findings and add the underlying error."""
     return tuple(
         replace(one, message=redactor.line(one.message), advice=redactor.line(one.advice))
         for one in (problem.explain() for problem in problems)
@@ -192,7 +192,7 @@ def clean_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Fin
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
+    """A log file that ignores write errors, such as a full disk: the run goes on without it."""
 
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
@@ -213,7 +213,7 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
-    """Log everything that happens inside to `<directory>/<run_id>.log`."""
+    """Log the run to `<directory>/<run_id>.log`, for the time of the context."""
     path = directory / f"{run_id}.log"
     with contextlib.suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)

@@ -57,9 +57,9 @@ class Wanted(Frozen):
 
 
 class Source(ABC):
-    """Where the lock of a release comes from. One is chosen for each run. Subclasses override what differs."""
+    """The origin of the lock of a release. Each run chooses one source. Subclasses override what differs."""
 
-    #: What messages call it, if a command asks for this source.
+    #: Its name in messages, if a command asks for this source.
     name = ""
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The commit that is to go live."""
+"""The commit that an update makes live."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Target(Frozen):
-    """The commit that is to go live."""
+    """The commit that an update makes live, and how the checkout gets there."""
 
-    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
+    #: The commit of the checkout, and the commit to stage. They are equal without new commits.
     head: str
     commit: str
-    #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
+    #: The new commits, newest first, and whether they change more than the files that releaser itself commits.
     commits: tuple[Commit, ...] = ()
     brings_code: bool = False
-    #: Whether the checkout gets there by a fast-forward; else commits on top of it give way, as in a rollback.
+    #: Whether the checkout fast-forwards. Otherwise it drops commits, as in a rollback.
     forward: bool = True
-    #: What keeps out the commit that the remote is at, `offered`, and `commits` with it, if anything does.
+    #: The block against the remote head, `offered`, and against `commits`; None without one.
     rejected: StoredBlock | None = None
     offered: str = ""
 
