@@ -69,6 +69,7 @@ check: $(READY) lint types imports test ## What must be green before a commit
 lint: $(READY) ## Style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(PYTHON) scripts/smells.py
 
 types: $(READY) ## Static types
 	$(BIN)/mypy

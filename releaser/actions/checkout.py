@@ -35,12 +35,12 @@ class Checkout(Action):
     is_noted = False
 
     def record(self, change: Change, deployment: Deployment) -> Record:
-        """Keep what is about to be replaced."""
+        """Keep the files that the change replaces."""
         site, target = change.site, deployment.target
         if deployment.goes_back:  # else the guard has looked
             keep_edits(site, change.log)
         else:
-            refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
+            refuse_moved(store_of(site))  # the snapshot may be younger than a move by a person
         place_links(site, change.log, deployment.release)
         save_lock(site)
         return {
@@ -65,7 +65,7 @@ class Checkout(Action):
             raise PreflightError(finding) from error
 
     def undo(self, change: Change) -> None:
-        """Move back to the commit, and restore the lock; only the commit where no release was to go live."""
+        """Move back to the commit, and restore the lock. A move without a release restores only the commit."""
         move = move_of(change)
         try:
             if change.record(self.name).get("files"):
@@ -82,7 +82,7 @@ class Checkout(Action):
         _reread(change, move)
 
     def again(self, change: Change) -> bool:
-        """Restore what was there before."""
+        """Restore the previous commit and lock."""
         self.undo(change)
         return True
 

@@ -29,7 +29,7 @@ class AfterLive(Action):
 
 
 class OnRollback(Action):
-    """Runs `on_rollback` once a rollback is done, or a release taken back."""
+    """Runs `on_rollback` after a rollback, automatic or by hand."""
 
     name = "on_rollback"
     takes_back = False
@@ -44,7 +44,7 @@ class OnRollback(Action):
         step.says(run_hook(change.site, change.log, "on_rollback", change.release.venv))
 
     def again(self, change: Change) -> bool:
-        """Run it for the release that was taken back, unless another run has to finish that."""
+        """Run it after an automatic rollback, unless another run has to finish that rollback."""
         if change.unfinished is None:
             venv = change.previous.venv if change.previous is not None else None
             tell_return(change.site, change.log, venv, change.flip.reason)

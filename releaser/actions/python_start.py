@@ -24,7 +24,7 @@ class PythonStart(Action):
         """Start it."""
         site, release, link = change.site, change.release, change.site.project.venv
         if store_of(site).live_id() != release.id and not is_missing_or_dangling(link):
-            step.warns(f"somebody has moved {link}")  # what it leads to now says nothing about the release
+            step.warns(f"somebody has moved {link}")  # its Python says nothing about the release
             return
         start_through(site.runner, link, release.venv, cwd=site.project.root)
         step.says(str(link / "bin" / "python"))

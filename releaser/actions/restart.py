@@ -45,7 +45,7 @@ class Restart(Action):
         yield from restart_findings(site)
 
     def record(self, change: Change, deployment: Deployment) -> Record:
-        """Note who uses the previous release, and how to start what is about to be stopped."""
+        """Record who uses the previous release, and the command that starts the service again."""
         settings, was_used = RestartSettings.of(change.site), in_use(change.previous)
         if not settings.stop or not settings.start:
             return {"was_used": was_used}
@@ -56,7 +56,7 @@ class Restart(Action):
         if not is_stopped(change):
             return
         live = change.previous
-        # What keeps a person from leaving a bad release, or a repair from going live, would only prolong that.
+        # A failed stop must not keep a bad release live.
         goes_on = deployment.stays or deployment.goes_back or (live is not None and cannot_run(live))
         _stop(change.site, change.log, live.venv if live else None, goes_on=goes_on)
         deployment.look_again()
@@ -79,7 +79,7 @@ class Restart(Action):
         self._note_runs(change)
 
     def do(self, change: Change, step: Step) -> None:
-        """Start the service if it is stopped, and tell the web server to reload the site, as is set."""
+        """Start the service if it is stopped, and restart the site with the method that is set."""
         site, venv = change.site, change.release.venv
         if "was_used" not in change.record(self.name):
             change.note(self.name, was_used=in_use(change.release))
@@ -94,7 +94,7 @@ class Restart(Action):
             _note_if_not_restarted(site, change.log, step)
 
     def leave(self, change: Change) -> None:
-        """Stop the service again, which the release that is taken back may have started."""
+        """Stop the service again, as the new release may have started it."""
         settings, record = RestartSettings.of(change.site), change.record(self.name)
         change.note(self.name, was_used=record.get("was_used") or in_use(change.new))
         if settings.stop is None:
@@ -146,9 +146,9 @@ def stopped_since(entry: Entry) -> float | None:
 
 
 def _stop(site: Site, log: RunLog, venv: Path | None, *, goes_on: bool, name: str = "stop") -> None:
-    """Stop the service that runs on `venv`. Where it is no reason to stay, a failure is reported, and the run goes on.
+    """Stop the service that runs on `venv`. With `goes_on`, a failure is only reported.
 
-    Else it raises PreflightError, as nothing has gone live then.
+    Otherwise raises PreflightError, before anything goes live.
     """
     with log.step(name) as step:
         try:
@@ -184,7 +184,7 @@ def start_anew(site: Site, log: RunLog, venv: Path) -> str:
 
 
 def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, ...], *, since: float) -> str:
-    """Start what was stopped `since` then (0.0: nobody knows); interrupts wait, as it would stay stopped."""
+    """Start the service that was stopped at `since` (0.0: unknown). Interrupts wait until it runs."""
     with signals.defer_interrupts():
         said = run_hook(site, log, "start", venv, command=command)
         if not since:

@@ -1,4 +1,4 @@
-"""A command for many sites: each in a process of its own, as its owner, some of them at once, and none stops others."""
+"""A command for many sites: a process for each, as its owner, several at once. A failure of one stops no other."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from releaser.system.words import secrets_in_urls
 
 _LONGEST = 6 * 3600.0  # seconds for one site, whose own steps have their limits
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|SECRET|_PWD$|(^|_)KEY$")  # in the name of a variable
-_MEMORY = 512  # MiB that must be available before another site is begun beside one, and that each may come to need
+_MEMORY = 512  # MiB that must be available before another site starts, and that each may need
 _SOON = 30.0  # seconds in which a site may not yet use that
 _LARGEST_ANSWER = 8 << 20  # bytes: a list of 100 releases, each with 300 changes, has some 3 MiB
-_DISK = 1024  # MiB that must be free for each update that runs, before another is begun beside one
+_DISK = 1024  # MiB that must be free for each running update before another starts
 _AGAIN = "import sys; sys.argv[0] = 'releaser'; from releaser.__main__ import main; main()"
 # Without the password, which is for the summary of whoever has it, these are of no use to others.
 _OF_LOGIN = (f"{PREFIX}SMTP_USER", f"{PREFIX}SMTP_PASSWORD_FILE")
@@ -61,11 +61,11 @@ class ManySites:
         self._running, self._begun, self._changed = 0, list[float](), Condition()
 
     def ask(self, words: Sequence[str], *, as_json: bool) -> Iterator[SiteAnswer]:
-        """Run a command for each, and yield what it says, in the order in which they end."""
+        """Run a command for each site, and yield the answers in the order in which the commands end."""
         yield from self._each(self.sites, partial(self._run, words, as_json=as_json), disk=0)
 
     def update(self, words: Sequence[str]) -> Iterator[SiteAnswer]:
-        """Update each: first those that go first. If one of these does not end well, the others are told."""
+        """Update the sites that go first, then the others, which wait if one of the first does not end well."""
         first, others = ([one for one in self.sites if one.goes_first == is_first] for is_first in (True, False))
         run, idle, told = partial(self._run, words, as_json=True), set[str](), dict[str, str]()
 
@@ -172,7 +172,7 @@ def _finite(text: str) -> float:
 
 
 def _available_memory() -> float:
-    """Return how much memory is available, in MiB (proc(5)); what cannot be found out keeps nothing back."""
+    """Return how much memory is available, in MiB (proc(5)); infinite if unknown."""
     for line in (read_if_there(Path("/proc/meminfo")) or b"").splitlines():
         if line.startswith(b"MemAvailable:"):
             return int(line.split()[1]) / 1024
@@ -180,7 +180,7 @@ def _available_memory() -> float:
 
 
 def _free_disk(place: Path) -> float:
-    """Return how much is free where a site lies, in MiB; what cannot be found out keeps nothing back."""
+    """Return the free disk space of a site, in MiB; infinite if unknown."""
     try:
         return free_space(place).bytes / 2**20
     except OSError:

@@ -1,4 +1,4 @@
-"""What starts the updates of a site: a line in the crontab of its owner, or a timer of systemd."""
+"""The schedule of a site's updates: a line in the crontab of its owner, or a systemd timer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Scheduler(Protocol):
         """Which it is."""
 
     def show(self) -> Schedule:
-        """Return what is, or would be, installed."""
+        """Return the installed schedule, or the one that `install` would add."""
 
     def changes(self) -> tuple[str, ...]:
         """Say what `install` would change; nothing if all is so already."""
@@ -149,7 +149,7 @@ def find_scheduler(
 ) -> Scheduler:
     """Return what would start the updates of the project at the time `at`, HH:MM.
 
-    The units of the system are root's, which reads nothing of a project of somebody else. Raises PreflightError.
+    Root installs system units, and reads nothing of another user's project for that. Raises PreflightError.
     """
     start = os.path.realpath(path.expanduser())
     root = Path(find_project(start) or start)
@@ -179,7 +179,7 @@ def scheduler_of(site: Site, kind: Kind, *, at: str | None = None, writable: Seq
 def find_schedulers(site: Site) -> list[Scheduler]:
     """Return what starts updates of a site, and can be removed. Raises PreflightError for what releaser cannot remove.
 
-    That is a line of somebody's own in the crontab of this user, and a timer of the system, without root.
+    releaser cannot remove a line that a person wrote into the crontab, nor, without root, a system timer.
     """
     found, root = [], site.project.root
     if find_own_program("crontab", site.runner.environ, root):
@@ -215,7 +215,7 @@ def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None
 
 
 def _places(site: Site) -> list[str]:
-    """Return where the updates of a site write: around the checkout, and what lies elsewhere."""
+    """Return the directories that updates of a site write: around the checkout, and elsewhere."""
     project, found = site.project, [site.project.outer]
     places = [project.state_dir, project.venv.parent, *(Path(one) for one in SandboxSettings.of(site).test_writable)]
     with contextlib.suppress(ToolError):

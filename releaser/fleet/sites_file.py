@@ -38,7 +38,7 @@ class ListedSite(Frozen):
 
 
 class SitesFile(Frozen):
-    """What the file says."""
+    """The content of the file."""
 
     sites: tuple[ListedSite, ...]
     #: How many at once.
@@ -46,7 +46,7 @@ class SitesFile(Frozen):
     #: Who gets the summary of an update, and the settings by which it is sent.
     mail_to: tuple[Address, ...] = ()
     mail: MailSettings = field(default_factory=MailSettings)
-    #: What was left out, and why, a sentence each.
+    #: One sentence for each entry that was ignored, with the reason.
     warnings: tuple[str, ...] = ()
 
 
@@ -65,7 +65,7 @@ def read_sites(file: Path, environ: Mapping[str, str] | None = None) -> SitesFil
         advice = "Correct that file, or name another by --sites."
         raise PreflightError(Finding("sites-unreadable", f"{file} cannot be read: {reason}", advice)) from error
     problems = [Finding("sites-invalid", f"{file}: {one}", "Correct that file.") for one in _wrong(table)]
-    # What is secret in it is for the summary alone: each site's own programs could read what it is handed.
+    # Secrets are for the summary alone: each site's own programs could read them.
     of_mail = {f"{PREFIX}{name.upper()}" for name in _OF_MAIL}
     given = {name: value for name, value in (environ or {}).items() if name in of_mail}
     for part in () if problems else (table.get("settings", {}), table.get("mail", {})):
@@ -105,7 +105,7 @@ def _list(table: Mapping[str, Any]) -> tuple[tuple[ListedSite, ...], list[str]]:
 
 
 def _describe_foreign_parent(path: str) -> str:
-    """Say that a directory on the way to a site belongs to somebody who is neither root nor its owner."""
+    """Say that a directory above a site belongs neither to root nor to the owner of the site."""
     try:
         owner = os.stat(path).st_uid
         for place in way_to(path):

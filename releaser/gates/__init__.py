@@ -20,8 +20,9 @@ _BEFORE_A_BUILD: tuple[Stage, ...] = ("begun", "resolved")
 def ask(stage: Stage, case: Case, *, force: bool = False) -> Wait | None:
     """Ask the gates of a stage, in order; return the first wait. Raises the error of the first refusal.
 
-    With `force`, or where nothing may wait, a release waits only for what is wrong (`Wait.error`) by a gate that is not
-    forcible; and with `force`, what is forcible is only reported. While one waits, none is asked that `acts`.
+    A refusal of a forcible gate becomes a remark with `force`, and for a repair. With `force`, or if the case may not
+    wait, a wait counts only if it has an error and its gate is not forcible. After the first wait, gates that act are
+    not asked.
     """
     return next((one for one in [*_judge(stage, case, force=force)] if isinstance(one, Wait)), None)
 

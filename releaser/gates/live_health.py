@@ -1,4 +1,4 @@
-"""The site must be well before a release is built: else nobody could say whether the release made it ill."""
+"""The live site must pass its health check before a build: otherwise a later failure would not prove anything."""
 
 from __future__ import annotations
 

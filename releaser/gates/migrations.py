@@ -21,7 +21,7 @@ class BroughtMigrations(Gate):
 
 
 class AppliedMigrations(Gate):
-    """Waits until somebody has applied them."""
+    """Waits until they are applied."""
 
     def judge(self, case: Case) -> Verdict:
         """Ask Django."""

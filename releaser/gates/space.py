@@ -1,4 +1,4 @@
-"""There must be room for what is going to be written, before anything is built."""
+"""A build needs enough free disk space before it starts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _FILE_BYTES = 8_000  # of a file in a wheel, as a rule more
 
 
 class DiskSpace(Gate):
-    """Refuses if the release does not fit, what has to be downloaded included."""
+    """Refuses if the disk has no room for the release and its downloads."""
 
     stage = "resolved"
 
     def judge(self, case: Case) -> Verdict:
-        """Compare what is needed with what is free."""
+        """Compare the needed space with the free space."""
         site, facts, live = case.site, case.work.facts, case.work.live
         try:
             cache = Path(facts.uv.run(["cache", "dir"]).strip())
@@ -51,9 +51,9 @@ class DiskSpace(Gate):
 
 
 def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) -> dict[str, int]:
-    """Return how many bytes there are to download at the most of each of `pins`, by name; 0 where the lock names none.
+    """Return the largest download of each of `pins` in bytes, by name; 0 if the lock names no size.
 
-    Of the wheels, those count that have one of `tags`; without any tags, those for this system do.
+    Only wheels with one of `tags` count; without tags, those for this system.
     """
     wanted = {(pin.name, pin.version) for pin in pins}
     found: dict[str, int] = {}

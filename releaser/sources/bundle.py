@@ -1,4 +1,4 @@
-"""The lock, code and wheels of a bundle that was verified: nobody else is asked for anything."""
+"""The lock, code and wheels of a verified bundle. No index, remote or service is asked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Bundle(Locked):
-    """Takes what `bundle create` wrote, as it was verified and unpacked at `place`; nobody may have signed it."""
+    """Takes the lock of a bundle that was verified and unpacked at `place`; it may be unsigned."""
 
     name = "bundle"
 
@@ -35,10 +35,10 @@ class Bundle(Locked):
         self.place, self.manifest, self.signer, self.runs_tests = place, manifest, signer, runs_tests
 
     def supply(self, site: Site) -> Supply:
-        """Let uv install and build from the wheels alone, and the checkout have the files beside the code.
+        """Let uv install and build from the wheels alone, and add the files of the bundle to the checkout.
 
-        uv goes by none of its own settings: they could add indexes and directories. Groups, sources and the like of a
-        project are no settings to uv.
+        uv ignores its own settings, which could add indexes and directories. It still reads groups and sources of the
+        project.
         """
         made, wheels = self.manifest, self.place / WHEELS
         names = [one.path.removeprefix(INCLUDED) for one in made.below(INCLUDED)]

@@ -35,10 +35,9 @@ class Locked(FromGit):
 
 
 def refuse_unwanted(work: Workspace, lock: LockFile, *, force: bool) -> None:
-    """See that nothing noted here keeps a lock out that is to go live as it is. Raises ResolutionError.
+    """Refuse a lock with a package on hold, or the very lock that was rolled back. Raises ResolutionError.
 
-    It may change no package that a person holds; nor be one that was backed out, unless `force` takes that again.
-    Another lock may have some of those versions: somebody chose them.
+    `force` permits the lock that was rolled back. Other locks may have some of its versions: a developer chose them.
     """
     blocks, before = read_blocks(work.site.state_dir), lock_of(work.live).versions
     if not force:
@@ -66,10 +65,8 @@ def _refuse_other_project(work: Workspace) -> None:
 
 
 def _refuse_backed_out(work: Workspace, lock: LockFile, blocks: Blocks) -> None:
-    key, out = (
-        candidate_key(work.site, work.facts, lock),
-        [one for one in blocks.by("activation") if one.is_in(lock.versions)],
-    )
+    key = candidate_key(work.site, work.facts, lock)
+    out = [one for one in blocks.by("activation") if one.is_in(lock.versions)]
     for one in blocks.candidates if out else ():
         if one.key and one.key.lock_sha256 == key.lock_sha256:
             names = first_few([f"{it.name} {it.version}" for it in out])

@@ -33,9 +33,9 @@ class Overridden(FromGit):
         return Supply(overrides=tuple(map(str, self.packages)))
 
     def resolve(self, wanted: Wanted) -> Resolution:
-        """Lock in the staging tree what is live, with these packages instead.
+        """Lock the live packages in the staging tree, with these instead.
 
-        What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there.
+        The stored lock has no passwords: uv 0.13 writes those of a URL into a lock, and needs them there.
         """
         work, packages = wanted.work, self.packages
         tree, before, names = work.site.project.root, lock_of(work.live), ", ".join(map(str, packages))

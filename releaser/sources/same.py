@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Same(Locked):
     """Rebuilds the live release from its lock; newer packages wait for the next run, as they could fail.
 
-    Another source is taken if the lock as it is has failed before, has versions that were rolled back, does not belong
-    to the code that is there now, or has no build for the Python.
+    Another source is chosen if the lock failed before, has versions that were rolled back, does not belong
+    to the code of the checkout, or has no build for the Python.
     """
 
     def applies(self, work: Workspace, *, rebuilds: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The newest packages that may come in."""
+"""The newest permitted packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Upgrade(FromGit):
-    """Resolves the newest versions within the rules; what fails its tests is searched for and left out."""
+    """Resolves the newest versions within the rules. If the tests fail, releaser finds and skips the culprits."""
 
     def resolve(self, wanted: Wanted) -> Resolution:
         """Resolve."""
@@ -30,7 +30,7 @@ def _resolve(wanted: Wanted, failed: FailedVersions) -> Resolution:
 
 
 def _fixes(wanted: Wanted) -> dict[str, str]:
-    """Return the versions that fix known vulnerabilities and may come in early."""
+    """Return the versions that fix known vulnerabilities, which `min_age` does not delay."""
     work = wanted.work
     found = wanted.audits.live if AuditSettings.of(work.site).security_fixes == "early" else None
     every = found.fixes() if found else {}

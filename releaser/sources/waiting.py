@@ -63,7 +63,7 @@ def _find_lock(work: Workspace) -> LockFile | None:
 
 
 def _missing_fixes(wanted: Wanted, lock: LockFile) -> dict[str, str]:
-    """Return the versions that fix a known vulnerability of what is live or in the lock, and are not in the lock.
+    """Return the fixes for known vulnerabilities of the live packages and of the lock that the lock lacks.
 
     A service that does not answer is asked once.
     """
