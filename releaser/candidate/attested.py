@@ -1,4 +1,4 @@
-"""Who published what a candidate brings: attestations of its packages are verified before it is built."""
+"""The publishers of the packages that a candidate changes: their attestations are verified before the build."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REINSTALL = f"In {sys.prefix}: `pip install --force-reinstall 'venv-releaser[at
 
 
 def attestation_findings(site: Site) -> Iterator[Finding]:
-    """Say what is wrong with how attestations are to be verified."""
+    """Yield the problems that prevent the verification of attestations."""
     wanted = AttestationSettings.of(site).attestations
     if wanted == "off" or not _can_verify():
         if wanted == "require":
@@ -61,11 +61,11 @@ def attestation_findings(site: Site) -> Iterator[Finding]:
 
 
 def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publisher]:
-    """Ask who published what a lock changes; return the publishers of packages that are known then.
+    """Verify the publishers of the packages that a lock changes; return all known publishers, by package.
 
-    Raises DeviationError where one is another than before, or an attestation does not verify, and nobody has accepted
-    that; where attestations are required, also where one is gone. Raises ResolutionError where one is required and it
-    is unknown.
+    Raises DeviationError if a publisher changed or an attestation does not verify, unless a person accepted that. With
+    `attestations = "require"`, a lost attestation does so, too; without the libraries, or without an answer about a
+    publisher that was known before, it raises ResolutionError.
     """
     site, live = work.site, lock_of(work.live)
     publishers: Mapping[str, Publisher] = work.live.manifest.publishers if work.live else {}
@@ -82,7 +82,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         strange = {one.name for one in asked} - known.keys()
         earlier = [one for one in _files(work, live) if one.name in strange]
         answers = _ask(work, [*asked, *earlier])
-        # What is live may have been attested, and nobody have looked at that yet.
+        # Attestations of the live packages may not have been verified yet.
         known |= judge({}, [(one, answers[one]) for one in earlier if answers[one].state == "verified"]).publishers
         found = judge(known, [(one, answers[one]) for one in asked])
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if wanted == "require" else ()))
@@ -92,7 +92,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
             if wanted == "require"
             else [Finding("attestation-lost", str(one), _HOLD.format(one.name)) for one in found.lost]
         )
-        # Several candidates of a run may have lost the same.
+        # Several candidates of a run may have lost the same attestation.
         work.log.note(*(one for one in told if one not in work.log.findings))
     gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
@@ -105,7 +105,7 @@ def _tell(
     known: Mapping[str, Publisher],
     answers: Mapping[IndexFile, Answer],
 ) -> None:
-    """Say what was found out. Raises ResolutionError where that is too little."""
+    """Report the answers. With "require", raises ResolutionError without an answer about a known publisher."""
     attested = {one.name for one, answer in answers.items() if answer.state == "verified"}
     told = f"{len(attested)} of {plural(len({one.name for one in answers}), 'package')} attested"
     if not found.unknown:
@@ -126,7 +126,7 @@ def _tell(
 
 
 def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[IndexFile]:
-    """Return what could be installed and was not locked before; nothing where what is live has no lock."""
+    """Return the installable files of `after` that `before` does not lock; empty if `before` is empty."""
     if not before.data:
         return []
     digests = {entry.get("hash") for _, entry in before.files}
@@ -152,7 +152,7 @@ def _root(site: Site) -> Path | None:
 
 
 def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]:
-    """Ask what indexes tell of files, of each once in a run. Raises nothing: what cannot be found out is unknown."""
+    """Ask the indexes about files, once in a run for each file. Raises nothing: without an answer, it is `unknown`."""
     from msgspec import ValidationError, convert, to_builtins
 
     wanted, remembered = list(dict.fromkeys(files)), work.site.runner.remembered
@@ -170,7 +170,7 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
             is_broken = Finding("attestations-unverified", f"attestations are not verified: {reason}", _REINSTALL)
             work.log.note(*({is_broken} - {*work.log.findings}))
         found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
-    for one in new:  # also that it is unknown, as who asks may have waited long
+    for one in new:  # unknown answers, too: another question may wait as long
         remembered["attestation", *one] = json.dumps(to_builtins(found[one]))
     return found | {
         one: convert(json.loads(remembered["attestation", *one]), Answer) for one in wanted if one not in new
@@ -178,8 +178,8 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
 
 
 def _run_probe(site: Site, files: Iterable[IndexFile]) -> str:
-    """Ask, and verify, in a process of its own. Raises ToolError and OSError."""
-    from releaser.tools import attestation_probe  # whose imports take long, and are of no use here
+    """Ask and verify in a separate process. Raises ToolError and OSError."""
+    from releaser.tools import attestation_probe  # slow to import, and needed only here
 
     root = _root(site)
     questions = [[one.registry, one.name, one.file, one.sha256] for one in files]

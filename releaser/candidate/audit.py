@@ -1,4 +1,4 @@
-"""Known vulnerabilities of what is live and of what is to be: asking `uv audit`, and telling what keeps a fix out."""
+"""Known vulnerabilities of the live release and of candidates, from `uv audit`, and the blocks against their fixes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
 
 
-#: What keeps a fix out even if fixes come early, in words, and what to do about it.
+#: The blocks that apply even to early fixes: for each, the reason in words, and the advice.
 _STRONGER = {
     "person": ("somebody holds it back: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
     "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
@@ -62,13 +62,13 @@ _STUCK = (
 _ACCEPT = "accept the vulnerability: add its id to `audit_ignore`"
 
 
-# Asking; whatever goes wrong with that, no run fails over it
+# The question; an error in it never fails a run
 
 
 def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: str) -> Audit:
-    """Ask about the third-party packages of a lock that are installed for `group` and `python`, a version.
+    """Audit the third-party packages of a lock that are installed for `group` and `python`, a version.
 
-    `uv` is the executable. Raises nothing: what cannot be found out is unknown.
+    `uv` is the executable. Raises nothing: after an error, the answer is unknown.
     """
     settings = AuditSettings.of(site)
     if not is_asked(site):
@@ -108,7 +108,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
 
 
 def audit_release(site: Site, uv: Path, release: Release) -> Audit:
-    """Ask about the packages of a release. Raises nothing."""
+    """Audit the packages of a release. Raises nothing."""
     try:
         lock = LockFile.read(release.lock)
     except (OSError, InvalidLockError) as error:
@@ -120,13 +120,13 @@ def audit_release(site: Site, uv: Path, release: Release) -> Audit:
 
 FOUND = 1  # exit status of `uv audit`; see `run_audit`
 _NAME, _NETRC = "releaser-stands-in", "netrc"
-# How to reach the service, and what the project has said of vulnerabilities to uv itself.
+# uv's settings for the connection to the service, and for vulnerabilities.
 _SETTINGS = ("system-certs", "native-tls", "allow-insecure-host", "http-proxy", "https-proxy", "no-proxy")
 _AUDIT_SETTINGS = ("ignore", "ignore-until-fixed")
 
 
 def audit_arguments(*, service: str | None) -> list[str]:
-    """Arguments of the `uv audit` that prints JSON; `service` is a URL, None what uv asks by default."""
+    """Return the arguments of a `uv audit` that prints JSON; `service` is a URL, or None for uv's default."""
     words = ["audit", "--frozen", "--preview-features", "audit-command,json-output", "--output-format", "json"]
     return words + (["--service-url", service] if service else [])
 
@@ -140,17 +140,17 @@ def _ignored_by(audit: object) -> Iterator[str]:
 def write_stand_in(tree: Path, packages: Iterable[tuple[str, str]], uv_table: Mapping[str, Any]) -> None:
     """Write a project into the empty directory `tree` that depends on exactly these packages (name and version).
 
-    `uv audit` asks about all groups, extras and platforms of a lock, also about local packages, and asks the index
-    about each (uv 0.13.8, seen); in the lock written here nothing stands but what is to be asked about, and the index
-    is an empty directory. Of the project's own `[tool.uv]` (`uv_table`) only what concerns the question comes along.
-    Raises OSError.
+    `uv audit` would ask about all groups, extras and platforms of a lock, and about local packages, and would ask the
+    index about each package (uv 0.13.8, seen). So this lock has only the packages in question, and its index is an
+    empty directory. From `uv_table`, the project's `[tool.uv]`, only settings that affect the audit are copied. Raises
+    OSError.
     """
     lines = ["[project]", f'name = "{_NAME}"', 'version = "0"', 'requires-python = ">=3.8"', "", "[tool.uv]"]
     lines += _plain(uv_table, _SETTINGS)
-    lines += ["", "[tool.uv.workspace]", "members = []"]  # else a project in a directory above might be looked at
+    lines += ["", "[tool.uv.workspace]", "members = []"]  # else uv may look at a project in a directory above
     audit = uv_table.get("audit")
     ignored = _plain(audit, _AUDIT_SETTINGS) if isinstance(audit, dict) else []
-    lines += ["", "[tool.uv.audit]", *ignored] if ignored else []  # of which an older uv would know nothing
+    lines += ["", "[tool.uv.audit]", *ignored] if ignored else []  # an older uv does not know this table
     (tree / "pyproject.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
     (tree / "uv.lock").write_text(_lock_text(packages), encoding="utf-8")
 
@@ -166,7 +166,7 @@ def _lock_text(packages: Iterable[tuple[str, str]]) -> str:
 
 
 def _plain(table: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Write settings as TOML, which takes what JSON has for strings, truth values and lists of strings."""
+    """Return settings as TOML lines: strings, booleans and lists of strings are written as in JSON."""
     return [f"{key} = {json.dumps(table[key])}" for key in keys if _is_plain(table.get(key))]
 
 
@@ -179,12 +179,12 @@ def _is_plain(value: object) -> bool:
 def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | None, timeout: float) -> Finished:
     """Run `uv audit` on the project in `tree`, within `timeout` seconds; credentials are in `tree / "netrc"`.
 
-    Its exit status (uv 0.13.8, measured): 0 nothing is known of any package; 1 vulnerabilities were found; 2 it could
-    not find out, as the service cannot be reached, answers with a bad status or with what is not the OSV form, or as
-    this uv cannot audit. Raises ToolError for any but 0 and 1, and when it takes too long.
+    Its exit status (uv 0.13.8, measured): 0 for no known vulnerabilities; 1 for some; 2 for no answer, because the
+    service cannot be reached, returns a bad status or something else than OSV, or because this uv cannot audit. Raises
+    ToolError for any status but 0 and 1, and on a timeout.
     """
     env = of_uv(runner.environ, tree)
-    # uv would wait 30 s for each answer, and ask three times more when there is none (uv 0.13.8: 11 s if refused).
+    # uv would wait 30 s for each answer, and retry three times without one (uv 0.13.8: 11 s if refused).
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
     env |= {"NETRC": str(tree / _NETRC)} if (tree / _NETRC).exists() else {}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]
@@ -200,11 +200,11 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
 
 @contextlib.contextmanager
 def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Iterator[str | None]:
-    """Yield the URL without credentials, which a file in `tree` has then.
+    """Yield the URL without its credentials, and put these into a netrc file in `tree` meanwhile.
 
-    Every user of the host can see what a program was called with. uv finds them as soon as the service asks for them
-    (uv 0.13.8, measured). The file itself is in the state directory, if that can be written, under a name that the next
-    run deletes should this one be cut off. Raises OSError.
+    Every user of the host can see the arguments of a program. uv reads the netrc file as soon as the service asks for
+    credentials (uv 0.13.8, measured). It is a symlink to a file in the state directory, if that is writable: after a
+    killed run, the next run deletes it. Raises OSError.
     """
     parts = urlsplit(service or "")
     userinfo, at, place = parts.netloc.rpartition("@")
@@ -229,7 +229,7 @@ def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Ite
 
 
 def audit_live(work: Workspace) -> Audit | None:
-    """Ask what is known to be wrong with what is live; None if nothing is live, or no service is set."""
+    """Audit the live release; None without a live release, or without a service."""
     if work.live is None or not is_asked(work.site):
         return None
     with work.log.step("audit") as step:
@@ -247,7 +247,7 @@ class Audits:
 
     @functools.cached_property
     def live(self) -> Audit | None:
-        """Those of the live release, asked for once; None if nothing is live, or no service is set."""
+        """Those of the live release, asked for once; None without a live release, or without a service."""
         return audit_live(self._work)
 
     def of(self, lock: LockFile) -> Audit:
@@ -258,9 +258,9 @@ class Audits:
 def find_fixes(
     work: Workspace, lock: LockFile, changes: tuple[Change, ...], before: Audit | None
 ) -> tuple[Change, ...]:
-    """Return the changes of a candidate, each with the vulnerabilities that it fixes; the report gets what is known.
+    """Return the changes of a candidate, each with the vulnerabilities that it fixes, and report the audit.
 
-    `before` is what is known of what is live.
+    `before` is the audit of the live release.
     """
     if not is_asked(work.site):
         return changes
@@ -278,7 +278,7 @@ def find_fixes(
 
 
 def audit_lock(work: Workspace, lock: LockFile) -> Audit:
-    """Ask about a lock that may go live, as the report says then."""
+    """Audit a lock that may go live, and report the answer."""
     facts = work.facts
     with work.log.step("audit candidate") as step:
         found = audit(work.site, facts.uv.executable, lock, group=facts.group, python=facts.choice.version)
@@ -300,10 +300,10 @@ def _tell(step: Step, found: Audit) -> None:
 
 
 def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | None, after: Audit | None = None) -> None:
-    """Report the vulnerabilities whose fixes exist but are held back, by a rule that does not let fixes pass.
+    """Report the vulnerabilities whose fixes exist, but are blocked by a rule that applies to fixes, too.
 
-    `before` is the audit of the live release, `after` that of the candidate; without one, what was reported before is
-    left out. Rules that let fixes pass count as well where the fix was to come early and could not.
+    `before` is the audit of the live release, `after` that of the candidate; without `after`, vulnerabilities that were
+    reported earlier are skipped. A rule that exempts early fixes counts if such a fix could not be installed anyway.
     """
     site, found, only_new = work.site, after or before, after is None
     if found is None or not found.known:
@@ -317,7 +317,7 @@ def note_unfixed(work: Workspace, held_back: Iterable[Block], before: Audit | No
 
 
 def _keeps_out(held: Block, one: Vulnerability, before: Audit | None) -> bool:
-    """Whether there is a fix; one to come early must have been known of when this was decided, and be on offer."""
+    """Whether a fix exists and is blocked; a rule that exempts fixes counts if the fix was known and available."""
     if one.fix is None or held.by in _STRONGER:
         return one.fix is not None
     return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)

@@ -1,4 +1,4 @@
-"""Building a candidate with the start-up module in it, describing its changes, and sealing it as a release."""
+"""Builds a candidate with the start-up module in it, describes its changes, and seals it as a release."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MOST_ASKERS = 5
 
 
 class Candidate(Frozen):
-    """A release that is being made: built, and not sealed yet."""
+    """A release that is built, and not sealed yet."""
 
     id: str
     sequence: int
@@ -57,16 +57,16 @@ class Candidate(Frozen):
     directory: Path
     key: ReleaseKey
     resolution: Resolution
-    #: How its files came out of uv's cache.
+    #: The link mode with which uv installed its files.
     link_mode: str = ""
-    #: Finds the files of its venv that are not what was installed.
+    #: Returns the files of its venv that were changed after the installation.
     find_touched: Callable[[], list[str]] = list
-    #: Fields of its manifest that gates have found out.
+    #: Fields of its manifest that gates provide.
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def venv(self) -> Path:
-        """The environment itself."""
+        """The virtual environment."""
         return self.directory / "venv"
 
     @property
@@ -76,7 +76,7 @@ class Candidate(Frozen):
 
     @property
     def output(self) -> str:
-        """What its tests have printed so far; empty when there is none."""
+        """The output of its tests so far; empty without any."""
         try:
             return read_text(self.directory / OUTPUT, errors="replace")
         except FileNotFoundError:
@@ -84,23 +84,23 @@ class Candidate(Frozen):
 
 
 class Unbuildable(Frozen):
-    """A candidate that could not be built, or whose tests lack what only they need."""
+    """A candidate that could not be built, or whose test packages could not be installed."""
 
     candidate: Candidate
     message: str
     advice: str
-    #: What uv has printed.
+    #: The output of uv.
     output: str
 
     def error(self) -> BuildError:
-        """Return what ends a run that needs this candidate."""
+        """Return the error for a run that needs this candidate."""
         return BuildError(self.message, self.advice, output=self.output)
 
 
 def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuildable:
-    """Build the venv of a new candidate; the journal names it before anything of it is there.
+    """Build the venv of a new candidate; the journal names the candidate before its first file exists.
 
-    Raises BuildError if the disk does not let it, and what a gate has against its lock.
+    Raises BuildError on an OSError, and the error of a gate that refuses its lock.
     """
     load_all()
     site = work.site
@@ -149,7 +149,7 @@ def try_to_build(work: Workspace, resolution: Resolution) -> Candidate | Unbuild
 def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[str, Any] | None = None) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError.
 
-    The manifest also gets the `facts` that gates have found out since it was tested.
+    The manifest also gets the `facts` that gates provided after the tests.
     """
     site = work.site
     with work.log.step("seal"):
@@ -170,7 +170,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests, facts: Mapping[
             sync_file_system(candidate.directory)
             tested_with = digest_of(work.configuration, candidate.id) if work.configuration is not None else ""
             return store_of(site).complete(manifest, configuration=tested_with)
-        except (OSError, ValueError) as error:  # what its tests have left is not what an installer writes
+        except (OSError, ValueError) as error:  # its tests may have left unusual files
             message = f"the candidate could not be sealed: {error}"
             raise BuildError(message, "Check free space and permissions below state_dir.") from error
 
@@ -213,23 +213,23 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
     )
 
 
-# What is known of each change, beside the versions
+# Facts about each change, in addition to the versions
 
 
 def describe_changes_of(work: Workspace, candidate: Candidate) -> Candidate:
-    """Find out, once a candidate is built, what its manifest and the report are to tell of its changes."""
+    """Add facts about the changes of a built candidate, for its manifest and for the report."""
     resolution = candidate.resolution
     return with_changes(work, candidate, describe_changes(resolution.diff, resolution.lock, candidate.venv))
 
 
 def with_changes(work: Workspace, candidate: Candidate, changes: tuple[Change, ...]) -> Candidate:
-    """Return a candidate with what is known of its changes by now, which the report gets, too."""
+    """Return a candidate with these changes, and put the changes into the report."""
     work.log.learn(changes=changes)
     return replace(candidate, resolution=replace(candidate.resolution, diff=changes))
 
 
 def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:
-    """Add to changes what `lock`, which they lead to, and the metadata in `venv`, which was built from it, tell."""
+    """Add facts to changes: from `lock`, which has the new versions, and from the metadata in `venv`, built from it."""
     graph = Graph.of(lock)
     times, found = uploads_in(lock, datetime.now(UTC)).times, []
     for change in changes:

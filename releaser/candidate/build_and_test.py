@@ -1,4 +1,4 @@
-"""A candidate that works: upgrades that cannot be built or that break the tests are held back, the others come in."""
+"""Builds a candidate that passes its tests, without the upgrades that break the tests or cannot be built."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ class Builder:
     """Builds the candidates of one update, all with the same code, Python and group."""
 
     work: Workspace
-    #: What the search for culprits may take.
+    #: The limits of the search for culprits.
     budget: Budget
-    #: Resolves once more, with what is held by then; None where the lock is given.
+    #: Resolves once more, with the holds of that moment; None if the lock is given.
     again: ResolveAgain | None
-    #: The upgrades that wait, as the search for culprits was cut off.
+    #: The upgrades that a search for culprits left undecided when its limits were reached.
     undecided: tuple[Block, ...] = ()
 
     @property
     def ships(self) -> bool:
-        """Whether the rest goes live without what breaks the tests or cannot be built."""
+        """Whether the other upgrades go live without those that break the tests or cannot be built."""
         return self.again is not None and CulpritSettings.of(self.work.site).culprits == "hold"
 
     @property
@@ -64,13 +64,16 @@ class Builder:
         return lock_of(self.work.live)
 
     def build(self, resolution: Resolution) -> Candidate | Unbuildable:
-        """Build a candidate, without the upgrades that cannot be built, if something new is left. Raises BuildError."""
+        """Build a candidate, if necessary without the upgrades that cannot be built. Raises BuildError.
+
+        Returns Unbuildable if nothing new is left, or if the failure has another cause.
+        """
         while True:
             built = try_to_build(self.work, resolution)
             if not isinstance(built, Unbuildable):
                 try:
                     with install_test_packages(self.work.site, built.venv, built.lock):
-                        pass  # what only the tests need can be built as well
+                        pass  # the packages that only the tests need can be installed, too
                 except BuildError as error:
                     built = Unbuildable(
                         candidate=built, message=error.message, advice=error.advice, output=error.output
@@ -84,7 +87,7 @@ class Builder:
             resolution = rest
 
     def _without_unbuildable(self, resolution: Resolution, built: Unbuildable) -> Resolution | None:
-        """Hold back what cannot be built; None if nothing new is left, or if that is not the cause."""
+        """Put upgrades that cannot be built on hold; None if nothing new is left, or if no upgrade is the cause."""
         versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
@@ -95,7 +98,7 @@ class Builder:
             upgrades = locks.upgrades()
             kept = tuple(name for name in upgrades if name not in failed)
             lesser = locks.with_upgrades(kept, without=tuple(sorted(failed)))
-        except ResolutionError:  # the build has failed anyway, which says more
+        except ResolutionError:  # the error of the build says more
             return None
         if not failed <= {*upgrades} or any(lesser.versions[name] == versions[name] for name in failed):
             return None
@@ -109,7 +112,7 @@ class Builder:
         return replace(resolution, lock=lesser, diff=diff)
 
     def resolve_again(self, failed: FailedVersions) -> Resolution | None:
-        """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
+        """Resolve once more, with the present holds; None without a solution, or if the lock is given."""
         try:
             renew_tree(self.work.site)
             return self.again(failed) if self.again is not None else None
@@ -117,32 +120,32 @@ class Builder:
             return None
 
     def would_be_live(self, lock: LockFile) -> bool:
-        """Whether a release of a lock would be the live one once more."""
+        """Whether a release from this lock would be the same as the live release."""
         site, live = self.work.site, self.work.live
         return live is not None and site.pulled is None and is_as_live(site, lock, live)
 
     def unless_live(self, candidate: Candidate | None) -> Candidate | None:
-        """Return a candidate, or delete it if all that is new in it does not go live."""
+        """Return a candidate; if it is the same as the live release, delete it and return None."""
         if candidate is None or not self.would_be_live(candidate.resolution.lock):
             return candidate
         self.discard(candidate)
         return None
 
     def discard(self, candidate: Candidate | None) -> None:
-        """Delete a candidate that neither goes live nor tells anything; what cannot be deleted is noted for the end."""
+        """Delete a candidate that is of no further use; files that cannot be deleted are reported at the end."""
         if candidate is None:
             return
         try:
             remove_unsealed(self.work.site, self.work.log, candidate.directory)
-        except OSError as error:  # it must not hide why the candidate is no good
+        except OSError as error:  # it must not hide why the candidate failed
             self.work.log.undeletable(candidate.directory.name, os_reason(error))
 
 
 def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain | None) -> Candidate:
     """Return a candidate that passes its tests, without the upgrades that break them or cannot be built.
 
-    `again` resolves once more with what is held by then. Raises TestsFailedError or BuildError when nothing newer than
-    what is live passes.
+    `again` resolves once more, with the holds of that moment. Raises TestsFailedError or BuildError if nothing newer
+    than the live release passes.
     """
     site, log, held_before = work.site, work.log, read_blocks(work.site.state_dir).by("tests")
     budget = Budget(runs=CulpritSettings.of(site).culprit_runs, seconds=CulpritSettings.of(site).culprit_minutes * 60)
@@ -150,14 +153,14 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     prepare_tree(site, log)
     result = _build_without_culprits(builder, resolution)
     passing = None if isinstance(result, Failed | Unbuildable) else result
-    if passing is not None:  # of which nobody can say that the tests fail with it
+    if passing is not None:  # its versions need no hold any more
         versions = passing.resolution.lock.versions
         change_blocks(
             site.state_dir, lambda blocks: blocks.without(lambda one: one.by == "tests" and one.is_in(versions))
         )
     blocks = read_blocks(site.state_dir)
     is_held_now = not set(blocks.by("tests")) <= set(held_before)
-    # Without culprits, a new commit may be what fails, and no version can tell.
+    # Without culprits, a new commit may be the cause, and lower versions would not help.
     if is_held_now and not builder.undecided and (not isinstance(result, Failed) or log.learned.culprits):
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))
         blocks = read_blocks(site.state_dir)
@@ -165,14 +168,14 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     held = (*all_withheld(resolution.held_back, blocks, lock), *builder.undecided)
     log.learn(held_back=held)
     if passing is not None:
-        renew_tree(site)  # what failed has been there, too, and what is to go live works in it
+        renew_tree(site)  # failed candidates ran in it, too, and the release works in it until the flip
         log.learn(blame="")
         _report_on(work, passing)
         return replace(passing, resolution=replace(passing.resolution, held_back=held))
     if isinstance(result, Failed):
         _report_on(work, result.candidate)
         raise result.error()
-    assert isinstance(result, Unbuildable)  # noqa: S101 - what has passed is only replaced by something newer
+    assert isinstance(result, Unbuildable)  # noqa: S101 - a passing candidate is only replaced by a newer one
     log.learn(changes=resolution.diff)
     raise result.error()
 
@@ -188,7 +191,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     if failed is None:
         return candidate
     blame = find_blame(work, failed)
-    may_search = blame == "update" and builder.again is not None  # else all of it goes live, or nothing
+    may_search = blame == "update" and builder.again is not None  # a lock that is given goes live unchanged, or not
     searches = may_search and CulpritSettings.of(site).culprits != "off" and bool(candidate.resolution.diff)
     if searches:
         failed = steady_failure(work, candidate, failed)
@@ -199,22 +202,22 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     if not searches:
         return failure
     builder.budget.begin()
-    builder.budget.spent = 1  # the run that was repeated
+    builder.budget.spent = 1  # the repeated run
     locks = partial_locks(work, candidate.resolution)
     return CulpritSearch(builder=builder, failure=failure, locks=locks).search()
 
 
 def _report_on(work: Workspace, candidate: Candidate) -> None:
-    """Make the report about a candidate."""
+    """Make a candidate the subject of the report."""
     work.log.about(candidate, work.live)
     work.log.learn(changes=candidate.resolution.diff)
 
 
 def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_passes: bool) -> Candidate | None:
-    """Return a candidate with the next lower versions of what failed in addition, if that passes; else `passing`.
+    """Return a candidate that adds the next lower versions of failed packages, if its tests pass; else `passing`.
 
-    They are tried once. If the tests fail with a single new version, while what is live or `passing` passes, that
-    version is held back, too. Of several, the next update finds out which it is.
+    They are tried once. If the tests fail with a single new version, but pass with the live release or `passing`, that
+    version is put on hold, too. Of several new versions, the next update finds the culprit.
     """
     work, base = builder.work, builder.live_lock if passing is None else passing.resolution.lock
     resolution = builder.resolve_again("out") if builder.budget.in_time else None
@@ -226,7 +229,7 @@ def _with_lower_versions(builder: Builder, passing: Candidate | None, *, base_pa
             return passing
         failed = first_failure(work, candidate)
         failed = failed and steady_failure(work, candidate, failed)
-    except (ReleaserError, OSError) as error:  # what has passed is not lost by that
+    except (ReleaserError, OSError) as error:  # `passing` can still go live
         if isinstance(error, ReleaserError):
             work.log.note_failure(error, follow_up=False)
         logger.warning("the next lower versions cannot be tried: %s", error)

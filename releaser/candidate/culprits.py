@@ -1,4 +1,4 @@
-"""Which of the upgrades break the tests: found by further runs with a part of them, told, and held back."""
+"""The search for the upgrades that break the tests: it tests parts of the upgrades, and puts the culprits on hold."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _AGAIN = "See the end of the output; the next update searches for the cause agai
 
 @dataclass(kw_only=True)
 class CulpritSearch:
-    """One search among the upgrades of a candidate that has failed, while what is live passes.
+    """One search among the upgrades of a candidate that failed, while the live release passes.
 
-    It is what tries parts of the upgrades for `find_culprits`, too.
+    It also implements `Trials` for `find_culprits`.
     """
 
     builder: Builder
     failure: Failed
     locks: PartialLocks
-    #: What has passed as a whole, and may go live.
+    #: A candidate that passed all its tests, and may go live.
     _passing: Candidate | None = None
-    #: Why no further trial is possible, unless it is for want of runs.
+    #: The error that prevents further trials; None without one, also when the budget is used up.
     _trouble: ReleaserError | None = None
-    #: By the versions of a lock, how the tests failed with it; None if they passed.
+    #: The fault of each tested lock, by its versions; None if the tests passed.
     _verdicts: dict[frozenset[tuple[str, str]], Fault | None] = field(default_factory=dict)
-    #: By the upgrades of a part.
+    #: The fault of each part that failed.
     _faults: dict[Part, Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,13 +68,13 @@ class CulpritSearch:
         self._verdicts[frozenset(self.versions.items())] = self.fault
 
     def search(self) -> Candidate | Failed:
-        """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
+        """Put culprits on hold, or report them; return a candidate without them that passes, else the failure."""
         base_passes = self.passes(())
         if base_passes is False and self.builder.ships and (everything := self._try_everything()):
             keep_out(self.work, self.failure)
             return everything
         result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
-        if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
+        if self._trouble is not None and result.kind == "cut_off":  # for example, the index does not answer
             self.log.note_failure(self._trouble, follow_up=False)
             self.builder.discard(self._passing)
             return replace(self.failure, advice=_AGAIN)
@@ -95,9 +95,9 @@ class CulpritSearch:
         if result.kind == "cut_off":
             advances = self.builder.ships and (found is not None or bool(result.culprits))
             self._tell_cut_off(result, advances=advances)
-            if advances:  # so that the next update has less to search among
+            if advances:  # the next update has fewer upgrades to search
                 return found or replace(self.failure, advice=_AGAIN)
-        keep_out(self.work, self.failure)  # only now: were nothing held, that would keep out all that is new
+        keep_out(self.work, self.failure)  # only now: without holds, it would block all upgrades
         if base_passes is False and result.kind != "cut_off":
             self._tell_of_base(result, found)
         return found or self.failure
@@ -111,22 +111,22 @@ class CulpritSearch:
             return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
         hints = {*named, *(one.name for one in read_blocks(self.site.state_dir).by("tests") if one.name in upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
-        # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
+        # A package that requires a suspect brings it along: tried before the suspect, it would look like the culprit.
         needs = Graph.of(self.full.resolution.lock).needs
         late = [name for name in upgrades if not hints.isdisjoint(find_all_needs(name, needs))]
         items = (*(name for name in upgrades if name not in late), *late)
-        if self.passes(items):  # what breaks the tests is none of these, but came with them
+        if self.passes(items):  # the cause is not an upgrade, but came with them
             return SearchResult(kind="found", items=items, passing=items)
         return find_culprits(self, items, suspects=len(late))
 
     # Trials
 
     def passes(self, part: Part, *, without: Part = ()) -> bool | None:
-        """Try a part in a venv that is gone afterwards."""
+        """Try a part in a temporary venv; None if no further trial is possible."""
         try:
             lock = self.locks.with_upgrades(part, without=without)
             verdict = self._recall_result(part, lock)
-            if verdict is None and self.budget.allows(2):  # one is kept for what is to go live
+            if verdict is None and self.budget.allows(2):  # one run is reserved for the candidate that goes live
                 self.budget.spent += 1
                 fault = self._try(part, lock, f"run {self.budget.spent}")
                 verdict = self._note(part, lock, fault)
@@ -136,7 +136,7 @@ class CulpritSearch:
         return verdict
 
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
-        """Try what is left without the culprits: as a candidate, if that is to go live."""
+        """Try the upgrades without the culprits: as a candidate, if it may go live."""
         if not self.builder.ships:
             return self.passes(part, without=without)
         try:
@@ -151,11 +151,11 @@ class CulpritSearch:
         return self._build(part, lock) is not None if self.budget.allows() else None
 
     def passes_again(self, part: Part, *, without: Part) -> bool | None:
-        """Try a part once more in a venv that is gone afterwards; `culprit_runs` does not limit these runs."""
+        """Try a part once more in a temporary venv; `culprit_runs` does not limit these runs."""
         try:
             lock = self.locks.with_upgrades(part, without=without)
             if lock.versions == self.versions:
-                return False  # that has been repeated before the search
+                return False  # the full candidate was repeated before the search
             if not self.budget.in_time:
                 return None
             return self._try(part, lock, "again") is None
@@ -190,7 +190,7 @@ class CulpritSearch:
         return fault
 
     def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> bool:
-        """Note how the tests ended with a part; return whether they passed."""
+        """Record how the tests ended with a part; return whether they passed."""
         self._verdicts[frozenset(lock.versions.items())] = fault
         if fault is not None:
             self._faults[part] = fault
@@ -218,7 +218,7 @@ class CulpritSearch:
         return candidate
 
     def _build_what_passes(self, result: SearchResult) -> Candidate | None:
-        """Return what is known to pass, if it does so as a whole, and is not live; even if no run is left."""
+        """Return a candidate with the upgrades that pass, if it passes, too, and is not live. Ignores the budget."""
         part = result.passing if result.kind == "cut_off" else result.kept
         if not self.builder.ships or not result.items or (result.kind == "cut_off" and not part):
             return None
@@ -232,9 +232,9 @@ class CulpritSearch:
             return None
 
     def _try_everything(self) -> Candidate | None:
-        """Try the upgrade as a whole, with what the tests held so far; None if that is nothing else, or fails, too.
+        """Try all upgrades, with the versions that the tests put on hold; None if none is new, or if they fail, too.
 
-        New code may be made for just those versions.
+        New code may need exactly those versions.
         """
         resolution = self.builder.resolve_again("in")
         if resolution is None or not self.budget.allows():
@@ -253,12 +253,12 @@ class CulpritSearch:
         self._tell_needed(candidate, suspects(self.fault.output, candidate.venv, news) or news)
         return candidate
 
-    # What was found
+    # Results
 
     def _hold(self, result: SearchResult, *, pairs: Mapping[str, str]) -> None:
-        """Hold back what is to blame, or report it; after a search that was cut off, say what is undecided.
+        """Put the culprits on hold, or report them; note the undecided upgrades of a search that was cut off.
 
-        `pairs` has the other upgrade of each that breaks the tests only together with another one.
+        `pairs` maps each culprit that breaks the tests only together with another upgrade to that upgrade.
         """
         if not result.items:
             return
@@ -300,9 +300,9 @@ class CulpritSearch:
         self._tell(message, raised if advances else "Raise these settings, and run `releaser update --force`.")
 
     def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
-        """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.
+        """Report why the tests fail without upgrades: the new code needs a newer package, or no package is the cause.
 
-        A commit that is to blame is kept out, and packages come in without it.
+        A commit that is the cause is rejected; later updates upgrade packages without it.
         """
         if found is not None:
             self._tell_needed(found, find_needed(self, result))
@@ -323,7 +323,7 @@ class CulpritSearch:
         )
 
     def _tell_needed(self, candidate: Candidate, names: Sequence[str]) -> None:
-        """Say which requirement is missing: the tests fail with what was live of `names`, and pass with a candidate."""
+        """Report a missing requirement: the tests fail with the live versions of `names`, and pass with a candidate."""
         before, after = self.builder.live_lock.versions, candidate.resolution.lock.versions
         found = [name for name in names if name in after and before.get(name) != after[name]]
         if not found:
@@ -337,16 +337,16 @@ class CulpritSearch:
 
     @property
     def _news(self) -> str:
-        """What has changed beside the packages."""
+        """The change that is not a package, in words."""
         if self.site.pulled is not None:
             return "the new commits"
         return "what the checkout says now" if self._surroundings_are_live else "another Python or group"
 
 
 def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Return those of `names` that the output of a failed test names, none if that is more than half of them.
+    """Return those of `names` that the output of a failed test mentions; none if it mentions more than half of them.
 
-    A framework is in every traceback, so that a crowd of suspects is no hint.
+    A framework is in every traceback, so many suspects are no hint.
     """
     words = {one[0].rstrip(".").lower() for one in re.finditer(_WORD, output)}
     modules = {one[1].lower() for one in re.finditer(_IN_A_RELEASE, output)}
@@ -356,7 +356,7 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
 
 def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
-    """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
+    """Map packages to their top-level names in site-packages, in lower case, with and without `.py`."""
     found: dict[str, frozenset[str]] = {}
     for path, info in list_installed(str(venv)).items():
         name = normalize_name(info.removesuffix(INFO).rpartition("-")[0])

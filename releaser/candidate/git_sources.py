@@ -1,7 +1,7 @@
-"""Packages from git: fetched with the keys and passwords of the user, before anything is built without them.
+"""Packages from git: fetched with the keys and passwords of the user, before builds run without them.
 
-What is built runs code of packages. So each repository that a project takes packages from is fetched beforehand, and
-git finds it on this host while something is built (git-config(1), `url.<base>.insteadOf`).
+A build runs code of packages. So releaser fetches each repository that a project takes packages from beforehand, and
+git finds it on this host during the build (git-config(1), `url.<base>.insteadOf`).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 _BY_GIT = re.compile(r"\bgit\+((?:ssh|https?)://[^\s;,]+)")  # in a requirement
 _REMOTE = ("ssh://", "http://", "https://")
 _LOGIN = re.compile(r"(https?://)[^/@]*@")
-# What another URL may go on with that begins like one of these: git takes the longest rule that fits.
+# Characters that may continue a URL into that of another repository; git applies the longest rule that matches.
 _GOING_ON = "-_.~" + string.ascii_letters + string.digits
 
 
 class Fetched(Frozen):
-    """The repositories that were fetched: where they are, and what git is told of them."""
+    """The repositories that were fetched: their directories, and the environment variables that lead git to them."""
 
     places: tuple[Path, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
 
 
 def find_sources(project: Mapping[str, Any], lock: LockFile) -> dict[str, tuple[str, ...]]:
-    """Map the URLs of the repositories that a project and its lock name to what is wanted of each: commits, references.
+    """Map the URL of each repository that a project and its lock name to the commits and references to fetch.
 
-    A URL with a login, which a lock leaves out, comes beside the same without it.
+    A lock omits the login of a URL; a URL with a login is a separate key.
     """
     found = dict[str, list[str]]()
 
@@ -90,12 +90,12 @@ def _strings(value: Any) -> Iterator[str]:
 
 @contextlib.contextmanager
 def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) -> Iterator[Fetched]:
-    """Fetch what the project in `tree` takes from git, for as long as something is built of it.
+    """Fetch the git sources of the project in `tree`, and delete them when the context ends.
 
-    That may be `of` some packages of its lock alone. Raises ToolError.
+    With `of`, only those of these packages in its lock. Raises ToolError.
     """
     project, lock = {}, LockFile.parse(b"version = 1")
-    with contextlib.suppress(ValueError):  # uv says what is wrong
+    with contextlib.suppress(ValueError):  # uv reports the error
         project = tomllib.loads((read_if_there(tree / "pyproject.toml") or b"").decode())
     with contextlib.suppress(InvalidLockError):
         lock = LockFile.parse(read_if_there(tree / "uv.lock") or b"version = 1")
@@ -117,7 +117,7 @@ def fetch_sources(site: Site, tree: Path, *, of: Collection[str] | None = None) 
 
 
 def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) -> dict[str, str]:
-    """Fetch each repository once, by its URL with a login if there is one; return what leads git to them."""
+    """Fetch each repository once, with a login if a URL has one; return the variables that lead git to the copies."""
     settings = list[tuple[str, str]]()
     for number, plain in enumerate(dict.fromkeys(map(_without_login, sources))):
         urls = sorted((url for url in sources if _without_login(url) == plain), key=len)

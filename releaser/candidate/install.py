@@ -1,4 +1,4 @@
-"""Installing a venv from the lock of the staging tree: wheels, and in a sandbox whatever runs code of a package."""
+"""Installs a venv from the lock of the staging tree: wheels directly, builds in a sandbox."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from releaser.system.process import Sandbox
 
 
-# Compiles as uv does, but in an interpreter that does not look at the venv. Modules that do not compile are left.
+# Compiles as uv does, but in an interpreter that ignores the venv. Skips modules that do not compile.
 _COMPILING = """
 import compileall, os, py_compile, sys
 mode = py_compile.PycInvalidationMode.TIMESTAMP
@@ -61,14 +61,14 @@ for share in shares:
 sys.exit(any([os.wait()[1] for _ in range(children)]))
 """
 
-# What building a package leaves beside its source, and nothing needs.
+# Files that a build leaves next to the source, and that nothing needs.
 _HARMLESS = ("build", "dist", "__pycache__")
 
 
 def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
-    Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
+    Editable packages point into the staging tree until the release is sealed. Raises ToolError.
     """
     group, without = facts.group, find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
@@ -98,11 +98,11 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
 
 
 def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path) -> None:
-    """Do a `uv sync` into `venv`, which is not there yet, in a sandbox if builds have one. Raises ToolError.
+    """Run `uv sync` into `venv`, which does not exist yet, in a sandbox if builds have one. Raises ToolError.
 
-    With a sandbox, the wheels are installed first, which come through uv's cache. Builds come after that, and have a
-    cache of their own. Then all is compiled, by an interpreter that looks at no venv. Local packages come last: none
-    but they may write in the staging tree.
+    With a sandbox, uv first installs the wheels, through its cache. Builds follow, with a separate cache. Then an
+    interpreter that ignores the venv compiles all modules. Local packages are last: only they may write in the staging
+    tree.
     """
 
     def run(words: Sequence[str], *, sandbox: Sandbox | None = None) -> None:
@@ -133,7 +133,7 @@ def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Se
         ):
             if missing:
                 run(others, sandbox=sandbox)
-            if compiling:  # which takes uv longer, and it starts Python with what the venv has
+            if compiling:  # uv takes longer, and its Python runs code of the venv at start
                 command: list[str | Path] = [python, "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
                 env = {**site.runner.neutral, **dict(sandbox.variables)}
                 site.runner.run(command, cwd=site.project.root, env=env, timeout=site.uv.timeout, sandbox=sandbox)
@@ -146,9 +146,9 @@ def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Se
 
 
 def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:
-    """Install what needs no build, except for what is `missing`; return that with what needs one. Raises ToolError.
+    """Install the wheels of all packages but `missing`; return these and others that need a build. Raises ToolError.
 
-    Of those whose wheels do not fit, uv names one at a time, before it does anything.
+    uv names the packages without a suitable wheel one at a time, before it installs anything.
     """
     while True:
         try:
@@ -163,7 +163,7 @@ def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[st
 
 
 def only_built(site: Site, lock: LockFile) -> set[str]:
-    """Return what of a lock uv is set to build though there may be wheels, which `--no-build` does not keep it from."""
+    """Return the packages of a lock for which uv's settings forbid wheels; uv builds them in spite of `--no-build`."""
     found = set[str]()
     for settings in all_settings_of_uv(site.project.root, site.runner.environ):
         if settings.get("no-binary"):
@@ -173,10 +173,10 @@ def only_built(site: Site, lock: LockFile) -> set[str]:
 
 
 def _refuse_built_files(site: Site, before: set[str]) -> None:
-    """Refuse a build that has written files into the staging tree which the packages need and the checkout lacks.
+    """Refuse a build that wrote files into the staging tree that the packages need and the checkout lacks.
 
-    Compiled extensions of editable packages are such files, and generated version modules. `before` is what git did
-    not track there before the build. Raises ToolError.
+    Examples are compiled extensions of editable packages, and generated version modules. `before` has the files that
+    were untracked there before the build. Raises ToolError.
     """
     top = site.git.layout.top
     checkout = site.project.of_checkout(top)
@@ -186,7 +186,7 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
             f"building the project's own packages creates files that are not in the checkout: {first_few(made, 3)}"
         )
         places = {one["source"].get("editable", ".") for one in LockFile.read(site.project.lock).packages} - {"."}
-        homes = [os.path.normpath(site.project.root / one) for one in places]  # of others than the project itself
+        homes = [os.path.normpath(site.project.root / one) for one in places]  # of local packages but the project
         is_other = any((top / path).is_relative_to(home) for path in made for home in homes)
         wheel = "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build"
         by_hand = f"{wheel if is_other else 'Build'} it once in the checkout, by hand."

@@ -1,4 +1,4 @@
-"""Builds that uv needs for a lock: in the sandbox, and with nothing newer than `min_age` allows."""
+"""Builds that uv needs to make a lock: in the sandbox, and with nothing younger than `min_age`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
-    """Yield the sandbox of a uv that locks in `tree` for `python`, and builds for that; its lock stays.
+    """Yield the sandbox for a uv that locks in `tree` for `python`, and builds packages to do so.
 
-    Raises ToolError.
+    Files that control uv are restored at the end, except for the new lock. Raises ToolError.
     """
     bubblewrap, lock = bubblewrap_of(site), tree / "uv.lock"
     if bubblewrap is None:
@@ -55,26 +55,27 @@ def lock_sandbox(site: Site, tree: Path, python: Path) -> Iterator[Sandbox]:
 
 
 def lock_builds(site: Site) -> LockBuilds | None:
-    """Return how packages are built that have to be, to learn what they need; None if nothing has a sandbox here.
+    """Return how uv builds packages to learn their dependencies; None if builds have no sandbox.
 
-    If any way will do, whether one works is asked once something is to be built, which mostly nothing is.
+    With `isolate = "auto"`, the sandbox is first looked for when a build needs it, which is rare.
     """
     nothing = None if builds_in_place(site.project.root, site.runner.environ) else without_symlinks()
     builds = LockBuilds(nothing=nothing, sandbox=partial(lock_sandbox, site))
     return builds if SandboxSettings.of(site).isolate == "auto" or bubblewrap_of(site) is not None else None
 
 
-# As uv 0.13 says it of a package that it passed over; of one whose index tells times, it says when it was published.
+# uv 0.13 says this of a package that it skipped; if the index has upload times, it adds the time.
 _PASSED_OVER = re.compile(r"`([^`\s]+)` was filtered by `exclude-newer`(?![^\n]*published at)")
 
 
 def build_within_limits(site: Site, run: Callable[[list[str]], object]) -> None:
-    """Call what installs from the lock of the staging tree with the limits for what uv may build with.
+    """Call `run`, which installs from the lock of the staging tree, with uv's limits for build requirements.
 
-    Once more, without them for packages of which an index tells no times, as far as these are taken. Raises ToolError.
+    With `min_age_unknown = "take"`, repeats it without limits for packages whose index has no upload times. Raises
+    ToolError.
     """
     now, limits = datetime.now(UTC), dict[str, datetime | None]()
-    if site.supply.asks_others:  # else what its packages are built with has come along
+    if site.supply.asks_others:  # else the supply includes the build requirements
         limits |= limits_of_builds(
             VersionSettings.of(site).age(now), uploads_within_limits(site, LockFile.read(site.project.lock), now)
         )

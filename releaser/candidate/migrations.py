@@ -1,4 +1,4 @@
-"""Migrations that a release brings and nobody has applied: told, or a reason not to go live. None is applied here."""
+"""New migrations of a release that are not applied: reported, or a reason to wait. releaser applies none of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _OnDisk(Frozen):
 
 
 def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
-    """Return the migrations that a candidate brings and that are not applied. A database that is away stops nothing."""
+    """Return the new migrations of a candidate that are not applied; none if a database does not answer."""
     site = work.site
     if not _is_asked(site):
         return ()
@@ -62,10 +62,10 @@ def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
 
 
 def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
-    """Return the migrations that a release brought and that are still not applied.
+    """Return the new migrations of a release that are still not applied.
 
-    A database that is away lets all wait. While nothing can run on the live release, none does: nobody can tell what
-    is new, and the site is down. Nor can they where the live release does not answer, except for a release that waits.
+    If a database does not answer, all of them count as not applied. None are returned if nothing can run on the live
+    release, as the site is down; nor if its Django does not answer, except for a release that already waits.
     """
     names, live = release.manifest.migrations, store_of(site).live()
     waits = release.lifecycle is not None and release.lifecycle.waits
@@ -79,7 +79,7 @@ def find_missing(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
 
 
 def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
-    """Ask in a staging tree, too: the environment of a release finds packages of the project in the checkout."""
+    """Return the unapplied migrations, with the code of the site's tree even if the venv points to the checkout."""
     top = site.git.layout.top
     sources = tuple(top / one for one in sources_below(venv, site.project.of_checkout(top)))
     try:
@@ -88,7 +88,7 @@ def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
         step.warns(f"not known: {error.message}")
         return ()
     if answer.on_disk is not None:
-        with contextlib.suppress(OSError):  # then it is asked again
+        with contextlib.suppress(OSError):  # without the file, Django is asked again
             write_state(venv.parent / _ON_DISK, _OnDisk(ids=answer.on_disk))
     if answer.failed:
         step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
@@ -100,7 +100,7 @@ def _find_unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
 
 
 def _find_unapplied_before(site: Site) -> frozenset[str] | None:
-    """Return what is not applied of the live release, with the code that is live; None if that is not known."""
+    """Return the migrations of the live release and the live code that are not applied; None if unknown."""
     live = store_of(site).live()
     if live is None or not live.works():
         return None
@@ -120,12 +120,12 @@ def _summarize(brought: Collection[str], unapplied: Collection[str], *, known: b
 
 
 def _databases(names: Collection[str]) -> str:
-    """Say what else the command takes, which is for the default database alone."""
+    """Return the hint that `migrate` needs `--database` for other databases than the default; empty without any."""
     return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
 
 
 def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
-    """Report what a release lacks whose run can no longer report it, new or not."""
+    """Report all migrations of a release that are not applied, for a run that was killed before its report."""
     if not _is_asked(site):
         return
     with log.step("migrations") as step:
@@ -136,7 +136,7 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
 
 
 def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
-    """Return the migrations that a release brings and that are not applied now; a hook may have applied them."""
+    """Return the new migrations of a release that are not applied now; a hook may have applied some."""
     names = release.manifest.migrations
     if names and (HookSettings.of(site).before_live or HookSettings.of(site).after_live):
         with log.step("migrations again") as step:
@@ -147,9 +147,10 @@ def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...
 
 
 def migrations_of_live(site: Site) -> frozenset[str] | None:
-    """Return the ids of the migrations that the live release has, with the code that is live; None if it cannot tell.
+    """Return the ids of the migrations of the live release and the live code; None if unknown.
 
-    With the code that it was built for, they are noted. Else a rollback waits for the answer, so not for long.
+    They are recorded for the code that the release was built for. With other code, a rollback waits up to 20 s for
+    Django's answer.
     """
     live = store_of(site).live()
     if not _is_asked(site) or live is None:
@@ -164,7 +165,7 @@ def migrations_of_live(site: Site) -> frozenset[str] | None:
 
 
 def _noted(site: Site, release: Release) -> frozenset[str] | None:
-    """Return the ids that are noted of a release; None if none are, or if it is with other code now."""
+    """Return the recorded ids of a release; None without any, or if the release has other code now."""
     with contextlib.suppress(UnreadableStateError, OSError, ToolError):
         known = read_state(release.directory / _ON_DISK, _OnDisk)
         if known is not None and not has_other_code(site, release):
@@ -173,10 +174,10 @@ def _noted(site: Site, release: Release) -> frozenset[str] | None:
 
 
 def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: frozenset[str] | None) -> None:
-    """Report the migrations that are applied and that this release does not have: they are not undone.
+    """Report the applied migrations that this release does not have; they are not undone.
 
-    Where it does not have the app either, only those that were `left` with the release before. If that had the very
-    same ones, nothing is left, and nobody waits for Django.
+    For apps that this release does not have, only those in `left`, the migrations of the release before, count. If both
+    releases have the same migrations, Django is not asked.
     """
     if not _is_asked(site):
         return
@@ -208,7 +209,7 @@ def _is_asked(site: Site) -> bool:
 
 
 def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
-    """Report what is to be applied, now that the release is live."""
+    """Report the migrations that a person has to apply to the live release."""
     if names:
         message = f"migrations of this release are not applied: {first_few(names)}"
         command = f"`releaser run -- python manage.py migrate`{_databases(names)}"
@@ -217,9 +218,9 @@ def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
 
 
 def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
-    """Say what applies the migrations: in the checkout, or in a work tree beside it if new commits bring them.
+    """Return the commands that apply the migrations: in the checkout, or with new commits in a separate work tree.
 
-    Pulled into the checkout, these would be live although they wait.
+    In the checkout, the new commits would be live before their release.
     """
     checkout, databases = site.project.checkout, _databases(names)
     migrate = f"{shlex.quote(str(venv / 'bin' / 'python'))} manage.py migrate"
@@ -228,7 +229,7 @@ def how_to_apply(site: Site, venv: Path, names: Collection[str]) -> str:
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
-    # With these, packages of the project are found in the work tree instead of the checkout.
+    # With these, Python finds packages of the project in the work tree, not in the checkout.
     sources = [str(place / one) for one in sources_below(venv, top)]
     variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
     there = f"(cd {root} && {variable}{migrate})"

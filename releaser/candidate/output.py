@@ -1,4 +1,4 @@
-"""What tests print: how many ran, which failed, and of what they complain."""
+"""Reads the output of tests: the number of tests, the failed ones, and the last error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEST = "test"  # the step of the project's own tests
 NONE_RUN = "not a single test was run"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
 ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."
-# Django's runner is that of unittest. Tests that were skipped are in its number.
+# Django's runner is that of unittest. Its number includes skipped tests.
 _UNITTEST = r"(?m)^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?"
 _PYTEST = r"(?m)^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b"
 _SUGAR = r"(?m)^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)"  # of the plugin pytest-sugar
@@ -33,7 +33,7 @@ _RAN = r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b"  # others were skipp
 
 
 def count_tests(output: str) -> int | None:
-    """Count the tests that were run, by the last lines of unittest, Django and pytest; None if there is none."""
+    """Count the tests that ran, from the last lines of unittest, Django and pytest; None without such a line."""
     text = strip_control(output)
     counts = [int(ran) - int(skipped or 0) for ran, skipped in re.findall(_UNITTEST, text)]
     ends = [*re.findall(_PYTEST, text), *re.findall(_SUGAR, text)]
@@ -51,7 +51,7 @@ def failing_tests(output: str) -> tuple[str, ...]:
 
 
 def names_runner(command: Sequence[str]) -> bool:
-    """Whether a command starts a runner that is known, whose last line must therefore be there."""
+    """Whether a command starts a known runner, whose output must end with a known line."""
     names = [PurePath(word).name for word in command]
     arguments = [word for word in names if not word.startswith("-")]
     if any(words in (("-m", "pytest"), ("-m", "unittest")) for words in itertools.pairwise(names)):
@@ -63,7 +63,7 @@ def names_runner(command: Sequence[str]) -> bool:
 
 
 def flaw_of(command: Sequence[str], output: str) -> str:
-    """Say why tests that ended with exit status 0 prove nothing; empty if they do prove something."""
+    """Say why tests that ended with exit status 0 prove nothing; empty if they ran to the end."""
     count = count_tests(output)
     if count == 0:
         return NONE_RUN
@@ -71,7 +71,7 @@ def flaw_of(command: Sequence[str], output: str) -> str:
 
 
 def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
-    """Say that fewer tests were run than with the release before; None if it is not so, or not known."""
+    """Return a finding if fewer tests ran than with the release before; None if not, or if a number is unknown."""
     if before is None or now.tests_run is None or before.tests_run is None or now.tests_run >= before.tests_run:
         return None
     count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
@@ -87,7 +87,7 @@ _LONGEST_SUSPECTS = 200  # characters
 
 
 def complaint(output: str) -> str:
-    """Return what a failed test says went wrong, in a few words after a colon; empty if it says nothing."""
+    """Return the last error in the output of tests, shortened, after a colon; empty without one."""
     lines = ["", *output.splitlines()]
     errors = [
         found

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 
-_VENV = ".releaser-search"  # in the staging tree, so that it goes with that
+_VENV = ".releaser-search"  # in the staging tree, and deleted with it
 
 
 class TrialInstall(Frozen):
@@ -48,9 +48,9 @@ class TrialInstall(Frozen):
     locks: PartialLocks
 
     def find_fault(self, lock: LockFile) -> Fault | None:
-        """Test a lock in a venv that is not compiled; None if it passes.
+        """Test a lock in a temporary venv without compiled modules; None if it passes.
 
-        Raises ResolutionError if no venv can be made, and BuildError if what only the tests need cannot be installed.
+        Raises ResolutionError if not even `base` can be installed, and BuildError if the test packages cannot be.
         """
         venv = self.site.project.root / _VENV
         try:
@@ -59,26 +59,26 @@ class TrialInstall(Frozen):
                 result = unless_touched(run_trial(self.site, trial, venv, self.site.project.lock), find_touched)
                 if not result.passed:
                     return Fault.of(result)
-        except ToolError as error:  # of what cannot be installed, nothing is to go live
+        except ToolError as error:  # a lock that cannot be installed cannot go live
             self._refuse_if_nothing_can_be_installed(error)
             output = error.output or error.message
             return Fault(words=f"it cannot be installed{complaint(output)}", output=output)
         finally:
-            with contextlib.suppress(OSError):  # what comes next makes a new tree
+            with contextlib.suppress(OSError):  # the next step makes a new tree
                 clear_name(venv, of_directory=True)
         return None
 
     def _install(self, lock: LockFile) -> Installed:
         project = self.site.project
         renew_tree(self.site)
-        mark_tried(self.site)  # so that the venv goes as well, however that ends
+        mark_tried(self.site)  # `renew_tree` then deletes the venv, too, however the installation ends
         write_new_file(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
         return note_installed(project.root / _VENV)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
-        """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""
+        """Raise ResolutionError if not even `base` can be installed, for example without space or network."""
         try:
             self._install(self.locks.base)
         except ToolError as error:
@@ -91,15 +91,15 @@ class TrialInstall(Frozen):
 class PartialLocks:
     """Makes locks with some of the upgrades.
 
-    uv must not choose anything else meanwhile: held back one by one, upgrades have moved other packages to versions
-    that are in neither lock. So each upgrade is asked for in exactly its version.
+    uv must not choose other versions: when upgrades were excluded one by one, uv moved other packages to versions that
+    were in neither lock. So each upgrade is requested in its exact version.
     """
 
     uv: Uv
     python: Path
     #: The staging tree, in which the locks are made.
     tree: Path
-    #: Puts that back to what it was before tests ran in it.
+    #: Makes a new staging tree after tests ran in it.
     clean: Callable[[], object] = list
     #: The lock of the commit.
     committed: LockFile
@@ -113,10 +113,11 @@ class PartialLocks:
 
     @property
     def base(self) -> LockFile:
-        """The lock with no upgrade, but with what is no matter of choice: `full` is what the rules have let in.
+        """The lock without upgrades, but with versions of `full` for packages that cannot keep the committed version.
 
-        What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
-        and the full resolution then leads back to what is live. Raises ResolutionError.
+        These are packages that are not locked yet, for which uv would choose the newest version, and packages whose
+        committed version failed before, is newer than in `full`, or is not live while `full` has the live version.
+        Raises ResolutionError.
         """
         if self._base is not None:
             return self._base
@@ -143,15 +144,15 @@ class PartialLocks:
         }
 
     def upgrades(self) -> Part:
-        """Return what can be upgraded or left as it is, and what others need before these. Raises ResolutionError."""
+        """Return the packages that can be upgraded or kept, each after its requirements. Raises ResolutionError."""
         local, needs = self.base.local | self.full.local, Graph.of(self.full).needs
         changes = changes_between(self.base.versions, self.full.versions)
         names = [one.name for one in changes if one.name not in local and one.old and one.new]
-        # Whatever needs another package needs all that this one needs, too.
+        # A package has all requirements of the packages that it requires, and these packages in addition.
         return tuple(sorted(names, key=lambda name: len(find_all_needs(name, needs))))
 
     def with_upgrades(self, names: Part, *, without: Part) -> LockFile:
-        """Lock as many of the upgrades as possible without others, which stay as they are. Raises ResolutionError."""
+        """Lock as many of the upgrades as possible; those of `without` keep their versions. Raises ResolutionError."""
         kept = names
         if not self.have_solution(names, without=without):
             result = find_culprits(_Solutions(locks=self, without=without), names)
@@ -159,7 +160,7 @@ class PartialLocks:
         return self._with(kept, without) or self.base
 
     def find_together(self, result: SearchResult) -> dict[str, Part]:
-        """Map each culprit to what comes only together with it, such as `celery 5.6.0`."""
+        """Map each culprit to the upgrades that are impossible without it, such as `celery 5.6.0`."""
         needs = Graph.of(self.full).needs
         found: dict[str, Part] = {}
         rest = self.with_upgrades(result.kept, without=result.culprits)
@@ -173,7 +174,7 @@ class PartialLocks:
         return found
 
     def note_draggers(self, changes: tuple[Change, ...], part: Part) -> tuple[Change, ...]:
-        """Note for what nobody asked for which upgrades of a part needed it."""
+        """Record in each change outside of a part which upgrades of the part need it."""
         needs = Graph.of(self.full).needs
         return tuple(
             change
@@ -183,11 +184,11 @@ class PartialLocks:
         )
 
     def have_solution(self, names: Part, *, without: Part) -> bool:
-        """Whether these upgrades go together without others, so that uv moves nothing else. Raises ResolutionError."""
+        """Whether a lock with these upgrades, and without others, exists. Raises ResolutionError."""
         return self._with(names, without) is not None
 
     def _with(self, names: Part, without: Part) -> LockFile | None:
-        """Lock so that every package is in one of its two versions; None if that cannot be."""
+        """Lock so that every package has its version of `base` or of `full`; None if that is impossible."""
         key = (frozenset(names), frozenset(without))
         if key not in self._known:
             pins = {name: _pin(self.full.versions[name]) for name in names}
@@ -219,7 +220,7 @@ class PartialLocks:
 
 
 class _Solutions(Frozen):
-    """Trials of nothing but whether parts of the upgrades have a solution."""
+    """Trials that only check whether parts of the upgrades have a solution."""
 
     locks: PartialLocks
     without: Part
@@ -235,7 +236,7 @@ class _Solutions(Frozen):
 
 
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
-    """Prepare to lock a part of what a resolution brings."""
+    """Prepare locks with a part of the upgrades of a resolution."""
     site = work.site
     failed = {(one.name, one.version) for one in read_blocks(site.state_dir).failed}
     return PartialLocks(
@@ -251,7 +252,7 @@ def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
 
 
 def find_all_needs(name: str, needs: Mapping[str, Iterable[str]]) -> frozenset[str]:
-    """Return a package with all that it needs, directly or not."""
+    """Return a package with all its requirements, direct and indirect."""
     found: set[str] = set()
     more = {name}
     while more:
@@ -261,5 +262,5 @@ def find_all_needs(name: str, needs: Mapping[str, Iterable[str]]) -> frozenset[s
 
 
 def _pin(version: str) -> str:
-    """Return the version to ask for; nothing of what an index does not have: a commit, or several versions at once."""
+    """Return the version to request; empty if it is not a single version of an index, such as a commit."""
     return version if parse_version(version) is not None else ""

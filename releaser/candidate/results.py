@@ -1,4 +1,4 @@
-"""What a run notes once it is known how something does: a release is good or bad, a version held back, tests red."""
+"""Records outcomes: releases marked good or bad, versions put on hold, failed tests of the live release."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 
 
 def mark_good(site: Site, release: Release) -> None:
-    """Record that a release is live and good, which lifts all blocks of what is in it but those by a person."""
+    """Record that a release is live and good; lift the blocks of its versions and commits, except those by a person."""
     store_of(site).record_live(release)
     key, commit, versions = release.key, release.manifest.commit, lock_of(release).versions
 
     def is_lifted(one: StoredBlock) -> bool:
         if one.what != "commit":
             return one.key == key or one.is_in(versions)
-        with contextlib.suppress(ToolError):  # on top of it, somebody has built what is live and good now
+        with contextlib.suppress(ToolError):  # the good release may contain the blocked commit
             return one.code_key == key.code_key or bool(commit and site.git.is_ancestor(one.commit, commit))
         return False
 
@@ -57,16 +57,15 @@ def mark_good(site: Site, release: Release) -> None:
 def mark_bad(
     site: Site, release: Release, reason: str, *, versions: Mapping[str, str] | None, commit: StoredBlock | None
 ) -> None:
-    """Record that a release was backed out, and keep out what is to blame: the very candidate, versions, a commit.
+    """Record that a release was rolled back, and block its candidate, the given versions, and a commit.
 
-    Without any mapping of versions, the release is not to blame, and nothing is kept out. The version of a local
-    package is a matter of the code, so that it may come again with other code.
+    If `versions` is None, the release is not the cause, and nothing is blocked.
     """
     store_of(site).record_withdrawn(release)
 
     def reject(blocks: Blocks) -> Blocks:
         if versions is None:
-            return blocks  # which are written: were there none, they would be made from all that is bad
+            return blocks
         failed = block_candidate(release.key, release.id, reason, by="activation")
         changed = blocks.with_versions(versions, release=release.id, reason=reason, since=failed.since)
         return changed.with_new(failed, *([commit] if commit is not None else ()))
@@ -75,7 +74,7 @@ def mark_bad(
 
 
 def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> StoredBlock:
-    """Return the block that keeps a commit from coming in again by itself."""
+    """Return the block with which updates skip a commit."""
     subject = ""
     with contextlib.suppress(ToolError):
         subject = site.git.subject(commit)
@@ -86,7 +85,10 @@ def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> Stored
 
 
 def list_brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
-    """Return the versions that came in with a release, or after the release `since`; local packages do not count."""
+    """Return the versions that a release introduced, or that are new since the release `since`, without local packages.
+
+    The version of a local package follows the code.
+    """
     lock = lock_of(release)
     changes = (
         release.manifest.changes if since is None else changes_between(read_versions(since), read_versions(release))
@@ -102,19 +104,19 @@ class Fault(Frozen):
 
     #: In a few words.
     words: str
-    #: All that was printed.
+    #: The whole output.
     output: str
-    #: What comes only together with the package that is to blame, such as `celery 5.6.0`.
+    #: The upgrades that are impossible without the culprit, such as `celery 5.6.0`.
     together: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, result: TrialResult) -> Fault:
-        """Return the fault of the packages with which a trial was not passed."""
+        """Return the fault that a failed trial shows."""
         return cls(words=result.fault, output=result.output)
 
 
 def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
-    """Hold back the versions in a lock of the packages that have a fault; `release` is the one whose tests failed."""
+    """Put the versions that a lock has of faulty packages on hold; `release` is the one whose tests failed."""
     site, now = work.site, timestamp()
     known, code = {(one.name, one.version): one for one in read_blocks(site.state_dir).by("tests")}, code_digest(site)
     holds = []
@@ -141,10 +143,10 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
 
 
 def add_holds(site: Site, report: RunReport) -> RunReport:
-    """Add what is held, except for versions that something newer has replaced, and the commits that do not go live."""
+    """Add the holds, except those on versions that are not newer than the live one, and the rejected commits."""
     try:
         blocks = read_blocks(site.state_dir)
-    except OSError:  # which is said elsewhere
+    except OSError:  # another check reports it
         return report
     live, shown = lock_of(store_of(site).live()).versions, site.redactor.clean
     holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
@@ -156,11 +158,11 @@ def add_holds(site: Site, report: RunReport) -> RunReport:
     )
 
 
-# With `test_live = "always"`: the tests of the live release, on nights without anything newer
+# With `test_live = "always"`: the tests of the live release, on nights without a newer one
 
 
 def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
-    """Return what is known to fail of the live release; None if it has passed, or nobody has looked."""
+    """Return the recorded test failure of the live release; None if its tests passed, or were not run."""
     try:
         found = read_state(state_dir / LIVE_TESTS, RedTests)
     except (UnreadableStateError, OSError):
@@ -169,11 +171,11 @@ def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
 
 
 def try_live_release(work: Workspace) -> RedTests | None:
-    """Run the tests of what is live, if that is wanted each night; return what fails and has been told before.
+    """Run the tests of the live release, if `test_live` is "always"; return a failure that was reported before.
 
-    Raises TestsFailedError when they have turned red, or something else fails. That they pass again is told once.
+    Raises TestsFailedError for a failure that is new or different. Reports once that the tests pass again.
     """
-    from releaser.candidate.testing import failure_of_live, tree_of_live  # which take long to import
+    from releaser.candidate.testing import failure_of_live, tree_of_live  # slow to import
     from releaser.candidate.trials import list_trials
 
     site, live, path = work.site, work.live, work.site.state_dir / LIVE_TESTS
@@ -192,14 +194,14 @@ def try_live_release(work: Workspace) -> RedTests | None:
         if before is not None:
             work.log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
         return None
-    # What fails, as unittest, Django and pytest name it; without any names, how it ended.
+    # The names of the failed tests; without any, the reason of the failure.
     failing = failing_tests(failed.output) or (one_line(failed.reason, limit=_LONGEST_REASON),)
     if before is not None and before.failing == failing:
         return before
     since = before.since if before is not None else timestamp()
     try:
         write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
-    except OSError as error:  # a full disk: it is told once more
+    except OSError as error:  # a full disk: the next run reports the failure again
         logger.warning("cannot record that the tests of the live release fail: %s", error)
     work.log.about(live, None)
     message = f"{failed.told} on the live release {live.id}, although nothing has changed"

@@ -1,4 +1,4 @@
-"""The sandbox of what a candidate brings, its tests and its builds: what is there, hidden, and put back."""
+"""The sandbox of the tests and builds of a candidate: its writable and hidden paths, and the files it restores."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
-THROWN_AWAY = "thrown away"  # in what a run remembers
+OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # files that control uv
+THROWN_AWAY = "thrown away"  # a key in the memory of a run
 _LARGE = 500_000_000  # bytes, of a file
 _FEW = 500  # files
-#: Directories in which a write is not worth reporting.
+#: Directories in which writes are not reported.
 _OF_NOBODY = frozenset({".cache", ".git", "__pycache__", ".pytest_cache"})
 What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 
 
 def sandbox_findings(site: Site) -> tuple[Finding, ...]:
-    """Say what is wrong with the sandbox that is set for a site."""
+    """Return the problems of a site's sandbox settings."""
     site = site.with_own_settings
     findings = [
         Finding(
@@ -83,13 +83,13 @@ def describe_sandbox(site: Site) -> str:
 
 
 def sandbox_warnings(site: Site) -> tuple[Finding, ...]:
-    """Say for `releaser check` that tests and builds have no sandbox, where that is not what is set."""
+    """Warn, for `releaser check`, if tests and builds have no sandbox, unless `isolate` is "off"."""
     found = find_sandbox(site) if SandboxSettings.of(site).isolate == "auto" else None
     return (_open(found),) if isinstance(found, str) else ()
 
 
 def tell_open(site: Site, log: RunLog) -> None:
-    """Log that tests and builds have no sandbox on this host, where that is not what is set, and tell it once."""
+    """Log that tests and builds have no sandbox on this host, unless `isolate` is "off", and report it once."""
     warnings, is_known = sandbox_warnings(site), read_notes(site.state_dir).no_sandbox
     for one in warnings:
         logger.warning("%s", one.message)
@@ -105,7 +105,7 @@ def _open(reason: str) -> Finding:
 
 
 def runs_open(site: Site) -> bool:
-    """Whether the last tests ran without a sandbox, as there is none on this host."""
+    """Whether the last tests ran without a sandbox, because none works on this host."""
     return SandboxSettings.of(site).isolate == "auto" and read_notes(site.state_dir).no_sandbox
 
 
@@ -113,12 +113,12 @@ def runs_open(site: Site) -> bool:
 def sandbox_of(
     site: Site, venv: Path, *others: Path, what: What = "tests", fetched: Fetched | None = None
 ) -> Iterator[Sandbox]:
-    """Yield the sandbox of what writes in `venv`, in `others`, and in the staging tree; an empty one if none works.
+    """Yield a sandbox that may write to `venv`, `others` and the staging tree; an empty one if none works.
 
-    What builds packages of others may not write in the staging tree; git finds there what was `fetched`.
+    Builds of third-party packages may not write to the staging tree; git finds the `fetched` repositories in them.
 
-    What programs of releaser go by afterwards is put back if it has been changed: where the venv's Python lies, and of
-    which repository the staging tree is. Raises ToolError.
+    At the end, files that later programs of releaser rely on are restored: the venv's Python and `pyvenv.cfg`, `.git`
+    of the staging tree, and the files that control uv. Raises ToolError if that is impossible.
     """
     bubblewrap = bubblewrap_of(site)
     if what != "builds":
@@ -142,7 +142,7 @@ def sandbox_of(
             yield with_variables(sandbox, fetched)
     finally:
         flaws = [
-            *_open_ways(_ways(venv, project.root, tree), links),  # first, as else it is put where they lead
+            *_open_ways(_ways(venv, project.root, tree), links),  # first: files must not be restored through symlinks
             *put_all_back(before),
         ]
         if flaws:
@@ -150,7 +150,7 @@ def sandbox_of(
 
 
 def bounds_of(site: Site, python: Path, writable: Iterable[Path] = (), kept: Iterable[Path] = ()) -> Bounds:
-    """Return the bounds of what this Python runs for a site: it writes in `writable`, and reads what is `kept`, too."""
+    """Return the bounds of code that this Python runs for a site; it may also write `writable`, and read `kept`."""
     project = site.outside.project
     return Bounds(
         writable=(*writable, *writable_places(site)),
@@ -163,13 +163,13 @@ def bounds_of(site: Site, python: Path, writable: Iterable[Path] = (), kept: Ite
 
 
 def bounds_of_probe(site: Site) -> Bounds:
-    """Return the bounds of tests, as far as they go without a staging tree: nothing that is written stays."""
+    """Return the bounds of tests without a staging tree: no written file stays, except in `test_writable`."""
     bounds = bounds_of(site, Path(sys.executable))
     return replace(bounds, copied=tuple(_beside(site)), network=SandboxSettings.of(site).test_network)
 
 
 def _too_large(site: Site) -> Iterator[Path]:
-    """Yield the files linked into the staging tree of which an open to write would make a copy that is too large."""
+    """Yield the large files linked into the staging tree; opening one to write would copy it."""
     for name in site.tree.brought.linked:
         path = site.outside.git.layout.top / name
         if path.is_file() and path.stat().st_size > _LARGE:
@@ -177,7 +177,7 @@ def _too_large(site: Site) -> Iterator[Path]:
 
 
 def _beside(site: Site) -> Iterator[Path]:
-    """Yield what lies around the checkout, such as logs, and is small enough to be copied for the tests."""
+    """Yield the writable files and directories around the checkout, such as logs, that are small enough to copy."""
     project, tree = site.outside.project, site.git.layout.top
     own = (site.outside.git.layout.top, project.state_dir, tree)
     with contextlib.suppress(OSError), os.scandir(project.outer) as entries:
@@ -191,7 +191,7 @@ def _beside(site: Site) -> Iterator[Path]:
 
 
 def _hear(site: Site, paths: list[str]) -> None:
-    """Remember what tests have written that is thrown away, for the report."""
+    """Remember the discarded files of the tests for the report."""
     project, top = site.outside.project, site.git.layout.top
     own = (str(project.state_dir), str(top))
     for path in paths:
@@ -202,7 +202,7 @@ def _hear(site: Site, paths: list[str]) -> None:
 
 
 def thrown_away(site: Site) -> dict[str, str]:
-    """Return what this run's tests have written outside of the staging tree: one path of each directory, by that.
+    """Map each directory outside of the staging tree in which this run's tests wrote to one path in it.
 
     Both are relative to the project.
     """
@@ -212,7 +212,7 @@ def thrown_away(site: Site) -> dict[str, str]:
 
 
 def describe_thrown_away(paths: Iterable[str]) -> str:
-    """Say that the tests write there, and what becomes of it."""
+    """Say that the tests write to these paths, and that the sandbox discards the files."""
     return (
         f"The tests write outside of the staging tree ({first_few(sorted(paths))}). The sandbox throws that away, so "
         "the site's own files stay as they are; name in `test_writable` what is to be kept."
@@ -220,7 +220,7 @@ def describe_thrown_away(paths: Iterable[str]) -> str:
 
 
 def tell_thrown_away(site: Site, log: RunLog) -> None:
-    """Tell once what the tests have written outside of the staging tree."""
+    """Report each directory outside of the staging tree in which tests wrote once."""
     found, known = thrown_away(site), read_notes(site.state_dir).thrown_away
     new = [path for place, path in found.items() if place not in known]
     if new:
@@ -229,12 +229,12 @@ def tell_thrown_away(site: Site, log: RunLog) -> None:
 
 
 def with_variables(sandbox: Sandbox, fetched: Fetched | None) -> Sandbox:
-    """Let git in a sandbox find what was fetched beforehand."""
+    """Return a sandbox in which git finds the fetched repositories."""
     return replace(sandbox, variables=(*sandbox.variables, *fetched.variables)) if fetched is not None else sandbox
 
 
 def hidden_from(site: Site) -> tuple[Path, ...]:
-    """Return what is not read in the sandbox."""
+    """Return the paths that code in the sandbox cannot read: mail, logs, secrets of the user, the SMTP password."""
     environ, named = site.runner.environ, MailSettings.of(site).smtp_password_file
     found = secrets_of_user(environ) + passwords_of_user(environ)
     found += (site.project.checkout / Path(named).expanduser(),) if named else ()
@@ -242,17 +242,17 @@ def hidden_from(site: Site) -> tuple[Path, ...]:
 
 
 def programs_of(site: Site, python: Path) -> tuple[Path, ...]:
-    """Return what is started in the sandbox: releaser, uv, and an interpreter with its library."""
+    """Return the programs that run in the sandbox: releaser, uv, and an interpreter with its library."""
     return (Path(sys.prefix), site.uv.executable, python, Path(os.path.realpath(python)).parent.parent)
 
 
 def _libraries_of(python: Path) -> tuple[Path, ...]:
-    """Return the standard library of an interpreter: to read it through a layer takes a start of Django 10 ms more."""
+    """Return the standard library of an interpreter; through a layer, Django takes 10 ms longer to start."""
     return tuple(Path(os.path.realpath(python)).parent.parent.glob("lib*/python3.*"))
 
 
 def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
-    """Yield the directories of a venv, and those on the way to a project below `top`, each after what it lies in."""
+    """Yield the directories from `top` to the project, and those of a venv; each after its parent."""
     yield from (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
     yield venv
     for part in ("bin", "lib", "lib/*", "lib/*/site-packages"):
@@ -260,7 +260,7 @@ def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
 
 
 def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]:
-    """Let the owner in again; delete, and name, what leads elsewhere and is none of these `links`."""
+    """Give the owner access to directories again; delete symlinks other than `links`. Yield a message for each flaw."""
     for place in places:
         try:
             if not place.is_symlink():
@@ -273,7 +273,7 @@ def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]
 
 
 def put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
-    """Put back what has been changed; name what cannot be."""
+    """Restore changed files; yield a message for each that cannot be restored."""
     for path, seen in before.items():
         if seen == ("", b"") or look_at(path, most=len(seen[1]) + 1 if seen else 1) == seen:
             continue
@@ -292,9 +292,9 @@ def writable_places(site: Site) -> list[Path]:
 
 
 def named_sockets(site: Site) -> Iterator[Path]:
-    """Yield the sockets, or their directories, that the site itself lets tests and builds reach.
+    """Yield the sockets, or their directories, that tests and builds may reach.
 
-    Those are named by `test_sockets`, or by its `.env`, which no commit changes.
+    `test_sockets` names them, or the site's `.env`, which no commit changes.
     """
     project = site.outside.project
     for one in SandboxSettings.of(site).test_sockets:
@@ -305,9 +305,9 @@ def named_sockets(site: Site) -> Iterator[Path]:
 
 
 def look_at(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
-    """Return what a symlink or a file holds, of that at `most` so many bytes; no kind of whatever else is there.
+    """Return the kind and content of a symlink or a file, `most` bytes of a file; None if the path does not exist.
 
-    None if there is nothing.
+    Both are empty for other kinds, and for files that cannot be read.
     """
     try:
         if path.is_symlink():
@@ -335,9 +335,9 @@ def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
 
 
 def keep_from_live_data(site: Site) -> None:
-    """Make the staging tree anew without links to the live checkout, if something is about to run there unsandboxed.
+    """Make a new staging tree without links to the live checkout, if the sandbox that the links need does not work.
 
-    Raises BuildError where that cannot be done.
+    Raises BuildError.
     """
     if site.tree.brought.needs_sandbox and bubblewrap_of(site) is None:
         mark_tried(site)
@@ -345,7 +345,7 @@ def keep_from_live_data(site: Site) -> None:
 
 
 def advice_on(site: Site, output: str) -> str:
-    """Say that tests that failed have run in a sandbox, if they complain of something that was not permitted."""
+    """Say that failed tests ran in a sandbox, if their output has an error about permissions; else empty."""
     if not re.search(_REFUSED, output) or (bubblewrap := bubblewrap_of(site)) is None:
         return ""
     return f"The tests run in a sandbox ({bubblewrap.name}); name what they have to write to in `test_writable`. "

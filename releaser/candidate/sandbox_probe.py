@@ -1,8 +1,8 @@
-"""What code in the sandbox of a site reaches, found by trying it, for `releaser check --sandbox`.
+"""Tries what code in the sandbox of a site can reach, for `releaser check --sandbox`.
 
-Each attempt is made on something that is really there: a service that listens for it, a file that is written. Nobody
-connects to sockets of others, which are only looked at: that could end a service that expects something to be said.
-Where no sandbox works, the same is tried without one, except that nothing is written.
+Each attempt has a real target: a service that listens for it, a file that is written. Sockets of other programs are
+checked without a connection, which could end a service that waits for data. If no sandbox works, the same attempts run
+without one, but nothing is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SECONDS = 60.0
 _BYTES = 4096  # of the shared memory
 _PRIVATE, _REMOVE = 0o600 | 0o1000, 0  # shmget(2): IPC_CREAT; shmctl(2): IPC_RMID
 
-# Reads what to try from standard input, and prints the numbers of what it has reached.
+# Reads the attempts from standard input, and prints the numbers of those that succeed.
 _PROBE = """
 import ctypes, json, os, socket, sys
 known = json.load(sys.stdin)
@@ -86,7 +86,7 @@ for number, (way, value) in enumerate(known):
 
 
 class _Try(Frozen):
-    """One thing to try: the way, what it is tried on, and, for a file that is written, where it would stay."""
+    """One attempt: its function in the probe, the argument, and, for a written file, the path where it would stay."""
 
     kind: str
     what: str
@@ -96,12 +96,12 @@ class _Try(Frozen):
 
 
 def try_sandbox(site: Site) -> tuple[Attempt, ...]:
-    """Try what code in the sandbox of the tests reaches. Raises BuildError and ToolError."""
+    """Try what code in the sandbox of the tests can reach. Raises BuildError and ToolError."""
     bubblewrap = bubblewrap_of(site)
     with contextlib.ExitStack() as stack:
         tries = [*_tries(site, stack, writes=bubblewrap is not None)]
         outside = _reached(site, tries, Sandbox(), skips="write")
-        # What this user does not reach anyway tells nothing of the sandbox.
+        # A target that this user cannot reach without the sandbox, either, proves nothing.
         tries = [one for number, one in enumerate(tries) if number in outside or one.way == "write"]
         sandbox = Sandbox()
         if bubblewrap is not None:
@@ -110,16 +110,16 @@ def try_sandbox(site: Site) -> tuple[Attempt, ...]:
         found = []
         for number, one in enumerate(tries):
             is_reached = number in reached
-            if one.stays is not None:  # written in the sandbox is one thing, and kept another
+            if one.stays is not None:  # a file may be written in the sandbox, but not stay
                 is_reached = os.path.lexists(one.stays)
                 with contextlib.suppress(OSError):
-                    one.stays.unlink()  # it has a name that nobody else gives
+                    one.stays.unlink()  # its name is random
             found.append(Attempt(kind=one.kind, what=one.what, reached=is_reached))
     return tuple(found)
 
 
 def _reached(site: Site, tries: list[_Try], sandbox: Sandbox, *, skips: str = "") -> set[int]:
-    """Return the numbers of what a program in the sandbox reaches. Raises ToolError."""
+    """Return the numbers of the attempts that succeed in the sandbox. Raises ToolError."""
     known = [("", "") if one.way == skips else (one.way, one.value) for one in tries]
     words = [sys.executable, "-I", "-c", _PROBE]
     env = {**neutral(dict(site.runner.environ)), **dict(sandbox.variables)}
@@ -145,7 +145,7 @@ def _tries(site: Site, stack: contextlib.ExitStack, *, writes: bool) -> Iterator
         kind="sockets", what=f"a socket of this user in {listens.parent.parent}", way="own socket", value=str(listens)
     )
     for path in list_listening():
-        with contextlib.suppress(OSError):  # it has just gone
+        with contextlib.suppress(OSError):  # the socket was just deleted
             looked = os.stat(path)
             yield _Try(kind="sockets", what=path, way="socket", value=[path, looked.st_dev, looked.st_ino])
     outside = site.outside.project

@@ -1,4 +1,4 @@
-"""Whether there is room for what a run is going to write: a release, the staging tree, and what uv's cache gains."""
+"""The free space that an update needs, for a release and the staging tree."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet
 LEAST_INODES = 5_000
-_GROWTH = 1.1  # of a release against the one before
-_LOCKS = 4  # copies of uv.lock that a run makes, at the most
+_GROWTH = 1.1  # factor from the size of the live release to that of the next
+_LOCKS = 4  # copies of uv.lock that a run makes, at most
 
 
 def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
-    """Return what another release needs that takes so much."""
+    """Return the space that another release of this size needs, but at least the minimum."""
     return Need(
         what="another release",
         place=site.state_dir,
@@ -34,18 +34,18 @@ def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
 
 
 def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
-    """Return what an update needs, as far as that is known before its packages are: a release like the live one."""
+    """Return the space that an update needs, estimated from the live release before the packages are known."""
     project = site.project
     size, inodes = (live.manifest.size_bytes, live.manifest.inodes) if live is not None else (0, 0)
     release = release_need(site, size_bytes=int(_GROWTH * size), inodes=int(_GROWTH * inodes))
     try:
         entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
-    except OSError:  # which other checks report
+    except OSError:  # other checks report it
         entries = lock = 0
     tree = Need(what="the staging tree", place=project.outer, bytes=_LOCKS * lock, inodes=entries + _LOCKS)
     return release, tree
 
 
 def space_findings(site: Site) -> Iterator[Finding]:
-    """Say where the room is missing that an update needs."""
+    """Yield a finding for each place without enough space for an update."""
     return find_lacks(update_needs(site, store_of(site).live()))

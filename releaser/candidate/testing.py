@@ -1,4 +1,4 @@
-"""The tests of a candidate and, when they fail, whose fault that is; and those of what is live."""
+"""Tests candidates, and, to find the cause of a failure, the live release."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Failed(Frozen):
-    """A candidate does not pass: what failed, whose fault that is, and how a report says so."""
+    """The failure of a candidate's tests: the trial that failed, the cause, and the words for the report."""
 
     candidate: Candidate
     result: TrialResult
@@ -41,13 +41,13 @@ class Failed(Frozen):
     advice: str
 
     def error(self) -> TestsFailedError:
-        """Return what ends a run that needs this candidate."""
+        """Return the error for a run that needs this candidate."""
         output, fault = self.result.output, self.result.fault
         return TestsFailedError(self.message, blame=self.blame, advice=self.advice, output=output, fault=fault)
 
 
 def build(work: Workspace, resolution: Resolution) -> Candidate:
-    """Build the only candidate of a run, which the report is about. Raises BuildError and others."""
+    """Build the only candidate of a run, the subject of its report. Raises BuildError, and the errors of gates."""
     prepare_tree(work.site, work.log)
     built = try_to_build(work, resolution)
     if isinstance(built, Unbuildable):
@@ -57,18 +57,18 @@ def build(work: Workspace, resolution: Resolution) -> Candidate:
 
 
 def run_tests(work: Workspace, candidate: Candidate) -> None:
-    """Test a candidate; if it fails, the live release too, to tell whose fault it is; leave a staging tree like new.
+    """Test a candidate, and make a new staging tree; if it fails, test the live release, too, to find the cause.
 
     Raises TestsFailedError and BuildError.
     """
     failed = first_failure(work, candidate)
     if failed is not None:
         raise note_failure(work, candidate, failed, find_blame(work, failed)).error()
-    renew_tree(work.site)  # as what follows has no sandbox
+    renew_tree(work.site)  # the next steps run without a sandbox
 
 
 def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
-    """Run the trials of a candidate, or those `after` one, until one fails; what they print is kept."""
+    """Run the trials of a candidate, or those `after` one, until one fails; store their output."""
     tell_open(work.site, work.log)
     due = list_trials(work.site, work.facts)
     if after is not None:
@@ -96,7 +96,7 @@ def _run(site: Site, trial: Trial, candidate: Candidate) -> TrialResult:
 
 
 def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
-    """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
+    """Repeat a failed trial, and, if it passes now, run the others; report flaky tests. None if all passes."""
     with work.log.step(f"{failed.trial.step} again") as step:
         again = _run(work.site, failed.trial, candidate)
         if not again.passed:
@@ -111,26 +111,26 @@ def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -
 def note_failure(
     work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, keeps_out: bool = True
 ) -> Failed:
-    """Seal a candidate as failed, and say how it failed; `keeps_out`: no update builds it again, see `keep_out`."""
+    """Seal a candidate as failed, and return its failure; with `keeps_out`, no update builds it again."""
     work.log.learn(blame=blame)
     message, advice = _describe(work, candidate, result, blame)
     failure = Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
-    if keeps_out:  # before it is sealed, so that a run which is killed in between leaves nothing that is built again
+    if keeps_out:  # before the seal: after a kill in between, the next update must not build it again
         keep_out(work, failure)
     seal(work, candidate, tests="failed")
     return failure
 
 
 def keep_out(work: Workspace, failure: Failed) -> None:
-    """Keep later updates from building this very candidate."""
+    """Block this candidate, so that later updates do not build it again."""
     candidate = failure.candidate
     failed = block_candidate(candidate.key, candidate.id, failure.result.reason, sick=failure.blame != "update")
-    if not work.site.supply.overrides:  # else there is nothing to keep out, as no update would bring that
+    if not work.site.supply.overrides:  # no update would build a candidate with overrides
         change_blocks(work.site.state_dir, lambda blocks: blocks.with_new(failed))
 
 
 def find_blame(work: Workspace, failed: TrialResult) -> Blame:
-    """Try what is live with that which a candidate does not pass, to tell whose fault it is."""
+    """Run the trial that a candidate failed with the live release, once in a run, to find the cause."""
     remembered, question = work.site.runner.remembered, ("blame", failed.trial.step)
     if question not in remembered:
         attempted = (one for one in list_trials(work.site, work.before) if one.step == failed.trial.step)
@@ -139,12 +139,12 @@ def find_blame(work: Workspace, failed: TrialResult) -> Blame:
 
 
 def live_passes_again(work: Workspace) -> bool:
-    """Whether the live release passes, with the code that is checked out."""
+    """Whether the live release passes with the code of the checkout."""
     return _blame(work, *list_trials(work.site, work.before)) == "update"
 
 
 def _blame(work: Workspace, *attempted: Trial) -> Blame:
-    """Try what is live: its release, with the code that is checked out."""
+    """Test the live release with the code of the checkout."""
     if work.live is None or cannot_run(work.live):
         return "unknown"
     try:
@@ -156,9 +156,9 @@ def _blame(work: Workspace, *attempted: Trial) -> Blame:
 
 
 def failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -> TrialResult | None:
-    """Return the first trial that a copy of what is live does not pass, as tests may write into their venv.
+    """Return the first failure of the live release; None if it passes.
 
-    Raises BuildError where it cannot be copied.
+    A copy is tested, as tests may write into their venv. Raises BuildError if the release cannot be copied.
     """
     for trial in attempted:
         result = _try_live(site, log, live, trial)
@@ -171,7 +171,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
     with log.step(f"{trial.step} live release") as step:
         try:
             with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
-                # So that tests which always write there are not taken for the update's fault.
+                # The update is not blamed for tests that always write into their venv.
                 find_touched = note_installed(venv).find_touched
                 result = unless_touched(run_trial(site, trial, venv, live.lock), find_touched)
         except (ToolError, OSError) as error:
@@ -184,7 +184,7 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial) -> TrialResu
 
 @contextlib.contextmanager
 def tree_of_live(work: Workspace) -> Iterator[Site]:
-    """Yield the site in a staging tree of the code that is live, without what a candidate left. Raises BuildError."""
+    """Yield the site in a clean staging tree of the live code. Raises BuildError."""
     site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.tree.commit == head:
         renew_tree(site)
@@ -196,7 +196,7 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
 
 
 def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
-    """Return how a candidate failed, by what is new about it and what there was before; and what to do."""
+    """Return the message and the advice for a failed candidate."""
     new, since, overrides = "with the new packages or commits", "before this update", work.site.supply.overrides
     verdict, again = ": this update broke it", "this candidate is not tried again until a package or the code changes."
     if overrides:
@@ -212,7 +212,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
     advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "
-    if work.log.command == "init":  # of a project that has no release, and perhaps no lock yet
+    if work.log.command == "init":  # the project has no release, and perhaps no lock yet
         again = "fix the site or its tests, commit that, and give the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"

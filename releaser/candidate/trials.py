@@ -1,4 +1,4 @@
-"""Trying a venv: the project's checks and tests, run with what only the tests need."""
+"""Runs the project's checks and tests with a venv and the packages that only the tests need."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 _LONGEST_SCRIPT = 1 << 20  # bytes
-_TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # as `_releaser_pin.py` knows it, and a directory for it
+_TEST_RUN, _END = "_RELEASER_TEST_RUN", ".releaser-test-run"  # a variable for `_releaser_pin.py`, and its directory
 _CUT_OFF = "Python ended before the tests did, with status 0, as by `os._exit(0)`; let `test_command` end by sys.exit"
 
 
 class Trial(Frozen):
-    """Something that a candidate has to pass: the name of the step, the command, and what messages call it."""
+    """A test of a candidate: the name of the step, the command, and its name in messages."""
 
     step: str
     command: tuple[str, ...]
@@ -58,35 +58,35 @@ class TrialResult(Frozen):
     """How a trial ended."""
 
     trial: Trial
-    #: Why it is not passed; empty if it is.
+    #: Why it failed; empty if it passed.
     reason: str
     output: str
     timed_out: bool = False
     #: Whether it ran no tests, or not all.
     proves_nothing: bool = False
-    #: Whether something else is in its venv now than was installed.
+    #: Whether it changed the installed files of its venv.
     touched: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether there is nothing to complain of."""
+        """Whether the trial passed."""
         return not self.reason
 
     @property
     def told(self) -> str:
-        """That it was not passed, as the beginning of a sentence."""
+        """The failure, as the beginning of a sentence."""
         says_it = self.timed_out or self.proves_nothing or self.touched
         return self.reason if says_it else f"{self.trial.name} failed"
 
     @property
     def fault(self) -> str:
-        """What went wrong with the packages that were tried, in a few words."""
+        """The failure with the packages of the trial, in a few words."""
         said = "" if self.timed_out or self.proves_nothing or self.touched else complaint(self.output)
         return f"{self.told} with it{said}"
 
 
 def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
-    """List what has to be passed, the quickest first."""
+    """List the trials of a site, the quickest first."""
     tests = Trial(step=TEST, command=facts.test_command, name="the tests")
     settings = CheckSettings.of(site)
     due = (tests,) if site.supply.runs_tests else ()
@@ -98,10 +98,10 @@ def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
 
 
 def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path | None = None) -> TrialResult:
-    """Let the interpreter of `venv` try in the staging tree, within `test_timeout`.
+    """Run a trial with the interpreter of `venv` in the staging tree, within `test_timeout`.
 
-    `lock` is what the venv was built from: with the packages of `test_groups` in its versions, which lie in `scratch`
-    meanwhile, or in the state directory. Raises BuildError if these cannot be installed.
+    The packages of `test_groups` are installed meanwhile, in the versions of `lock`, from which the venv was built,
+    below `scratch` or the state directory. Raises BuildError if that fails.
     """
     keep_from_live_data(site)
     mark_tried(site)
@@ -124,7 +124,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
 
 
 def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -> TrialResult:
-    """Return the result of a trial, or a failure if it has changed what was installed. Raises OSError."""
+    """Return the result of a trial, or a failure if the trial changed installed files. Raises OSError."""
     if not result.passed or not (touched := find_touched()):
         return result
     reason = f"{result.trial.name} changed what was installed: {first_few(touched, 3)}"
@@ -132,21 +132,21 @@ def unless_touched(result: TrialResult, find_touched: Callable[[], list[str]]) -
 
 
 class _End(Frozen):
-    """What the first interpreter of a run of the tests says in this directory; see `_releaser_pin.py`."""
+    """The directory in which the first interpreter of a test run records its start and end; see `_releaser_pin.py`."""
 
     place: Path
 
     @property
     def is_missing(self) -> bool:
-        """Whether it has begun, and has not ended as Python ends; what is no Python of the venv says nothing."""
+        """Whether the interpreter started, but did not end normally; False if no Python of the venv started."""
         return os.path.lexists(self.place / "began") and not os.path.lexists(self.place / "ended")
 
 
 @contextlib.contextmanager
 def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbox, _End]]:
-    """Let a command of the venv's Python, in a sandbox or an empty one, say how it ends. Raises ToolError.
+    """Let a command of the venv's Python record its start and end, with or without a sandbox. Raises ToolError.
 
-    Of another command, such as a shell's, the first Python need not be that of the tests.
+    Other commands are not watched: the first Python of a shell script need not be that of the tests.
     """
     if command[0] != "python":
         yield sandbox, _End(place=Path("/nowhere"))
@@ -172,11 +172,11 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
         message = f"{trial.name} could not be run: {error.message}"
         advice = "Correct `test_command`; then this candidate is tried again."
         raise TestsFailedError(message, blame="unknown", advice=advice) from error
-    if trial.step == TEST and count_tests(error.output) == 0:  # of which pytest makes exit status 5
+    if trial.step == TEST and count_tests(error.output) == 0:  # pytest exits 5 then
         return TrialResult(trial=trial, reason=NONE_RUN, output=output, proves_nothing=True)
     late = f"{trial.name} did not end within {site.settings.test_timeout:g} s"
     reason, status = error.message, error.returncode or 0
-    if 128 < status < 128 + signal.SIGRTMIN:  # as bubblewrap and shells tell of a signal
+    if 128 < status < 128 + signal.SIGRTMIN:  # as bubblewrap and shells report a signal
         reason = reason.replace(describe_status(status), describe_status(128 - status))
     return TrialResult(trial=trial, reason=late if timed_out else reason, output=output, timed_out=timed_out)
 
@@ -186,12 +186,12 @@ def run_inside(
 ) -> Finished:
     """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError.
 
-    What has a `sandbox` is a trial, within `test_timeout`.
+    With a `sandbox`, the limit is `test_timeout`, else 60 s.
     """
     first, *others = words
     program = str(venv / "bin" / "python") if first == "python" else first
     env = inside(venv, site.runner.site_environ, beside=beside)
-    # else it is this that is told
+    # A program that is missing runs without a sandbox, so that the error names it.
     is_there = shutil.which(os.path.join(site.project.root, program) if "/" in program else program, path=env["PATH"])
     return site.runner.run(
         [program, *others],
@@ -208,9 +208,9 @@ def run_inside(
 
 @contextlib.contextmanager
 def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
-    """Copy the venv of a release to `place`, sharing blocks where that can be, and take the copy away at the end.
+    """Copy the venv of a release to `place`, with shared blocks if the file system has them; delete it at the end.
 
-    Its scripts and activation files lead into the copy. Raises ToolError and OSError.
+    Scripts and activation files of the copy point into the copy. Raises ToolError and OSError.
     """
     venv = place / "venv"
     clear_name(place, of_directory=is_marked(place))
@@ -227,7 +227,7 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
 
 
 def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
-    """Let the scripts in `directory`, which are for the venv that has these names, be for `venv`. Raises OSError."""
+    """Replace the paths `names` of a venv by `venv` in the scripts of `directory`. Raises OSError."""
     longest_first = sorted(map(os.fsencode, names), key=len, reverse=True)
     named = re.compile(rb"(?:%b)(?![\w.-])" % b"|".join(map(re.escape, longest_first)))
     for file in directory.iterdir():
@@ -239,15 +239,15 @@ def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> N
             file.write_bytes(text)
 
 
-# What only the tests need
+# Packages that only the tests need
 
 
 @contextlib.contextmanager
 def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path | None = None) -> Iterator[Path | None]:
-    """Install what only tests need, in the versions of `lock`, for the time that `venv` is tried in the staging tree.
+    """Install the packages that only tests need, in the versions of `lock`, for the time of the context.
 
-    Yield the venv that holds it, which is never part of a release, or None where there is nothing of the kind. Packages
-    that `venv` has are not in it. Raises BuildError.
+    Yields a second venv, which is never part of a release and lacks packages that `venv` has; None without such
+    packages. Raises BuildError.
     """
     if not site.settings.test_groups:
         yield None
@@ -288,5 +288,5 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
 
 
 def safe_link_mode(place: Path) -> str:
-    """Return how to install what tests may edit: links to uv's cache would change whatever is built later."""
+    """Return a link mode for packages that tests may edit: through links, they would change uv's cache."""
     return "clone" if can_clone(place) else "copy"

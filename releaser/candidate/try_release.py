@@ -1,4 +1,4 @@
-"""Trials of a release as it is: what `verify` and `check --tests` run in a copy of it and of its code."""
+"""The trials that `verify` and `check --tests` run in a copy of a sealed release and of its code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def check_trial(site: Site) -> Trial:
-    """Return the trial that runs Django's checks. Raises UsageError when the project has none."""
+    """Return the trial that runs Django's checks. Raises UsageError without a `manage.py`."""
     if not is_django(site.project.root):
         message = f"--check: there is no manage.py in {site.project.root}"
         raise UsageError(message, "Omit --check; --tests runs the tests of the project.")
@@ -37,7 +37,7 @@ def check_trial(site: Site) -> Trial:
 
 
 def tests_trial(site: Site) -> Trial:
-    """Return the trial that runs the project's tests. Raises PreflightError when it has none."""
+    """Return the trial that runs the project's tests. Raises PreflightError if it has none."""
     try:
         locked = LockFile.read(site.project.lock).names
     except (OSError, InvalidLockError):
@@ -48,7 +48,7 @@ def tests_trial(site: Site) -> Trial:
 
 @contextlib.contextmanager
 def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Defect]]]:
-    """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
+    """Yield a function that runs trials in a copy of a release, as tests may write there. Raises BuildError."""
     if not trials:
         yield lambda _: ()
         return
@@ -59,7 +59,7 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         shadow = shadow_of(site, tree, {})
         head = shadow.commit("HEAD")
         staged = stage_aside(site, new_log("verify"), shadow, tree, Target(head=head, commit=head))
-        # What of the site is linked into the tree is not to be written to.
+        # Files of the site are linked into the tree, and must not be written.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
         staged = replace(staged, runner=replace(staged.runner, site_variables=variables))
         yield lambda release: _run_trials(staged, release, trials, base, tree)
@@ -94,7 +94,7 @@ def _run_trials(
 def try_live(site: Site) -> tuple[integrity.Defect, ...]:
     """Run the tests of the live release in a copy of it and of its code, for `releaser check --tests`.
 
-    Raises UsageError where there is no release, and PreflightError where there are no tests.
+    Raises UsageError without a live release, and PreflightError without tests.
     """
     live = store_of(site).live()
     if live is None:
