@@ -1,1 +1,1 @@
-"""A run, the change of the live release, and the interfaces of what a capability adds. Names no capability."""
+"""A run, the change of the live release, and the interfaces of what a capability adds. Knows none of them by name."""

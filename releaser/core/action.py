@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 class Action:
     """A part of a change of the live release. Subclasses override what differs from these defaults.
 
-    A change calls, for all actions: perhaps `do_ahead`, then `record` and, last action first, `prepare`; after the flip
-    `do`, first action first. If the flip did not happen, it calls `undo`. To go back after the flip, it calls `leave`,
-    last action first, and once the previous release is live again, `again`. A crash may repeat any of these calls.
+    Before a change, `do_ahead` may be called. A change calls, for all actions: `record` and, last action first,
+    `prepare`; after the flip `do`, first action first. If the flip did not happen, it calls `undo`. To go back after
+    the flip, it calls `leave`, last action first, and once the previous release is live again, `again`. A crash may
+    repeat any of these calls.
     """
 
     #: The name of its step in the report, and of its record in the journal.
     name = ""
-    #: Whether `do` is a step of the report.
+    #: Whether `do` is a step of the report. If not, it is never noted as done, and must not raise ToolError.
     is_step = True
-    #: Whether the journal notes that `do` is finished. It need not if doing it again costs nothing.
+    #: Whether the journal is written as soon as `do` is finished. If not, a crash may repeat `do`; that must be cheap.
     is_noted = True
-    #: Whether a failure of `do` causes an automatic rollback.
+    #: Whether a failure of `do` causes an automatic rollback. `again` is called in any case.
     takes_back = True
     #: Whether the next update does it again if it failed and the release stayed live.
     is_retried = True
@@ -46,9 +47,9 @@ class Action:
         yield from ()
 
     def do_ahead(self, site: Site, log: RunLog, release: Release) -> bool:
-        """Do it before the change begins, from a staging tree with the code of the release; False if that has to wait.
+        """Do it before the change begins, in a staging tree with the code of the release.
 
-        The journal then keeps a record for `undo`.
+        Returns False if it has to wait for the flip. Writes the record for `undo` into the journal itself.
         """
         return False
 
@@ -60,18 +61,18 @@ class Action:
         """Prepare, before the flip. Raises PreflightError, ToolError or OSError: then nothing goes live."""
 
     def undo(self, change: Change) -> None:
-        """Undo what `prepare` did. Does nothing the second time. Raises OSError."""
+        """Undo `prepare`. Called only if `record` returned something. Does no harm the second time. Raises OSError."""
 
     def do(self, change: Change, step: Step) -> None:
         """Do it, after the flip, for `change.release`. Raises ToolError and OSError."""
 
     def leave(self, change: Change) -> None:
-        """Prepare the way back, before the symlink points to the previous release."""
+        """Prepare the way back. Must not raise: the symlink has not moved back yet."""
 
     def again(self, change: Change) -> bool:
-        """Do it for the previous release, which is live again; return False if that failed, which is reported.
+        """Do it for the previous release, which is live again. A failure is reported, and returns False.
 
-        Raises OSError if that has to be done again by another run.
+        Raises OSError if another run has to do it.
         """
         if not self.takes_back:
             return True

@@ -76,7 +76,7 @@ class Deployment(Frozen):
     stays: bool = False
     #: The actions that were done before the flip, by their names.
     done: tuple[str, ...] = ()
-    #: Looks once more whether a person is at work, if an action before the flip took time. Raises PreflightError.
+    #: Checks again that nobody has changed the site, after an action that took time. Raises PreflightError.
     look_again: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
@@ -141,7 +141,11 @@ class Change:
         unreported = tuple(self.log.unreported)  # also what the actions have just kept
         self.entry = journal_of(self.site).write(replace(self.entry, actions=records, unreported=unreported))
         for action in reversed(ACTIONS):
-            action.prepare(self, deployment)
+            try:
+                action.prepare(self, deployment)
+            except ToolError as error:
+                message = f"{action.name} could not be prepared: {error.message}"
+                raise BuildError(message, error.advice, output=error.output) from error
 
     def switch(self, link: str | None) -> None:
         """Flip, if the symlink still has the text `link`. Raises PreflightError and OSError."""
@@ -180,8 +184,7 @@ class Change:
         except ActivationError as error:
             raise self._take_back_for(error) from error
         except OSError as error:
-            failure = ActivationError(f"its files cannot be written: {error}", not_the_release=True)
-            raise self._take_back_for(failure) from error
+            raise self._take_back_for(_unwritable(error)) from error
 
     def _do_due(self) -> None:
         """Do each action that the journal does not have as done. Raises ActivationError and OSError.
@@ -196,10 +199,11 @@ class Change:
                 continue
             try:
                 step = self._do(action)
-            except ActivationError as failure:
+            except (ActivationError, OSError) as error:
                 why = self._why_it_stays(action)
                 if not why:
                     raise
+                failure = error if isinstance(error, ActivationError) else _unwritable(error)
                 message = f"{failure.message}; {self.release.id} stays live anyway, {why}"
                 again = ActivationError(message, failure.advice, output=failure.output)
                 self.log.note_failure(again, follow_up=action.is_retried)
@@ -210,7 +214,7 @@ class Change:
                 is_news = step.status != "skipped"
             self.note_done(action.name)
             if self.entry.actions != records or (is_news and action.is_noted):
-                self.save()  # else it is noted with the next one
+                self.save()  # otherwise the next `save` writes it
         note_failed_actions(self.site, self.release, failed)
 
     def note_done(self, action: str) -> None:
@@ -231,7 +235,7 @@ class Change:
     def _why_it_stays(self, action: Action) -> str:
         """Return why the release stays live although an action failed; empty for an automatic rollback."""
         if not action.takes_back:
-            return "as a hook takes no release back"
+            return f"as {action.name} takes no release back"
         if self.flip.stays:
             return "because of --force"
         unusable = self.previous is not None and cannot_run(self.previous)
@@ -243,7 +247,7 @@ class Change:
         """Take the release back, and return the error that says so. Raises IncompleteReturnError."""
         self.flip = replace(self.flip, reason=failure.message, not_the_release=failure.not_the_release)
         self.entry = self.entry.moved("reverting", done=(), flip=self.flip)
-        self.save()  # if that fails, a run after a crash tries the new release once more
+        self.save()  # if that fails and the run is killed, the next run tries the new release again
         try:
             fails_before = self.take_back()
         except OSError as error:
@@ -260,7 +264,7 @@ class Change:
         )
 
     def take_back(self) -> bool:
-        """Go back to the previous release: the link first, which matters most, then all else, whatever fails.
+        """Go back to the previous release: `leave`, the link, then `again` of every action, whatever fails.
 
         Returns whether an action fails with the previous release too, so that the new one is not to blame. Raises
         OSError if another run has to go on with that.
@@ -302,7 +306,7 @@ class Change:
     def _restore_link(self) -> None:
         """Restore the symlink as it was: to the previous release, elsewhere, or nowhere. Raises OSError.
 
-        A link that a person has moved since stays, as the next run says.
+        A link that a person has moved stays; the next run reports it.
         """
         link, staging = self.site.project.venv, self.site.state_dir
         store, before = store_of(self.site), self.flip.previous_link
@@ -366,6 +370,10 @@ def find_problems(site: Site, venv: Path, *, goes_back: bool = False) -> list[Fi
 def advice_for(failure: ActivationError, command: str) -> str:
     """Return the advice for a failure that caused an automatic rollback."""
     return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
+
+
+def _unwritable(error: OSError) -> ActivationError:
+    return ActivationError(f"its files cannot be written: {error}", not_the_release=True)
 
 
 def failure_of(name: str, error: ToolError) -> ActivationError:

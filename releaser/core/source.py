@@ -43,7 +43,7 @@ class Audits(Protocol):
         """Those of the live release, asked for once in a run; None if nothing is live, or no service is set."""
 
     def of(self, lock: LockFile) -> Audit:
-        """Return those of a lock that may go live."""
+        """Return those of another lock."""
 
 
 class Wanted(Frozen):
@@ -66,12 +66,13 @@ class Source(ABC):
         """Whether this run takes its lock from here; `rebuilds` if the live release has to be rebuilt."""
         return True
 
-    @abstractmethod
     def fetch(self, site: Site, log: RunLog, facts: SiteFacts, *, follow: bool) -> str | None:
         """Return the commit that may go live, and fetch it; None for the one that is checked out.
 
-        With `follow`, the checkout may go back. The checkout does not move. Raises PreflightError and ResolutionError.
+        Asked only of a source that a command gives; all others take the branch. `follow` permits a commit that is not
+        ahead of the checkout. The checkout does not move. Raises PreflightError and ResolutionError.
         """
+        return None
 
     @abstractmethod
     def resolve(self, wanted: Wanted) -> Resolution:

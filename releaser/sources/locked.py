@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.core.source import Source
 from releaser.errors import ResolutionError, ToolError
 from releaser.releases.blocks import read_blocks
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import candidate_key, resolve_as_locked
-from releaser.sources.from_git import FromGit
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 from releaser.tools.uv_arguments import LOCK_CHECK
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from releaser.releases.blocks import Blocks
 
 
-class Locked(FromGit):
+class Locked(Source):
     """Takes the lock that is provided; else the one that an update starts from."""
 
     def resolve(self, wanted: Wanted) -> Resolution:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.core.source import Resolution
+from releaser.core.source import Resolution, Source
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import apply_overrides, not_taken, with_extras, without_passwords
 from releaser.releases.release import lock_of
 from releaser.resolution.resolve import diff_to, read_made_lock
 from releaser.site.supply import Supply
-from releaser.sources.from_git import FromGit
 from releaser.system.files import read_text, write_new_file
 from releaser.tools.uv import NoSolution
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from releaser.locks.overrides import Override
 
 
-class Overridden(FromGit):
+class Overridden(Source):
     """Puts packages in the place of those that the live release has."""
 
     def __init__(self, packages: Sequence[Override]) -> None:

@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit_settings import AuditSettings
+from releaser.core.source import Source
 from releaser.resolution.resolve import resolve
-from releaser.sources.from_git import FromGit
 
 if TYPE_CHECKING:
     from releaser.core.source import FailedVersions, Resolution, ResolveAgain, Wanted
 
 
-class Upgrade(FromGit):
+class Upgrade(Source):
     """Resolves the newest versions within the rules. If the tests fail, releaser finds and skips the culprits."""
 
     def resolve(self, wanted: Wanted) -> Resolution:

@@ -11,7 +11,7 @@ from releaser.core.action import Action
 from releaser.core.change import Change, Deployment, advice_for, do_actions, failure_of, make_live
 from releaser.core.run import Run
 from releaser.core.target import Target
-from releaser.errors import ActivationError, IncompleteReturnError, ToolError, refuse
+from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError, refuse
 from releaser.pipelines.recovery import recover
 from releaser.releases.journal import journal_of
 from releaser.releases.store import store_of
@@ -34,13 +34,14 @@ class Noted(Action):
         self.name = name
         self.calls = calls
         self.fails = fails
+        self.error: type[Exception] = ToolError
 
     def _call(self, what: str) -> None:
         call = f"{what} {self.name}"
         self.calls.append(call)
         if call in self.fails:
             self.fails.remove(call)
-            raise ToolError(call)
+            raise self.error(call)
 
     def record(self, change: Change, deployment: Deployment) -> Record:
         return {"name": self.name}
@@ -124,8 +125,20 @@ def test_an_action_that_fails_after_the_flip_takes_the_release_back(
     assert error.value.fails_before is (len(fails) > 1)
 
 
-def test_a_release_that_is_to_stay_stays(scene: Scene) -> None:
+def test_a_program_that_fails_before_the_flip_stops_the_change(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ToolError("no")
+
+    monkeypatch.setattr(scene.actions[0], "prepare", fail)
+    with pytest.raises(BuildError, match="one could not be prepared: no"):  # which its caller undoes
+        scene.change()
+    assert scene.live_now() == scene.live.id
+
+
+@pytest.mark.parametrize("error", [ToolError, OSError])
+def test_a_release_that_is_to_stay_stays(scene: Scene, error: type[Exception]) -> None:
     scene.fails.add("do for new: one")
+    scene.actions[0].error = error
     scene.change(stays=True)
     assert scene.calls == FORWARD
     assert scene.live_now() == scene.other.id
