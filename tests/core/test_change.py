@@ -127,7 +127,8 @@ def test_an_action_that_fails_after_the_flip_takes_the_release_back(
 
 def test_a_program_that_fails_before_the_flip_stops_the_change(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise ToolError("no")
+        message = "no"
+        raise ToolError(message)
 
     monkeypatch.setattr(scene.actions[0], "prepare", fail)
     with pytest.raises(BuildError, match="one could not be prepared: no"):  # which its caller undoes
