@@ -1,4 +1,4 @@
-"""What people are asked to accept, and have accepted: another index of a package, or another file of a version."""
+"""Deviations that people must accept: another index or publisher of a package, or another file of a version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DeviationError(ResolutionError):
-    """A package comes from another index or publisher than before, or a file is another one, or badly attested."""
+    """A package comes from another index or publisher than before, or a file has changed or is badly attested."""
 
     def __init__(self, found: tuple[Deviation, ...]) -> None:
         """Say what differs, and what to do."""
@@ -42,7 +42,7 @@ class DeviationError(ResolutionError):
 
 @contextlib.contextmanager
 def note_refusals(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterator[None]:
-    """Note what a run is refused for, or does without after these failures, so that somebody can accept just that."""
+    """Record the deviations that end a run, or that it works around (`failures`), so that a person can accept them."""
     try:
         yield
     except ReleaserError as error:
@@ -65,7 +65,7 @@ def _ask(state_dir: Path, found: Iterable[Deviation]) -> None:
 
 
 def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tuple[str, str]:
-    """Say for a dry run of a command that it would be refused, and what to do: only a run notes what it asks."""
+    """Return the message and the advice of a dry run that would be refused; only a real run records deviations."""
     is_asked = set(error.found) <= set(read_blocks(state_dir).asked)
     first = "" if is_asked else f"Run `releaser {command}` first: a dry run records nothing to accept. "
     return f"it would be refused: {error.message}", first + error.advice
@@ -74,14 +74,14 @@ def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tup
 def accept_or_refuse(
     state_dir: Path, before: LockFile, after: LockFile, *, files_before: Mapping[str, str], root: Path
 ) -> tuple[Deviation, ...]:
-    """Return what differs from the lock before and has been accepted. Raises DeviationError if anything has not."""
+    """Return the accepted deviations from the lock before. Raises DeviationError if any is not accepted."""
     known = {key: value.partition(" ")[0] for key, value in files_before.items()}
     files = {key: value.partition(" ")[0] for key, value in hash_files(after, root, files_before).items()}
     return refuse_unaccepted(state_dir, find_deviations(before, after, files_before=known, files=files))
 
 
 def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
-    """Return deviations that all have been accepted. Raises DeviationError if any has not."""
+    """Return the deviations if all are accepted. Raises DeviationError if any is not."""
     accepted = read_blocks(state_dir).accepted if found else ()
     if refused := tuple(one for one in found if one not in accepted):
         raise DeviationError(refused)
@@ -89,9 +89,9 @@ def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[De
 
 
 def refresh_arguments(lock: LockFile, root: Path, live: Release | None) -> list[str]:
-    """Arguments with which a `uv sync` reads files of directories again that were replaced since they went live.
+    """Return arguments for `uv sync` that refresh packages whose files in directories were replaced since going live.
 
-    Else it would install what it has cached of a file of that name (0.13, seen).
+    Without them, uv installs the cached file of the same name (seen with 0.13).
     """
     known = live.manifest.files if live is not None else {}
     found = hash_files(lock, root, known)
@@ -100,9 +100,9 @@ def refresh_arguments(lock: LockFile, root: Path, live: Release | None) -> list[
 
 
 def hash_files(lock: LockFile, root: Path, known: Mapping[str, str]) -> dict[str, str]:
-    """Return the hash of each file for which a lock has none, and what tells whether that file has been written since.
+    """Return, for each file without a hash in the lock, its hash and a stamp that changes when the file is written.
 
-    What is so `known` is not read again. A file that is gone has none.
+    A file whose stamp is in `known` is not read again. A missing file is skipped.
     """
     found = {}
     for key, place in unhashed_files(lock).items():

@@ -1,6 +1,6 @@
-"""The table of blocks: what is not to be tried again, or not now, in one file of the state directory.
+"""The table of blocks in the state directory: packages, commits and candidates that updates skip, for now or for good.
 
-A block is by a person, by tests that failed, or by a rollback.
+A block comes from a person, from failed tests, or from a rollback.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
 
 #: The files of earlier versions; the first change of the table deletes them.
 EARLIER = ("quarantine.json", "holds.json", "acceptance.json")
-#: How long a version that failed once more is left alone, unless a person wants it tried.
+#: How long updates skip a version that failed once more, unless a person asks for it.
 PAUSE = timedelta(days=7)
 
 
 class StoredBlock(Block):
-    """A block that counts in later runs, too, until it is lifted.
+    """A block that counts in later runs, until it is lifted.
 
-    Its `name` is that of the package; of a commit its first digits, of a candidate its release.
+    `name` is the name of the package, the first digits of the commit, or the release of the candidate.
     """
 
     what: Literal["package", "commit", "candidate"] = "package"
     by: Literal["person", "activation", "tests"] = "activation"
-    #: Of a version that was tried again though it was known to fail: how long it is left alone.
+    #: Until when updates skip a version that failed once more.
     until: datetime | None = None
     #: The Python that the tests failed with.
     python: str = ""
-    #: The digest of the code that it failed with, of a commit its own; with other code, it is worth a try.
+    #: The digest of the code that the version failed with, or of the blocked commit. Other code gets another try.
     code_key: str = ""
-    #: The commit; of a version, that of another host or of a developer which took it back, empty if this host did.
+    #: The blocked commit. Of a version: the commit of another host or developer that lowered it; empty for this host.
     commit: str = ""
     subject: str = ""
-    #: Whether packages came in with a commit that may be to blame instead; if they fail alone, it is let in again.
+    #: Whether the commit also brought packages that may be to blame; if they fail without it, the block is lifted.
     is_suspect: bool = False
-    #: What identifies a candidate.
+    #: The key of a candidate.
     key: ReleaseKey | None = None
     #: Whether the tests failed on the live release, too: a candidate gets another chance once they pass there.
     sick: bool = False
 
     @property
     def at(self) -> str:
-        """Since when, under the name that it has in the JSON of `status`."""
+        """`since`, under its name in the JSON of `status`."""
         return self.since
 
     @property
     def identity(self) -> object:
-        """Equal for two blocks of the same thing by the same, of which only the newer counts."""
+        """Equal for two blocks of the same thing with the same cause, of which only the newer counts."""
         return self.key or (self.what, self.code_key if self.what == "commit" else (self.name, self.version, self.by))
 
     def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
@@ -72,16 +72,16 @@ class StoredBlock(Block):
 
 
 class Blocks(Frozen):
-    """All that may not come in."""
+    """All blocks, and the deviations that were asked about and accepted."""
 
     #: Oldest first.
     entries: tuple[StoredBlock, ...] = ()
-    #: What the last run that resolved was refused for, and what a person has accepted since.
+    #: The deviations that refused the last run that resolved, and those that a person has accepted.
     asked: tuple[Deviation, ...] = ()
     accepted: tuple[Deviation, ...] = ()
 
     def by(self, *by: str) -> tuple[StoredBlock, ...]:
-        """Return the packages and versions that these keep out."""
+        """Return the blocks of packages and versions with these causes."""
         return tuple(one for one in self.entries if one.what == "package" and one.by in by)
 
     @property
@@ -101,7 +101,7 @@ class Blocks(Frozen):
 
     @property
     def commits(self) -> tuple[StoredBlock, ...]:
-        """The commits that do not come in again by themselves."""
+        """The commits that updates skip."""
         return tuple(one for one in self.entries if one.what == "commit")
 
     @property
@@ -112,7 +112,7 @@ class Blocks(Frozen):
 
     @property
     def own(self) -> tuple[StoredBlock, ...]:
-        """What is on hold on this host alone."""
+        """The packages and versions that are on hold on this host alone."""
         return (*self.held, *(one for one in self.failed if not one.commit))
 
     def commit(self, code_key: str) -> StoredBlock | None:
@@ -124,17 +124,17 @@ class Blocks(Frozen):
         return next((one for one in self.candidates if one.key == key), None)
 
     def accept(self, found: tuple[Deviation, ...]) -> Blocks:
-        """Take what was asked about for accepted."""
+        """Move deviations to the accepted ones."""
         left = tuple(one for one in self.asked if one not in found)
         return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
 
     def with_new(self, *new: StoredBlock) -> Blocks:
-        """Add blocks; each takes the place of an older one of the same."""
+        """Add blocks; each replaces an older block with the same identity."""
         added = {one.identity for one in new}
         return replace(self, entries=(*(one for one in self.entries if one.identity not in added), *new))
 
     def with_all(self, other: Blocks) -> Blocks:
-        """Add all that is in another table, which changes nothing if it is here already."""
+        """Add the content of another table; adding it twice changes nothing."""
         asked = tuple(dict.fromkeys([*self.asked, *other.asked]))
         return replace(self.with_new(*other.entries), asked=asked).accept((*self.accepted, *other.accepted))
 
@@ -143,7 +143,7 @@ class Blocks(Frozen):
         return replace(self, entries=tuple(one for one in self.entries if not is_lifted(one)))
 
     def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, since: str) -> Blocks:
-        """Block every package version that a release had brought in; several of one package are comma-separated."""
+        """Block every package version that a release had introduced; versions of one package are comma-separated."""
         known = {(one.name, one.version) for one in self.by("activation") if not one.commit}
         return self.with_new(
             *(
@@ -155,7 +155,7 @@ class Blocks(Frozen):
         )
 
     def with_commit_that_lowers(self, versions: Iterable[tuple[str, str]], *, commit: str, reason: str) -> Blocks:
-        """Block the versions that a commit of another host, or of a developer, took back."""
+        """Block the versions that a commit of another host or of a developer lowered."""
         known = {(one.name, one.version) for one in self.by("activation")}
         return self.with_new(
             *(
@@ -166,16 +166,16 @@ class Blocks(Frozen):
         )
 
     def without_followed(self, locked: Mapping[str, str]) -> Blocks:
-        """Lift what other hosts and developers took back, of the versions that a later commit locks again."""
+        """Lift the blocks by other hosts and developers of versions that a later commit locks again."""
         return self.without(lambda one: one.commit and one.is_in(locked))
 
     def without_held(self) -> Blocks:
-        """Leave out what others took back of packages that a person holds here: these stay as they are."""
+        """Lift the blocks by other hosts and developers of packages that a person holds here, which do not move."""
         held = {one.name for one in self.held}
         return self.without(lambda one: one.commit and one.name in held)
 
     def without_older(self, locked: Mapping[str, str]) -> Blocks:
-        """Leave out the versions of packages that are gone, or beyond them."""
+        """Lift the blocks of versions whose package is gone, or is locked at that version or a newer one."""
         return self.without(lambda one: one.version and not one.is_ahead_of(locked))
 
 
@@ -188,13 +188,13 @@ BLOCKS = StateFile(
 
 
 def block_candidate(key: ReleaseKey, release: str, reason: str, **facts: Any) -> StoredBlock:
-    """Return what keeps a candidate from being built again; `facts` are other fields than these."""
+    """Return the block of a candidate; `facts` are further fields."""
     known = {"by": "tests", "since": timestamp(), **facts}
     return StoredBlock(what="candidate", key=key, name=release, release=release, reason=reason, **known)
 
 
 def read_blocks(state_dir: Path) -> Blocks:
-    """Read the table, and what an earlier version has left, or written since; an unreadable file counts as empty."""
+    """Read the table and the files of earlier versions; an unreadable file counts as empty."""
     if not _has_earlier(state_dir):
         return load_state(state_dir / BLOCKS, Blocks())
     from releaser.releases.earlier_blocks import read_earlier  # which only the first run needs
@@ -208,11 +208,11 @@ def _has_earlier(state_dir: Path) -> bool:
 
 
 def change_blocks(state_dir: Path, change: Callable[[Blocks], Blocks]) -> None:
-    """Replace the table, durably, if that changes it, or if none is there. Raises OSError."""
+    """Write the changed table, durably, if it differs or does not exist yet. Raises OSError."""
     before = read_blocks(state_dir)
     if _has_earlier(state_dir):
-        # First all goes into the table as it is, then the earlier files go, and only then comes the change. With the
-        # change in the first write, a run that is cut off would leave files in which some of what it lifted still is.
+        # First write the unchanged table, then delete the earlier files, and only then change the table. With the
+        # change in the first write, an interrupted run would leave earlier files that still have the lifted blocks.
         write_state(state_dir / BLOCKS, before)
         for name in EARLIER:
             (state_dir / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What lies in a release: a fingerprint of its files, their group and mode, and what they take on disk."""
+"""The files of a release: their fingerprint, group, mode and disk usage."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _BLOCK = 512  # bytes, of st_blocks, whatever the file system is
 
 
 def share(directory: Path, *, group: int, others: bool, writable: bool = False) -> None:
-    """Give everything below `directory` to `group`, readable for it, and `writable`; with `others`, readable for all.
+    """Give everything below `directory` to `group`, readable, and `writable`; with `others`, readable for all users.
 
-    A cache that was filled under a strict umask leaves files in a venv that nobody else can read. A file that has
-    another name somewhere, such as in uv's cache, is first replaced by a copy of its own. Raises OSError.
+    A cache that was filled under a strict umask leaves files in a venv that only their owner can read. A file with
+    another hard link, such as in uv's cache, is first replaced by a copy. Raises OSError.
     """
     for path in _walk(directory):
         status = os.lstat(path)
@@ -54,7 +54,7 @@ def _walk(directory: Path | str) -> Iterator[str]:
 
 
 def wanted_mode(mode: int, *, others: bool, writable: bool = False) -> int:
-    """Return the mode with `u+rw,g+rX`, `g+w` if it is to be `writable`, and `o+rX` if others may read."""
+    """Return the mode with `u+rw,g+rX`, `g+w` if `writable`, and `o+rX` if others may read."""
     bits = (stat.S_IMODE(mode) | stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP) & ~stat.S_IWGRP
     bits |= stat.S_IWGRP if writable else 0
     bits |= stat.S_IROTH if others else 0
@@ -64,8 +64,8 @@ def wanted_mode(mode: int, *, others: bool, writable: bool = False) -> int:
 
 
 def _separate(path: str) -> None:
-    """Replace a file by a copy of its own."""
-    import shutil  # which takes long to import
+    """Replace a hard link by a copy of the file."""
+    import shutil  # slow to import
 
     temporary = f"{path}.releaser-copy"
     try:
@@ -78,32 +78,32 @@ def _separate(path: str) -> None:
 
 
 def others_may_read(directory: Path) -> bool:
-    """Tell whether a directory is open to everybody, as the web server's user may be anybody."""
+    """Whether all users may read a directory, as the web server may run as any user."""
     return bool(directory.stat().st_mode & stat.S_IROTH)
 
 
 def open_to_group(directory: Path) -> None:
-    """Let the group read the files in a directory itself, and write them if it may write that, whatever the umask."""
+    """Let the group of a directory read its files, and write them if it may write the directory, whatever the umask."""
     for file in directory.iterdir():
         if file.is_file() and not file.is_symlink():
-            with contextlib.suppress(PermissionError):  # it is another user's, who has opened it
+            with contextlib.suppress(PermissionError):  # another user owns it, and has opened it
                 file.chmod(state_mode(directory))
 
 
 class DiskUsage(Frozen):
-    """What a directory takes."""
+    """The disk usage of a directory."""
 
-    #: In whole blocks, all of it.
+    #: All files, in whole blocks.
     size_bytes: int
-    #: The part without the files that have another name outside of the directory, as in uv's cache.
+    #: The same without files that have a hard link outside the directory, such as in uv's cache.
     own_bytes: int
     inodes: int
 
 
 def measure(directory: Path) -> DiskUsage:
-    """Look at every file of a release, also of a venv that lies elsewhere. Takes some 0.1 s for 10,000 files.
+    """Measure every file of a release, also of a venv that lies elsewhere. Takes some 0.1 s for 10,000 files.
 
-    It is done once, when a release is sealed: its manifest tells it from then on. What goes meanwhile is left out.
+    This runs once, when a release is sealed; the manifest keeps the result. Files that disappear meanwhile are skipped.
     """
     found: dict[tuple[int, int], os.stat_result] = {}
     names: Counter[tuple[int, int]] = Counter()
@@ -126,25 +126,25 @@ def measure(directory: Path) -> DiskUsage:
 
 
 def total_bytes(manifests: Iterable[Manifest]) -> int:
-    """Return what releases take together; what they share with uv's cache, and so with each other, counts once."""
+    """Return the disk usage of all releases; files shared with uv's cache, and so with each other, count once."""
     taken = [(one.own_bytes, one.size_bytes - one.own_bytes) for one in manifests]
     return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
 
 
-BUILT = "share/releaser/output"  # in a venv: what `before_build` made, which is live with it
-FILES = "files.json"  # what each file was when the release was sealed, to name what differs
+BUILT = "share/releaser/output"  # in a venv: the output of `before_build`, which goes live with it
+FILES = "files.json"  # the state of each file at the seal, to name those that differ
 INFO = ".dist-info"
 _READABLE = 0o555  # the bits of a mode that count
-_ALONE = (".pth", ".py", ".so")  # in site-packages itself these count even if no package lists them
+_ALONE = (".pth", ".py", ".so")  # directly in site-packages these count even if no package lists them
 _OF_VENVS = "_virtualenv.py"  # which uv puts into each venv
 _CHUNK = 1 << 18  # bytes
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512"})  # those that the specification of RECORD admits
 
 
 def seal_files(directory: str) -> str:
-    """Note what the files of a release are, in its directory, and return the fingerprint. Raises OSError.
+    """Write the state of the files of a release into its directory, and return the fingerprint. Raises OSError.
 
-    Nothing is synced here: the release is complete only once its manifest is there, and all is flushed before that.
+    Nothing is synced here: everything is flushed before the manifest completes the release.
     """
     venv = f"{directory}/venv"
     owners, known, hashes = list_installed(venv), read_records(venv), {}
@@ -152,7 +152,7 @@ def seal_files(directory: str) -> str:
     by_owner: dict[str, dict[str, str]] = {}
     for path, seen in found.items():
         by_owner.setdefault(owners[path], {})[path] = seen
-        # RECORD has no hash of itself, nor of scripts that were made at install time.
+        # RECORD has no hash of itself, nor of scripts that the installer generated.
         if seen[:1].isdigit() and not is_checkable(known.get(path, "")):
             try:
                 hashes[path] = hash_of(f"{venv}/{path}")
@@ -170,7 +170,7 @@ def seal_files(directory: str) -> str:
 
 
 def digest(found: Mapping[str, str]) -> str:
-    """Return the fingerprint: one hash over what was seen."""
+    """Return the fingerprint: one hash over the states of all files."""
     text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
@@ -179,12 +179,12 @@ def digest(found: Mapping[str, str]) -> str:
 
 
 def observe(venv: str) -> dict[str, str]:
-    """Return what is seen of each file that counts, by its path relative to the venv."""
+    """Return the state of each file that counts, by its path relative to the venv."""
     return look(venv, list_installed(venv))
 
 
 def look(venv: str, names: Iterable[str]) -> dict[str, str]:
-    """Return what is seen of each of these; empty for one that is not there."""
+    """Return the state of each file: size, mtime and mode, or the target of a symlink; empty if it does not exist."""
     lstat, kind, is_file = os.lstat, stat.S_ISLNK, stat.S_ISREG
     found = {}
     for name in names:
@@ -202,7 +202,7 @@ def look(venv: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def look_at(paths: Iterable[str]) -> dict[str, str]:
-    """Return size and time of change of each of these files, links followed; empty for one that is not there."""
+    """Return the size and mtime of each file, with symlinks followed; empty if it does not exist."""
     found = {}
     for path in paths:
         try:
@@ -215,10 +215,10 @@ def look_at(paths: Iterable[str]) -> dict[str, str]:
 
 
 def list_installed(venv: str) -> dict[str, str]:
-    """Return the files that count, each with the name of the .dist-info whose RECORD has it; empty if none has."""
+    """Return the files that count, each with the .dist-info whose RECORD lists it; empty if none does."""
     programs = (f"bin/{name}" for name in _names_in(f"{venv}/bin") if name != "__pycache__")
     names = dict.fromkeys(("pyvenv.cfg", *programs), "")
-    # A symlink leads to what is not of this release.
+    # The target of a symlink is not part of this release.
     names |= {path: "" for path, one in list_below(venv, BUILT).items() if stat.S_ISREG(one.st_mode)}
     for place in list_site_packages(venv):
         for name in _names_in(f"{venv}/{place}"):
@@ -231,9 +231,9 @@ def list_installed(venv: str) -> dict[str, str]:
 
 
 def list_below(venv: str, *places: str) -> dict[str, os.stat_result]:
-    """Return all that lies below some directories of a venv, except directories: with what it is, links not followed.
+    """Return the files below some directories of a venv, each with its `os.lstat`.
 
-    What goes meanwhile, or may not be looked into, is left out.
+    Files that disappear meanwhile, and directories that may not be read, are skipped.
     """
     found: dict[str, os.stat_result] = {}
     for path in (path for place in places for path in _walk(os.path.join(venv, place, ""))):
@@ -245,13 +245,13 @@ def list_below(venv: str, *places: str) -> dict[str, os.stat_result]:
 
 
 def list_site_packages(venv: str) -> list[str]:
-    """Return the directories that packages are installed into, relative to the venv."""
+    """Return the site-packages directories, relative to the venv."""
     versions = _names_in(f"{venv}/lib")
     return [f"lib/{version}/site-packages" for version in versions if version.startswith(("python", "pypy"))]
 
 
 def is_byte_code(path: str) -> bool:
-    """Whether a file is compiled code, which Python writes again by itself when it imports the source."""
+    """Whether a file is byte code, which Python writes again when it imports the source."""
     return path.endswith(".pyc") or "__pycache__/" in path
 
 
@@ -266,7 +266,7 @@ def _names_in(directory: str) -> list[str]:
 
 
 def read_records(venv: str) -> dict[str, str]:
-    """Return what every RECORD names, byte code too, each with its hash as it stands there; empty if it has none."""
+    """Return all files that a RECORD lists, byte code too, with the hashes there; empty for a file without a hash."""
     return {path: hashed for _, path, hashed in _read_each(venv)}
 
 
@@ -281,14 +281,14 @@ def sizes_of_packages(venv: str) -> dict[str, int]:
 
 
 def _read_each(venv: str) -> Iterator[tuple[str, str, str]]:
-    """Yield what every RECORD names: its .dist-info, the file, and the hash as it stands there."""
+    """Yield each entry of every RECORD: the .dist-info, the file, and the hash as written there."""
     for place in list_site_packages(venv):
         for info in (name for name in _names_in(f"{venv}/{place}") if name.endswith(INFO)):
             yield from ((info, path, hashed) for path, hashed in _read_record(venv, place, info))
 
 
 def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
-    """Yield the files that a RECORD names, with their hashes; what lies outside is not of this venv."""
+    """Yield the files that a RECORD lists, with their hashes; files outside the venv are skipped."""
     try:
         record = f"{venv}/{place}/{info}/RECORD"
         with open(record, encoding="utf-8", errors="surrogateescape", newline="", opener=only_files) as file:
@@ -304,24 +304,24 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
 
 
 def is_checkable(hashed: str) -> bool:
-    """Whether a hash tells anything about the contents."""
+    """Whether a hash has an algorithm that RECORD admits."""
     return hashed.partition("=")[0] in _ALGORITHMS
 
 
 def hash_sources(venv: str, files: Iterable[str], recorded: Mapping[str, str]) -> dict[str, str]:
-    """Return the hashes of files of a venv, as `recorded` where that tells; byte code is left out. Raises OSError."""
+    """Return the hashes of files of a venv, from `recorded` if checkable; byte code is skipped. Raises OSError."""
     hashes = {path: recorded.get(path, "") for path in files if not is_byte_code(path)}
     return {path: hashed if is_checkable(hashed) else hash_of(f"{venv}/{path}") for path, hashed in hashes.items()}
 
 
 def matches(path: str, hashed: str) -> bool:
-    """Whether a file has the contents that a checkable hash names. Raises OSError."""
+    """Whether the contents of a file match a checkable hash. Raises OSError."""
     return hash_of(path, hashed.partition("=")[0]) == hashed.rstrip("=")
 
 
 def hash_of(path: str, algorithm: str = "sha256") -> str:
     """Return the hash of a file's contents, in the form of RECORD. Raises OSError."""
-    from base64 import urlsafe_b64encode  # which takes long to import, for `releaser list`
+    from base64 import urlsafe_b64encode  # slow to import, for `releaser list`
 
     found = hashlib.new(algorithm)
     # Most files are small: hashlib.file_digest takes half as long again.

@@ -1,4 +1,4 @@
-"""Reads the three files that earlier versions kept in place of the table of blocks."""
+"""Reads the three files that earlier versions kept instead of the table of blocks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class _Earlier(Frozen, ABC):
     """A file of blocks."""
 
     def __post_init__(self) -> None:
-        self.blocks()  # ValueError for one that cannot be read
+        self.blocks()  # ValueError if the file cannot be read
 
     def blocks(self) -> tuple[StoredBlock, ...]:
-        """Return the same as blocks. Raises ValueError."""
+        """Return the content of the file as blocks. Raises ValueError."""
         try:
             return tuple(convert({**row, "since": row["at"]}, StoredBlock) for row in self.rows())
         except (LookupError, TypeError) as error:
@@ -53,7 +53,7 @@ class EarlierQuarantine(_Earlier):
         for one in self.commits:
             yield {**one, "what": "commit", "name": one["commit"][:12], "by": "activation"}
         for one in self.candidates:
-            # In the middle of a search, which begins again; or waiting for migrations, and then built again.
+            # An interrupted search begins again, and a candidate that waits for migrations is built again.
             if not one.get("unfinished") and not one.get("migrations"):
                 yield {**one, "what": "candidate", "name": one["release"], "by": "tests"}
 
@@ -69,7 +69,7 @@ class EarlierHolds(_Earlier):
 
 
 class EarlierAcceptance(Frozen):
-    """What was asked, and what was accepted."""
+    """The deviations that were asked about, and those that were accepted."""
 
     asked: tuple[Deviation, ...] = ()
     accepted: tuple[Deviation, ...] = ()
@@ -82,7 +82,7 @@ def _of_version(hold: Row) -> Row:
 
 
 _QUARANTINE, _HOLDS, _ACCEPTANCE = EARLIER
-#: Of these, the quarantine is made again from the releases.
+#: A lost `quarantine.json` is rebuilt from the releases.
 EARLIER_FILES = (
     StateFile(name=_QUARANTINE, type=EarlierQuarantine),
     StateFile(
@@ -101,7 +101,7 @@ EARLIER_FILES = (
 
 
 def read_earlier(state_dir: Path) -> Blocks:
-    """Return the blocks in these files; one that cannot be read counts as empty."""
+    """Return the blocks in the three files; an unreadable file counts as empty."""
     quarantine, holds, acceptance = (state_dir / file for file in EARLIER_FILES)
     return Blocks(
         entries=(*load_state(quarantine, EarlierQuarantine()).blocks(), *load_state(holds, EarlierHolds()).blocks()),

@@ -1,4 +1,4 @@
-"""The journal in its earlier form. A change that an earlier version began is finished or undone by this one."""
+"""The journal in its earlier form: this version finishes or undoes a change that an earlier version began."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class EarlierEntry(Frozen):
-    """An entry of an earlier version, in which each action had fields of its own."""
+    """An entry of an earlier version, with fields for each action."""
 
     command: str
     run_id: str
@@ -74,7 +74,7 @@ class EarlierEntry(Frozen):
 
 
 def read_earlier(path: Path) -> Entry | None:
-    """Return the entry that an earlier version wrote; None if the file is not one."""
+    """Return the entry that an earlier version wrote; None if the file has no such entry."""
     with contextlib.suppress(UnreadableStateError, OSError):
         earlier = read_state(path, EarlierEntry)
         return earlier.as_entry() if earlier is not None else None

@@ -1,8 +1,7 @@
-"""Whether a release still is what was sealed: its venv, its interpreter, its lock and its files.
+"""Compares a release with its seal: its venv, its interpreter, its lock and its files.
 
-There is one comparison of files. The quick look reads none but those that differ in nothing but their time or mode; the
-whole one, for `releaser verify`, reads all that have a hash. What differs is told in packages where whole packages
-came, went or changed.
+The quick comparison reads only files that differ in nothing but mtime or mode; the full one, for `releaser verify`,
+reads all files with a hash. Differences are reported as packages where whole packages were added, removed or changed.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _PACKAGES_SHOWN = 8
 _SITE = "/site-packages/"
 
 
-# In the order in which they are told.
+# In the order in which they are reported.
 Kind = Literal[
     "interpreter", "start", "lock", "package", "changed", "missing", "unexpected", "shared", "permissions", "check",
     "tests", "health",
@@ -63,13 +62,13 @@ class Defect(Frozen):
 
     @classmethod
     def of_failure(cls, kind: Kind, message: str, output: str) -> Defect:
-        """Say that something failed, with the reason out of what it printed."""
+        """Return the defect of a failed check, with the reason from its output."""
         reason = error_line(output)
         return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
 
     @property
     def verb(self) -> str:
-        """What has happened to a file, in a word."""
+        """How a file differs, in one word."""
         return {"missing": "missing", "unexpected": "added"}.get(self.kind, "changed")
 
     def __str__(self) -> str:
@@ -78,11 +77,11 @@ class Defect(Frozen):
 
 
 class Drift(Frozen):
-    """What differs from what was sealed."""
+    """The differences between a release and its seal."""
 
-    #: Whole packages that came, went or changed.
+    #: Whole packages that were added, removed or changed.
     packages: tuple[Change, ...] = ()
-    #: Files that differ for another reason than that.
+    #: Files that differ for another reason.
     files: tuple[Defect, ...] = ()
 
     def __bool__(self) -> bool:
@@ -100,10 +99,10 @@ NO_DRIFT = Drift()
 
 
 class Damage(Frozen):
-    """Why a release is not what was sealed."""
+    """Why a release differs from its seal."""
 
-    #: `gone`: its venv or its interpreter is not there, or does not start; `interpreter`: that is another one;
-    #: `replaced`: somebody has led the venv to another one, which nobody starts.
+    #: `gone`: the venv or the interpreter is missing, or does not start; `interpreter`: the interpreter has changed;
+    #: `replaced`: the venv was pointed at another interpreter, which releaser does not start.
     kind: Literal["gone", "replaced", "interpreter", "lock", "files"]
     reason: str
     drift: Drift = NO_DRIFT
@@ -115,18 +114,18 @@ class Damage(Frozen):
 
 
 class Sealed(Frozen):
-    """What was noted of a venv when it was sealed; all empty where that is gone, or has been changed."""
+    """The state of a venv at the seal; all empty if that file is gone, or was changed."""
 
-    #: What was seen of each file that counts, by the .dist-info of its package; empty if it has none.
+    #: The state of each file that counts, by the .dist-info of its package; empty if it has none.
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    #: The hashes of those that have none in a RECORD.
+    #: The hashes of files that have none in a RECORD.
     hashes: Mapping[str, str] = field(default_factory=dict)
-    #: What no package had installed, though it lay in site-packages.
+    #: Files in site-packages that no package had installed.
     others: frozenset[str] = frozenset()
 
     @functools.cached_property
     def seen(self) -> dict[str, str]:
-        """What was seen of each file."""
+        """The state of each file."""
         return {path: seen for found in self.files.values() for path, seen in found.items()}
 
     @functools.cached_property
@@ -136,7 +135,7 @@ class Sealed(Frozen):
 
 
 def read_sealed(release: Release) -> Sealed:
-    """Return what was noted when a release was sealed."""
+    """Return the recorded state of a release at its seal."""
     try:
         sealed = read_state(release.directory / FILES, Sealed)
     except (UnreadableStateError, OSError):
@@ -148,7 +147,7 @@ def read_sealed(release: Release) -> Sealed:
 
 
 def find_damage(release: Release) -> Damage | None:
-    """Tell by a quick look what is wrong with a release; None when it is what was sealed."""
+    """Return the damage that a quick comparison with the seal finds; None without any."""
     found = find_interpreter_damage(release)
     if found and found.kind == "gone" and not os.path.isdir(release.venv):
         return replace(found, reason=f"its venv is gone ({release.venv})")
@@ -158,7 +157,7 @@ def find_damage(release: Release) -> Damage | None:
 
 
 def find_live_damage(release: Release) -> Damage | None:
-    """Tell the same, and start an interpreter that could not be asked when the release was sealed."""
+    """Return the damage of a live release; starts an interpreter that could not be asked at the seal."""
     found = find_damage(release)
     if found is not None or release.manifest.interpreter is not None:
         return found
@@ -166,10 +165,10 @@ def find_live_damage(release: Release) -> Damage | None:
 
 
 def find_rollback_damage(release: Release) -> Damage | None:
-    """Tell what keeps the site from going back to a release; None if nothing does.
+    """Return the damage that prevents a rollback to a release; None without any.
 
-    Another patch version or build of its Python does not: its packages run on that, and after an upgrade of the
-    operating system all earlier releases have it. A rollback starts it before it flips.
+    Another patch version or build of its Python does not prevent it: the packages run on that, and after an upgrade of
+    the operating system all earlier releases have it. A rollback starts the Python before the flip.
     """
     found = find_damage(release)
     if found is None or found.kind != "interpreter" or found.fatal:
@@ -178,26 +177,26 @@ def find_rollback_damage(release: Release) -> Damage | None:
 
 
 def cannot_run(release: Release) -> bool:
-    """Whether nothing can run on a release, as its venv or its interpreter is gone, or is one for other packages."""
+    """Whether nothing can run on a release: its venv or its interpreter is gone, replaced or incompatible."""
     found = find_live_damage(release)
     return found is not None and found.fatal
 
 
 def why_rebuild(live: Release, found: Damage | None) -> str:
-    """Say why a live release has to be rebuilt with the damage that was `found`; empty when it has not."""
+    """Say why a live release with the damage `found` must be rebuilt; empty if it need not."""
     if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
         return "it had lost its manifest, and no tests have passed on it"
     return str(found or "")
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
-    """Whether all that is wrong is the interpreter: nobody has done anything to the release itself."""
+    """Whether only the interpreter is damaged, and the release itself is as it was sealed."""
     is_about_it = found is not None and found.kind in ("gone", "interpreter")
     return is_about_it and os.path.islink(release.venv / "bin" / "python")
 
 
 def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]) -> bool:
-    """Whether a path leads to the interpreter that it led to, which is there and looks as it did; a list remembers."""
+    """Whether a path still leads to `executable`, and its files look as they did. `releaser list` caches the answer."""
     noted = dict(seen)
     return bool(noted.get(executable)) and executable_of(python) == executable and look_at(noted) == noted
 
@@ -205,7 +204,7 @@ def is_unchanged(python: str, executable: str, seen: tuple[tuple[str, str], ...]
 def find_interpreter_damage(
     release: Release, *, asks: bool = False, unchanged: Callable[..., bool] = is_unchanged
 ) -> Damage | None:
-    """Tell what is wrong with the interpreter of a release; one is started if this `asks`, or if it has changed."""
+    """Return the damage of the interpreter of a release; starts it if `asks`, or if it has changed."""
     was, python = release.manifest.interpreter, f"{release.place}/venv/bin/python"
     text = link_text(python) or ""
     is_same = was is not None and unchanged(text if text[:1] == "/" else python, was.executable, (*was.seen.items(),))
@@ -215,7 +214,7 @@ def find_interpreter_damage(
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
     if why := _distrust(release, executable, is_same=is_same):
         return Damage(kind="replaced", reason=f"{why}, so it is not started ({executable})", fatal=True)
-    may_ask = release.asks and not release.has_failed  # whose tests may have left anything in the place of its Python
+    may_ask = release.asks and not release.has_failed  # its tests may have replaced its Python
     if was is None and (not may_ask or executable.startswith(f"{os.path.realpath(release.venv)}/")):
         return None  # a copy of an interpreter that could not be asked when it was sealed
     if not asks and (was is None or is_same or (executable == was.executable and look_at(was.seen) == was.seen)):
@@ -228,9 +227,9 @@ def find_interpreter_damage(
     except ToolError as error:
         reason = f"its interpreter no longer starts ({executable}): {error.message}"
         return Damage(kind="gone", reason=reason, fatal=True)
-    if was is None:  # it could not be asked at the seal; then the manifest has the version alone
+    if was is None:  # it could not be asked at the seal: the manifest has only the version
         was = replace(now, version=release.manifest.python)
-        if not was.version[:1].isdigit():  # an adopted venv whose version nobody could tell
+        if not was.version[:1].isdigit():  # an adopted venv of unknown version
             return None
         return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
     reason = change(was, now)
@@ -238,9 +237,9 @@ def find_interpreter_damage(
 
 
 def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
-    """Say why its Python is not started: somebody has replaced that, or may have; empty if nothing is wrong.
+    """Say why the Python of a release must not be started: it was replaced, or may have been; empty if it may start.
 
-    It is this `executable`, and `is_same` if nobody has changed that since.
+    `executable` is that Python, and `is_same` says whether it is unchanged since the seal.
     """
     manifest, venv, store = release.manifest, f"{release.place}/venv", release.directory.parent
     was = manifest.interpreter
@@ -259,13 +258,13 @@ def _distrust(release: Release, executable: str, *, is_same: bool) -> str:
 @functools.cache
 def _ask(executable: str, seen: tuple[tuple[str, str], ...]) -> Interpreter:  # noqa: ARG001 - it is part of the key
     """Ask an interpreter once, for all releases, while it looks the same."""
-    from releaser.system.process import Runner  # which takes long to import, for `releaser list`
+    from releaser.system.process import Runner  # slow to import, for `releaser list`
 
     return ask(Runner(environ=os.environ), executable)
 
 
 def find_lock_damage(release: Release) -> Damage | None:
-    """Tell what is wrong with the lock of a release."""
+    """Return the damage of the lock of a release; None without any."""
     try:
         data = read_file(release.lock)
     except OSError as error:
@@ -296,10 +295,10 @@ def compare(
     to_read: Mapping[str, str] | None = None,
     track: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Drift:
-    """Compare the files of a release with what was sealed; those `to_read` with the hashes that stand there.
+    """Compare the files of a release with its seal, and the contents of those in `to_read` with the hashes there.
 
-    `track` yields the files, and may show how far one has got. What follows from a package that came, went or changed
-    is told with that.
+    `track` yields the files, and may show the progress. A package that was added, removed or changed is reported
+    instead of its files, except those in `to_read`.
     """
     venv, reading = str(release.venv), to_read or {}
     owners = list_installed(venv)
@@ -325,7 +324,7 @@ def compare(
 
 
 def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Defect | None:
-    """Compare a file by how it looked before and looks now; it is read if one `reads`, or if it may be a mere copy."""
+    """Compare a file by its state before and now; reads it if `reads`, or if only its mtime or mode may differ."""
     before, now = looks
     if not now:
         return Defect(path=path, kind="missing", message="it is gone")
@@ -348,7 +347,7 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
 
 
 def packages_in(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the packages whose metadata is among these files; several with commas between."""
+    """Return the versions of the packages whose metadata is among these files; several are comma-separated."""
     versions: dict[str, set[str]] = {}
     for info in {name.partition(_SITE)[2].partition("/")[0] for name in names if f"{INFO}/" in name}:
         if info.endswith(INFO):
@@ -358,7 +357,7 @@ def packages_in(names: Iterable[str]) -> dict[str, str]:
 
 
 def name_and_version(info: str) -> tuple[str, str]:
-    """Take the name of a .dist-info directory apart: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
+    """Split the name of a .dist-info directory: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
     name, _, version = info.removesuffix(INFO).partition("-")
     return normalize_name(name), version
 

@@ -1,6 +1,6 @@
-"""What a run writes down: the journal of what it was about to change, notes of what it has told, and the history.
+"""The records of runs: the journal of the change in progress, notes of what mails have said, and the history.
 
-By the journal another run can finish or undo the change. What is lost of the notes is told again.
+With the journal, another run can finish or undo the change. If notes are lost, mails repeat themselves.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ logger = logging.getLogger(__name__)
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
 
 
-#: What an action notes before it changes anything, and needs to undo that: JSON values by name.
+#: The data that an action needs to undo its change, recorded before that change: JSON values by name.
 Record = Mapping[str, Any]
 
 
 class Flip(Frozen):
-    """The flip of a change: from which release, when, and how it is taken back."""
+    """The flip of a change: from which release, when, and why an automatic rollback reverts it."""
 
     #: The release that was live before; None if none was.
     previous: str | None = None
@@ -57,18 +57,18 @@ class Flip(Frozen):
     #: When the change began, in seconds since the system started; `boot` names that start.
     at: float | None = None
     boot: str = ""
-    #: Whether the change is a rollback; then also whether updates skip what the release that is left brought.
+    #: Whether the change is a rollback; `holds_left`: whether updates then skip the versions of the withdrawn release.
     goes_back: bool = False
     holds_left: bool = True
     #: Whether the release stays live even if an action after the flip fails, as a person has decided.
     stays: bool = False
-    #: Why the release is taken back; empty while it is not.
+    #: Why an automatic rollback reverts the flip; empty without one.
     reason: str = ""
-    #: Whether that reason is not the release's fault.
+    #: Whether the release is not to blame for that reason.
     not_the_release: bool = False
 
     def moment(self, at: float | None) -> float:
-        """Return this moment, in seconds since the system started; 0.0 if the system was restarted since the change."""
+        """Return `at`, in seconds since the system started; 0.0 if unknown, or if it has restarted since the change."""
         return at if at is not None and self.boot == boot_id() else 0.0
 
 
@@ -77,7 +77,7 @@ class Entry(Frozen):
 
     command: str
     run_id: str
-    #: In `reporting`, only `unreported` is left to be sent.
+    #: In `reporting`, only the sentences in `unreported` remain to be sent.
     phase: Phase
     #: The record of each action, by its name.
     actions: Mapping[str, Record]
@@ -102,11 +102,11 @@ class Journal(Frozen):
 
     @property
     def path(self) -> Path:
-        """The file that is there while a change is in progress."""
+        """The file that exists while a change is in progress."""
         return self.state_dir / JOURNAL
 
     def read(self) -> Entry | None:
-        """Return the change in progress; None when there is none. Raises UnreadableStateError."""
+        """Return the change in progress; None without one. Raises UnreadableStateError."""
         try:
             return read_state(self.path, Entry)
         except UnreadableStateError:
@@ -123,7 +123,7 @@ class Journal(Frozen):
         return entry
 
     def write_on_full_disk(self, entry: Entry) -> Entry:
-        """Record the change even on a full disk: the room that is kept for that is freed. Raises OSError."""
+        """Record the change even on a full disk, by freeing the reserved space. Raises OSError."""
         try:
             return self.write(entry)
         except OSError as error:
@@ -144,7 +144,7 @@ def journal_of(site: Site) -> Journal:
 
 
 def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
-    """Make the entry of a change that this run begins; it carries what nobody has been told yet."""
+    """Return the entry of a change that this run begins, with the sentences of the run that are in no mail yet."""
     log.closed = False
     fields.setdefault("actions", {})
     return Entry(command=log.command, run_id=log.run_id, phase=phase, unreported=tuple(log.unreported), **fields)
@@ -157,7 +157,7 @@ JOURNAL = StateFile(name="journal.json", type=Entry, read=lambda path, _: Journa
 
 
 class Thread(Frozen):
-    """A problem that people have been told of, and not yet that it is solved."""
+    """A problem that a mail has reported, and no mail has reported as solved yet."""
 
     problem: str
     #: The Message-ID of the first mail about it.
@@ -175,28 +175,28 @@ class RedTests(Frozen):
 
 
 class Notes(Frozen):
-    """What people have been told, so that they are not told the same each night."""
+    """The reports of earlier mails, so that later mails do not repeat them."""
 
-    #: When somebody last got a mail; None if nobody has.
+    #: When the last mail was sent; None before the first.
     last_mail: datetime | None = None
     threads: tuple[Thread, ...] = ()
-    #: Whether a mail has said what releaser does that nobody may expect of it.
+    #: Whether a mail has explained what releaser does that people may not expect.
     introduced: bool = False
     #: Files that the project's own work left in the work tree, relative to its top. They do not make it unclean.
     untracked: frozenset[str] = frozenset()
     #: Processes that were not restarted.
     left_behind: frozenset[str] = frozenset()
-    #: Known vulnerabilities whose fixes are held back.
+    #: Known vulnerabilities whose fixes are on hold.
     vulnerabilities: frozenset[str] = frozenset()
-    #: Whether vulnerabilities are not known, since the service does not answer.
+    #: Whether vulnerabilities are unknown, as the service does not answer.
     audit_unknown: bool = False
     #: Whether tests and builds had no sandbox.
     no_sandbox: bool = False
-    #: The directories outside of the staging tree that tests write to, relative to it; a sandbox throws that away.
+    #: The directories outside the staging tree that tests write to, relative to it; a sandbox discards those files.
     thrown_away: frozenset[str] = frozenset()
-    #: Of a site without git: digests of the requirements file as releaser has written it, or was about to.
+    #: Of a site without git: digests of the requirements file as releaser wrote it, or was about to.
     exported: tuple[str, ...] = ()
-    #: Where the lock of the live release differs from the committed one, because of what is on hold here.
+    #: The differences between the live release and the committed lock, because of holds on this host.
     lock_differences: tuple[LockDifference, ...] = ()
 
 
@@ -210,14 +210,14 @@ NOTES = StateFile(
 
 
 def read_notes(state_dir: Path) -> Notes:
-    """Return the notes; without any, people are told once more."""
+    """Return the notes; empty if they cannot be read."""
     with contextlib.suppress(OSError):
         return load_state(state_dir / NOTES, Notes())
     return Notes()
 
 
 def note(state_dir: Path, **changes: Any) -> None:
-    """Change the notes; on a full disk they stay as they are."""
+    """Change the notes; if they cannot be written, log a warning and go on."""
     before = read_notes(state_dir)
     after = replace(before, **changes)
     if after != before:
@@ -254,7 +254,7 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
     is_new = not (state_dir / HISTORY).exists()
     descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
     try:
-        with contextlib.suppress(PermissionError):  # it is another user's, who has opened it to the group
+        with contextlib.suppress(PermissionError):  # another user owns it, and has opened it to the group
             os.fchmod(descriptor, state_mode(state_dir))
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -269,16 +269,16 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
 
 
 def read_history(state_dir: Path) -> list[dict[str, Any]]:
-    """Return every run that can be read, newest first; damaged lines are skipped, as are those that are too long.
+    """Return every readable run, newest first. Skips damaged and overlong lines, and the oldest of a large history.
 
-    So are the oldest of a history that has grown too large. What is no file counts as none; a run moves it aside.
+    A missing file, or a directory or pipe in its place, counts as empty; the next run moves the latter aside.
     """
     try:
         data = read_end(state_dir / HISTORY, _LARGEST_HISTORY)
     except (FileNotFoundError, IsADirectoryError, IrregularFileError):
         return []
     found = []
-    for line in reversed(data.split(b"\n")):  # and not at what else Unicode takes for the end of a line
+    for line in reversed(data.split(b"\n")):  # splitlines() would also split at other characters of Unicode
         if len(line) > _LONGEST_RUN:
             continue
         try:

@@ -1,4 +1,4 @@
-"""Leases: files by whose locks everybody can see that a release is in use."""
+"""Leases: locked files that show every process that a release is in use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 
-LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
+LEASE = os.path.join("venv", "releaser.lease")  # in the venv, where its processes find it
 
 
 def take(directory: str) -> int:
@@ -16,7 +16,7 @@ def take(directory: str) -> int:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:  # by releaser, which then has the other kind as well, or by a stranger
+        except BlockingIOError:  # releaser holds the lock, and then the other kind too; or a stranger does
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, flock_of(fcntl.F_RDLCK))
     except OSError:
         os.close(descriptor)
@@ -25,15 +25,15 @@ def take(directory: str) -> int:
 
 
 def flock_of(kind: int) -> bytes:
-    """Return what fcntl(2) takes for a lock on a whole file: whoever may read a file can share it, and no more."""
+    """Return the `struct flock` of fcntl(2) for a whole file. A reader of the file can only take a shared lock."""
     return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 def open_lease(directory: str) -> int:
-    """Open the lease file, making one for the whole group to use if there is none.
+    """Open the lease file; if it is missing, create one that the whole group can use.
 
-    A release that has lost its venv is locked as a directory: nobody runs on it, but another releaser may be about to
-    delete it.
+    If the release has lost its venv, open its directory instead: no process runs on it, but another releaser may be
+    about to delete it.
     """
     path = os.path.join(directory, LEASE)
     try:
@@ -48,10 +48,10 @@ def open_lease(directory: str) -> int:
 
 
 def open_there(path: str) -> int:
-    """Open a lease file, for writing if possible: NFS gives the exclusive lock to nobody else, see flock(2)."""
+    """Open a lease file, for writing if possible: NFS gives exclusive locks only to writers, see flock(2)."""
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
-    except OSError:  # it belongs to somebody else, or the file system is read-only
+    except OSError:  # it belongs to another user, or the file system is read-only
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""Who is using a release: leases, and what `/proc` tells about a process."""
+"""The processes that use a release, from leases and `/proc`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LONGEST = 120  # characters of a command line
-_LOOKS = 5  # before a release counts as used: another one may be looking, as monitoring does
+_LOOKS = 5  # before a release counts as used: another releaser may be looking, as monitoring does
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
 
 
@@ -28,8 +28,8 @@ class Process(Frozen):
     pid: int
     user: str
     command: str
-    #: When it started, in seconds since the system did (CLOCK_BOOTTIME): nobody sets that clock, so that this can be
-    #: compared with the moment of a flip.
+    #: When the process started, in seconds since the system did (CLOCK_BOOTTIME). No one can set that clock, so this is
+    #: comparable with the moment of a flip.
     began: float
 
     @property
@@ -47,7 +47,7 @@ class Process(Frozen):
 
 
 def look(pid: int) -> Process | None:
-    """Return what is known about a process; None when it has ended (a zombie counts as ended)."""
+    """Return the facts about a process; None if it has ended (a zombie counts as ended)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()  # the name before may hold anything
@@ -68,7 +68,7 @@ def look(pid: int) -> Process | None:
 
 
 def _command(pid: int) -> str:
-    """Return the command line, on one line and not too long; the name of the program if there is none."""
+    """Return the command line, on one line and shortened; without one, the name of the program."""
     for name in ("cmdline", "comm"):
         try:
             with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as file:
@@ -82,7 +82,7 @@ def _command(pid: int) -> str:
 
 
 def executable(pid: int) -> str:
-    """Return the file that a process runs, with ` (deleted)` after it if it is gone; empty if nobody may know."""
+    """Return the file that a process runs, with ` (deleted)` appended if it is gone; empty if it may not be read."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
@@ -90,7 +90,7 @@ def executable(pid: int) -> str:
 
 
 def maps(pid: int, inode: int, name: str) -> bool:
-    """Whether a process maps a file of this inode and name; False as well if it may not be looked at."""
+    """Whether a process maps a file of this inode and name; False if that may not be read."""
     try:
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
             return any(name in line and line.split(maxsplit=5)[4] == str(inode) for line in file)
@@ -99,7 +99,7 @@ def maps(pid: int, inode: int, name: str) -> bool:
 
 
 def _may_have(pid: int, inode: int, name: str) -> bool:
-    """Whether a process has such a file open or mapped, or may not be looked at."""
+    """Whether a process has such a file open or mapped; True if that may not be read."""
     try:
         with os.scandir(f"/proc/{pid}/fd") as found:
             is_open = any(name in (link_text(one.path) or "") for one in found)
@@ -107,14 +107,14 @@ def _may_have(pid: int, inode: int, name: str) -> bool:
         return True
     except OSError:
         return False
-    return is_open or maps(pid, inode, name)  # in this order, as one that begins maps it and then closes it
+    return is_open or maps(pid, inode, name)  # in this order, as a starting process maps the file and then closes it
 
 
-Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
+Locks = dict[tuple[int, int, int], list[int]]  # processes with a flock, by device and inode of the file
 
 
 def claim(directory: str) -> int | None:
-    """Take the exclusive lock that a deletion needs; return the descriptor, or None while anybody uses the release."""
+    """Take the exclusive lock for a deletion; return its descriptor, or None while the release is in use."""
     try:
         descriptor = open_lease(directory)
     except OSError:
@@ -129,7 +129,7 @@ def claim(directory: str) -> int | None:
     except BlockingIOError:
         os.close(descriptor)
         return None
-    except OSError:  # who may not write the file cannot; then who starts now may get a lock
+    except OSError:  # the file may not be written; a process that starts now may get a lock
         if _is_locked_beside(descriptor):
             os.close(descriptor)
             return None
@@ -137,7 +137,7 @@ def claim(directory: str) -> int | None:
 
 
 def _is_locked_beside(descriptor: int) -> bool:
-    """Whether a process has the other kind of lock, which it takes where a stranger keeps it from flock(2)."""
+    """Whether a process holds the other kind of lock, which it takes while a stranger blocks flock(2)."""
     try:
         found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, flock_of(fcntl.F_WRLCK))
     except OSError:  # a directory, or a file system without these
@@ -146,9 +146,9 @@ def _is_locked_beside(descriptor: int) -> bool:
 
 
 def is_used(directory: str) -> bool:
-    """Whether anybody uses the release, whether it can be seen from here or not; writes nothing.
+    """Whether any process uses the release, also one that this process cannot see; writes nothing.
 
-    For that, the lock is taken for a moment: a process that starts just then tries again, and so does who looks, too.
+    Takes the lock for a moment: a process that starts or looks just then tries again.
     """
     for _ in range(_LOOKS):
         if _probe(directory) is not True:
@@ -158,7 +158,7 @@ def is_used(directory: str) -> bool:
 
 
 def _probe(directory: str) -> bool | None:
-    """Tell whether the release is in use; None where that cannot be tried."""
+    """Return whether the release is in use; None if the lock cannot be tried."""
     try:
         descriptor = open_there(f"{directory}/{LEASE}")
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def _probe(directory: str) -> bool | None:
 
 
 def read_file_locks() -> Locks:
-    """Return who has which file locked, from /proc/locks (proc_locks(5))."""
+    """Return the processes that hold locks, by file, from /proc/locks (proc_locks(5))."""
     found: Locks = {}
     try:
         with open("/proc/locks", encoding="ascii") as file:
@@ -193,12 +193,11 @@ def read_file_locks() -> Locks:
 
 
 def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[int]:
-    """Return the ids of the processes that use the release, of those that can be seen from here.
+    """Return the ids of the processes that use the release, as far as this process can see them.
 
-    The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended, whose
-    number may be another one's by now: then the mappings of all processes are searched. So they are where the kernel
-    names the file by another device than stat(2) does, as with Btrfs. `locks` may remember what the kernel has said,
-    for questions about many releases.
+    The kernel names the process that took a lock. A forked child keeps the lock after that process has ended and its id
+    was perhaps reused: then the mappings of all processes are searched. They are also searched if the kernel names the
+    file by another device than stat(2), as with Btrfs. `locks` may cache the answer of the kernel for many releases.
     """
     try:
         if _probe(directory) is False:
@@ -219,5 +218,5 @@ def holders(directory: str, locks: Callable[[], Locks] = read_file_locks) -> lis
 
 
 def users(directory: str, locks: Callable[[], Locks] = read_file_locks) -> list[Process]:
-    """Return the processes that use the release, of those that can be seen from here."""
+    """Return the processes that use the release, as far as this process can see them."""
     return [process for pid in holders(directory, locks) if (process := look(pid)) is not None]

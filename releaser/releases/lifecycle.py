@@ -38,7 +38,7 @@ class Lifecycle(Frozen):
     kept: bool = False
     #: When it may go live, if that is known.
     until: datetime | None = None
-    #: The digest of the configuration that it was tested with and that git does not track; empty if nobody knows.
+    #: The digest of the configuration that it was tested with and that git does not track; empty if unknown.
     configuration: str = ""
     #: Counts the changes of this record: of two, the higher one is newer.
     revision: int = 0
@@ -70,7 +70,7 @@ class Lifecycle(Frozen):
 
 
 def digest_of(configuration: Mapping[str, bytes | None], release: str) -> str:
-    """Return a digest of the files that a release was tested with, which nobody can compare with that of another."""
+    """Return a digest of the files that a release was tested with, not comparable with that of another release."""
     digest = hashlib.sha256(release.encode())
     for name, data in sorted(configuration.items()):
         content = hashlib.sha256(data).hexdigest() if data is not None else ""

@@ -1,4 +1,4 @@
-"""The rows of `releaser list`, from the store, and what those of `releaser packages` are made from."""
+"""The rows of `releaser list`, from the store, and the types of `packages`, `export` and `verify`."""
 
 from __future__ import annotations
 
@@ -82,17 +82,17 @@ class Row(Frozen):
 
 
 def _read_differences(store: ReleaseStore) -> tuple[LockDifference, ...]:
-    """Return where the live release differs from the committed lock, which few sites have."""
+    """Return the differences between the live release and the committed lock; few sites have any."""
     noted = read_if_there(store.state_dir / "notes.json") or b""
     if b'"lock_differences": [\n' not in noted:
         return ()
-    from releaser.releases.journal import read_notes  # which takes long to import
+    from releaser.releases.journal import read_notes  # slow to import
 
     return read_notes(store.state_dir).lock_differences
 
 
 def rows(store: ReleaseStore) -> list[Row]:
-    """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
+    """Return a row for each unfinished candidate, then for each release, newest first by the record."""
     locks, unchanged, found = functools.cache(leases.read_file_locks), functools.cache(is_unchanged), store.all()
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
@@ -135,13 +135,13 @@ def _row(
 
 
 def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.read_file_locks) -> tuple[User, ...]:
-    """Return the processes that use a release; who holds which lock may be known."""
+    """Return the processes that use a release; `locks` may cache the locks of the host."""
     found = leases.users(release.place, locks)
     return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)
 
 
 def _time_of(place: Path) -> datetime:
-    """Return when a release was begun, by its id `20261120T061200Z`; by its directory if somebody has renamed it."""
+    """Return when a release was begun, from its id `20261120T061200Z`; from its directory if it was renamed."""
     try:
         return datetime.fromisoformat(place.name[:16])
     except ValueError:
@@ -149,7 +149,7 @@ def _time_of(place: Path) -> datetime:
 
 
 def notes(found: Iterable[Row]) -> list[str]:
-    """Say what is broken of releases, and of each process that uses one of them what it is, a line each."""
+    """Return a line for each broken release, difference from the committed lock, and process that uses a release."""
     lines = [f"{row.id} is broken: {row.damage}" for row in found if row.broken]
     for row in found:
         lines += [f"{row.id} is not as committed: {one}" for one in row.lock_differences]
@@ -207,7 +207,7 @@ class DriftAnswer(Frozen):
 
     @classmethod
     def of(cls, drift: Drift) -> DriftAnswer:
-        """Leave out what only `verify` tells."""
+        """Return the names of the packages and files, without the details that only `verify` reports."""
         return cls(
             packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
             files=tuple(FileDrift(path=one.path or "", kind=one.verb) for one in drift.files),

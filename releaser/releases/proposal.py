@@ -1,4 +1,4 @@
-"""The upgrade that `releaser propose` has pushed for review, and what became of it, in `proposal.json`."""
+"""The upgrade that `releaser propose` has pushed for review, and its outcome, in `proposal.json`."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ class Proposal(Frozen):
     branch: str = BRANCH
     #: The commit with the lock; empty: none was ever proposed.
     commit: str = ""
-    #: The commit that the remote had on that branch before, which was ours too; empty for none.
+    #: The commit of releaser that the remote had on that branch before; empty for none.
     before: str = ""
-    #: The release that was built from it, and tested; it goes live if nothing else has changed by then.
+    #: The release that was built from it and tested; it goes live if nothing else changes before the merge.
     release: str = ""
     #: The digest of its packages, see `ReleaseKey`.
     lock_sha256: str = ""
     #: How many packages change, and when it was proposed, as ISO 8601.
     changes: int = 0
     at: str = ""
-    #: Whether the remote is known to have got it.
+    #: Whether the remote is known to have the commit.
     pushed: bool = False
-    #: Whether somebody has deleted the branch since: the same is not proposed again.
+    #: Whether the branch was deleted since: releaser does not propose the same again.
     declined: bool = False
-    #: Whether it had come in, as earlier versions noted.
+    #: Whether it was merged, as earlier versions recorded.
     done: bool = False
-    #: The commit of somebody else on that branch, which is left alone, and has been told.
+    #: A foreign commit on that branch, which releaser leaves alone and has reported.
     others: str = ""
-    #: Why nothing can be proposed, as has been told; empty if something can.
+    #: Why nothing can be proposed, as reported; empty if something can.
     stuck: str = ""
 
     def is_of(self, key: ReleaseKey, release: Release | None) -> bool:
-        """Whether it is what the next one would be; one that was declined is declined with whatever code."""
+        """Whether the next proposal would be the same; a declined lock stays declined, whatever the code."""
         has_same_lock = bool(self.commit) and self.lock_sha256 == key.lock_sha256
         return has_same_lock and (self.declined or (release is not None and release.key == key))
 
@@ -59,12 +59,12 @@ class Proposal(Frozen):
         return bool(self.commit) and live is not None and live.key.lock_sha256 == self.lock_sha256
 
     def over(self) -> Proposal:
-        """Return what is left once it has come in: the commit on the branch is still ours."""
+        """Return the record after the merge: only the commit of releaser on the branch."""
         return Proposal(remote=self.remote, branch=self.branch, before=self.commit)
 
     @property
     def said(self) -> str:
-        """How it stands, in a sentence; empty without any."""
+        """The status of the proposal, in a sentence; empty without one."""
         place = self.place
         if self.stuck:
             return f"nothing is proposed on {self.branch}: {self.stuck}"
@@ -82,12 +82,12 @@ PROPOSAL = StateFile(name="proposal.json", type=Proposal)
 
 
 def read_proposal(state_dir: Path) -> Proposal:
-    """Return what was proposed last; what cannot be read tells of nothing. Raises OSError."""
+    """Return the last proposal; an empty one if the file is missing or unreadable. Raises OSError."""
     found = load_state(state_dir / PROPOSAL, Proposal())
     return found.over() if found.done else found
 
 
 def note_proposal(state_dir: Path, proposal: Proposal) -> None:
-    """Note what is proposed. Raises OSError."""
+    """Record a proposal. Raises OSError."""
     if proposal != read_proposal(state_dir):
         write_state(state_dir / PROPOSAL, proposal)

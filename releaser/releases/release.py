@@ -1,4 +1,4 @@
-"""A release: one venv, its lock and its manifest in one directory; what became of each; and the symlink to one."""
+"""A release (one venv, its lock and its manifest in one directory), the ledger, and the symlink to the live release."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted", "override"]
 Mark = Literal["good", "bad", "failed"]
 Tests = Literal["passed", "failed", "refused", "not run"]
-NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
+NEVER_LIVE = frozenset({"failed", "refused"})  # results of the tests with which a release never goes live
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
-DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
-MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
+DOOMED = ".doomed-"  # a release that is being deleted, renamed first: a partly deleted one never counts as a release
+MADE = ".releaser"  # in each directory from the beginning: without this mark or a manifest, releaser deletes none
 _ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
@@ -95,25 +95,25 @@ class Manifest(Frozen):
 
     @property
     def provenance(self) -> Provenance:
-        """Where it was made."""
+        """The bundle that it was installed from, or a value for releases that this host built."""
         return self.bundle or MADE_HERE
 
     @property
     def never_live(self) -> bool:
-        """Whether no run makes this release live, whatever anybody asks for."""
+        """Whether no run makes this release live, whatever its options."""
         return self.tests in NEVER_LIVE or self.origin == "override"
 
 
 class Release(Frozen):
-    """A complete release in its directory, with what the ledger says about it."""
+    """A complete release in its directory, with its state."""
 
-    #: The path of that directory; a list of many makes no `Path` of each.
+    #: The path of that directory, as text: `releaser list` needs no `Path` of each.
     place: str
     manifest: Manifest
     state: State
     #: The lifecycle; None until it is read.
     lifecycle: Lifecycle | None = field(default=None, compare=False)
-    #: Whether an interpreter that has changed is started, to ask what it is.
+    #: Whether a changed interpreter may be started to ask for its version.
     asks: bool = True
 
     @functools.cached_property
@@ -123,7 +123,7 @@ class Release(Frozen):
 
     @property
     def id(self) -> str:
-        """The UTC time it was begun."""
+        """The id: the UTC time at which its build began."""
         return self.manifest.id
 
     @functools.cached_property
@@ -149,7 +149,7 @@ class Release(Frozen):
 
     @functools.cached_property
     def locked(self) -> LockFile:
-        """What stands in that lock; an empty one if it cannot be read."""
+        """The parsed lock; an empty one if it cannot be read."""
         try:
             return LockFile.read(self.lock)
         except (OSError, InvalidLockError):
@@ -158,7 +158,7 @@ class Release(Frozen):
     @functools.cached_property
     def key(self) -> ReleaseKey:
         """The key that equal releases share."""
-        from releaser.locks.installed import installed_key  # which takes long to import, for `releaser list`
+        from releaser.locks.installed import installed_key  # slow to import, for `releaser list`
 
         manifest = self.manifest
         return ReleaseKey(
@@ -171,12 +171,12 @@ class Release(Frozen):
 
     @functools.cached_property
     def pyproject(self) -> Path:
-        """The pyproject.toml that came along with the first lock of the project; no other release has one."""
+        """The pyproject.toml of the first lock of the project; no other release has one."""
         return self.directory / "pyproject.toml"
 
     @property
     def test_output(self) -> str:
-        """The capped end of what its tests printed; empty when there is none."""
+        """The capped end of the output of its tests; empty without one."""
         try:
             return read_text(self.directory / OUTPUT, errors="replace")
         except OSError:
@@ -184,11 +184,11 @@ class Release(Frozen):
 
     @property
     def has_failed(self) -> bool:
-        """Whether its tests failed: then nothing of it is started, for any question."""
+        """Whether its tests failed: releaser then starts no program of the release."""
         return self.manifest.tests == "failed"
 
     def works(self) -> bool:
-        """Whether its interpreter is still there; `integrity` tells more."""
+        """Whether its interpreter still exists; see `integrity` for more."""
         return os.path.exists(f"{self.place}/venv/bin/python")  # False, where Path.exists would raise PermissionError
 
 
@@ -255,26 +255,26 @@ LEDGER = StateFile(name="ledger.json", type=Ledger)
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Complete a release: its directory is rubbish until the manifest has been renamed in."""
+    """Complete a release: until the manifest is in its directory, that directory is no release."""
     write_state(directory / MANIFEST, manifest)
 
 
 def is_id(name: str) -> bool:
-    """Whether something has the name of a release."""
+    """Whether a name has the form of a release id."""
     return _ID.fullmatch(name) is not None
 
 
 def is_own(entry: Path, known: Collection[str]) -> bool:
-    """Whether releaser has made a directory that has the name of a release, or of one that is being deleted.
+    """Whether releaser made a directory, which is named as a release, or as one that is being deleted.
 
-    Nothing is lost with an empty one.
+    An empty directory counts too, as nothing is lost with it.
     """
     name = entry.name.removeprefix(DOOMED)
     return is_id(name) and (name in known or is_marked(entry))
 
 
 def is_marked(directory: Path) -> bool:
-    """Whether a directory has the mark of releaser, or is empty, as where a run was cut off before it set the mark."""
+    """Whether a directory has the mark of releaser, or is empty, as if a run was killed before it set the mark."""
     try:
         return (directory / MADE).is_file() or {*os.listdir(directory)} <= {f".{MADE}.new"}
     except FileNotFoundError:  # just deleted
@@ -284,7 +284,7 @@ def is_marked(directory: Path) -> bool:
 
 
 def new_id(now: datetime, taken: frozenset[str]) -> str:
-    """Name a release by the UTC time it is begun, with `-2`, `-3` … for more of them in one second."""
+    """Return the id of a release that begins now, in UTC, with `-2`, `-3` … for more in one second."""
     base = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     number, name = 1, base
     while name in taken:
@@ -294,14 +294,14 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
 
 
 def read_versions(release: Release | None) -> Mapping[str, str]:
-    """Return the versions that the lock of a release has for its Python; as `lock_of`, none where there is no lock."""
-    from releaser.locks.installed import versions_for  # which takes long to import, for `releaser list`
+    """Return the versions that the lock of a release has for its Python; empty without a release or a readable lock."""
+    from releaser.locks.installed import versions_for  # slow to import, for `releaser list`
 
     return versions_for(release.locked, release.manifest.python) if release is not None else {}
 
 
 def lock_of(release: Release | None) -> LockFile:
-    """Return the lock of a release; an empty one when there is no release or its lock cannot be read."""
+    """Return the lock of a release; an empty one without a release, or if the lock cannot be read."""
     return EMPTY if release is None else release.locked
 
 
@@ -309,19 +309,19 @@ def lock_of(release: Release | None) -> LockFile:
 
 
 def flip(link: Path, venv: Path, *, staging: Path) -> None:
-    """Let `link` lead to `venv` by one rename, durably. Raises OSError; the old link then still stands.
+    """Point `link` to `venv` by one rename, durably. Raises OSError; then the old link is still in place.
 
     The link is relative, so that the outer directory can be moved or mounted elsewhere. `staging` is a directory on the
-    same file system, where the new link is made.
+    same file system, in which the new link is made.
     """
     replace_symlink(link, os.path.relpath(venv, link.parent), staging=staging)
 
 
 def adopt_directory(link: Path, venv: Path) -> bool:
-    """Move the real directory at `link` to `venv` and leave a symlink to it; True when that was one atomic exchange.
+    """Move the real directory at `link` to `venv` and leave a symlink; return whether that was one atomic exchange.
 
     The fallback, for file systems without RENAME_EXCHANGE, is a rename and then a symlink: between the two, for some
-    microseconds, there is nothing at `link`. Nothing is synced: the release is not complete before its file system is.
+    microseconds, `link` does not exist. Nothing is synced: the caller does that before the release is complete.
     """
     text = os.path.relpath(venv, link.parent)
     venv.symlink_to(text)
@@ -334,7 +334,7 @@ def adopt_directory(link: Path, venv: Path) -> bool:
 
 
 def is_missing_or_dangling(link: Path) -> bool:
-    """Whether the symlink is gone, or what it leads to is; what only cannot be seen from here may well be there."""
+    """Whether the symlink or its target is gone; False if the target may only not be looked at."""
     try:
         os.stat(link)
     except (FileNotFoundError, NotADirectoryError):
@@ -345,7 +345,7 @@ def is_missing_or_dangling(link: Path) -> bool:
 
 
 def find_moved_link(store: ReleaseStore) -> Finding | None:
-    """Say that the symlink leads elsewhere than to the release that went live last; None where it does not."""
+    """Return a finding if the symlink does not lead to the release that releaser made live last; else None."""
     live, found = store.live_by_record(), store.live_id()
     if live is None or found == live or is_missing_or_dangling(store.link):
         return None
@@ -359,7 +359,7 @@ def find_moved_link(store: ReleaseStore) -> Finding | None:
 
 
 def refuse_moved(store: ReleaseStore) -> None:
-    """See that nobody has moved the symlink. Raises PreflightError."""
+    """Check that the symlink was not moved by a person or program. Raises PreflightError."""
     finding = find_moved_link(store)
     if finding is not None:
         raise PreflightError(finding)

@@ -1,4 +1,4 @@
-"""Which releases are kept and which go, each with its reasons; and deleting those that go."""
+"""Decides which releases to keep, each with its reasons, and deletes the others."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ Action = Literal["keep", "remove"]
 
 
 class RetentionDecision(Frozen):
-    """What is to happen to one release, and why: every reason to keep it, or why none applies.
+    """The decision on one release: every reason to keep it, or why none applies.
 
-    `error` says what kept one from being deleted that was to go.
+    `error` says why a release that should go could not be deleted.
     """
 
     id: str
@@ -47,7 +47,7 @@ class RetentionDecision(Frozen):
 
     @property
     def action(self) -> Action:
-        """What is to be done with it."""
+        """The decision, in one word."""
         return "keep" if self.kept else "remove"
 
     @property
@@ -57,23 +57,22 @@ class RetentionDecision(Frozen):
 
 
 class Present(Frozen):
-    """Facts of the moment that decide beside the settings."""
+    """The present facts that count in addition to the settings."""
 
     now: datetime
     rollback_target: str | None = None
-    #: Who uses a release, for each that is in use.
+    #: The processes that use a release, in words, for each release in use.
     in_use: Mapping[str, str] = field(default_factory=dict)
     #: Whether the disk is full.
     is_full: bool = False
 
 
 def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present) -> tuple[RetentionDecision, ...]:
-    """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
+    """Decide on every release, newest first by the record, then on those with a damaged manifest.
 
-    A release that failed or was backed out takes none of the places of the good
-    ones, nor does one that was built to try an override; and one that is kept for another reason does not give up its
-    own. Nothing younger than `keep_at_least` goes, whatever it is: a process may have begun to use it that has no lease
-    yet. On a full disk, no place and no age keeps what was never live: nothing can run on that.
+    Failed releases, those that were rolled back, and overrides take no places of good releases. A release that is kept
+    for another reason still takes its place. Releases younger than `keep_at_least` stay: a process without a lease yet
+    may have begun to use one. On a full disk, places and age keep no release that was never live: nothing runs on it.
     """
     taken: collections.Counter[str] = collections.Counter()
     decided = []
@@ -93,7 +92,7 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
         )
         goes = _why_it_goes(kind, among if places else "", settings, is_full=present.is_full and never_live)
         decided.append(RetentionDecision(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
-    for name, wrong in snapshot.damaged.items():  # a person may want to look at what nothing is known of
+    for name, wrong in snapshot.damaged.items():  # a person may want to look at a release with a damaged manifest
         lifecycle = snapshot.lifecycles.get(name)
         ties = {"live": name == snapshot.live_id, "pinned": lifecycle is not None and lifecycle.pinned}
         reasons = (*(tie for tie, holds in ties.items() if holds), f"left alone, as its manifest {wrong}")
@@ -102,7 +101,7 @@ def judge(snapshot: StoreSnapshot, settings: RetentionSettings, present: Present
 
 
 def _ties(release: Release, snapshot: StoreSnapshot, present: Present) -> Iterator[str]:
-    """Yield what ties a release to the present, whatever its place and its age."""
+    """Yield the reasons to keep a release, whatever its place and its age."""
     if release.live:
         yield "live"
     if release.pinned:
@@ -116,7 +115,7 @@ def _ties(release: Release, snapshot: StoreSnapshot, present: Present) -> Iterat
 
 
 def _youth(release: Release, settings: RetentionSettings, now: datetime) -> Iterator[str]:
-    """Yield why a release is too young to go; that of one from the future nobody can tell."""
+    """Yield why a release is too young to go; the age of one from the future is unknown."""
     age = (now - release.manifest.created_at).total_seconds()
     if age < 0:
         yield f"dated {duration(-age)} ahead of the clock"
@@ -128,7 +127,7 @@ def _youth(release: Release, settings: RetentionSettings, now: datetime) -> Iter
 
 
 def _why_it_goes(kind: str, among: str, settings: RetentionSettings, *, is_full: bool = False) -> str:
-    """Say why no reason applies; `among` are the places of its kind, empty if there are none."""
+    """Say why no reason applies; `among` describes the places of its kind, empty without any."""
     if is_full:
         return "never live, and the disk is full"
     if kind == "candidate":
@@ -141,7 +140,7 @@ def _why_it_goes(kind: str, among: str, settings: RetentionSettings, *, is_full:
     return f"{kind}, and " + ("`keep_failed` is 0" if kind == "failed" else f"no {kind} releases are kept")
 
 
-AT_ONCE = 200  # releases; each that is claimed takes a file descriptor, of which a process often has 1,024
+AT_ONCE = 200  # releases; each claim takes a file descriptor, of which a process often has 1,024
 UNSEEN = "in use by a process that cannot be seen from here"
 _CUT_OFF = "partly deleted by an earlier run"
 _MOST_NAMED = 3
@@ -149,9 +148,9 @@ IN_USE = "a process is using it"
 
 
 def prune_by_settings(site: Site, log: RunLog, *, is_full: bool = False) -> tuple[RetentionDecision, ...]:
-    """Prune by the settings, and note what could not be deleted. Raises OSError.
+    """Prune by the settings, and record releases that could not be deleted. Raises OSError.
 
-    `is_full` says that the disk was full before room was made for this run.
+    `is_full` says that the disk was full before this run freed space.
     """
     decided = prune(
         RetentionSettings.of(site), store_of(site), now=datetime.now(UTC), measure=log.measure, is_full=is_full
@@ -164,9 +163,9 @@ def prune_by_settings(site: Site, log: RunLog, *, is_full: bool = False) -> tupl
 
 
 def prune_step(site: Site, log: RunLog, step: Step) -> None:
-    """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
+    """Prune as a step of a run. A failed deletion is reported, and does not fail the run. Raises OSError."""
     store = store_of(site)
-    # Before it is found out what a rollback would go to and what is in use: whether anything might go at all.
+    # Cheap first: can anything go at all? Only then look for the rollback target and for processes.
     present = Present(now=datetime.now(UTC), is_full=has_little_left(store.state_dir))
     first = judge(store.snapshot(), RetentionSettings.of(site), present)
     if all(one.kept for one in first) and not store.half_removed():
@@ -183,19 +182,19 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
 
 
 def removals(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
-    """Return the releases that went, or would go."""
+    """Return the decisions on releases that were deleted, or would be."""
     return [one for one in decided if not one.kept and not one.error]
 
 
 def failures(decided: Iterable[RetentionDecision]) -> list[RetentionDecision]:
-    """Return the releases that were to go, and could not be deleted."""
+    """Return the decisions on releases that could not be deleted."""
     return [one for one in decided if one.error]
 
 
 def decide_retention(
     settings: RetentionSettings, store: ReleaseStore, *, now: datetime, is_full: bool = False
 ) -> tuple[RetentionDecision, ...]:
-    """Decide what the policy keeps of the releases that are there now. Writes nothing."""
+    """Decide which of the present releases the settings keep. Writes nothing."""
     snapshot = store.snapshot()
     target, waiting = snapshot.rollback_target(), dict[str, str]()
     if (newest := snapshot.find_waiting()) is not None:
@@ -211,7 +210,7 @@ def decide_retention(
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
-    """Say who uses a release, of those that anybody uses."""
+    """Return the users of each release that is in use, in words."""
     locks = functools.cache(leases.read_file_locks)
     used = {}
     for name in names:
@@ -232,10 +231,10 @@ def prune(
     measure: Callable[[Gauge], None] | None = None,
     is_full: bool = False,
 ) -> tuple[RetentionDecision, ...]:
-    """Delete what the policy does not keep; return how each release fared. Raises OSError if that cannot be recorded.
+    """Delete the releases that the settings do not keep; return the outcomes. Raises OSError if these are not recorded.
 
-    What came into use meanwhile is kept after all, and says so; what cannot be deleted has an `error`. Neither keeps
-    the others from being deleted, and both are tried again next time.
+    A release that came into use meanwhile is kept, with that reason; one that cannot be deleted has an `error`. In both
+    cases the others are deleted, and the next run tries again.
     """
     decided = decide_retention(settings, store, now=now, is_full=is_full)
     doomed = [one for one in decided if not one.kept]
@@ -248,7 +247,7 @@ def prune(
 
 
 def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
-    """Measure the bytes of the releases that are gone."""
+    """Return the gauge that shows the bytes of the deleted releases."""
     sizes = {one.id: one.manifest.size_bytes for one in store.all() if one.id in names}
 
     def read() -> int:
@@ -259,7 +258,7 @@ def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
 
 
 def _delete(store: ReleaseStore, doomed: Iterable[RetentionDecision]) -> dict[str, RetentionDecision]:
-    """Delete releases while nobody can begin to use them; return how each fared. Raises OSError."""
+    """Delete releases while no process can begin to use them; return the outcomes. Raises OSError."""
     fared, free = {one.id: one for one in doomed}, []
     failed: dict[str, OSError] = {}
     with contextlib.ExitStack() as claims:
@@ -282,17 +281,14 @@ def _delete(store: ReleaseStore, doomed: Iterable[RetentionDecision]) -> dict[st
 
 
 def remove_unless_used(site: Site, log: RunLog, name: str) -> None:
-    """Delete a release; in use, it stays until it is not. Raises OSError when the ledger cannot be written."""
+    """Delete a release unless it is in use. Raises OSError if the ledger cannot be written."""
     with _keep_unused(log, store_of(site).path(name)) as unused:
         for undeleted, error in store_of(site).remove(name).items() if unused else ():
             log.undeletable(undeleted, os_reason(error))
 
 
 def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
-    """Delete what is no whole release; one that was a release once is forgotten, which is said. Raises OSError.
-
-    In use, it stays until it is not.
-    """
+    """Delete an incomplete release unless it is in use, and report it if it was complete once. Raises OSError."""
     with _keep_unused(log, place) as unused:
         if not unused:
             return
@@ -306,9 +302,9 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
 
 @contextlib.contextmanager
 def _keep_unused(log: RunLog, place: Path) -> Iterator[bool]:
-    """Keep others from beginning to use a release, and tell whether nobody does; noted is what stays for that.
+    """Yield whether a release is unused, and prevent new users meanwhile; record a release that stays as it is in use.
 
-    On a full disk, one that has no lease file yet gets none, and can still be deleted.
+    On a full disk, a release without a lease file gets none, and can still be deleted.
     """
     claimed = leases.claim(str(place))
     try:

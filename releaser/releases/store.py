@@ -1,4 +1,4 @@
-"""The releases of a project, as they are on disk."""
+"""The releases of a project on disk."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ _OF_MARKS: Mapping[str, Stage] = {"good": "live", "bad": "withdrawn", "failed": 
 
 
 class StoreSnapshot(Frozen):
-    """The releases at one moment, read from disk once, and what follows from that."""
+    """The releases at one moment, read from disk once."""
 
-    #: The complete ones, newest first by the record.
+    #: The complete releases, newest first by the record.
     releases: tuple[Release, ...]
     ledger: Ledger
     #: By release id, including releases with a damaged manifest.
     lifecycles: Mapping[str, Lifecycle]
-    #: What the symlink leads to.
+    #: The id of the release that the symlink leads to; None if it leads elsewhere.
     live_id: str | None
-    #: Directories with a manifest that tells nothing of them, each with what that manifest is or does.
+    #: Directories with an unreadable or foreign manifest, each with what is wrong with the manifest.
     damaged: Mapping[str, str]
 
     @property
     def live(self) -> Release | None:
-        """The release that the symlink leads to; None when it leads to none."""
+        """The release that the symlink leads to; None if it leads to none."""
         return self.get(self.live_id)
 
     @property
     def just_left(self) -> str | None:
-        """The release that was live until the last flip: what has not been restarted yet still runs on it."""
+        """The release that was live until the last flip: processes that were not restarted still run on it."""
         activations = self.ledger.activations
         return activations[-2] if len(activations) > 1 and activations[-1] == self.live_id else None
 
@@ -85,9 +85,9 @@ class StoreSnapshot(Frozen):
         return next((one for one in self.releases if one.id == release), None)
 
     def rollback_order(self) -> Iterator[Release]:
-        """Yield the good releases that went live before the live one did, and are still there, the last one first.
+        """Yield the remaining good releases that went live before the live one, last first.
 
-        It is never a newer one: after a rollback over two releases, the next one goes further back, not forward.
+        Yields no newer release: after a rollback over two releases, the next rollback goes further back, not forward.
         """
         live = self.live
         order = list(self.ledger.activations)
@@ -98,11 +98,11 @@ class StoreSnapshot(Frozen):
                 yield release
 
     def rollback_target(self) -> Release | None:
-        """Return the first of `rollback_order` that nothing keeps a rollback from going to."""
+        """Return the first release of `rollback_order` that a rollback can go to; None without any."""
         return next((one for one in self.rollback_order() if find_rollback_damage(one) is None), None)
 
     def newest_good(self) -> Release | None:
-        """Return the good release that went live last, of those that a rollback could go to, the live one included."""
+        """Return the good release that went live last and that a rollback could go to; it may be the live one."""
         order = self._by_activation(self.ledger.activations)
         good = (one for one in order if self.lifecycles[one.id].is_good)
         return next((one for one in good if find_rollback_damage(one) is None), None)
@@ -110,9 +110,9 @@ class StoreSnapshot(Frozen):
     def find_ready(
         self, key: ReleaseKey, lock: bytes, configuration: Mapping[str, bytes | None] | None
     ) -> Release | None:
-        """Return the ready release with this key and these bytes of uv.lock; None if there is none.
+        """Return the ready release with this key and these bytes of uv.lock; None without any.
 
-        It must have been tested with this `configuration`, which git does not track.
+        It must have been tested with this `configuration`, the files that git does not track.
         """
         if configuration is None:
             return None
@@ -131,7 +131,7 @@ class StoreSnapshot(Frozen):
         return None
 
     def find_waiting(self) -> Release | None:
-        """Return the newest release that is ready and waits to go live; None if there is none."""
+        """Return the newest release that is ready and waits to go live; None without any."""
         after = self.live.manifest.sequence if self.live is not None else 0
         newer = (one for one in self.releases if one.manifest.sequence > after)
         return next((one for one in newer if one.state == "candidate" and self.lifecycles[one.id].waits), None)
@@ -150,14 +150,14 @@ class ReleaseStore(Frozen):
 
     @functools.cached_property
     def directory(self) -> Path:
-        """The directory that holds one directory a release."""
+        """The directory with one directory per release."""
         return self.state_dir / "releases"
 
     def path(self, release: str) -> Path:
-        """Return the directory of a release, whether it is there or not."""
+        """Return the directory of a release, which need not exist."""
         return self.directory / release
 
-    # What there is
+    # Reading
 
     def snapshot(self) -> StoreSnapshot:
         """Read all releases and the ledger, once."""
@@ -170,11 +170,11 @@ class ReleaseStore(Frozen):
         return StoreSnapshot(releases=releases, ledger=ledger, lifecycles=lifecycles, live_id=live, damaged=damaged)
 
     def all(self) -> tuple[Release, ...]:
-        """Return every complete release, newest first by the record. Damaged ones are left out."""
+        """Return every complete release, newest first by the record. Damaged releases are skipped."""
         return self.snapshot().releases
 
     def find(self, release: str) -> Release:
-        """Return one release by its id, or by an unmistakable beginning of it; NoSuchReleaseError otherwise."""
+        """Return one release by its id, or by an unambiguous beginning of it. Raises NoSuchReleaseError."""
         releases = self.all()
         found = [one for one in releases if one.id == release] or [
             one for one in releases if release and one.id.startswith(release)
@@ -197,7 +197,7 @@ class ReleaseStore(Frozen):
         return self._release(manifest, None if is_noted else self._lifecycle(manifest, self.ledger()), live)
 
     def live(self) -> Release | None:
-        """Return the release that the symlink leads to; None when it leads to none, or is not there."""
+        """Return the release that the symlink leads to; None if it leads to none, or is missing."""
         return self.get(self.live_id())
 
     def live_id(self) -> str | None:
@@ -208,21 +208,21 @@ class ReleaseStore(Frozen):
         return target.parent.name
 
     def live_by_record(self) -> str | None:
-        """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
+        """Return the id of the release that releaser made live last, wherever the symlink leads; None before any."""
         return next(reversed(self.ledger().activations), None)
 
     def find_unsealed(self, sealed: Collection[str] = ()) -> tuple[Path, ...]:
-        """Return the directories, other than those `sealed`, without a manifest; not what a deletion left half-way."""
+        """Return the directories without a manifest, except those in `sealed` and those of interrupted deletions."""
         places = (self.path(name) for name in self._names() if name not in sealed)
         return tuple(place for place in places if not (place / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
-        """Return those of them that releaser may have made; never the live one."""
+        """Return the directories without a manifest that releaser may have made, except the live release."""
         live, known = self.live_id(), self.ledger().named
         return tuple(entry for entry in self.find_unsealed() if entry.name != live and is_own(entry, known))
 
     def foreign(self) -> tuple[str, ...]:
-        """Return the names of what lies among the releases and is none of releaser's."""
+        """Return the names in the directory of releases that do not belong to releaser."""
         there = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
         known = self.ledger().named
         places = map(self.path, self._names())
@@ -231,16 +231,16 @@ class ReleaseStore(Frozen):
         return tuple(name for name in sorted(found) if os.path.lexists(self.path(name)))
 
     def half_removed(self) -> tuple[str, ...]:
-        """Return the releases whose deletion was cut off: what is left of one has the mark of releaser, or is empty."""
+        """Return the releases whose deletion was interrupted; their directories have releaser's mark, or are empty."""
         doomed = self._names(doomed=True)
         return tuple(name.removeprefix(DOOMED) for name in doomed if is_own(self.path(name), ()))
 
     def _names(self, *, doomed: bool = False) -> list[str]:
-        """Return the names of the directories of releases, or of those on their way out."""
+        """Return the names of the directories of releases, or, with `doomed`, of those that are being deleted."""
         try:
             with os.scandir(self.directory) as found:
                 names = [one.name for one in found if one.is_dir(follow_symlinks=False)]
-        except (FileNotFoundError, NotADirectoryError):  # as where `state_dir` names a file, which preflight says
+        except (FileNotFoundError, NotADirectoryError):  # such as if `state_dir` names a file, which preflight reports
             return []
         return [name for name in sorted(names) if name.startswith(DOOMED) == doomed]
 
@@ -248,7 +248,7 @@ class ReleaseStore(Frozen):
         return filter(None, (self._manifest(name, damaged) for name in self._names()))
 
     def _manifest(self, name: str, damaged: dict[str, str]) -> Manifest | None:
-        """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
+        """Return the manifest of a release; if it is unreadable or of another release, add the reason to `damaged`."""
         try:
             manifest = read_state(f"{self.directory}/{name}/{MANIFEST}", Manifest)
         except (UnreadableStateError, OSError) as error:
@@ -261,7 +261,7 @@ class ReleaseStore(Frozen):
         return manifest
 
     def _release(self, manifest: Manifest, lifecycle: Lifecycle | None, live: str | None) -> Release:
-        """Build a Release. Without a lifecycle it is the live one, and reads `state.json` when needed."""
+        """Build a Release. Without a lifecycle it is the live release, and reads `state.json` when needed."""
         state: State = "live" if lifecycle is None or manifest.id == live else _STATES[lifecycle.stage]
         if state != "live" and manifest.tests in NEVER_LIVE:
             state = "failed"
@@ -271,14 +271,14 @@ class ReleaseStore(Frozen):
     # Lifecycles, and the order in which releases went live
 
     def _lifecycle(self, manifest: Manifest, ledger: Ledger) -> Lifecycle:
-        """Return the newer one of the records in the ledger and in the release; without any, a reconstructed one."""
+        """Return the newer of the records in the ledger and in the release; without any, a reconstructed record."""
         found = _newer(read_lifecycle(f"{self.directory}/{manifest.id}"), ledger.records.get(manifest.id))
         return found or self._reconstruct(manifest.id, manifest, ledger)
 
     def _reconstruct(self, name: str, manifest: Manifest | None, ledger: Ledger) -> Lifecycle:
         """Reconstruct a lifecycle from the ledger and the blocks, without `state.json`.
 
-        A release counts as having been live only if the ledger says so. It is pinned if it may have been.
+        A release counts as having been live only if the ledger says so. It gets a pin if it may have had one.
         """
         order = ledger.activations
         flip = ledger.next_flip - 1 - order[::-1].index(name) if name in order else 0
@@ -291,7 +291,7 @@ class ReleaseStore(Frozen):
         return Lifecycle(stage=stage, since=since, flip=flip, pinned=name in ledger.pins or not ledger.is_earlier)
 
     def _backed_out(self) -> set[str]:
-        from releaser.releases.blocks import read_blocks  # which takes long to import
+        from releaser.releases.blocks import read_blocks  # slow to import
 
         with contextlib.suppress(OSError):
             return {one.release for one in read_blocks(self.state_dir).candidates}
@@ -314,7 +314,7 @@ class ReleaseStore(Frozen):
     def record_waiting(
         self, release: Release, reason: str, *, keeps: bool = False, until: datetime | None = None
     ) -> bool:
-        """Record, durably, why a release that is ready waits, until when, and whether newer packages cannot replace it.
+        """Record, durably, why a ready release waits, until when, and whether it `keeps` its place.
 
         Returns whether the reason is new.
         """
@@ -353,8 +353,8 @@ class ReleaseStore(Frozen):
     def restore_records(self) -> Iterator[tuple[str, UnreadableStateError | None]]:
         """Write each missing `state.json`; yield the ids of releases whose file was lost or unreadable, with the error.
 
-        An unreadable file is moved aside. A release whose file was lost is pinned, as it may have been. Marks and pins
-        that earlier versions kept in the ledger are moved into the releases. If a file cannot be written (full disk,
+        An unreadable file is moved aside. A release whose file was lost gets a pin, as it may have had one. Marks and
+        pins of earlier versions move from the ledger into the releases. If a file cannot be written (full disk,
         directory of another user), the ledger keeps the record.
         """
         ledger = self.ledger()
@@ -400,7 +400,7 @@ class ReleaseStore(Frozen):
             last_sequence=max((one.sequence for one in manifests), default=0),
             flips=max((one.flip for one in known.values()), default=0),
         )
-        # After a rollback, it is not the newest that was live last.
+        # After a rollback, the live release is not the newest.
         live = next((one for one in manifests if one.id == self.live_id()), None)
         return ledger.activated(live.id) if live is not None and not live.never_live else ledger
 
@@ -408,7 +408,7 @@ class ReleaseStore(Frozen):
         """Apply a change to the ledger, durably."""
         write_state(self.state_dir / LEDGER, change(self.ledger()))
 
-    # Making and removing
+    # Creating and deleting
 
     def begin(self, now: datetime) -> tuple[str, int]:
         """Make the directory of a new release; return its id and its sequence number."""
@@ -420,18 +420,19 @@ class ReleaseStore(Frozen):
         return name, self.next_sequence()
 
     def next_sequence(self) -> int:
-        """Return a number above that of every release there ever was."""
+        """Return a number higher than that of any earlier release, also of deleted ones."""
         return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests({}))]) + 1
 
     def complete(self, manifest: Manifest, *, configuration: str = "") -> Release:
         """Record the sequence number, and write `state.json` and the manifest, which completes the release.
 
-        `configuration` is the digest of what it was tested with. The caller has synced the file system.
+        `configuration` is the digest of the untracked configuration that it was tested with. The caller has synced the
+        file system.
         """
         directory = self.path(manifest.id)
         self.record(lambda ledger: ledger.numbered(manifest.sequence))
         open_to_group(directory)
-        lifecycle = read_lifecycle(str(directory))  # its manifest was lost
+        lifecycle = read_lifecycle(str(directory))  # there is one if its manifest was lost
         if lifecycle is None:
             stage: Stage = "failed" if manifest.tests in NEVER_LIVE else "ready"
             lifecycle = Lifecycle(stage=stage, since=timestamp(), configuration=configuration)
@@ -440,11 +441,10 @@ class ReleaseStore(Frozen):
         return self._release(manifest, lifecycle, self.live_id())
 
     def remove(self, *names: str) -> dict[str, OSError]:
-        """Delete releases and forget them; return what kept any of them from being deleted.
+        """Delete releases and remove them from the ledger; return the errors of those that could not be deleted.
 
-        They are renamed first, so that none is ever half there under its name: what cannot be deleted to its end waits
-        under the other name. A release whose venv is a symlink (adopted from elsewhere) loses the symlink, not what it
-        leads to. Raises OSError when the ledger cannot be written.
+        Each is renamed first, so that no partly deleted release has a valid name: a later run deletes the rest. If the
+        venv is a symlink (adopted from elsewhere), its target stays. Raises OSError if the ledger cannot be written.
         """
         failures: dict[str, OSError] = {}
         renamed = []
@@ -452,24 +452,24 @@ class ReleaseStore(Frozen):
             try:
                 if name == self.live_id():
                     raise OSError(errno.EBUSY, "it is live", name)
-                with contextlib.suppress(OSError):  # an adopted one may have none; then what a crash leaves is told
+                with contextlib.suppress(OSError):  # an adopted release may have no mark: its rest is reported
                     (self.path(name) / MADE).touch()
-                with contextlib.suppress(FileNotFoundError):  # renamed by an earlier run, which got no further
+                with contextlib.suppress(FileNotFoundError):  # an interrupted run has renamed it
                     self.path(name).rename(self.path(DOOMED + name))
             except OSError as error:
                 failures[name] = error
             else:
                 renamed.append(name)
         if renamed:
-            sync_directory(self.directory)  # else a power cut could leave half of one under its own name
+            sync_directory(self.directory)  # else a power cut could leave a partly deleted release under its name
         return failures | self.finish_removal(*renamed)
 
     def finish_removal(self, *names: str) -> dict[str, OSError]:
-        """Forget releases that are renamed already, and delete what is left of them; return what kept any from that.
+        """Delete releases that are already renamed, and remove them from the ledger; return the errors.
 
-        Raises OSError when the ledger cannot be written.
+        Raises OSError if the ledger cannot be written.
         """
-        # At once, so that a crash leaves none in the ledger that is gone; a full disk has room only after the deletion.
+        # First, so that after a crash no deleted release is in the ledger; again below, as a full disk has room then.
         with contextlib.suppress(OSError):
             self.forget(names)
         failures: dict[str, OSError] = {}
@@ -484,7 +484,7 @@ class ReleaseStore(Frozen):
         return failures
 
     def forget(self, names: Iterable[str]) -> frozenset[str]:
-        """Drop releases from the ledger; return those that it knew, for which it is written once. Raises OSError."""
+        """Remove releases from the ledger, with one write; return those that it had. Raises OSError."""
         known = frozenset(names) & self.ledger().named
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
@@ -498,7 +498,7 @@ def _newer(found: Lifecycle | None, noted: Lifecycle | None) -> Lifecycle | None
 
 
 def target_of(link: Path) -> Path | None:
-    """Return where the link leads, absolute and tidy; None when it is not a symlink. The target need not exist."""
+    """Return the absolute, normalized target of a symlink, which need not exist; None if it is not a symlink."""
     try:
         return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
     except OSError:
@@ -506,5 +506,5 @@ def target_of(link: Path) -> Path | None:
 
 
 def store_of(site: Site) -> ReleaseStore:
-    """Return the releases of a site."""
+    """Return the store of a site."""
     return ReleaseStore(state_dir=site.state_dir, link=site.project.venv, asks=site.asks)

@@ -1,4 +1,4 @@
-"""What the code of a candidate has changed in its own venv since it was installed."""
+"""Finds the files that the code of a candidate has changed in its own venv since the installation."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _CODE = (".py", ".pth", ".so")
 
 
 class Installed(Frozen):
-    """What was installed in a venv, as it was before any of its code ran. What is written down, tests could write."""
+    """The state of a venv before any of its code ran. It is kept in memory, as tests could change a file."""
 
     venv: str
-    #: What tells whether a file has been written since. Nobody but root can set the last, the time of its change.
+    #: Mode, size, inode, mtime and ctime of each file, which show whether it was written. Only root can set the ctime.
     looks: Mapping[str, tuple[int, ...]]
-    #: What a file holds that a RECORD names or that may be run, or where a link leads.
+    #: The hash of each file that a RECORD lists or that may be run, and the target of each symlink.
     contents: Mapping[str, str]
 
     def find_touched(self) -> list[str]:
         """Return the files that were changed or deleted since, or are new and may be run. Raises OSError.
 
-        New or changed byte code is deleted, as it need not be that of its source.
+        New or changed byte code is deleted, as it may not match its source.
         """
         return sorted(self._find_touched())
 
@@ -60,7 +60,7 @@ class Installed(Frozen):
 
 
 def note_installed(venv: Path) -> Installed:
-    """Note what a venv is before any code of what is installed there runs. Raises OSError."""
+    """Return the state of a venv before any code of its packages runs. Raises OSError."""
     looks, recorded = _look(f"{venv}"), read_records(f"{venv}")
     links = {path: os.readlink(f"{venv}/{path}") for path, (mode, *_) in looks.items() if stat.S_ISLNK(mode)}
     files = [path for path, (mode, *_) in looks.items() if stat.S_ISREG(mode)]

@@ -1,6 +1,6 @@
-"""What a venv is made of: its interpreter, and what its packages say of themselves, the editable ones included.
+"""The parts of a venv: its interpreter, the metadata of its packages, and its editable packages.
 
-A venv has no interpreter of its own but a link to one, which an upgrade of the operating system exchanges or removes.
+A venv has only a link to an interpreter, which an upgrade of the operating system may replace or remove.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 
-_TIMEOUT = 60.0  # seconds to start, also on a server that has other things to do
+_TIMEOUT = 60.0  # seconds to start, also on a busy server
 _SAID = ("version", "implementation", "abi", "build")
-# It runs under the Pythons of sites. What an executable of a few kilobytes runs may all be in a shared library.
+# Runs under the Pythons of sites. An executable of a few kilobytes may have all its code in a shared library.
 _IDENTITY = """\
 import json, os, sys, sysconfig
 with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
@@ -44,9 +44,9 @@ print(json.dumps({
     "landmarks": [*sorted(mapped), getattr(os, "__file__", "")],
 }))
 """
-# In figures, as the locale may not be able to print a path, or spell it in another way than it is on the disk.
+# In hexadecimal, as the locale may be unable to print a path, or print other bytes than those on disk.
 _PREFIX = "import os, sys; print(os.fsencode(os.path.realpath(sys.prefix)).hex())"
-# What is the machine's, and no fault of a release.
+# Errors of the machine, not of a release.
 _SHORT_OF = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 
 
@@ -74,13 +74,13 @@ class Interpreter(Frozen):
         return ".".join(self.version.split(".")[:2])
 
     def runs_what_is_for(self, other: Interpreter) -> bool:
-        """Whether what was installed for the other one works with this one: another patch version does not matter."""
+        """Whether packages for the other interpreter work with this one; another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
 
 
 def executable_of(python: Path | str) -> str:
-    """Return where an interpreter lies, all links followed; it may be gone."""
-    try:  # realpath looks at each directory of the way, for each release
+    """Return the path of an interpreter with all symlinks followed; it need not exist."""
+    try:  # faster than realpath, which looks at each directory on the way
         descriptor = os.open(python, os.O_PATH | os.O_CLOEXEC)
         try:
             return os.readlink(f"/proc/self/fd/{descriptor}")
@@ -91,9 +91,9 @@ def executable_of(python: Path | str) -> str:
 
 
 def ask(runner: Runner, executable: str) -> Interpreter:
-    """Ask an interpreter what it is. Raises ToolError when it does not start, or answers something else.
+    """Ask an interpreter for its version and build. Raises ToolError if it does not start or gives no such answer.
 
-    Nothing that a site has put into its venv runs, and nothing is written.
+    Runs no code from the venv of a site, and writes nothing.
     """
     words = [executable, "-I", "-S", "-B", "-c", _IDENTITY]
     finished = runner.run(words, cwd=Path("/"), env=runner.neutral, timeout=_TIMEOUT)
@@ -108,9 +108,9 @@ def ask(runner: Runner, executable: str) -> Interpreter:
 
 
 def ask_if_possible(runner: Runner, venv: Path, known: Interpreter | None = None) -> Interpreter | None:
-    """Ask that of a venv, for the manifest of a release, unless it is a `known` one that looks the same.
+    """Ask the interpreter of a venv, for the manifest of a release; return `known` if its files look the same.
 
-    None when it does not start: others complain of that.
+    None if it does not start: other checks report that.
     """
     executable = executable_of(venv / "bin" / "python")
     if known is not None and known.executable == executable and look_at((executable, *known.seen)) == known.seen:
@@ -118,14 +118,14 @@ def ask_if_possible(runner: Runner, venv: Path, known: Interpreter | None = None
     try:
         return ask(runner, executable)
     except ToolError as error:
-        import logging  # which takes long to import, for `releaser list`
+        import logging  # slow to import, for `releaser list`
 
         logging.getLogger(__name__).warning("the interpreter of %s cannot be asked: %s", venv, error)
         return None
 
 
 def change(was: Interpreter, now: Interpreter) -> str:
-    """Say what an interpreter was and what it is now; empty when it is the same, wherever it is."""
+    """Describe the change from one interpreter to another; empty if version and build are equal, wherever they are."""
     if now.runs_what_is_for(was) and (now.version, now.build) == (was.version, was.build):
         return ""
     before, after = str(was), str(now)
@@ -138,9 +138,9 @@ def change(was: Interpreter, now: Interpreter) -> str:
 
 
 def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
-    """See that the Python of `venv` starts through the symlink, as the web server will start it. Raises ToolError.
+    """Check that the Python of `venv` starts through the symlink, as the web server starts it. Raises ToolError.
 
-    Until the flip it has only been started by its path in the release.
+    Before the flip it was started only by its path in the release.
     """
     python = link / "bin" / "python"
     advice = f"See where {venv / 'bin' / 'python'} leads, and what it says when it is started."
@@ -151,7 +151,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _SHORT_OF:
             raise
         raise ToolError(error.message, advice, output=error.output) from error
-    try:  # the answer comes last, as start-up code of a site may print as well
+    try:  # the answer is the last word, as start-up code of a site may print before
         prefix = os.fsdecode(bytes.fromhex(finished.stdout.split()[-1]))
     except (IndexError, ValueError):
         prefix = ""
@@ -161,7 +161,7 @@ def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
         raise ToolError(message, advice, output=finished.output)
 
 
-# What a reader wants first. The labels of the packaging specification on well-known project URLs, with their aliases.
+# The most useful first: labels of well-known project URLs from the packaging specification, with their aliases.
 _LABELS = (
     "changelog", "changes", "whatsnew", "history", "releasenotes",
     "homepage",
@@ -171,7 +171,7 @@ _LABELS = (
 
 
 class Installed(Frozen):
-    """An installed package, and what it asks for, each as its metadata has it."""
+    """An installed package and its requirements, from its metadata."""
 
     name: str
     version: str
@@ -179,12 +179,12 @@ class Installed(Frozen):
 
 
 def _read_metadata(venv: Path, name: str | None = None) -> Iterator[dict[str, list[str]]]:
-    """Yield the metadata of the packages of a venv, or of one by its `name`; what cannot be read is left out."""
+    """Yield the metadata of the packages of a venv, or of the one called `name`; unreadable metadata is skipped."""
     for info in sorted(venv.glob("lib/*/site-packages/*.*-info")):  # .dist-info, and the older .egg-info
         if name and not normalize_name(info.name).startswith(normalize_name(name)):
             continue
         for file in (info / "METADATA", info / "PKG-INFO", info):
-            with contextlib.suppress(OSError, ValueError):  # ValueError: it is not UTF-8
+            with contextlib.suppress(OSError, ValueError):  # ValueError: not UTF-8
                 if text := read_text(file):
                     said = _read_fields(text)
                     if not name or normalize_name(_one_of(said, "name")) == normalize_name(name):
@@ -193,7 +193,7 @@ def _read_metadata(venv: Path, name: str | None = None) -> Iterator[dict[str, li
 
 
 def _read_fields(text: str) -> dict[str, list[str]]:
-    """Read the fields of metadata, by name, up to the description: the parser of mails takes ten times as long."""
+    """Return the fields of metadata before the description, by name. The parser of mails takes ten times as long."""
     found: dict[str, list[str]] = {}
     values = [""]  # of the field that goes on in the next line
     for line in text.partition("\n\n")[0].split("\n"):
@@ -209,26 +209,26 @@ def _read_fields(text: str) -> dict[str, list[str]]:
 
 
 def _one_of(said: Mapping[str, list[str]], field: str) -> str:
-    """Return the value of a field that may stand there once; empty if there is none, or several."""
+    """Return the value of a field that may occur once; empty without any, or with several."""
     values = said.get(field, [])
     return values[0] if len(values) == 1 else ""
 
 
 def versions_in(venv: Path, name: str | None = None) -> dict[str, str]:
-    """Return the versions of what is installed, by normalized name; of one package if it has a `name`."""
+    """Return the versions of the installed packages, or of the one called `name`, by normalized name."""
     found = ((_one_of(said, "name"), _one_of(said, "version")) for said in _read_metadata(venv, name))
     return {normalize_name(one): version for one, version in found if one and version}
 
 
 def python_of(venv: Path, name: str, version: str) -> str:
-    """Return for which Pythons the version of a package that is installed says it is; empty if it says nothing."""
+    """Return `Requires-Python` of a package if `version` is installed; empty if it has none."""
     said = next(_read_metadata(venv, name), {})
     return _one_of(said, "requires-python") if _one_of(said, "version") == version else ""
 
 
 def link_of(venv: Path, name: str) -> str | None:
-    """Return where to read about a package: its changelog, else its home page, its source or its documentation."""
-    import string  # which takes long to import, for `releaser list`
+    """Return a link about a package: its changelog, else home page, source or documentation; None without any."""
+    import string  # slow to import, for `releaser list`
 
     dropped = str.maketrans("", "", string.punctuation + string.whitespace)
     said = next(_read_metadata(venv, name), {})
@@ -239,20 +239,20 @@ def link_of(venv: Path, name: str) -> str | None:
 
 
 def requirements_in(venv: Path) -> Iterator[Installed]:
-    """Yield the packages of a venv that ask for others."""
+    """Yield the packages of a venv that require others."""
     for said in _read_metadata(venv):
         if (name := _one_of(said, "name")) and (requires := said.get("requires-dist")):
             yield Installed(name=normalize_name(name), version=_one_of(said, "version"), requires=tuple(requires))
 
 
 _LONGEST_SHEBANG = 127  # bytes that the kernel reads of a first line (execve(2))
-_LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
+_LARGEST = 1024 * 1024  # bytes; the files of build backends for editable packages are far smaller
 
 
 def repoint_editables(venv: Path, old: Path, new: Path) -> None:
-    """Let packages that were installed from below `old` lead to the same place below `new`. Raises OSError.
+    """Point packages that were installed from below `old` to the same place below `new`. Raises OSError.
 
-    Only files that those packages have in their RECORD are changed, and their lines in it
+    Changes only files that the RECORD of these packages lists, and their lines there
     (https://packaging.python.org/en/latest/specifications/recording-installed-packages/).
     """
     if old == new:
@@ -264,13 +264,13 @@ def repoint_editables(venv: Path, old: Path, new: Path) -> None:
 
 
 def relocate(venv: Path, old: Path, new: Path) -> None:
-    """Let the scripts of a venv that was made at `old`, and is to stand at `new`, start its Python there.
+    """Point the scripts of a venv that was made at `old` to its Python at `new`, and update their lines in RECORD.
 
-    Their lines in RECORD follow. Raises OSError.
+    Raises OSError.
     """
     for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
         _rewrite(record.parent, {}, old, new, outside=True)
-    for file in (venv / "pyvenv.cfg", *(venv / "bin").iterdir()):  # of what nobody has a record
+    for file in (venv / "pyvenv.cfg", *(venv / "bin").iterdir()):  # which are in no RECORD
         if file.is_symlink():
             target = os.readlink(file)
             if Path(target).is_relative_to(old):
@@ -283,7 +283,7 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
 
 
 def _started_by_shell(script: bytes) -> bytes:
-    """Let the shell start the Python of a script whose first line the kernel could not read, as uv and pip do."""
+    """Return the script, started by a shell if the kernel cannot read its first line, as uv and pip do."""
     first, _, rest = script.partition(b"\n")
     if not first.startswith(b"#!/") or not first.rpartition(b"/")[2].startswith(b"python"):
         return script
@@ -294,38 +294,38 @@ def _started_by_shell(script: bytes) -> bytes:
 
 
 def leads_into(venv: Path, place: Path) -> bool:
-    """Whether an editable package is found below `place`, by whatever way. Raises OSError."""
+    """Whether any editable package of the venv lies below `place`. Raises OSError."""
     return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
 
 
 def sources_below(venv: Path, place: Path) -> list[Path]:
-    """Return the directories below `place` that are searched for modules, relative to it. Raises OSError."""
+    """Return the directories below `place` that `.pth` files add to the module path, relative to it. Raises OSError."""
     files = venv.glob("lib/python*/site-packages/*.pth")
     lines = (Path(line) for file in files for line in read_text(file, errors="replace").splitlines())
     return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
 
 
 def count_installed(venv: Path) -> int:
-    """Return how many packages are installed so far, in a venv that need not be there yet."""
+    """Return how many packages are installed so far, in a venv that need not exist yet."""
     return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
 
 
 def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
-    """Yield what was installed from below `place`: where that is noted, what is noted, and from where it was."""
-    from urllib.parse import unquote, urlsplit  # which takes long to import, for `releaser list`
+    """Yield the direct_url.json, its content and the source of each package installed from below `place`."""
+    from urllib.parse import unquote, urlsplit  # slow to import, for `releaser list`
 
     for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
         content = json.loads(read_file(note))
-        source = Path(unquote(urlsplit(content.get("url", "")).path))  # which uv quotes in its own way
+        source = Path(unquote(urlsplit(content.get("url", "")).path))  # quoted unlike by `as_uri`
         if source.is_relative_to(place):
             yield note, content, source
 
 
 def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, *, outside: bool = False) -> None:
-    """Replace a path in the files of a package that are text, besides what has `changed`, and record that.
+    """Replace a path in the text files of a package, write the contents in `changed`, and update RECORD.
 
-    These are all, or those `outside` of site-packages. In a compiled file paths are notes for debuggers, which must
-    keep their length.
+    With `outside`, only in files outside site-packages. Compiled files stay: their paths are notes for debuggers, which
+    must keep their length.
     """
     record, venv = dist_info / "RECORD", os.path.realpath(dist_info.parents[3])
     rows = list(csv.reader(read_text(record).splitlines()))
@@ -335,7 +335,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
         is_due = file != record and (not outside or row[0].startswith("../"))
         if not is_due or not file.is_file() or file.stat().st_size > _LARGEST:
             continue
-        if file.is_symlink() or not os.path.realpath(file).startswith(f"{venv}/"):  # tests may have put it there
+        if file.is_symlink() or not os.path.realpath(file).startswith(f"{venv}/"):  # the tests may have created it
             continue
         before = read_file(file)
         after = changed.get(file) or _replace(before, old, new)

@@ -1,4 +1,4 @@
-"""Whether a release still works and is what was sealed: a whole look, which reads its files. Nothing is written."""
+"""Checks by reading all its files that a release still works and is as it was sealed. Writes nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     Track = Callable[[list[str], str], Iterable[str]]
 
-# What uv and virtualenv put into each venv that they make, without any RECORD.
+# Files that releaser, uv and virtualenv put into each venv, without a RECORD.
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
 
 
@@ -71,7 +71,7 @@ class Verified(Frozen):
 
 
 def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
-    """Return what the exit code is to tell; None when nothing is wrong."""
+    """Return the error for the exit code; None if nothing is wrong."""
     bad = [one for one in verified if one.problems]
     if not bad:
         return None
@@ -89,10 +89,10 @@ def verify(
     track: Track = lambda paths, _: paths,
     run_trials: Callable[[Release], Iterable[Defect]] = lambda _: (),
 ) -> tuple[Verified, ...]:
-    """Look at a release, at the live one, or at `every` one. Raises NoSuchReleaseError.
+    """Verify a release, by default the live one, or `every` one. Raises NoSuchReleaseError.
 
-    `track` yields the files of a release, and may show how far one has got; `run_trials` runs what else is wanted in a
-    copy of the release.
+    `track` yields the files of a release, and may show the progress; `run_trials` runs further checks in a copy of the
+    release.
     """
     store = store_of(site)
     snapshot = store.snapshot()
@@ -122,7 +122,7 @@ def _verify_one(
     findings, to_read = list(_check_start(site, release)), {}
     if os.path.isdir(release.venv):
         recorded = read_records(str(release.venv))
-        # What has a hash, except for what Python makes again.
+        # Files with a hash, except byte code, which Python writes again.
         to_read = {path: one for path, one in recorded.items() if is_checkable(one) and "__pycache__/" not in path}
         sealed, there = read_sealed(release), list_below(str(release.venv), "")
         drift = compare(release, sealed, to_read=to_read, track=lambda paths: track(paths, release.id))
@@ -137,7 +137,7 @@ def _verify_one(
             if one.kind != "unexpected" and (one.kind != "permissions" or one.path not in wrong_modes)
         ]
         findings += _find_unexpected(release, drift, known | sealed.others, there)
-        if release.manifest.origin != "adopted":  # which mostly has such files, as uv links from its cache
+        if release.manifest.origin != "adopted":  # which usually has such files, as uv links from its cache
             findings += _find_shared(there)
         findings += modes
         findings += run_trials(release)
@@ -161,7 +161,7 @@ def _new_start_files(release: Release) -> list[str]:
 
 
 def _check_start(site: Site, release: Release) -> Iterator[Defect]:
-    """See that the interpreter is the one that it was built with, and that the venv starts."""
+    """Check that the interpreter is the one that the release was built with, and that the venv starts."""
     if not os.path.isdir(release.venv):
         yield Defect(kind="interpreter", message=f"its venv is gone ({release.venv})")
         return
@@ -187,7 +187,7 @@ def _check_start(site: Site, release: Release) -> Iterator[Defect]:
 
 
 def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Defect]:
-    """Compare the packages that are installed with the lock; those of an adopted release with what it had."""
+    """Compare the installed packages with the lock; those of an adopted release with those at its adoption."""
     damage, manifest = find_lock_damage(release), release.manifest
     if damage is not None:
         yield Defect(kind="lock", path="../uv.lock", message=damage.reason)
@@ -211,10 +211,10 @@ def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: 
 def compare_with_lock(
     pins: Iterable[Pin], found: Mapping[str, str], sealed: Mapping[str, str], *, locked: Collection[str]
 ) -> Iterator[Defect]:
-    """Yield the packages that are not there in the version that the lock names, or that it does not name at all.
+    """Yield the packages that are missing, have another version than in the lock, or are not in the lock.
 
-    `found` are the packages of a venv, by name, and `sealed` those that it had when it was sealed; `locked` are all
-    names in the lock. What has never been installed is not missed: a marker may keep it out.
+    `found` are the packages of a venv, by name, and `sealed` those at the seal; `locked` are all names in the lock. A
+    package that was never installed is not missing: a marker may exclude it.
     """
     wanted: dict[str, list[str]] = {}
     for pin in pins:
@@ -236,7 +236,7 @@ def compare_with_lock(
 def _find_unexpected(
     release: Release, drift: Drift, known: Collection[str], there: Collection[str]
 ) -> Iterator[Defect]:
-    """Name the files that should not be there; which packages are there is compared with the lock."""
+    """Yield the files that should not exist; `compare_with_lock` reports whole packages."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
     added = {one.path: one.message for one in drift.files if one.kind == "unexpected"}
@@ -253,7 +253,7 @@ def _find_unexpected(
 
 
 def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Defect]:
-    """Name the files that have another name outside of the venv: who changes them there changes them here."""
+    """Yield the files with another hard link outside the venv: a change there changes them here."""
     within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
     for path, status in sorted(there.items()):
         outside = status.st_nlink - within[status.st_dev, status.st_ino]
@@ -264,7 +264,7 @@ def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Defect]:
 
 
 def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Defect]:
-    """See that group and mode are those that a release gets when it is built; one that was adopted keeps its own."""
+    """Check that the files have the group and mode that releaser gives to a release; an adopted one keeps its own."""
     if release.manifest.origin == "adopted":
         return
     try:
@@ -273,7 +273,7 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
     except (PreflightError, OSError) as error:
         yield Defect(kind="permissions", message=f"its group cannot be determined: {error}")
         return
-    # As it was set when it was built.
+    # As the setting was when the release was built.
     writable = release.venv.is_dir() and bool(release.venv.stat().st_mode & stat.S_IWGRP)
     yield from compare_permissions(counting, group=group, others=others, writable=writable)
 
@@ -281,7 +281,7 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
 def compare_permissions(
     there: Mapping[str, os.stat_result], *, group: int, others: bool, writable: bool = False
 ) -> Iterator[Defect]:
-    """Yield the files that are not of `group`, or have not the mode that releaser gives to all in a release."""
+    """Yield the files that do not belong to `group`, or have another mode than releaser gives to a release."""
     for path, status in sorted(there.items()):
         if status.st_gid != group:
             message = f"it belongs to group {status.st_gid}, and not to {group}"

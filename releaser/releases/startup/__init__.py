@@ -1,6 +1,6 @@
-"""The start-up module that a release carries: it pins each process to its release, and holds a lease on it.
+"""Installs the start-up module of a release, which pins each process to its release and holds a lease.
 
-`_releaser_pin.py` is that module. It is copied, not imported: it runs under the Pythons of sites.
+The module is `_releaser_pin.py`. It is copied, not imported: it runs under the Pythons of sites.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 MODULE = "_releaser_pin.py"
-# The first in the order in which `site` reads them: what it imports before would not be pinned.
+# First in the order in which `site` reads `.pth` files: modules imported before would not be pinned.
 HOOK = "00_releaser_pin.pth"
-LEASE = "releaser.lease"  # as the module names it, and `leases`
-_LEVELS = ("-o", "0", "-o", "1", "-o", "2")  # as `python`, `python -O` and `python -OO` look for it
+LEASE = "releaser.lease"  # as in the module, and in `lease`
+_LEVELS = ("-o", "0", "-o", "1", "-o", "2")  # for `python`, `python -O` and `python -OO`
 _TIMEOUT = 60.0  # seconds for an interpreter to compile one module
-# In most venvs, `site` reads it twice.
+# In most venvs, `site` reads the `.pth` file twice.
 _LINE = (
     'import sys; "_releaser_pin" in sys.modules or '
     'exec("try:\\n    import _releaser_pin\\nexcept Exception:\\n    pass")\n'
@@ -42,11 +42,11 @@ _LEASE_TEXT = (
 def install(venv: Path, runner: Runner) -> None:
     """Put the start-up module into a venv, compiled. Raises OSError.
 
-    It is compiled here because who starts the interpreter later may not be able to write there.
+    It is compiled now, as the user of a later process may not be able to write there.
     """
     ours = f"python{sys.version_info[0]}.{sys.version_info[1]}" if sys.implementation.name == "cpython" else ""
     for module in put_into(venv):
-        if module.parent.parent.name == ours:  # which understands the byte code of this one
+        if module.parent.parent.name == ours:  # it can read the byte code of this Python
             import py_compile
 
             for level, infix in enumerate(("", ".opt-1", ".opt-2")):  # of `python`, `python -O` and `python -OO`
@@ -61,23 +61,23 @@ def install(venv: Path, runner: Runner) -> None:
                     timeout=_TIMEOUT,
                 )
         for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
-            if not path.is_symlink():  # which the candidate may have brought
+            if not path.is_symlink():  # the candidate may have created it
                 _open_up(path, 0o600)
 
 
 def put_into(venv: Path) -> tuple[Path, ...]:
-    """Put the start-up module into a venv; return where it is, for each site-packages. Done twice, it is the same.
+    """Put the start-up module into each site-packages of a venv, and return the paths. Idempotent.
 
     Raises OSError. Nothing is synced.
     """
     source = text_of(str(Path(__file__).with_name(MODULE)))
-    _write(venv / LEASE, _LEASE_TEXT)  # first: the module does nothing without
+    _write(venv / LEASE, _LEASE_TEXT)  # first: without it, the module does nothing
     placed = []
     for place in _site_packages(venv):
         _write(place / MODULE, source)
         if (place / "__pycache__").is_symlink():
             (place / "__pycache__").unlink()
-        with contextlib.suppress(FileExistsError):  # before an interpreter makes one that is for its user alone
+        with contextlib.suppress(FileExistsError):  # before an interpreter creates one for its user alone
             (place / "__pycache__").mkdir()
             _open_up(place / "__pycache__", 0o700)
         _write(place / HOOK, _LINE)
@@ -88,7 +88,7 @@ def put_into(venv: Path) -> tuple[Path, ...]:
 
 
 def take_out(venv: Path) -> None:
-    """Delete from a venv what `install` has put there. Raises OSError."""
+    """Delete the files that `install` put into a venv. Raises OSError."""
     for place in _site_packages(venv):
         for path in (place / HOOK, place / MODULE, *place.glob(f"__pycache__/{Path(MODULE).stem}.*.pyc")):
             path.unlink(missing_ok=True)
@@ -96,16 +96,16 @@ def take_out(venv: Path) -> None:
 
 
 def is_in(venv: Path) -> bool:
-    """Whether processes of this venv are pinned and counted."""
+    """Whether the venv has the start-up module, so that its processes are pinned and hold leases."""
     return (venv / LEASE).is_file() and any((place / HOOK).is_file() for place in _site_packages(venv))
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file unless it is so already: all who may read the directory may read it, whatever the umask is."""
+    """Write a file unless it has this text; users who may read the directory may read it, whatever the umask."""
     try:
         if not path.is_symlink() and read_file(path) == text.encode():
             return
-    except IsADirectoryError:  # which is nothing of releaser's
+    except IsADirectoryError:  # not a file of releaser
         raise
     except OSError:
         pass
@@ -114,7 +114,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _open_up(path: Path, owners: int) -> None:
-    """Give a file to those who may use the directory that it is in; `owners` is the mode for its owner."""
+    """Open a file to the users of its directory; `owners` is the mode for its owner."""
     directory = path.parent.stat()
     path.chmod(owners | stat.S_IMODE(directory.st_mode) & (owners >> 3 | owners >> 6))
     with contextlib.suppress(OSError):  # not in that group

@@ -1,15 +1,15 @@
-"""Keeps a process on the release that it was started on, and tells releaser that it is there.
+"""Pins a process to the release that it was started on, and shows releaser that the process runs.
 
 releaser puts this module and a `.pth` file that imports it into each release; nothing else imports it. It runs at the
-start of every interpreter of the venv, before any other package, on Python 3.8 and later, and needs nothing but the
-standard library. Whatever fails in it leaves the interpreter as it would be without.
+start of every interpreter of the venv, before any other package, on Python 3.8 and later, and needs only the standard
+library. If the module fails, the interpreter starts as it would without.
 
 The venv of a site is a symlink, and may lead elsewhere at any moment. A process whose paths name the symlink would
-import later what is newer then. So they are all replaced by what the symlink leads to now.
+later import modules of a newer release. So the module replaces the symlink in all paths by its present target.
 
-In addition, the process holds a shared flock(2) on the lease file of the release. It is a memory mapping that keeps the
-lock: unlike a descriptor, it survives in daemons that close all descriptors, and in the children of a fork, and goes
-with exec and with the process.
+The process also holds a shared flock(2) on the lease file of the release. A memory mapping keeps the lock: unlike a
+descriptor, it survives in daemons that close all descriptors, and in forked children, and ends with exec or with the
+process.
 """
 
 import builtins
@@ -18,14 +18,14 @@ import site
 import sys
 
 LEASE = "releaser.lease"
-_TEST_RUN = "_RELEASER_TEST_RUN"  # a directory, in which the first process of a run of the tests says how it ends
-_REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
-_LONGEST = 200  # characters of a command line that are compared
-_TRIES = 500  # 1 s: to get the lock while releaser, which may be made to wait, looks whether anybody has it
-_FEW = 5  # 10 ms: then, a lock is taken beside that one, as strangers may hold it for as long as they like
-_OFD_SETLK = 37  # fcntl(2), as the standard library knows it from Python 3.9 on
+_TEST_RUN = "_RELEASER_TEST_RUN"  # a directory, in which the first process of a test run records how it ends
+_REEXECUTED = "_RELEASER_PINNED"  # how often which process came to which release by which executable
+_LONGEST = 200  # compared characters of a command line
+_TRIES = 500  # 1 s: to get the lock while releaser, which may be delayed, checks whether the release is in use
+_FEW = 5  # 10 ms: then also try the other kind of lock, as a stranger may hold the first for any time
+_OFD_SETLK = 37  # fcntl(2); in the standard library since Python 3.9
 
-TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
+TYPE_CHECKING = False  # importing `typing` would take longer than this whole module
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from mmap import mmap
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Pin:
-    """Where this process runs; `links` are the names of the venv that lead there, and may lead elsewhere later."""
+    """The release of this process; `links` are the symlinks to its venv, which may lead elsewhere later."""
 
     def __init__(self) -> None:
         seen = os.path.abspath(__file__)
@@ -43,7 +43,7 @@ class _Pin:
         self.real = os.path.realpath(seen)
         script = sys.argv[0] if getattr(sys, "argv", None) else ""
         self.script_directory = os.path.dirname(os.path.abspath(script)) if os.path.dirname(script) else ""
-        self.links = [] if seen == self.real else [seen]  # whatever it leads to by now, this process was led here
+        self.links = [] if seen == self.real else [seen]  # even if the symlink leads elsewhere by now
         self._add_link(sys.prefix)
         if os.path.basename(self.script_directory) == "bin":
             self._add_link(os.path.dirname(self.script_directory))
@@ -51,24 +51,24 @@ class _Pin:
         self.kept: list[mmap] = []
 
     def _add_link(self, name: str) -> None:
-        """Add another name of the venv, if it is one."""
+        """Add a path to `links` if it is another name of the venv."""
         if name != self.real and name not in self.links and os.path.realpath(name) == self.real:
             self.links.append(name)
 
     def resolved(self, path: str) -> str:
-        """Return a path with the symlink replaced by what it leads to."""
+        """Return a path with the symlink replaced by its target."""
         for link in self.links:
             if path == link or path.startswith(link + "/"):
                 return self.real + path[len(link) :]
         return path
 
     def apply(self) -> None:
-        """Replace the symlink in all that Python goes by."""
+        """Replace the symlink in all paths that Python uses."""
         came_by = sys.executable or ""  # a program that embeds Python may have none
         executable = self.resolved(came_by)
         times = 0 if executable == came_by else self._times_before()
         if times < 1 and executable:
-            # Before Python 3.11 both are the same in a venv, by which uv and virtualenv know to look for its base.
+            # Before Python 3.11 both are equal in a venv, which makes uv and virtualenv look for its base.
             if getattr(sys, "_base_executable", None) == came_by:
                 sys._base_executable = executable  # type: ignore[attr-defined]
             sys.executable = executable
@@ -79,10 +79,10 @@ class _Pin:
         self.tidy()
 
     def _times_before(self) -> int:
-        """Tell how many times in a row this program has come by the same path to the same release; note it, too.
+        """Return, and record, how many times in a row this program has come by the same path to the same release.
 
-        Some sites' start scripts execute their venv's python, in place of themselves or as a child, again and again
-        until `sys.executable` names it, or until `sys.prefix` does.
+        Start scripts of some sites execute the python of their venv, as themselves or as a child, again and again until
+        `sys.executable` or `sys.prefix` names it.
         """
         try:
             came = f"{sys.executable} {self.real} {' '.join(getattr(sys, 'argv', ()))[:_LONGEST]}"
@@ -90,12 +90,12 @@ class _Pin:
             known = last in (f"{os.getpid()} {came}", f"{os.getppid()} {came}") and not _is_sub_interpreter()
             times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known else 0
             os.environ[_REEXECUTED] = f"{times} {os.getpid()} {came}"
-        except (TypeError, ValueError):  # an embedding program has put something into `sys.argv` that is no argument
+        except (TypeError, ValueError):  # an embedding program has put other values than strings into `sys.argv`
             return 0
         return times
 
     def tidy(self) -> None:
-        """Replace the symlink in `sys.path`, each entry once; the importer of a name that is gone goes as well."""
+        """Replace the symlink in `sys.path`, without duplicates, and drop the cached importers of replaced entries."""
         entries = [self.resolved(entry) if isinstance(entry, str) else entry for entry in sys.path]
         entries = list(dict.fromkeys(entries))  # `site` adds the site-packages of a venv twice, by `sys.prefix`
         if entries != sys.path:
@@ -104,7 +104,7 @@ class _Pin:
             sys.path[:] = entries
 
     def hold(self) -> None:
-        """Take the lease once more for this process, and then give back what it had."""
+        """Take a new lease for this process, and then release its former lease."""
         lease = _lease(os.path.join(self.real, LEASE))
         if lease is not None:
             if self.lease is not None and not _can_go(self.lease):
@@ -112,33 +112,33 @@ class _Pin:
             self.lease = lease
 
     def knows_the_script(self) -> bool:
-        """Whether the directory of the script, which Python puts into `sys.path` later on, has been dealt with."""
+        """Whether the directory of the script, which Python adds to `sys.path` later, needs no more replacement."""
         if self.resolved(self.script_directory) == self.script_directory:
             return True
         return hasattr(sys.modules.get("__main__"), "__file__")
 
 
 class _Afterwards:
-    """Finds no module. Python asks it while it goes on starting; it replaces what has come into `sys.path` since.
+    """A finder that finds no module: while Python starts, it replaces the symlink in new entries of `sys.path`.
 
-    These are what later `.pth` files add, and the directory of the script. Then it goes.
+    Later `.pth` files add entries, and Python adds the script's directory. Then the finder removes itself.
     """
 
     def __init__(self, pin: "_Pin") -> None:
         self._pin = pin
-        self._site_is_done = hasattr(builtins, "exit")  # a program adds the venv to its path, long after it has started
+        self._site_is_done = hasattr(builtins, "exit")  # if a program adds the venv long after its start
 
     def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> None:
-        """Replace what has come since, and find nothing."""
+        """Replace the symlink in new entries, and find nothing."""
         self._pin.tidy()
-        self._site_is_done |= name == "sitecustomize"  # which site looks for when it has read all `.pth` files
+        self._site_is_done |= name == "sitecustomize"  # `site` imports it after all `.pth` files
         if self._site_is_done and self._pin.knows_the_script():
-            # In a new list: whoever goes through the old one now would miss the finder after this one.
+            # In a new list: Python, which iterates over the old one now, would skip the next finder.
             sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
 def _is_sub_interpreter() -> bool:
-    """Whether this is a further interpreter of a process, as mod_wsgi has: no program has been executed for it."""
+    """Whether this is a sub-interpreter, as of mod_wsgi: no program has been executed for it."""
     name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
     try:
         interpreters = __import__(name)
@@ -148,7 +148,7 @@ def _is_sub_interpreter() -> bool:
 
 
 def _lease(path: str) -> "mmap | None":
-    """Hold a shared lock on a file as long as the mapping lives that is returned; None if it cannot be had."""
+    """Return a mapping that holds a shared lock on a file while it lives; None if the lock is not available."""
     import fcntl
     import mmap
 
@@ -176,10 +176,10 @@ def _lease(path: str) -> "mmap | None":
 
 
 def _lock_beside(descriptor: int) -> bool:
-    """Take the other kind of lock, which releaser heeds as well; False if it cannot be had.
+    """Take the other kind of lock, which releaser respects as well; False if it is not available.
 
-    Whoever may read a file can lock it by flock(2), so that nobody else can. With this kind, only those can who may
-    write it: releaser, while it deletes the release.
+    Any user who may read a file can block it by flock(2). This kind can be blocked only by those who may write the
+    file: releaser, while it deletes the release.
     """
     import fcntl
     import struct
@@ -192,21 +192,21 @@ def _lock_beside(descriptor: int) -> bool:
 
 
 def _can_go(lease: "mmap") -> bool:
-    """Whether nothing else is closed together with this mapping.
+    """Whether this mapping can be closed without closing anything else.
 
-    Before Python 3.13, a mapping has a descriptor of its own, and closes that number whatever it stands for by then: in
-    a daemon that has closed all descriptors, perhaps a socket.
+    Before Python 3.13, a mapping has its own descriptor, and closes that number whatever it refers to by then: in a
+    daemon that has closed all descriptors, perhaps a socket.
     """
     try:
-        return lease.size() == len(lease)  # the size of what the descriptor stands for
-    except (OSError, ValueError):  # it stands for nothing, or there is none
+        return lease.size() == len(lease)  # the size of the file of the descriptor
+    except (OSError, ValueError):  # the descriptor is closed, or does not exist
         return True
 
 
 def _start() -> "_Pin | None":
     pin = _Pin()
     if not os.path.exists(os.path.join(pin.real, LEASE)):
-        return None  # a copy of a release, or what somebody has made of one
+        return None  # a copy of a release, or a changed one
     pin.apply()
     if pin.links:
         sys.meta_path.insert(0, _Afterwards(pin))
@@ -217,16 +217,16 @@ def _start() -> "_Pin | None":
 
 
 def _is_questioned_by_uv() -> bool:
-    """Whether uv asks what interpreter this is. It keeps the answer by the path that it has asked about.
+    """Whether uv runs this interpreter to query it. uv caches the answer by the path that it has queried.
 
-    That path is mostly the symlink, and what it leads to now would be taken for it after the next flip: uv's key is
-    the path and the time of the base interpreter, which is the same in every release (seen with uv 0.13).
+    The path is mostly the symlink, and after the next flip uv would take the present target for it: the key of its
+    cache is the path and the time of the base interpreter, the same in every release (seen with uv 0.13).
     """
     return any("get_interpreter_info" in word for word in _command_line()[:9])
 
 
 def _command_line() -> "Sequence[str]":
-    """Return the words by which this process was started; Python itself tells them from 3.10 on."""
+    """Return the command line of this process; Python has it since 3.10."""
     words: Sequence[str] | None = getattr(sys, "orig_argv", None)
     if words is not None:
         return words
@@ -238,10 +238,10 @@ def _command_line() -> "Sequence[str]":
 
 
 def _watch_end(place: str) -> None:
-    """Note that this process, the first of a run of the tests, has begun, and let it note that it ends as Python does.
+    """Record that this process, the first of a test run, has begun, and later that it ends in the normal way of Python.
 
-    `os._exit`, which a package could call on its import, ends it without that. What takes its place by exec counts as
-    an end, as that may be no Python.
+    `os._exit`, which a package could call on its import, ends it without a record. An exec counts as an end, as the
+    new program may not be Python.
     """
     own, ended = str(os.getpid()), os.path.join(place, "ended")
     try:
@@ -250,7 +250,7 @@ def _watch_end(place: str) -> None:
     except FileExistsError:
         descriptor = os.open(os.path.join(place, "began"), os.O_RDONLY | os.O_NONBLOCK)
         try:
-            if os.read(descriptor, len(own) + 1).decode() != own:  # it is a child
+            if os.read(descriptor, len(own) + 1).decode() != own:  # this is a child
                 return
         finally:
             os.close(descriptor)
@@ -265,7 +265,7 @@ def _watch_end(place: str) -> None:
             note()
             try:
                 return replace(*given)
-            finally:  # it could not be replaced
+            finally:  # exec has failed
                 os.unlink(ended)
 
         return replaced
