@@ -1,1 +1,1 @@
-"""The sandbox of tests and builds: what it hides, what it keeps, and whether it works here."""
+"""The sandbox of tests and builds: its hidden and writable paths, and whether it works on this host."""

@@ -1,7 +1,7 @@
-"""The sandbox of programs that are not trusted yet: what they write is thrown away, and they reach no other process.
+"""The sandbox of programs that are not trusted yet: it discards their writes and shuts them off from other processes.
 
-bubblewrap makes them a view of the file system of their own. What they write lands in layers over it that go with the
-sandbox, but for a few places that are theirs. What that keeps in stands in the documentation of the setting `isolate`.
+bubblewrap gives these programs a private view of the file system. Their writes land in layers that are deleted with the
+sandbox, except in a few writable places. The documentation of the setting `isolate` says what the sandbox protects.
 """
 
 from __future__ import annotations
@@ -47,21 +47,22 @@ if TYPE_CHECKING:
 
     from releaser.system.process import Runner
 
-#: How what is written is thrown away: in layers that the child mounts, or bubblewrap; else most places are read-only.
+#: How writes are discarded: in layers mounted by the child or by bubblewrap; without layers, most places are read-only.
 Way = Literal["layers", "layers of bubblewrap", "read-only"]
-_OWN_LAYERS = (0, 11)  # the version of bubblewrap since which it has `--overlay`
+_OWN_LAYERS = (0, 11)  # bubblewrap has `--overlay` since this version
 _CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
-_KERNEL = ("sys", "sysrq-trigger")  # of /proc, where root could write without any capability; bubblewrap sees to more
-_TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
+_KERNEL = ("sys", "sysrq-trigger")  # of /proc, writable for root without any capability; bubblewrap protects more
+_TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - every user may write there
 _RUN = "/run"
 _HIDE_FILE = ["--ro-bind", "/dev/null"]
-_MANAGERS = ("/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus")  # directories with the sockets of such
-_SECONDS = 60.0  # to try whether bubblewrap works, also on a machine that is busy
-_LEFT = ".left-running"  # in the private directory, and what is read of it at most, in bytes
+_MANAGERS = ("/var/lib/lxd", "/var/snap/lxd", "/var/lib/incus")  # directories with sockets of container managers
+_SECONDS = 60.0  # for trying bubblewrap, even on a busy machine
+_LEFT = ".left-running"  # a file in the private directory; at most `_LONGEST_LEFT` bytes of it are read
 _LONGEST_LEFT = 64 * 1024
 _LONGEST_NAME = 120  # characters
-# The kernel ends a process namespace with its first process, at once. So this starts a command in it, and notes who is
-# there when the command has ended: what was started and what is left, each ended by a NUL.
+# The kernel ends a process namespace at once when its first process ends. So this script starts the command, and
+# records the processes that are left when the command has ended: pairs of the command and the process, each ended by a
+# NUL.
 _NOTING = f"""\
 "$@"
 status=$?
@@ -84,26 +85,26 @@ exit $status
 
 
 class Bounds(Frozen):
-    """The places where what a program writes stays, and those that it may not read."""
+    """The paths, sockets and network that a program in the sandbox may use."""
 
     writable: tuple[Path, ...]
     hidden: tuple[Path, ...] = ()
-    #: What it reads, also where it lies in a directory in which everybody writes.
+    #: Paths that it reads even in directories such as `/tmp`, of which the sandbox has a private one.
     kept: tuple[Path, ...] = ()
-    #: The same of programs, which are not worth protecting there.
+    #: Programs that it reads in the same way, but that need no layer.
     needed: tuple[Path, ...] = ()
-    #: What it cannot write to at all, as a copy would be too large.
+    #: Paths that are read-only, because a copy would be too large.
     fixed: tuple[Path, ...] = ()
-    #: What it gets a copy of, where nothing else can throw away what it writes.
+    #: Paths that it gets a copy of where no layer discards its writes.
     copied: tuple[Path, ...] = ()
-    #: The sockets that it reaches beside those of databases, or the directories with such.
+    #: Sockets that it reaches in addition to those of databases, or directories with such sockets.
     sockets: tuple[Path, ...] = ()
-    #: Whether it reaches the network; else it has the loopback alone, and one of its own.
+    #: Whether it reaches the network; otherwise it has only a private loopback interface.
     network: bool = True
 
 
 class _Paths(Frozen):
-    """The paths of bounds as they are found now, without symlinks, each list as `_real` returns it."""
+    """The existing paths of bounds without symlinks, each list as `_real` returns it."""
 
     writable: list[str]
     hidden: list[str]
@@ -114,7 +115,7 @@ class _Paths(Frozen):
 
     @classmethod
     def of(cls, bounds: Bounds, homes: Iterable[Path]) -> _Paths:
-        """Look for the paths of bounds; `homes` are kept, too."""
+        """Resolve the paths of bounds; `homes` are kept, too."""
         return cls(
             writable=_real(bounds.writable),
             hidden=_real(bounds.hidden),
@@ -126,36 +127,36 @@ class _Paths(Frozen):
 
 
 class Bubblewrap(Frozen):
-    """The sandbox that works here: bubblewrap, and how it throws away what is written."""
+    """The sandbox that works on this host: bubblewrap, and how it discards writes."""
 
     program: str
     way: Way
-    #: Where layers are kept, beside its own temporary directory; None for that.
+    #: Layers are made next to this path; None for the default temporary directory.
     scratch: Path | None = None
-    #: Places that can have no layer, as was seen.
+    #: Places that can have no layer, as a trial showed.
     without: frozenset[str] = frozenset()
-    #: The homes of its user.
+    #: The home directories of this user.
     homes: tuple[Path, ...] = ()
-    #: Hears what a command has left running in a process namespace, which has ended it: the command, and its name.
+    #: Called with a command and the name of a process that it left running, which ended with the process namespace.
     tell: Callable[[str, str], None] = field(default=lambda *_: None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the sandbox in messages."""
         return "bubblewrap"
 
     @property
     def told(self) -> str:
-        """What becomes of what is written in it, for people."""
+        """A description, for people, of how the sandbox treats writes."""
         if self.way == "read-only":
             return "read-only but for the project, as this kernel lets nobody lay a file system over another one"
         return "what is written outside of the staging tree is thrown away"
 
     @contextlib.contextmanager
     def sandbox(self, bounds: Bounds, hear: Callable[[list[str]], object] = lambda _: None) -> Iterator[Sandbox]:
-        """Yield a sandbox for commands one after the other; it also has a private temporary directory.
+        """Yield a sandbox with a private temporary directory, for commands that run one after the other.
 
-        `hear` gets, at the end, the paths outside of what is writable that were written to, which is thrown away.
+        At the end, `hear` gets the paths that were written outside the writable places; those writes are discarded.
         Raises ToolError.
         """
         with contextlib.ExitStack() as stack:
@@ -190,9 +191,9 @@ class Bubblewrap(Frozen):
     def _make_layers(
         self, paths: _Paths, stack: contextlib.ExitStack
     ) -> tuple[list[str], tuple[Layer, ...], tuple[Skeleton, ...]]:
-        """Make the layers, and what stands in for directories that can have none.
+        """Make the layers, and skeletons for directories that can have no layer.
 
-        Return also where they are, which is hidden: there, one could look below what is hidden.
+        Also return the directory that holds the layers, which must be hidden: hidden files could be read in the layers.
         """
         if self.way == "read-only":
             return [], (), ()
@@ -207,9 +208,9 @@ class Bubblewrap(Frozen):
     def _copy(
         self, copied: Iterable[Path], layers: Iterable[Layer], hidden: Collection[str], stack: contextlib.ExitStack
     ) -> list[tuple[str, str]]:
-        """Copy the `copied` paths without a layer, but nothing `hidden`; return each with its copy. Raises OSError.
+        """Copy the `copied` paths that have no layer, without `hidden` ones; return each with its copy. Raises OSError.
 
-        Sockets stay where they are, as those of services are reached. What can be copied in part is.
+        Sockets are not copied, so that services stay reachable. Of a directory, only the readable files are copied.
         """
         has_layer = [place for one in layers for place in one.shown]
         sources = [one for one in _real(copied) if one not in (*has_layer, *hidden)]
@@ -240,7 +241,7 @@ class Bubblewrap(Frozen):
         layers: tuple[Layer, ...],
         copies: list[tuple[str, str]],
     ) -> list[str]:
-        """Return the words that lay into the sandbox what it sees of the file system besides the system's own."""
+        """Return the arguments of bubblewrap that add paths to the system's own directories."""
         links = {link for path in needed if path.exists() for link in _links_to(path)}
         has_layer = [place for one in layers for place in one.shown]
         binds = {path for path in (*paths.kept, *paths.needed) if _is_shared(path, _TEMPORARY, _MEMORY)}
@@ -256,17 +257,17 @@ class Bubblewrap(Frozen):
 
 
 def _left_running(noted: str) -> set[tuple[str, str]]:
-    """Return what was noted; what ran in the sandbox could have written there, too."""
+    """Return the recorded processes. The programs in the sandbox may have written to that file, too."""
     try:
         with open(noted, "rb", opener=lambda path, flags: only_files(path, flags | os.O_NOFOLLOW)) as file:
             words = file.read(_LONGEST_LEFT).decode(errors="replace").split("\0")
-    except OSError:  # as mostly
+    except OSError:  # usually there is no such file
         return set()
     return {(command, name.strip()[:_LONGEST_NAME]) for command, name in zip(words[::2], words[1::2], strict=False)}
 
 
 def without_symlinks() -> Sandbox | None:
-    """Return what lets a program make no symlink, so that uv builds nothing; None where the kernel cannot do that.
+    """Return a sandbox that makes no symlinks, so that uv builds nothing; None if the kernel cannot forbid symlinks.
 
     uv makes an environment for each build, whose `bin/python` is a symlink (seen with uv 0.12 and 0.13).
     """
@@ -274,10 +275,10 @@ def without_symlinks() -> Sandbox | None:
 
 
 def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap | str:
-    """Return the sandbox that works here, or why there is none.
+    """Return the sandbox that works on this host, or the reason why none does.
 
-    What is `around` a site are the directories that matter most; layers are kept in the last if nowhere else.
-    bubblewrap is tried once in a run, as a kernel or a container may forbid it.
+    `around` are the directories of a site that need the sandbox most; the last holds the layers if no other place can.
+    bubblewrap is tried once in a run, because a kernel or a container may forbid it.
     """
     question = ("bwrap", *around)
     if question not in runner.remembered:
@@ -300,9 +301,9 @@ def find_bubblewrap(runner: Runner, around: tuple[Path, ...] = ()) -> Bubblewrap
 
 
 def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, Way, Path | None, Sequence[str]] | str:
-    """Return the program, how it works best, where layers are, and where they cannot be; or why it does not work."""
+    """Return the program, the best way, the path for layers, and places without layers; or the reason for a failure."""
     places = list_places(_real(around))
-    named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the second may be in memory
+    named = (ROOMY, None, *(one / LAYERS for one in around[-1:]))  # the temporary directory (None) may be in memory
     scratches = [one for one in named if one is None or os.access(one.parent, os.W_OK | os.X_OK)]
     for scratch in scratches:
         with contextlib.suppress(OSError, ToolError), temporary_directory(beside=scratch) as made:
@@ -328,7 +329,7 @@ def _try(program: str, runner: Runner, around: tuple[Path, ...]) -> tuple[str, W
 
 
 def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
-    """Return the words that lay layers over their places."""
+    """Return the arguments that mount the layers over their places."""
     words = []
     for one in layers:
         if way == "layers":
@@ -339,13 +340,13 @@ def _laid(layers: Iterable[Layer], way: Way) -> list[str]:
 
 
 def _trial(program: str, views: Sequence[str] = ()) -> list[str]:
-    """Return the words that do nothing in the sandbox."""
+    """Return a command that does nothing in the sandbox."""
     return [program, *_bubblewrap(views=views), "--", "/bin/sh", "-c", ":"]
 
 
 def _ask(words: Sequence[str], runner: Runner, begin: Callable[[], None] | None = None) -> str:
-    """Return what is printed. Raises ToolError."""
-    # It dies with us by itself.
+    """Run a command and return its standard output. Raises ToolError."""
+    # bubblewrap itself ends with releaser (`--die-with-parent`).
     return runner.run(words, cwd=Path("/"), timeout=_SECONDS, death_signal=None, sandbox=Sandbox(begin=begin)).stdout
 
 
@@ -357,18 +358,18 @@ def _bubblewrap(
     *,
     network: bool = True,
 ) -> list[str]:
-    """Return the arguments of bubblewrap: all is as it is, for reading alone but in `views`, with a `private` /tmp."""
+    """Return the arguments of bubblewrap: all is read-only except `views` and `writable`, with `private` as /tmp."""
     words = ["--unshare-pid", "--unshare-ipc", "--new-session", "--die-with-parent"]
     words += [] if network else ["--unshare-net"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind-try", "/dev/log", "/dev/log"]
     words += _view_run()
-    if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
+    if os.geteuid() == 0:  # no user namespace: root must not unmount anything
         words += ["--cap-drop", "ALL", *_each("--cap-add", (f"CAP_{name.upper()}" for name in _CAPABILITIES))]
         words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
     if private is not None:
         words += ["--bind", private, _TEMPORARY]
     holding = [path for path in hidden if any(_is_shared(one, path) for one in writable)]
-    hiding = [path for path in hidden if path not in holding]  # also in what is writable
+    hiding = [path for path in hidden if path not in holding]  # also inside writable directories
     return [*words, *views, *_hide(holding), *_each("--bind", writable, twice=True), *_hide(hiding)]
 
 
@@ -378,9 +379,9 @@ def _hide(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _view_run() -> list[str]:
-    """Return the words that leave of /run nothing but what programs read there, and the sockets of databases.
+    """Return the arguments that empty /run, except for the directories of databases and a few that programs read.
 
-    These lie in directories of their own, which stay when a database is started again.
+    A socket in such a directory stays reachable when its database restarts.
     """
     if not _has_own_run():
         return []
@@ -391,10 +392,10 @@ def _view_run() -> list[str]:
 
 
 def _view_sockets(paths: _Paths, has_layer: Collection[str], hidden: Collection[str]) -> list[str]:
-    """Return the words that let in the sockets which are reached, and cover what else would be, as it is now.
+    """Return the arguments that let in the sockets that may be reached, and cover all others.
 
-    Through a layer nobody reaches any (proc(5)), and /run, /tmp and /dev/shm are of the sandbox's own. While a sandbox
-    is there, a service may end, and its socket with it.
+    No socket can be reached through a layer (proc(5)), and the sandbox has a private /run, /tmp and /dev/shm. The list
+    is made for each command, because a service may end, with its socket, while the sandbox exists.
     """
     listening = [path for path in list_listening() if not _is_shared(path, *hidden)]
     reached = [one for one in list_reached(listening, paths.sockets) if not _is_shared(one, *hidden)]
@@ -413,7 +414,7 @@ def _has_own_run() -> bool:
 def _beginning(mount: Callable[[], None] | None, program: str) -> Callable[[], None] | None:
     """Return what the child does before it becomes bubblewrap: it mounts layers, and gives up abstract sockets.
 
-    A bubblewrap that becomes root by itself could not any more after that.
+    It keeps abstract sockets if bubblewrap is setuid: giving them up would keep bubblewrap from becoming root.
     """
     if not can_forbid_abstract_sockets() or os.stat(program).st_mode & stat.S_ISUID:
         return mount
@@ -431,12 +432,12 @@ def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[st
 
 
 def _real(paths: Iterable[Path]) -> list[str]:
-    """Return what is there, without symlinks; what holds another comes before it, so that both can be mounted."""
+    """Return the existing paths without symlinks, each directory before its contents, so that all can be mounted."""
     return sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
 
 
 def _links_to(path: Path) -> Iterator[str]:
-    """Yield the symlinks on the way to what is there: programs are started by these."""
+    """Yield the symlinks on the way to an existing path: programs are started through them."""
     for place in (*reversed(path.parents), path):
         if place.is_symlink():
             yield str(place)
@@ -450,14 +451,14 @@ def _is_shared(path: str, *places: str) -> bool:
 
 
 def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return what is not reached in a sandbox: keys, mail, and the sockets of what runs programs for this user."""
+    """Return paths to hide: keys, mail, credentials, and the sockets of programs that run commands for this user."""
     own = _in_homes(environ, ".ssh", ".gnupg", ".screen", "Maildir")
-    passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
+    passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # set by systemd
     return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), *map(Path, _MANAGERS))
 
 
 def passwords_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return where passwords of git and of uv are."""
+    """Return the files and directories with the passwords of git and uv."""
     names = (".git-credentials", ".config/git/credentials", ".netrc", ".local/share/uv/credentials")
     given = environ.get("UV_CREDENTIALS_DIR") or Path(environ.get("XDG_DATA_HOME", ""), "uv/credentials")
     named = environ.get("NETRC")
@@ -473,9 +474,9 @@ def _homes(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _home() -> str:
-    import pwd  # which few commands need
+    import pwd  # few commands need it
 
     try:
         return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:  # as in a container
+    except KeyError:  # no such user, as in a container
         return ""

@@ -15,9 +15,9 @@ INSTALL = "Install bubblewrap (`apt install bubblewrap`)"
 
 
 def bubblewrap_of(site: Site) -> Bubblewrap | None:
-    """Return the sandbox of a site's tests and builds; None if nothing works here, or with `isolate = "off"`.
+    """Return the sandbox of a site's tests and builds; None if none works here, or with `isolate = "off"`.
 
-    Raises BuildError where one is insisted on, and none works.
+    Raises BuildError with `isolate = "bwrap"` if bubblewrap does not work.
     """
     found = find_sandbox(site)
     if isinstance(found, Bubblewrap):
@@ -29,7 +29,7 @@ def bubblewrap_of(site: Site) -> Bubblewrap | None:
 
 
 def find_sandbox(site: Site) -> Bubblewrap | str:
-    """Return the sandbox that works here for a site, or why there is none. It is tried once in a run."""
+    """Return the sandbox that works here for a site, or the reason why there is none. It is tried once in a run."""
     if SandboxSettings.of(site).isolate == "off":
         return '`isolate` is "off"'
     outside = site.outside.project

@@ -1,6 +1,6 @@
-"""Lets a program make no symlink, or reach no abstract socket, by the Landlock of the kernel.
+"""Forbids a program to make symlinks or to reach abstract sockets, with the kernel's Landlock.
 
-It is set up in the child before it starts.
+The child sets up the rules before it becomes the program.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import ctypes
 import os
 import struct
 
-_OLDEST = 2  # the version of its ABI since which files can be moved between directories at all, that of Linux 5.19
-_SCOPED = 6  # since which a program can be kept to its own abstract sockets, that of Linux 6.12
+_OLDEST = 2  # ABI version that allows moves between directories, from Linux 5.19
+_SCOPED = 6  # ABI version that can limit a process to its own abstract sockets, from Linux 6.12
 _MAKE_SYM, _REFER = 1 << 12, 1 << 13
 _ABSTRACT_SOCKETS = 1 << 0
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, on every architecture
@@ -19,17 +19,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def can_forbid_symlinks() -> bool:
-    """Whether the kernel can keep a program from making symlinks, and from nothing else."""
+    """Whether the kernel can forbid symlinks without forbidding anything else."""
     return _version() >= _OLDEST
 
 
 def can_forbid_abstract_sockets() -> bool:
-    """Whether the kernel can keep a program from abstract sockets (unix(7)) of others."""
+    """Whether the kernel can keep a program from the abstract sockets (unix(7)) of other processes."""
     return _version() >= _SCOPED
 
 
 def forbid_symlinks() -> None:
-    """Let this process, and all that it starts, make no symlink. It says so and ends if that fails."""
+    """Forbid this process and its children to make symlinks. On failure, print the error and end the process."""
     try:
         ruleset = _make_rules("=Q", _MAKE_SYM | _REFER)
         place = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -42,9 +42,9 @@ def forbid_symlinks() -> None:
 
 
 def forbid_abstract_sockets() -> None:
-    """Let this process, and all that it starts, reach no abstract socket but those of its own.
+    """Forbid this process and its children to reach abstract sockets of others. On failure, print the error and end.
 
-    It can still mount, as no access to files is restricted. It says so and ends if that fails.
+    The process can still mount, because access to files is not restricted.
     """
     try:
         _restrict(_make_rules("=QQQ", 0, 0, _ABSTRACT_SOCKETS))
@@ -58,7 +58,7 @@ def _version() -> int:
 
 
 def _make_rules(form: str, *attributes: int) -> int:
-    """Make rules: what is restricted of files, of the network, and to the process itself."""
+    """Return the descriptor of new rules; the attributes restrict files, the network, and the scope of the process."""
     packed = struct.pack(form, *attributes)
     return _check(_libc.syscall(_CREATE, ctypes.create_string_buffer(packed), ctypes.c_size_t(len(packed)), 0))
 

@@ -1,9 +1,10 @@
-"""Layers over file systems: what is written in a sandbox lands in them, and is thrown away with them.
+"""Layers over file systems: they receive the writes of a sandbox, and are deleted with it.
 
-A layer is an overlayfs: the place as it is lies below, and a directory of ours takes what changes. The child that is to
-become the sandbox mounts them in a mount namespace of its own, so nobody else sees them and nothing stays mounted. What
-the live site changes below meanwhile may or may not be seen through a layer; the kernel promises no more.
-A plain user can do so in a user namespace (from Linux 5.11; Documentation/filesystems/overlayfs.rst of the kernel).
+A layer is an overlayfs: the place itself is the lower directory, and a directory of releaser takes the changes. The
+child that becomes the sandbox mounts the layers in a private mount namespace, so other processes do not see them, and
+nothing stays mounted. Changes that the live site makes in the place meanwhile may or may not be visible through a
+layer; the kernel promises no more. A plain user can mount layers in a user namespace (from Linux 5.11;
+Documentation/filesystems/overlayfs.rst of the kernel).
 """
 
 from __future__ import annotations
@@ -24,64 +25,64 @@ if TYPE_CHECKING:
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # unshare(2)
 _BIND, _REMOUNT, _RELATIVE_TIMES = 0x1000, 0x20, 1 << 21  # mount(2)
-_SAME_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME  # as MS_... has them
+_SAME_FLAGS = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME  # same values as MS_...
 _REC_PRIVATE = 0x4000 | 1 << 18  # mount(2): MS_REC | MS_PRIVATE
-# Of these no layer is made: what the kernel shows, what a sandbox has of its own, and services talk through /run.
+# These get no layer: kernel file systems, private directories of a sandbox, and /run, where services have sockets.
 _OTHERS = frozenset({"/proc", "/sys", "/dev", "/run", "/tmp", "/boot", "/lost+found"})  # noqa: S108 - a sandbox has its own
-# A plain user writes nothing there.
+# A plain user cannot write there.
 _OF_ROOT = frozenset({"/bin", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr"})
-_CROWDED = ("/var/lib", "/snap")  # of containers and of packages, each with mounts of its own
+_CROWDED = ("/var/lib", "/snap")  # these hold containers and packages, each with several mounts
 _DEEPEST = 9  # levels
-# Not those of a network, which may hang whoever looks at them: they get a layer where the site lies on one.
+# Network file systems are missing here because access to them may hang. They get a layer if the site is on one.
 _FILE_SYSTEMS = frozenset(
     {
         "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "reiserfs", "tmpfs", "xfs", "zfs",
     }
 )  # fmt: skip
-# Where everybody writes, a sandbox has its own, also where that is somebody's home or has the checkout.
-_EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108 - nothing of ours is made there
-# bubblewrap takes 9,000 arguments (MAX_ARGS in its bubblewrap.c), three for each place that it shows.
+# A sandbox has private ones of these, even if they hold a home or the checkout.
+_EVERYBODYS = frozenset({*_OTHERS, "/dev/shm"})  # noqa: S108 - releaser creates nothing there
+# bubblewrap takes 9,000 arguments (MAX_ARGS in its bubblewrap.c), three for each path that it shows.
 _MOST_SKELETONS, _MOST_FIXED = 20, 50
-_MOST = 2_000  # directories that are looked at for a plain user
-_DEEP = 3  # levels in which such are looked for where the user writes
-_SHALLOW = 2  # levels in which some of another group are looked for; without any, no deeper
+_MOST = 2_000  # directories to search for a plain user
+_DEEP = 3  # levels to search for directories that the user may write
+_SHALLOW = 2  # levels to search for files of another group; deeper only if some are found
 _PASSED_OVER = frozenset({".git", "node_modules", "__pycache__"})
 _OF_VENV = "pyvenv.cfg"
-# Of files whose group a plain user cannot give to a copy, those next to the top are copied, up to so many.
+# Limits for copies of files whose group a plain user cannot give to a copy; files near the top come first.
 _MOST_FILES, _MOST_BYTES = 1_000, 100_000_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Layer(Frozen):
-    """A place, those parts of it that are shown, and the path with which all names begin of what a layer needs."""
+    """A place, the parts of it that are shown, and the common prefix of the paths of the layer's directories."""
 
     place: str
     base: str
     shown: tuple[str, ...] = ()
-    #: When it was made, in ns; what is newer was written through it.
+    #: When the layer was made, in ns; newer files were written through it.
     made: int = 0
 
     @property
     def upper(self) -> str:
-        """What was written, as overlayfs keeps it; the child that mounts it has there the place with that."""
+        """The directory of the changes; the child mounts the overlayfs over it."""
         return f"{self.base}.upper"
 
     @property
     def work(self) -> str:
-        """Where overlayfs prepares that."""
+        """The work directory of overlayfs."""
         return f"{self.base}.work"
 
     @property
     def views(self) -> tuple[tuple[str, str], ...]:
-        """Each part that is shown, as the child has it and as it is named."""
+        """For each shown part, its path in the child's mount and its real path."""
         return tuple((f"{self.upper}/{os.path.relpath(one, self.place)}", one) for one in self.shown)
 
 
 class Skeleton(Frozen):
-    """A directory that can have no layer, as something is mounted below, and the one that stands in for it.
+    """A directory that can have no layer, because something is mounted below it, and its substitute.
 
-    It has copies of the files of the first that are small, and an empty place for all else: some of these get a layer,
-    and the others, which are `fixed`, are shown as they are.
+    The substitute has copies of small files, and an empty file or directory for each other entry. A layer is mounted
+    over some of these; the others, which are `fixed`, are shown as they are.
     """
 
     place: str
@@ -93,9 +94,10 @@ class Skeleton(Frozen):
 
 
 def list_places(also: Collection[str] = ()) -> list[str]:
-    """List the directories that get a layer: all but those of the system, and `also` these.
+    """List the directories that get a layer: all except those of the system, and in any case `also`.
 
-    What is mounted below a place cannot be seen through a layer; there, the directories beside it get one each.
+    A layer does not show file systems mounted below its place. Such a place gets no layer; the directories in it get
+    one each.
     """
     mounts = _read_mounts()
     above = _above(mounts)
@@ -113,7 +115,7 @@ def list_places(also: Collection[str] = ()) -> list[str]:
 
 
 def _read_mounts() -> dict[str, bool]:
-    """Map what is mounted to whether that is a file system that can lie below a layer (proc(5))."""
+    """Map each mount point to whether its file system can lie below a layer (proc(5))."""
     found = dict[str, bool]()
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
@@ -125,12 +127,12 @@ def _read_mounts() -> dict[str, bool]:
 
 
 def _above(mounts: Iterable[str]) -> frozenset[str]:
-    """Return the directories that have something mounted below."""
+    """Return the directories that have a mount point below them."""
     return frozenset(one[:at] or "/" for one in mounts if one != "/" for at, letter in enumerate(one) if letter == "/")
 
 
 def _uncovered(place: str, above: Collection[str], passed: Collection[str], *, deep: int) -> Iterator[str]:
-    """Yield a place; if something is mounted below, the directories in it instead, so many levels `deep`."""
+    """Yield a place; if a mount point is below it, the directories in the place instead, down to `deep` levels."""
     if place not in above:
         yield place
     elif deep:
@@ -148,7 +150,7 @@ def _may_enter(place: str) -> bool:
 
 
 def _writes_in(place: str, also: Iterable[str]) -> bool:
-    """Whether this user writes in a place, in a directory in it, or where it is known to write."""
+    """Whether this user may write to a place, to a directory in it, or has one of `also` in it."""
     if os.geteuid() == 0 or any(_is_within(one, place) for one in also) or os.access(place, os.W_OK):
         return True
     return any(one.is_dir(follow_symlinks=False) and os.access(one.path, os.W_OK) for one in _list(place))
@@ -165,14 +167,14 @@ def make_layers(
     hidden: Collection[str] = (),
     joins: bool = True,
 ) -> tuple[Layer, ...]:
-    """Make what layers over these places need, in `scratch`. Raises OSError.
+    """Make, in `scratch`, the directories of layers over these places. Raises OSError.
 
-    One that `joins` them makes a single layer for root of all places on the first file system. A plain user's user
-    namespace forbids that, as it would show what other mounts cover. Without `joins`, bubblewrap is to mount them.
+    With `joins`, root gets a single layer for all places on the root file system. A user namespace forbids such a
+    layer, as it would show files that other mounts cover. Without `joins`, bubblewrap mounts the layers.
 
-    A plain user's overlayfs copies nothing that has another owner or group (EOVERFLOW). So the `ways`, directories that
-    lead to where this user writes, are made beforehand, with copies of files that have a group of which the user is a
-    member. Nothing `hidden` is copied, as the copy could be read.
+    A plain user's overlayfs cannot copy a file with another owner or group (EOVERFLOW). So the layers get, in advance,
+    the directories that lead to `ways` and to other places where this user writes, and copies of the writable files
+    with another owner or group. `hidden` files are not copied, as the copies could be read.
     """
     mounts = _read_mounts().keys() - {"/"}
     joined = [one for one in places if not _is_within(one, *mounts)] if joins and _is_root_of_host() else []
@@ -192,7 +194,7 @@ def make_layers(
             for way in _writable_in(place):
                 if way not in ways:
                     _make_way(one, way, hidden, elsewhere)
-        _copy_mode(place, one.upper)  # last, as that is the time of its change
+        _copy_mode(place, one.upper)  # last, because this sets its change time
         found.append(replace(one, made=os.stat(one.upper).st_ctime_ns))
     return tuple(found)
 
@@ -200,9 +202,9 @@ def make_layers(
 def make_skeletons(
     scratch: str, places: Iterable[str], layers: Iterable[Layer], hidden: Collection[str] = ()
 ) -> tuple[Skeleton, ...]:
-    """Make what stands in for those of the `places` that have something mounted below, the outermost first.
+    """Make skeletons of those `places` that have something mounted below, the outermost first. Raises OSError.
 
-    A directory that cannot be listed, or has too many entries, gets none and stays read-only. Raises OSError.
+    A directory that cannot be listed, or has too many entries, gets none and stays read-only.
     """
     mounts, has_layer = _read_mounts(), {one for layer in layers for one in layer.shown}
     above = _above(mounts)
@@ -220,7 +222,7 @@ def make_skeletons(
         _copy_mode(place, str(directory))
         fixed = list[str]()
         for one in entries:
-            # What has a skeleton or a layer of its own is laid over this later, and is read-only until then.
+            # An entry with a skeleton or a layer is mounted over this later, and is read-only until then.
             if not _stand_in(one, directory / one.name, hidden, room) and one.path not in has_layer:
                 fixed.append(one.path)
         if len(fixed) <= _MOST_FIXED:
@@ -235,9 +237,10 @@ def _list(place: str) -> list[os.DirEntry[str]]:
 
 
 def _stand_in(entry: os.DirEntry[str], target: Path, hidden: Collection[str], room: list[int]) -> bool:
-    """Make what stands in for an entry of a directory, and tell whether nothing else is to be shown there.
+    """Make the substitute for an entry of a directory; return whether the substitute is enough.
 
-    `room` is for so many files and bytes, which is less afterwards. Raises OSError if there is no space.
+    `room` holds the number of files and bytes that may still be copied, and is reduced. Raises OSError if the disk is
+    full.
     """
     try:
         if entry.is_symlink():
@@ -259,7 +262,7 @@ def _stand_in(entry: os.DirEntry[str], target: Path, hidden: Collection[str], ro
 
 
 def _writable_in(top: str) -> Iterator[str]:
-    """Yield where this user may write, such as a directory of its logs in `/var/log`; nothing within another such."""
+    """Yield the directories where this user may write, such as one for logs in `/var/log`; none inside another."""
     left = [(top, 0)]
     for _ in range(_MOST):
         if not left:
@@ -274,10 +277,10 @@ def _writable_in(top: str) -> Iterator[str]:
 
 
 def _make_way(layer: Layer, way: str, hidden: Collection[str], room: list[int]) -> None:
-    """Make, in a layer, the directories that lead to `way`, and what below it has another group. Raises OSError.
+    """Make, in a layer, the directories that lead to `way`, and the entries below it that have another group.
 
-    Of venvs, which nobody's tests write in, and of what is `hidden`, nothing is made. There is `room` for so many files
-    and bytes, which is less afterwards.
+    Virtual environments are skipped, as no tests write there, and so are `hidden` files. `room` holds the number of
+    files and bytes that may still be copied, and is reduced. Raises OSError.
     """
     parts = [part for part in os.path.relpath(way, layer.place).split("/") if part != "."]
     below = ""
@@ -305,7 +308,7 @@ def _make_way(layer: Layer, way: str, hidden: Collection[str], room: list[int]) 
 
 
 def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the path of each entry of a directory, relative to `base`, and its status; nothing of a venv."""
+    """Yield the path of each entry of a directory, relative to `base`, and its status; nothing for a venv."""
     with contextlib.suppress(OSError), os.scandir(f"{base}{place}") as entries:
         found = list(entries)
         for one in found if not any(one.name == _OF_VENV for one in found) else ():
@@ -315,12 +318,12 @@ def _entries(base: str, place: str, hidden: Collection[str]) -> Iterator[tuple[s
 
 
 def _is_root_of_host() -> bool:
-    """Whether this is root, and not in a user namespace, as in most containers (user_namespaces(7))."""
+    """Whether this is root outside a user namespace; most containers have one (user_namespaces(7))."""
     if os.geteuid() != 0:
         return False
     with contextlib.suppress(OSError), open("/proc/self/uid_map", encoding="ascii") as file:
         return file.read().split() == ["0", "0", "4294967295"]
-    return True  # a kernel without them
+    return True  # a kernel without user namespaces
 
 
 def _make_parents(layer: Layer, name: str) -> None:
@@ -336,11 +339,11 @@ def _make_directory(layer: Layer, name: str) -> None:
 
 
 def _copy_file(source: str, target: str) -> None:
-    import shutil  # which few hosts need here
+    import shutil  # few hosts need it here
 
     try:
         shutil.copy2(source, target)
-    except OSError:  # it cannot be read, or there is no room: half of it is worse than none
+    except OSError:  # unreadable, or no space: half a copy is worse than none
         Path(target).unlink(missing_ok=True)
 
 
@@ -357,11 +360,11 @@ def _is_own(status: os.stat_result) -> bool:
 
 
 def mounting(layers: Sequence[Layer], *, tells: bool = False) -> Callable[[], None]:
-    """Return what a child does before it becomes the sandbox: it mounts these layers, seen by itself alone.
+    """Return a function for the child that becomes the sandbox: it mounts these layers in a private mount namespace.
 
-    One that `tells` prints the number of each that it could mount, and goes on in any case. Else a place that can have
-    no layer any more, as somebody has just mounted something there, is read-only; if that fails, too, the child says so
-    and ends: it would write where it may not.
+    With `tells`, it prints the number of each layer that it mounted, and ignores failures. Otherwise, a place that can
+    no longer have a layer, because something has just been mounted there, is mounted read-only. If that fails, too, the
+    child prints the error and ends: it could write where it must not.
     """
 
     def mount() -> None:
@@ -398,19 +401,19 @@ def _have_own_mounts() -> None:
 
 def _mount(layer: Layer) -> None:
     place, name = os.path.split(layer.base)
-    work = f"{name}.work-{os.getpid()}"  # a new one each time, as the last has the mark of what was volatile
-    # What is thrown away need not reach the disk, which overlayfs would see to as it is unmounted (from Linux 5.10).
+    work = f"{name}.work-{os.getpid()}"  # new for each mount, as overlayfs marks the work directory of a volatile mount
+    # `volatile` saves flushing the discarded writes to disk at the unmount (from Linux 5.10).
     options = f"volatile,lowerdir={_escape(layer.place)},upperdir={name}.upper,workdir={work}"
-    # A directory that is below cannot be renamed (EXDEV): else one command gave a hidden file a name that is not hidden
-    # from the next one.
+    # Directories of the place cannot be renamed (EXDEV). Otherwise one command could rename the directory of a hidden
+    # file, and the next command could read the file under its new name.
     options += ",redirect_dir=nofollow" if _is_root_of_host() else ",userxattr"
-    with contextlib.chdir(place):  # bubblewrap reads the options of all mounts for each thing that it mounts
+    with contextlib.chdir(place):  # short names, because bubblewrap reads the options of all mounts for each mount
         Path(work).mkdir()
         _check(_libc.mount(b"overlay", os.fsencode(layer.upper), b"overlay", 0, os.fsencode(options)))
 
 
 def _show_read_only(layer: Layer) -> None:
-    """Mount a place as it is. A user namespace keeps what the mount outside forbids, and has to say so (mount(2))."""
+    """Mount a place read-only. In a user namespace, the flags of the mount outside must be given again (mount(2))."""
     given = os.statvfs(layer.place).f_flag
     flags = given & _SAME_FLAGS | (_RELATIVE_TIMES if given & os.ST_RELATIME else 0)
     place, target = os.fsencode(layer.place), os.fsencode(layer.upper)
@@ -419,7 +422,7 @@ def _show_read_only(layer: Layer) -> None:
 
 
 def _escape(path: str) -> str:
-    """Return a path as overlayfs takes it among its options."""
+    """Return a path, escaped for the options of overlayfs."""
     return re.sub(r"([\\,:])", r"\\\1", path)
 
 
@@ -429,11 +432,11 @@ def _check(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-# What was written
+# Finding the writes
 
 
 def written_beside(skeletons: Iterable[Skeleton]) -> Iterator[str]:
-    """Yield the paths of files that were written in what stands in for directories, as they are named outside."""
+    """Yield the files that were written in skeletons, by their real paths."""
     for skeleton in skeletons:
         with contextlib.suppress(OSError), os.scandir(skeleton.directory) as entries:
             for one in entries:
@@ -445,9 +448,9 @@ def written_beside(skeletons: Iterable[Skeleton]) -> Iterator[str]:
 
 
 def written(layers: Iterable[Layer], most: int = 1_000) -> Iterator[str]:
-    """Yield the paths of files that were written or deleted through layers, as they are named outside, at most so many.
+    """Yield at most `most` files that were written or deleted through layers, by their real paths.
 
-    Directories are not named, as overlayfs copies those that lead to a file; nor is what was made beforehand.
+    Directories are skipped, because overlayfs copies those that lead to a file. So are files made with the layer.
     """
     for layer in layers:
         left = [""]

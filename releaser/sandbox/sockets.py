@@ -1,7 +1,7 @@
-"""The sockets of this host that a program in a sandbox reaches: of databases and name services, and those of its site.
+"""The sockets that a program in a sandbox reaches: of databases and name services, and those that the site names.
 
-All others could have something run outside: a terminal that somebody has left open, an agent with keys, a container
-engine, a service of the system.
+Any other socket could run commands outside the sandbox: an open terminal, an agent with keys, a container engine, a
+system service.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-#: Where databases have their sockets, below /run.
+#: The directories of database sockets below /run.
 OF_DATABASES = ("postgresql", "mysqld", "mysql", "mariadb", "redis", "redis-server", "valkey", "memcached")
-#: What programs read below /run that is no socket: there, NixOS has links to all that is installed.
+#: Entries of /run that are no sockets but that programs read: on NixOS they link to all that is installed.
 READ_IN_RUN = ("booted-system", "current-system", "opengl-driver")
-_PLACES = ("/run", "/tmp")  # noqa: S108 - a sandbox has its own of these
+_PLACES = ("/run", "/tmp")  # noqa: S108 - a sandbox has private ones
 _DATABASE = re.compile(
     r"(/var)?/(run|tmp|lib)/(" + "|".join(OF_DATABASES) + r")/\S+"
     r"|\S*/(\.s\.PGSQL\.\d+|(mysqlx?|mysqld|mariadb|redis(-server)?|valkey(-server)?|memcached)([.-]?\w+)?\.sock(et)?)"
 )
-# Without these, programs do not know the names of users who come from a directory service.
+# Without these, users from a directory service have no names.
 _NAMES = re.compile(r"(/var)?/run/(nscd/socket|nslcd/socket)|/var/lib/sss/pipes/nss")
-# Who reaches one of these runs programs outside: as root, in a container, or in somebody's terminal.
+# Access to one of these runs programs outside: as root, in a container, or in a user's terminal.
 _MANAGER = re.compile(
     r"(/var)?/run/(docker|containerd|podman|crio|k3s|libvirt|dbus|systemd|fail2ban|screens?|tmux)\b.*"
     r"|(/var)?/run/user/\d+/.*|.*/(lxd|incus)/.*|/tmp/(ssh-|tmux-|screen|emacs|\.X11-unix/).*"
@@ -34,23 +34,24 @@ _MANAGER = re.compile(
     r"|.*/((docker|containerd|podman|crio|snapd|supervisord?|fail2ban|libvirt)[\w-]*\.sock(et)?"
     r"|libvirt-sock(-\w+)?|agent\.\d+|S\.[\w-]+|system_bus_socket)"
 )
-_MOST = 1_000  # of those that are let in, and of those that are covered
+_MOST = 1_000  # sockets to let in, and sockets to cover
 
 
 def is_of_database(path: str) -> bool:
-    """Whether a socket is of a database, as its usual path or name tells."""
+    """Whether a socket belongs to a database, judging by its usual path or name."""
     return _DATABASE.fullmatch(path) is not None
 
 
 def is_of_manager(path: str) -> bool:
-    """Whether a socket is of something that runs programs for its user, outside of any sandbox."""
+    """Whether a socket belongs to a service that runs programs for its user, outside any sandbox."""
     return not is_of_database(path) and _MANAGER.fullmatch(path) is not None
 
 
 def list_listening() -> list[str]:
-    """List the sockets in the file system on which somebody listens (proc(5), /proc/net/unix), without symlinks.
+    """List the sockets in the file system on which a process listens (proc(5), /proc/net/unix), without symlinks.
 
-    Those that were bound in another network namespace, by a relative path, or under another name are not known there.
+    /proc/net/unix lacks sockets that were bound in another network namespace, by a relative path, or under another
+    name.
     """
     found = set[str]()
     with contextlib.suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
@@ -63,10 +64,10 @@ def list_listening() -> list[str]:
 
 
 def list_reached(listening: Iterable[str], named: Collection[str]) -> list[str]:
-    """List the sockets that a sandbox lets in: of databases and name services, and those that are `named`.
+    """List the sockets that a sandbox can reach: of databases and name services, and the `named` ones.
 
-    A directory may be named, too. What is named, and what lies where databases have theirs, need not be known to be
-    listened on.
+    A name may also be a directory. Named sockets, and those in the usual directories of databases, are included even if
+    `listening` lacks them.
     """
     found = {path for path in listening if is_of_database(path) or _NAMES.fullmatch(path)}
     found |= {path for place in _PLACES for path in _sockets_in(place, deep=place == "/run") if is_of_database(path)}
@@ -77,19 +78,19 @@ def list_reached(listening: Iterable[str], named: Collection[str]) -> list[str]:
 
 
 def list_covered(listening: Iterable[str], reached: Collection[str], own: Collection[str]) -> list[str]:
-    """List the sockets that have to be covered, as they are neither let in nor out of reach below one of `own`."""
+    """List the sockets to cover: those that are neither reached nor below one of `own`, where they are out of reach."""
     found = (path for path in listening if path not in reached and not any(path.startswith(f"{one}/") for one in own))
     return [path for path in found if os.path.exists(path)][:_MOST]
 
 
 def find_named(texts: Iterable[str], paths: Iterable[str]) -> Iterator[str]:
-    """Yield the sockets of these that a text names."""
+    """Yield the sockets among `paths` that a text names."""
     words = {os.path.realpath(one) for one in re.findall(r"/[^\s\"'=:;,?&@#]+", "\n".join(texts))}
     yield from (path for path in paths if path in words)
 
 
 def _sockets_in(place: str, *, deep: bool = False) -> Iterator[str]:
-    """Yield the sockets in a directory, and in those in it."""
+    """Yield the sockets in a directory; with `deep`, also those in its subdirectories."""
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for one in entries:
             if one.is_dir(follow_symlinks=False):
@@ -101,5 +102,5 @@ def _sockets_in(place: str, *, deep: bool = False) -> Iterator[str]:
 def _is_socket(path: str) -> bool:
     try:
         return stat.S_ISSOCK(os.lstat(path).st_mode)
-    except OSError:  # it is gone, though somebody may still have it open
+    except OSError:  # deleted, although a process may still have it open
         return False
