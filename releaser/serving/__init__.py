@@ -1,1 +1,1 @@
-"""Switching a running site to another release: the restart methods, and detection of the web server."""
+"""The restart methods, the health check, static files, and detection of the web server."""

@@ -1,4 +1,4 @@
-"""How a site serves its visitors: its health check and its static files, and the checks of both."""
+"""Checks of a site before a change: its health, and where its static files go."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-PATIENCE = 60.0  # seconds for Django to start and to answer a question
-_FORCED = ("update", "rebuild")  # commands that go on by --force
-_TRIES = 3  # at the most, for a site that is not just starting
+PATIENCE = 60.0  # seconds for Django to start and to answer
+_FORCED = ("update", "rebuild")  # commands that continue with --force
+_TRIES = 3  # at most, as the live site is not just starting
 _OTHERWISE = "or set `collectstatic` to off"
 
 
 def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
-    """Return what asks the site once; a command runs in `venv`. It returns a line, or raises ToolError."""
+    """Return a function that runs the health check once, a command in `venv`; the function returns a line.
+
+    It raises ToolError if the check fails.
+    """
     settings = HealthSettings.of(site)
     if is_url(check):
         return settings.asks_url(check)
@@ -42,14 +45,14 @@ def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
 
 
 def ask_live_site(site: Site, health_check: str) -> str:
-    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
+    """Run the health check on the live site, with a few tries at most. Raises ToolError if it fails."""
     patience = HealthSettings.of(site).patience()
     ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
 def unhealthy_finding(error: ToolError, command: str) -> Finding:
-    """Say that the site is not well before anything has been changed by a command."""
+    """Make the finding that the live site fails its health check before a command changed anything."""
     way_on = f"; `releaser {command} --force` continues anyway" if command in _FORCED else ""
     return Finding(
         "live-unhealthy",
@@ -60,7 +63,7 @@ def unhealthy_finding(error: ToolError, command: str) -> Finding:
 
 
 def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
-    """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
+    """Check the health of the live site, if it has a health check and a venv."""
     check = HealthSettings.of(site).health_check
     if check is None or not os.path.exists(site.project.venv / "bin" / "python"):
         return
@@ -70,14 +73,14 @@ def live_findings(site: Site, command: str = "update") -> Iterator[Finding]:
         yield unhealthy_finding(error, command)
 
 
-# Static files, asked for before anything is changed
+# Static files, checked before a change
 
 
 def check_static_files(site: Site, findings: Findings) -> str:
-    """Ask the venv that is live now, if there is any; return a remark on what is no finding, mostly empty.
+    """Ask the live venv, if there is one, where static files go; return a remark that is no finding, usually empty.
 
-    That it does not answer is none: the site may be ill, which its tests will tell, and a candidate is asked again
-    before the flip. Nor is a STATIC_ROOT that is not set, as a new Django project has none.
+    An error of Django is no finding: the site may be broken, which its tests will report, and the candidate is asked
+    again before the flip. A missing STATIC_ROOT is none either, as a new Django project has none.
     """
     if not asks_django(site):
         return ""
@@ -92,13 +95,13 @@ def check_static_files(site: Site, findings: Findings) -> str:
 
 
 def asks_django(site: Site) -> bool:
-    """Whether there is a Django to ask where static files go, and reason to."""
+    """Whether static files have to be checked, and a Django exists to ask."""
     python = site.project.venv / "bin" / "python"
     return StaticSettings.of(site).asks(site.project.root) and os.path.exists(python)
 
 
 def settings_without_django(site: Site) -> Iterator[Finding]:
-    """Say which settings make no sense in a project that has no manage.py."""
+    """Find settings that make no sense in a project without manage.py."""
     root = site.project.root
     wanted = {
         "collectstatic": StaticSettings.of(site).collectstatic == "on",
@@ -115,9 +118,10 @@ def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
 
 
 def static_findings(site: Site, venv: Path, *, compares: bool = False) -> Iterator[Finding]:
-    """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError.
+    """Find obstacles to collectstatic, asking the interpreter of `venv`. Raises ToolError.
 
-    `compares` asks in the same breath whether there is any work for it, which is remembered: of what was live before.
+    `compares` is for a release that was live before: the same question also asks whether its static files are in place,
+    and the answer is remembered.
     """
     return _static_findings(site, manage(site, venv).static_files(live=compares, compares=compares))
 
@@ -138,7 +142,7 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
         return
     name, place = "STATIC_ROOT" if found.setting else "the storage of the static files", _in_checkout(site, found.place)
     checkout = site.project.checkout
-    if place.is_relative_to(checkout) and not os.access(checkout, os.W_OK):  # which is a finding of its own
+    if place.is_relative_to(checkout) and not os.access(checkout, os.W_OK):  # another check reports that
         return
     if wrong := _why_unwritable(place):
         advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
@@ -152,17 +156,17 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
 
 
 def _in_checkout(site: Site, place: Path) -> Path:
-    """Return where collectstatic will write, once the code in the staging tree is live."""
+    """Return the directory for static files, once the code in the staging tree is live."""
     return site.project.of_checkout(place) if place.is_relative_to(site.project.root) else place
 
 
 def can_collect(place: Path) -> bool:
-    """Whether this user could write where static files have gone so far."""
+    """Whether this user could write to the directory of the static files."""
     return not _why_unwritable(place)
 
 
 def _why_unwritable(place: Path) -> str:
-    """Say what is wrong with a directory to write in, which need not be there yet; empty when nothing is."""
+    """Say why a directory, which may not exist yet, cannot be written to; empty if it can."""
     if os.path.isdir(place):
         return "" if os.access(place, os.W_OK | os.X_OK) else "this user cannot write there"
     if os.path.islink(place):

@@ -1,4 +1,4 @@
-"""Whether the site runs on the release that went live: what it answers, and which processes use which release."""
+"""Whether the site runs on the new release: its answers to the health check, and the releases that processes use."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: RestartCheck, *, watches: bool) -> str:
-    """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
+    """Run the health check until the new release passes; if no process shows which release answers, repeat it.
 
-    Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
-    is left: then it starts again, as long as there are tries.
+    For `health_seconds` every answer must then be good. In a rollback, a bad answer may still come from the withdrawn
+    release: then the time starts again, as long as there are tries.
     """
     patience = settings.patience()
     if watches:
@@ -53,14 +53,14 @@ def ask_until_well(ask: Callable[[], str], settings: HealthSettings, check: Rest
     return said.answer
 
 
-_TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a process no better
+_TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel gives the start of a process no more precisely
 
 
 class Seen(Frozen):
     """The processes that use the new release or the earlier one.
 
-    `begun` are on the new one and began after the flip, `left` are on the earlier one. `hidden` and `hidden_left` say
-    that others cannot be seen from here, as in another container.
+    `begun` are on the new release and began after the flip, `left` are on the earlier one. `hidden` and `hidden_left`
+    say that other processes use the release but cannot be seen from here, as in another container.
     """
 
     begun: tuple[Process, ...]
@@ -80,12 +80,12 @@ class Seen(Frozen):
 
     @property
     def proves_it(self) -> bool:
-        """Whether it is known that the new release answers: a process has begun on it, and none is left before."""
+        """Whether the new release is sure to answer: a process has begun on it, and none is left on the earlier one."""
         return bool(self.begun) and not self.has_left
 
     @property
     def summary(self) -> str:
-        """What to report about those on the new release."""
+        """A sentence about the processes on the new release."""
         if not self.begun:
             found = "processes that cannot be seen from here use" if self.hidden else "no process was seen that uses"
             return f"{found} the release"
@@ -94,11 +94,11 @@ class Seen(Frozen):
 
 
 class RestartCheck(Frozen):
-    """A flip from `origin` (None: nothing was live) to `target`, made when the system had run for `flipped_at` seconds.
+    """A flip from `origin` (None without a live release) to `target`; the system had then run for `flipped_at` seconds.
 
-    `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
-    or started before its release had the start-up module. One that `goes_back` takes back a release that did not work
-    out. `users` returns the processes that use the release in a directory, `is_used` whether any does at all.
+    `was_used` says that processes of `origin` were seen at the flip. If not, processes of the site may never be seen:
+    it does not run, or started before its release had the start-up module. `goes_back` marks a rollback from a release
+    that failed. `users` returns the processes that use the release in a directory, `is_used` whether any process does.
     """
 
     target: Release
@@ -111,21 +111,21 @@ class RestartCheck(Frozen):
 
     @property
     def can_be_seen(self) -> bool:
-        """Whether processes on the new release are to be expected, and counted."""
+        """Whether processes on the new release are expected, and can be counted."""
         return self.was_used and self.shows_processes
 
     @property
     def sees_all(self) -> bool:
-        """Whether no process can be on the earlier release unseen, as may be one from before its adoption."""
+        """Whether no process can use the earlier release unseen; before its adoption, one could."""
         return self.can_be_seen and self.origin is not None and self.origin.manifest.origin != "adopted"
 
     @property
     def shows_processes(self) -> bool:
-        """Whether processes that are started on the new release can be counted."""
+        """Whether processes that start on the new release can be counted."""
         return startup.is_in(self.target.venv)
 
     def look(self) -> Seen:
-        """Look at the processes as they are at this moment; releaser itself does not count, wherever it runs from."""
+        """Look at the processes at this moment; releaser itself does not count, even if it runs from a release."""
         ours = _this_and_its_ancestors()
         users = self.users(str(self.target.directory))
         earlier = self.users(str(self.origin.directory)) if self.origin is not None else []
@@ -137,7 +137,7 @@ class RestartCheck(Frozen):
         )
 
     def problem(self, seen: Seen) -> Finding | None:
-        """Say what the restart has not done; None if all is as it should be."""
+        """Say what the restart failed to do; None if all processes run on the new release."""
         if seen.has_taken_over:
             return None
         if seen.has_left:
@@ -158,7 +158,7 @@ class RestartCheck(Frozen):
 
 
 def in_use(release: Release | None) -> bool:
-    """Whether others than releaser itself use a release."""
+    """Whether processes other than releaser itself use a release."""
     if release is None:
         return False
     directory, ours = str(release.directory), _this_and_its_ancestors()
@@ -167,7 +167,7 @@ def in_use(release: Release | None) -> bool:
 
 
 def _this_and_its_ancestors() -> set[int]:
-    """Return the ids of this process and of those that it was started by."""
+    """Return the ids of this process and its ancestors."""
     found: set[int] = set()
     pid = os.getpid()
     while pid > 0 and pid not in found:
@@ -180,13 +180,13 @@ def _this_and_its_ancestors() -> set[int]:
     return found
 
 
-_IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on
+_IN_TIME = 3600.0  # seconds after the flip: earlier requests and tasks may still run
 
 
 def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
-    """Return the processes that use another release than the live one, of those that can be seen; oldest release first.
+    """Return the visible processes that use another release than the live one, oldest release first.
 
-    There are none while nothing is live.
+    Without a live release there are none.
     """
     live = store.live_id()
     if live is None:
@@ -201,10 +201,10 @@ def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
 
 
 def add_processes(site: Site, report: RunReport) -> RunReport:
-    """Add the processes that no run has got to restart.
+    """Add the processes that still use earlier releases to the report.
 
-    If the server was told to restart, and no health check has waited for it, it needs a moment for that: the next run
-    tells which stay on the release before.
+    If this run restarted the server without waiting for a health check, the server needs a moment: processes on the
+    previous release are left to the report of the next run.
     """
     steps = {one.step: one.status for one in report.steps}
     has_waited = steps.get("health check", "skipped") != "skipped"
@@ -217,16 +217,16 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
 
 
 def note_stale_processes(site: Site, log: RunLog) -> None:
-    """Report processes that go on with old packages long after the flip, each once.
+    """Report processes that use old packages long after the flip, each once.
 
-    A run that changes something tells of them anyway; this is for the nights in which nothing is newer.
+    Runs that change something report them anyway; this is for nights without updates.
     """
-    # Each flip makes a new symlink.
+    # Each flip makes a new symlink, so its time is that of the last flip.
     if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
         return
     found = left_behind(store_of(site))
     told = read_notes(site.state_dir).left_behind
-    names = frozenset(f"{one.pid} {one.release}" for one in found)  # a number given again by then counts as told
+    names = frozenset(f"{one.pid} {one.release}" for one in found)  # a reused process id counts as reported
     if names - told:
         groups: dict[str, list[str]] = {}
         for one in found:

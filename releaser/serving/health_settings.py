@@ -47,13 +47,13 @@ class HealthSettings(Part):
     health_seconds: Duration = 10.0
 
     def patience(self) -> "Patience":
-        """Return how often to ask, and for how long."""
+        """Return how often and how long to ask."""
         from releaser.tools.web import Patience
 
         return Patience(timeout=self.health_timeout, tries=self.health_retries + 1, pause=self.health_pause)
 
     def asks_url(self, url: str) -> Callable[[], str]:
-        """Return what asks a URL once. It returns a line, or raises ToolError."""
+        """Return a function that asks a URL once. It returns a line, or raises ToolError."""
         from releaser.tools.web import Check, ask_url
 
         wanted = Check(
@@ -66,7 +66,7 @@ class HealthSettings(Part):
         return lambda: ask_url(wanted, timeout=self.health_timeout)
 
     def stay_good(self, ask: Callable[[], str]) -> str:
-        """Ask for as long as is set; return that, in words. Raises ToolError."""
+        """Ask again for `health_seconds`, and return that in words. Raises ToolError at the first bad answer."""
         from releaser.tools.web import stay_good
 
         seconds = self.health_seconds
@@ -75,7 +75,7 @@ class HealthSettings(Part):
 
 
 def health_findings(site: "Site") -> Iterator[Finding]:
-    """Find settings of the health check that do not go together."""
+    """Find settings of the health check that contradict each other."""
     from releaser.tools.web import is_url
 
     settings, usual = HealthSettings.of(site), HealthSettings()
@@ -96,14 +96,14 @@ def health_findings(site: "Site") -> Iterator[Finding]:
 
 
 def _socket_findings(path: str) -> Iterator[Finding]:
-    """Look at a socket that is there; it may be missing, as the server may be down."""
+    """Check an existing socket; a missing one is no finding, as the server may be down."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
         yield Finding("health-socket-invalid", f"health_socket {path} is not a socket", "Correct `health_socket`.")
-    elif not os.access(path, os.W_OK):  # what connecting takes (unix(7))
+    elif not os.access(path, os.W_OK):  # connecting needs it (unix(7))
         yield Finding(
             "health-socket-denied",
             f"health_socket {path}: this user may not connect to it",

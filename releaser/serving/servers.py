@@ -1,4 +1,4 @@
-"""Finds the application servers that run a site, and names the setting that restarts each of them."""
+"""Finds the application servers that run a site, and the setting that restarts each of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-#: By the name of the program.
+#: Kinds by the name of the program.
 _KINDS = {
     "gunicorn": "gunicorn",
     "uwsgi": "uWSGI",
@@ -48,7 +48,7 @@ class Server(Frozen):
     command: tuple[str, ...]
     #: The systemd service that started the process; empty if none is known.
     unit: str = ""
-    #: Whether that is a service of the user's own systemd.
+    #: Whether that service belongs to the user's systemd.
     is_user_unit: bool = False
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Server(Frozen):
 
     @property
     def remedy(self) -> str:
-        """What makes updates restart the server, to be pasted."""
+        """The setting, to be pasted, that makes updates restart the server."""
         if self.unit and self.is_user_unit:
             return _setting("systemctl", "--user", "restart", self.unit)
         if self.unit:
@@ -77,7 +77,7 @@ class Server(Frozen):
         return f"{_setting('sudo', 'systemctl', 'restart', 'NAME.service')}, with the service that starts it"
 
     def _option(self, *names: str) -> str:
-        """Return the value that the command line gives an option; empty if it gives none."""
+        """Return the value of an option on the command line; empty without one."""
         for number, word in enumerate(self.command):
             option, _, value = word.partition("=")
             if option.lstrip("-") in {name.lstrip("-") for name in names} and option.startswith("-"):
@@ -91,7 +91,7 @@ def _setting(*words: str) -> str:
 
 
 def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
-    """Return the servers that run in the checkout or from its venv, of the processes that this user may look at."""
+    """Return the servers that run in the checkout or from its venv, among the processes that this user may see."""
     places = {os.path.realpath(checkout)}
     named = tuple({f"{checkout}/", f"{os.path.realpath(checkout)}/", f"{os.path.realpath(venv)}/"})
     found = {one.pid: one for one in _list_servers() if _is_of(one, places, named)}
@@ -99,9 +99,9 @@ def find_servers(checkout: Path, venv: Path) -> tuple[Server, ...]:
 
 
 def find_unrestarted(site: Site) -> Finding | None:
-    """Say that `restart = "auto"` finds nothing to restart, and what to set for what runs; None if all is well.
+    """Report that `restart = "auto"` finds nothing to restart, and suggest settings; None if all is well.
 
-    A project without Django, of which no server is seen and that has no health check, is a script: it needs no restart.
+    A project without Django, a health check or a visible server is a script: it needs no restart.
     """
     project = site.project
     way = restart_of(site)
@@ -120,7 +120,7 @@ def find_unrestarted(site: Site) -> Finding | None:
 
 
 def unrestarted_warnings(site: Site) -> Iterator[Finding]:
-    """Yield the same, where a site may be like that."""
+    """Yield the finding of `find_unrestarted`."""
     if finding := find_unrestarted(site):
         yield finding
 
@@ -141,7 +141,7 @@ def _list_servers() -> Iterator[Server]:
 
 
 def kind_of(words: tuple[str, ...]) -> str:
-    """Name the server that a command line starts; empty if it starts none that is known."""
+    """Return the kind of server that a command line starts; empty if it starts no known server."""
     if _PASSENGER.search(" ".join(words)):
         return "Passenger"
     name = os.path.basename(_program(words)).partition(".")[0].rstrip(":")
@@ -149,8 +149,8 @@ def kind_of(words: tuple[str, ...]) -> str:
 
 
 def _program(words: tuple[str, ...]) -> str:
-    """Return the program of a command line; of Python, the script or the module that it runs."""
-    first = words[0].partition(" ")[0]  # a process that sets its title has all of it in the first word
+    """Return the program of a command line; for Python, the script or module that it runs."""
+    first = words[0].partition(" ")[0]  # a process that sets its title has all words in the first
     if not _PYTHON.fullmatch(os.path.basename(first)):
         return first
     rest = iter(words[1:])
@@ -187,7 +187,7 @@ def _parent(pid: int) -> int:
 
 
 def _unit_of(pid: int) -> tuple[str, bool]:
-    """Return the systemd service that a process belongs to, and whether it is one of a user (cgroups(7))."""
+    """Return the systemd service of a process, and whether it belongs to a user's systemd (cgroups(7))."""
     with contextlib.suppress(OSError):
         text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
         return unit_in(text)
@@ -195,7 +195,7 @@ def _unit_of(pid: int) -> tuple[str, bool]:
 
 
 def unit_in(cgroups: str) -> tuple[str, bool]:
-    """Read the service from what the kernel tells of a process; services that start anything else do not count."""
+    """Return the service named in the cgroups of a process; services that start arbitrary programs do not count."""
     for pattern, is_user_unit in ((_USER_UNIT, True), (_SYSTEM_UNIT, False)):
         found = pattern.search(cgroups)
         if found and not _STARTERS.fullmatch(found.group(1)):

@@ -1,4 +1,4 @@
-"""Collecting the static files of a release, unless they are in place already; and what is noted for that."""
+"""Collects the static files of a release, unless they are in place, and records which ones are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.django import StaticFiles
 
-# In the directory of a release whose static files have been collected; and in the state directory, of what is in place.
+# The name of two files: in a release, about its static files; in the state directory, about those in place.
 COLLECTED = "static.json"
 
 
@@ -40,29 +40,29 @@ COLLECT = "collectstatic"  # the action, and its record in the journal
 
 
 class Collected(Frozen):
-    """What is known of the static files of a release once they have been collected."""
+    """Facts about the static files of a release, recorded when they were collected."""
 
-    #: A digest of what their storage had made of them; empty if it makes nothing.
+    #: A digest of the files that their storage made; empty if it makes none.
     made: str
-    #: The directory that they are in; empty if it is not known.
+    #: The directory with the files; empty if unknown.
     place: str = ""
-    #: A digest of the files themselves, and of where they go; empty if it is not known.
+    #: A digest of the source files and of their destinations; empty if unknown.
     sources: str = ""
 
     @classmethod
     def of(cls, venv: Path) -> Collected | None:
-        """Return what is known of a release by its venv; None if nothing is."""
+        """Return the facts about a release, given its venv; None without any."""
         with contextlib.suppress(UnreadableStateError, OSError):
             return read_state(venv.parent / COLLECTED, cls)
         return None
 
 
 class InPlace(Frozen):
-    """The static files that are in place, whichever release has collected them: two may have the same."""
+    """The static files that are in place; several releases may share them."""
 
     made: str
     sources: str
-    #: Each file on which that depends, and a digest of how all of them looked then, without their content.
+    #: The files that determine this, and a digest of their inodes, sizes and times.
     files: tuple[str, ...]
     look: str
 
@@ -71,7 +71,7 @@ IN_PLACE_FILE = StateFile(name=COLLECTED, type=InPlace)
 
 
 def restore_static_files(site: Site, log: RunLog) -> None:
-    """Collect the static files of the live release again. A failure is reported, and due at the next update."""
+    """Collect the static files of the live release again. A failure is reported, and retried by the next update."""
     live = store_of(site).live()
     if live is None or cannot_run(live):
         return
@@ -83,15 +83,15 @@ def restore_static_files(site: Site, log: RunLog) -> None:
             step.warns(reason)
             message = f"the static files of {live.id} could not be collected again: {reason}"
             log.note_failure(ActivationError(message, "Fix that; the next `releaser update` tries again."))
-            with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
+            with contextlib.suppress(OSError):  # on a full disk this cannot be recorded either
                 note_failed_actions(site, live, {COLLECT})
 
 
 def are_in_place(site: Site, venv: Path) -> bool:
     """Whether the static files of a release are known to be in place, without asking Django.
 
-    That is so if it had collected the very same ones as whichever release has done so last, and nobody has touched
-    them, or what settings there are in the checkout, since. What `after_static` makes of them is not known.
+    They are if this release collected the same files as the last one that collected, and neither the files nor the
+    settings in the checkout have changed since. With `after_static` this is unknown: the hook may change the files.
     """
     known = Collected.of(venv)
     if known is None or not known.sources or StaticSettings.of(site).after_static is not None:
@@ -105,7 +105,7 @@ def are_in_place(site: Site, venv: Path) -> bool:
 
 
 def _look_of(files: Iterable[str]) -> str:
-    """Return a digest that is another once a file has been replaced, changed, made or deleted."""
+    """Return a digest that changes when a file is replaced, changed, made or deleted."""
     digest = hashlib.sha256()
     for path in files:
         look = ""
@@ -117,9 +117,9 @@ def _look_of(files: Iterable[str]) -> str:
 
 
 def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
-    """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError.
+    """Collect static files, and run `after_static`, if the project has files and a place for them. Raises ToolError.
 
-    They may all be there: those of a release that had been collected before, or those that no upgrade has changed.
+    Nothing is done if all files are in place, from an earlier collection or because no upgrade changed them.
     """
     settings, root = StaticSettings.of(site), site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
@@ -131,9 +131,9 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     django = manage(site, venv, timeout=settings.collectstatic_timeout)
     found: StaticFiles | None = None
     try:
-        found = django.static_files(outdates=True)  # collectstatic is to replace what is not of this release
+        found = django.static_files(outdates=True)  # so that collectstatic replaces files of other releases
     except ToolError as error:
-        if error.returncode is None:  # it hangs, or cannot be started
+        if error.returncode is None:  # Django hangs, or cannot be started
             raise
         step.warns(f"no static files are collected: {error.message}")
     if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
@@ -155,13 +155,13 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
 
 
 def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
-    """Whether each static file is in place and the same as its source, so that collectstatic would do nothing.
+    """Whether each static file is in place and equal to its source, so that collectstatic would do nothing.
 
-    What a storage makes of them must be what it had made for this release; Django's plain one makes nothing.
+    The files that a storage makes must be those that it made for this release; Django's plain storage makes none.
     """
     if (
         log.finishing is not None or StaticSettings.of(site).after_static is not None
-    ):  # a power cut may have emptied some
+    ):  # a power cut may have emptied files
         return False
     known = Collected.of(venv)
     made = known.made if known is not None else "" if found.plain else None
@@ -169,7 +169,7 @@ def _are_there(site: Site, log: RunLog, venv: Path, found: StaticFiles) -> bool:
 
 
 def _note(site: Site, venv: Path, found: StaticFiles) -> None:
-    """Note which static files a release has, and that these are in place. If that fails, they are collected again."""
+    """Record the static files of a release, and that they are in place. After a failure they are collected again."""
     made = digest_of_made(found)
     if made is None:
         return
@@ -179,16 +179,16 @@ def _note(site: Site, venv: Path, found: StaticFiles) -> None:
         if not found.sources:
             return
         names = (".env", "../.env", Path(site.settings.environment_file or ".env").expanduser())
-        variables = (os.path.join(site.project.root, name) for name in names)  # on which the settings may depend
+        variables = (os.path.join(site.project.root, name) for name in names)  # the settings may depend on these
         files = (*found.files, *found.list_made(), *variables)
         seen = InPlace(made=made, sources=found.sources, files=files, look=_look_of(files))
         write_state(site.state_dir / COLLECTED, seen)
 
 
 def _lead_into_checkout(site: Site, place: Path) -> None:
-    """Let a directory of the staging tree for static files be that of the checkout, unless a commit has it.
+    """Replace a directory for static files in the staging tree by a link into the checkout, unless git tracks it.
 
-    Tests get no such link where they could write there. This is what is to be written now. Raises ToolError, OSError.
+    The staging tree has no such link where tests could write through it. Raises ToolError and OSError.
     """
     top = site.git.layout.top
     if not site.tree.is_staged or not place.resolve().is_relative_to(top.resolve()):
@@ -204,13 +204,13 @@ def _lead_into_checkout(site: Site, place: Path) -> None:
 
 
 def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
-    """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
+    """Collect the static files of new code before the flip, from the staging tree; False if that has to wait.
 
-    Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
-    that first imports a module in between would have new code beside old. It waits where the files would not go to the
-    place of the live site, where packages lead into the checkout, which has other files of theirs, and where it fails:
-    then it is tried with the release live, which is taken back. It also waits where the live site has tokens that a
-    candidate does not get: without them, files might go elsewhere, as where they go to S3.
+    After the move of the checkout, collectstatic would delay the restart, and a process on the earlier release that
+    imports a module meanwhile would mix new code with old. Collecting waits if the files would not go to the place of
+    the live site, if packages lead into the checkout, whose files differ, and if it fails: then it runs after the flip,
+    where a failure causes an automatic rollback. It also waits if the live site has tokens that a candidate does not
+    get: without them, the files might go elsewhere than, for example, to S3.
     """
     settings, project = StaticSettings.of(site), site.project
     if not settings.asks(project.root) or site.waits_for("after_static"):
@@ -235,4 +235,4 @@ def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
             collectstatic(site, log, release.venv, step)
         except ToolError as error:
             step.warns(error.message)
-        return step.status not in ("warning", "skipped")  # Django may not have answered this time
+        return step.status not in ("warning", "skipped")  # Django may have failed to answer this time

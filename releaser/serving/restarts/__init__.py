@@ -58,7 +58,7 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     if health_check and not is_url(health_check):
         commands["health_check"] = shlex.split(health_check)[0]
     commands |= {name: words[0] for name in HOOKS if (words := getattr(site.settings, name))}
-    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may lack it
+    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # a staging tree may have no link
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))
         place = venv / place.relative_to(link) if place.is_relative_to(link) else place

@@ -36,7 +36,7 @@ class Command(Restart):
 
 
 def ask_program(site: Site, words: list[str]) -> str:
-    """Return the output of a program that a check starts, which a package in a venv cannot replace.
+    """Run a program for a check, without the venv on PATH, so that no package can replace it; return its output.
 
     Raises ToolError.
     """

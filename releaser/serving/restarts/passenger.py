@@ -56,7 +56,7 @@ class Passenger(Restart):
         try:
             output = run_restart(site, passenger_arguments(app_root(site)), venv)
         except ToolError as error:
-            passenger_result(error.output)  # passenger-config prints its reason elsewhere than other programs
+            passenger_result(error.output)  # passenger-config does not print its reason where others do
             raise
         step.says(": ".join(filter(None, ("passenger-config", passenger_result(output)))))
 
@@ -67,7 +67,7 @@ def app_root(site: Site) -> Path:
 
 
 def passenger_arguments(root: Path) -> list[str]:
-    """Arguments that restart the Passenger applications below a root, without failing when none of them runs yet.
+    """Return the arguments that restart the applications below a root, without failing if none of them runs yet.
 
     The root is a prefix of characters: `/srv/shop` means `/srv/shop2` too (`passenger-config restart-app --help`).
     """
@@ -75,9 +75,9 @@ def passenger_arguments(root: Path) -> list[str]:
 
 
 def passenger_result(output: str) -> str:
-    """Return in a line what passenger-config did. Raises ToolError when it only seems to have worked.
+    """Return in a line what passenger-config did. Raises ToolError if it only seems to have worked.
 
-    With `--ignore-app-not-running` it ends with status 0 as well when this user may not ask for the applications
+    With `--ignore-app-not-running` it ends with status 0 even if this user may not list the applications
     (config/restart_app_command.rb of Passenger 6.0.17).
     """
     if error := passenger_error(output):
@@ -87,6 +87,6 @@ def passenger_result(output: str) -> str:
 
 
 def passenger_error(output: str) -> str:
-    """Return what passenger-config calls an error, its first sentence; empty when there is nothing of that kind."""
+    """Return the first sentence of the error that passenger-config prints; empty without an error."""
     found = (line.partition("*** ERROR:")[2].strip() for line in output.splitlines())
     return next(filter(None, found), "").partition(". ")[0]

@@ -51,9 +51,9 @@ class Touch(Restart):
 
 
 def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
-    """Look whether this user may touch a file, or make it, without doing so.
+    """Check that this user may touch or create a file, without doing so.
 
-    A user who may write beside it may have put a symlink in its place, to a file that is not the site's.
+    A user with write access to its directory may have replaced the file by a symlink to a file outside the site.
     """
     target = touched_by(file, outer)
     if target is None:
@@ -75,7 +75,10 @@ def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
 
 
 def _may_touch(target: Path) -> bool:
-    """The owner may set the time of a file that is not writable (utimensat(2)), unless it is mounted read-only."""
+    """Whether this user may touch a file.
+
+    The owner may set the time of a file that is not writable (utimensat(2)), unless the mount is read-only.
+    """
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -88,10 +91,11 @@ def _may_touch(target: Path) -> bool:
 
 
 def touch(path: Path, outer: Path) -> None:
-    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes).
+    """Set the time of a restart file; make the file, writable for its group, if it is missing. Raises ToolError.
 
-    It becomes another second than it was: no more is compared, and what is taken back at once would not be restarted.
-    A symlink that leads out of `outer` is not followed, as somebody else may have put it there since the last look.
+    The new time is in another second than the old one, because servers compare seconds: an immediate rollback must
+    restart the site, too. A symlink that leads out of `outer` is not followed: another user may have put it there since
+    the check.
     """
     try:
         if (target := touched_by(path, outer)) is None:
@@ -100,11 +104,11 @@ def touch(path: Path, outer: Path) -> None:
         try:
             at = max(time.time(), os.lstat(target).st_mtime // 1 + 1)
             os.utime(target, (at, at), follow_symlinks=False)
-        except PermissionError:  # somebody else's, of which only the present time can be set
+        except PermissionError:  # a file of another user: only the current time can be set
             os.utime(target, follow_symlinks=False)
         except FileNotFoundError:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            os.fchmod(descriptor, 0o664)  # whatever the umask is: another one of the group may be the next to touch it
+            os.fchmod(descriptor, 0o664)  # whatever the umask is: another member of the group may touch it next
             os.close(descriptor)
     except OSError as error:
         message = f"{path} cannot be touched: {error.strerror}"
@@ -112,12 +116,12 @@ def touch(path: Path, outer: Path) -> None:
 
 
 def touched_by(file: Path, outer: Path) -> Path | None:
-    """Return what is touched for a restart file; None if that is a symlink that leads out of `outer`."""
+    """Return the file that is touched for a restart file; None if that is a symlink that leads out of `outer`."""
     target = Path(os.path.realpath(file))
     is_itself = target == Path(os.path.realpath(file.parent), file.name)
     return target if is_itself or target.is_relative_to(os.path.realpath(outer)) else None
 
 
 def restart_file_in(project: Path, candidates: Sequence[str] = ("config/tmp", "tmp")) -> Path | None:
-    """Find the restart file: in the first of the candidate directories that is there."""
+    """Return the restart file in the first candidate directory that exists."""
     return next((project / name / "restart.txt" for name in candidates if (project / name).is_dir()), None)
