@@ -1,1 +1,1 @@
-"""What programs, files, signals and people need, whatever the program is about."""
+"""Programs, files, signals and words, without any knowledge of sites and releases."""

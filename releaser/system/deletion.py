@@ -1,4 +1,4 @@
-"""Deletes a directory in an order: what tells whose it is goes last. No symlink on the way is followed."""
+"""Deletes a directory so that the file that identifies it goes last. No symlink on the way is followed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def delete_directory(directory: Path, *, last: str) -> None:
-    """Delete a directory, the file `last` in it when nothing else is left: the next run knows what a killed one leaves.
+    """Delete a directory, and the file `last` in it last, so that the next run can finish an interrupted deletion.
 
-    Raises OSError for the first file that resists; everything else is deleted anyway. Neither the directory nor the one
-    above may be a symlink.
+    Raises OSError for the first file that cannot be deleted; everything else is deleted anyway. Neither the directory
+    nor its parent may be a symlink.
     """
-    import logging  # slow to import, and a list, which imports this module, does not log
+    import logging  # slow to import, and `releaser list`, which imports this module, does not log
 
     failed: list[OSError] = []
     with contextlib.ExitStack() as stack:
@@ -37,7 +37,7 @@ def delete_directory(directory: Path, *, last: str) -> None:
                 failed.append(OSError(error.errno, error.strerror, str(directory / str(error.filename or one.name))))
         if failed:
             raise failed[0]
-        os.fsync(here)  # else a power cut could take the last file alone
+        os.fsync(here)  # else a power cut could delete only the last file
         remove_tree(Path(directory.name), dir_fd=above)
 
 

@@ -1,8 +1,8 @@
-"""Lengths of time, as people write them."""
+"""Durations as people write them."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # importing `typing` would take a while, and starting a program needs this
+TYPE_CHECKING = False  # importing `typing` takes long, and starting a program needs this module
 if TYPE_CHECKING:
     from typing import Any
 
@@ -10,7 +10,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def seconds_of(value: Any, *, days: int = 3650) -> float:
-    """Return a length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0, up to so many days; ValueError else."""
+    """Return a duration in seconds: `90s`, `30m`, `2h`, `7d`, `1w` or 0, at most `days`. Raises ValueError."""
     if value in ("0", 0) and not isinstance(value, bool):
         return 0.0
     number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
@@ -26,7 +26,7 @@ def seconds_of(value: Any, *, days: int = 3650) -> float:
 
 
 def how_often(value: str) -> float:
-    """Return how often something is done, in seconds: `daily`, `weekly`, or a length of time; ValueError else."""
+    """Return an interval in seconds: `daily`, `weekly` or a duration. Raises ValueError."""
     seconds = seconds_of({"daily": "1d", "weekly": "1w"}.get(value, value))
     if not seconds:
         message = "must be longer than 0"

@@ -1,4 +1,4 @@
-"""What a program finds in its environment: nothing that misleads it, and no secret that is for another program."""
+"""The environment of programs: no variable that misleads a program, and no secret for another program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
 _WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
-# Secrets, by whom they are for. A name tells, or a password in a URL.
+# The kinds of secrets, by the program that needs them; recognized by the name of a variable, or a password in a URL.
 Kind = Literal["own", "index", "agent", "token"]
 SECRETS: tuple[Kind, ...] = ("own", "index", "agent", "token")
 _KINDS: Mapping[Kind, re.Pattern[str]] = {
@@ -36,18 +36,18 @@ _KINDS: Mapping[Kind, re.Pattern[str]] = {
     ),
 }
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
-# With one of these in its files, uv starts git, or asks a program for passwords, and either may need any of them.
+# With one of these in its files, uv starts git or asks a program for passwords; either may need any secret.
 _STARTS_GIT = re.compile(rb"\bgit\+|\bgit[\"']? *= *[\"']")
 _ASKS_KEYRING = re.compile(rb"\bkeyring-provider\b")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:
-    """Drop the secrets of these kinds, except for those that `passes` names."""
+    """Return the environment without the secrets of these kinds, except those that `passes` names."""
     return {name: value for name, value in environ.items() if name in passes or kind_of(name, value) not in kinds}
 
 
 def kind_of(name: str, value: str) -> Kind | None:
-    """Say whose secret a variable holds, or leads to; None if it looks like none."""
+    """Return the kind of secret that a variable holds or points to; None if it looks like none."""
     for kind, pattern in _KINDS.items():
         if pattern.fullmatch(name):
             return kind
@@ -60,9 +60,10 @@ def kind_of(name: str, value: str) -> Kind | None:
 def of_uv(
     environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = (), builds: bool = False
 ) -> dict[str, str]:
-    """Return what uv gets for the project in `tree`, with the passwords of indexes, which it hands on to builds.
+    """Return the environment of uv for the project in `tree`, with passwords of indexes; `for_uv_alone` hides these.
 
-    See `for_uv_alone`. Where it `builds` in a sandbox, git has been everywhere already.
+    It has the secrets of git only if uv may start git or a keyring. `builds` says that uv builds in a sandbox: git has
+    fetched everything by then.
     """
     content = b"\n".join(read_if_there(tree / name) or b"" for name in _OF_UV)
     needs_help = "UV_KEYRING_PROVIDER" in environ or _ASKS_KEYRING.search(content)
@@ -70,21 +71,21 @@ def of_uv(
         env = neutral(without(environ, "own", passes=passes))
     else:
         env = neutral(without(environ, "own", "agent", "token", passes=passes))
-    env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
+    env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that compiles for it
     # Build backends that ask git for a version must not refresh the index of the checkout.
     return {**env, "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def of_git(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what git gets, which starts ssh and credential helpers."""
+    """Return the environment of git, which starts ssh and credential helpers."""
     return neutral(without(environ, "own", "index"))
 
 
 def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
-    """Return the settings with which git hides the passwords in the URLs of its `configuration`.
+    """Return git settings that hide the passwords in URLs of its `configuration` from other users of the host.
 
-    Every user of the host can see what a program was called with, and git calls another one with the URL of the remote.
-    So it is told to use that URL without the password, and what to send to that host.
+    Every user can see the arguments of a program, and git starts other programs with the URL of the remote. With these
+    settings git uses the URL without its password, and sends the password in a header to that host.
     """
     settings = {}
     for url, scheme, user, password, host in _WITH_PASSWORD.findall("\n".join(configuration)):
@@ -95,9 +96,9 @@ def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
 
 
 def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:
-    """Return the directories of PATH, and those of them that are in an activated venv, in `places`, or relative.
+    """Return the directories of PATH that are safe, and those in an activated venv, in `places`, or relative.
 
-    Whoever may install a package there chooses its programs; to activate a venv for a site is not to choose its git.
+    Whoever may install a package there chooses its programs. Activating a venv for a site must not choose its git.
     """
     named = [*map(str, places), *filter(None, [environ.get("VIRTUAL_ENV")])]
     tops = [*named, *map(os.path.realpath, named)]
@@ -110,7 +111,7 @@ def split_path(environ: Mapping[str, str], *places: Path) -> tuple[str, str]:
 
 
 def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[str | None, bool]:
-    """Find a program on PATH, and say whether it is of an activated venv or the project, as there is no other."""
+    """Find a program on PATH; the second value says that it was found only in an activated venv or the project."""
     others, theirs = split_path(environ, project)
     found = shutil.which(name, path=others) if others else None
     last = shutil.which(name, path=theirs) if found is None and theirs else None
@@ -118,9 +119,9 @@ def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[
 
 
 def own_path(environ: Mapping[str, str], *places: Path) -> str:
-    """Return the PATH for what releaser does and decides itself: nothing of any venv, of `places`, or relative.
+    """Return the PATH for releaser's own work and decisions: no venv, nothing in `places`, and nothing relative.
 
-    A package in a venv may bring programs of any name. Where nothing is left, the system's own directories are.
+    A package in a venv may bring programs of any name. If no directory is left, the PATH is the system's default.
     """
     others = split_path(environ, *places)[0].split(os.pathsep)
     outside = [one for one in others if not any(map(_is_in_venv, {one, os.path.realpath(one)}))]
@@ -128,7 +129,7 @@ def own_path(environ: Mapping[str, str], *places: Path) -> str:
 
 
 def find_own_program(name: str, environ: Mapping[str, str], *places: Path) -> str | None:
-    """Find a program by which releaser decides whom and what to trust: on `own_path`, or nowhere."""
+    """Find, on `own_path` only, a program that releaser relies on for decisions about trust."""
     return shutil.which(name, path=own_path(environ, *places))
 
 
@@ -137,7 +138,7 @@ def _is_in_venv(programs: str) -> bool:
 
 
 def add_git_settings(environ: Mapping[str, str], settings: Collection[tuple[str, str]]) -> dict[str, str]:
-    """Give git settings that are stronger than those of its files (git-config(1), GIT_CONFIG_COUNT)."""
+    """Return the environment with git settings that override git's files (git-config(1), GIT_CONFIG_COUNT)."""
     given = environ.get("GIT_CONFIG_COUNT", "")
     start = int(given) if given.isdecimal() else 0
     env = {**environ, "GIT_CONFIG_COUNT": str(start + len(settings))}
@@ -147,7 +148,7 @@ def add_git_settings(environ: Mapping[str, str], settings: Collection[tuple[str,
 
 
 def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
-    """Whether uv is set to build some packages in an environment that is there, and makes none for them."""
+    """Whether uv builds some packages in an existing environment, without making one for each build."""
     names = ("no-build-isolation", "no-build-isolation-package")
     return bool(environ.get("UV_NO_BUILD_ISOLATION")) or any(
         settings.get(name) or settings.get("pip", {}).get(name)
@@ -157,39 +158,38 @@ def builds_in_place(tree: Path, environ: Mapping[str, str]) -> bool:
 
 
 def files_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return where settings of uv may be that apply in `tree`: of the project, of what it lies in, of user and host."""
+    """Return where uv looks for settings in `tree`: in the project, its parents, and those of the user and the host."""
     files = (place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml"))
     return (*files, *_shared_files(environ))
 
 
 def _shared_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return where settings of uv may be for all projects: of the user, then of the host."""
+    """Return the paths of uv's settings for all projects: of the user, then of the host."""
     own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
     places = (own, *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep), "/etc")
     return tuple(Path(place, "uv", "uv.toml") for place in places)
 
 
 def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
-    """Return what each file says that uv may go by in `tree`, be it of the project, the user or the host.
+    """Return the settings in each file that may apply in `tree`: of the project, the user or the host.
 
-    uv itself takes the first that it finds in `tree` and above it. A file that cannot be read is left out: uv refuses
-    it, or warns of it.
+    uv itself takes only the nearest file of the project. Unreadable files are skipped: uv refuses them, or warns.
     """
     return tuple(_read_settings(files_of_uv(tree, environ)))
 
 
 def settings_of_uv_in_force(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
-    """Return what uv goes by in `tree`, in which the first counts: of the project, of the user, of the host.
+    """Return the settings that uv uses in `tree`, the first of which wins: of the project, the user, the host.
 
-    What cannot be read is left out, as of `all_settings_of_uv`.
+    Unreadable files are skipped, as by `all_settings_of_uv`.
     """
     return (nearest_settings_of_uv(tree)[1], *_read_settings(_shared_files(environ)))
 
 
 def nearest_settings_of_uv(tree: Path) -> tuple[Path, Mapping[str, Any]]:
-    """Return the settings that uv takes for those of the project in `tree`, and the directory with them.
+    """Return the directory and content of the settings that uv takes as those of the project in `tree`.
 
-    That is the first one, from `tree` upwards, that has any; a `uv.toml` hides the pyproject.toml beside it.
+    These are the first ones from `tree` upwards; a `uv.toml` hides the pyproject.toml in the same directory.
     """
     for place in (tree, *tree.parents):
         for found in _read_settings((place / "uv.toml", place / "pyproject.toml")):
@@ -198,8 +198,8 @@ def nearest_settings_of_uv(tree: Path) -> tuple[Path, Mapping[str, Any]]:
 
 
 def _read_settings(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
-    for file in filter(os.path.exists, files):  # most are not there
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # the last if `tool` is no table
+    for file in filter(os.path.exists, files):  # most do not exist
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # AttributeError: `tool` is no table
             content = tomllib.loads(read_text(file))
             found = content if file.name == "uv.toml" else content.get("tool", {}).get("uv")
             if isinstance(found, dict):
@@ -209,7 +209,7 @@ def _read_settings(files: Iterable[Path]) -> Iterator[Mapping[str, Any]]:
 def package_places(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files and directories of this host from which uv may take packages for the project in `tree`.
 
-    These are indexes and `find-links`, be they of the project, the user or the host, and path sources.
+    These are path sources, and the indexes and `find-links` of the project, the user and the host.
     """
     named = list[Any]()
     for settings in all_settings_of_uv(tree, environ):
@@ -224,6 +224,6 @@ def package_places(tree: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _each(value: Any, key: str) -> list[Any]:
-    """Return the entries of a list, or the one value; of those that are tables, what they have under `key`."""
+    """Return the entries of a list, or the single value; an entry that is a table counts as its value of `key`."""
     entries = value if isinstance(value, list) else [value]
     return [one.get(key) if isinstance(one, dict) else one for one in entries]

@@ -1,4 +1,4 @@
-"""Writing state so that a crash at any moment leaves the old content or the new, never a mixture."""
+"""Reading and writing files; after a crash, a state file has the old content or the new, never a mixture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import stat
 import sys
 from functools import partial
 
-TYPE_CHECKING = False  # what takes long to import, starting a program does without
+TYPE_CHECKING = False  # starting a program avoids imports that take long
 if TYPE_CHECKING:
     import ctypes
     from collections.abc import Iterator
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-#: The form of every state file; nothing else is read.
+#: The version of the format of state files; no other version is read.
 VERSION = 2
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NEW_FILE = 0o664
 _IRREGULAR = "not a regular file"
-# Bytes. What others have written is never read without a limit, as memory would be theirs to fill: JSON of a file takes
-# ten times its size, and more.
-LARGEST = 64 << 20  # of a file, or of the answer of a program, that is read at once
-LARGEST_STATE = 16 << 20  # of a state file; that of a site with 1,000 packages has some 0.5 MiB
+# In bytes. Every read is limited, or other users could fill the memory: JSON takes more than ten times the size of its
+# file.
+LARGEST = 64 << 20  # of a file or the output of a program, read at once
+LARGEST_STATE = 16 << 20  # of a state file; with 1,000 packages it has some 0.5 MiB
 
 
 class UnreadableStateError(Exception):
-    """A state file is there, but is not what releaser wrote: truncated, garbage, or of a later version."""
+    """A state file that this version of releaser did not write: it is truncated, garbage, or of another version."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
-        import pathlib  # which takes long
+        import pathlib  # slow to import
 
         self.path, self.reason = pathlib.Path(path), reason
 
@@ -47,7 +47,7 @@ class IrregularFileError(OSError):
 
 
 class TooLargeError(OSError):
-    """A file is larger than what releaser reads at once."""
+    """A file is larger than releaser reads at once."""
 
     def __init__(self, path: Path | str, most: int) -> None:
         super().__init__(errno.EFBIG, f"larger than {most >> 20} MiB, which is the most that releaser reads", str(path))
@@ -63,7 +63,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def sync_file_system(path: Path) -> None:
-    """Flush the whole file system that holds `path`: far cheaper than an fsync a file for a whole venv."""
+    """Flush the whole file system of `path`: for a venv, that is far cheaper than an fsync of each file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if _libc().syncfs(descriptor) != 0:
@@ -73,9 +73,10 @@ def sync_file_system(path: Path) -> None:
 
 
 def only_files(path: Path | str, flags: int) -> int:
-    """Open a regular file alone, at once, as the `opener` of `open`: a named pipe waits, and a device may not end.
+    """Open a path only if it is a regular file, without blocking, as the `opener` of `open`.
 
-    Raises OSError: IsADirectoryError, and IrregularFileError for what is no file either.
+    A named pipe would block, and a device may never end. Raises OSError: IsADirectoryError for a directory, and
+    IrregularFileError for other things.
     """
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
@@ -88,11 +89,11 @@ def only_files(path: Path | str, flags: int) -> int:
 
 
 def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
-    """Return what is in a regular file of `most` bytes; None is for files that a site may have of any size.
+    """Return the content of a regular file of at most `most` bytes; None sets no limit.
 
-    Raises OSError: what `only_files` does, and TooLargeError.
+    Raises OSError: those of `only_files`, and TooLargeError.
     """
-    descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more calls of the system
+    descriptor = only_files(path, os.O_RDONLY | os.O_CLOEXEC)  # `open` makes four more system calls
     try:
         chunks, left = list[bytes](), most
         for chunk in iter(partial(os.read, descriptor, 1 << 16), b""):
@@ -105,7 +106,7 @@ def read_file(path: Path | str, most: int | None = LARGEST) -> bytes:
 
 
 def read_end(path: Path | str, most: int) -> bytes:
-    """Return the end of a regular file, at most so many bytes of whole lines. Raises OSError, as `only_files` does."""
+    """Return the end of a regular file, at most `most` bytes of whole lines. Raises OSError as `only_files` does."""
     with open(path, "rb", opener=only_files) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - most - 1))
@@ -114,7 +115,7 @@ def read_end(path: Path | str, most: int) -> bytes:
 
 
 def is_same_text(one: bytes | None, other: bytes | None) -> bool:
-    """Tell whether two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
+    """Whether two files have the same text, or neither exists; git may end the lines of a checkout with CR LF."""
     if one is None or other is None:
         return one is other
     return one == other or one.replace(b"\r\n", b"\n") == other.replace(b"\r\n", b"\n")
@@ -135,9 +136,9 @@ def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") ->
 
 
 def read_if_there(path: Path | str) -> bytes | None:
-    """Return what is in a file; None if it is not there, or cannot be read.
+    """Return the content of a file; None if it is missing or unreadable.
 
-    Raises TooLargeError: what is too large is there, and must not be taken for what may be written anew.
+    Raises TooLargeError: a file that is too large exists, and must not be replaced as if it were missing.
     """
     try:
         return read_file(path)
@@ -148,7 +149,7 @@ def read_if_there(path: Path | str) -> bytes | None:
 
 
 def link_text(link: Path | str) -> str | None:
-    """Return what stands in a symlink; None if there is none."""
+    """Return the target of a symlink as written; None if it is no symlink."""
     try:
         return os.readlink(link)
     except OSError:
@@ -156,7 +157,7 @@ def link_text(link: Path | str) -> str | None:
 
 
 def state_mode(directory: str | Path) -> int:
-    """Return the mode of a state file: for its owner, and the group as far as the directory is its. Raises OSError."""
+    """Return the mode of a state file: its group may write it if it may write the directory. Raises OSError."""
     return 0o640 | (os.stat(directory).st_mode & stat.S_IWGRP)
 
 
@@ -165,8 +166,8 @@ def replace_file(
 ) -> None:
     """Put `data` at `target` by a rename, keeping the mode and group that `target` has, unless `mode` is given.
 
-    One that is `private` is a file of the state, whose mode follows from its directory. The temporary file lies in
-    `staging` (default: beside `target`), on the same file system: a checkout is never seen with a stray file in it.
+    A `private` file is a state file, whose mode follows from its directory. The temporary file is made in `staging`
+    (default: the directory of `target`), on the same file system, so that a checkout never shows a stray file.
     """
     with _rename_when_done(target, staging or target.parent) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
@@ -175,10 +176,10 @@ def replace_file(
             try:
                 earlier = target.stat()
             except FileNotFoundError:
-                found = NEW_FILE  # whatever the umask is: other members of the group go on from here
+                found = NEW_FILE  # whatever the umask is: other members of the group may write it next
             else:
                 found = stat.S_IMODE(earlier.st_mode)
-                with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
+                with contextlib.suppress(PermissionError):  # this user may not be in that group
                     os.fchown(descriptor, -1, earlier.st_gid)
             os.fchmod(descriptor, state_mode(target.parent) if private else found if mode is None else mode)
             file.flush()
@@ -186,7 +187,7 @@ def replace_file(
 
 
 def write_new_file(path: Path, data: bytes) -> None:
-    """Write a file in a place where code that is not trusted has been: a symlink there is replaced, not followed.
+    """Write a file where untrusted code may have written: a symlink there is replaced, not followed.
 
     Raises OSError.
     """
@@ -196,14 +197,14 @@ def write_new_file(path: Path, data: bytes) -> None:
 
 
 def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
-    """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
+    """Point `link` to `target` by one rename; the link exists at every moment."""
     with _rename_when_done(link, staging) as temporary:
         temporary.symlink_to(target)
 
 
 @contextlib.contextmanager
 def _rename_when_done(target: Path, staging: Path) -> Iterator[Path]:
-    """Give a temporary name in `staging`; what the block makes there gets to `target` by one rename, or is deleted."""
+    """Yield a temporary path in `staging`; at the end it is renamed to `target`, or deleted after an error."""
     temporary = staging / f".{target.name}.new"
     clear_name(temporary)
     try:
@@ -217,7 +218,7 @@ def _rename_when_done(target: Path, staging: Path) -> Iterator[Path]:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swap two directory entries atomically; False where the file system cannot (renameat2(2), RENAME_EXCHANGE)."""
+    """Swap two directory entries atomically; False if the file system cannot (renameat2(2), RENAME_EXCHANGE)."""
     renameat2 = getattr(_libc(), "renameat2", None)
     if renameat2 is None:
         return False
@@ -230,7 +231,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 def write_state(path: Path, content: object) -> None:
-    """Replace a state file by what a dataclass holds, or a mapping. Raises OSError."""
+    """Replace a state file by the content of a dataclass or mapping. Raises OSError."""
     _known.pop(str(path), None)
     replace_file(path, encode_state(content), private=True)
 
@@ -239,12 +240,12 @@ def encode_state(content: object) -> bytes:
     """Return the bytes of a state file."""
     written = {"version": VERSION, **(content if isinstance(content, dict) else plain(content))}
     text = json.dumps(written, indent=1, ensure_ascii=False, default=plain)
-    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+    # Bytes of a path that are not UTF-8 become escapes that JSON allows.
     return text.encode(errors="backslashreplace") + b"\n"
 
 
 def plain(value: Any) -> Any:
-    """Turn what JSON lacks into what it has: dataclasses, sets and times, which are told in UTC."""
+    """Convert values that JSON lacks: dataclasses to dicts, sets to sorted lists, times to ISO 8601 in UTC."""
     from dataclasses import fields, is_dataclass
     from datetime import UTC
 
@@ -253,21 +254,21 @@ def plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 
-#: The state files that were read, by path: what each looked like then, and its content.
+#: The state files that were read, by path: the type, identity and times of each, and its content.
 _known: dict[str, tuple[object, Any]] = {}
 
 
 def read_state(path: Path | str, kind: type[T]) -> T | None:
-    """Read a state file as this type of dataclass, once for as long as it stays the same; None when there is none.
+    """Return the content of a state file as this type of dataclass; None if the file is missing.
 
-    Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
-    what this user may not read.
+    The content is cached while the file stays the same. Raises UnreadableStateError for content that `write_state` of
+    this version cannot have written, and OSError for a file that this user may not read.
     """
     try:
         seen = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # the last of which nobody sets
+    looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # no program can set the change time
     known = _known.get(str(path), ((), None))
     if known[0] != looks:
         known = _known[str(path)] = looks, _decode_state(path, kind)
@@ -278,7 +279,7 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
 def _decode_state(path: Path | str, kind: type[T]) -> T | None:
     try:
         data, names = read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
-        import msgspec  # which takes long to import
+        import msgspec  # slow to import
 
         if data.startswith(b'{\n "version": %d,\n "%s": ' % (VERSION, next(iter(names)).encode())):  # as it is written
             with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):  # of which the rest says more
@@ -304,9 +305,9 @@ def _decode_state(path: Path | str, kind: type[T]) -> T | None:
 
 
 def load_state(path: Path, default: T) -> T:
-    """Read a state file of the type of `default`, which stands for a file that is missing or unreadable.
+    """Return a state file of the type of `default`, or `default` if the file is missing or unreadable.
 
-    The next run puts an unreadable one aside, and says so. Raises OSError for what this user may not read.
+    The next run puts an unreadable file aside, and reports that. Raises OSError for a file that this user may not read.
     """
     try:
         found = read_state(path, type(default))
@@ -317,13 +318,13 @@ def load_state(path: Path, default: T) -> T:
 
 def nearest_existing(path: Path) -> Path:
     """Return the path itself or the nearest of its parents that exists."""
-    while not os.path.exists(path) and path != path.parent:  # false, too, for what lies in a forbidden directory
+    while not os.path.exists(path) and path != path.parent:  # also false in a forbidden directory
         path = path.parent
     return path
 
 
 def put_aside(path: Path) -> Path:
-    """Keep a state file that cannot be read under another name, for a person to look at."""
+    """Rename an unreadable state file, so that a person can look at it; return its new path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable-{number}")):
         number += 1
@@ -333,9 +334,9 @@ def put_aside(path: Path) -> Path:
 
 
 def clear_name(path: Path, *, of_directory: bool = False) -> None:
-    """Free the name of a temporary file; a directory there is nothing that releaser made, and is put aside.
+    """Free the name of a temporary file. A directory there was not made by releaser, and is put aside.
 
-    Under a name `of_directory` it is what a run that was cut off has left, and is deleted. Raises OSError.
+    With `of_directory`, a directory there is left from an interrupted run, and is deleted. Raises OSError.
     """
     try:
         path.unlink()
@@ -348,11 +349,11 @@ def clear_name(path: Path, *, of_directory: bool = False) -> None:
 
 
 def remove_tree(directory: Path, *, dir_fd: int | None = None) -> None:
-    """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
+    """Delete a directory, even if directories in it are not writable. Raises OSError for the first file that resists.
 
     Everything else is deleted anyway. A relative path starts at `dir_fd`.
     """
-    import logging  # which takes long to import
+    import logging  # slow to import
 
     logging.getLogger(__name__).info("deleting %s", directory)
     try:
@@ -374,7 +375,7 @@ def _delete_what_can_be(directory: Path, dir_fd: int | None) -> list[OSError]:
         if not isinstance(error, OSError):
             raise error
         if not isinstance(error, FileNotFoundError):
-            failed.append(OSError(error.errno, error.strerror, path))  # its own may be no more than the last part of it
+            failed.append(OSError(error.errno, error.strerror, path))  # its own file name may be only the last part
 
     import shutil
 
@@ -386,7 +387,7 @@ def _delete_what_can_be(directory: Path, dir_fd: int | None) -> list[OSError]:
 
 
 def _open_up(directory: Path, dir_fd: int | None) -> None:
-    """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
+    """Give the owner access to every directory of a tree that belongs to this user, each before it is read."""
     open_up(directory, dir_fd=dir_fd)
     for _, names, _, place in os.fwalk(directory, dir_fd=dir_fd):
         for name in names:
@@ -394,7 +395,7 @@ def _open_up(directory: Path, dir_fd: int | None) -> None:
 
 
 def open_up(directory: str | Path, *, dir_fd: int | None = None) -> None:
-    """Let the owner into a directory if it is theirs, and never into one that a symlink there leads to."""
+    """Give the owner access to a directory that belongs to this user; a symlink is never followed."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=dir_fd)
         try:
@@ -406,13 +407,13 @@ def open_up(directory: str | Path, *, dir_fd: int | None = None) -> None:
 
 
 def _libc() -> ctypes.CDLL:
-    import ctypes  # which takes long to import
+    import ctypes  # slow to import
 
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _libc_error(path: Path, other: Path | None = None) -> OSError:
-    """Make an error of what the last call of the C library has left."""
+    """Return the error of the last call of the C library."""
     import ctypes
 
     number = ctypes.get_errno()

@@ -1,4 +1,4 @@
-"""What values are made of: `Frozen`, a frozen dataclass whose methods are not compiled again for each class."""
+"""`Frozen`: the base of value classes, a frozen dataclass whose methods are not compiled again for each class."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NoReturn, dataclass_transform
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Frozen:
-    """The base of a class of values, which is to its subclasses what `@dataclass(frozen=True, kw_only=True)` is.
+    """The base of a class of values; a subclass behaves as with `@dataclass(frozen=True, kw_only=True)`.
 
-    That compiles six methods for each class, which took releaser longer than all else that an update without news does.
+    `@dataclass` compiles six methods for each class. In an update without news that took longer than all the rest.
     """
 
     __fields: ClassVar[dict[str, Field[Any]]]
@@ -28,7 +28,7 @@ class Frozen:
                 raise TypeError(message)
             given |= {name: self.__default(one) for name, one in known.items() if name not in given}
         self.__dict__.update(given)
-        if hasattr(self, "__post_init__"):  # where a class checks its values
+        if hasattr(self, "__post_init__"):  # the class checks its values
             self.__post_init__()
 
     def __default(self, one: Field[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What a run needs later of the code of releaser: loaded before anything changes, as an upgrade may replace it."""
+"""Loads the code of releaser that a run may need later, before anything changes: an upgrade may replace the files."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _PACKAGES = (
     "actions", "candidate", "checkout", "core", "gates", "locks", "releases", "reporting", "resolution", "sandbox",
     "serving", "site", "sources", "system", "tools"
 )  # fmt: skip
-# Of other projects, what is imported only where it is needed.
+# Modules of other projects that are imported only when needed.
 _OTHERS = ("dotenv.parser", "packaging.markers", "packaging.tags", "tomlkit")
-# Programs of other interpreters get these as text; of the templates, it takes less memory than what is made of them.
+# Other interpreters get these as text; templates take less memory as text than compiled.
 _TEXTS = (
     "releases/startup/_releaser_pin.py", "reporting/templates/run.html.j2", "reporting/templates/run.txt.j2",
     "tools/django_probe.py", "tools/notice_sender.py",
 )  # fmt: skip
-# These run on their own.
+# These run in separate processes.
 _APART = ("releaser.tools.attestation_probe", "releaser.tools.starter", "releaser.releases.startup._releaser_pin")
 _TERMINAL = "releaser.reporting.terminal"
 
 
 @cache
 def text_of(file: str) -> str:
-    """Return the text of a file of releaser as it was when it was first asked for."""
+    """Return the text of a file of releaser, as it was at the first call."""
     return read_file(file).decode()
 
 
 def load_all() -> None:
-    """Import all that an update may still need. Raises PreflightError if what is installed is not what runs here."""
-    import importlib  # which quick runs do without
+    """Import all modules that an update may need. Raises PreflightError if releaser was replaced meanwhile."""
+    import importlib  # quick runs need neither
     import pkgutil
 
     apart = _APART if os.isatty(2) else (*_APART, _TERMINAL)
@@ -46,6 +46,6 @@ def load_all() -> None:
         importlib.import_module(name)
     for name in _TEXTS:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
-    # After the imports, as an upgrade may have come before them.
+    # After the imports, because an upgrade may have replaced files before or during them.
     if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
         refuse("releaser-replaced", "releaser was replaced as it ran", "Run it again: nothing has been changed yet.")

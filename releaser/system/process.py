@@ -1,4 +1,4 @@
-"""The only place that starts programs: a list of arguments, an explicit directory, a limit, no survivors."""
+"""The only place that starts programs: a list of arguments, an explicit directory, a time limit, no survivors."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL, and for the last output of a program that ended
+GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL; for the last output of an ended program
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 512 * 1024  # ... and from its end
-_LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
+_LONGEST_LINE = 8192  # bytes of a partial line next to a cut, which are dropped as well
 _LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
-LOGGED = 100_000  # characters of output that are logged from its beginning, and from its end
+LOGGED = 100_000  # characters that are logged of each end of the output
 
 
 class Sandbox(Frozen):
-    """What keeps a program apart: what is put in front of its command, and the variables that it is to have.
+    """The arguments in front of a command, and the variables, that shut a program in.
 
-    In front of it come the words of `prefix`, those that `view` gives at each start, and those of `suffix`.
+    The arguments are those of `prefix`, those that `view` returns at each start, and those of `suffix`.
     """
 
     prefix: tuple[str, ...] = ()
     view: Callable[[], Sequence[str]] = field(default=tuple, repr=False, compare=False)
     suffix: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
-    #: Where the private temporary directory of what is in the sandbox is for others, where there is one.
+    #: The path, outside the sandbox, of its private temporary directory; empty without one.
     outside: str = ""
-    #: What the child does before it becomes the program; it may only end itself, and says why.
+    #: Runs in the child before it becomes the program; it may print an error and end the child.
     begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
 
 class Attempt(Frozen):
-    """What a program in a sandbox has tried, and whether it reached that."""
+    """An access that a program in a sandbox tried, and whether it succeeded."""
 
     #: `network`, `sockets`, `files`, `processes`, `terminals` or `memory`.
     kind: str
@@ -68,10 +68,10 @@ class Attempt(Frozen):
 
 
 class Finished(Frozen):
-    """A program that ended: what it printed, decoded, and how long it took, in seconds.
+    """A program that ended: its decoded output, and its duration in seconds.
 
-    `stdout` and `stderr` are for the caller to parse, and may hold secrets; what people see is `output`, without any:
-    both streams, standard error last, as the cause of a failure mostly stands there, without control characters.
+    `stdout` and `stderr` are for the caller to parse, and may hold secrets. `output` is for people, without secrets and
+    control characters: both streams, standard error last, because the cause of a failure is usually there.
     """
 
     argv: tuple[str, ...]
@@ -84,40 +84,40 @@ class Finished(Frozen):
 
 @dataclass(kw_only=True)
 class Runner:
-    """Starts programs with `environ` and `marks`, and cleans what they print.
+    """Starts programs with `environ` and `marks`, and cleans their output.
 
-    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what programs of the
-    site get besides; `passes` names the secrets that they get. `remembered` holds what programs have said that cannot
-    change while releaser runs, `ended` what they have left running and what became of it.
+    By the variables `marks`, the next run finds processes that a killed run left. Programs of the site also get
+    `site_variables`; `passes` names the secrets that they get. `remembered` holds answers of programs that cannot
+    change while releaser runs. `ended` holds a sentence about each process that a program left running.
     """
 
     environ: Mapping[str, str]
     site_variables: Mapping[str, str] = field(default_factory=dict)
     passes: Collection[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
-    #: Says of a venv why nothing in it is started; mostly nothing.
+    #: Returns why no program of a venv may be started; usually empty.
     distrust: Callable[[str], str] = field(default=lambda _: "", repr=False)
     marks: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
-    #: Hears at once what programs print; may not raise.
+    #: Called at once with the output of programs; must not raise.
     watch: Callable[[bytes], None] = field(default=lambda _: None, repr=False)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
     @property
     def neutral(self) -> dict[str, str]:
-        """The environment of programs that are to find no secret, and nothing that leads them elsewhere."""
+        """The environment of programs that must get no secrets and no misleading variables."""
         return neutral(without(self.environ, *SECRETS, passes=self.passes))
 
     @property
     def site_environ(self) -> dict[str, str]:
-        """The environment of the site's own programs that try a candidate, or ask it."""
+        """The environment of the site's own programs that test or query a candidate."""
         return {**without(self.environ, *SECRETS, passes=self.passes), **self.site_variables}
 
     @property
     def live_environ(self) -> dict[str, str]:
-        """The environment of those that work on the live site, which may need its tokens."""
+        """The environment of the site's own programs that work on the live site, which may need its tokens."""
         return {**without(self.environ, "own", "index", "agent", passes=self.passes), **self.site_variables}
 
     def run(
@@ -140,28 +140,28 @@ class Runner:
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
-        `env` replaces the whole environment; `merge` sends standard error to standard output. With `may_leave_service`
-        what it leaves running is a service, which no run ends. Else what it leaves is ended, and noted in `ended`; with
-        `daemons`, only what is in its group. If releaser itself dies, the program gets `death_signal`; with None, for a
-        question that only reads and is answered at once, it takes a fifth of the time to start. It reads `input`. With
-        `whole`, all that it prints is kept, up to `most` bytes of each stream; `umask` is its own, -1 for ours. It runs
-        in `sandbox`, of which no message tells.
+        `env` replaces the whole environment; `merge` sends standard error to standard output. Processes that the
+        program leaves running are ended, and recorded in `ended`; with `daemons`, only those in its process group are
+        ended. With `may_leave_service` they are a service, which no run ends. If releaser itself dies, the program gets
+        `death_signal`. None makes the start five times as fast, for a query that only reads and answers at once. The
+        program reads `input`. With `whole`, all of its output is kept, up to `most` bytes of each stream. A `umask` of
+        -1 is that of releaser. The program runs in `sandbox`, which no message mentions.
 
-        Raises ToolError if it cannot be started, exceeds the limit, prints more than what is to be kept `whole` or,
-        with `check`, ends with another status than 0.
+        Raises ToolError if the program cannot be started, exceeds the time limit, prints more than `most` with `whole`
+        or, with `check`, ends with another status than 0.
         """
         words = tuple(os.fspath(word) for word in argv)
         started_by = (*sandbox.prefix, *sandbox.view(), *sandbox.suffix) if sandbox is not None else ()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
-        marked |= {} if may_leave_service else self.marks  # what stays gets none, not even inherited ones
+        marked |= {} if may_leave_service else self.marks  # a service gets no marks, not even inherited ones
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words))[:_LONGEST_LOGGED], cwd)
         started = time.monotonic()
         tail = most - KEPT_HEAD if whole else KEPT_TAIL
         kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
         with contextlib.ExitStack() as stack:
-            # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
+            # A service may continue to write: a file stays open, but a closed pipe would end the service with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if may_leave_service else None
             process: subprocess.Popen[bytes] | None = None
             if not (may_leave_service or daemons):
@@ -170,7 +170,8 @@ class Runner:
                 if self._is_stopped:
                     message = f"{words[0]} was not started, as the run was interrupted"
                     raise ToolError(message)
-                # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
+                # An interrupt during the start would leave the program running, because its process id is not known
+                # yet.
                 with signals.Adoption.starting() as own:
                     process = self._start(
                         (*started_by, *words),
@@ -215,7 +216,7 @@ class Runner:
         return finished
 
     def note_ended(self, command: str, name: str, has_ended: bool = True) -> None:  # noqa: FBT001, FBT002 - for `lasting`
-        """Note what a command has left running, and whether it was ended."""
+        """Record a process that a command left running, and whether it was ended."""
         program, space, others = command.partition(" ")
         clean, command = self.redactor.clean, os.path.basename(program) + space + others
         end = "was" if has_ended else "could not be"
@@ -223,7 +224,7 @@ class Runner:
         logger.warning("%s", self.ended[-1])
 
     def _explain_missing(self, output: str, env: Mapping[str, str] | None) -> str:
-        """Say which variables that a program complains of it was not given; the settings tell what to do."""
+        """Return a hint about secret variables that the output mentions but the program did not get; mostly empty."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
         said = (one[0] for one in re.finditer(r"\w+", output))  # not findall: 100 bytes for each word of megabytes
         named = " and ".join(sorted(secrets.intersection(said).difference(env or secrets)))
@@ -236,7 +237,7 @@ class Runner:
                 raise ToolError(message, "`releaser rebuild` replaces it. Find out who changed it.")
 
     def stop(self) -> None:
-        """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
+        """End the programs that other threads run with this runner, and start no more; those calls raise ToolError."""
         self._is_stopped = True
         for process in tuple(self._running):
             _signal_group(process.pid, signal.SIGTERM)  # `terminate` would take its status from the other thread
@@ -244,13 +245,13 @@ class Runner:
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(words, start_new_session=True, **options)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a word with a NUL in it
+        except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: a NUL in a word
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, "Check that it is installed and executable.") from error
 
 
 def write_out(directory: Path) -> None:
-    """Let what programs have written on the file system of `directory` survive a power cut. Raises ToolError."""
+    """Flush the file system of `directory`, so that programs' files survive a power cut. Raises ToolError."""
     try:
         sync_file_system(directory)
     except OSError as error:
@@ -259,7 +260,7 @@ def write_out(directory: Path) -> None:
 
 
 def _abridge(output: str) -> str:
-    """Keep the log of a chatty program readable; 30 of them are kept."""
+    """Shorten long output for the log; 30 logs are kept."""
     cut = len(output) - 2 * LOGGED
     return output if cut <= 0 else f"{output[:LOGGED]}\n[... {cut} characters left out ...]\n{output[-LOGGED:]}"
 
@@ -288,7 +289,7 @@ class _HeadAndTail:
     """The beginning and the end of a stream, in bounded memory."""
 
     def __init__(self, tail: int, watch: Callable[[bytes], None]) -> None:
-        self._longest, self._watch = tail, watch  # the first in bytes
+        self._longest, self._watch = tail, watch  # `_longest` is in bytes
         self._head, self._tail = bytearray(), bytearray()
         self._dropped = 0
 
@@ -304,14 +305,14 @@ class _HeadAndTail:
 
     @property
     def is_cut(self) -> bool:
-        """Whether there was more than what is kept."""
+        """Whether the stream was longer than the kept part."""
         return self._dropped > 0 or len(self._tail) > self._longest
 
     def take(self) -> str:
-        """Return what was kept, which is kept no longer."""
+        """Return the kept output, and forget it."""
         head, tail, self._head, self._tail = self._head, self._tail, bytearray(), bytearray()
         if self._dropped:
-            # What is cut in two is no longer recognized, such as a secret; what stands on the same line goes, too.
+            # A secret that is cut in two is no longer recognized, so the rest of its line is dropped, too.
             length = len(head) + len(tail)
             del head[max(head.rfind(b"\n"), len(head) - _LONGEST_LINE) :]
             del tail[: min(tail.find(b"\n") % (len(tail) + 1), _LONGEST_LINE)]
@@ -323,25 +324,25 @@ class _HeadAndTail:
 
 
 def _prepare(death_signal: signal.Signals | None, begin: Callable[[], None] | None) -> Callable[[], None] | None:
-    """Return what the child does before exec: it lets a sandbox begin, and gets `death_signal` when its parent dies."""
+    """Return the function that runs in the child before exec: it prepares a sandbox, and requests `death_signal`."""
     if death_signal is None:
         return begin
     parent, prctl = os.getpid(), ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
         if begin is not None:
-            begin()  # first, as a user namespace of its own makes the kernel forget the signal
+            begin()  # first, as entering a user namespace makes the kernel forget the signal
         prctl(PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # the parent died in between, so the signal will never come
+        if os.getppid() != parent:  # the parent has died meanwhile, so the signal will never come
             os._exit(1)
 
     return prepare
 
 
 def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, deadline: float) -> bool:
-    """Collect output until the program ends; False when the deadline came first."""
+    """Collect output until the program ends; False if the deadline comes first."""
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-        descriptor = os.pidfd_open(process.pid)  # which becomes readable when the process ends (Linux 5.3)
+        descriptor = os.pidfd_open(process.pid)  # becomes readable when the process ends (Linux 5.3)
         stack.callback(os.close, descriptor)
         selector.register(descriptor, selectors.EVENT_READ, None)
         for pipe, stream in zip((process.stdout, process.stderr), kept, strict=True):
@@ -364,19 +365,19 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
 
 
 def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
-    """See to it that nothing of the program is left, then collect its status. Raises ToolError if it stays."""
+    """End the program and its process group, and collect its status. Raises ToolError if it cannot be ended."""
     running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if running:
         _signal_group(process.pid, signal.SIGTERM)
         _follow(process, kept, deadline=time.monotonic() + GRACE)
     if not spare_group or running:
-        _signal_group(process.pid, signal.SIGKILL)  # until the leader is reaped, its number is certain to be its own
+        _signal_group(process.pid, signal.SIGKILL)  # until the leader is reaped, its number is not reused
     for pipe in filter(None, (process.stdout, process.stderr)):
         pipe.close()
     try:
         process.wait(timeout=GRACE)
     except subprocess.TimeoutExpired as error:
-        process.returncode = -signal.SIGKILL  # nobody waits for it now
+        process.returncode = -signal.SIGKILL  # so that nothing waits for the process
         message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
         if error.__context__ is None or isinstance(error.__context__, Exception):
             raise ToolError(message, "End it as root.", timed_out=True) from error

@@ -1,7 +1,7 @@
-"""Room on a disk that is kept for an emergency: a rollback works on a disk without one free byte or inode.
+"""Disk space reserved for an emergency: a rollback works on a disk without one free byte or inode.
 
-The room is a file of allocated blocks and a directory of empty files. Whoever must write on a full disk deletes them
-first; a later run takes the room again.
+The reserve is a file of allocated blocks and a directory of empty files. A run that must write on a full disk deletes
+them first; a later run makes them again.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from releaser.system.state_files import StateFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The file that holds the bytes, and the directory that holds the inodes.
+#: The file that reserves bytes, and the directory that reserves inodes.
 RESERVE, INODES = FILES_OF_IT = tuple(
     StateFile(name=name, delete=lambda path: free_reserve(path.parent)) for name in ("reserve", "reserve-inodes")
 )
-#: Bytes that a rollback writes at most beside git's index: journal, ledger, log, mail, history, git's objects.
+#: The most bytes that a rollback writes, besides git's index: journal, ledger, log, mail, history, git's objects.
 SIZE = 1 << 20
-#: Files that a rollback makes at most before it deletes others.
+#: The most files that a rollback makes before it deletes others.
 FILES = 48
-_SMALLEST = 64 * 1024  # bytes; less is of no use to anybody
+_SMALLEST = 64 * 1024  # bytes; a smaller reserve is useless
 
 
 def keep_reserve(state_dir: Path, extra: int = 0) -> None:
-    """Take the room, `extra` bytes included, or as much of it as the disk has. Never raises for a full disk."""
+    """Make the reserve, plus `extra` bytes, or as much of it as fits on the disk. Never raises for a full disk."""
     with contextlib.suppress(OSError):
         _keep_bytes(state_dir / RESERVE, SIZE + extra)
         _keep_inodes(state_dir / INODES)
 
 
 def is_full(state_dir: Path) -> bool:
-    """Tell whether a rollback could not be sure of its room: by what is free, or as a quota refuses it."""
+    """Whether the space may be too small for a rollback: by the free space, or because a quota refuses more."""
     if has_little_left(state_dir):
         return True
     probe = state_dir / f".{RESERVE}.new"
@@ -49,20 +49,20 @@ def is_full(state_dir: Path) -> bool:
 
 
 def has_little_left(place: Path) -> bool:
-    """Tell whether a file system has less free than a rollback may need, without writing. Raises OSError."""
+    """Whether a file system has less free space than a rollback may need; nothing is written. Raises OSError."""
     place = nearest_existing(place)
     found = os.statvfs(place)
     return free_bytes(place) < SIZE or (found.f_files > 0 and found.f_favail < FILES)
 
 
 def free_bytes(place: Path) -> int:
-    """Return how many bytes this user may still write there, quotas aside. Raises OSError."""
+    """Return the bytes that this user may still write there, ignoring quotas. Raises OSError."""
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize
 
 
 def make_room(state_dir: Path) -> bool:
-    """Free the room if the disk is full; return whether it was. Raises OSError for a directory that is gone."""
+    """Free the reserve if the disk is full; return whether it was. Raises OSError if the directory is gone."""
     if not is_full(state_dir):
         return False
     _warn("the disk of %s is full: freeing the room that was kept for that", state_dir)
@@ -71,7 +71,7 @@ def make_room(state_dir: Path) -> bool:
 
 
 def free_reserve(state_dir: Path) -> None:
-    """Give the room back to the disk."""
+    """Delete the reserve."""
     with contextlib.suppress(OSError):
         (state_dir / RESERVE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -117,6 +117,6 @@ def _allocate(path: Path, size: int) -> None:
 
 
 def _warn(message: str, *values: object) -> None:
-    import logging  # which takes long to import, for `releaser list`
+    import logging  # slow to import for `releaser list`
 
     logging.getLogger(__name__).warning(message, *values)

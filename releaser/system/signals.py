@@ -1,4 +1,4 @@
-"""What ends things: signals that end a run, or what a killed run has left; and a deadline for a conversation."""
+"""Ending processes: signals that end a run, processes that a killed run left, and a deadline for a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is inside as Ctrl-C does: by an exception, Interrupted."""
+    """Make SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: Interrupted."""
 
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
@@ -36,10 +36,10 @@ def raise_on_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Let interrupts wait until the end of the block, where the first of them arrives.
+    """Delay interrupts until the end of the block, where the first one arrives.
 
-    Blocking the signals would not do: the kernel then gives them to another thread, such as that of a spinner, and
-    Python still runs the handler in the main thread.
+    Blocking the signals is not enough: the kernel would deliver them to another thread, such as that of a spinner, and
+    Python would still run the handler in the main thread.
     """
     came: list[int] = []
     try:
@@ -52,11 +52,11 @@ def defer_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Handle signals in another way for a while; what is ignored stays so, as under nohup(1)."""
+    """Handle signals by `handler` in the block; ignored signals stay ignored, as under nohup(1)."""
     try:
         heard = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
         earlier = {number: signal.signal(number, handler) for number in heard}
-    except ValueError:  # not in the main thread, where signals do not arrive anyway
+    except ValueError:  # not in the main thread: signals do not arrive here anyway
         yield
         return
     try:
@@ -69,18 +69,18 @@ def _handle(numbers: Sequence[int], handler: Callable[[int, FrameType | None], o
 logger = logging.getLogger(__name__)
 
 MARK = "_RELEASER_RUN"  # an environment variable
-SERVICE_MARK = "_RELEASER_SERVICE"  # another: of what a restart command starts, which no run ends
+SERVICE_MARK = "_RELEASER_SERVICE"  # another: for programs started by a restart command, which no run ends
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git takes its lock files away
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git removes its lock files
 _LONGEST_NAME = 120  # bytes
 LAST = 5.0  # seconds after SIGKILL; a process that hangs in the kernel takes longer
 POLL = 0.02  # seconds
-_FIRST_POLL = 0.0005  # the same at first of what mostly ends at once, then twice as long each time
-MOMENT = 0.1  # seconds in which a process may end by itself; the first one in bubblewrap ends after its program
+_FIRST_POLL = 0.0005  # seconds; the first pause for a process that usually ends at once, then doubled each time
+MOMENT = 0.1  # seconds in which a process may end by itself; bubblewrap's first process ends after its program
 
 
 def end_orphans(mark: str) -> bool:
-    """End every process that carries the mark of a run; whether there was any. Those of other users are left alone."""
+    """End every process with the mark of a run, except those of other users; return whether there was any."""
 
     variable = f"{MARK}={mark}"
 
@@ -91,7 +91,10 @@ def end_orphans(mark: str) -> bool:
 
 
 def name_services(mark: str) -> list[str]:
-    """Name what carries the mark of a restart command, but not its children; it has a moment in which it may end."""
+    """Name the processes with the mark of a restart command, except their children, after a moment.
+
+    In that moment a process may end by itself.
+    """
     variable = f"{SERVICE_MARK}={mark}"
     if not any(_has(pid, variable) for pid in _pids()):
         return []
@@ -101,9 +104,12 @@ def name_services(mark: str) -> list[str]:
 
 
 def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
-    """End what is found, and what is found then, politely first; return what was told to end, and whether it did."""
+    """End the found processes, and those found meanwhile, by SIGTERM and then SIGKILL.
+
+    `tell` sends a signal to a process. Returns the name of each process that got one, and whether it ended.
+    """
     names: dict[int, str] = {}
-    refused: set[int] = set()  # those of other users, as by sudo
+    refused: set[int] = set()  # processes of other users, as with sudo
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
         told: set[int] = set()
         ends_at = time.monotonic() + seconds
@@ -122,28 +128,29 @@ def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], obj
 
 
 class Adoption:
-    """While it lasts, programs whose parents end become children of this process, and are ended with it.
+    """While it lasts, orphaned descendants become children of this process, and are ended at its end.
 
-    No process leaves it, whatever group or session it makes. One that lasted before goes on, and ends them.
+    No process escapes, whatever group or session it makes. Adoptions nest: the outermost one ends the processes.
     """
 
     _lock = threading.RLock()
-    _own: ClassVar[set[int]] = set()  # children that have been here before, or that somebody waits for
+    _own: ClassVar[set[int]] = set()  # earlier children, and those that a caller waits for
     _count = 0
 
     @classmethod
     @contextlib.contextmanager
     def starting(cls) -> Iterator[set[int]]:
-        """Let interrupts wait while a program is started; its number goes into the set, as it is nobody else's."""
+        """Defer interrupts while a program is started; its process id goes into the yielded set, and is not adopted."""
         with defer_interrupts(), cls._lock:
             yield cls._own
 
     @classmethod
     @contextlib.contextmanager
     def lasting(cls, tell: Callable[[str, bool], None]) -> Iterator[None]:
-        """Adopt meanwhile; `tell` hears of each process that had to be ended for the end of it, and whether it did.
+        """Adopt orphans in the block, and end them after it.
 
-        The first process of a container gets all orphans of others anyway, and ends none.
+        `tell` gets the name of each process that was still running, and whether it ended. The first process of a
+        container gets all orphans anyway, including unrelated ones, so it ends none.
         """
         with cls._lock:
             cls._count += 1
@@ -172,7 +179,7 @@ class Adoption:
 
     @classmethod
     def name_group(cls, group: int, tell: Callable[[str], None]) -> None:
-        """Let `tell` hear of each process that has been left in a group, which is about to be killed as a whole."""
+        """Call `tell` with the name of each process left in a group that is about to be killed."""
         with cls._lock:
             left = _find_lasting(lambda: {pid for pid in cls._adopted() if _is_in(group, pid)})
         for pid in left:
@@ -180,7 +187,7 @@ class Adoption:
 
     @classmethod
     def _adopted(cls) -> set[int]:
-        """Find those that have not ended yet. They keep their numbers until this process has asked how they ended."""
+        """Return the adopted processes that are alive, and reap the others, whose numbers are not reused until then."""
         adopted = _children() - cls._own
         for pid in {pid for pid in adopted if not is_alive(pid)}:
             with contextlib.suppress(ChildProcessError):
@@ -190,7 +197,7 @@ class Adoption:
 
 
 def _find_lasting(find: Callable[[], set[int]]) -> set[int]:
-    """Return what is found even after a moment, in which it may end by itself."""
+    """Return the processes that are still found after a moment in which they may end by themselves."""
     ends_at, pause = time.monotonic() + MOMENT, _FIRST_POLL
     while (found := find()) and time.monotonic() < ends_at:
         time.sleep(pause)
@@ -199,7 +206,7 @@ def _find_lasting(find: Callable[[], set[int]]) -> set[int]:
 
 
 def _children() -> set[int]:
-    """List the processes whose parent this one is (proc(5), of Linux with CONFIG_PROC_CHILDREN)."""
+    """List the children of this process (proc(5), of Linux with CONFIG_PROC_CHILDREN)."""
     found: set[int] = set()
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children", "rb") as file:
@@ -208,7 +215,7 @@ def _children() -> set[int]:
 
 
 def _name(pid: int) -> str:
-    """Say what a process is: what it was started with, and its number."""
+    """Describe a process by its command line and its number."""
     words = b""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
         words = file.read(_LONGEST_NAME).replace(b"\0", b" ").strip()
@@ -216,12 +223,12 @@ def _name(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether there is such a process, and it has not ended yet."""
+    """Whether a process exists and has not ended."""
     return _stat(pid)[:1] not in ([], [b"Z"], [b"X"])
 
 
 def _is_in(group: int, pid: int) -> bool:
-    """Whether a process is in a group, and may be ended: what another user has started there is told of later."""
+    """Whether a process is in a group and may be ended by this user; those of other users are reported later."""
     with contextlib.suppress(OSError):
         os.kill(pid, 0)
         return os.getpgid(pid) == group
@@ -233,16 +240,16 @@ def _pids() -> list[int]:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Read what stat has after the name (proc(5)): the state and the parent first; nothing if there is no process."""
+    """Return the fields of stat after the name, state and parent first (proc(5)); none if the process is gone."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()
     return []
 
 
 def may_be_running(program: str, places: Collection[Path]) -> bool:
-    """Tell whether a program of this user may be at work in or below any of these places.
+    """Whether a program of this user may be running in or below any of these places.
 
-    It has that name, or that and what follows a hyphen.
+    Its process has that name, or a name that begins with it and a hyphen.
     """
     return any(_may_be(program, pid, places) for pid in _pids())
 
@@ -267,12 +274,12 @@ def _has(pid: int, variable: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return variable.encode() in file.read().split(b"\0")
-    except OSError:  # it has just ended, or is another user's
+    except OSError:  # the process has just ended, or belongs to another user
         return False
 
 
 def _tell(pid: int, variable: str, number: signal.Signals) -> None:
-    """Signal one process, whose number may have been given away since it was found."""
+    """Signal a process, whose number may have been reused since it was found."""
     with contextlib.suppress(OSError):
         descriptor = os.pidfd_open(pid)
         try:
@@ -283,42 +290,42 @@ def _tell(pid: int, variable: str, number: signal.Signals) -> None:
             os.close(descriptor)
 
 
-# A blocking conversation with a server, with one deadline for all of it
+# A blocking conversation with a server, with one overall deadline
 
 
 class Connection(Protocol):
-    """What `http.client` and `smtplib` call a connection."""
+    """A connection of `http.client` or `smtplib`."""
 
     sock: socket.socket | None
 
 
 class Deadline:
-    """What the conversation and the one who waits for it share."""
+    """State shared by a conversation and its caller."""
 
     def __init__(self) -> None:
-        #: Whether nobody waits any longer; the conversation then sends nothing more.
+        #: Whether the caller has stopped waiting; the conversation then sends nothing more.
         self.is_over = False
-        #: Shut down when the deadline is over, which ends whatever the conversation waits for.
+        #: Shut down at the deadline, which ends any wait of the conversation.
         self.connections: list[Connection] = []
 
     def end(self) -> None:
-        """Tell the conversation to stop."""
+        """Make the conversation stop."""
         self.is_over = True
         for connection in self.connections:
             if connection.sock is not None:
-                from socket import SHUT_RDWR  # which takes long to import, for what speaks to no server
+                from socket import SHUT_RDWR  # slow to import
 
                 with contextlib.suppress(OSError):
                     connection.sock.shutdown(SHUT_RDWR)
 
 
 def call_within(seconds: float, call: Callable[[Deadline], T], *, grace: float = 0.0) -> T:
-    """Return what `call` returns; TimeoutError after so many seconds, and `grace` more in which it can still succeed.
+    """Return the result of `call`; TimeoutError after `seconds`, and `grace` more in which it can still succeed.
 
-    The call runs in a thread: a socket's timeout bounds neither name resolution nor a server that sends a byte at a
+    The call runs in a thread: a socket's timeout limits neither name resolution nor a server that sends a byte at a
     time. The thread is a daemon, which never keeps the process from ending.
     """
-    from concurrent.futures import Future, wait  # which takes long to import
+    from concurrent.futures import Future, wait  # slow to import
 
     result: Future[T] = Future()
     deadline = Deadline()
@@ -326,7 +333,7 @@ def call_within(seconds: float, call: Callable[[Deadline], T], *, grace: float =
     def run() -> None:
         try:
             result.set_result(call(deadline))
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             result.set_exception(error)
 
     thread = threading.Thread(target=run, name="releaser-call", daemon=True)

@@ -1,4 +1,4 @@
-"""What a module declares of each file that releaser keeps in the state directory."""
+"""`StateFile`: a module's declaration of a file in the state directory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ class StateFile(Frozen):
     """A file or directory of releaser in the state directory. `capabilities.py` lists all of them."""
 
     name: str
-    #: The class of its content, and what reads it, which raises UnreadableStateError; None if nothing has to.
+    #: The class of its content, and the function that reads it and raises UnreadableStateError; None if it needs no
+    #: check.
     type: type | None = None
     read: Callable[[Path, Any], object] = read_state
-    #: What is written in the place of an unreadable one; None: nothing, until a run needs the file.
+    #: The content that replaces an unreadable file; None: the file is made when a run needs it.
     substitute: object = None
-    #: The effect of its loss, and the advice; empty if it is made again from the releases, or nobody notices.
+    #: The effect of its loss, and the advice; empty if the file is rebuilt from the releases, or its loss does no harm.
     loss: str = ""
     advice: str = ""
-    #: Deletes it, for `uninstall`, but nothing that a person has put there. Raises OSError.
+    #: Deletes the file for `uninstall`, but no file of a person. Raises OSError.
     delete: Callable[[Path], object] = clear_name
 
     def __fspath__(self) -> str:
@@ -32,19 +33,19 @@ class StateFile(Frozen):
     __str__ = __fspath__
 
     def uninstall(self, state_dir: Path) -> None:
-        """Delete it, and the copies of it that could not be read. Raises OSError."""
+        """Delete the file, and its copies that were put aside as unreadable. Raises OSError."""
         for copy in state_dir.glob(f"{self.name}.unreadable-*"):
             clear_name(copy)
         self.delete(state_dir / self.name)
 
 
 def require_file(path: Path, _: object) -> None:
-    """Raise UnreadableStateError if a directory or a device is in the place of a file."""
+    """Raise UnreadableStateError if a directory or a device has the name of a file."""
     if path.exists() and not path.is_file():
         raise UnreadableStateError(path, "a directory" if path.is_dir() else "not a file")
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Delete a directory; one in which a person keeps files stays."""
+    """Delete a directory if it is empty; a person may keep files in it."""
     with contextlib.suppress(OSError):
         directory.rmdir()

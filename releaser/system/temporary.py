@@ -1,4 +1,4 @@
-"""Temporary directories of releaser itself, which a later run deletes if a killed one has left them."""
+"""Temporary directories of releaser itself, which a later run deletes if a killed run left them."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PREFIX = "releaser-tmp-"
-# What lies in the state directory for a while; recovery sweeps there what ends like that.
+# Temporary names in the state directory end in `.new`; recovery deletes such entries.
 LIVE_COPY = ".live-copy.new"
-# A temporary directory beside these has what is written in a sandbox; the first is a name in the state directory.
-LAYERS, ROOMY = "layers", Path("/var/tmp/releaser-layers")  # noqa: S108 - on a disk, other than /tmp may be
-NETRC = (".new", ".netrc-")  # suffix and prefix, of what uv asks a service with
-TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
+# Next to these paths, temporary directories hold the writes of sandboxes; the first is a name in the state directory.
+LAYERS, ROOMY = "layers", Path("/var/tmp/releaser-layers")  # noqa: S108 - on a disk; /tmp may be in memory
+NETRC = (".new", ".netrc-")  # suffix and prefix; credentials with which uv asks a service
+TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix; tests may run twice at once
 _REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them
-_YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet
+_YOUNG = 60.0  # seconds; a younger directory may not be locked yet
 
 
 def _remove(path: Path) -> bool:
-    with contextlib.suppress(OSError):  # what another user's programs have left in it
+    with contextlib.suppress(OSError):  # another user's programs may have left files in it
         remove_tree(path)
     return not os.path.lexists(path)
 
 
 @contextlib.contextmanager
 def temporary_directory(remove: Callable[[Path], object] = _remove, *, beside: Path | None = None) -> Iterator[Path]:
-    """Make a directory for this user alone, without symlinks in its path; it goes at the end. Raises OSError.
+    """Make a directory for this user alone, without symlinks in its path, and delete it at the end. Raises OSError.
 
-    It is locked meanwhile: the kernel unlocks it when this process ends, in whatever way. One `beside` a path is for
-    what is to take that place by a rename.
+    It is locked meanwhile; the kernel unlocks it when this process ends in any way. With `beside`, it is made next to
+    that path, on the same file system, so that a file in it can take the place of the path by a rename.
     """
     place = Path(os.path.realpath(tempfile.mkdtemp(prefix=_prefix(beside), dir=beside.parent if beside else None)))
     with contextlib.ExitStack() as stack:
         stack.callback(remove, place)
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         stack.callback(os.close, descriptor)
-        with contextlib.suppress(OSError):  # a file system that cannot: then nobody can lock it, and it is not swept
+        with contextlib.suppress(OSError):  # the file system cannot lock: then the directory is not swept either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield place
 
 
 def write_beside(place: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside its place, which it takes as a whole. What killed runs have left goes.
+    """Let `write` make a file next to `place`, and rename it to `place`. Leftovers of killed runs are deleted.
 
     Raises OSError.
     """
@@ -67,7 +67,10 @@ def write_beside(place: Path, write: Callable[[Path], object]) -> None:
 
 
 def file_of(content: bytes) -> IO[bytes]:
-    """Return what to read from: a pipe, which can be read once, unless somebody had to write while it is read."""
+    """Return a file to read `content` from: a pipe, or a temporary file if the content does not fit into a pipe.
+
+    A pipe can be read only once.
+    """
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -87,18 +90,18 @@ def _prefix(beside: Path | None) -> str:
 
 
 def sweep_temporary(beside: Path | None = None) -> list[str]:
-    """Delete those of this user that no process uses, and return their names. Raises OSError."""
+    """Delete this user's temporary directories that no process uses, and return their names. Raises OSError."""
     place, own = tempfile.gettempdir() if beside is None else beside.parent, _prefix(beside)
-    with os.scandir(place) as found:  # not listdir: a crowd of others there would take megabytes
+    with os.scandir(place) as found:  # not listdir: thousands of other entries would take megabytes
         names = [one.name for one in found if one.name.startswith(own) and re.fullmatch(_REST, one.name[len(own) :])]
-    young = _YOUNG if beside in (None, ROOMY) else 0.0  # where only another run would take the same place
+    young = _YOUNG if beside in (None, ROOMY) else 0.0  # elsewhere only runs that exclude each other make them
     return [name for name in names if _is_left(Path(place, name), young) and _remove(Path(place, name))]
 
 
 def _is_left(path: Path, young: float) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # a symlink, or of another user
+    except OSError:  # a symlink, or a directory of another user
         return False
     try:
         status = os.fstat(descriptor)

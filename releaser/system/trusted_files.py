@@ -1,4 +1,4 @@
-"""Files that say whom this host trusts, or what root runs: who else could change one, or put another in its place."""
+"""Files that control trust or that root runs: which other users could change or replace them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def way_to(path: str) -> Iterator[str]:
-    """Yield every directory and symlink that an absolute path leads through."""
+    """Yield every directory and symlink on the way of an absolute path, and the path itself."""
     for place in (*map(str, reversed(Path(path).parents)), path):
         yield place
         if os.path.islink(place):
@@ -22,13 +22,13 @@ def way_to(path: str) -> Iterator[str]:
 
 
 def find_other_writer(path: str | Path) -> Finding | None:
-    """Say that others than root and this user could write a file, or put another in its place.
+    """Report that users other than root and this user could write or replace a file; None if they cannot.
 
-    A group counts as others. So do they in each directory and for each symlink that leads there, except that a
-    directory with the sticky bit, such as /tmp, lets nobody replace what is not theirs. Raises OSError.
+    A group counts as others. Each directory and symlink on the way is checked, too. A directory with the sticky bit,
+    such as /tmp, is fine: there, users can only replace files that they own. Raises OSError.
     """
     file = os.path.abspath(path)
-    os.stat(file)  # symlinks that lead in a circle have no end
+    os.stat(file)  # raises OSError for a loop of symlinks
     for place in way_to(file):
         status = os.lstat(place)
         mode = status.st_mode

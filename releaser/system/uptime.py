@@ -1,4 +1,4 @@
-"""How long the system has been running, by a clock that nobody sets."""
+"""How long the system has been running, by a clock that cannot be set."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 
 def uptime() -> float:
-    """Return the seconds since the system started, those asleep included."""
+    """Return the seconds since the system started, including sleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
-    """Name the time since the system started: another one gives another name (random(4)); empty where there is none."""
+    """Return the id of this boot of the system (random(4)); empty if unknown."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

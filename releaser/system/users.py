@@ -1,4 +1,4 @@
-"""Going on as another user: root starts releaser again as the owner of a site, and does nothing in it itself."""
+"""Continuing as another user: root starts releaser again as the owner of a site, and does no work in the site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-# What is said to releaser itself, and how terminal and network are. Credentials, keys and caches of root stay with it.
+# Variables that are passed on: those of releaser, of the terminal and of the network. Credentials, keys and caches of
+# root are not.
 _PASSING = re.compile(
     r"PATH|LANG|LANGUAGE|LC_\w+|TZ|TERM|COLORTERM|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|PYTHONPATH|SSL_CERT_(FILE|DIR)"
     r"|RELEASER_\w+|AUTO_UPDTR__\w+|ADMINS_JSON|UV_(PYTHON_DOWNLOADS|OFFLINE|NATIVE_TLS|SYSTEM_CERTS)"
@@ -30,7 +31,7 @@ _PROXY = re.compile(r"(?i:(https?|all|no)_proxy)")
 _FORWARDED = (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
 )  # fmt: skip
-_REFUSED = 3  # as a preflight that fails
+_REFUSED = 3  # the exit code of a failed preflight
 _AGAIN = f"""\
 import sys
 sys.argv[0] = "releaser"
@@ -44,15 +45,15 @@ main()
 
 
 def environment_for(user: int, environ: Mapping[str, str], cache: str = "") -> dict[str, str]:
-    """Return what a user gets of root's environment, and what is their own. This process is that user's already.
+    """Return the environment of a user: the variables of root's that may pass, and those of the user.
 
-    One without an entry in the database of users, as in a container, has no home that uv could keep its cache in:
-    `cache` is for that.
+    This process already runs as that user. A user without an entry in the database of users, as in a container, has no
+    home for uv's cache: `cache` is its place.
     """
     kept = {
         name: value
         for name, value in environ.items()
-        if _PASSING.fullmatch(name) or (_PROXY.fullmatch(name) and "@" not in value)  # a password may stand before it
+        if _PASSING.fullmatch(name) or (_PROXY.fullmatch(name) and "@" not in value)  # a password may come before the @
     }
     kept.setdefault("PATH", os.defpath)
     for name in ("UV_CACHE_DIR", "TMPDIR"):
@@ -68,9 +69,9 @@ def environment_for(user: int, environ: Mapping[str, str], cache: str = "") -> d
 def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run releaser with these arguments as another user, to its end, and return its exit code.
 
-    `group` is that of a user without a name, who is in no other. It has a session of its own, so that it cannot type on
-    root's terminal, no descriptor but the standard ones, and gets the signals that come meanwhile; it ends with this
-    process. Raises OSError when it cannot be started.
+    `group` is the only group of a user who has no name. The program runs in a new session, so that it cannot type on
+    root's terminal, has no descriptors but the standard ones, receives the signals sent to this process, and ends with
+    it. Raises OSError if it cannot be started.
     """
     with contextlib.ExitStack() as stack:
         cache = ""
@@ -98,19 +99,19 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
         try:
             os.setsid()
             _become(user, group)
-            prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))  # after the change of user, which takes it back
+            prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))  # after the change of user, which clears it
             close_all_but(writing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             if os.getppid() == parent:
                 os.execve(sys.executable, words, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
-        except Exception as error:  # noqa: BLE001 - told by the parent, as this process is half another one
+        except Exception as error:  # noqa: BLE001 - the parent reports it: this process may be half the other user's
             number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
             os.write(writing, f"{number or 0} {reason or repr(error)}".encode())
         finally:
             os._exit(_REFUSED)
     os.close(writing)
     for number in _FORWARDED:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup(1), which the child is as well
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup(1), by the child as well
             signal.signal(number, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
     with open(reading, "rb") as pipe:
@@ -123,7 +124,7 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
 
 
 def _remove_as(user: int, group: int, place: Path) -> None:
-    """Delete a directory as the user who could exchange what is in it meanwhile."""
+    """Delete a directory as its user, who could replace entries in it meanwhile."""
     if child := os.fork():
         os.waitpid(child, 0)
         return
@@ -147,7 +148,7 @@ def _become(user: int, group: int) -> None:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close every descriptor but the standard ones and these."""
+    """Close every descriptor except the standard ones and these."""
     for name in os.listdir("/proc/self/fd"):
         if (number := int(name)) > 2 and number not in kept:
             with contextlib.suppress(OSError):

@@ -1,16 +1,16 @@
-"""What a program finds in its environment so that it uses one venv and nothing else leads it elsewhere."""
+"""The environment that makes a program use one venv, without variables that lead it elsewhere."""
 
 from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # importing `typing` would take a while, and starting a program needs this
+TYPE_CHECKING = False  # importing `typing` takes long, and starting a program needs this module
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
-# it is verified, as a site's crontab or a shell may carry any of them.
+# Of uv's variables, only those pass that say how to reach and store things. A site's crontab or a shell may set others,
+# which change what uv installs or how it verifies it.
 _PASSING = (
     r"UV_(CACHE_DIR|CREDENTIALS_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS"
     r"|SYSTEM_CERTS|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
@@ -21,7 +21,7 @@ _MISLEADERS = {*_PYTHON_MISLEADERS, *(f"GIT_{name}" for name in _OF_REPOSITORY)}
 
 
 def neutral(environ: Mapping[str, str]) -> dict[str, str]:
-    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
+    """Return the environment without variables that lead a program to another venv, repository or package."""
     return {
         name: value
         for name, value in environ.items()
@@ -30,16 +30,16 @@ def neutral(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _passes(name: str) -> bool:
-    import re  # which takes long to import
+    import re  # slow to import
 
     return re.fullmatch(_PASSING, name) is not None
 
 
 def inside(venv: Path | str, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
-    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
+    """Return an environment in which programs, including `uv run`, use exactly this venv and do not change it.
 
-    They also find the packages and programs of the venv `beside`: after what PYTHONPATH names, as in a venv that had
-    them, and after the programs of their own.
+    They also find the packages and programs of the venv `beside`: its packages after those of PYTHONPATH, its programs
+    after those of `venv`.
     """
     env = neutral(environ)
     programs = [f"{one}/bin" for one in (venv, beside) if one is not None]

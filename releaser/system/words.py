@@ -1,4 +1,4 @@
-"""Text for people: counts, lengths of time, sizes, lists, tables; foreign text made harmless, and without secrets."""
+"""Text for people: counts, durations, sizes, lists and tables; and foreign text made harmless, without secrets."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Iterable, Mapping, Sequence
 
-# Compiled when they are first needed, which `releaser list` does without.
+# Compiled at the first use; `releaser list` needs none of them.
 _ESCAPE = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor movements
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC and the like: titles, links
-    r"|\x1b[ -/]*[0-~]?"  # all the others
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC and similar: titles, links
+    r"|\x1b[ -/]*[0-~]?"  # all other escapes
 )
 _LINE_END = r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
-# The last ones turn the direction of text, so that it reads otherwise than it is.
+# The last ones change the direction of text, so that it reads as something else.
 _CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 _CLEAN = re.compile(r"[\t\n -~]*")
 _SURROGATE = r"[\ud800-\udfff]"
 _MARKER_LENGTH = 80
-_NARROW = 24  # characters of a column in which a sentence can be read
-_LONGEST_LINE = 2000  # characters of a report; it may quote names of files, and programs
+_NARROW = 24  # characters; in a narrower column a sentence cannot be read
+_LONGEST_LINE = 2000  # characters in a report, which may quote file names and programs
 _LONGEST_LINK = 300  # characters
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def plural(count: int, noun: str) -> str:
-    """Say how many there are of something: `1 package`, `3 packages`, `2 vulnerabilities`."""
+    """Return a count with its noun: `1 package`, `3 packages`, `2 vulnerabilities`."""
     if count != 1:
         noun = f"{noun[:-1]}ies" if noun.endswith("ity") else f"{noun}{'es' if noun.endswith('s') else 's'}"
     return f"{count} {noun}"
 
 
 def first_few(names: Iterable[str], most: int = 5) -> str:
-    """Name the first few, and count the rest."""
+    """Return the first few names, and the count of the rest."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def duration(seconds: float, *, exact: bool = False) -> str:
-    """Say how long something is, roughly: `5 hours`, `3 days`, `4 months`; a setting is said exactly: `90 days`."""
+    """Return a rough duration: `5 hours`, `3 days`, `4 months`; `exact`, for settings, gives `90 days`."""
     seconds = max(seconds, 0)
     for noun, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE), ("second", 1)) if exact else ():
         if seconds >= length and seconds % length == 0:
@@ -56,7 +56,7 @@ def duration(seconds: float, *, exact: bool = False) -> str:
 
 
 def elapsed(seconds: float) -> str:
-    """Say how long something took: `12.3 s`, `3 min 05 s`."""
+    """Return how long something took: `12.3 s`, `3 min 05 s`."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), _MINUTE)
@@ -64,7 +64,7 @@ def elapsed(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Say how long ago something was, for a column: `40 s`, `5 min`, `3 h`, `12 d`."""
+    """Return how long ago something was, for a column: `40 s`, `5 min`, `3 h`, `12 d`."""
     whole = max(0, int(seconds))
     for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
         if whole >= length:
@@ -73,7 +73,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: object) -> str:
-    """Write a number of bytes: `42 MB`; `-` for what is not a number."""
+    """Return a number of bytes: `42 MB`; `-` if it is no number."""
     if not isinstance(count, int):
         return "-"
     amount = float(count)
@@ -85,24 +85,24 @@ def size(count: object) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay rows out in columns, a line each."""
+    """Align rows in columns; return a line for each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lay rows out in columns of at most `width` characters: what the first ones leave no room for goes below them.
+    """Align rows in columns of at most `width` characters in all; columns that do not fit go below the others.
 
-    Nothing is cut off. The last column of all is wrapped beside the others if there is some room for it; else the
-    others are below in every row, and so are their headings.
+    Nothing is cut off. The last column is wrapped next to the others if enough room is left. Otherwise the columns that
+    do not fit are below in every row, and so are their headings.
     """
-    from textwrap import TextWrapper  # which only terminals need
+    from textwrap import TextWrapper  # only terminals need it
 
     wrap = partial(TextWrapper, break_on_hyphens=False, break_long_words=False)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     ends = [sum(widths[:count]) + 2 * (count - 1) for count in range(1, len(widths) + 1)]
     beside = max(1, sum(end <= width for end in ends))
-    left = ends[beside - 1] + 2  # where the others begin
+    left = ends[beside - 1] + 2  # start of the remaining columns
     is_wrapped = beside == len(widths) - 1 and width - left >= _NARROW
     rests = ["  ".join(filter(None, row[beside:])) for row in rows]
     lines = []
@@ -117,8 +117,8 @@ def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
 
 
 def web_link(text: str) -> str | None:
-    """Return a link that is fit for a mail: http or https, a host, no password, all of it printable ASCII."""
-    from urllib.parse import urlsplit  # which most commands need not import
+    """Return a link if it is safe for a mail: http or https, with a host, no password, printable ASCII; else None."""
+    from urllib.parse import urlsplit  # most commands need not import it
 
     text = text.strip()
     if len(text) > _LONGEST_LINK or not text.isascii() or not text.isprintable() or set(text) & set(" <>\"'`\\^{|}"):
@@ -136,14 +136,14 @@ def strip_control(text: str) -> str:
 
     Undecodable bytes (lone surrogates, which no encoding can write) become the replacement character.
     """
-    if _CLEAN.fullmatch(text := text.replace("\0", "")):  # which git puts between what it lists
+    if _CLEAN.fullmatch(text := text.replace("\0", "")):  # git separates the entries of lists by NUL
         return text
     text = re.sub(_LINE_END, "\n", re.sub(_ESCAPE, "", text))
     return re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, "", text))
 
 
 def one_line(text: str, *, limit: int = 300) -> str:
-    """Put text on one line of at most `limit` characters; control characters and blanks become one space."""
+    """Return text on one line of at most `limit` characters; control characters and blanks become one space."""
     if not text.isprintable():
         text = re.sub(_SURROGATE, "\ufffd", re.sub(_CONTROL, " ", re.sub(_ESCAPE, "", text)))
     text = " ".join(text.split())
@@ -151,18 +151,18 @@ def one_line(text: str, *, limit: int = 300) -> str:
 
 
 def one_lines(texts: Iterable[str]) -> tuple[str, ...]:
-    """Put each of several texts on one line."""
+    """Return several texts, each on one line."""
     return tuple(map(one_line, texts))
 
 
 def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_chars: int = 60_000) -> str:
-    """Keep the beginning and the end of a long text, with a line between them that says how much was cut.
+    """Return the beginning and the end of a long text, with a line between them that says how much was cut.
 
-    At most a quarter of `max_chars` is taken by the beginning, unless the end leaves room; `max_chars` should not be
-    below 200. Control characters are removed first. Truncating twice changes nothing the second time.
+    The beginning takes at most a quarter of `max_chars`, unless the end leaves room; `max_chars` should be at least
+    200. Control characters are removed first. A truncated text is not changed by another call.
     """
     text = strip_control(text).strip("\n")
-    # One line above the sum stays: the marker would take its place.
+    # One line more than the sum is kept: the marker would take its place.
     if len(text) <= max_chars and text.count("\n") <= head_lines + tail_lines:
         return text
     lines = text.splitlines(keepends=True)
@@ -182,21 +182,21 @@ def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_char
 
 
 def why_held(reason: str, *, by: str, since: str) -> str:
-    """Say why something is on hold, by what and since when; settings speak for themselves."""
+    """Say why a package is on hold, by what and since when; settings are not named again."""
     holder = {"tests": "on hold by the tests", "person": "on hold by you"}.get(by, "")
     words = " ".join(filter(None, (holder, f"since {since[:10]}" if since else "")))
     return f"{reason} ({words})" if reason and words else reason or words
 
 
 def timestamp() -> str:
-    """Return the time as state files hold it: ISO 8601, in UTC, to the second."""
+    """Return the current time as in state files: ISO 8601, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 MASK = "***"
-_USERINFO = r"(?<=://)[^/?#\s\"'<>]+@"  # up to the last @ before the path: some passwords have one
+_USERINFO = r"(?<=://)[^/?#\s\"'<>]+@"  # up to the last @ before the path: some passwords contain one
 _CREDENTIALS = r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@"
-_NO_PASSWORDS = {"", "x-oauth-basic"}  # what stands in the place of a password when the user is the token
+_NO_PASSWORDS = {"", "x-oauth-basic"}  # placeholders for a password when the user name is the token
 _SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
 _SECRET_NAME = re.compile(
     r"(SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|(^|_|API|ACCESS|SECRET)KEY)S?(?![A-Z])"
@@ -206,15 +206,15 @@ _SECRET_NAME = re.compile(
 _NAMES_A_FILE = r"(?i)_(FILE|PATH|DIR)$"
 PASSWORD_NAME = re.compile(r"PASSWORD|SECRET", re.IGNORECASE)
 _NO_SECRET_NAME = re.compile(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
-# What releaser names itself: programs look these values up, and no secret stands there but in a URL.
+# Fields with releaser's own names: programs look their values up, and only URLs in them can hold a secret.
 _OWN_FIELD = (
     "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file|step|command"
 )
-SHORTEST = 4  # masking shorter strings would tear ordinary text apart
+SHORTEST = 4  # masking shorter strings would damage ordinary text
 
 
 class Redactor:
-    """Replaces credentials in URLs, and the secrets it was told of, by `***`, however they are quoted."""
+    """Replaces credentials in URLs, and the secrets that it knows, by `***`, however they are quoted."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.learn(secrets)
@@ -230,20 +230,20 @@ class Redactor:
         """Return `text` without any secret."""
         if "://" in text:
             text = re.sub(_USERINFO, f"{MASK}@", text)
-        for secret in self._forms:  # far quicker than one regular expression for all of them
+        for secret in self._forms:  # far quicker than one regular expression for all secrets
             if secret in text:
                 text = text.replace(secret, MASK)
-        for word in self._words:  # which may be a part of ordinary ones
+        for word in self._words:  # the secret may be part of an ordinary word
             text = word.sub(MASK, text)
         return text
 
     def shown(self, text: str) -> str:
-        """Make what a program printed fit to be shown: without secrets and control characters."""
+        """Return the output of a program without secrets and control characters."""
         return self.clean(strip_control(text))
 
     def formatter(self) -> logging.Formatter:
-        """Return what formats the records of a log, exceptions included, without secrets and control characters."""
-        import logging  # which takes long to import
+        """Return a log formatter whose records, exceptions included, have no secrets and control characters."""
+        import logging  # slow to import
 
         redactor = self
 
@@ -254,13 +254,13 @@ class Redactor:
         return CleanFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def line(self, text: str) -> str:
-        """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""
-        return self.clean(one_line(self.clean(text), limit=_LONGEST_LINE))  # colours may have stood inside a secret
+        """Return text for a report: without secrets, and on one line that no file name can break or colour."""
+        return self.clean(one_line(self.clean(text), limit=_LONGEST_LINE))  # colours may have been inside a secret
 
     def clean_all(self, content: Any, field: str = "") -> Any:
-        """Return what JSON holds, of the given `field`, without any secret in its strings.
+        """Return JSON content, the value of `field`, without any secret in its strings.
 
-        In names, versions, paths and the like only URLs have any, as programs look these up.
+        In names, versions, paths and the like, which programs look up, only URLs are cleaned.
         """
         if isinstance(content, str):
             return re.sub(_USERINFO, f"{MASK}@", content) if re.fullmatch(_OWN_FIELD, field) else self.clean(content)
@@ -270,7 +270,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return a secret as it stands in text, in a URL, in JSON, in Python, for a shell and in HTML."""
+    """Return the forms of a secret in text, in a URL, in JSON, in Python, in a shell and in HTML."""
     if secret.isascii() and secret.isalnum():
         return {secret}
     import html
@@ -285,11 +285,11 @@ def _forms(secret: str) -> set[str]:
 
 
 def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
-    """Find the values that go by names of secrets, each line of them, and the passwords in URLs.
+    """Return the values of variables with names of secrets, each line of them, and the passwords in URLs.
 
-    A value that may be an ordinary word or number is none, as masking it would tear text apart: one of less than 8
-    characters, or 6 if it has both letters and digits; of letters or digits alone, of less than 12. Of passwords and
-    secrets, these are some as well, and masked where they are whole words. A path by the name of a file is none.
+    A value that may be an ordinary word or number is skipped, because masking it would damage text: one of less than 8
+    characters, or 6 if it has letters and digits, or 12 if it has only letters or only digits. Shorter values of
+    variables named PASSWORD or SECRET are masked as whole words. A path in a variable that names a file is skipped.
     """
     found: set[str] = set()
     for name, value in variables.items():
@@ -303,7 +303,7 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
 
 
 def _is_telling(value: str) -> bool:
-    if value.startswith("-----"):  # the first and the last line of a key
+    if value.startswith("-----"):  # the first or last line of a key
         return "\n" in value
     if value.isalpha() or value.isdigit():
         return len(value) >= 12
@@ -312,11 +312,11 @@ def _is_telling(value: str) -> bool:
 
 
 def secrets_in_urls(text: str) -> set[str]:
-    """Find the passwords and tokens in all URLs of a text, as written and percent-decoded.
+    """Return the passwords and tokens in all URLs of a text, as written and percent-decoded.
 
     A user without a password is a token in http, but only a name elsewhere, as in ssh://git@example.org.
     """
-    from urllib.parse import unquote  # which most commands need not import
+    from urllib.parse import unquote  # most commands need not import it
 
     found = set()
     for scheme, user, password in re.findall(_CREDENTIALS, text):
@@ -328,9 +328,9 @@ def secrets_in_urls(text: str) -> set[str]:
 
 
 def secrets_in_service(url: str) -> set[str]:
-    """Find what a URL of a service lets in: the whole of it, and its parts that may be no ordinary words.
+    """Return the secrets in the URL of a service: the whole URL, and its parts that are no ordinary words.
 
-    The host of a web server is none, but the first part of a URL of another kind may be a token.
+    The host of a web server is no secret, but the first part of another kind of URL may be a token.
     """
     from urllib.parse import unquote
 
@@ -342,7 +342,7 @@ def secrets_in_service(url: str) -> set[str]:
 
 
 def secrets_in_environment(environ: Mapping[str, str]) -> set[str]:
-    """Find the values of the variables in which uv takes passwords and tokens, and those in URLs of UV_* ones."""
+    """Return the passwords and tokens in uv's variables, and those in URLs of other UV_* variables."""
     found = {value for name, value in environ.items() if _SECRET_VARIABLE.match(name)}
     for name, value in environ.items():
         if name.startswith("UV_"):
