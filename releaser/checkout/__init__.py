@@ -1,1 +1,1 @@
-"""The git side: the checks, the commit that is to go live, the staging tree, moving the checkout, commit and push."""
+"""The git side: checks, choice of the commit, the staging tree, moves of the checkout, commit and push."""

@@ -1,4 +1,4 @@
-"""What must be right about the checkout: before a run, and again before a release goes live."""
+"""Checks of the checkout, before a run and again before a release goes live."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_checkout(
     ignorable: frozenset[str],
     state: CheckoutState | None = None,
 ) -> Checkout | None:
-    """Check the checkout as `git status` shows it, now or a moment ago in `state`; None where git does not work."""
+    """Check the checkout as `git status` shows it now, or in `state`; None if git does not work."""
     if not site.project.has_git:
         findings.extend(filter(None, (*lock_findings(site), missing_git(site))))
         return Checkout(
@@ -62,7 +62,7 @@ def check_checkout(
         findings.append(Finding("git-dirty", message, advice))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
-    beside = layout.top.parent  # where the staging tree is to lie
+    beside = layout.top.parent  # the directory of the staging tree
     if beside != site.project.outer and not os.access(beside, os.W_OK | os.X_OK):
         message = f"{beside} is not writable for this user, so the staging tree cannot lie beside the repository"
         findings.append(Finding("staging-unwritable", message, f"Let this user write {beside}."))
@@ -80,10 +80,10 @@ def check_checkout(
 
 
 def repository_findings(layout: Layout) -> Iterator[Finding]:
-    """Check that this user can write where git does when the checkout moves: its index, objects and references."""
+    """Check that this user can write git's index, objects and references, as a move of the checkout does."""
     common = layout.common_directory
     for place in dict.fromkeys((layout.git_directory, common, common / "objects", common / "refs")):
-        if os.access(place, os.W_OK | os.X_OK) or not place.exists():  # of which git itself says what is wrong
+        if os.access(place, os.W_OK | os.X_OK) or not place.exists():  # git itself reports missing directories
             continue
         try:
             is_mounted_so = bool(os.statvfs(place).f_flag & os.ST_RDONLY)
@@ -99,7 +99,7 @@ def repository_findings(layout: Layout) -> Iterator[Finding]:
 
 
 def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
-    """Check that git is told to overlook no edit: the tests would run without it, and visitors would get it."""
+    """Check that git hides no edits: visitors would get them, and the tests would run without them."""
     try:
         hidden = site.git.hidden_edits(listing)
     except ToolError as error:
@@ -116,7 +116,7 @@ def _hidden_findings(site: Site, listing: Listing | None) -> Iterator[Finding]:
 
 
 def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
-    """Check that no file of a commit goes through a filter that git may not start: it would go live unfiltered."""
+    """Check that no file of a commit needs a filter that git may not start: the file would go live unfiltered."""
     if names := site.git.filters_of(commit):
         what = f"commit {commit[:12]} has files for git's filter {' and '.join(names)}"
         advice = (
@@ -127,7 +127,7 @@ def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:
-    """Check that a uv.lock that is a symlink leads to a file of the repository, which a commit can take."""
+    """Check that a uv.lock that is a symlink leads to a file in the repository, so that git can commit it."""
     link, lock = site.project.root / "uv.lock", site.project.lock
     with contextlib.suppress(ToolError):
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
@@ -165,7 +165,7 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
 
 
 def own_paths(site: Site, top: Path) -> tuple[str, ...]:
-    """List what may lie untracked in the work tree: releaser's own things, and where uv takes local packages from."""
+    """List the paths that may be untracked in the work tree: releaser's own, and sources of local packages."""
     project = site.project
     sources = [project.root / source for source in local_sources(site.pyproject)]
     places = [project.venv, project.state_dir, *sources]
@@ -173,13 +173,13 @@ def own_paths(site: Site, top: Path) -> tuple[str, ...]:
 
 
 def is_below(path: str, places: tuple[str, ...]) -> bool:
-    """Tell whether a path is one of these places, or lies in one."""
+    """Whether a path is one of these places, or lies in one."""
     name = path.rstrip("/")
     return any(name == place or name.startswith(place + "/") for place in places)
 
 
 def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
-    """Ask the remote whether it can be pulled from, without fetching; releaser's own commits would give way."""
+    """Check without fetching that a pull would work; releaser's own unpushed commits do not count as a divergence."""
     if remote is None or not site.pulls:
         return
     branch = site.branch
@@ -191,14 +191,14 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
     if theirs is None:
         yield no_such_branch(remote, branch)
         return
-    with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
+    with contextlib.suppress(ToolError):  # a new commit can only be compared after a fetch
         ahead, behind = site.git.apart(f"refs/heads/{branch}", theirs)
         if ahead and behind and not {one.id for one in ahead} <= own_commits(site, ahead):
             yield describe_divergence(remote, branch)
 
 
 def unreachable(remote: str, error: ToolError) -> Finding:
-    """Say why a remote does not answer: it wants credentials, or it is not there."""
+    """Say why a remote does not answer: it asks for credentials, or cannot be reached."""
     if asked := asks_for_credentials(error):
         return Finding(
             "git-remote-asks",
@@ -248,13 +248,13 @@ _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
 class CheckoutSnapshot(Frozen):
-    """What a release is based on, as it was before anything was fetched or built; None for a file that is not there."""
+    """The state of the checkout before a fetch or build; the content of a missing file is None."""
 
-    #: What `git status` said; None where git does not work.
+    #: The output of `git status`; None if git does not work.
     state: CheckoutState | None
-    #: The lock, pyproject.toml, and what gives settings and variables, by what a person calls them.
+    #: The lock, pyproject.toml, and the files of settings and variables, by their names in messages.
     files: Mapping[str, bytes | None]
-    #: Configuration that git does not track: files of the checkout by name, relative to the top.
+    #: Configuration files of the checkout that git does not track, by name, relative to the top.
     untracked: Mapping[str, bytes | None]
     #: The text of the symlink `.venv`.
     link: str | None
@@ -271,22 +271,22 @@ class CheckoutSnapshot(Frozen):
 
     @property
     def configuration(self) -> Mapping[str, bytes | None]:
-        """What a release is tested with and git does not track, by name."""
+        """The untracked configuration files with which a release is tested, by name."""
         tracked = ("uv.lock", "pyproject.toml")
         own = {name: data for name, data in self.files.items() if os.path.basename(name) not in tracked}
         return {**own, **self.untracked}
 
     @property
     def dirty(self) -> frozenset[str]:
-        """The tracked files that are not as committed, relative to the top of the work tree."""
+        """The tracked files with uncommitted changes, relative to the top of the work tree."""
         return frozenset(self.state.dirty if self.state is not None else ())
 
 
 def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
-    """Read what the release to be is based on.
+    """Return the present state of the checkout.
 
-    Without git, the code is committed to the shadow repository first, unless it `records` nothing. Raises
-    PreflightError where that does not work; of the project's own repository, preflight says so.
+    For a project without git, commits the code to the shadow repository first if `records`; raises PreflightError if
+    that fails. An error in the project's own repository is left to preflight.
     """
     if records and not site.project.has_git:
         record_code(site)
@@ -310,7 +310,7 @@ def take_snapshot(site: Site, *, records: bool = True) -> CheckoutSnapshot:
 def with_own_changes(
     site: Site, snapshot: CheckoutSnapshot, *, adopted: bool, committed: str | None
 ) -> CheckoutSnapshot:
-    """Return the snapshot after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
+    """Return the snapshot with releaser's own changes: an adopted venv, or a commit that was due. Raises ToolError."""
     if adopted:
         snapshot = replace(snapshot, link=link_text(site.project.venv))
     if committed and snapshot.state is not None and site.git.commit(f"{committed}^") == snapshot.head:
@@ -319,13 +319,13 @@ def with_own_changes(
 
 
 def refuse_changes(site: Site, before: CheckoutSnapshot) -> None:
-    """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
+    """Raise PreflightError with the changes, if a person changed the checkout since a snapshot."""
     if findings := find_changes(site, before):
         raise PreflightError(*findings)
 
 
 def find_changes(site: Site, before: CheckoutSnapshot) -> tuple[Finding, ...]:
-    """Name what somebody has changed of what a release is based on."""
+    """Return the changes by a person to the checkout since a snapshot."""
     try:
         return tuple(_changes(site, before, take_snapshot(site, records=False)))
     except ToolError as error:
@@ -366,9 +366,9 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
 
 
 def _read_untracked(site: Site, listing: Listing | None) -> dict[str, bytes | None]:
-    """Read what git does not track and may configure the site; a site writes other files, such as its database.
+    """Read the untracked files that may configure the site; others, such as a database, the site itself may write.
 
-    What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
+    Files that `staging_omit` excludes, directly or by a directory above, are not tested, so they are ignored.
     """
     settings = StagingSettings.of(site)
     names = [name for name in listing.unknown if name.endswith(CONFIGURES)] if listing is not None else []

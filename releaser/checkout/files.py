@@ -1,6 +1,6 @@
-"""Files beside the code, in the checkout and for the tests: what bundles bring, and the lock written for other tools.
+"""Files that releaser writes into the checkout next to the code: those of bundles, and the export of the lock.
 
-What a person has put or edited there is never overwritten.
+Files that a person put there or edited are never overwritten.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 
 def included_of(directory: Path) -> Path:
-    """Return where the directory of a release or candidate has the files of its bundle; it may not be there."""
+    """Return the directory with the bundle's files of a release or candidate; it may not exist."""
     return directory / "include"
 
 
 def copy_included(site: Site, directory: Path, live: Release | None) -> None:
-    """Give the directory of a candidate the files beside the code. Raises OSError.
+    """Copy the files of the bundle into the directory of a candidate. Raises OSError.
 
-    A release that is built here keeps the files of the live release that are unchanged in the staging tree: once the
-    live release is pruned, they could not be told from files of a person otherwise.
+    A release that is built here keeps those files of the live release that are unchanged in the staging tree: after the
+    live release is pruned, they would look like files of a person.
     """
     included = site.supply.included
     if live is not None and site.supply.provenance is None:
@@ -59,7 +59,7 @@ def copy_included(site: Site, directory: Path, live: Release | None) -> None:
 
 
 def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], list[Finding]]:
-    """Return which files of a bundle are to be written into the checkout, and what keeps the others out of it."""
+    """Return the files of a bundle that the checkout needs, and the reasons against those that cannot be written."""
     root = site.project.root
     due, findings = list[str](), list[Finding]()
     for path, file in files.items():
@@ -77,10 +77,7 @@ def sort_included(site: Site, files: Mapping[str, Path]) -> tuple[list[str], lis
 
 
 def overlay_included(site: Site, root: Path) -> None:
-    """Give the staging tree at `root` the files that come with the bundle, as the checkout is to have them.
-
-    Raises OSError.
-    """
+    """Write the files of the bundle that the checkout will get into the staging tree at `root`. Raises OSError."""
     for path in sort_included(site, site.supply.included)[0]:
         for above in reversed(Path(path).parents[:-1]):
             _unlink_directory(root / above)
@@ -89,7 +86,7 @@ def overlay_included(site: Site, root: Path) -> None:
 
 
 def place_included(site: Site, log: RunLog, release: Release) -> None:
-    """Let the checkout have the files that came with a release, and none that came with later ones. Raises OSError."""
+    """Write the bundle's files of a release into the checkout; delete those of later releases. Raises OSError."""
     directory, root = included_of(release.directory), site.project.root
     due, findings = sort_included(site, _list_files(directory))
     for path in due:
@@ -99,21 +96,21 @@ def place_included(site: Site, log: RunLog, release: Release) -> None:
     for later in store_of(site).all():
         brought = later.manifest.provenance.brought
         for path in brought if later.manifest.sequence > release.manifest.sequence else ():
-            is_ours = _came_along(site, path, hash_of_file(root / path))  # with any of them: a newer one may be there
+            is_ours = _came_along(site, path, hash_of_file(root / path))  # of any release: it may be a newer version
             if is_ours and not os.path.lexists(directory / path) and leads_straight(root, path):
                 (root / path).unlink()
                 sync_directory((root / path).parent)
 
 
 def leads_straight(root: Path, path: str) -> bool:
-    """Whether no directory on the way to a file below `root` is a symlink, which could lead out of it."""
+    """Whether no directory between `root` and a file is a symlink, which could lead out of `root`."""
     return os.path.realpath((root / path).parent) == str((Path(os.path.realpath(root)) / path).parent)
 
 
 def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = None) -> Finding | None:
-    """Say that a symlink in the project leads out of it to the path that a setting names: nothing is written there.
+    """Return a finding if the path of a setting leads through a symlink out of the project; None if it does not.
 
-    The project is at `root`; by default, where `site` has its code.
+    The project is at `root`, by default that of `site`.
     """
     root = root or site.project.root
     key, real = site.sources.get(setting, setting), os.path.realpath((root / path).parent)
@@ -125,7 +122,7 @@ def led_elsewhere(site: Site, setting: str, path: str, *, root: Path | None = No
 
 
 def export_findings(site: Site) -> Iterator[Finding]:
-    """Say what is wrong with the place of the export."""
+    """Yield the problems with the path of the export."""
     if (export := ExportSettings.of(site).requirements_export) and (
         found := led_elsewhere(site, "requirements_export", export)
     ):
@@ -137,14 +134,14 @@ def _list_files(directory: Path) -> dict[str, Path]:
 
 
 def _came_along(site: Site, path: str, found: str | None) -> bool:
-    """Whether a file, by its hash, is one that a release brought here."""
+    """Whether a file, by its hash, is a bundle's file of any release."""
     return found is not None and any(
         found == hash_of_file(included_of(one.directory) / path) for one in store_of(site).all()
     )
 
 
 def _unlink_directory(place: Path) -> None:
-    """Make a directory of what may be a symlink to one of the checkout, with symlinks to all that is in that."""
+    """Make a directory; replace a symlink by a directory with symlinks to the entries of its target."""
     if not place.is_symlink():
         place.mkdir(exist_ok=True)
         return
@@ -156,9 +153,9 @@ def _unlink_directory(place: Path) -> None:
 
 
 def export_lock(site: Site, step: Step) -> None:
-    """Write the export. It depends on the commit alone, as several hosts may write it in turn.
+    """Write the export of the lock. It depends on the commit alone, as several hosts may write it in turn.
 
-    Without git, a file that somebody else has written, or edited, stays as it is. Raises FollowUpError and ToolError.
+    Without git, a file that a person wrote or edited stays as it is. Raises FollowUpError and ToolError.
     """
     root, settings = site.project.root, ExportSettings.of(site)
     export = str(settings.requirements_export)
@@ -170,7 +167,7 @@ def export_lock(site: Site, step: Step) -> None:
     without = find_left_out(site, site.project.lock)
     text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     before = read_if_there(path)
-    if not site.project.has_git:  # which has what others wrote; here, what is about to be written is noted
+    if not site.project.has_git:  # git has the edits of others; without it, releaser records its own exports
         now, new = (hashlib.sha256(data).hexdigest() if data is not None else "" for data in (before, text))
         if now not in ("", new, *read_notes(site.state_dir).exported):
             message = f"{path} was written, or edited, by somebody else, so it is left as it is"

@@ -1,4 +1,4 @@
-"""A staging tree in which candidates are tried: what stands in for its lock, and a new one after their code has run."""
+"""Replaces the staging tree after code of a candidate ran in it, or only its lock for a while."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-_ONE_AT_A_TIME = threading.Lock()  # two trees have the repository in common
+_ONE_AT_A_TIME = threading.Lock()  # trees share the repository
 
 
 def mark_tried(site: Site) -> None:
-    """Note that code of a candidate runs where it can write in the staging tree."""
+    """Record that code of a candidate runs with write access to the staging tree."""
     if site.tree.is_staged:
         site.runner.remembered[_cleanup_key(site)] = ""
 
 
 def renew_tree(site: Site) -> None:
-    """Make a new staging tree if code of a candidate has run in it. Raises BuildError.
+    """Make a new staging tree if code of a candidate ran in it. Raises BuildError.
 
-    What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
-    `pyproject.toml` and the lock, stays as it is: the sandbox has put that back already.
+    Changes by that code cannot be distinguished from the original files. Only `pyproject.toml` and the lock keep their
+    present content: the sandbox has already restored them.
     """
     if _cleanup_key(site) not in site.runner.remembered:
         return
@@ -57,13 +57,13 @@ def _cleanup_key(site: Site) -> tuple[str, str]:
 
 
 def lock_to_install(site: Site) -> AbstractContextManager[None]:
-    """Let the staging tree have the lock that uv is to install from, which may name other places."""
+    """Put the lock that uv installs from into the staging tree for a while; it may name other sources."""
     return other_lock(site.project.lock, site.supply.to_install(read_file(site.project.lock)))
 
 
 @contextlib.contextmanager
 def other_lock(file: Path, text: bytes) -> Iterator[None]:
-    """Let the staging tree have another lock for the time being."""
+    """Replace the lock of the staging tree for the time of the context."""
     before = read_file(file)
     if before == text:
         yield

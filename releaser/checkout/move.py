@@ -1,6 +1,6 @@
-"""Moving the checkout and the uv.lock in it as a release goes live, and back.
+"""Moves the checkout and its uv.lock when a release goes live, and back.
 
-What a person has edited is never lost.
+Edits of a person are never lost.
 """
 
 from __future__ import annotations
@@ -39,41 +39,41 @@ if TYPE_CHECKING:
 
 CHECKOUT = "checkout"  # the action that moves it, and its record in the journal
 
-# What a person's files make of a system call; all other errors are the disk's.
+# Errors that files of a person cause; all others are those of the disk.
 _OBSTACLES = {
     errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL,
 }  # fmt: skip
 
 
 class Move(Frozen):
-    """How the checkout moves in a change: its commits, and the releases whose locks it has before and after."""
+    """The move of the checkout in a change: its commits, and the releases whose locks it has before and after."""
 
-    #: The commits, equal if the checkout stays; None without git, and where nothing moves it.
+    #: The commits, equal if the checkout stays; None without git, or without a move.
     before: str | None = None
     after: str | None = None
-    #: The start of the system in which the change began.
+    #: The boot of the system in which the change began.
     boot: str = ""
     previous: Release | None = None
     new: Release | None = None
 
     @property
     def moves_code(self) -> bool:
-        """Whether the commit changes, and with it the settings."""
+        """Whether the commit changes, and with it perhaps the settings."""
         return self.before != self.after
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
     """Move the checkout to the commit that was tested: by a fast-forward, or by a reset that keeps edits.
 
-    uv.lock and the export may still wait to be committed; they get the content that HEAD has for them first, as git
-    would refuse to replace them otherwise. Raises ToolError, with the checkout at the commit where it was.
+    uv.lock and the export may have uncommitted changes of releaser; they first get their content of HEAD, else git
+    would refuse to replace them. Raises ToolError, with the checkout at its previous commit.
     """
     if not target.moves:
         return
     with log.step("move checkout") as step:
         own_files_as_committed(site, log)
-        write_out(site.project.root)  # else the moved checkout would wait for all that others have written
-        _see_where_head_is(site, target)  # last of all, as a person may commit at any moment
+        write_out(site.project.root)  # now, so that the moved checkout need not wait for writes of other programs
+        _see_where_head_is(site, target)  # as late as possible, as a person may commit at any moment
         log.moved_checkout = True
         if target.forward:
             site.git.fast_forward(target.commit)
@@ -83,7 +83,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
 
 
 def _see_where_head_is(site: Site, target: Target) -> None:
-    """See that the checkout still is at the commit and on the branch from which it is to move. Raises ToolError."""
+    """Raise ToolError if the checkout is no longer at the commit, or on the branch, from which it moves."""
     state, wanted = site.git.state(), site.branch
     if state.branch != wanted:
         message = f"somebody checked out {state.branch or 'a commit'} instead of {wanted}"
@@ -95,10 +95,7 @@ def _see_where_head_is(site: Site, target: Target) -> None:
 
 
 def move_without_build(site: Site, log: RunLog, target: Target) -> None:
-    """Move to a commit with the code and packages that are live: it brings no more than another lock.
-
-    Raises ToolError.
-    """
+    """Move to a commit with the live code and packages, which changes at most the lock. Raises ToolError."""
     record = {"before": target.head, "after": target.commit, "boot": boot_id(), "files": False}
     journal_of(site).write(make_entry(log, "pulling", actions={CHECKOUT: record}))
     move_checkout(site, log, target)
@@ -106,9 +103,9 @@ def move_without_build(site: Site, log: RunLog, target: Target) -> None:
 
 
 def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
-    """Restore what the checkout was before the flip: its commit, uv.lock, and what else came. Raises OSError.
+    """Restore the checkout from before the flip: its commit, uv.lock, and the bundle's files. Raises OSError.
 
-    What somebody has committed since stays, and is reported.
+    Commits of a person since then stay, and are reported.
     """
     with _telling_obstacles(log):
         keep_edits(site, log, move)
@@ -123,7 +120,7 @@ def restore_checkout(site: Site, log: RunLog, move: Move) -> None:
 
 @contextlib.contextmanager
 def _telling_obstacles(log: RunLog) -> Iterator[None]:
-    """Report what a person has put where a file is to be restored, and go on: a later run could do no more about it.
+    """Report a person's file that prevents restoring another, and continue: a later run could not do more.
 
     Errors of the disk itself are raised.
     """
@@ -139,7 +136,7 @@ def _telling_obstacles(log: RunLog) -> Iterator[None]:
 
 
 def restore_commit(site: Site, log: RunLog, move: Move) -> None:
-    """Move the checkout back to the commit before a flip, if it still is where releaser moved it; else report it."""
+    """Move the checkout back to the commit before a flip, unless a person moved it meanwhile; report a failure."""
     before, after = move.before, move.after
     if before is None or after is None or before == after:
         return
@@ -162,7 +159,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
     if head not in (before, after):
         is_forward = git.is_ancestor(before, after)
         if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
-            return  # somebody committed before it came to the move, which then did not happen
+            return  # a person committed before the move, so the move did not happen
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, "Somebody committed meanwhile; decide by hand which commits stay.")
     with _telling_obstacles(log):
@@ -173,7 +170,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
             git.reset_keep(before)
         except ToolError:
             if log.finishing is None or not power_cut:
-                raise  # else a power cut may have emptied files
+                raise  # after a power cut, files may be empty: see below
         else:
             return
     stayed = git.reset_torn(before, after, power_cut=power_cut, keep=partial(_put_aside, site, log))
@@ -185,7 +182,7 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str, *, power_c
 
 
 def _put_aside(site: Site, log: RunLog, path: Path) -> None:
-    """Keep a copy of a file that is about to be replaced in the state directory, and say where. Raises OSError."""
+    """Copy a file that will be replaced to the state directory, and report the copy. Raises OSError."""
     data = read_file(path)
     if data.strip(b"\0"):
         _keep_copy(site, log, path, data, "is not as any commit has it, as a crash may have cut it off")
@@ -194,12 +191,12 @@ def _put_aside(site: Site, log: RunLog, path: Path) -> None:
 # The lock
 
 
-#: The checkout's uv.lock as it was before the flip, for taking it back.
+#: The checkout's uv.lock from before the flip, for an undo.
 LOCK_BEFORE = StateFile(name="lock-before", type=bytes, read=require_file)
 
 
 def save_lock(site: Site) -> None:
-    """Keep the lock of the checkout, which a flip replaces, as it is now. Raises OSError."""
+    """Copy the lock of the checkout, which the flip replaces, to the state directory. Raises OSError."""
     kept = site.state_dir / LOCK_BEFORE
     try:
         replace_file(kept, read_file(site.project.lock), private=True)
@@ -208,7 +205,7 @@ def save_lock(site: Site) -> None:
 
 
 def _restore_lock(site: Site, log: RunLog) -> None:
-    """Restore the lock as it was before the flip. Raises OSError."""
+    """Restore the lock from before the flip. Raises OSError."""
     kept = site.state_dir / LOCK_BEFORE
     with _telling_obstacles(log):
         if kept.exists():
@@ -216,21 +213,21 @@ def _restore_lock(site: Site, log: RunLog) -> None:
 
 
 def place_files(site: Site, log: RunLog, release: Release, move: Move) -> None:
-    """Let the checkout have the uv.lock of the live release, by a rename, and what else comes with that.
+    """Put uv.lock of the live release into the checkout, by a rename, and the bundle's files.
 
-    A lock that somebody has edited meanwhile is kept aside, one that somebody has committed stays. Raises OSError.
+    An edited lock is copied to the state directory; a lock that a person committed stays. Raises OSError.
     """
     if not _is_committed_by_somebody(site, log, move):
         keep_edits(site, log, move)
         _write(site, site.project.lock, read_file(release.lock))
     if release.pyproject.is_file() and not any(declared_dependencies(site.pyproject.content)):
         _keep_edit(site, log, site.project.pyproject, _Known(()))
-        _write(site, site.project.pyproject, read_file(release.pyproject))  # of a first lock, by an earlier version
+        _write(site, site.project.pyproject, read_file(release.pyproject))  # with the first lock of earlier versions
     place_included(site, log, release)
 
 
 def place_lock_unless_edited(site: Site, release: Release, *, before: str | None) -> None:
-    """Let uv.lock of the checkout be that of a release, unless somebody has changed it since the one `before` was live.
+    """Put uv.lock of a release into the checkout, unless a person changed it since release `before` was live.
 
     Raises OSError.
     """
@@ -246,7 +243,7 @@ def _write(site: Site, path: Path, data: bytes) -> None:
 
 
 def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
-    """Whether uv.lock is as in a commit that somebody made since the change in progress began; this is told."""
+    """Whether uv.lock is that of a commit that a person made during the change; if so, report it."""
     lock, known = site.project.lock, {move.before, move.after} - {None}
     committed: bytes | None = None
     with contextlib.suppress(ToolError):
@@ -262,13 +259,13 @@ def _is_committed_by_somebody(site: Site, log: RunLog, move: Move) -> bool:
     return True
 
 
-# What a person has edited
+# Edits of a person
 
 
 def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
-    """Keep edits of the lock beside the state, before a flip replaces it, and say where. Raises OSError.
+    """Copy an edited lock to the state directory, before a flip replaces it, and report the copy. Raises OSError.
 
-    Without a `move`, a flip is about to replace the live release.
+    Without a `move`, the flip is still to come, and the lock is compared with that of the live release.
     """
     if move is None:
         places, releases, commits = [], [store_of(site).live()], ["HEAD"]
@@ -280,7 +277,7 @@ def keep_edits(site: Site, log: RunLog, move: Move | None = None) -> None:
 
 @dataclass(frozen=True)
 class _Known:
-    """Where contents of a file are that releaser has written, or that git has."""
+    """The files and commits with contents of a file that are no edits of a person."""
 
     places: Sequence[Path]
     commits: Sequence[str] = ("HEAD",)
@@ -297,7 +294,7 @@ def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
 
 
 def _keep_staged(site: Site, log: RunLog, path: Path, known: _Known) -> None:
-    """Keep what a person has staged of a file and edited since, as that is nowhere but in git's index."""
+    """Copy a version of a file that is only in git's index, as a person staged it and edited the file again."""
     staged = site.git.data("", os.path.relpath(path, site.git.layout.top))
     if staged is not None and not is_same_text(staged, read_if_there(path)) and _is_edited(site, path, staged, known):
         _keep_copy(site, log, path, staged, "had a version in git's index that was not committed")
@@ -314,32 +311,32 @@ def _keep_copy(site: Site, log: RunLog, path: Path, data: bytes, why: str) -> No
     log.note(
         Finding("file-kept", message=message, advice="Compare them, and delete the copy when you no longer need it.")
     )
-    log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
+    log.unreported.append(f"{message}.")  # if this run is killed, the next one does not see the edit again
 
 
 def _is_edited(site: Site, path: Path, data: bytes, known: _Known) -> bool:
-    """Whether contents of a file of the checkout are in none of the places and commits that are known.
+    """Whether contents of a file of the checkout are in none of the known files and commits.
 
-    Where git does not work, its commits tell nothing.
+    If git does not work, only the files are compared.
     """
     if any(is_same_text(read_if_there(place), data) for place in known.places):
         return False
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
-        commits = known.commits if site.project.has_git else ()  # those of a shadow repository do not last
+        commits = known.commits if site.project.has_git else ()  # a shadow repository keeps only its last commit
         return not any(is_same_text(site.git.data(one, name), data) for one in commits)
     return True
 
 
 def own_files_as_committed(site: Site, log: RunLog) -> None:
-    """Give the files that releaser commits the content that HEAD has. Raises ToolError and OSError."""
+    """Give the files that releaser commits their content of HEAD. Raises ToolError and OSError."""
     top, git = site.git.layout.top, site.git
     committed = {name: git.data("HEAD", name) for name in site.own_files()}
     tracked = {name: data for name, data in committed.items() if data is not None}
     for name, data in tracked.items():
         path = top / name
         known = None
-        # What a person made of it: a lock of no release, or an export while none waits.
+        # A person's edit: a lock of no release, or an export while no commit is due.
         if path == site.project.lock:
             known = _Known([site.state_dir / LOCK_BEFORE, *_copies(site, store_of(site).all())])
         elif not read_pending(site.state_dir).commit:

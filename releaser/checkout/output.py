@@ -1,7 +1,7 @@
-"""What `before_build` makes: it belongs to the release, and goes live and back with it through the one symlink.
+"""The output of `before_build`: it belongs to the release, and goes live with it.
 
-A path that `build_output` names, such as `dist`, lies in the venv of each release. In the checkout it is a symlink
-through `.venv`, so that the flip changes packages and files at once, and a rollback brings both back.
+A path that `build_output` names, such as `dist`, is in the venv of each release. In the checkout it is a symlink
+through `.venv`, so that a flip or a rollback changes packages and files at once.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-KEPT = "output"  # in the state directory: what lay in the checkout before, and is kept for earlier releases
+KEPT = "output"  # in the state directory: files that the symlinks in the checkout replaced, for earlier releases
 OUTPUT_FILE = StateFile(name=KEPT, delete=remove_if_empty)
-_PATHS = "share/releaser/build_output"  # in a venv: the paths that it has, each in a line
-# What programs leave beside what they make, and no site needs.
+_PATHS = "share/releaser/build_output"  # in a venv: its output paths, one a line
+# Caches of build programs, which no site needs.
 _CACHES = (*CACHES, "node_modules", ".cache", ".parcel-cache", ".turbo", ".sass-cache", ".eslintcache", ".npm", ".venv")
 
 
 def output_findings(site: Site) -> Iterator[Finding]:
-    """Say what is wrong with `build_output`, and what lies in its way in the checkout."""
+    """Yield the problems with `build_output`, and with files in its place in the checkout."""
     site = site.with_own_settings
     paths, project = BuildSettings.of(site).build_output, site.project
     if not paths:
@@ -70,7 +70,7 @@ def output_findings(site: Site) -> Iterator[Finding]:
             f"{key} names {', '.join(paths)}, and there is no `before_build` to make that",
             advice,
         )
-    with contextlib.suppress(ToolError):  # which other checks report
+    with contextlib.suppress(ToolError):  # other checks report it
         commit, top = site.git.commit("HEAD"), site.git.layout.top
         for path in paths:
             if found := site.git.find_tracked(commit, os.path.relpath(project.root / path, top)):
@@ -101,7 +101,7 @@ def _in_the_way(site: Site, path: str, what: str) -> Finding:
 
 
 def _text_of(site: Site, path: str) -> str:
-    """Return where the symlink at `path` leads to: through that of the venv."""
+    """Return the target of the symlink at `path`: a path through the symlink `.venv`."""
     project = site.project
     return os.path.relpath(project.venv / BUILT / path, (project.checkout / path).parent)
 
@@ -110,11 +110,11 @@ def _is_ours(site: Site, path: str) -> bool:
     return link_text(site.project.checkout / path) == _text_of(site, path)
 
 
-# What a hook has made in a staging tree
+# The files that `before_build` made in a staging tree
 
 
 def look_at_made(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[str]]:
-    """Return how the files look that git does not track in a staging tree, and which tracked ones are edited.
+    """Return the mode, size, time and inode of each untracked file of a staging tree, and the edited tracked files.
 
     Raises ToolError.
     """
@@ -127,7 +127,7 @@ def look_at_made(site: Site) -> tuple[Mapping[str, tuple[int, ...]], frozenset[s
 
 
 def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], frozenset[str]]) -> None:
-    """Refuse what `before_build` made in a staging tree if it would not be live with the release. Raises BuildError."""
+    """Raise BuildError if `before_build` made or edited files in a staging tree that would not go live."""
     try:
         now, before_files = look_at_made(site), before[0]
         names = [name for name, seen in now[0].items() if before_files.get(name) != seen]
@@ -153,7 +153,7 @@ def refuse_undeclared(site: Site, before: tuple[Mapping[str, tuple[int, ...]], f
 
 
 def _goes_away(site: Site, name: str) -> bool:
-    """Whether a file that a hook made is declared, or nothing that anybody needs."""
+    """Whether a file that `before_build` made is declared, or a cache."""
     parts = name.split("/")
     above = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _CACHES if "/" not in pattern):
@@ -164,7 +164,7 @@ def _goes_away(site: Site, name: str) -> bool:
 
 
 def _collapse(site: Site, names: list[str]) -> list[str]:
-    """Name directories of which git tracks nothing, instead of all that was made in them."""
+    """Return paths relative to the project; a directory without tracked files stands for the files in it."""
     if not names:
         return []
     wholes = [one.rstrip("/") for one in site.git.unknown_files() if one.endswith("/")]
@@ -174,8 +174,8 @@ def _collapse(site: Site, names: list[str]) -> list[str]:
 
 
 def _check_output(site: Site, path: str) -> None:
-    """See that a declared path was made, and is whole by itself. Raises BuildError."""
-    if found := led_elsewhere(site, "build_output", path):  # since `before_build` ran
+    """Raise BuildError if a declared path was not made, or has symlinks that lead out of it."""
+    if found := led_elsewhere(site, "build_output", path):  # `before_build` may have made such a symlink
         raise BuildError(found.message, found.advice)
     place = site.project.root / path
     if place.is_symlink() or not place.exists():
@@ -189,11 +189,14 @@ def _check_output(site: Site, path: str) -> None:
             raise BuildError(message, "Let it copy that, as with `cp -L`.")
 
 
-# What a release has
+# The output of a release
 
 
 def take_output(site: Site, venv: Path) -> None:
-    """Copy what `before_build` made in the staging tree into the venv of a candidate. Raises BuildError, OSError."""
+    """Copy the output of `before_build` from the staging tree into the venv of a candidate.
+
+    Raises BuildError and OSError.
+    """
     paths = BuildSettings.of(site).build_output
     for path in paths:
         _check_output(site, path)
@@ -205,21 +208,18 @@ def take_output(site: Site, venv: Path) -> None:
 
 
 def list_output(venv: Path) -> tuple[str, ...]:
-    """Return the paths that a release has."""
+    """Return the output paths of the release with this venv."""
     with contextlib.suppress(OSError):
         return tuple((read_if_there(venv / _PATHS) or b"").decode(errors="replace").splitlines())
     return ()
 
 
 def lend_output(site: Site, venv: Path) -> None:
-    """Let the staging tree have what a release has, instead of what another run of `before_build` made there.
-
-    Raises OSError.
-    """
+    """Replace the output of `before_build` in the staging tree by symlinks to that of a release. Raises OSError."""
     if not site.tree.is_staged:
         return
     for path in list_output(venv):
-        if not leads_straight(site.project.root, path):  # in this commit, of which nothing outside is deleted
+        if not leads_straight(site.project.root, path):  # a symlink of this commit: delete nothing outside of the tree
             continue
         place = site.project.root / path
         clear_name(place, of_directory=True)
@@ -231,10 +231,10 @@ def lend_output(site: Site, venv: Path) -> None:
 
 
 def place_links(site: Site, log: RunLog, release: Release) -> None:
-    """Let the checkout lead to what the live release has, before the flip to one that has something.
+    """Make the symlinks in the checkout for the output paths of a release, before the flip to it.
 
-    What lay there is kept in the state directory, by one exchange, and is what all earlier releases have: nobody sees a
-    difference. Done twice, it changes nothing the second time. Raises PreflightError and OSError.
+    One atomic exchange moves files in their place to the state directory, and earlier releases get symlinks to these,
+    so that visitors see no difference. May be repeated. Raises PreflightError and OSError.
     """
     for path in list_output(release.venv):
         link, text = site.project.checkout / path, _text_of(site, path)
@@ -255,7 +255,7 @@ def place_links(site: Site, log: RunLog, release: Release) -> None:
 def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
     link, text = site.project.checkout / path, _text_of(site, path)
     kept, number = site.state_dir / KEPT / path, 1
-    while os.path.lexists(kept) and link_text(kept) != text:  # else it is what a run that was cut off left
+    while os.path.lexists(kept) and link_text(kept) != text:  # such a symlink is of a run that was killed
         number += 1
         kept = site.state_dir / KEPT / f"{path}-{number}"
     _make_passage(site, kept.parent)
@@ -278,7 +278,7 @@ def _keep_what_was_there(site: Site, log: RunLog, path: str) -> None:
 
 
 def _make_passage(site: Site, directory: Path) -> None:
-    """Make directories below the state directory that are as open as that of the releases."""
+    """Make directories in the state directory with the mode of the directory of releases."""
     for place in [one for one in (*directory.parents, directory) if one.is_relative_to(site.state_dir / KEPT)]:
         if not place.exists():
             place.mkdir()
@@ -295,7 +295,7 @@ def _lead_to_kept(venv: Path, path: str, kept: Path) -> None:
 
 
 def _exclude(site: Site, path: str) -> None:
-    """Keep the symlink out of `git status`: `dist/` in .gitignore is for directories alone. Raises OSError."""
+    """Let git ignore the symlink: `dist/` in .gitignore matches only a directory. Raises OSError."""
     layout = site.git.layout
     line = "/" + os.path.relpath(site.project.checkout / path, layout.top)
     file = layout.common_directory / "info" / "exclude"
@@ -307,9 +307,9 @@ def _exclude(site: Site, path: str) -> None:
 
 
 def leave_output(site: Site, venv: Path) -> list[str]:
-    """Put a copy of what the release with this venv has in the place of each symlink; return the paths.
+    """Replace each symlink by a copy of the output of the release with this venv; return the paths.
 
-    Raises OSError. What is at a path then still stands.
+    Raises OSError; the path then keeps its symlink.
     """
     done = []
     for path in list_output(venv):
@@ -330,5 +330,5 @@ def leave_output(site: Site, venv: Path) -> list[str]:
 
 
 def declared_places(site: Site) -> Iterable[Path]:
-    """Return what the staging tree does not get from the checkout: each build makes it anew."""
+    """Return the output paths in the checkout, which staging trees do not get: each build makes its own."""
     return (site.project.checkout / path for path in BuildSettings.of(site).build_output)

@@ -1,4 +1,4 @@
-"""Export, commit and push: what of that is due, and which commits releaser made."""
+"""Exports, commits and pushes the lock of the live release, and recognizes releaser's own commits."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ if TYPE_CHECKING:
 _AGAIN = "releaser tries again at the next run."
 
 
-SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
+SEEN = "seen"  # the reference to the last accepted remote head
 _MOST_UNPUSHED = 10  # commits that a report names
-_LOOKED_AT = 3  # commits that might be ours, though that is not noted
-_MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
+_LOOKED_AT = 3  # newest unrecorded commits that may be releaser's own
+_MOST = 1000  # commits that may wait to be pushed
 
 
 def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
-    """Return which of these `commits`, the newest first, releaser made and nobody is known to have pushed.
+    """Return releaser's own commits that may not be pushed yet: recorded ones, and the newest of `commits`.
 
-    The newest may not be noted, if the run that made them died or the disk was full. Raises ToolError.
+    `commits` are newest first. The newest may not be recorded, if the run that made them was killed or the disk was
+    full. Raises ToolError.
     """
     noted = frozenset(read_pending(site.state_dir).commits)
     unknown = (one.id for one in commits if one.id not in noted)
@@ -57,9 +58,9 @@ def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
 
 
 def _is_own(site: Site, commit: str) -> bool:
-    """Whether a commit can be nobody else's: by its message, the files it changes, and its lock, that of a release.
+    """Whether releaser made a commit: by its message, its files, and its lock, which is that of a release.
 
-    What the remote has had is pushed, hence none of them.
+    Commits that the remote branch already had do not count.
     """
     git, seen = site.git, site.git.reference(SEEN)
     if seen is not None and git.is_ancestor(commit, seen):
@@ -67,7 +68,7 @@ def _is_own(site: Site, commit: str) -> bool:
     message = git.message(commit).strip()
     commands = ("update", "init", "rollback", "rebuild")
     releases = [one for one in store_of(site).all() if message in (commit_message(by, one).strip() for by in commands)]
-    if not releases or not git.has(f"{commit}^"):  # the first commit of a project is somebody's
+    if not releases or not git.has(f"{commit}^"):  # a person made the first commit of a project
         return False
     changed, own = git.changed_since_parting(commit, f"{commit}^"), {*site.own_files()}
     data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
@@ -87,7 +88,7 @@ def commit_message(command: str, release: Release) -> str:
 
 
 def list_unpushed(site: Site) -> list[str]:
-    """List the commits of ours, also not noted ones, that wait to be pushed, oldest first, as far as that is known."""
+    """List releaser's own commits that may have to be pushed, also unrecorded ones, oldest first."""
     git, seen = site.git, site.git.reference(SEEN)
     if seen is None:
         here = git.newest("HEAD", _LOOKED_AT)
@@ -101,15 +102,14 @@ def list_unpushed(site: Site) -> list[str]:
 
 
 def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True) -> str | None:
-    """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
+    """Export, commit and push the lock of the live release, if the checkout allows a commit; failures are reported.
 
-    `command` is the one that made the release live; without `pushes` the push stays due. Returns the commit that was
-    made, None if none was, such as where others publish it, except for its first one. Failures are
-    reported.
+    `command` made the release live; without `pushes` the push stays due. Returns the commit, or None. If the source of
+    the lock does not publish it, only `init` commits.
     """
     if not site.project.has_git:
         if not site.lacks_git:
-            note_due(site, commit=False, push=False)  # of a time with git
+            note_due(site, commit=False, push=False)  # due since the project was under git
         if ExportSettings.of(site).requirements_export and is_same_text(
             read_if_there(site.project.lock), read_file(release.lock)
         ):
@@ -124,7 +124,7 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
         return None
     if ExportSettings.of(site).requirements_export:
         attempt(log, "export", lambda step: export_lock(site, step))
-    # One whose commit did not get through is made again on top of what the remote has.
+    # A rollback whose commit could not be pushed is committed again on top of the remote head.
     left = read_pending(site.state_dir).left
     goes_back = command == "rollback" or (bool(left) and bool(_find_differences(site, release, left="")))
     made: str | None = None
@@ -136,25 +136,25 @@ def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pus
     if attempt(log, "commit", commit) and pushes:
         push_what_is_due(site, log)
         if not site.pushes:
-            note_due(site, left="")  # there is nothing that it waits for
+            note_due(site, left="")  # no push will come
     return made
 
 
 def restore_lock(site: Site, log: RunLog, live: Release) -> None:
-    """Restore the lock of the live release in the checkout, and publish that. Failures are reported. Raises OSError."""
+    """Put the lock of the live release into the checkout, and publish it. Failures are reported. Raises OSError."""
     if not is_same_text(read_if_there(site.project.lock), data := read_file(live.lock)):
         replace_file(site.project.lock, data, staging=site.state_dir)
     publish_lock(site, log, live, command=log.command)
 
 
 def push_what_is_due(site: Site, log: RunLog) -> None:
-    """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
+    """Push releaser's own commits, if pushing is on. A failure is reported."""
     if site.pushes and site.supply.publishes:
         attempt(log, "push", lambda step: _push(site, step))
 
 
 def _may_commit(site: Site, log: RunLog) -> bool:
-    """Commit nothing in the middle of somebody's rebase, nor on a branch that is not ours."""
+    """Whether no rebase or merge is in progress, and the right branch is checked out; else report a failure."""
     wanted, git = site.branch, site.git
     try:
         waiting, branch = git.layout.in_progress(), git.branch()
@@ -170,7 +170,7 @@ def _may_commit(site: Site, log: RunLog) -> bool:
 
 
 def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
-    """Whether uv.lock of the checkout is that of the release; another one is somebody's, and this is told."""
+    """Whether uv.lock of the checkout is that of the release; else report that a person changed it."""
     lock = site.project.lock
     try:
         if is_same_text(read_file(lock), read_file(release.lock)):
@@ -185,9 +185,9 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
 
 
 def _differs(site: Site, log: RunLog, release: Release) -> bool:
-    """Whether the lock of the live release stays on this host, because of what is on hold here.
+    """Whether the lock of the live release is not committed, because it differs by versions on hold on this host.
 
-    The lock in git is that of all hosts and developers: what is on hold here never takes it back. This is told with
+    The lock in git is for all hosts and developers: holds of this host never lower it. The difference is reported with
     each release that goes live, and when it changes.
     """
     found = _find_differences(site, release, left=read_pending(site.state_dir).left)
@@ -213,7 +213,7 @@ def _differs(site: Site, log: RunLog, release: Release) -> bool:
 
 def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockDifference, ...]:
     git, store = site.git, store_of(site)
-    if site.supply.made_elsewhere:  # which a person has chosen, be it an older one
+    if site.supply.made_elsewhere:  # a person chose this lock, even if it is older
         return ()
     try:
         data = git.data("HEAD", os.path.relpath(site.project.lock, git.layout.top))
@@ -238,9 +238,9 @@ def _find_differences(site: Site, release: Release, *, left: str) -> tuple[LockD
 
 
 def _commit(site: Site, step: Step, release: Release, message: str) -> str | None:
-    """Commit uv.lock, what came with it, the export if git does not ignore it, and nothing else.
+    """Commit uv.lock, a pyproject.toml that came with it, and the export unless git ignores it.
 
-    Returns the commit, None if all is as committed. Raises ToolError.
+    Returns the commit; None if nothing differs from HEAD. Raises ToolError.
     """
     export, git = ExportSettings.of(site).requirements_export, site.git
     due = read_pending(site.state_dir)
@@ -250,9 +250,9 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
         lock,
         *([export] if export and not git.ignores(export) else []),
     ]
-    # Noted before the commit is made: a crash right after it would leave it unpushed for good.
+    # Recorded before the commit: after a crash in between, the commit would never be pushed.
     note_due(site, push=site.pushes or due.push)
-    known = list_unpushed(site)  # before the commit, on top of which those before it are not looked for
+    known = list_unpushed(site)  # before the commit, below which unrecorded ones would not be found
     if not git.commit_only(paths, message):
         note_due(site, push=due.push, commit=False)
         step.skip("as committed")
@@ -276,7 +276,7 @@ def _push(site: Site, step: Step) -> None:
     theirs = site.git.fetch(remote, branch)
     waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
     if behind and read_blocks(site.state_dir).commit(site.code_key(theirs)) is not None:
-        note_due(site, push=False)  # the commits give way once the remote has something newer
+        note_due(site, push=False)  # the commits are dropped once the remote has a newer commit
         step.skip(f"{remote} is ahead, with a commit that was rejected here")
         return
     own = own_commits(site, waiting)
@@ -304,10 +304,10 @@ def _push(site: Site, step: Step) -> None:
 
 
 def files_due(site: Site, live: Release | None) -> frozenset[str]:
-    """Return the files whose commit may still be due, relative to the top of the work tree.
+    """Return the files of releaser whose commit may be due, relative to the top of the work tree.
 
-    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release; the export is ours while
-    a commit is noted as due.
+    uv.lock is releaser's, and no uncommitted work of a person, if it is that of the live release; the export is
+    releaser's while a commit is recorded as due.
     """
     project, export = site.project, ExportSettings.of(site).requirements_export
     try:
@@ -321,14 +321,14 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
 
 
 def _brought(project: Project, release: Release) -> list[Path]:
-    """Return pyproject.toml if it came with this release, as it did with the first lock in earlier versions."""
+    """Return pyproject.toml if it came with this release, as with the first lock of earlier versions of releaser."""
     if not release.pyproject.is_file():
         return []
     return [project.pyproject] if is_same_text(read_if_there(project.pyproject), read_file(release.pyproject)) else []
 
 
 def add_unpushed(site: Site, report: RunReport) -> RunReport:
-    """Add the commits of releaser's own that are not pushed, as far as is known."""
+    """Add releaser's own commits that may not be pushed yet."""
     with contextlib.suppress(OSError, ToolError):
         if read_pending(site.state_dir).commits:
             ids = list_unpushed(site)[-_MOST_UNPUSHED:]

@@ -1,4 +1,4 @@
-"""Fetching, and choosing the commit that is to go live; and which untracked files a run has left in the checkout."""
+"""Fetches and chooses the commit that may go live, and finds the commit for the code of an earlier release."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import CheckoutState, Commit
 
-_MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
-_PATIENCE = 30.0  # seconds, with a remote that a rollback asks
+_MOST_FOLLOWING = 20  # commits that are searched for a lock
+_PATIENCE = 30.0  # seconds that a rollback waits for the remote
 _KEEP = "`--keep-code` goes back to the packages alone."
 
 
 def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
-    """Report untracked files that were not there `before` this run."""
+    """Report untracked files that did not exist `before` this run."""
     project, ours = site.project, own_paths(site, site.git.layout.top)
     found = [path for path in state.untracked if path not in before and not is_below(path, ours)]
     known = read_notes(project.state_dir).untracked
@@ -59,17 +59,17 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
 
 
 def as_checked_out(snapshot: CheckoutSnapshot) -> Target:
-    """Return the commit that is checked out already."""
+    """Return the commit of the checkout as the target."""
     head = snapshot.head or ""
     return Target(head=head, commit=head)
 
 
 def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) -> str | None:
-    """Fetch, and return the commit that the remote is at; None when nothing is pulled. The checkout does not move.
+    """Fetch, and return the remote head; None if pulls are off. The checkout does not move.
 
-    With `follow`, a remote branch that was moved back or rewritten is taken as it is. Raises PreflightError when the
-    remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
-    reached: before anything has changed, an adoption included.
+    With `follow`, a remote branch that was moved back or rewritten is accepted. Raises PreflightError if the remote
+    asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError if it cannot be reached.
+    Nothing has changed by then, not even by an adoption.
     """
     if not site.pulls or facts.checkout.remote is None:
         return None
@@ -77,7 +77,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         git, branch = site.git, site.branch
         seen = git.reference(SEEN)
         if seen is None and (seen := git.tracked(facts.checkout.remote, branch)) is not None:
-            git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
+            git.set_reference(SEEN, seen)  # from the last fetch or push by a person, before this fetch moves it
         try:
             theirs = git.fetch(facts.checkout.remote, branch)
         except ToolError as error:
@@ -93,7 +93,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     return theirs
 
 
-def choose_target(  # noqa: PLR0913 - what the two sides have, and what was asked for
+def choose_target(  # noqa: PLR0913 - both commits, and the options of the run
     site: Site,
     log: RunLog,
     snapshot: CheckoutSnapshot,
@@ -103,10 +103,10 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
     force: bool = False,
     follow: bool = False,
 ) -> Target:
-    """Return the commit to go live with: that of the remote, or the one that is checked out.
+    """Return the commit that may go live: the remote head, or the commit of the checkout.
 
-    The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
-    `force` asks for it. Raises PreflightError.
+    The checkout stays if the remote has nothing new, or if the remote head is blocked after a rollback or failed tests,
+    unless `force` is set. Raises PreflightError.
     """
     head, git = snapshot.head or facts.checkout.state.head or "", site.git
     stay = Target(head=head, commit=head)
@@ -125,8 +125,8 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
         _refuse_other_places(site, theirs)
         _refuse_filters(site, theirs)
         _refuse_unsigned(site, theirs)
-        # git would refuse most of them too. But once it has begun, a file that is the same as the pulled one could not
-        # be told from git's own, and would be taken away with it when the move is undone.
+        # git would refuse most of these files, too. But a file that is identical to the pulled one would look like
+        # git's own, and an undo of the move would delete it.
         if paths := git.in_the_way(head, theirs):
             refuse("git-in-the-way", describe_in_the_way(paths, theirs), advise_in_the_way(paths, git.layout.top))
         step.says(plural(len(behind), "new commit") if behind else f"back to {theirs[:12]}")
@@ -135,9 +135,9 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
 
 
 def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | None, *, follow: bool) -> None:
-    """Refuse what is no fast-forward, unless all that HEAD has on top are commits that releaser made.
+    """Refuse a remote head that is no fast-forward, unless the checkout is only ahead by releaser's own commits.
 
-    `seen` is where the remote was when it was last asked.
+    `seen` is the last accepted remote head.
     """
     git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.branch
     if theirs == ours:
@@ -154,13 +154,13 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
 
 
 def _refuse_other_places(site: Site, commit: str) -> None:
-    """Refuse commits that move the state or the symlink elsewhere: what is live could not be found again."""
+    """Refuse a commit that sets another `state_dir` or `venv`: the live release could not be found there."""
     project, top = site.project, site.git.layout.top
     text = site.git.content(commit, os.path.relpath(project.pyproject, top))
     try:
         fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
     except tomllib.TOMLDecodeError:
-        return  # preflight says so, once it is staged
+        return  # preflight reports it once the commit is staged
     for key in ("state_dir", "venv"):
         old, new = (one.table("tool", "releaser").get(key) for one in (site.pyproject, fresh))
         if old != new:
@@ -175,7 +175,7 @@ def _refuse_filters(site: Site, commit: str) -> None:
 
 
 def _refuse_unsigned(site: Site, commit: str) -> None:
-    """Refuse a commit without the signature that this repository asks for; git would, once the service is stopped."""
+    """Refuse a commit without a required signature now; git would refuse it only when the service is stopped."""
     if site.git.lacks_signature(commit, site.branch):
         top = site.git.layout.top
         message = f"commit {commit[:12]} has no trusted signature, and `merge.verifySignatures` asks for one"
@@ -190,13 +190,13 @@ def _refuse_unsigned(site: Site, commit: str) -> None:
 
 
 def has_other_code(site: Site, release: Release) -> bool:
-    """Whether a release was tested with other code than what is checked out, as far as is known. Raises ToolError."""
+    """Whether a release was tested with other code than that of the checkout; False if unknown. Raises ToolError."""
     manifest = release.manifest
-    if not site.project.has_git:  # with a key of git, or of another pyproject.toml, there is nothing to compare
+    if not site.project.has_git:  # a code key of git, or of another pyproject.toml, cannot be compared
         is_known = bool(manifest.code_key) and manifest.commit is None and not release.pyproject.is_file()
         key = site.code_key("HEAD") if is_known else ""
         if not key or manifest.created_at.timestamp() < (site.project.shadow / "config").stat().st_mtime:
-            return False  # which was made with the repository, and that does not know the code from before
+            return False  # the release is older than the shadow repository, which does not know its code
         return key != manifest.code_key or not {*site.git.list_unrecorded(list_code(site))} <= {*site.own_files()}
     if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
         return False
@@ -206,7 +206,7 @@ def has_other_code(site: Site, release: Release) -> bool:
 def _has_code_of(site: Site, release: Release, commit: str) -> bool:
     """Whether a commit has the code that a release was tested with.
 
-    A release that brought the first lock was tested with its own pyproject.toml, which was committed only afterwards.
+    A release with the first lock was tested with its own pyproject.toml, which was committed only afterwards.
     """
     git, manifest = site.git, release.manifest
     own = site.own_files()
@@ -220,9 +220,9 @@ def _has_code_of(site: Site, release: Release, commit: str) -> bool:
 
 
 def code_of_release(site: Site, release: Release) -> Target:
-    """Return where the checkout has to go for a release to be as it was tested; it need not if the code is the same.
+    """Return the target with the code that a release was tested with; the checkout stays if its code is the same.
 
-    Raises ToolError, and PreflightError where a commit would be lost that is nowhere but here.
+    Raises ToolError, and PreflightError if the move is impossible, or would lose a commit that is only here.
     """
     git, manifest = site.git, release.manifest
     head = git.commit("HEAD")
@@ -242,10 +242,10 @@ def code_of_release(site: Site, release: Release) -> Target:
 
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
-    """Refuse to go back before commits of a person that are not on the remote."""
+    """Refuse to move back before commits of a person that exist only in this checkout."""
     git, remote = site.git, site.git.remote(site.branch)
     if remote is None:
-        return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
+        return  # without a remote to push to, a rollback keeps the commits under a separate reference
     commits = git.commits(commit, head)
     own = own_commits(site, commits)
 
@@ -268,15 +268,15 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
 
 
 def _bundled_commits(site: Site) -> list[str]:
-    """Return the commits that bundles brought here: whoever made those has them, too."""
+    """Return the commits that bundles brought: the maker of a bundle has them, too."""
     manifests = [one.manifest for one in store_of(site).all()]
     return [one.commit for one in manifests if one.provenance.release and one.commit and site.git.has(one.commit)]
 
 
 def _ask_remote(site: Site, remote: str) -> list[str]:
-    """Ask where the remote branch is now, and fetch that if it is not here yet. Raises ToolError.
+    """Return the present remote head, if the branch exists; fetch it if it is new. Raises ToolError.
 
-    An emergency does not wait long for a remote that does not answer.
+    The time limit is short, as a rollback is urgent.
     """
     branch, git = site.branch, replace(site.git, timeout=min(site.git.timeout, _PATIENCE))
     theirs = git.remote_commit(remote, branch)
@@ -286,7 +286,7 @@ def _ask_remote(site: Site, remote: str) -> list[str]:
 
 
 def _find_remote_commits(site: Site) -> list[str]:
-    """Return where the remote branch was, as far as that is known without asking it."""
+    """Return the known remote heads, without asking the remote."""
     git, branch = site.git, site.branch
     remote = git.remote(branch)
     known = (git.reference(SEEN), git.tracked(remote, branch) if remote else None)
@@ -294,7 +294,7 @@ def _find_remote_commits(site: Site) -> list[str]:
 
 
 def commit_with_lock(site: Site, release: Release, commit: str) -> str:
-    """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
+    """Return the commit after `commit` in which releaser published the lock of a release; without one, `commit`."""
     git = site.git
     lock, wanted = os.path.relpath(site.project.lock, git.layout.top), read_file(release.lock)
     for line in ("HEAD", *_find_remote_commits(site)):

@@ -1,7 +1,7 @@
-"""The shadow repository: the code of a project that is not under git is committed to one in the state directory.
+"""The shadow repository: a git repository in the state directory for the code of a project without git.
 
-Nothing is written into the project for that. Each commit takes the place of the one before, so that what is deleted
-from the project is deleted here, too. What it holds is in the project as well, so it may be lost at any time.
+Nothing is written into the project. Each commit replaces the one before, so that deleted code is deleted here, too. The
+project has all its content, so it may be lost at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHADOW_FILE = StateFile(name=SHADOW, delete=partial(clear_name, of_directory=Tru
 
 
 def missing_git(site: Site) -> Finding | None:
-    """Say that git is missing, which a project needs that is not under git, too."""
+    """Return a finding if the git program is missing, which a project without git needs, too."""
     if find_program("git", site.runner.environ, site.project.root)[0] is not None:
         return None
     message = f"git was not found on PATH; releaser commits the code that it tests to {site.project.shadow}"
@@ -38,9 +38,9 @@ def missing_git(site: Site) -> Finding | None:
 
 
 def record_code(site: Site) -> None:
-    """Commit the code as it lies in the project. Raises PreflightError.
+    """Commit the present code of the project. Raises PreflightError.
 
-    A repository that does not work, such as after a power cut, is made again.
+    A broken shadow repository, such as after a power cut, is replaced.
     """
     if found := missing_git(site):
         raise PreflightError(found)
@@ -60,9 +60,9 @@ def record_code(site: Site) -> None:
 
 
 def list_code(site: Site) -> list[str]:
-    """List the code in the project, relative to its root; symlinks belong to it that stay inside.
+    """List the code files of the project, relative to its root, with symlinks that stay inside.
 
-    What is large, or has a name that is not UTF-8, does not, nor does what this user may not read.
+    Skips files that are large, that this user cannot read, or whose name is not UTF-8.
     """
     root, lock = site.project.root, os.path.relpath(site.project.lock, site.project.root)
     found = {name for name, entry in _walk(site, "") if _is_code(name, entry)}
@@ -70,7 +70,7 @@ def list_code(site: Site) -> list[str]:
 
 
 def _is_code(name: str, entry: os.DirEntry[str]) -> bool:
-    with contextlib.suppress(OSError, UnicodeEncodeError):  # it goes meanwhile
+    with contextlib.suppress(OSError, UnicodeEncodeError):  # for example, it was just deleted
         name.encode()
         is_link = entry.is_symlink()
         there = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(entry.path) if is_link else ""))
@@ -83,11 +83,11 @@ def _is_code(name: str, entry: os.DirEntry[str]) -> bool:
 
 
 def _walk(site: Site, directory: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield all but the directories below one, by their paths in the project, except for what is no part of it."""
+    """Yield the files and symlinks below a directory, by path in the project, except for paths that are not staged."""
     project, settings = site.project, StagingSettings.of(site)
     try:
         entries = list(os.scandir(project.root / directory))
-    except OSError:  # it goes meanwhile, or is not for this user
+    except OSError:  # it was just deleted, or this user may not read it
         return
     for entry in entries:
         name = f"{directory}{entry.name}"

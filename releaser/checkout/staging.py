@@ -1,6 +1,6 @@
-"""The staging tree: the commit that is to go live, checked out beside the checkout that visitors see.
+"""The staging tree: a work tree of the commit that may go live, next to the checkout.
 
-Packages are resolved, built and tested there. The checkout itself stays as it is until the release goes live.
+Packages are resolved, built and tested there. The checkout itself does not change until the release goes live.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 Stage = Literal["stage", "stage live", "stage beside"]
 _SUFFIXES: Mapping[Stage, str] = {"stage": "", "stage live": "-live", "stage beside": "-beside"}
 _TREE, _MARK = ".releaser-staging", "staging-tree"
-#: The state files that say that releaser has begun a staging tree: of one that a kill left, git may know nothing.
+#: The state files that mark a staging tree as releaser's: git may not know a tree that a killed run left.
 MARKS = tuple(StateFile(name=f"{_MARK}{suffix}") for suffix in _SUFFIXES.values())
-#: What earlier versions have left of projects without git.
+#: The staging trees of earlier versions for projects without git.
 EARLIER_TREES = tuple(StateFile(name=name) for name in ("staging", "staging-live", "staging-beside"))
 
 
 def _staging_places(top: Path) -> dict[Stage, Path]:
-    """Return where staging trees of the checkout at `top` lie.
+    """Return the paths of the staging trees of the checkout at `top`.
 
-    One is for what is to go live, one for what is live, one for tests that run beside those in the first. They are
-    siblings of the checkout, so that `../.env` and `../lib` are the same files for all.
+    One is for candidates, one for the live code, one for tests that run at the same time as those in the first. They
+    are siblings of the checkout, so that `../.env` and `../lib` are the same files for all.
     """
     return {stage: top.parent / f".{top.name}{_TREE}{suffix}" for stage, suffix in _SUFFIXES.items()}
 
@@ -64,7 +64,7 @@ def _mark_of(site: Site, place: Path) -> Path:
 
 
 @contextlib.contextmanager
-def staging_tree(  # noqa: PLR0913 - which tree, and what is to be in it
+def staging_tree(  # noqa: PLR0913 - which tree, and its content
     site: Site,
     log: RunLog,
     commit: str,
@@ -73,31 +73,30 @@ def staging_tree(  # noqa: PLR0913 - which tree, and what is to be in it
     pulled: Pulled | None = None,
     whole: bool = True,
 ) -> Iterator[Site]:
-    """Check out `commit` beside the checkout, and yield the site as it is there; the tree is removed at the end.
+    """Check out `commit` in a staging tree, and yield the site in it; the tree is removed at the end.
 
-    `pulled` are the commits that it brings, if these change the code. Unless it is to be `whole`, it gets only what
-    resolving needs of what git does not track, until `complete_tree` brings the rest. Raises BuildError, and
-    PreflightError where there is no room for copies.
+    `pulled` are its new commits, if these change the code. Unless `whole`, the tree gets only the untracked files that
+    resolving needs, until `complete_tree` adds the rest. Raises BuildError, and PreflightError without room for copies.
     """
     place = _staging_places(site.git.layout.top)[stage]
     forget_tree(site, place)
     try:
         there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled, whole=whole))
-        if stage != "stage":  # in which nothing may have to be built
+        if stage != "stage":  # a tree for candidates is prepared only before a build
             prepare_tree(there, log, goes_live=False)
         yield there
     finally:
-        with contextlib.suppress(OSError):  # the next run tries again, and says so
+        with contextlib.suppress(OSError):  # the next run tries again, and reports it
             _remove_staging_tree(site, place)
 
 
 def stage_aside(  # noqa: PLR0913 - as of `staging_tree`
     site: Site, log: RunLog, shadow: Git, place: Path, target: Target, *, whole: bool = True
 ) -> Site:
-    """Check a commit out at `place`, where `shadow` is, and return the site as it is there; it is for a dry run.
+    """Check out a commit at `place`, with the repository `shadow`, and return the site in it, such as for a dry run.
 
-    What lies around the checkout is seen around the tree, as far as `pyproject.toml`, `uv.toml` or the lock lead there.
-    It is `whole` as in `staging_tree`. Raises BuildError and PreflightError.
+    Files around the checkout also appear around the tree, if `pyproject.toml`, `uv.toml` or the lock refer to them.
+    `whole` is as in `staging_tree`. Raises BuildError and PreflightError.
     """
     commit = target.commit
     if not site.project.has_git:
@@ -106,9 +105,9 @@ def stage_aside(  # noqa: PLR0913 - as of `staging_tree`
 
 
 def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> Git:
-    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError.
+    """Make a shadow of the repository at `place`, with these references of releaser. Raises BuildError.
 
-    Without git, it gets the code as it lies in the project.
+    For a project without git, it has the present code of the project.
     """
     try:
         if site.project.has_git:
@@ -127,26 +126,26 @@ def shadow_of(site: Site, place: Path, references: Mapping[str, str | None]) -> 
 
 
 class _Tree(Frozen):
-    """A staging tree that is to be made."""
+    """A plan of a staging tree."""
 
     place: Path
     commit: str
     stage: Stage = "stage"
     pulled: Pulled | None = None
-    #: What git does not track in the checkout; None where that is to be asked.
+    #: The untracked files of the checkout; None if git has not been asked yet.
     untracked: tuple[str, ...] | None = None
-    #: A shadow of the repository, to check the commit out of that.
+    #: A shadow of the repository from which the commit is checked out.
     shadow: Git | None = None
-    #: Whether it gets all that git does not track, and not only what resolving needs.
+    #: Whether it gets all untracked files, not only those that resolving needs.
     whole: bool = True
-    #: The site with the settings of the code in the tree, where these are known.
+    #: The site with the settings of the code in the tree, if these are known.
     there: Site | None = None
 
 
 def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
-    """Check out a commit, and return the site as it is there.
+    """Check out a commit, and return the site in the tree.
 
-    The tree gets what the checkout has and git does not track, except virtual environments and caches. The settings
+    The tree also gets the untracked files of the checkout, except virtual environments and caches. The settings
     `staging_copy`, `staging_link` and `staging_omit` correct that.
     """
     place, commit = tree.place, tree.commit
@@ -159,16 +158,16 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
                 _remove_staging_tree(site, place, found=log)
             staged = _fill(site, tree, root, head=head)
         except (ToolError, OSError) as error:
-            if tree.shadow is None:  # a dry run has one of its own
-                with contextlib.suppress(OSError):  # the next run makes it again, should it be what does not work
+            if tree.shadow is None:  # else the shadow is temporary
+                with contextlib.suppress(OSError):  # it may be the cause; the next run makes it again
                     clear_name(site.project.shadow, of_directory=True)
             raise _unmade(place, error) from error
         step.says(", ".join(filter(None, [(site.name_of(commit) or "")[:12], staged.brought.describe()])))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     if commit != head:
-        if site.settings.python is None:  # else uv is told which one
-            from releaser.site.pythons import refuse_named_program  # which takes long to import
+        if site.settings.python is None:  # else uv gets the Python of the setting
+            from releaser.site.pythons import refuse_named_program  # slow to import
 
             refuse_named_program(root, place, site.project.checkout)
         there = there.of_commit()
@@ -184,7 +183,7 @@ def _unmade(place: Path, error: ToolError | OSError) -> BuildError:
 
 
 def make_again(site: Site, staged: Tree) -> None:
-    """Take the staging tree of a site away, and make it again as it was. Raises ToolError and OSError."""
+    """Delete the staging tree of a site, and make it again. Raises ToolError and OSError."""
     outside, place, root = site.outside, site.git.layout.top, site.project.root
     _remove_staging_tree(outside, place)
     whole = staged.brought.is_whole
@@ -193,14 +192,14 @@ def make_again(site: Site, staged: Tree) -> None:
 
 
 def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Tree:
-    """Check the commit out, and give the tree what git does not track. Raises ToolError and OSError."""
+    """Check out the commit, and bring untracked files into the tree. Raises ToolError and OSError."""
     place, git = tree.place, site.git
     if tree.shadow is not None:
         tree.shadow.fill_shadow(place, tree.commit)
     else:
-        with contextlib.suppress(FileNotFoundError):  # there is no state directory before a project is adopted
+        with contextlib.suppress(FileNotFoundError):  # no state directory exists before a project is adopted
             _mark_of(site, place).touch()
-        place.mkdir(mode=0o700)  # before git writes there what may be for this user alone
+        place.mkdir(mode=0o700)  # files in it may be private to this user
         git.add_work_tree(place, tree.commit)
     staged = _carry(site, tree, root, head=head, known=tree.shadow or git)
     overlay_included(site, root)
@@ -210,16 +209,16 @@ def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Tree:
         git.clone_submodules(tree.commit, place)
     _refuse_lock_outside(root / "uv.lock", place, git.layout.top)
     for file in (root / "uv.lock", root / "pyproject.toml", root / "uv.toml"):
-        # Out of the tree, it would be written there, which may be in the checkout.
+        # uv would write through a symlink that leads out of the tree, perhaps into the checkout.
         if file.is_symlink() and not file.resolve().is_relative_to(place.resolve()):
             write_new_file(file, read_file(file))
     return staged
 
 
 def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
-    """Refuse a commit whose lock would be written outside of the repository. Raises PreflightError.
+    """Refuse a commit whose lock is a symlink to a file outside of the repository. Raises PreflightError.
 
-    Where that of the checkout leads to the same file, a person has it so.
+    The lock of the checkout may already be such a symlink: then it is accepted.
     """
     real, own = lock.resolve(), top / lock.relative_to(place)
     if own.is_symlink() and own.resolve() == real:
@@ -230,16 +229,16 @@ def _refuse_lock_outside(lock: Path, place: Path, top: Path) -> None:
 
 
 def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
-    """Make a staging tree fit for builds and tests: with what git does not track, and what `before_build` makes.
+    """Prepare a staging tree for builds and tests: add all untracked files, and run `before_build`.
 
-    If the code there `goes_live`, nothing may be made that would not. Raises BuildError, and PreflightError where there
-    is no room.
+    If the code `goes_live`, `before_build` may not make files that would not. Raises BuildError, and PreflightError
+    without room for copies.
     """
     complete_tree(site, log)
     if not is_due(site):
         return
     try:
-        before = look_at_made(site) if goes_live and site.project.has_git else None  # else it may make what it likes
+        before = look_at_made(site) if goes_live and site.project.has_git else None
     except ToolError as error:
         raise _unmade(site.git.layout.top, error) from error
     with log.step("before_build") as step:
@@ -252,7 +251,7 @@ def prepare_tree(site: Site, log: RunLog, *, goes_live: bool = True) -> None:
 
 
 def _with_left_out(site: Site, error: BuildError) -> BuildError:
-    """Return the error of `before_build` with what it may have missed in the staging tree."""
+    """Return the error of `before_build`, with a hint at files that the staging tree lacks."""
     left_out = site.tree.brought.left_out
     if not left_out:
         return error
@@ -265,31 +264,31 @@ def _with_left_out(site: Site, error: BuildError) -> BuildError:
 
 
 def link_venv(site: Site, venv: Path) -> None:
-    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path."""
+    """Point `.venv` of the staging tree to the tested venv, for tests that call programs by that path."""
     project = site.project
     if not project.venv.is_relative_to(project.checkout):
         return
     link = project.root / project.venv.relative_to(project.checkout)
     if not link.parent.resolve().is_relative_to(project.root.resolve()):
         return  # a symlink on the way leads out of the staging tree, and the live link must not be touched
-    with contextlib.suppress(OSError):  # tests that want it say so
+    with contextlib.suppress(OSError):  # tests that need the symlink fail
         link.unlink(missing_ok=True)
         link.symlink_to(venv)
 
 
 def remove_staging_trees(site: Site, log: RunLog) -> list[str]:
     """Remove the staging trees that a killed run left, and return their names. Raises OSError."""
-    with contextlib.suppress(ToolError):  # no longer a repository: then nobody can tell where they would be
+    with contextlib.suppress(ToolError):  # no longer a repository, so the paths of the trees are unknown
         places = _staging_places(site.git.layout.top).values()
         return [place.name for place in places if _remove_staging_tree(site, place, found=log)]
     return []
 
 
 def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None) -> bool:
-    """Remove one staging tree and git's records of it, and tell whether there was one. Raises OSError.
+    """Remove one staging tree and git's records of it; return whether it existed. Raises OSError.
 
-    What its symlinks lead to is not touched. What this run has not made but `found`, and neither git nor a mark knows
-    of, is somebody else's: it is put aside, which the log tells.
+    Targets of its symlinks are not touched. With the log `found`, this run did not make the tree: if neither git nor a
+    mark knows it, it is not releaser's, and is renamed and reported.
     """
     is_there, mark = os.path.lexists(place), _mark_of(site, place)
     is_directory = place.is_dir() and not place.is_symlink()
@@ -307,9 +306,9 @@ def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None
 
 
 def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
-    """Let PYTHONPATH, and what `environment_file` gives, lead into the staging tree where they led into the checkout.
+    """Replace paths in the checkout by those in the staging tree, in PYTHONPATH and in variables of `environment_file`.
 
-    Else the tests of a commit would import the code that is live.
+    Else the tests of a commit would import the live code.
     """
 
     def staged(path: str) -> str:
@@ -318,7 +317,7 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
         return there if is_below and os.path.lexists(there) else path
 
     def all_staged(name: str, value: str) -> str:
-        """Only a variable that is named so is a list of paths; a URL has colons as well."""
+        """Only a variable named `...PATH` is a list of paths; other values, such as URLs, may have colons, too."""
         return os.pathsep.join(map(staged, value.split(os.pathsep))) if name.endswith("PATH") else staged(value)
 
     paths = {name: all_staged(name, value) for name, value in runner.environ.items() if name == "PYTHONPATH"}
@@ -327,10 +326,10 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
 
 
 def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Tree:
-    """Bring untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
+    """Bring untracked files of the checkout, at `head`, into the staging tree, and files whose commit is due.
 
-    Unless it is to be `whole`, only what resolving needs. `known` is the repository that has the commit. Raises
-    ToolError, OSError, and PreflightError where there is no room for copies.
+    Unless the tree is `whole`, only those that resolving needs. `known` is the repository that has the commit. Raises
+    ToolError, OSError, and PreflightError without room for copies.
     """
     top, project, place, commit = site.git.layout.top, site.project, tree.place, tree.commit
     untracked = tree.untracked if tree.untracked is not None else untracked_in(site)
@@ -351,9 +350,9 @@ def _carry(site: Site, tree: _Tree, root: Path, *, head: str, known: Git) -> Tre
 
 
 def complete_tree(site: Site, log: RunLog) -> None:
-    """Bring into a staging tree what only builds and tests need, unless it is there. Raises BuildError.
+    """Add the untracked files that only builds and tests need to a staging tree, unless it has them.
 
-    Raises PreflightError where there is no room for copies.
+    Raises BuildError, and PreflightError without room for copies.
     """
     staged = site.tree
     if staged.brought.is_whole:
@@ -372,7 +371,7 @@ def complete_tree(site: Site, log: RunLog) -> None:
 def _bring_rest(site: Site, place: Path, staged: Tree, *, there: Site | None = None) -> None:
     """Bring all untracked files of the checkout that are not in the tree. Raises ToolError, OSError, PreflightError.
 
-    Files are linked only where both the live settings and those of the code in the tree (`there`) keep tests away.
+    Files are linked only if both the live settings and those of the code in the tree (`there`) provide a sandbox.
     """
     brought = staged.brought
     if staged.untracked:

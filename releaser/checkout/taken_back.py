@@ -1,4 +1,4 @@
-"""Package versions that commits of other hosts and of developers take back: they are on hold here, too."""
+"""Puts versions on hold that commits of other hosts and of developers lower."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ if TYPE_CHECKING:
     from releaser.releases.blocks import Blocks
     from releaser.site.site import Site
 
-_MOST = 50  # commits of which the locks are compared, the newest
-_ROLLBACK = "Roll back to release "  # as the commit of a rollback begins
+_MOST = 50  # newest commits whose locks are compared
+_ROLLBACK = "Roll back to release "  # the beginning of the message of a rollback's commit
 
 
 def note_taken_back(site: Site, target: Target) -> None:
-    """Record what the new commits take back and bring again. Raises OSError and ToolError."""
+    """Record the versions that the new commits lower, or lock again. Raises OSError and ToolError."""
     change_blocks(site.state_dir, lambda blocks: blocks_after(site, target, blocks))
 
 
 def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
-    """Return blocks as the new commits leave them.
+    """Return the blocks, corrected for the new commits. Raises ToolError.
 
-    A commit that lowers a package takes its version back, as a rollback on another host does, or a revert: else this
-    host would bring that version again in the same night. A commit that locks the version again lifts this.
-    Raises ToolError.
+    A commit that lowers a package, such as a revert or the rollback of another host, blocks its higher version: else
+    this host would install it again in the same night. A commit that locks the version again lifts the block.
     """
     if not target.moves or not site.supply.upgrades:
         return blocks
@@ -36,7 +35,7 @@ def blocks_after(site: Site, target: Target, blocks: Blocks) -> Blocks:
     for commit in git.following(target.head, target.commit, path)[-_MOST:]:
         before, after = (_lock_of(site, one, path) for one in (f"{commit}^", commit))
         blocks = _compare(site, blocks, before, after, commit)
-    if target.forward:  # a merge may take back what none of its commits does; else commits give way
+    if target.forward:  # a merge may lower a version that none of its commits lowers
         before, after = (_lock_of(site, one, path) for one in (target.head, target.commit))
         blocks = _compare(site, blocks, before, after, target.commit)
     return blocks

@@ -1,4 +1,4 @@
-"""What git does not track, on its way into a staging tree: what resolving needs, and how the rest is brought there."""
+"""Brings untracked files into a staging tree, by copies and symlinks: those that resolving needs, then the rest."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from releaser.site.site import Brought, Site
 
 
-MOST_FILES = 2_000  # that are copied because they are small, all together
+MOST_FILES = 2_000  # small files that are copied, in total
 MOST_BYTES = 100_000_000
-_DIRECTORY_FILES = 500  # of a directory that is small
+_DIRECTORY_FILES = 500  # in a small directory, at most
 _DIRECTORY_BYTES = 10_000_000
-_BLOCK = 4096  # bytes, in which file systems give room to files
-_OF_UV = ("uv.toml", ".python-version", ".python-versions")  # it reads them where it resolves
+_BLOCK = 4096  # bytes of a file system's block
+_OF_UV = ("uv.toml", ".python-version", ".python-versions")  # files that uv reads to resolve
 _IN_LOCK = re.compile(r'\b(?:path|directory|editable|virtual|registry) = "([^"]+)"')
 _QUOTED = re.compile(r""""([^"\n]+)"|'([^'\n]+)'""")
 _TABLES = (("project",), ("build-system",), ("dependency-groups",), ("tool", "uv"))  # of pyproject.toml, for uv
@@ -46,19 +46,19 @@ How = Literal["copy", "link", "lend", "same", "make", "leave out"]
 
 
 class Way(Frozen):
-    """How paths come into a staging tree."""
+    """How untracked paths get into a staging tree."""
 
-    #: Whether what lies in the checkout may be linked: nothing that runs in the tree can change it there.
+    #: Whether paths of the checkout may be linked, because code in the tree cannot change them.
     links: bool
-    #: Whether small files are copied though they may be linked, as what is linked cannot be written to.
+    #: Whether small files are copied even if links are allowed, as linked files cannot be written.
     copies_small: bool = True
-    #: Why nothing is linked, and what to do for that; empty if it is.
+    #: Why nothing is linked, and the advice; the reason is empty if paths are linked.
     reason: str = ""
     remedy: str = _INSTALL
 
 
 def way_into_tree(site: Site) -> Way:
-    """Return how paths come into the staging trees of a site. Whether a sandbox works is tried once in a run."""
+    """Return how untracked paths get into the staging trees of a site. The sandbox is tried once in a run."""
     if BuildSettings.of(site).before_build is not None:
         reason = "`before_build` runs without a sandbox, and could write to it"
         return Way(links=False, reason=reason, remedy="Let `before_build` bring what it needs")
@@ -67,12 +67,12 @@ def way_into_tree(site: Site) -> Way:
 
 
 def untracked_in(site: Site) -> tuple[str, ...]:
-    """List what git does not track in the checkout, relative to its top. Raises ToolError."""
+    """List the untracked paths of the checkout, relative to its top. Raises ToolError."""
     return tuple(site.git.unknown_files())
 
 
 def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
-    """Return what brings untracked files from the checkout of a site to `place`."""
+    """Return the carrier of untracked files from the checkout of a site to `place`."""
     project = site.project
     return Carrier(
         settings=StagingSettings.of(site),
@@ -84,14 +84,14 @@ def carrier_to(site: Site, place: Path, way: Way) -> Carrier:
     )
 
 
-# What resolving needs
+# The paths that resolving needs
 
 
 def find_needed(site: Site, root: Path, names: Iterable[str]) -> tuple[str, ...]:
     """Return those of the untracked paths that uv reads to resolve in the staging tree at `root`.
 
-    These are the sources, wheels and indexes in directories that `pyproject.toml`, `uv.toml` or the lock refer to, what
-    lies in them, and above. A project that has to be built to know what it needs may read all.
+    These are the local sources, wheels and indexes that `pyproject.toml`, `uv.toml` or the lock refer to, with paths
+    below and above. If uv has to build the project to learn its dependencies, all paths are returned.
     """
     content = site.pyproject.content
     if content.get("build-system") and content.get("project", {}).get("dynamic"):
@@ -138,7 +138,7 @@ def _strings_in(value: object) -> Iterator[str]:
 
 
 def _within(text: str, top: Path, base: str) -> str | None:
-    """Return what a reference in the project leads to, relative to the top; None if that is all, or elsewhere."""
+    """Return the path that a text refers to, relative to the top; None for the whole project, or a path elsewhere."""
     text = text.rpartition(" @ ")[2].partition(" ;")[0].removeprefix("file://")
     text = re.sub(r"^/?\$\{PROJECT_ROOT\}/", "", text)
     if "://" in text or "\n" in text:
@@ -152,7 +152,7 @@ def _is_wanted(name: str, wanted: set[str], above: set[str]) -> bool:
 
 
 def _has_member(place: Path, pattern: str, name: str) -> bool:
-    """Whether a pattern of the members of a workspace, or one of files, is for a path, or for one above or below."""
+    """Whether a pattern for workspace members, or for files, matches a path, or one above or below it."""
     parts, wanted = name.split("/"), pattern.split("/")
     common = min(len(parts), len(wanted))
     if not all(fnmatch.fnmatchcase(one, like) for one, like in zip(parts[:common], wanted[:common], strict=True)):
@@ -160,19 +160,19 @@ def _has_member(place: Path, pattern: str, name: str) -> bool:
     return len(parts) != len(wanted) or not place.is_dir() or (place / "pyproject.toml").is_file()
 
 
-# Bringing them
+# Copies and symlinks
 
 
 class Entry(Frozen):
-    """A path that is to be brought into a staging tree, and how."""
+    """A path that a staging tree gets, and how."""
 
     #: Relative to the top of the checkout.
     name: str
     source: Path
     how: How
-    #: Whether it is copied because it is small, and not because somebody has said so.
+    #: Whether it is copied because it is small, and not because a setting names it.
     is_small: bool = False
-    #: What it takes as a copy; of what is left out, at least.
+    #: The size of a copy; for a skipped path, a lower bound.
     files: int = 1
     bytes: int = 0
 
@@ -185,13 +185,13 @@ class Carrier(Frozen):
     place: Path
     kept_out: frozenset[Path]
     way: Way
-    #: Whether files are copied one by one, and more of them, as they may be part of the code: no commit tells.
+    #: Whether files are copied one by one, and more of them, as without commits they may be part of the code.
     is_generous: bool = False
 
     def plan(self, names: Iterable[str]) -> list[Entry]:
-        """Say what becomes of each of these paths, relative to the top. Nothing is written.
+        """Plan how the tree gets each of these paths, relative to the top, without writing.
 
-        Of what is small, so much is copied as is little altogether.
+        Small files and directories are copied, the smallest first, up to a total; the rest is linked or skipped.
         """
         found = [entry for name in names for entry in self._plan(name.rstrip("/"))]
         files, size, times = 0, 0, 10 if self.is_generous else 1
@@ -203,10 +203,10 @@ class Carrier(Frozen):
         return found
 
     def plan_needed(self, names: Iterable[str]) -> list[Entry]:
-        """Say what becomes of paths that resolving needs, whatever they take.
+        """Plan how the tree gets the paths that resolving needs; none is skipped.
 
-        What may not be linked for longer is lent: linked until anything but uv runs in the tree. Sources, in which that
-        may build, are copied.
+        Paths that may not stay linked are lent: linked until other programs than uv run in the tree. Sources are copied
+        instead, as uv may build in them.
         """
         found = self.plan(names)
         for at, one in enumerate(found):
@@ -216,13 +216,13 @@ class Carrier(Frozen):
         return found
 
     def plan_instead(self, lent: Iterable[str]) -> list[Entry]:
-        """Say how what was lent is brought for good."""
+        """Plan the copies that replace lent paths."""
         return [_as_copy(Entry(name=name, source=Path(os.path.realpath(self.top / name)), how="copy")) for name in lent]
 
     def carry(self, entries: Iterable[Entry], brought: Brought) -> None:
-        """Bring these entries, and note what has come. Raises OSError.
+        """Bring these entries into the tree, and record them. Raises OSError.
 
-        A file that goes meanwhile, as those of databases do, is none that the tests need.
+        Files that disappear meanwhile, such as temporary ones of databases, are skipped.
         """
         for entry in entries:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -264,7 +264,7 @@ class Carrier(Frozen):
         shutil.copystat(source, target)
 
     def _plan(self, name: str) -> Iterator[Entry]:
-        """Plan one path. What the commit has itself stays as it is there."""
+        """Plan one path; paths of the commit itself are skipped."""
         source, target = self.top / name, self.place / name
         if source in self.kept_out or self.settings.omits(name, source):
             return
@@ -275,7 +275,7 @@ class Carrier(Frozen):
             yield from self._plan_entry(name, source, divides=both)
 
     def _plan_entry(self, name: str, source: Path, *, divides: bool) -> Iterator[Entry]:
-        """Plan an entry; a directory that is in the commit too is one to divide."""
+        """Plan an entry; with `divides`, such as for a directory of the commit, each path in it separately."""
         if source.is_symlink():
             if self.way.links or self._stays_inside(self.place / name, source.readlink()):
                 yield Entry(name=name, source=source, how="same")
@@ -286,7 +286,7 @@ class Carrier(Frozen):
         rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
         has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
         divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
-        status = source.stat()  # once: a directory of uploads may go and come back at any moment
+        status = source.stat()  # once: the path may disappear at any moment
         is_directory, is_file = stat.S_ISDIR(status.st_mode), stat.S_ISREG(status.st_mode)
         divides = divides or (self.is_generous and is_directory and not (copy or link) and may_read(source))
         if is_directory and (divides or (has_rules and not (copy or link))):
@@ -296,19 +296,19 @@ class Carrier(Frozen):
         elif copy:
             files, size, _ = weigh(source)
             yield Entry(name=name, source=source, how="copy", files=files, bytes=size)
-        elif is_directory or is_file:  # and not a socket or a pipe
+        elif is_directory or is_file:  # not a socket or a pipe
             yield self._plan_other(name, source, status, may_copy=not link)
 
     def _plan_other(self, name: str, source: Path, status: os.stat_result, *, may_copy: bool) -> Entry:
-        """Plan a file or directory that nobody has asked to be copied."""
+        """Plan a file or directory that `staging_copy` does not name."""
         is_file = stat.S_ISREG(status.st_mode)
         is_small = is_file and status.st_size <= SMALL and may_copy and may_read(source)
         if self.way.links:
             how: How = "copy" if is_small and self.way.copies_small else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size if is_file else 0)
         if is_file:
-            # What this user cannot change stays as it is, whoever runs in the tree.
-            may_change = os.access(source, os.W_OK) or status.st_uid == os.geteuid()  # who may give itself the right
+            # Code in the tree cannot change a file that this user cannot change.
+            may_change = os.access(source, os.W_OK) or status.st_uid == os.geteuid()  # the owner may change the mode
             how = "copy" if is_small else "leave out" if may_change else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size)
         files, size, is_whole = weigh(source, most_files=_DIRECTORY_FILES, most_bytes=_DIRECTORY_BYTES)
@@ -316,7 +316,7 @@ class Carrier(Frozen):
         return Entry(name=name, source=source, how=how, is_small=True, files=files, bytes=size)
 
     def _stays_inside(self, link: Path, text: Path) -> bool:
-        """Whether a symlink of that text at `link` leads to something in the staging tree."""
+        """Whether a symlink at `link` with this text leads to a path in the staging tree."""
         return Path(os.path.normpath(link.parent / text)).is_relative_to(self.place)
 
 
@@ -326,7 +326,7 @@ def _as_copy(entry: Entry) -> Entry:
 
 
 def check_room(place: Path, entries: Sequence[Entry]) -> None:
-    """See that what is to be copied fits, in bytes and inodes, before anything is. Raises PreflightError."""
+    """Raise PreflightError, before the first copy, if the disk has too few bytes or inodes for the copies."""
     copies = [one for one in entries if one.how == "copy"]
     heaviest = sorted(copies, key=lambda one: (one.bytes, one.files), reverse=True)
     named = first_few([one.name for one in heaviest], 3)
@@ -342,9 +342,9 @@ def check_room(place: Path, entries: Sequence[Entry]) -> None:
 
 
 def weigh(path: Path, *, most_files: int = 0, most_bytes: int = 0) -> tuple[int, int, bool]:
-    """Count the files, directories and bytes at a path, until there are more than these; tell if that was all.
+    """Return the number of files and directories at a path, their bytes, and whether all were counted.
 
-    With a limit, something that this user may not read is too much.
+    The count stops at the limits, and with limits also at a path that this user may not read.
     """
     if not path.is_dir():
         return 1, path.stat().st_size, True
@@ -364,45 +364,45 @@ def weigh(path: Path, *, most_files: int = 0, most_bytes: int = 0) -> tuple[int,
 
 
 def _walk(path: str | Path, *, skips: bool) -> Iterator[os.DirEntry[str]]:
-    """Yield all that lies below a directory; what goes meanwhile, and if it `skips` what is forbidden, is left out."""
+    """Yield all entries below a directory, except those that disappear, and, with `skips`, forbidden ones."""
     expected = (FileNotFoundError, NotADirectoryError, *((PermissionError,) if skips else ()))
     places = [str(path)]
     while places:
         with contextlib.suppress(*expected), os.scandir(places.pop()) as entries:
             for one in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    one.stat(follow_symlinks=False)  # which it remembers
+                    one.stat(follow_symlinks=False)  # the entry caches the result
                     yield one
                 places += [one.path] if one.is_dir(follow_symlinks=False) else []
 
 
 def may_read(path: Path) -> bool:
-    """Tell whether this user may read a file, or list a directory and reach what is in it.
+    """Whether this user may read a file, or list a directory and reach the files in it.
 
-    Raises FileNotFoundError if it is gone, which `os.access` would not tell from a refusal.
+    Raises FileNotFoundError if the path does not exist; `os.access` would return False, too.
     """
     try:
         if path.is_dir():
             os.stat(f"{path}/.")
             os.listdir(path)
         else:
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe in its place is not waited for
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe must not block
     except PermissionError:
         return False
     return True
 
 
-# What people hear of it
+# Findings
 
 
 def staging_link_findings(site: Site) -> Iterator[Finding]:
-    """Say what `staging_link` names that is not linked, as nothing would keep tests from writing to it."""
+    """Yield a finding for paths of `staging_link` that cannot be linked, as tests could write to them."""
     patterns = StagingSettings.of(site).staging_link
     if not patterns or site.tree.is_staged or (way := way_into_tree(site)).links:
         return
     top = site.git.layout.top
     found = list[str]()
-    with contextlib.suppress(ToolError):  # of a shadow repository that is yet to be made
+    with contextlib.suppress(ToolError):  # the shadow repository may not exist yet
         found = [one for one in (name.rstrip("/") for name in site.git.unknown_files()) if matches(one, patterns)]
     found += [one for one in patterns if one not in found and os.path.lexists(top / one)]
     open_ones = [name for name in found if os.access(top / name, os.W_OK)]
@@ -414,14 +414,14 @@ def staging_link_findings(site: Site) -> Iterator[Finding]:
 
 
 def left_out_warnings(site: Site) -> tuple[Finding, ...]:
-    """Say for `releaser check` what the tests do not find in the staging tree, as it may not be linked."""
+    """Warn, for `releaser check`, about paths that the staging tree lacks because they may not be linked."""
     way = way_into_tree(site)
     if way.links:
         return ()
     try:
         carrier = carrier_to(site, site.git.layout.top.with_name(".releaser-staging"), way)
         left = [one for one in carrier.plan(untracked_in(site)) if one.how == "leave out"]
-    except (ToolError, OSError):  # which other checks report
+    except (ToolError, OSError):  # other checks report it
         return ()
     if not left:
         return ()
@@ -432,7 +432,7 @@ def left_out_warnings(site: Site) -> tuple[Finding, ...]:
 
 
 def _grouped(entries: Iterable[Entry]) -> list[tuple[str, int, int]]:
-    """Return directories, each with how many files and bytes of them are left out, the largest first."""
+    """Return directories with the number of files and bytes that the tree lacks of each, the largest first."""
     found: dict[str, tuple[int, int]] = {}
     for one in entries:
         above = os.path.dirname(one.name)
