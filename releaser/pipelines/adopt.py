@@ -1,4 +1,4 @@
-"""What stands at `.venv` becomes the first release."""
+"""Adoption: the venv at `.venv` becomes the first release."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ _MOST_NAMED = 5
 
 
 class _ToAdopt(Frozen):
-    """A venv that is to be adopted, and what is locked for it."""
+    """A venv to adopt, and the packages that are locked for it."""
 
-    #: The versions of what is installed, by name.
+    #: The installed versions, by name.
     found: Mapping[str, str]
     lock: LockFile
     group: str | None
@@ -54,9 +54,9 @@ class _ToAdopt(Frozen):
 
 
 def _look_at_venv(site: Site) -> _ToAdopt | None:
-    """Look at a venv that is to be adopted; None where there is none, it is a release, or something else is wrong.
+    """Return the venv to adopt and its lock; None if `.venv` is no venv or a release already, or on a read error.
 
-    Nor is anything known where packages of the system count, too, which cannot be seen here.
+    Also None if the venv includes the packages of the system, which releaser cannot see here.
     """
     venv = site.project.venv
     try:
@@ -74,7 +74,7 @@ def _look_at_venv(site: Site) -> _ToAdopt | None:
 
 
 def find_unsynced(site: Site) -> Iterator[Finding]:
-    """Find that packages are locked for the site and are not in its venv, or in another version."""
+    """Yield a finding if the venv lacks locked packages, or has other versions of them."""
     seen = _look_at_venv(site)
     if seen is None:
         return
@@ -91,9 +91,9 @@ def find_unsynced(site: Site) -> Iterator[Finding]:
 
 
 def left_out(site: Site) -> Iterator[Finding]:
-    """Find packages of a venv that is to be adopted which the next release will not have.
+    """Yield a finding for packages of the venv that the next release will lack.
 
-    They are locked, for groups that do not go live.
+    They are locked only for groups that do not go live.
     """
     seen = _look_at_venv(site)
     if seen is None:
@@ -123,7 +123,7 @@ Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "noth
 
 
 def venv_kind(site: Site) -> Found:
-    """Tell what stands at the place of the symlink; `unsealed` is a live release that has lost its manifest."""
+    """Return the kind of file at `.venv`; `unsealed` is a live release that has lost its manifest."""
     link = site.project.venv
     if store_of(site).live() is not None:
         return "adopted"
@@ -137,10 +137,10 @@ def venv_kind(site: Site) -> Found:
 
 
 def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
-    """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
+    """Make a venv, or the target of a person's symlink, the first release; return the live release, None without one.
 
-    It gets the lock of the checkout. The venv itself is not changed, but for the start-up module that it gets, and for
-    others, who can write it no more. Raises BuildError, and PreflightError.
+    The release gets the lock of the checkout. The venv only gets the start-up module, and other users can no longer
+    write it. Raises BuildError and PreflightError.
     """
     what = venv_kind(site)
     if what in ("directory", "symlink"):
@@ -162,7 +162,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts) -> Release | None:
 
 
 def find_open_venv(site: Site) -> Iterator[Finding]:
-    """Find that others may write a venv that is to be adopted, where it is not for releaser to close it."""
+    """Yield a finding if others can write a venv to adopt, and releaser may not change that."""
     kind, venv = venv_kind(site), os.path.realpath(site.project.venv)
     owner = os.stat(site.project.root).st_uid
     found = _find_open_files(site) if kind in ("directory", "symlink") else {}
@@ -176,7 +176,7 @@ def find_open_venv(site: Site) -> Iterator[Finding]:
 
 
 def _keep_others_out(site: Site, log: RunLog) -> None:
-    """See that nobody else can write a venv that the site is about to run by releaser. Raises PreflightError."""
+    """Remove other users' write access to a venv to adopt. Raises PreflightError if releaser may not."""
     if findings := [*find_open_venv(site)]:
         raise PreflightError(*findings)
     found = _find_open_files(site)
@@ -192,7 +192,7 @@ def _keep_others_out(site: Site, log: RunLog) -> None:
 def _find_open_files(site: Site) -> dict[str, str]:
     venv, owner = os.path.realpath(site.project.venv), os.stat(site.project.root).st_uid
     found = find_open(venv, owner, group_writable=site.settings.group_writable)
-    return {path: who for path, who in found if path != f"{venv}/.lock"}  # which uv makes so, and nothing runs
+    return {path: who for path, who in found if path != f"{venv}/.lock"}  # uv makes it so, and nothing runs it
 
 
 def _describe_open(site: Site, found: Mapping[str, str]) -> str:
@@ -203,7 +203,7 @@ def _describe_open(site: Site, found: Mapping[str, str]) -> str:
 
 
 def adopt_as_release(site: Site, log: RunLog, group: str | None, what: Found) -> Release:
-    """Make what stands at the place of the symlink a release. Raises OSError."""
+    """Make the venv at the place of the symlink a release. Raises OSError."""
     link = site.project.venv
     live = store_of(site).live_id()
     if what == "unsealed" and live is not None:
@@ -222,7 +222,7 @@ def adopt_as_release(site: Site, log: RunLog, group: str | None, what: Found) ->
 
 
 def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted: bool = False) -> Release:
-    """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
+    """Write and record the manifest of an adopted release; a `trusted` one was live before."""
     directory = store_of(site).path(name)
     try:
         if site.settings.pin:
@@ -272,7 +272,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
 
 
 def _mark(site: Site, release: Release) -> None:
-    """What a project is adopted with counts as good; what somebody puts in its place later, untested, does not."""
+    """Record the first adopted venv of a project as good, and a later, untested one as withdrawn."""
     others = frozenset(store_of(site).ledger().activations) - {release.id}
     if others:
         store_of(site).record_withdrawn(release)
@@ -281,7 +281,7 @@ def _mark(site: Site, release: Release) -> None:
 
 
 def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
-    """Finish an adoption that a crash cut short, or forget it if the venv had not been moved yet."""
+    """Finish an adoption that was cut off, or forget it if the venv was not moved yet."""
     name = entry.release or ""
     link, venv = site.project.venv, store_of(site).path(name) / "venv"
     if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
@@ -295,7 +295,7 @@ def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
 
 
 def exclude(site: Site, facts: SiteFacts) -> None:
-    """Keep what releaser puts into the work tree out of `git status`, for this clone alone.
+    """Hide releaser's files in the work tree from `git status`, in this clone only.
 
     `.venv/` in .gitignore does not match a symlink. Raises BuildError.
     """
@@ -316,7 +316,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
             with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(separator + "\n".join(missing) + "\n")
                 file.flush()
-                os.fsync(file.fileno())  # an adoption that is finished after a power cut does not look here again
+                os.fsync(file.fileno())  # recovery of an adoption after a power cut does not repeat this
             sync_directory(path.parent)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
@@ -324,7 +324,7 @@ def exclude(site: Site, facts: SiteFacts) -> None:
 
 
 def _pattern(path: str) -> str:
-    """Write a path as a pattern of gitignore(5) that matches this path alone."""
+    """Return a gitignore(5) pattern that matches only this path."""
     literal = re.sub(r"([\\*?\[])", r"\\\1", path)
     text = literal.rstrip(" ")
     return f"/{text}" + "\\ " * (len(literal) - len(text))

@@ -28,7 +28,7 @@ _MADE = "# Made by `releaser bootstrap`. SHA-256 of what follows: "
 
 
 class Starter(Frozen):
-    """What a starter is to start, and from what its environment is made, as the options say."""
+    """The options of a starter: the application to start, and the packages of its environment."""
 
     name: str
     requirements: Sequence[str]
@@ -43,7 +43,7 @@ class Starter(Frozen):
     build: bool = False
 
     def text(self) -> str:
-        """Return the file. Raises UsageError."""
+        """Return the text of the file. Raises UsageError."""
         wanted = [_parse_option("--requirement", one, Requirement) for one in self.requirements]
         first = wanted[0].name
         if not re.fullmatch(r"\w[\w .-]*", self.name, re.ASCII):
@@ -72,7 +72,7 @@ class Starter(Frozen):
             "WAIT": self.limit,
             "TEST": [*_parse_option("--test", self.test or _IS_THERE.format(first), values.command)],
             "MIN_AGE": _parse_option("--min-age", self.min_age, values.duration) / 86400,
-            # What is named by its URL or path may be what has to be built.
+            # A package given by URL or path may need a build.
             "BUILD": self.build or any(one.url and not one.url.endswith(".whl") for one in wanted),
         }
         body = ""
@@ -94,14 +94,14 @@ def _parse_option(option: str, text: str, read: Callable[[str], T]) -> T:
 
 
 def is_unchanged(text: str) -> bool:
-    """Whether somebody has left a starter as it was made."""
+    """Whether a starter is as releaser made it."""
     first, _, rest = text.partition("\n")
     made, _, body = rest.partition("\n")
     return first.startswith("#!") and made == f"{_MADE}{_digest(body)}"
 
 
 def write_starter(path: Path, text: str) -> None:
-    """Write the file, which is there as a whole or not at all. Raises UsageError."""
+    """Write the file atomically. Raises UsageError."""
     part = path.with_name(f".{path.name}.part")
     try:
         part.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def write_starter(path: Path, text: str) -> None:
 
 
 def refuse_edited(path: Path, *, force: bool) -> None:
-    """Refuse to overwrite what is not a starter as releaser has made it. Raises UsageError."""
+    """Refuse to overwrite anything but an unedited starter. Raises UsageError."""
     if force and not path.is_dir():
         return
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):

@@ -1,4 +1,4 @@
-"""Making a bundle of a release, or of what a repository has: all that was tested, in one file for other hosts."""
+"""`bundle create`: writes a tested release into one file for other hosts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class BundleRequest(Frozen):
-    """What `bundle create` is asked for; `expires` is in seconds after the release was begun."""
+    """The options of `bundle create`; `expires` is in seconds after the build of the release began."""
 
     output: Path
     release: str | None = None
@@ -53,9 +53,9 @@ class BundleRequest(Frozen):
 
 
 def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
-    """Write a bundle of a release that was tested, or of the live one. Raises PreflightError, and of no such release.
+    """Write a bundle of a tested release, by default the live one. Raises PreflightError and NoSuchReleaseError.
 
-    The same release gives the same bytes, if the key is of Ed25519.
+    The same release gives the same bytes, if the key is an Ed25519 key.
     """
     release = find_release(site, request.release)
     made = release.manifest
@@ -93,7 +93,7 @@ def create_bundle(site: Site, request: BundleRequest) -> BundleDetails:
         )
 
 
-def _collect(  # noqa: PLR0913 - what, and where it may lie
+def _collect(  # noqa: PLR0913 - the contents, and their places
     site: Site, release: Release, commit: str, request: BundleRequest, pool: Pool, scratch: Path
 ) -> dict[str, Path]:
     path = os.path.relpath(site.project.pyproject, site.git.layout.top)
@@ -164,7 +164,7 @@ def _write_code(site: Site, file: Path, commit: str, base: BundleManifest | None
 
 
 def _find_included(site: Site) -> dict[str, Path]:
-    """Return what `bundle_include` names: files beside the code, which git does not have."""
+    """Return the files that `bundle_include` names, which are not in git."""
     found: dict[str, Path] = {}
     for pattern in BundleSettings.of(site).bundle_include:
         places = sorted(site.project.root.glob(pattern))
@@ -189,7 +189,7 @@ def _find_included(site: Site) -> dict[str, Path]:
 
 
 def _installer(pool: Pool, scratch: Path) -> dict[str, Path]:
-    """Return what makes the bundle a program of Python, and wheels of releaser, what it needs, and uv."""
+    """Return the program that makes the bundle executable, and wheels of releaser, its requirements and uv."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     from packaging.requirements import Requirement
@@ -232,7 +232,7 @@ def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
     lines: dict[str, list[str]] = {}
     for path, place in sorted(files.items()):
         key = parse_wheel_filename(path.removeprefix(names.WHEELS))[:2] if path.startswith(names.WHEELS) else None
-        if key in forks:  # else builds need it
+        if key in forks:  # otherwise it is only for builds
             marker = " or ".join(f"({one})" for one in forks[key].get("resolution-markers", ()))
             pin = f"{key[0]}=={key[1]}" + (f" ; {marker}" if marker else "")
             lines.setdefault(pin, []).append(f"--hash=sha256:{_hash(place)}")
@@ -242,7 +242,7 @@ def _requirements(files: Mapping[str, Path], lock: LockFile) -> str:
 # The manifest
 
 
-def _manifest(  # noqa: PLR0913 - all that it tells
+def _manifest(  # noqa: PLR0913 - all that it contains
     site: Site,
     release: Release,
     commit: str,

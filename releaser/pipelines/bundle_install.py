@@ -1,4 +1,4 @@
-"""Installing a bundle: verified before anything is unpacked, then made live as by any update; and looking at one."""
+"""`bundle install`: verifies a bundle, unpacks it, and makes its release live; also shows and compares bundles."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ _MOST_NAMED = 8
 
 
 class InstallRequest(Frozen):
-    """What `bundle install` is asked for."""
+    """The options of `bundle install`."""
 
     file: Path
-    #: The files in place of those of the settings; `unsigned` asks for no signature.
+    #: The file to use instead of `bundle_signers`; `unsigned` needs no signature.
     signers: Path | None = None
     unsigned: bool = False
     allow_older: bool = False
@@ -70,14 +70,14 @@ class InstallRequest(Frozen):
 
 
 def install_bundle(request: Request, wanted: InstallRequest) -> RunReport:
-    """Make the release of a bundle live, by the protocol of an update, without asking any index or remote."""
+    """Make the release of a bundle live, as an update does, but without an index or remote."""
     return run_session(request, partial(install, wanted=wanted))
 
 
 def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *, dry_run: bool = False) -> Path:
-    """Make the checkout of a bundle at `into`, as a whole or not at all, if nothing is there; return its place.
+    """Make the checkout of a bundle at `into`, completely or not at all, unless a project exists; return its path.
 
-    A dry run verifies the bundle alone. Raises PreflightError.
+    A dry run only verifies the bundle. Raises PreflightError.
     """
     place = Path(os.path.abspath(into.expanduser()))
     if (place / "pyproject.toml").exists():
@@ -100,7 +100,7 @@ def check_out(environ: Mapping[str, str], into: Path, wanted: InstallRequest, *,
 
 
 def _trust_beside(place: Path, environ: Mapping[str, str], wanted: InstallRequest) -> Trust | None:
-    """Return whom a project trusts that is not there yet, by the `.env` beside its place. Raises PreflightError."""
+    """Return the trusted signers of a project that does not exist yet, by `.env` next to it. Raises PreflightError."""
     env_file = place.parent / ".env"
     refuse_finding(find_foreign_parent(str(nearest_existing(place.parent)), str(place)) if not os.geteuid() else None)
     refuse_finding(Ownership(root=str(place), owner=os.geteuid(), group=None).unsafe(env_file))
@@ -121,7 +121,7 @@ def plan_install(site: Site, wanted: InstallRequest) -> Plan:
 
 
 def install(run: Run, wanted: InstallRequest) -> PipelineResult:
-    """Do that in a run. Raises what an update does."""
+    """Install a bundle within a run. Raises the errors of an update."""
     with run.log.step("verify bundle") as step, contextlib.ExitStack() as stack:
         archive = stack.enter_context(open_archive(wanted.file))
         state_dir = run.site.state_dir
@@ -141,20 +141,20 @@ def install(run: Run, wanted: InstallRequest) -> PipelineResult:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     live = run.store.live()
-    if result.result == "unchanged" and live is not None:  # something that was in the way may be gone
+    if result.result == "unchanged" and live is not None:  # files that were in the way may be gone
         place_included(run.site.outside, run.log, live)
     return result
 
 
 def refuse_lack(needed: int, place: Path) -> None:
-    """See that so many bytes are free. Raises PreflightError and OSError."""
+    """Refuse if fewer than `needed` bytes are free. Raises PreflightError and OSError."""
     free = shutil.disk_usage(place).free
     if needed > free:
         refuse("disk-full", f"the bundle needs {size(needed)}, but only {size(free)} are free in {place}", "Make room.")
 
 
 def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Pool) -> tuple[BundleManifest, str]:
-    """See that a bundle is to be believed, whole, and fit for this site; return it and who signed it.
+    """Check that a bundle is trusted, complete, and fit for this site; return its manifest and signer.
 
     Raises PreflightError.
     """
@@ -174,7 +174,7 @@ def _verify(site: Site, archive: BundleArchive, wanted: InstallRequest, pool: Po
 
 
 def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequest, trust: Trust | None) -> str:
-    """Return who has signed a bundle, empty if nobody is asked for. Raises PreflightError."""
+    """Return the signer of a bundle; empty if none is required. Raises PreflightError."""
     if wanted.unsigned:
         return ""
     if trust is None:
@@ -188,7 +188,7 @@ def verify_signature(runner: Runner, archive: BundleArchive, wanted: InstallRequ
 
 
 def trust_of(site: Site, signers: Path | None = None) -> Trust | None:
-    """Return whom a site trusts, with `signers` in place of the file of its settings; None if nobody has said."""
+    """Return the signers that a site trusts, or those of the file `signers`; None if no file is set."""
     return _trust(site.project.root, BundleSettings.of(site), signers)
 
 
@@ -207,7 +207,7 @@ def _refuse_expired(manifest: BundleManifest) -> None:
 
 
 def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) -> None:
-    """See that a bundle is for this project and host, and no older than what is live. Raises PreflightError."""
+    """Refuse a bundle that has expired, is of another project, or is older than the live one. Raises PreflightError."""
     _refuse_expired(manifest)
     if manifest.project not in names_of(site):
         refuse(
@@ -222,7 +222,7 @@ def _refuse_unfit(site: Site, manifest: BundleManifest, *, allow_older: bool) ->
 
 
 def bundle_before(site: Site) -> Provenance | None:
-    """Return the bundle that is live, or the newest one that was before what was built here since; None if none was."""
+    """Return the bundle of the live release, or else the newest bundle installed before it; None without one."""
     live = store_of(site).live()
     if live is None:
         return None
@@ -231,18 +231,18 @@ def bundle_before(site: Site) -> Provenance | None:
 
 
 def names_of(site: Site) -> tuple[str, str]:
-    """Name a project as bundles may: as its directory, and as its pyproject.toml does."""
+    """Return the names of a project that a bundle may have: of its directory, and in its pyproject.toml."""
     return site.project.name, str(site.pyproject.table("project").get("name") or site.project.name)
 
 
 def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: BundleManifest, *, tests: bool) -> None:
-    """See that each package has a wheel that the Python of the site takes here: its tags name ABI, system and libc."""
+    """Refuse a bundle without a wheel of each package for this Python and host, by ABI, system and libc."""
     (text,) = (one for one in manifest.files if one.path == LOCK)
     kept = pool.find(text.sha256) if text.in_base else None
     python = choose(site, site.uv).version
     wheels = [one.path.removeprefix(WHEELS) for one in manifest.below(WHEELS)]
     here = None
-    with contextlib.suppress(PreflightError):  # which is said when the release is built
+    with contextlib.suppress(PreflightError):  # reported when the release is built
         here = choose_dependency_group(site.settings, site.pyproject)
     try:
         lock = LockFile.parse(read_file(kept) if kept is not None else archive.read(text))
@@ -256,13 +256,13 @@ def _refuse_platform(site: Site, archive: BundleArchive, pool: Pool, manifest: B
 
 
 def find_missing(pool: Pool, manifest: BundleManifest) -> list[BundledFile]:
-    """Return what a delta builds on and this host lacks. The releaser in a bundle is for hosts that have none."""
+    """Return the files of its base that a delta needs and this host lacks, except releaser's own wheels."""
     needed = (one for one in manifest.files if one.in_base and not one.path.startswith(TOOLS))
     return [one for one in needed if pool.find(one.sha256) is None]
 
 
 def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleManifest) -> Path:
-    """Put the files where uv and git find them; those of the pool are links to it. Raises PreflightError."""
+    """Unpack the files where uv and git find them, as hard links into the pool. Raises PreflightError."""
     if not site.project.has_git:
         message = f"{site.project.root} is not under git, and the bundle of {manifest.release} is"
         refuse("needs-git", message, "Install it --into a new place.")
@@ -270,7 +270,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
         pool.prepare()
         for one in manifest.files:
             if one.path.startswith(TOOLS):
-                continue  # the releaser that installs this is here
+                continue  # releaser runs here already
             kept = pool.extract(one, archive.extract)
             target = pool.unpacked / one.path
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -287,7 +287,7 @@ def _unpack(site: Site, pool: Pool, archive: BundleArchive, manifest: BundleMani
 
 
 def show_bundle(file: Path) -> BundleDetails:
-    """Say what a bundle says of itself, which nobody has verified. Raises PreflightError."""
+    """Return the details of a bundle, without verifying them. Raises PreflightError."""
     with open_archive(file) as archive:
         return BundleDetails.of(archive.manifest(), signer=None, path=str(file), size=file.stat().st_size)
 

@@ -1,4 +1,4 @@
-"""Settings: What a bundle includes, and whose bundles are installed."""
+"""Settings of bundles: the files that they include, and trusted signers."""
 
 from releaser.site.declaring import Part
 from releaser.site.values import FilePath, Patterns

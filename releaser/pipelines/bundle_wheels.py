@@ -1,4 +1,4 @@
-"""The wheels of a bundle: those of the lock, of what was built here, and of what builds the project's own packages."""
+"""The wheels of a bundle: those of the lock, those built here, and those that build the project's own packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-# Asks a backend what else a build needs (PEP 517, PEP 660). What its setup.py prints is no answer.
+# Asks a backend for further build requirements (PEP 517, PEP 660), and ignores the output of setup.py.
 _ASKING = """
 import functools, importlib, json, os, sys
 answer = os.dup(1)
@@ -41,12 +41,12 @@ os.write(answer, json.dumps([str(one) for hook in hooks if hook is not None for 
 
 
 class OwnBuild(Frozen):
-    """How a package of the project itself is built; `place` is where it lies, relative to the top of the checkout."""
+    """The build of a package of the project; `place` is its directory, relative to the top of the checkout."""
 
     place: str
     requires: tuple[str, ...]
     backend: str = "setuptools.build_meta:__legacy__"
-    #: Where the backend lies in the package, if it does.
+    #: The directories of a backend that is part of the package.
     paths: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ def collect_wheels(  # noqa: PLR0913 - of what, for whom, and where they may lie
         if isinstance(one, dict)
     }
     found = {WHEELS + one.name: _fetch(site, one, indexes, pool, scratch) for one in chosen.values()}
-    packed = [  # of packages of which there is only a source: what was built of it, and tested
+    packed = [  # packages without a wheel in the lock: the build that was tested
         pool.packed(f"{release.id}/{name}", partial(pack_installed, find_metadata(release.venv, name)))
         for name in own.built
     ]
@@ -91,7 +91,7 @@ def _fetch(site: Site, wheel: LockedWheel, indexes: Mapping[str, str], pool: Poo
 
 
 def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
-    """Return how the packages of the project itself are built, which the host does as well."""
+    """Return the builds of the project's own packages, which the installing host repeats."""
     import tomllib
 
     found = []
@@ -116,7 +116,7 @@ def _list_builds(site: Site, commit: str, lock: LockFile) -> list[OwnBuild]:
 
 
 def _check_out(site: Site, commit: str, scratch: Path) -> Path:
-    """Return a checkout of the code where a build may write, made once. Raises ToolError and OSError."""
+    """Return a checkout of the code that builds may write to, made once. Raises ToolError and OSError."""
     place = scratch / "checkout"
     if not place.exists():
         place.mkdir()
@@ -127,7 +127,7 @@ def _check_out(site: Site, commit: str, scratch: Path) -> Path:
 def _pack_requirements(
     site: Site, release: Release, own: OwnBuild, check_out: Callable[[], Path], directory: Path
 ) -> None:
-    """Make wheels of what builds a package, and of what that needs: as old as `min_age` asks for, and nothing built."""
+    """Pack the build requirements of a package into wheels, within `min_age`, and without building any."""
     venv = directory.with_name("build venv")
     python = venv / "bin" / "python"
 
@@ -150,7 +150,7 @@ def _pack_requirements(
 
 
 def _ask_backend(site: Site, own: OwnBuild, tree: Path, python: Path) -> tuple[str, ...]:
-    """Return what else the backend of a package needs to build it. Raises ToolError."""
+    """Return the further build requirements that the backend of a package names. Raises ToolError."""
     place = tree / own.place
     with lock_sandbox(site, tree, python) as sandbox:
         words: list[str | Path] = [python, "-I", "-c", _ASKING, own.backend, *(str(place / one) for one in own.paths)]

@@ -1,4 +1,4 @@
-"""Publishing bundles on channels, and moving those: on, from one to another, and back."""
+"""Channels: publishes bundles on them, promotes bundles to other channels, and moves channels back."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 
 
 class Publisher(Frozen):
-    """Who moves channels. All raise PreflightError, and ResolutionError where the place cannot be reached.
+    """Moves channels. All methods raise PreflightError, and ResolutionError if the place cannot be reached.
 
-    A pointer is written as the last thing, as a whole, and only over what it was made from.
+    The pointer is written last, atomically, and only over the pointer that it was made from.
     """
 
     runner: Runner
     key: Path
-    #: How many seconds hosts believe it.
+    #: How long hosts accept the pointer, in seconds.
     expires: float
-    #: Who may have signed what is there; None if nobody has said.
+    #: The trusted signers of bundles and pointers; None if none are set.
     trust: Trust | None
-    #: Whether nothing is written.
+    #: Whether to write nothing.
     dry_run: bool = False
 
     def publish(self, channel: Channel, file: Path, deltas: tuple[Path, ...]) -> ChannelDetails:
-        """Upload a bundle and its deltas, and let the channel point to them."""
+        """Upload a bundle and its deltas, and point the channel to them."""
         manifest, bundle = self._describe(file)
         others = tuple(self._describe_delta(one, manifest) for one in deltas)
         found, pointer = self._read(channel)
@@ -73,7 +73,7 @@ class Publisher(Frozen):
         return self._go(channel, found, pointer, manifest.project, offered)
 
     def promote(self, source: Channel, channel: Channel) -> ChannelDetails:
-        """Let a channel point to what another one in the same place points to."""
+        """Point a channel to the release of another channel in the same place."""
         offered, _ = source.read(self.runner, self.trust)
         if offered.has_expired:
             refuse(
@@ -93,7 +93,7 @@ class Publisher(Frozen):
         return self._go(channel, found, pointer, offered.project, replace(offered.current, action="promote"))
 
     def rollback(self, channel: Channel, release: str | None) -> ChannelDetails:
-        """Let a channel point to a release of before: by default, the newest older one. Raises NoSuchReleaseError."""
+        """Point a channel to an earlier release, by default the newest older one. Raises NoSuchReleaseError."""
         found, pointer = self._read(channel)
         if pointer is None:
             refuse("channel-missing", f"there is no channel {channel}", "Correct its name, or the place.")
@@ -101,7 +101,7 @@ class Publisher(Frozen):
         return self._go(channel, found, pointer, pointer.project, offered)
 
     def _describe(self, file: Path) -> tuple[BundleManifest, PublishedBundle]:
-        """Describe a bundle that no host refuses for what it is."""
+        """Describe a bundle, after checking that it is signed, valid and not expired."""
         with open_archive(file) as archive:
             if archive.signature is None:
                 refuse("not-signed", f"{file} is not signed, so no host would install it", "Create it with `--sign`.")
@@ -126,7 +126,7 @@ class Publisher(Frozen):
         return PublishedDelta(**vars(found), base=manifest.base.release)
 
     def _read(self, channel: Channel) -> tuple[Found | None, Pointer | None]:
-        """Return what is there, which has to be valid: else its sequence could not be gone on from."""
+        """Return the file and the pointer of a channel. The pointer must be valid, as its sequence goes on."""
         found = channel.find(self.runner)
         return found, channel.verify(self.runner, found, self.trust)[0] if found is not None else None
 
@@ -142,7 +142,7 @@ class Publisher(Frozen):
         now, last = datetime.now(UTC), before.current.sequence if before is not None else 0
         move = replace(
             offered,
-            sequence=max(int(time.time()), last + 1),  # hosts go on even if the file was lost and is created again
+            sequence=max(int(time.time()), last + 1),  # hosts accept it even if the file was lost and is created again
             at=now.isoformat(timespec="seconds"),
             by=f"{name_of(os.geteuid()) or os.geteuid()}@{socket.gethostname()}",
         )

@@ -1,4 +1,4 @@
-"""Whether a release is built, from which lock, and what becomes of commits if none is; `--dry-run` asks here too."""
+"""Decides whether a release is built, from which lock, and how the checkout moves if none is; also for `--dry-run`."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 
 class Goal(Frozen):
-    """What an update builds, and why; or why it builds nothing."""
+    """The release that an update builds, and the reason; or the reason to build nothing."""
 
     wanted: Wanted
     source: Source
-    #: Why what is live has to be rebuilt, if it has.
+    #: Why the live release has to be rebuilt; None if it need not be.
     due: RebuildReason | None
     resolution: Resolution
-    #: Whether that is another release than the live one.
+    #: Whether there is a release to make live: a new, rebuilt or waiting one.
     is_new: bool
-    #: How this very candidate failed before, if that keeps it from being built.
+    #: The earlier failure of this candidate, which blocks its build; None without one.
     failed: StoredBlock | None
-    #: Which packages cannot stay as they are on another Python.
+    #: The packages that cannot keep their versions on another Python.
     moved: tuple[Finding, ...] = ()
 
     @property
     def work(self) -> Workspace:
-        """What it is built with."""
+        """The inputs of the build."""
         return self.wanted.work
 
     @property
@@ -56,19 +56,19 @@ class Goal(Frozen):
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the tests of the live release tell if it is built, as the site was sick when it failed."""
+        """Whether the tests of the live release decide about the build: they failed along with the candidate."""
         return self.failed is not None and self.failed.sick
 
     @property
     def is_repair(self) -> bool:
-        """Whether somebody has damaged what is live, so that it may be what makes the site sick."""
+        """Whether the live release is damaged, which may be why the site fails its health check."""
         return self.due is not None and self.due.is_damaged
 
 
 def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: Source | None = None) -> Goal:
-    """Resolve in the staging tree, and decide whether a release is built from that.
+    """Resolve in the staging tree, and decide whether to build a release.
 
-    The settings say what the source is, unless the command gives one. Raises ResolutionError.
+    Without `source`, the settings choose the source. Raises ResolutionError.
     """
     source = source or choose_source(work, rebuilds=due is not None)
     wanted = Wanted(work=work, audits=Audits(work), force=force)
@@ -82,7 +82,7 @@ def decide(work: Workspace, due: RebuildReason | None, *, force: bool, source: S
 
 
 def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
-    """Return what a lock changes; where nothing is live, in uv.lock."""
+    """Return the changes from the packages of the live release; without one, from uv.lock."""
     if work.live:
         return resolution.diff
     python = work.facts.choice.version
@@ -90,7 +90,7 @@ def changes_of(work: Workspace, resolution: Resolution) -> tuple[Change, ...]:
 
 
 def is_another(work: Workspace, resolution: Resolution) -> bool:
-    """Tell whether a release would be another one than what is live: in packages, code, group, or what is beside it."""
+    """Whether the release would differ from the live one in packages, code, group or included files."""
     supply = work.site.supply
     return (
         work.live is None
@@ -102,15 +102,15 @@ def is_another(work: Workspace, resolution: Resolution) -> bool:
 
 
 def _waits(work: Workspace, resolution: Resolution) -> bool:
-    """Whether such a release is ready and waits; somebody may have pulled its commits meanwhile."""
+    """Whether this release is ready and waits; a person may have pulled its commits meanwhile."""
     ready = store_of(work.site).snapshot().find_waiting()
     return ready is not None and ready.key == candidate_key(work.site, work.facts, resolution.lock)
 
 
 def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None:
-    """Return how a candidate failed before; None if it did not, or is tried each time.
+    """Return the earlier failure of a candidate; None without one, and while nothing can run on the live release.
 
-    While nothing can run on what is live, nobody can tell why it failed, and the site is down.
+    Then the site is down, and the cause of the failure is unknown.
     """
     failed = read_blocks(work.site.state_dir).candidate(candidate_key(work.site, work.facts, resolution.lock))
     is_down = failed is not None and work.live is not None and cannot_run(work.live)
@@ -118,7 +118,7 @@ def _find_failure(work: Workspace, resolution: Resolution) -> StoredBlock | None
 
 
 def why_not_again(failed: StoredBlock) -> str:
-    """Say why a candidate that failed before is not built once more."""
+    """Say why a candidate that failed before is not built again."""
     return f"nothing newer than {failed.release}, which failed before"
 
 
@@ -128,21 +128,21 @@ def say_what_blocks(failed: StoredBlock) -> str:
 
 
 def choose_following(site: Site, goal: Goal, target: Target) -> Following:
-    """Decide what becomes of the checkout where no release is built.
+    """Decide how the checkout moves if no release is built.
 
-    Commits that bring neither code nor packages come in quietly: a lock of the same packages in another text, the
-    export, an empty commit, or one and its revert. Visitors get the files that they got before. Where the commit has
-    another lock, from which the packages come out that are live, a release of these would be the one before once more:
-    the checkout gets the lock of the live release back.
+    It moves without a report to commits that change neither code nor packages: the same packages in another text of the
+    lock, the export, an empty commit, or a commit and its revert. Visitors get the same files. If the lock of the
+    commit differs from the live release, but resolves to its packages, the checkout gets the lock of the live release
+    back.
     """
     live = goal.work.live
     if goal.builds or live is None or target.brings_code or not site.project.has_git:
-        return "stays"  # without git, nothing but the checkout has its lock
+        return "stays"  # without git, only the checkout has the lock
     git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock, likely=lock_of(live).data)
     try:
         if data is None or is_as_live(site, LockFile.parse(data), live):
             return "moves" if data is not None and target.moves else "stays"
-    except InvalidLockError:  # which a lock that is no good for a release is as well
+    except InvalidLockError:  # also raised for a lock that no release can use
         return "stays"
     return "stays" if goal.is_new else "restores"

@@ -1,4 +1,4 @@
-"""Makes a sealed release live, with all that follows."""
+"""Makes a sealed release live, and does all steps that follow."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSnapshot | None = None) -> None:
-    """Move the checkout, flip, do what follows, record, publish, prune; all of it only if `snapshot` is still so.
+    """Move the checkout, flip, run the actions, record, publish and prune, if the site is as in `snapshot`.
 
-    A rollback has none: it builds on nothing but the symlink as it was at the start. Raises BuildError or
-    PreflightError when live is untouched, and ActivationError when the release was live and has been taken back.
+    A rollback has no snapshot: it depends only on the symlink. Raises BuildError or PreflightError before the flip, and
+    ActivationError after an automatic rollback.
     """
     release = deployment.release
     log.about(release, store_of(site).live())

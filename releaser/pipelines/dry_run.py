@@ -1,4 +1,4 @@
-"""What an update would do, without writing anything at all; the dry runs of other commands are beside these."""
+"""The dry run of an update, which writes nothing; those of other commands are in the modules of the commands."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ if TYPE_CHECKING:
     from releaser.tools.git_state import Commit
 
 
-NOTHING = "nothing would change"  # of an update that builds nothing
+NOTHING = "nothing would change"  # by an update that builds nothing
 
 
 def plan_update(
     site: Site, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
 ) -> Plan:
-    """Say what an update would bring, and whether it would wait; what it brings is as in `_plan_update`."""
+    """Return what an update would change, and whether it would wait. Raises as `_plan_update`."""
     due = None if timing.now else find_due(site, if_due=timing.if_due)
     plan = _plan_update(site, force=force, follow=follow, only=only)
     return replace(plan, would=(due.reason, *plan.would)) if due and due.reason else plan
 
 
 def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str]) -> Plan:
-    """Say what an update would bring: it is decided by what decides it in an update, up to the build.
+    """Return what an update would change, by the decisions of the update itself, up to the build.
 
-    The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
-    ResolutionError and BuildError, as an update does; but what somebody would be asked to accept is part of the plan.
+    The commit is fetched into a repository in the temporary directory, and checked out there. Raises PreflightError,
+    ResolutionError and BuildError, as an update does. Packages that need `releaser accept` are part of the plan.
     """
     try:
         with plan_workspace(site, "update", force=force, follow=follow) as (work, target):
@@ -73,9 +73,9 @@ def _plan_update(site: Site, *, force: bool, follow: bool, only: frozenset[str])
 
 @contextlib.contextmanager
 def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> Iterator[tuple[Workspace, Target]]:
-    """Yield the tree that an update would build in, in a temporary directory, and its target. Raises PreflightError."""
+    """Yield a workspace in a temporary directory, as an update would use it, and its target. Raises PreflightError."""
     store, log = store_of(site), new_log(command)
-    if any(disk.state_findings(site.project)):  # as of a state directory of another project
+    if any(disk.state_findings(site.project)):  # such as a state directory of another project
         check(site)
     refuse_moved(store)
     refuse_unreadable_live(store.live())
@@ -86,7 +86,7 @@ def plan_workspace(site: Site, command: str, *, force: bool, follow: bool) -> It
         known = site.git.reference(SEEN)
         if known is None and facts.checkout.remote is not None:
             known = site.git.tracked(facts.checkout.remote, site.branch)
-        shadow = shadow_of(site, place, {SEEN: known})  # which knows where the remote was
+        shadow = shadow_of(site, place, {SEEN: known})  # it knows the last remote head
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)
         target = choose_target(seen, log, take_snapshot(site, records=False), facts, theirs, force=force, follow=follow)
@@ -123,7 +123,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
 
 
 def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
-    """Return the release that an update would adopt first, as far as it decides what comes next; None without any."""
+    """Return the release that an update would adopt first, with the facts for the plan; None without one."""
     if venv_kind(site) not in ("directory", "symlink", "unsealed"):
         return None
     directory = base / "adopted"
@@ -153,7 +153,7 @@ def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Releas
 
 
 def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
-    """Say of each commit whether it would come in, and of those that would not, why."""
+    """Say for each commit whether the checkout would move to it, and why not."""
     quietly = "" if builds or target.brings_code else ", without a release: it brings neither code nor packages"
     fate = f"would come in{quietly}" if builds or following != "stays" else "would not come in yet"
     yield from (f"commit {one.id[:12]} ({one.subject}) {fate}" for one in commits)
@@ -167,7 +167,7 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
 
 
 def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
-    """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
+    """Say how many packages would change, which versions would be skipped, and why nothing would be built."""
     if (failed := goal.failed) is not None:
         again = (
             f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"

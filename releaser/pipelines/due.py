@@ -1,4 +1,4 @@
-"""Whether an update begins: when it is due, in which window; and whether the site has the packages it is to bring."""
+"""Decides when an update may start: due time and maintenance window; and whether the site has the named packages."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ if TYPE_CHECKING:
 
 
 _EVERY = 86400.0  # seconds
-_SOON = timedelta(hours=1)  # after which an update that did not get as far as the tests is tried again
-_SLACK = timedelta(minutes=2)  # as cron is not that exact
+_SOON = timedelta(hours=1)  # until the next try of an update that did not reach its tests
+_SLACK = timedelta(minutes=2)  # cron is not exact
 _COUNTED = (ExitCode.OK, ExitCode.TESTS, ExitCode.ROLLED_BACK, ExitCode.FOLLOW_UP)
 
 
 class Timing(Frozen):
-    """What the command line says of when an update may begin."""
+    """The options of the command line for the start of an update."""
 
-    #: Whether one that is not due only finishes what an earlier run has left.
+    #: Whether an update that is not due only finishes an interrupted run.
     if_due: bool = False
-    #: Whether it begins whatever is due, and whatever the window is.
+    #: Whether an update starts even if it is not due, or outside the maintenance window.
     now: bool = False
 
 
 class Due(Frozen):
-    """From when on an update may begin, and why not before that; the reason is empty if nothing keeps it."""
+    """When an update may start, and the reason to wait; an empty reason means that it may start now."""
 
     at: datetime
     reason: str = ""
 
 
 def find_due(site: Site, *, if_due: bool) -> Due:
-    """Return from when on an update may begin: `if_due`, one that is due, else any one."""
+    """Return when an update may start; with `if_due`, also wait until it is due."""
     settings, now = DueSettings.of(site), datetime.now(UTC)
     from_then_on = _due_by_interval(site, now) if if_due else None
     earliest = max(from_then_on or now, now)
@@ -77,15 +77,15 @@ def find_due(site: Site, *, if_due: bool) -> Due:
 
 
 def find_next(site: Site) -> Due | None:
-    """Return from when on the next update may begin; None if no setting says so."""
+    """Return when the next update may start; None if no setting limits that."""
     settings = DueSettings.of(site)
     return find_due(site, if_due=settings.every is not None) if settings.every or settings.window else None
 
 
 def _when_ready(site: Site) -> datetime | None:
-    """Return from when on the release that waits may go live, which no interval or window puts off.
+    """Return when the waiting release may go live, whatever the interval and the maintenance window.
 
-    None once an update has begun since then: what it could not do is tried again as always.
+    None without one, and once an update has started since then.
     """
     snapshot = store_of(site).snapshot()
     release = snapshot.find_waiting()
@@ -94,17 +94,17 @@ def _when_ready(site: Site) -> datetime | None:
 
 
 def _updates(site: Site) -> Iterator[tuple[datetime, bool]]:
-    """Yield when updates of all packages began, newest first, and whether they got as far as the tests."""
+    """Yield when updates of all packages started, newest first, and whether they reached their tests."""
     for run in read_history(site.state_dir):
         if run.get("command") == "update" and not run.get("only") and not run.get("due_at") and (at := _begun(run)):
             yield at, run.get("exit_code") in _COUNTED
 
 
 def _due_by_interval(site: Site, now: datetime) -> datetime | None:
-    """Return when an update is due after the last ones; None before the first.
+    """Return when the next update is due by the interval; None before the first update.
 
-    One that did not get as far as the tests, as the network was down, say, does not count: it is tried again soon, and
-    then less and less often.
+    An update that did not reach its tests, for example without a network, is tried again soon, and then less and less
+    often.
     """
     begun = [(at, counts) for at, counts in _updates(site) if at <= now]
     failed = list(itertools.takewhile(lambda one: not one[1], begun))
@@ -115,7 +115,7 @@ def _due_by_interval(site: Site, now: datetime) -> datetime | None:
 
 
 def _begun(run: Mapping[str, Any]) -> datetime | None:
-    """Return when a run of the history began; None if that cannot be read. A clock may have been set back since."""
+    """Return when a run of the history started; None if unreadable. A clock set back may put it in the future."""
     try:
         return datetime.fromisoformat(str(run.get("started_at"))).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -123,7 +123,7 @@ def _begun(run: Mapping[str, Any]) -> datetime | None:
 
 
 def jitter_of(site: Site) -> timedelta:
-    """Return how long after others this site begins: always the same, by its host and path, and within each window."""
+    """Return the delay of this site's updates: constant for its host and path, and shorter than each window."""
     longest = min([DueSettings.of(site).jitter, *(one.lasts.total_seconds() for one in DueSettings.of(site).window)])
     digest = hashlib.sha256(f"{this_host()}\0{site.project.root}".encode(errors="surrogateescape")).digest()
     return timedelta(seconds=longest * int.from_bytes(digest[:4]) / 2**32)
@@ -137,9 +137,9 @@ _NOW = "`releaser update --now` does not wait."
 
 
 def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
-    """Run an update if it may begin; else finish what an earlier run has left, and say that this one waits.
+    """Run an update if it may start; otherwise only finish an interrupted run, and report that the update waits.
 
-    With `if_due`, it first waits for the `jitter` of the site, and nothing is run if there is nothing to finish.
+    With `if_due`, first wait for the `jitter` of the site, and start no run if no earlier one has to be finished.
     """
     if not timing.now:
         pipeline = partial(_in_window, pipeline=pipeline)
@@ -148,7 +148,7 @@ def update_when_due(request: Request, timing: Timing, pipeline: Callable[[Run], 
     try:
         site = find_site(request.path, request.environ)
     except PreflightError:
-        return run_session(request, pipeline)  # which reports that, as it does wrong settings
+        return run_session(request, pipeline)  # the run reports that
     with _alone(site) as alone:
         if not alone:
             return _report(site, request, Due(at=datetime.now(UTC), reason="another update is waiting or running"))
@@ -174,7 +174,7 @@ def _wait(site: Site, request: Request, due: Due) -> None:
 
 @contextlib.contextmanager
 def _alone(site: Site) -> Iterator[bool]:
-    """Yield whether no other `update --if-due` waits or runs, and keep others from it."""
+    """Yield whether no run is in progress and no other `update --if-due` waits; block such updates meanwhile."""
     from filelock import FileLock, Timeout
 
     if run_lock.find_running(site.state_dir):
@@ -188,7 +188,7 @@ def _alone(site: Site) -> Iterator[bool]:
         except Timeout:
             yield False
             return
-        except OSError:  # nothing is adopted yet, or this user may not; the lock of the project is what counts
+        except OSError:  # no state directory yet, or not writable; the project lock still protects the run
             pass
         yield True
 
@@ -210,13 +210,13 @@ def _report(site: Site, request: Request, due: Due) -> RunReport:
     return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=due.reason, advice=_NOW)
 
 
-# The packages that an update is to bring alone, as the command line names them
+# The packages that the command line names
 
 
 def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], *, if_locked: bool) -> frozenset[str]:
-    """Return the packages as uv.lock writes them; with `if_locked`, only those that are there. None are for all.
+    """Return the packages as uv.lock spells them; with `if_locked`, only those in it. No names mean all packages.
 
-    Raises UsageError for what is no name, for a package that is not in uv.lock, and where nothing is upgraded.
+    Raises UsageError for an invalid name, a package that is not in uv.lock, and a site that upgrades nothing.
     """
     if not names:
         return frozenset()
@@ -225,7 +225,7 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
         if not is_normalized_name(spelling):
             message = f"{name!r} is not the name of a package"
             raise UsageError(message, "Give the name alone, without a version or extras.")
-    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
+    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # the run reports these
         site = find_site(path, environ)
         if not site.supply.upgrades:
             if if_locked:
@@ -238,14 +238,14 @@ def find_selected(path: Path, environ: Mapping[str, str], names: Sequence[str], 
 
 
 def report_unaffected(request: Request, names: Sequence[str]) -> RunReport:
-    """Say of a site that it has none of these packages, or upgrades none."""
+    """Report that the site has none of these packages, or upgrades no package."""
     site, log = find_site(request.path, request.environ), new_log(request.command, request.listener)
     log.learn(only=tuple(names))
     return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=_say_why_unaffected(site, names))
 
 
 def plan_unaffected(site: Site, names: Sequence[str]) -> Plan:
-    """Say the same with `--dry-run`."""
+    """Return the same as a plan, for `--dry-run`."""
     return Plan(would=(_say_why_unaffected(site, names),))
 
 

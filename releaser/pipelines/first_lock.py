@@ -1,7 +1,7 @@
-"""The first lock of a project that pip has installed: made away from the checkout, compared, and committed there.
+"""The first lock of a project that pip has installed: made in a staging tree, compared, and committed.
 
-A pyproject.toml and a uv.lock change nothing for the site that runs. So they are a step of their own, and the project
-is adopted afterwards, as every other one is.
+pyproject.toml and uv.lock change nothing for the running site. So they are committed first, and then the project is
+adopted like any other.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
 
 _MESSAGE = "Lock what is installed"
-_FILES = ("uv.lock", "pyproject.toml")  # in this order: without the second one, a project has nothing that is locked
+_FILES = ("uv.lock", "pyproject.toml")  # in this order: uv.lock has no effect before pyproject.toml
 
 
 def read_request(
     venv: Path | None, requirements: Path | None, without: Sequence[str], given: Sequence[str]
 ) -> FirstLockRequest:
-    """Read what the command line asks for; relative paths start at the current directory. Raises UsageError."""
+    """Read the options of the command line; relative paths start at the current directory. Raises UsageError."""
     names = frozenset(canonicalize_name(name) for name in without)
     sources = parse_overrides(given, Path.cwd(), option="--with")
     for one in sources:
@@ -69,9 +69,9 @@ def read_request(
 
 
 def create_first_lock(request: Request, wanted: FirstLockRequest, *, force: bool = False) -> RunReport:
-    """Give the project its first lock, with the versions that it runs on, and adopt it with that.
+    """Give the project its first lock, with the installed versions, and adopt the project.
 
-    With `force`, the lock may have other versions, of which a later update makes a release.
+    With `force`, the lock may have other versions, which a later update installs.
     """
     return run_session(replace(request, creates_pyproject=True), lambda run: _create(run, wanted, force=force))
 
@@ -122,7 +122,7 @@ def _say_same(found: Survey) -> str:
 
 
 def _check(site: Site, wanted: FirstLockRequest, found: Survey, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
-    """Run every check on the project as if it were locked already. Raises PreflightError with all the problems."""
+    """Run every check on the project as if it were locked already. Raises PreflightError with all problems."""
     settings, findings = site.settings, [one for one in site.findings if one.code != "pyproject-missing"]
     if lacks_group(settings, site.pyproject):
         settings = replace(settings, group=NO_GROUP)
@@ -146,7 +146,7 @@ def _compare(staged: Site, facts: SiteFacts, wanted: FirstLockRequest, found: Su
 
 
 def _place(site: Site, staged: Site, log: RunLog, snapshot: CheckoutSnapshot) -> None:
-    """Commit the files of the staging tree, and move the checkout there, which has both of them then or neither.
+    """Commit both files in the staging tree, and move the checkout to that commit; without git, copy them.
 
     Raises BuildError, and PreflightError if a person has edited a file of a project without git meanwhile.
     """

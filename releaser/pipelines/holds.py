@@ -1,4 +1,4 @@
-"""Holding packages back, letting in again what is on hold, and accepting what a run was refused for."""
+"""`hold`, `unhold` and `accept`: put packages on hold, lift holds, and accept deviations that a run was refused for."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from releaser.system.words import timestamp
 if TYPE_CHECKING:
     from releaser.site.site import Site
 
-_SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
+_SHORTEST_HASH = 7  # characters of a hash that identify a commit
 
 
 def decide_hold(site: Site, name: str, reason: str) -> Change:
-    """Keep a package at the version that it has. Raises UsageError when it is not there, or part of the checkout.
+    """Put a package on hold at its version. Raises UsageError if it is not locked, or part of the checkout.
 
-    It is held since the first time; another reason takes the place of the one before.
+    The time of the first hold stays; a new reason replaces the old one.
     """
     try:
         lock = LockFile.read(site.project.lock)
@@ -43,9 +43,9 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
 
 
 def decide_unhold(site: Site, name: str) -> Change:
-    """Let in again what is on hold: a package, a commit or a candidate, by the name that `status` shows.
+    """Lift the hold on a package, commit or candidate, by the name that `status` shows.
 
-    Raises UsageError when nothing of that name is on hold.
+    Raises UsageError if nothing of that name is on hold.
     """
     blocks, package = read_blocks(site.state_dir), normalize_name(name)
 
@@ -63,7 +63,7 @@ def decide_unhold(site: Site, name: str) -> Change:
         known = ", ".join(blocks.names)
         message = f"{name.strip() or 'a package without a name'} is not on hold"
         raise UsageError(message, f"On hold: {known}." if known else "Nothing is on hold.")
-    # Else the very candidate that failed would not be tried again, and nobody be told.
+    # Otherwise the candidate that failed would stay blocked, without a message.
     releases = {one.release for one in named if one.release}
     codes = {one.code_key for one in named if one.what == "commit"}
 
@@ -77,9 +77,9 @@ def decide_unhold(site: Site, name: str) -> Change:
 
 
 def decide_accept(site: Site, name: str) -> Change:
-    """Take what a run was refused for: another index, or another file, of a package or of all that fit a pattern.
+    """Accept the deviations that a run was refused for, of a package or of all packages that match a pattern.
 
-    Raises UsageError when no run was refused for that.
+    Raises UsageError if no run was refused for such a package.
     """
     blocks, pattern = read_blocks(site.state_dir), normalize_name(name)
     found = tuple(one for one in blocks.asked if fnmatchcase(one.name, pattern))

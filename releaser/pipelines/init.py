@@ -1,4 +1,4 @@
-"""Adopting a project, so that `.venv` becomes a symlink that can be flipped."""
+"""`init`: adopts a project, so that `.venv` becomes a symlink that can be flipped."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 _NEVER = {"override": "was built for a trial", "built": "failed its tests", "adopted": "failed its tests"}
-# Measured: a worker that a server from before forks while an update goes live imports from both releases.
+# Measured: a worker that an old server forks during a flip imports from both releases.
 _RESTART = "Restart the site once before the first update, so that each of its processes stays on one release."
 
 
 def init(request: Request, *, force: bool = False) -> RunReport:
-    """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing.
+    """Adopt the project; without a venv, build one from the lock. A second call changes nothing.
 
-    A venv that is not what the lock says is adopted by `force` alone.
+    A venv that differs from the lock needs `force`.
     """
     return run_session(request, lambda run: adopt_project(run, force=force))
 
@@ -49,7 +49,7 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
     run.log.learn(chosen=find_conventions(run.site))
     facts = preflight(run.site, run.log, Scope(python=python))
     moved, what = find_moved_link(run.store), venv_kind(run.site)
-    if moved is not None:  # in an emergency it need not be what the lock says
+    if moved is not None:  # in an emergency, it may differ from the lock
         kept = _adopt_moved(run.site, run.log, facts)
         run.log.about(kept, None)
         headline = f"{run.site.project.venv.name} stays where it leads, and {kept.id} counts as live from now on"
@@ -76,14 +76,14 @@ def adopt_project(run: Run, *, force: bool, python: str | None = None) -> Pipeli
 
 
 def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
-    """Make what somebody has let the symlink lead to the live release, as somebody asks for that; nothing is moved.
+    """Accept the target of a symlink that a person has moved as the live release, and leave the symlink there.
 
-    A release stays what it is; another venv becomes one. Raises PreflightError or BuildError.
+    A venv that is no release becomes one. Raises PreflightError or BuildError.
     """
     link, store = site.project.venv, store_of(site)
     ours = Path(os.path.realpath(link)).parent
     if store.live_id() is None and store.get(ours.name) is not None and ours == store.directory.resolve() / ours.name:
-        flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same, as we write it
+        flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same target, as releaser writes it
     live = store.live()
     if live is not None and live.manifest.never_live:
         message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
@@ -98,7 +98,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 
 
 def plan_init(site: Site, *, force: bool = False) -> Plan:
-    """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
+    """Say what adopting the project would do; `force` accepts any venv. Raises PreflightError."""
     differences = tuple(find_unsynced(site))
     beside = (*find_open_venv(site), *(() if force else differences))
     check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))

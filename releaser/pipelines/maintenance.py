@@ -1,4 +1,4 @@
-"""Looking after the releases: pruning and pinning; and how a command changes a record."""
+"""`prune` and `pin`; and how a command changes a record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision, ...]]:
-    """Delete what the policy no longer keeps; return how every release fared as well."""
+    """Delete the releases that the retention settings do not keep; return the report and all decisions."""
     decided: list[RetentionDecision] = []
 
     def pipeline(run: Run) -> PipelineResult:
@@ -53,13 +53,13 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[RetentionDecision
 
 
 def plan_prune(site: Site) -> tuple[RetentionDecision, ...]:
-    """Return the verdict on every release. Raises PreflightError."""
+    """Return the decision about every release. Raises PreflightError."""
     _refuse_unclear(site)
     return decide_retention(RetentionSettings.of(site), store_of(site), now=datetime.now(UTC))
 
 
 def _refuse_unclear(site: Site) -> None:
-    """See that nothing is deleted by a default in the place of a setting that is wrong. Raises PreflightError."""
+    """Refuse wrong settings, whose defaults might delete too much, and a moved symlink. Raises PreflightError."""
     if site.findings:
         raise PreflightError(*site.findings)
     refuse_moved(store_of(site))
@@ -69,19 +69,19 @@ def _refuse_unclear(site: Site) -> None:
 
 
 class Change(Frozen):
-    """What a command changes in the records, and what to say of it then."""
+    """A change of the records by a command, and its description."""
 
-    #: What it is about, and what that is then, such as `is on hold at 1.0`.
+    #: The name of the object, and its state after the change, such as `is on hold at 1.0`.
     name: str
     state: str
-    #: Writes it down; None if it is so already.
+    #: Records the change; None if the record is so already.
     apply: Callable[[], None] | None
-    #: The release that it is about, if it is about one.
+    #: The release that changes; None without one.
     release: Release | None = None
 
 
 def make_change(request: Request, decide: Callable[..., Change], *words: str) -> RunReport:
-    """Do what one of the functions below decides, given the site and the words of the command line."""
+    """Make the change that `decide` returns for the site and the words of the command line."""
 
     def pipeline(run: Run) -> PipelineResult:
         change = decide(run.site, *words)
@@ -96,7 +96,7 @@ def make_change(request: Request, decide: Callable[..., Change], *words: str) ->
 
 
 def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
-    """Say what would be done."""
+    """Say what `make_change` would do."""
     change = decide(site, *words)
     if change.apply is None:
         return Plan(would=(f"{change.name} {change.state} already",))
@@ -105,7 +105,7 @@ def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
 
 
 def decide_pin(site: Site, release: str, *, on: bool) -> Change:
-    """Keep a release from being pruned, or let it be again. Raises NoSuchReleaseError."""
+    """Pin or unpin a release. Raises NoSuchReleaseError."""
     store = store_of(site)
     found = store.find(release)
 

@@ -1,4 +1,4 @@
-"""`update --override`: packages that are not released yet are built and tested, and never go live."""
+"""`update --override`: builds and tests packages that are not released yet, and never makes them live."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMAND = "update --override"
 
 
 def override(request: Request, overrides: Sequence[Override]) -> RunReport:
-    """Build and test a candidate with packages from elsewhere; live, lock and all records stay as they are."""
+    """Build and test a candidate with packages from elsewhere; live release, lock and records stay as they are."""
     return run_session(request, lambda run: _override(run, overrides))
 
 
@@ -67,7 +67,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
 
 
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
-    """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
+    """Say what would be tried, without uv, which would have to write. Raises PreflightError."""
     facts = check_unmoved(site, Scope())
     live = _require_live(store_of(site).live())
     lines = [
@@ -78,23 +78,23 @@ def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
 
 
 def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]) -> tuple[Override, ...]:
-    """Read what `--override` asks for; relative paths start at the current directory. Raises UsageError."""
+    """Read the values of `--override`; relative paths start at the current directory. Raises UsageError."""
     overrides = parse_overrides(values, Path.cwd())
-    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
+    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # the run reports these
         lock = LockFile.read(find_site(path, environ).project.lock)
         check_locked(overrides, lock)
     return overrides
 
 
 def _require_live(live: Release | None) -> Release:
-    """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
+    """Return the live release. Raises PreflightError without one: a trial must not be the first release."""
     if live is None:
         refuse("nothing-live", "no release is live, so no package can be tried in one", "Run `releaser init` first.")
     return live
 
 
 def _refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
-    """See that the packages are in the venv: this platform or group may not need them. Raises BuildError."""
+    """Refuse if the venv lacks the packages, as this platform or group may not need them. Raises BuildError."""
     names = versions_in(candidate.venv)
     if missing := [one.name for one in overrides if one.name not in names]:
         group = f" for the group {candidate.key.group}" if candidate.key.group else ""

@@ -1,4 +1,4 @@
-"""Everything that must be right before anything is changed; all problems are found in one go."""
+"""The checks before anything is changed; one pass finds all problems."""
 
 from __future__ import annotations
 
@@ -38,35 +38,34 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 
-OLDEST_UV = Version("0.12")  # the oldest that the tests are run with; older ones cannot do all that `uv audit` is asked
+OLDEST_UV = Version("0.12")  # the oldest version that is tested; older ones lack options of `uv audit`
 
 
 Question = Literal["remote", "django", "site"]
 
 
 class Scope(Frozen):
-    """How far a check goes, and what is known already."""
+    """How far a check goes, and the facts that are known already."""
 
-    #: What is asked though it takes long: the remote and which programs are there, the site's Django where static files
-    #: go, and the live site whether it is well. If anything is wrong, the first two are asked in any case, so that the
-    #: report is complete.
+    #: The slow checks: the remote and the installed programs, the static files of the site's Django, and the health of
+    #: the live site. The first two run anyway if anything is wrong, so that the report is complete.
     asks: tuple[Question, ...] = ("django",)
     #: The interpreter to build with, as uv's `--python` takes it.
     python: str | None = None
     #: A lock that is not in the checkout yet.
     lock: LockFile | None = None
-    #: What `git status` has just said.
+    #: The fresh result of `git status`.
     state: CheckoutState | None = None
-    #: What is known of the checkout where a staging tree of it is checked.
+    #: The facts about the checkout, for the check of a staging tree.
     checkout: Checkout | None = None
-    #: Whether it checks how other services are asked, such as indexes.
+    #: Whether to check the settings for other services, such as indexes.
     asks_others: bool = True
 
 
 def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
-    """Check everything, with the room that another release of the live one's size takes. Raises PreflightError.
+    """Check everything as a step of the run. Raises PreflightError with all problems.
 
-    To start the site's Django would take most of a night without anything new, so a gate asks it later.
+    Most callers skip the site's Django, whose start is slow: a gate asks it later.
     """
     with log.step("preflight") as step:
         facts = check(site, store_of(site).live(), scope)
@@ -76,7 +75,7 @@ def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
 
 
 def check(site: Site, live: Release | None = None, scope: Scope | None = None) -> SiteFacts:
-    """Run every check and return what the steps need; PreflightError with all the problems otherwise."""
+    """Run every check and return the facts for the steps. Raises PreflightError with all problems."""
     scope = scope or Scope()
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -105,7 +104,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(disk.venv_findings(site.project.venv))
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
-    if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing
+    if site.project.venv.exists() and asks_remote:  # a candidate may bring the missing programs
         findings.extend(program_findings(site, site.project.venv))
     if "site" in scope.asks:
         findings.extend(serving.live_findings(site))
@@ -127,7 +126,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
 
 
 def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -> SiteFacts:
-    """Run every check. Raises PreflightError with all the problems, those `beside` and a moved symlink included."""
+    """Run every check. Raises PreflightError with all problems, including `beside` and a moved symlink."""
     store = store_of(site)
     moved = find_moved_link(store)
     findings = (*site.findings, *([moved] if moved else []), *beside)
@@ -135,7 +134,7 @@ def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -
 
 
 def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]:
-    """Check that a repository above the project has its code: else the tests would be run on what visitors see."""
+    """Check that a repository above the project has its code: else the tests would run on the live files."""
     path = site.project.pyproject
     is_staged = site.project.staged_from is not None
     if checkout is None or is_staged or checkout.layout.top == site.project.root:
@@ -149,7 +148,7 @@ def ignored_findings(site: Site, checkout: Checkout | None) -> Iterator[Finding]
 
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
-    if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
+    if not pyproject.content:  # missing, unreadable or invalid: a finding exists already
         if not site.mentions(str(pyproject.path)):
             findings.append(Finding("pyproject-empty", f"{pyproject.path} is empty", "Write a [project] table."))
         return
@@ -205,7 +204,7 @@ def _find_working_uv(site: Site, live: Release | None, python: str | None) -> tu
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         refuse("uv-too-old", message, "Upgrade it, or set `uv` to a newer one.")
-    if not site.pyproject.content:  # uv could only repeat what is known
+    if not site.pyproject.content:  # uv would only repeat that finding
         return None
     was = live.manifest.interpreter if live is not None and live.manifest.origin != "adopted" else None
     if live is not None and was is not None and was.version == live.manifest.python and look_at(was.seen) == was.seen:

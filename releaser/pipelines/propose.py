@@ -1,4 +1,4 @@
-"""`releaser propose`: tonight's upgrade is built and tested, and pushed to a branch of the remote for review."""
+"""`releaser propose`: builds and tests tonight's upgrade, and pushes it to a branch of the remote for review."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def propose(request: Request, *, force: bool = False) -> RunReport:
     """Build and test tonight's upgrade, and push its lock for review. Nothing goes live.
 
-    `force` takes what failed before, and proposes once more what was declined.
+    `force` includes candidates that failed before, and proposes a declined upgrade again.
     """
     return run_session(request, partial(_propose, force=force))
 
@@ -80,7 +80,7 @@ def _propose(run: Run, *, force: bool) -> PipelineResult:
 
 
 def _find_live(site: Site) -> Release:
-    """Return the live release of a site that can push a proposal, and take it up once merged. Raises PreflightError."""
+    """Return the live release of a site under git that pulls and pushes. Raises PreflightError for any other."""
     if not site.project.has_git:
         refuse("needs-git", "`releaser propose` needs a project under git", "Run `git init`, and add a remote.")
     if not (site.pulls and site.pushes):
@@ -97,22 +97,22 @@ def _find_live(site: Site) -> Release:
 
 
 class Base(Frozen):
-    """What the branch of the site has, on top of which an upgrade is proposed."""
+    """The state of the branch on which an upgrade is proposed."""
 
-    #: The staging tree, with the lock of the branch.
+    #: The workspace, with the lock of the branch.
     work: Workspace
-    #: Why a person has to do something first; empty if nothing keeps an upgrade from being proposed.
+    #: Why a person has to act first; empty if an upgrade can be proposed.
     stuck: str = ""
-    #: Why `releaser update` comes first; empty if it does not.
+    #: Why `releaser update` has to run first; empty if it need not.
     not_live: str = ""
 
     def upgrade(self, *, force: bool) -> Goal:
-        """Resolve the newest versions that may come in. Raises ResolutionError."""
+        """Resolve to the newest versions within the rules. Raises ResolutionError."""
         return decide(self.work, None, force=force, source=Upgrade())
 
 
 def find_base(work: Workspace, target: Target) -> Base:
-    """Return what the branch has, and whether an upgrade can be proposed on top of it. Raises ResolutionError."""
+    """Return the state of the branch, and whether an upgrade can be proposed on it. Raises ResolutionError."""
     site, branch = work.site, work.site.branch
     work = replace(work, facts=examine_target(work, target)).starting_from(committed_lock(site))
     goal = decide(work, find_rebuild_reason(site, work.facts.choice, work.live), force=False, source=Locked())
@@ -127,13 +127,13 @@ def find_base(work: Workspace, target: Target) -> Base:
 
 
 def branch_of(site: Site) -> str:
-    """Name the branch that upgrades are proposed on: each project in a directory of a repository has its own."""
+    """Return the branch for proposals, a different one for each project in a repository."""
     inside = os.path.relpath(site.outside.project.root.resolve(), site.outside.git.layout.top.resolve())
     return "-".join(filter(None, [BRANCH, re.sub(r"[^A-Za-z0-9_]+", "-", inside).strip("-")]))
 
 
 def _note_stuck(base: Base) -> None:
-    """Report once, and note for `status`, why nothing can be proposed on top of what the branch has."""
+    """Report once, and record for `status`, why nothing can be proposed on the branch."""
     site, known = base.work.site, read_proposal(base.work.site.state_dir)
     if base.stuck == known.stuck:
         return
@@ -175,9 +175,9 @@ def _is_same(goal: Goal, known: Proposal) -> bool:
 
 
 def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
-    """Build, test and push what an upgrade brings, unless it was proposed before, or there is a reason `why_not`.
+    """Build, test and push an upgrade, unless it was proposed before, or there is a reason `why_not`.
 
-    What somebody else has put on the branch stays.
+    Commits of others on the branch stay.
     """
     if why_not:
         return PipelineResult(result="unchanged", headline=f"nothing is proposed: {why_not}")
@@ -214,24 +214,24 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
 
 
 def _keep(site: Site, name: str, place: str) -> None:
-    """Keep a release that is ready from being pruned, as it is proposed at this place; no longer, if it is nowhere."""
+    """Keep a release that is proposed at `place` from pruning; an empty place ends that."""
     release = store_of(site).get(name)
     if release is not None and release.state == "candidate":
         store_of(site).record_waiting(release, f"proposed on {place}" if place else "")
 
 
 def _as_it_stands(known: Proposal, there: str) -> Proposal:
-    """Say what became of a proposal, by the commit that the remote has on the branch; empty for none."""
+    """Return the proposal as it is now, by the commit of its branch on the remote; empty for none."""
     if there and there not in (known.commit, known.before):
         return replace(known, others=there)
-    if known.others:  # they were asked to merge or delete it, which says nothing of what was proposed
+    if known.others:  # others merged or deleted their commits, which declines no proposal
         return replace(known, others="", pushed=bool(there) and there == known.commit)
     is_gone = not there and known.pushed
     return replace(known, pushed=known.pushed or bool(there and there == known.commit), declined=is_gone)
 
 
 def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
-    """Say once that the branch is somebody else's now, as long as that is there."""
+    """Report once that the branch has commits of others, as long as these stay."""
     if read_proposal(site.state_dir).others != known.others:
         advice = (
             f"If another site proposes there, let only one run `releaser propose`. Otherwise merge or delete that"
@@ -242,7 +242,7 @@ def _leave_to_others(site: Site, known: Proposal, goal: Goal) -> None:
 
 
 def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> Proposal:
-    """Commit the lock of a release on top of the commit that it was tested with; nothing else gets a reference to it.
+    """Commit the lock of a release on top of its tested commit; no branch of the checkout gets the commit.
 
     Raises BuildError.
     """
@@ -268,7 +268,7 @@ def _commit(work: Workspace, release: Release, known: Proposal, there: str) -> P
             changes=len(release.manifest.changes),
         )
         _keep(site, release.id, made.place)
-        note_proposal(site.state_dir, made)  # before it is pushed, as it would be somebody else's after a crash
+        note_proposal(site.state_dir, made)  # before the push: after a crash, the commit would seem to be by others
         close_journal(site, log)  # the release stays
     except (ToolError, OSError) as error:
         message = f"the lock could not be committed for {known.branch}: {error}"
@@ -290,7 +290,7 @@ def _push(work: Workspace, known: Proposal) -> None:
 
 
 def _what_helps(output: str, known: Proposal) -> str:
-    """Return what to do where a remote takes no proposal, by what git has printed."""
+    """Return the advice for a remote that refuses a proposal, by the output of git."""
     if f"'refs/heads/{BRANCH.partition('/')[0]}' exists" in output or "refname conflict" in output:
         name = BRANCH.partition("/")[0]
         return f"The remote has a branch `{name}`, next to which git cannot make {known.branch}: rename it there."

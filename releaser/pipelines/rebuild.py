@@ -1,4 +1,4 @@
-"""Building a release from a lock as it is; why the live release has to be rebuilt so, and the command that does it."""
+"""`rebuild`: why the live release has to be rebuilt, and building a release from a lock as it is."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RebuildReason(Frozen):
 
     release: Release
     reason: str
-    #: Somebody has changed the release; otherwise its Python or the settings have changed.
+    #: Whether the release itself was changed, and not only its Python or the settings.
     is_damaged: bool
 
 
@@ -66,7 +66,7 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
     if live is None:
         return None
     found = find_live_damage(live)
-    if found is not None and found.kind == "gone" and live.works():  # it does not start, perhaps just now
+    if found is not None and found.kind == "gone" and live.works():  # the failure may be temporary
         time.sleep(_PAUSE)
         found = find_live_damage(live)
     if reason := explain_rebuild(site, live, found):
@@ -80,9 +80,9 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
 
 
 def refuse_unreadable_live(live: Release | None) -> None:
-    """See that the interpreter of the live release is there, or gone for everybody. Raises PreflightError.
+    """Refuse if the interpreter of the live release is hidden from releaser, but not gone. Raises PreflightError.
 
-    One on which processes still run, from a file that nobody has deleted, merely cannot be seen from here.
+    It is hidden if it does not start here, while processes run on its file, which is not deleted.
     """
     if live is None or live.works() or not os.path.isdir(live.venv):
         return
@@ -107,10 +107,10 @@ def refuse_unreadable_live(live: Release | None) -> None:
 
 
 def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
-    """Say why the live release, with the damage `found`, has to be rebuilt with the Python that is installed, if so."""
+    """Say why the live release, with the damage `found`, has to be rebuilt; empty if it need not be."""
     if reason := why_rebuild(live, found):
         return reason
-    # What is set counts, and not what releaser would choose by itself, which may change with the disk.
+    # Only the setting counts: releaser's own choice may change with the disk.
     wanted, was = site.settings.link_mode, live.manifest.link_mode
     if wanted is None or not was or wanted == was:
         return ""
@@ -118,14 +118,14 @@ def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
 
 
 def describe_damage(due: RebuildReason) -> Finding:
-    """Say that a release is rebuilt because somebody has changed it."""
+    """Return the finding for a live release that is rebuilt because it was changed."""
     message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
     advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
     return Finding("release-damaged", message=message, advice=advice)
 
 
 def describe_python(choice: Choice) -> list[Finding]:
-    """Say that the site does not run on the Python that it ran on, or not on the one that is requested."""
+    """Return findings if the Python of the site is gone, or the requested one is not installed."""
     problems = []
     if choice.instead_of:
         message = (
@@ -143,9 +143,10 @@ def describe_python(choice: Choice) -> list[Finding]:
 
 
 def rebuild(request: Request, *, python: str | None = None, force: bool = False) -> RunReport:
-    """Rebuild what is live and flip to it.
+    """Rebuild the live release and flip to the new one.
 
-    `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the site need not be well.
+    `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the live site may be
+    unhealthy.
     """
     return run_session(request, lambda run: _rebuild(run, python=python, force=force))
 
@@ -167,7 +168,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
 
 
 def ask_before(run: Run, facts: SiteFacts, *, force: bool) -> None:
-    """Ask the gates whether a release may be begun, before there is a staging tree. Raises their refusals."""
+    """Ask the gates, before a staging tree is made, whether a release may be begun. Raises their refusals."""
     examine("begun", _case_before(run.site, run.log, facts), force=force)
 
 
@@ -177,7 +178,7 @@ def _case_before(site: Site, log: RunLog, facts: SiteFacts) -> Case:
 
 
 def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
-    """Return a workspace in which what is checked out is built, in the staging tree if there is one."""
+    """Return a workspace for the code of `site`, which may be a staging tree."""
     return Workspace(
         site=site,
         log=log,
@@ -189,7 +190,7 @@ def workspace_of(site: Site, log: RunLog, facts: SiteFacts) -> Workspace:
 
 
 def refuse_unadopted(store: ReleaseStore) -> None:
-    """Check that there is a live release to rebuild. Raises PreflightError."""
+    """Refuse if no release has been live yet. Raises PreflightError."""
     if not store.ledger().activations:
         refuse(
             "nothing-live", "no release has been live yet, so there is none to rebuild", "Run `releaser init` first."
@@ -197,12 +198,12 @@ def refuse_unadopted(store: ReleaseStore) -> None:
 
 
 def is_repair(live: Release | None) -> bool:
-    """Whether a rebuild may be what cures the site: what is live is damaged."""
+    """Whether a rebuild may repair the site: the live release is missing or damaged."""
     return live is None or find_live_damage(live) is not None
 
 
 def _explain(site: Site, live: Release | None, release: Release) -> str:
-    """Say why what was live is rebuilt."""
+    """Say why the live release is rebuilt."""
     if live is None:
         return "no release was live"
     if reason := explain_rebuild(site, live, find_live_damage(live)):
@@ -243,7 +244,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
 
 @contextlib.contextmanager
 def tree_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[tuple[Site, SiteFacts]]:
-    """Yield a staging tree of the code that is checked out, in a temporary directory, and the facts for it."""
+    """Yield a staging tree of the checked-out code in a temporary directory, and the facts for it."""
     with temporary_directory() as base:
         place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
@@ -255,7 +256,7 @@ def tree_aside(site: Site, log: RunLog, facts: SiteFacts) -> Iterator[tuple[Site
 
 
 def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
-    """Make the lock that would be built from, in the temporary directory where it is another one."""
+    """Return the lock to build from. If it differs from uv.lock, it is made in the temporary directory."""
     log = new_log("rebuild")
     work = workspace_of(site, log, facts)
     if not needs_keeping(work):
@@ -264,16 +265,16 @@ def _plan_lock(site: Site, facts: SiteFacts) -> Kept:
         return keep_installed(replace(work, site=staged, facts=facts), facts.lock)
 
 
-# Building what is locked
+# Building from a lock as it is
 
 
 @contextlib.contextmanager
 def open_workspace(
     site: Site, log: RunLog, facts: SiteFacts, target: Target, *, whole: bool = True
 ) -> Iterator[Workspace]:
-    """Yield what candidates are built with, in a staging tree of a commit; a failure undoes what the run began.
+    """Yield the workspace for candidates, in a staging tree of a commit; a failure undoes the work of the run.
 
-    Unless it is to be `whole`, the tree has what resolving needs, see `staging_tree`.
+    Unless `whole`, the tree only has the files for resolving, see `staging_tree`.
     """
     tree = staging_tree(site, log, target.commit, pulled=target.pulled, whole=whole)
     with undo_on_failure(site, log), tree as inside:
@@ -283,7 +284,7 @@ def open_workspace(
 
 
 def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Deployment, CheckoutSnapshot]:
-    """Build what is locked in the checkout, test it and seal it; return what is to go live, unless somebody changes it.
+    """Build, test and seal a release from the lock of the checkout; return its deployment, and the snapshot to compare.
 
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
@@ -300,10 +301,10 @@ def build_from_checkout(run: Run, facts: SiteFacts, *, force: bool) -> tuple[Dep
 
 
 def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
-    """Build what is locked in the staging tree, test it and seal it; return it with its case for the gates.
+    """Build, test and seal a release from the lock of the staging tree; return it with its case for the gates.
 
-    Nothing is left out. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
-    which names what has no build for this Python, PreflightError and ResolutionError.
+    No version is skipped. On another Python the installed versions stay, as `keep_installed` says. Raises BuildError,
+    which names the packages without a build for this Python, PreflightError and ResolutionError.
     """
     kept = keep_installed(work, read_made_lock(work.site.project.root))
     work = work.starting_from(kept.lock)

@@ -1,7 +1,7 @@
-"""Finishing or undoing what a run left half-way, this one or an earlier one; and recording how it ended.
+"""Recovery: finishes or undoes a run that was cut off, this one or an earlier one, and records how it ended.
 
-The symlink decides: while it says `origin`, nothing has happened yet; once it says `target`, the release is live. Doing
-any of this twice changes nothing the second time, so a crash in here is one more case of the same.
+The symlink decides: while it points to the previous release, nothing has happened yet; once it points to the new one,
+that is live. Each step may be repeated, so a crash during recovery is recovered in the same way.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KEPT_LOGS = 30  # one a run
+KEPT_LOGS = 30  # one for each run
 
 
 def recover(run: Run) -> None:
-    """Bring the site into a state that a run may start from. Changes nothing where nothing was left.
+    """Bring the site into a state that a run may start from. Changes nothing if no run was cut off.
 
-    Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
+    Raises ActivationError after an automatic rollback of a release that an earlier run had made live.
     """
     replace_unreadable(run.site, run.log)
     if run.killed_since is not None and run.site.git.remove_dead_locks(run.killed_since):
-        run.killed_since = None  # a fetch, say, comes before there is a journal
+        run.killed_since = None  # a fetch, for example, runs before a journal exists
     try:
         entry = journal_of(run.site).read()
     except UnreadableStateError as error:
@@ -69,7 +69,7 @@ def recover(run: Run) -> None:
     if entry is not None:
         logger.info("recovering %s", entry)
         _refuse_without_git(run.site, entry)
-        # What it has not told, this one does; if its mail is in the outbox, it has.
+        # This run reports what that run did not, unless its mail is in the outbox.
         is_unreported = entry.run_id != run.log.run_id and bool(entry.unreported)
         if is_unreported and not _is_in_outbox(run.site, entry):
             run.log.recovered += entry.unreported
@@ -95,7 +95,7 @@ def recover(run: Run) -> None:
 
 
 def _refuse_without_git(site: Site, entry: Entry) -> None:
-    """Leave alone what only git can finish or undo, where it is gone and nobody has said so. Raises PreflightError."""
+    """Refuse to recover a move of the checkout if `.git` is gone, unless `git` is false. Raises PreflightError."""
     record = entry.actions.get(CHECKOUT, {})
     if record.get("before") and record["before"] != record["after"] and site.lacks_git:
         who, root = name_run(entry.command, entry.run_id), site.project.root
@@ -108,21 +108,21 @@ def _refuse_without_git(site: Site, entry: Entry) -> None:
 
 
 def _is_in_outbox(site: Site, entry: Entry) -> bool:
-    """Whether there is a mail about the run that wrote an entry."""
-    from releaser.reporting.outbox import Outbox  # which takes long to import
+    """Whether the outbox has the mail about the run that wrote an entry."""
+    from releaser.reporting.outbox import Outbox  # slow to import
 
     return Outbox(site.project.outbox).tells_of(entry.run_id)
 
 
 def _continue(change: Change) -> str:
-    """Finish one change or undo it; return what to report about it."""
+    """Finish or undo one change; return the sentence for the report."""
     site, log, entry = change.site, change.log, change.entry
-    log.learn(release=entry.release, previous=change.flip.previous)  # until the run has something of its own to tell
+    log.learn(release=entry.release, previous=change.flip.previous)  # until this run has results
     if entry.phase == "reverting":
         reason = change.flip.reason
-        fails_before = change.take_back()  # also when part of that is done already
+        fails_before = change.take_back()  # even if part of it is done already
         _record_backed_out(change, reason, fails_before=fails_before)
-        if _is_in_outbox(site, entry):  # it could not finish, or not record it
+        if _is_in_outbox(site, entry):  # that run could not finish or record the rollback
             return f"had begun to take back release {entry.release} ({reason}); that is finished now"
         return f"had been partly taken back ({reason}); that is finished now"
     if entry.phase == "committing" and is_flipped(change):
@@ -130,7 +130,7 @@ def _continue(change: Change) -> str:
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
-        from releaser.pipelines.adopt import complete_adoption  # which takes long to import
+        from releaser.pipelines.adopt import complete_adoption  # slow to import
 
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"
@@ -148,7 +148,7 @@ def is_flipped(change: Change) -> bool:
 
 
 def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
-    """Go on where a dangling symlink was repaired; while it still dangles, it is repaired again."""
+    """Finish the repair of a dangling symlink; if it still dangles, `repair` starts again."""
     release = store_of(site).live()
     if release is None or release.id != entry.release:
         return "had begun to repair the symlink, which is done now"
@@ -175,9 +175,9 @@ def published_by(change: Change) -> str:
 
 
 def conclude(change: Change) -> str:
-    """Record that a release went live and stays; say which packages it brought, for a run that can no longer tell.
+    """Record that a release went live and stays; return its package changes, for the report of a later run.
 
-    The journal stays until the follow-ups are through.
+    The journal stays until the follow-ups are done.
     """
     release, origin = change.release, change.previous
     if origin is not None and change.flip.goes_back and release.manifest.sequence < origin.manifest.sequence:
@@ -189,9 +189,9 @@ def conclude(change: Change) -> str:
 
 
 def _mark_left(change: Change, left: Release, target: Release) -> None:
-    """Keep out what a rollback left: the versions that came after its target, and the commit if the code went back.
+    """Put the versions that a rollback left on hold, and reject the commit if the code went back.
 
-    The rollback of a channel keeps out nothing, as the channel says what comes next.
+    After the rollback of a channel nothing is on hold, as the channel decides about the next release.
     """
     site, reason, commit = change.site, f"rolled back to {target.id}", None
     if not change.flip.holds_left:
@@ -208,7 +208,7 @@ def _mark_left(change: Change, left: Release, target: Release) -> None:
 
 @contextlib.contextmanager
 def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
-    """Record that a release was backed out, when the activation inside raises ActivationError."""
+    """Record the automatic rollback of a release, if the activation inside raises ActivationError."""
     try:
         yield
     except IncompleteReturnError:
@@ -219,7 +219,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
             try:
                 _record_backed_out(Change(site, log, entry), error.message, fails_before=error.fails_before)
                 close_journal(site, log, f"had been taken back: {error.message}")
-            except OSError as failure:  # what has been done stays done
+            except OSError as failure:  # the rollback itself is done
                 message = f"the state of the release could not be recorded: {failure}"
                 log.note(
                     Finding("state-not-recorded", message=message, advice="Check free space; the next run tries again.")
@@ -228,9 +228,10 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
 
 
 def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> None:
-    """A rollback that did not work out says nothing about the release it was to go to: that one was good before.
+    """Withdraw a release after an automatic rollback, and put its versions on hold, or reject its commit.
 
-    What fails with the earlier release too says nothing against what is new.
+    The target of a failed rollback was good before, and stays so. If the previous release fails too, only the candidate
+    is blocked.
     """
     site, target, origin = change.site, change.new, change.previous
     if target is not None and not change.flip.goes_back:
@@ -244,12 +245,12 @@ def _record_backed_out(change: Change, reason: str, *, fails_before: bool) -> No
         kept_out = None if change.flip.not_the_release else versions
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not change.flip.not_the_release:
-            # The commits that came in with packages which turned out to fail by themselves are let in again.
+            # Release the suspect commits: the packages that came with them fail by themselves.
             change_blocks(site.state_dir, lambda blocks: blocks.without(lambda one: one.is_suspect))
 
 
 def undo(change: Change) -> None:
-    """Undo what a run did before its flip: the candidate, and what the actions had prepared."""
+    """Undo the work of a run before its flip: staging trees, preparations of the actions, and the candidate."""
     site, log, entry = change.site, change.log, change.entry
     remove_staging_trees(site, log)
     change.undo()
@@ -262,7 +263,7 @@ def undo(change: Change) -> None:
 
 @contextlib.contextmanager
 def undo_on_failure(site: Site, log: RunLog) -> Iterator[None]:
-    """Undo what the run began, when it fails before the flip."""
+    """Undo the work of the run if it fails before the flip."""
     try:
         yield
     except (ReleaserError, OSError) as error:
@@ -271,7 +272,7 @@ def undo_on_failure(site: Site, log: RunLog) -> Iterator[None]:
 
 
 def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> None:
-    """Undo what this very run has in its journal, if anything; `error` is the reason, which the next report tells."""
+    """Undo the change in the journal of this run, if it is not live; `error` is the reason for the next report."""
     entry = journal_of(site).read()
     if entry is None or entry.phase not in ("pulling", "building", "committing"):
         return
@@ -283,7 +284,7 @@ def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> 
 
 @contextlib.contextmanager
 def never_left_stopped(run: Run, by: type[BaseException] = Exception) -> Iterator[None]:
-    """Start a service that a change has stopped, if what is inside ends `by` an error without having started it."""
+    """Start a service that a change has stopped, if the block ends with an error of type `by` before that."""
     try:
         yield
     except by:
@@ -295,9 +296,9 @@ def never_left_stopped(run: Run, by: type[BaseException] = Exception) -> Iterato
 
 
 def sweep(site: Site, log: RunLog) -> None:
-    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees.
+    """Delete leftovers: half-deleted releases, releases without a manifest, staging trees, temporary files, old logs.
 
-    A step names all that is gone.
+    A step names them.
     """
     gone: list[str] = []
     try:
@@ -329,7 +330,7 @@ def sweep(site: Site, log: RunLog) -> None:
             gone += [temporary.name] if is_own else []
     with contextlib.suppress(OSError):
         gone += sweep_temporary(site.state_dir / LAYERS)
-        if site.project.has_git:  # which it may not have been until now
+        if site.project.has_git:  # a shadow repository is from before that
             clear_name(site.project.shadow, of_directory=True)
     for anybodys in (None, ROOMY):
         with contextlib.suppress(OSError):
@@ -343,10 +344,10 @@ def sweep(site: Site, log: RunLog) -> None:
 
 
 def left_temporaries(site: Site) -> list[Path]:
-    """Return what a run that was cut off has left in the state directory, under names that end with `.new`.
+    """Return the temporary files of runs that were cut off in the state directory, whose names end with `.new`.
 
-    A directory of tests or a copy has the mark of releaser, or is a link to a release that a copy has taken the place
-    of; another link or a file has the name of one that is in its place.
+    A directory of tests or a copy needs the mark of releaser, or is a link to a release. Another link or file needs the
+    name of a state file, or of a file that exists.
     """
     return [one for one in site.state_dir.glob(".*.new") if _is_left(site, one)]
 
@@ -360,7 +361,7 @@ def _is_left(site: Site, temporary: Path) -> bool:
     if temporary.name.startswith(NETRC[1]):
         return True
     target = temporary.name[1 : -len(".new")]
-    places = (site.state_dir, site.project.root, site.project.outer)  # of what releaser writes so
+    places = (site.state_dir, site.project.root, site.project.outer)  # where releaser writes in this way
     return target in map(str, state_files()) or any(os.path.lexists(place / target) for place in places)
 
 

@@ -1,4 +1,4 @@
-"""What is installed in a release: as a list with ages and what is newer, and as a lock that other tools read."""
+"""The packages of a release: as a list with ages and newer versions, and as a lock for other tools."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _RELATIVE = re.compile(r'(?<=source = \{ registry = )"(?!/|[a-z+]+://)([^"\\]*)"
 
 
 def export_release(site: Site, release: str | None, form: Format) -> Exported:
-    """Return what is installed in a release, or the live one, from its own lock, whatever the checkout has.
+    """Export the packages of a release, by default the live one, from its own lock, whatever the checkout has.
 
-    `constraints` are without hashes, as pip takes no others; uv writes no extras. Raises NoSuchReleaseError,
-    PreflightError and ResolutionError.
+    `constraints` have no hashes, which pip does not accept there, and no extras, which uv does not write. Raises
+    NoSuchReleaseError, PreflightError and ResolutionError.
     """
     found = find_release(site, release)
     lock, group = lock_of(found), found.manifest.group
@@ -63,9 +63,9 @@ def export_release(site: Site, release: str | None, form: Format) -> Exported:
 
 
 def _write_stand_in(tree: Path, lock: LockFile, groups: list[str], root: Path) -> None:
-    """Write what uv needs to know of the project beside its lock: the pyproject.toml of that time may be gone.
+    """Write the lock, and a minimal pyproject.toml for uv: the one of that time may be gone.
 
-    Directories of files are named by their whole paths, as they are relative to the project.
+    Relative paths of directories with files become absolute, as they start at the project.
     """
     own = lock.root or {"name": ""}
     lines = [
@@ -78,7 +78,7 @@ def _write_stand_in(tree: Path, lock: LockFile, groups: list[str], root: Path) -
         "[tool.uv]",
         f"default-groups = {json.dumps(groups)}",
         "[tool.uv.workspace]",
-        "members = []",  # else a project in a directory above might be looked at
+        "members = []",  # otherwise uv might use a project in a directory above
     ]
     (tree / "pyproject.toml").write_text("\n".join([*lines, ""]), encoding="utf-8")
     text = _RELATIVE.sub(lambda found: json.dumps(str(root / found[1])), lock.data.decode("utf-8"))
@@ -86,9 +86,9 @@ def _write_stand_in(tree: Path, lock: LockFile, groups: list[str], root: Path) -
 
 
 def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tuple[InstalledPackage, ...], str]:
-    """List what is installed in a release, or the live one; and say why something is not known, if so.
+    """List the packages of a release, by default the live one; and return why some facts are unknown, if so.
 
-    Nothing of the site is started. `offline` asks nobody: vulnerabilities are then those that the last run knew of.
+    No program of the site runs. `offline` uses no network: vulnerabilities are then those that the last run found.
     Raises NoSuchReleaseError.
     """
     found = find_release(site, release)
@@ -119,7 +119,7 @@ def list_packages(site: Site, release: str | None, *, offline: bool) -> tuple[tu
 
 
 def _ask(site: Site, release: Release, versions: Mapping[str, str]) -> tuple[dict[str, str], str, Audit]:
-    """Ask for newer versions and vulnerabilities; return why that of the first was not possible as well."""
+    """Look up newer versions and vulnerabilities; the text says why newer versions are unknown, if so."""
     try:
         audit = audit_release(site, site.uv.executable, release)
     except ReleaserError as error:  # there is no uv
@@ -132,6 +132,6 @@ def _ask(site: Site, release: Release, versions: Mapping[str, str]) -> tuple[dic
 
 
 def _recall_audit(site: Site, release: Release) -> Audit:
-    """Return what the last run knew; of what is not live, nobody has asked."""
+    """Return the vulnerabilities that the last run found; unknown for a release that is not live."""
     found = known_vulnerabilities(read_history(site.state_dir)) if release.live else None
     return Audit(known=found is not None, vulnerabilities=found or ())

@@ -1,6 +1,6 @@
-"""What others have damaged: `status` and `check` find it and say so, and the next run repairs what no person may mean.
+"""Damage by others: `status` and `check` report it, and the next run repairs it if no person can have meant it.
 
-What a run of releaser leaves when it is cut off is a matter of recovery. No run leaves this, so it is always said.
+Recovery handles runs that were cut off. No run leaves such damage, so it is always reported.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-PAUSE = 1.0  # seconds between two looks at a link: somebody may be replacing it just now
+PAUSE = 1.0  # seconds between two looks at a link: a person may be replacing it just now
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 
 
 def diagnose(store: ReleaseStore) -> Iterator[Finding]:
-    """Yield what is not as releaser left it, each with what to do."""
+    """Yield a finding for everything that is not as releaser left it."""
     yield from filter(None, [find_moved_link(store)])
     if store.live_by_record() and is_missing_or_dangling(store.link):
         yield Finding("link-lost", message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
@@ -76,13 +76,13 @@ def diagnose(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def repair(site: Site, log: RunLog) -> None:
-    """Repair what can be repaired, beside unreadable state files. Raises OSError.
+    """Repair a lost symlink, and forget releases that are gone. Raises OSError.
 
-    The update itself replaces what else is damaged, or a person has to decide.
+    `replace_unreadable` repairs state files. An update replaces other damage, or a person has to decide.
     """
     store = store_of(site)
     _restore_link(site, log, store)
-    if (lost := _list_lost(store)) and find_moved_link(store) is None:  # else somebody has to decide which one is live
+    if (lost := _list_lost(store)) and find_moved_link(store) is None:  # otherwise a person decides which one is live
         store.forget(lost)
         log.note_repair(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
@@ -95,7 +95,7 @@ def _describe_lost(link: Path) -> str:
 
 
 def _restore_link(site: Site, log: RunLog, store: ReleaseStore) -> None:
-    """Point a missing or dangling symlink to the newest good release again, and let the site run on that.
+    """Point a missing or dangling symlink to the newest good release again, and run all actions for it.
 
     Without a good release everything stays as it is.
     """
@@ -109,7 +109,7 @@ def _restore_link(site: Site, log: RunLog, store: ReleaseStore) -> None:
         return
     wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", release=release.id))
-    store.record_live(release)  # first: else the link would seem to be moved by hand
+    store.record_live(release)  # first: otherwise the link would seem to be moved by hand
     flip(link, release.venv, staging=site.state_dir)
     place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
@@ -123,9 +123,9 @@ def _release_for_lost_link(store: ReleaseStore) -> Release | None:
 
 
 def accept_link(site: Site) -> Release | None:
-    """Take the release that the link leads to for the live one, if it may be, and return it; None if it is that.
+    """Record the release that the symlink points to as live, and return it; None if it is recorded or may not be.
 
-    uv.lock follows. Raises OSError.
+    Its uv.lock is placed as well. Raises OSError.
     """
     store = store_of(site)
     live, before = store.live(), store.live_by_record()
@@ -167,7 +167,7 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
-    """Say that a run was cut off while the service was stopped."""
+    """Yield a finding if a run was cut off while the service was stopped."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = Journal(state_dir=store.state_dir).read()
         since = stopped_since(entry) if entry is not None else None
@@ -180,7 +180,7 @@ def _find_stopped(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def _list_lost(store: ReleaseStore) -> list[str]:
-    """Return the releases that are in the ledger, but on the disk no more."""
+    """Return the releases that are in the ledger, but no longer on the disk."""
     there = set(os.listdir(store.directory)) if store.directory.is_dir() else set()
     return sorted(name for name in store.ledger().named if name not in there and DOOMED + name not in there)
 
@@ -191,7 +191,7 @@ def _describe_gone(names: list[str], directory: Path) -> str:
 
 
 def _find_odd_entries(store: ReleaseStore) -> Iterator[Finding]:
-    """Name what is only half there among the releases, and what is none of them."""
+    """Yield half-deleted releases, entries that are no releases, and unreadable manifests."""
     for name in store.half_removed() if run_lock.find_running(store.state_dir) is None else ():
         advice = "The next run tries again; `releaser prune` says why it could not."
         yield Finding("release-partly-deleted", message=f"release {name} is only partly deleted", advice=advice)
@@ -226,7 +226,7 @@ def _find_error(file: StateFile, state_dir: Path) -> UnreadableStateError | None
 
 def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
     for file in _list_read(store.state_dir):
-        with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
+        with contextlib.suppress(OSError):  # this user may not read the file; a run reports that
             if error := _find_error(file, store.state_dir):
                 yield Finding(
                     "state-unreadable", message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS
@@ -236,9 +236,9 @@ def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
 
 
 def replace_unreadable(site: Site, log: RunLog) -> None:
-    """Put state files that cannot be read aside, and go on from what the releases and the other files tell.
+    """Put unreadable state files aside, and rebuild them from the releases and the other files.
 
-    The journal is a matter of recovery. Raises OSError.
+    Recovery handles the journal. Raises OSError.
     """
     state_dir, store = site.state_dir, store_of(site)
     lost: list[StateFile] = []
@@ -267,13 +267,13 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
 
 
 def restore_blocks(site: Site, log: RunLog) -> None:
-    """Make the blocks again, if they are gone, of the releases that were rolled back, or that failed. Raises OSError.
+    """Rebuild a lost file of blocks from the releases that were rolled back or failed. Raises OSError.
 
-    What other files of an earlier version tell is kept. A run that is cut off between such a release and its block
-    leaves a journal, which `recovery` handles.
+    Keeps the blocks in files of an earlier version. A run that is cut off between such a release and its block leaves a
+    journal, which `recovery` handles.
     """
     state_dir, store = site.state_dir, store_of(site)
-    quarantine, *_ = EARLIER  # the file of an earlier version which had these blocks
+    quarantine, *_ = EARLIER  # the file of an earlier version that had these blocks
     if any((state_dir / name).exists() for name in (BLOCKS, quarantine)):
         return
     seen = store.snapshot()

@@ -1,4 +1,4 @@
-"""Going back, or forward, to a release that is there already: instant, as nothing is built."""
+"""`rollback`: flips to an existing release, earlier or later, without a build."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Bytes that journal, ledger, log, history and mail of a rollback take on a disk that is full.
+# Bytes that journal, ledger, log, history and mail of a rollback take on a full disk.
 _FOR_STATE = 256 * 1024
 _KEEP_CODE = "`releaser rollback --keep-code` leaves the code as it is"
 # Settings that say where releases lie, as findings name them.
@@ -53,9 +53,10 @@ _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
 def rollback(request: Request, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> RunReport:
-    """Flip to release `to`, or to the last good one before the live one, with the commit that it was tested with.
+    """Flip to release `to`, or to the previous good release, and to the commit that it was tested with.
 
-    `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.
+    `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays there whatever fails after the
+    flip.
     """
     return run_session(request, lambda run: roll_back(run, to=to, force=force, keep_code=keep_code))
 
@@ -63,9 +64,9 @@ def rollback(request: Request, to: str | None = None, *, force: bool = False, ke
 def roll_back(
     run: Run, *, to: str | None, force: bool = False, keep_code: bool = False, holds_left: bool = True
 ) -> PipelineResult:
-    """Do that in a run. On a full disk, the room that was kept for that is freed first.
+    """Roll back within a run. On a full disk, the reserved space is freed first.
 
-    Without `holds_left`, updates may bring again what the release that is left has brought.
+    Without `holds_left`, updates may install the versions of the release that is left again.
     """
     is_full = make_room(run.site.state_dir)
     if to is None:
@@ -99,7 +100,7 @@ def roll_back(
         raise PreflightError(*problems)
     run.log.learn(changes=changes_between(read_versions(live), read_versions(target)))
     if moved is not None and not run.site.project.venv.is_symlink():
-        from releaser.pipelines.adopt import adopt_as_release  # which takes long to import
+        from releaser.pipelines.adopt import adopt_as_release  # slow to import
 
         adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
@@ -116,7 +117,7 @@ def roll_back(
 
 
 def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:
-    """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
+    """Return the commit to go back to with a release. If git does not work, only the packages go back."""
     try:
         if not keep_code and site.project.has_git:
             code = code_of_release(site, target)
@@ -148,7 +149,7 @@ def _say_lost_code(target: Release) -> str:
 
 
 def _refuse_without_room(site: Site, code: Target) -> None:
-    """See that the files of the earlier code fit on a disk that is full. Raises PreflightError and ToolError."""
+    """Refuse if the files of the earlier code do not fit on a full disk. Raises PreflightError and ToolError."""
     place = site.git.layout.top
     needed, free = site.git.bytes_to_write(code.head, code.commit), free_bytes(place)
     if needed + _FOR_STATE > free:
@@ -162,13 +163,13 @@ def _refuse_without_room(site: Site, code: Target) -> None:
 
 
 def _refuse_unwritable(site: Site) -> None:
-    """See that git can move the checkout back. Raises PreflightError."""
+    """Refuse if git cannot move the checkout back. Raises PreflightError."""
     for found in repository_findings(site.git.layout):
         refuse(found.code, found.message, f"{found.advice} `releaser rollback --keep-code` leaves the code as it is.")
 
 
 def _refuse_losses(site: Site, code: Target) -> None:
-    """See that no uncommitted edit and nothing untracked is in the way of the earlier code. Raises PreflightError."""
+    """Refuse if an uncommitted edit or an untracked file is in the way of the earlier code. Raises PreflightError."""
     own = site.own_files()
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
@@ -180,9 +181,9 @@ def _refuse_losses(site: Site, code: Target) -> None:
 
 
 def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[str, ...]:
-    """Collect the static files of the earlier code before it is there; return the actions that this finishes.
+    """Collect the static files of the earlier code before the flip; return the actions that this finishes.
 
-    No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
+    Without a staging tree, for example on a full disk, they are collected after the flip. Raises PreflightError.
     """
     if not StaticSettings.of(site).asks(site.project.root):
         return ()
@@ -192,16 +193,16 @@ def _do_ahead(site: Site, log: RunLog, target: Release, code: Target) -> tuple[s
     except (BuildError, PreflightError, ToolError, OSError, ValueError) as error:
         logger.warning("the static files are collected once %s is live: %s", target.id, error)
         return ()
-    _refuse_losses(site, code)  # again, as that may have taken long
+    _refuse_losses(site, code)  # again, as collecting may have taken long
     return done
 
 
 def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> None:
-    """Report, where nothing can run on what is live, and no other release will do, which command helps."""
+    """Report the command that helps if nothing can run on the live release, and no other can go live."""
     found = find_damage(live) if live is not None else None
     if found is None or not found.fatal:
         return
-    from releaser.pipelines.status import without_python  # which takes long to import
+    from releaser.pipelines.status import without_python  # slow to import
 
     advice = "`releaser update` rebuilds it, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
@@ -209,7 +210,7 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
 
 
 def choose(store: ReleaseStore, to: str | None) -> Release:
-    """Return the release to go to; NoSuchReleaseError when there is none, or it is not one to go live."""
+    """Return the release to go to. Raises NoSuchReleaseError if there is none, or if it may not go live."""
     if to is None:
         target = store.snapshot().rollback_target()
         if target is None:
@@ -237,14 +238,14 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
 
 
 def _repair_advice(release: Release, found: Damage) -> str:
-    """Say what makes a release one to go to again; empty if nothing does."""
+    """Say how to make a damaged release usable again; empty if that is impossible."""
     if not has_lost_python(release, found):
         return ""
     return f"Install Python {release.manifest.python} again where it was, and {release.id} works again. "
 
 
 def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
-    """Say of each release that would have come before `target` what keeps a rollback from going to it."""
+    """Return a finding for each damaged release that the rollback to `target` passes over."""
     problems = []
     for release in itertools.takewhile(lambda one: one.id != target.id, store.snapshot().rollback_order()):
         found = find_rollback_damage(release)
@@ -255,7 +256,7 @@ def describe_passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
 
 
 def describe_other_python(target: Release) -> list[Finding]:
-    """Say that another patch version or build of Python is under a release that a rollback may go to."""
+    """Return a finding if a release has another patch version or build of Python than when it was tested."""
     found = find_interpreter_damage(target)
     if found is None or found.fatal:
         return []
@@ -269,11 +270,11 @@ def _describe_damage(release: Release, found: Damage) -> str:
 
 
 def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
-    """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError.
+    """Refuse a flip to `target` that is impossible or unwise; the checkout may be dirty. Raises PreflightError.
 
-    Returns what is wrong with the settings and can wait.
+    Returns the findings about settings that can wait.
     """
-    # What may not be wrong even in an emergency is where releases lie; all else can wait, and is reported.
+    # Even in an emergency, the paths of releases must be right; all other settings can wait, and are reported.
     decisive = [one for one in site.findings if not site.pyproject.content or _PLACES.search(one.message)]
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     problems += lock_findings(site)

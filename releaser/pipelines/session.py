@@ -56,7 +56,7 @@ _RESULTS: dict[int, Result] = {
 
 
 class Request(Frozen):
-    """What every run is asked with; what only its command takes, such as `force`, goes to the pipeline beside it."""
+    """The parameters of every run; those of one command, such as `force`, go to its pipeline."""
 
     path: Path
     environ: Mapping[str, str]
@@ -64,14 +64,14 @@ class Request(Frozen):
     listener: Listener = field(default_factory=Silence)
     #: How long to wait for the project lock, in seconds.
     wait: float = 0.0
-    #: Whether its report is worth a mail.
+    #: Whether the run may send a mail.
     mails: bool = False
     #: The project may have no pyproject.toml yet.
     creates_pyproject: bool = False
 
 
 class PipelineResult(Frozen):
-    """How a pipeline ended when it ended well."""
+    """The result of a pipeline that did not raise."""
 
     result: Result
     headline: str
@@ -79,9 +79,9 @@ class PipelineResult(Frozen):
 
 
 def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
-    """Run a pipeline under the project lock, after recovery, and return its report; history and mail are done then.
+    """Run a pipeline under the project lock, after recovery; write history and mail, and return the report.
 
-    Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
+    Every error of a run becomes part of its report. Only a second interrupt raises.
     """
     log = new_log(request.command, request.listener)
     try:
@@ -105,9 +105,9 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
 
 
 def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
-    """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise.
+    """Make the state directory. Raises PreflightError with all problems if that is impossible or unwise.
 
-    A project without pyproject.toml may be one that a run was about to give its first.
+    A journal without pyproject.toml is accepted: a run was about to write the first one.
     """
     is_one = creates_pyproject or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
     if not is_one or any(disk.state_findings(site.project)):
@@ -119,13 +119,13 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
 
 
 def _check(site: Site) -> None:
-    from releaser.pipelines.preflight import check  # which takes long to import
+    from releaser.pipelines.preflight import check  # slow to import
 
     check(site)
 
 
 def _unusable(site: Site, error: OSError) -> PreflightError:
-    """Say that the state directory cannot be used, along with everything else that is wrong, as that may be why."""
+    """Return the error for an unusable state directory, with all other problems, which may be the cause."""
     message = f"state_dir {site.state_dir} cannot be used: {error}"
     finding = Finding("state-dir-unusable", message, "Make room, let this user write it, or set `state_dir`.")
     try:
@@ -155,12 +155,12 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         run.site.runner.marks[signals.MARK] = run_lock.this_run(request.command, run.log.started_at).mark
         with signals.raise_on_signals():
             report = tell_failure(run, _run_pipeline(run, pipeline))
-            # A person may be editing the settings: only releaser's own move of the checkout makes others count.
+            # A person may be editing the settings: only a move of the checkout by releaser makes others count.
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):
                     run.site = run.site.reread()
             held.killed_since = run.killed_since
-            # What recovery found or took back must be told, whatever command happened to come first.
+            # Repairs and automatic rollbacks are mailed, whichever command comes first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"
             try:
                 return notify.finish(run.site, run.log, report, mails=tells)
@@ -169,7 +169,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
 
 
 def _written_by_git(site: Site) -> int:
-    """Return how many bytes git writes at most as it moves the checkout, beside the files: its index, and the lock."""
+    """Return the most bytes that git writes, besides the files, to move the checkout: its index, and the lock."""
     files = [site.project.lock]
     with contextlib.suppress(ToolError):  # a rollback works without git, too
         files.append(site.git.layout.git_directory / "index")
@@ -185,8 +185,8 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             run.log.told += filter(None, [claim(run.site.project)])
-            with contextlib.suppress(ToolError):  # preflight says what is wrong with git
-                if run.site.project.has_git:  # else the state directory is claimed, in which the repository is
+            with contextlib.suppress(ToolError):  # preflight reports problems of git
+                if run.site.project.has_git:  # otherwise its repository is in the claimed state directory
                     run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             notices.ping(run.site, run.log.command)
             keep_reserve(run.site.state_dir, _written_by_git(run.site))
@@ -218,7 +218,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
 
 
 def _note_if_live_differs(run: Run) -> None:
-    """See that what builds and tests were not to touch is as it was, before it is said to be unchanged."""
+    """Check that builds and tests have not changed live release and checkout, before the report says so."""
     log = run.log
     if log.learned.live_changed or not any(one.step == "build" or TEST in one.step.split() for one in log.outcomes):
         return
@@ -255,7 +255,7 @@ def _report_failure(run: Run, error: ReleaserError) -> RunReport:
 
 
 def _report_interrupt(run: Run, error: BaseException) -> RunReport:
-    """Say goodbye: what an interrupt leaves is what a crash leaves, so recovery deals with it at once."""
+    """Recover at once, as after a crash, and return the report."""
     number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
     headline = f"{run.log.command} was interrupted by {signal.Signals(number).name}"
     try:

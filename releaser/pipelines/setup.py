@@ -1,4 +1,4 @@
-"""`config` and `setup`: every setting as it counts here, and where it comes from; those of a new site, written."""
+"""`config` and `setup`: shows every setting with its value and source, and writes those of a new site."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 
-#: What is asked on a terminal, and how; the last two are of this host, as the environment is.
+#: The questions on a terminal; the first and the last two are about this host.
 QUESTIONS = {
     "environment": "Environment (staging, production or local)",
     "group": "Dependency group to install",
@@ -52,7 +52,7 @@ NONE = "none"
 
 
 def spell_addresses(addresses: Iterable[str]) -> str:
-    """Return addresses, each perhaps with a name, as the setting has them. Raises UsageError."""
+    """Return addresses, with or without names, as the setting spells them. Raises UsageError."""
     try:
         found = [parse_address(one) for one in addresses]
     except ValueError as error:
@@ -62,7 +62,7 @@ def spell_addresses(addresses: Iterable[str]) -> str:
 
 
 def find_default(site: Site, name: str) -> str:
-    """Return what a question offers: what is set or found out; empty for none."""
+    """Return the default answer to a question: the value that is set or detected; empty for none."""
     if name == "admins":
         return ", ".join(
             f"{one.name} <{one.address}>" if one.name else one.address for one in MailSettings.of(site).admins
@@ -74,7 +74,7 @@ def find_default(site: Site, name: str) -> str:
 
 
 def read_answer(name: str, text: str) -> str:
-    """Return an answer as the setting has it; empty for none. Raises ValueError and UsageError."""
+    """Return an answer as the setting spells it; empty for none. Raises ValueError and UsageError."""
     if name == "admins":
         text = spell_addresses(filter(None, (one.strip() for one in text.split(",")))) if text != NONE else ""
     if text == NONE and name not in ("restart", "group"):
@@ -85,10 +85,10 @@ def read_answer(name: str, text: str) -> str:
 
 
 def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edit, ...]:
-    """Return what has to be written for settings to have the values that are wanted, as text; empty undoes one.
+    """Return the edits that give settings the wanted values, as text; an empty value removes one.
 
-    A setting is changed where it is set already; what is not yet, and is not of this host, goes into pyproject.toml if
-    `into` says so, and into `.env` otherwise. Raises PreflightError and UsageError.
+    A setting changes in the file that has it. A new one goes into `.env`, or into pyproject.toml if `into` says so and
+    it is not of this host. Raises PreflightError and UsageError.
     """
     env_file, variables, table = site.project.outer / ".env", dict[str, str](), dict[str, Any]()
     present = read_variables(env_file).values
@@ -126,7 +126,7 @@ def _parse(name: str, text: str) -> Any:
 
 
 def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
-    """Read the settings as they would be. Raises PreflightError if there is more wrong with them than now."""
+    """Read the settings as they would be. Raises PreflightError if they have problems that they do not have now."""
     env_file, pyproject = site.project.outer / ".env", site.project.pyproject
     texts = {one: read_text_if_there(one) or "" for one in (env_file, pyproject)}
     before = _load(site, texts)
@@ -147,7 +147,7 @@ def _load(site: Site, texts: Mapping[Path, str]) -> Loaded:
 
 
 def usual_schedule(site: Site) -> str:
-    """Return what can start updates on this host: `cron`, `systemd`, or `none`."""
+    """Return the scheduler of this host: `cron`, `systemd`, or `none`."""
     for kind, program in (("cron", "crontab"), ("systemd", "systemctl")):
         if find_own_program(program, site.runner.environ, site.project.root):
             return kind
@@ -155,7 +155,7 @@ def usual_schedule(site: Site) -> str:
 
 
 class Plan(Frozen):
-    """What `setup` is to do: write files, send a mail, schedule updates, and check the site."""
+    """The work of `setup`: write files, send a mail, schedule updates, and check the site."""
 
     edits: tuple[Edit, ...]
     mail: bool
@@ -163,7 +163,7 @@ class Plan(Frozen):
 
     @property
     def by_hand(self) -> tuple[str, ...]:
-        """What does the same without `setup`."""
+        """The commands that do the same without `setup`."""
         commands = [f"edit {one.path}" for one in self.edits]
         commands += ["`releaser test-mail`"] if self.mail else []
         commands += [f"`releaser schedule {self.scheduler.kind} --install`"] if self.scheduler else []
@@ -171,25 +171,25 @@ class Plan(Frozen):
 
     @property
     def others(self) -> tuple[str, ...]:
-        """What is to be done once the files are written."""
+        """The work after the files are written."""
         mail = ("send a test mail",) if self.mail else ()
         return (*mail, *(self.scheduler.changes() if self.scheduler else ()), "check the site")
 
     @property
     def would(self) -> tuple[str, ...]:
-        """What a dry run tells."""
+        """The lines of a dry run."""
         lines = (f"would write into {one.path}: {line}" for one in self.edits for line in one.added)
         return (*lines, *(f"would {one}" for one in self.others))
 
 
 def secrets_in(wanted: Mapping[str, str]) -> set[str]:
-    """Return what nobody may see of the values that are to be written."""
+    """Return the secrets in the values to write."""
     own = {text for name, text in wanted.items() if name in SPECS and SPECS[name].secret}
     return own.union(*map(secrets_in_urls, wanted.values()))
 
 
 def has_recipient(site: Site, wanted: Mapping[str, str]) -> bool:
-    """Whether there will be anybody to mail."""
+    """Whether mails will have a recipient."""
     return bool(
         wanted.get("admins")
         or MailSettings.of(site).updater_admins
@@ -198,7 +198,7 @@ def has_recipient(site: Site, wanted: Mapping[str, str]) -> bool:
 
 
 def choose_scheduler(site: Site, kind: str, at: str | None) -> Scheduler | None:
-    """Return what is to start updates; None for `none`. Raises PreflightError if it cannot, and UsageError."""
+    """Return the scheduler for updates; None for `none`. Raises UsageError, and PreflightError if it is unusable."""
     if kind == NONE:
         return None
     scheduler = scheduler_of(site, kind, at=at)  # type: ignore[arg-type]
@@ -207,7 +207,7 @@ def choose_scheduler(site: Site, kind: str, at: str | None) -> Scheduler | None:
 
 
 def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, list[ReleaserError]]:
-    """Write, send a mail, and schedule updates; return what was done, and what failed beside the writing."""
+    """Write the files, send a mail, and schedule updates; return the results, and failures after the writing."""
     try:
         for edit in plan.edits:
             edit.write()
@@ -235,10 +235,10 @@ def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, l
     return SetUp(written=written, mail=sent, schedule=scheduled, by_hand=plan.by_hand), failures
 
 
-# What `releaser config` tells, which changes nothing
+# `releaser config`, which changes nothing
 
-PROJECT = "project"  # which is not set like the others
-#: What a run finds out if nothing is set, and finding out would take a run.
+PROJECT = "project"  # not set like the others
+#: The settings that only a run detects.
 LATER = ("python", "vulnerability_service", "link_mode", "smtp_security", "sendmail")
 EACH_RUN = "found by each run"
 _GIVEN = {
@@ -248,7 +248,7 @@ _GIVEN = {
 
 
 def find_values(site: Site, *, by: str = "") -> list[SettingValue]:
-    """Return the project and every setting; `by` names what the project was given by, as click calls it."""
+    """Return the project and every setting; `by` is click's name for the source of the project."""
     origin, source = _GIVEN.get(by, ("found out", "the current directory"))
     root = str(site.project.root)
     found_out = {**dict.fromkeys(LATER, (None, EACH_RUN)), **_find_out(site)}
@@ -262,7 +262,7 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
     for one in found:
         if one.name == wanted:
             return one
-    import difflib  # which takes long to import
+    import difflib  # slow to import
 
     close = difflib.get_close_matches(wanted, [one.name for one in found], n=1, cutoff=0.75)
     message = f"{name} is not a setting of releaser"
@@ -270,7 +270,7 @@ def pick(found: Sequence[SettingValue], name: str) -> SettingValue:
 
 
 def in_line(one: SettingValue) -> str:
-    """Write a value on one line, as a variable has it; empty if there is none."""
+    """Return a value on one line, as in a variable; empty if there is none."""
     spec = SPECS.get(one.name)
     if spec is None or one.value in (None, MASK):
         return str(one.value or "")
@@ -294,7 +294,7 @@ def _find_value(site: Site, name: str, found_out: dict[str, tuple[Any, str]]) ->
 
 
 def _find_out(site: Site) -> dict[str, tuple[Any, str]]:
-    """Return what is found out for settings that are not set, and what says so."""
+    """Return the detected values of settings that are not set, with their sources."""
     settings, project = site.settings, site.project
     conventions = {one.what: (one.value, one.source) for one in find_conventions(site)}
     words, why = conventions.get("test command", (None, "no tests were found"))

@@ -1,4 +1,4 @@
-"""Questions about a site that change nothing: one release, a difference, the status, the history, all for a page."""
+"""Read-only questions about a site: a release, a difference, an audit, the status, and all data of a page."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-_CHANGED_PYTHON = ("replaced", "interpreter")  # which uv would start
+_CHANGED_PYTHON = ("replaced", "interpreter")  # uv would start that Python
 _UV_TIMEOUT = 10.0  # seconds that the status waits to hear which Pythons are installed
 
 
 def list_damage(site: Site) -> list[str]:
-    """Say what others have damaged, each with what to do; of a state directory of another project, just that.
+    """Return the damage by others, with advice; for a state directory of another project, only that.
 
-    Where none can be, preflight says so.
+    Preflight reports a state directory at an impossible place.
     """
     if find_misplaced_state(site.project):
         return []
@@ -96,7 +96,7 @@ def list_damage(site: Site) -> list[str]:
 
 
 def list_unfinished(site: Site) -> list[Finding]:
-    """Say what an earlier run did not finish, and what is in the way of the next one, which does."""
+    """Return findings about a run that was cut off, and about files in the way of the run that finishes it."""
     if not _was_interrupted(site.state_dir):
         return []
     try:
@@ -125,13 +125,13 @@ def list_unfinished(site: Site) -> list[Finding]:
 
 
 def without_python(site: Site) -> Finding | None:
-    """Say what brings a site back that has lost its interpreter, if no update does so by itself; None if one does."""
+    """Return the finding for a site that has lost its interpreter; None if the next update repairs that."""
     store = store_of(site)
     live = store.live()
     found = find_interpreter_damage(live) if live is not None else None
     if live is None or found is None or not found.fatal or not has_lost_python(live, found):
         return None
-    from releaser.site.pythons import choose  # which takes long to import, and nobody needs on other days
+    from releaser.site.pythons import choose  # slow to import, and rarely needed
 
     try:
         choose(site, site.uv)
@@ -141,7 +141,7 @@ def without_python(site: Site) -> Finding | None:
 
 
 def show(site: Site, release: str) -> ReleaseDetails:
-    """Return one release whole; NoSuchReleaseError when it is not there."""
+    """Return all facts about one release. Raises NoSuchReleaseError."""
     store = store_of(replace(site, asks=False))
     found = store.find(release)
     runs = [
@@ -171,20 +171,20 @@ def show(site: Site, release: str) -> ReleaseDetails:
 
 
 class _MakingRun(Frozen):
-    """What the history tells of the run that made a release."""
+    """The facts in the history about the run that made a release."""
 
     held_back: tuple[Block, ...] = ()
     steps: tuple[Outcome, ...] = ()
 
 
 class _AuditingRun(Frozen):
-    """What the history tells of a run that asked for vulnerabilities."""
+    """The facts in the history about a run that looked up vulnerabilities."""
 
     vulnerabilities: tuple[Vulnerability, ...] = ()
 
 
 def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
-    """Read an entry of the history; None for what releaser cannot have written."""
+    """Read an entry of the history; None if releaser cannot have written it."""
     try:
         return convert(entry, kind)
     except ValidationError:
@@ -192,7 +192,7 @@ def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
 
 
 def audit_error(found: AuditAnswer) -> ReleaserError | None:
-    """Return what the exit code is to tell; None when nothing is known to be wrong."""
+    """Return the error for unknown or found vulnerabilities, which sets the exit code; None for none."""
     if not found.known:
         message = f"could not determine whether {found.release} has known vulnerabilities: {found.reason}"
         advice = "Check `vulnerability_service`, the network, and that uv is a recent one."
@@ -206,7 +206,7 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
 
 
 def find_release(site: Site, release: str | None) -> Release:
-    """Return a release, or the live one. Raises NoSuchReleaseError."""
+    """Return a release, by default the live one. Raises NoSuchReleaseError."""
     store = store_of(site)
     found = store.find(release) if release else store.live()
     if found is None:
@@ -216,7 +216,7 @@ def find_release(site: Site, release: str | None) -> Release:
 
 
 def audit(site: Site, release: str | None) -> AuditAnswer:
-    """Ask what is known to be wrong with a release, or the live one. Raises NoSuchReleaseError, or PreflightError."""
+    """Look up the vulnerabilities of a release, by default the live one. Raises NoSuchReleaseError, PreflightError."""
     from releaser.candidate.audit import audit_release
 
     found = find_release(site, release)
@@ -236,14 +236,14 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
 
 
 def status(site: Site) -> Status:
-    """Return how the site stands."""
+    """Return the status of the site."""
     site = replace(site, asks=False)
     store, project = store_of(site), site.project
     live, runs = store.live(), read_history(project.state_dir)
     space, blocks = free_space(project.state_dir), _still_out(read_blocks(project.state_dir), live, store)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += list_damage(site)
-    from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
+    from releaser.reporting.outbox import FOR_SMTP, Outbox  # slow to import
 
     queues = {one.queue for one in receivers(site)}
     # With sendmail = "none" and no server, people read the mails in the outbox.
@@ -298,17 +298,17 @@ DEPLOYING = ("update", "bundle install", "rebuild", "rollback", "init")
 
 
 def _is_deployment(run: Mapping[str, Any]) -> bool:
-    """Whether a run was to bring another release, and did not only wait for its window."""
+    """Whether the command of a run changes the live release, and the run did not only wait for its window."""
     return run.get("command") in DEPLOYING and not run.get("due_at")
 
 
 def _is_whole_update(run: Mapping[str, Any]) -> bool:
-    """Whether a run was to bring everything, and came to a decision."""
+    """Whether a run was an update of all packages, and did not only wait."""
     return _is_deployment(run) and run.get("command") in ("update", "bundle install") and not run.get("only")
 
 
 def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Return why updates cannot go live, as the newest one of everything tells that was not kept from trying."""
+    """Return why updates cannot go live, from the newest update of all packages that got the project lock."""
     for run in runs:
         if _is_whole_update(run) and run.get("exit_code") != ExitCode.LOCKED:
             has_failed = run.get("exit_code") in (ExitCode.BUILD, ExitCode.TESTS, ExitCode.ROLLED_BACK)
@@ -317,7 +317,7 @@ def _why_blocked(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _list_waiting(store: ReleaseStore, proposed: str) -> Iterator[WaitingCandidate]:
-    """Yield the release that is ready and waits, unless it is the one that is `proposed`."""
+    """Yield the release that is ready and waits, unless it is `proposed`."""
     snapshot = store.snapshot()
     ready = snapshot.find_waiting()
     if ready is not None and ready.id != proposed:
@@ -331,7 +331,7 @@ def _is_good_update(run: Mapping[str, Any]) -> bool:
 
 
 def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:
-    """Return those that the newest run which knew names; None if what is live has changed since."""
+    """Return the vulnerabilities from the newest known audit; None if the live release has changed since."""
     for run in runs:
         if run.get("audit") == "known":
             found = read_as(_AuditingRun, run)
@@ -342,7 +342,7 @@ def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerabil
 
 
 def _answers(kind: type[T], blocks: Iterable[StoredBlock]) -> tuple[T, ...]:
-    """Return what an answer tells of blocks."""
+    """Return blocks as an answer shows them."""
     return tuple(convert(one, kind, from_attributes=True) for one in blocks)
 
 
@@ -352,7 +352,7 @@ def _newer_python(site: Site, live: Release | None) -> str | None:
     try:
         uv = replace(site.uv, timeout=_UV_TIMEOUT)
         return find_newer_python(site, uv, live.manifest.python) if live is not None else None
-    except PreflightError:  # there is no uv, which `check` tells
+    except PreflightError:  # there is no uv, as `check` reports
         return None
 
 
@@ -364,17 +364,17 @@ def _was_interrupted(state_dir: Path) -> bool:
 
 
 def _still_out(found: Blocks, live: Release | None, store: ReleaseStore) -> Blocks:
-    """Return what is still kept out; what newer versions or newer code have replaced is of interest no more."""
+    """Return the blocks that still count, without those that newer versions or newer code have replaced."""
     contents = attrgetter("manifest.lock_sha256", "manifest.code_key")
-    same = [one for one in store.all() if live and contents(one) == contents(live)]  # which a rebuild makes again
-    # Within a second, the order of their ids tells which came first.
+    same = [one for one in store.all() if live and contents(one) == contents(live)]  # a rebuild makes another
+    # Within a second, the ids give the order.
     since = min(((one.manifest.created_at.isoformat(timespec="seconds"), one.id) for one in same), default=("", ""))
     current = found.without_older(lock_of(live).versions)
     return current.without(lambda one: one.what == "candidate" and (one.since, one.release) < since)
 
 
 def overview(site: Site, *, offline: bool) -> Overview:
-    """Look at a site; unless `offline`, also ask the index what is newer. Raises PreflightError."""
+    """Return all data of a page; unless `offline`, look up newer versions. Raises PreflightError."""
     from releaser.reporting.page import LastRun, Overview
 
     now, store = datetime.now(UTC), store_of(site)
@@ -404,7 +404,7 @@ def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]
 
 
 def outdated(site: Site) -> OutdatedReport:
-    """Return what is newer than what is locked, and what of it the next update installs.
+    """Return newer versions than the locked ones, and which of them the next update installs.
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """

@@ -1,4 +1,4 @@
-"""`uninstall`: leaves the site with a plain venv that is what was live, and takes away what is releaser's."""
+"""`uninstall`: replaces the symlink by a plain copy of the live venv, and deletes all files of releaser."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ if TYPE_CHECKING:
 
     from releaser.core.run import Run
 
-_PATIENCE = 10.0  # seconds for processes to end that were told to restart
+_PATIENCE = 10.0  # seconds for restarted processes to end
 _AGAIN = "Restart what still runs there; then run `releaser uninstall` again, which deletes the rest."
 _RESTART = "Restart everything else that the site runs, such as workers: until then it is still on the release."
 
 
 def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
-    """Say what would be done. Raises PreflightError."""
+    """Say what `uninstall` would do. Raises PreflightError."""
     _refuse_unfinished(site)
     link, live = site.project.venv, store_of(site).live_id()
     would = [one for scheduler in find_schedulers(site) for one in scheduler.leftovers()]
@@ -101,7 +101,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
                 raise
         if live is not None:
             _restart(run.site, run.log)
-        with contextlib.suppress(ToolError, OSError):  # what releaser keeps in git's directory
+        with contextlib.suppress(ToolError, OSError):  # releaser's files in git's directory
             release_work_tree(run.site.project, run.site.git.layout)
             run.site.git.drop_references()
         if live is None:
@@ -124,7 +124,7 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
 
 
 def _refuse_unfinished(site: Site) -> None:
-    """Refuse while what a run has begun is not finished. Raises PreflightError."""
+    """Refuse while a run that was cut off is not finished. Raises PreflightError."""
     with contextlib.suppress(UnreadableStateError):
         entry = journal_of(site).read()
         if entry is not None and entry.phase != "reporting" and run_lock.find_running(site.state_dir) is None:
@@ -134,9 +134,9 @@ def _refuse_unfinished(site: Site) -> None:
 
 @contextlib.contextmanager
 def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[[], None]]:
-    """Copy the live venv so that its scripts start its Python by the name of the link; yield what puts it there.
+    """Copy the live venv, with scripts that start its Python by the path of the link; yield the function that moves it.
 
-    Until then, only the copy is touched: what runs on the release goes on. Raises BuildError, PreflightError, OSError.
+    Until then only the copy changes, and processes on the release go on. Raises BuildError, PreflightError, OSError.
     """
     if live is None:
         yield lambda: None
@@ -149,7 +149,7 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
             f"{live} cannot be kept as it is: {why}",
             "`releaser rebuild` replaces it. Find out who changed it.",
         )
-    if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
+    if venv.is_symlink():  # adopted through the symlink of a person, which is put back
         yield lambda: _put_back(site, real, text)
         startup.take_out(Path(real))
         return
@@ -167,13 +167,13 @@ def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[
         advice = error.advice or "Check free space and permissions, and try again. Nothing else was changed."
         raise BuildError(message, advice, output=error.output) from error
     finally:
-        # What somebody had put in the place of the symlink is not ours to delete.
+        # A file that a person has put in the place of the symlink is not ours to delete.
         if made is None or (os.path.lexists(place) and os.path.samestat(made, os.lstat(place))):
             clear_name(place, of_directory=True)
 
 
 def _leave_output(site: Site, log: RunLog, live: str | None) -> None:
-    """Let the checkout have a copy of what `before_build` made, for which there is a symlink now. Raises BuildError."""
+    """Replace the symlinks to the output of `before_build` in the checkout by copies. Raises BuildError."""
     venv = store_of(site).path(live) / "venv" if live is not None else None
     if venv is None or not list_output(venv):
         return
@@ -195,10 +195,10 @@ def _copy(site: Site, venv: Path, place: Path) -> None:
     cp = find_own_program("cp", site.runner.environ, site.project.root) or "/bin/cp"  # a crontab may set any PATH
     words = [cp, "-a", "--reflink=auto", f"{os.path.realpath(venv)}/.", str(place)]
     place.mkdir(mode=0o700)
-    (place / MADE).touch()  # so that a later run knows what to delete, should this one be cut off
+    (place / MADE).touch()  # so that a later run can delete it if this one is cut off
     site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
     startup.take_out(place)
-    clear_name(place / "share" / "releaser", of_directory=True)  # which lies in the checkout now
+    clear_name(place / "share" / "releaser", of_directory=True)  # it is in the checkout now
     for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
         relocate(place, old, site.project.venv)
     start_through(site.runner, place, place, cwd=site.project.root)
@@ -216,9 +216,9 @@ def _restart(site: Site, log: RunLog) -> None:
 
 
 def _remove_state(site: Site, *, patient: bool) -> str:
-    """Delete what is releaser's in the state directory, and the directory if that was all; say what stays there.
+    """Delete releaser's files in the state directory, and the directory if it is empty then; say which files stay.
 
-    Whatever a crash leaves, another `uninstall` deletes. Raises FollowUpError.
+    After a crash, another `uninstall` deletes the rest. Raises FollowUpError.
     """
     state_dir, store = site.state_dir, store_of(site)
     try:
@@ -248,7 +248,7 @@ def _remove_state(site: Site, *, patient: bool) -> str:
 
 
 def _remove_files(site: Site) -> list[str]:
-    """Delete all that is releaser's beside the releases; return what is left, which is not."""
+    """Delete all files of releaser except the releases; return the names of the files that stay."""
     for path in left_temporaries(site):
         clear_name(path, of_directory=is_marked(path))
     for file in state_files():
@@ -257,11 +257,11 @@ def _remove_files(site: Site) -> list[str]:
 
 
 def leave_directory(link: Path, directory: Path, text: str) -> None:
-    """Put a real directory in the place of the symlink that says `text`, durably, by one exchange if there is one.
+    """Replace the symlink with the text `text` by a real directory, durably, by one exchange if possible.
 
-    Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
-    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that,
-    unless the error says where it is now.
+    Otherwise `link` is missing for some microseconds, as in `adopt_directory`. `directory` is on the same file system,
+    and synced. Raises OSError, also if a person has changed `link`; then `link` stays, unless the error says where it
+    is now.
     """
     is_exchanged = exchange(link, directory)
     aside = directory if is_exchanged else directory.with_name(f".{link.name}.new")

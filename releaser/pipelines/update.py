@@ -70,10 +70,10 @@ _MOST_COMMITS = 100  # in a report
 def update(
     request: Request, timing: Timing, *, force: bool = False, follow: bool = False, only: frozenset[str] = frozenset()
 ) -> RunReport:
-    """Bring the site to the newest code and packages that pass its tests, if it is the time for it.
+    """Update the site to the newest code and packages that pass its tests, if an update may start now.
 
-    `force` tries those that failed again; `follow` takes a remote branch that was moved back or rewritten as it is.
-    `only` these packages come in, with what they need; all if it is empty.
+    `force` includes those that failed before; `follow` accepts a remote branch that was moved back or rewritten. `only`
+    these packages are upgraded, with their requirements; all if it is empty.
     """
     pipeline = partial(update_site, force=force, follow=follow, only=only)
     return update_when_due(request, timing, pipeline)
@@ -82,15 +82,15 @@ def update(
 def update_site(
     run: Run, source: Source | None = None, *, force: bool, follow: bool, only: frozenset[str] = frozenset()
 ) -> PipelineResult:
-    """Do what docs/how-it-works.md lists, in that order; the settings say what the source is, unless one is given.
+    """Do the steps of docs/how-it-works.md in that order; without `source`, the settings choose the source.
 
     A new release goes live in `deploy`. Nothing else moves the symlink, except for the adoption of a venv that is no
-    release yet, and nothing else moves the checkout, except for commits that bring neither code nor packages.
+    release yet, and nothing else moves the checkout, except for commits that change neither code nor packages.
     """
     run.log.learn(only=tuple(sorted(only)))
     refuse_moved(run.store)
     refuse_unreadable_live(run.store.live())
-    retry_failed_actions(run.site, run.log)  # restarts and the like that an earlier run could not do
+    retry_failed_actions(run.site, run.log)  # such as a restart that failed in an earlier run
     snapshot = take_snapshot(run.site)
     facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
     theirs = (source.fetch if source is not None else fetch)(run.site, run.log, facts, follow=follow)
@@ -105,9 +105,9 @@ def update_site(
         one = target.rejected
         run.log.learn(blocked=f"commit {one.commit[:12]} ({one.subject}) {one.reason} ({one.at[:10]})")
     note_taken_back(run.site, target)
-    if source is not None and target.rejected is not None:  # its lock is not for the code that stays
+    if source is not None and target.rejected is not None:  # its lock does not fit the code that stays
         return PipelineResult(result="unchanged", headline=f"the code of the {source.name} {target.rejected.reason}")
-    # Most nights nothing is built, for which a part of the tree is enough.
+    # Most nights nothing is built, and a part of the tree is enough.
     workspace = open_workspace(run.site, run.log, facts, target, whole=target.moves)
     with note_refusals(run.site.state_dir, run.log.failures), workspace as work:
         work = replace(work, only=only, configuration=snapshot.configuration)
@@ -121,7 +121,7 @@ def update_site(
                 return let_wait(run, goal, release, wait)
             has_time = (
                 target.moves or RestartSettings.of(work.site).stop is not None
-            )  # else the site would wait for it, stopped
+            )  # otherwise the stopped site would wait for that
             done = do_ahead(work.site, run.log, release) if has_time else ()
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)
@@ -141,7 +141,7 @@ def ready_case(goal: Goal, release: Release) -> Case:
 
 
 def case_of(goal: Goal) -> Case:
-    """Return the case of a release that is to be made, for the gates."""
+    """Return the case of a release before it is made, for the gates."""
     return Case.of(goal.work, goal.resolution, is_repair=goal.is_repair, audit=lambda: goal.wanted.audits.live)
 
 
@@ -154,7 +154,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
     headline = f"{release.id} is ready and waits: {wait.reason}"
     run.log.learn(waits=headline, blocked=headline if wait.error is not None else "")
     _report_unusable_live(run.log, goal.due, wait.reason, waits=True)
-    attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # what waited before
+    attempt(run.log, "prune", lambda step: prune_step(run.site, run.log, step))  # the one that waited before
     if wait.error is not None and is_news:
         raise wait.error
     run.log.about(run.store.live(), None)
@@ -162,7 +162,7 @@ def let_wait(run: Run, goal: Goal, release: Release, wait: Wait) -> PipelineResu
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
-    """Make a venv that no release is live in the first release; True if there was one to adopt."""
+    """Make a venv that is no release yet the first release; return whether there was one."""
     if venv_kind(site) == "adopted" or adopt(site, log, facts) is None:
         return False
     log.learn(chosen=find_conventions(site, lock=facts.lock))
@@ -170,14 +170,14 @@ def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
 
 
 def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str | None) -> str | None:
-    """Commit and push what an earlier run could not, before anything is built on top of it; return the commit made.
+    """Commit and push what an earlier run could not, before a build relies on it; return the new commit, if any.
 
-    Nothing is pushed while the remote (at `theirs`) has commits that this checkout does not have: it would refuse.
+    Nothing is pushed while the remote head, `theirs`, has commits that the checkout lacks: the remote would refuse.
     """
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
     if not due and not read_pending(site.state_dir).push:
-        note(site.state_dir, lock_differences=())  # somebody has committed the lock, or there is no difference
+        note(site.state_dir, lock_differences=())  # a person has committed the lock, or it does not differ
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
     if live is not None and due:
@@ -188,7 +188,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
 
 
 def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source | None = None) -> Goal:
-    """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
+    """Check the new code, resolve in its staging tree, and decide what to build. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
     if gone := work.only - work.facts.lock.names:
         message = f"{', '.join(sorted(gone))} is no longer in uv.lock, by the new commits"
@@ -208,7 +208,7 @@ def choose_goal(work: Workspace, target: Target, *, force: bool, source: Source 
 
 
 def reason_not_to_build(goal: Goal) -> str:
-    """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
+    """Return why no release is built: nothing is newer, or the candidate failed before. Empty to build one."""
     if not goal.is_new:
         only = ", ".join(sorted(goal.work.only))
         return f"there is nothing newer of {only} that may come in" if only else "everything is up to date"
@@ -218,10 +218,9 @@ def reason_not_to_build(goal: Goal) -> str:
 
 
 def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
-    """Report on what stays live: fixes that are held back, processes left behind, tests that turn red.
+    """Report on a live release that stays: skipped fixes, old processes, failing tests, or that nothing can run on it.
 
-    That nothing can run on it is always said. Where only another Python has failed, to which the site does not move,
-    all else is looked after. Raises TestsFailedError.
+    If only the move to another Python failed, fixes are still reported. Raises TestsFailedError.
     """
     work, failed = goal.work, goal.failed
     if failed is not None:
@@ -230,13 +229,13 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     work.log.about(work.live, None)
     held = goal.resolution.held_back
     if held and (failed is None or (goal.due is not None and not goal.is_repair)):
-        note_unfixed(work, held, goal.wanted.audits.live)  # no night without anything held asks
+        note_unfixed(work, held, goal.wanted.audits.live)  # without skipped versions, nothing is looked up
     note_stale_processes(work.site, work.log)
     if failed is not None:
         _report_unusable_live(work.log, goal.due, failed.reason)
-    is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
+    is_news = adopted and failed is None  # no command asked for the adoption, so the run reports it
     headline = f"the project is adopted; {reason}" if is_news else reason
-    # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
+    # An unsure goal has just run the tests of the live release, unless its Django check failed first.
     if not goal.is_unsure or CheckSettings.of(work.site).django_check != "off":
         red = try_live_release(work)
         headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
@@ -244,7 +243,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 
 
 def make_release(goal: Goal) -> Release:
-    """Build, test and seal the release that is to go live. Raises BuildError and TestsFailedError."""
+    """Return a sealed release: a ready one, or a new one, built and tested. Raises BuildError and TestsFailedError."""
     work, resolution = goal.work, goal.resolution
     if waiting := work.site.describe_waiting():
         work.log.tell(waiting)
@@ -261,7 +260,7 @@ def make_release(goal: Goal) -> Release:
         if (
             ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data, work.configuration)
         ) is not None:
-            prepare_tree(work.site, work.log)  # what it makes, static files are collected from
+            prepare_tree(work.site, work.log)  # for the static files, which may be among its output
             work.log.learn(migrations=ready.manifest.migrations)
             return ready
         candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
@@ -275,14 +274,14 @@ def make_release(goal: Goal) -> Release:
 
 
 def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
-    """Let the report have the commits that are to come in, the newest first, and return them."""
+    """Add the new commits to the report, newest first, and return them."""
     commits = target.commits[:_MOST_COMMITS] if target.moves else ()
     log.learn(pulled=target.pulled, commits=commits)
     return commits
 
 
 def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: CheckoutSnapshot) -> None:
-    """Follow commits that bring neither code nor packages; nobody needs to hear of it."""
+    """Move the checkout to commits that change neither code nor packages, without a report."""
     log, live, following = goal.work.log, goal.work.live, choose_following(site, goal, target)
     if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
         return
@@ -293,7 +292,7 @@ def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: Ch
 
 
 def examine_target(work: Workspace, target: Target) -> SiteFacts:
-    """Check the code that is to go live as it is in the staging tree, with its own settings. Raises PreflightError."""
+    """Check the new code in the staging tree, with its own settings. Raises PreflightError."""
     if not target.moves:
         return work.facts
     scope = Scope(asks=("django",) if target.brings_code else (), checkout=work.facts.checkout)
@@ -302,7 +301,7 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
     except PreflightError as error:
         project, commit = work.site.project, target.commit[:12]
 
-        def named(text: str) -> str:  # as in the checkout
+        def named(text: str) -> str:  # with the paths of the checkout
             return text.replace(str(project.root), str(project.checkout))
 
         raise PreflightError(
@@ -314,7 +313,7 @@ def examine_target(work: Workspace, target: Target) -> SiteFacts:
 
 
 def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *, waits: bool = False) -> None:
-    """Report, where what is to take its place has failed or `waits`, that nothing can run on what is live."""
+    """Report that nothing can run on the live release if its replacement has failed or `waits`."""
     if due is None or not cannot_run(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"

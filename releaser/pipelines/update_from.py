@@ -1,4 +1,4 @@
-"""`update --from`: what a channel points to goes live, forward or back, if its pointer is to be believed."""
+"""`update --from`: makes the release of a channel live, newer or older, if its pointer is valid."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 
 
 def update_from(request: Request, timing: Timing, channel: Channel, *, force: bool = False) -> RunReport:
-    """Make live what a channel points to, if that is not what it did when it was last looked at.
+    """Make the release of a channel live, if the channel has changed since the last look.
 
-    `force` tries again what failed here before.
+    `force` tries again a release that failed here before.
     """
     return update_when_due(request, timing, partial(_follow, channel=channel, force=force))
 
 
 def plan_update_from(site: Site, timing: Timing, channel: Channel, *, force: bool = False) -> Plan:
-    """Say what that would do. Raises PreflightError and ResolutionError."""
+    """Say what `update_from` would do. Raises PreflightError and ResolutionError."""
     pointer, before, _ = _read(site, channel)
     due = None if timing.now else find_due(site, if_due=timing.if_due)
     move, kept = pointer.current, _find_kept(site, pointer.current)
@@ -89,18 +89,18 @@ def _follow(run: Run, *, channel: Channel, force: bool) -> PipelineResult:
         raise
     except (TestsFailedError, ActivationError) as error:
         known = read_blocks(run.site.state_dir).candidates
-        if not any(one.sick for one in known):  # they are looked at each time
+        if not any(one.sick for one in known):  # such candidates are tried each time
             _settle(run.site, seen, f"{seen.release} is left out, as it failed here before: {error.message}")
         raise
     kept = _find_kept(run.site, pointer.current)
     is_live = kept is not None and kept.live
-    if is_live or not run.log.learned.waits:  # what waits is looked at each time
+    if is_live or not run.log.learned.waits:  # a waiting release is examined each time
         _settle(run.site, seen, f"nothing newer on {channel.name}" if is_live else result.headline)
     return result
 
 
 def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
-    """Return the pointer, the one that was seen last, and who has signed it. Raises PreflightError, ResolutionError."""
+    """Return the pointer, the record of the last one, and the signer. Raises PreflightError and ResolutionError."""
     pointer, signer = channel.read(site.runner, trust_of(site))
     if pointer.project not in names_of(site):
         refuse(
@@ -130,7 +130,7 @@ def _read(site: Site, channel: Channel) -> tuple[Pointer, Seen | None, str]:
 
 
 def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
-    """Say what the pointer has come to here, if nothing has changed since; else empty."""
+    """Return the earlier result for this pointer, if nothing has changed since; else empty."""
     if pointer.sha256 != before.sha256 or not before.headline or before.quarantine != _digest_of_blocks(site):
         return ""
     live = store_of(site).live()
@@ -138,10 +138,10 @@ def _why_nothing(site: Site, pointer: Pointer, before: Seen) -> str:
 
 
 def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *, force: bool) -> PipelineResult:
-    """Bring what a channel points to live, by a flip if it is here, and if nobody here has chosen otherwise."""
+    """Make the release of a channel live, by a flip if it is here, unless this host has a reason to stay."""
     move, kept = pointer.current, _find_kept(run.site, pointer.current)
     if kept is not None and kept.live and not explain_rebuild(run.site, kept, find_live_damage(kept)):
-        if force:  # something that was in the way of them may be gone
+        if force:  # files in their way may be gone
             place_included(run.site, run.log, kept)
         return PipelineResult(result="unchanged", headline=f"{move.release} is live")
     live = run.store.live()
@@ -152,7 +152,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
             )
         return PipelineResult(result="unchanged", headline=why)
     if kept is not None and not kept.live:
-        # Back to it, or forward; it is for the channel to say what comes next, so nothing stays out for it.
+        # Back or forward. The channel decides about the next release, so nothing is put on hold.
         return roll_back(run, to=kept.id, holds_left=False)
     newest = bundle_before(run.site)
     is_older = newest is not None and move.built < newest.sequence
@@ -166,7 +166,7 @@ def _reach(run: Run, channel: Channel, pointer: Pointer, before: Seen | None, *,
 
 
 def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release | None) -> str:
-    """Say what somebody has done here that the channel does not overrule: gone back, or ahead of it; else empty."""
+    """Return why this host stays: it has failed, gone back, or is ahead of the channel; empty if it follows."""
     move, newest, live = pointer.current, bundle_before(site), store_of(site).live()
     if live is None or cannot_run(live):  # the site is down
         return ""
@@ -182,7 +182,7 @@ def _why_stay(site: Site, pointer: Pointer, before: Seen | None, kept: Release |
 
 
 def _find_kept(site: Site, move: Move) -> Release | None:
-    """Return the release that was installed here from the bundle, and can be gone to; None if there is none."""
+    """Return the usable release that was installed here from the bundle; None without one."""
     digests = {one.manifest for one in move.files}
     for one in sorted(store_of(site).all(), key=lambda one: not one.live):
         is_it = one.manifest.provenance.sha256 in digests and one.state in ("live", "good", "bad")
@@ -192,7 +192,7 @@ def _find_kept(site: Site, move: Move) -> Release | None:
 
 
 def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
-    """Return the file of a bundle: of a delta, if this host has all that it builds on. Raises as `_fetch`."""
+    """Return the file of a bundle, or of a delta if this host has its base. Raises as `_fetch`."""
     pool = Pool.of(site.state_dir)
     for one in move.deltas:
         if pool.manifest_of(one.base) is None:
@@ -202,16 +202,16 @@ def _download(site: Site, channel: Channel, move: Move) -> tuple[Path, str]:
             with open_archive(file) as archive:
                 manifest = archive.manifest()
                 commit = manifest.base.commit if manifest.base is not None else None
-                has_code = commit is None or site.git.has(commit)  # that bundle may have come no further than here
+                has_code = commit is None or site.git.has(commit)  # the base may never have been installed
                 if has_code and not find_missing(pool, manifest):
                     return file, f"{size(one.size)}, a delta from {one.base}"
-        except ResolutionError:  # then the whole one is tried
+        except ResolutionError:  # then the full bundle is tried
             continue
     return _fetch(site, channel, move.bundle), size(move.bundle.size)
 
 
 def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
-    """Download a file, unless a run that did not come to its end has. Raises PreflightError and ResolutionError."""
+    """Download a file, unless a run that was cut off has done so. Raises PreflightError and ResolutionError."""
     directory = Pool.of(site.state_dir).directory / "download"
     file = directory / f"{one.sha256}.bundle"
     if hash_of_file(file) == one.sha256:
@@ -230,7 +230,7 @@ def _fetch(site: Site, channel: Channel, one: PublishedBundle) -> Path:
     return file
 
 
-# What was seen
+# The pointers seen last
 
 
 def _seen(site: Site) -> SeenChannels:
