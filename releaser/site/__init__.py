@@ -1,1 +1,1 @@
-"""What a site is: its paths, its settings, its interpreter, and the checks of all that."""
+"""The site: its paths, settings and interpreter, and their checks."""

@@ -1,4 +1,4 @@
-"""Who sends mail and who gets it: addresses as settings spell them."""
+"""The settings for mail, and the addresses in them."""
 
 import json
 import re
@@ -26,9 +26,9 @@ _NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 
 
 class Address(Frozen):
-    """Somebody who sends or gets mail; ValueError if `address` cannot be mailed to.
+    """A sender or recipient of mail. Raises ValueError if no mail can be sent to `address`.
 
-    `name` may be anything: it is made harmless where it is put into a header.
+    `name` may have any characters: the code that writes headers escapes it.
     """
 
     name: str
@@ -91,7 +91,7 @@ def _parse_item(item: object) -> Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read `address` or `Name <address>`; ValueError if it is neither."""
+    """Read `address` or `Name <address>`. Raises ValueError for anything else."""
     _refuse_control(text, "address")
     if (named := _NAMED.fullmatch(text.strip())) is None:
         return Address(name="", address=text.strip())
@@ -153,14 +153,14 @@ class MailSettings(Part):
 
     @property
     def sends(self) -> bool:
-        """Whether mails are not for the outbox alone."""
+        """Whether mails are sent, and not only kept in the outbox."""
         return bool(self.smtp_host) or self.sendmail != _NO_SENDMAIL
 
     def transport(self, root: "Path", runner: "Runner") -> "SmtpServer | Sendmail | None":
-        """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
+        """Return the configured mail server, else sendmail; None without either."""
         if not self.sends:
             return None
-        from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # which take long to import
+        from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # slow to import
 
         if self.smtp_host:
             return SmtpServer(

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def committed_lock(site: Site) -> LockFile:
-    """Return the lock of the commit that is staged, or else checked out, whatever lies there.
+    """Return the lock in the staged commit, or else in the checked-out commit, not in the work tree.
 
-    Without git, it is what lies there. Raises PreflightError and ToolError.
+    Without git, return the lock in the directory. Raises PreflightError and ToolError.
     """
     commit, path = site.tree.commit, os.path.relpath(site.project.lock, site.git.layout.top)
     try:

@@ -1,4 +1,4 @@
-"""Which environment, dependency groups, test command and unix group a site uses where no setting names one."""
+"""Chooses environment, dependency groups, test command and unix group of a site, by its settings or by convention."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SKIPPED_DIRECTORIES = {".git", "node_modules", "__pycache__"}
 
 
 def choose_environment(settings: Settings, pyproject: Pyproject) -> str:
-    """Return the environment: as set, else by host name, if the project has the group that this asks for."""
+    """Return the environment: as set, else by host name if the project has a group for it, else `local`."""
     if settings.environment:
         return settings.environment
     guess = environment_of(this_host())
@@ -40,9 +40,10 @@ def choose_environment(settings: Settings, pyproject: Pyproject) -> str:
 
 
 def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
-    """Return the dependency group to install beside the project's own dependencies; None for a local project without.
+    """Return the dependency group to install besides the project's own dependencies.
 
-    Nor is there one if the setting is `none`. A group that is missing, or not a list, is unfit.
+    None if the setting is `none`, or for a local project without one. Raises PreflightError if the group is missing, or
+    is not a list.
     """
     if _is_no_group(settings.group, pyproject):
         return None
@@ -66,21 +67,21 @@ def _is_no_group(setting: str | None, pyproject: Pyproject) -> bool:
 
 
 def choose_export_group(settings: ExportSettings, pyproject: Pyproject) -> str | None:
-    """Return the group whose packages the requirements export has, the same on every host: that of production."""
+    """Return the group of the requirements export, as set, else that of production, so that all hosts have the same."""
     if chosen := settings.requirements_export_group:
         return None if _is_no_group(chosen, pyproject) else chosen
     return next((name for name in CANDIDATES["production"] if name in pyproject.groups), None)
 
 
 def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
-    """Whether the environment that is set wants a dependency group, and none is set nor there."""
+    """Whether the environment needs a dependency group, and no group is set and the project has none."""
     environment = choose_environment(settings, pyproject)
     is_missing = not any(name in pyproject.groups for name in CANDIDATES[environment])
     return settings.group is None and environment != "local" and is_missing
 
 
 def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...]:
-    """Return the words that run the project's tests; the first, `python`, is the release's own.
+    """Return the command of the project's tests; the word `python` is that of the release. Raises PreflightError.
 
     `locked` are the names of the packages in the lock.
     """
@@ -97,9 +98,9 @@ def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str
 
 
 def choose_unix_group(settings: Settings, root: Path) -> int:
-    """Return the id of the group that releases belong to: as set, else the commonest one of the project's files.
+    """Return the id of the unix group of releases: as set, else the commonest group of the project's files.
 
-    A group that does not exist, or that this user may not hand files to, is unfit.
+    Raises PreflightError if the group does not exist, or if this user is not a member.
     """
     if settings.unix_group:
         try:
@@ -123,7 +124,7 @@ def _name(number: int) -> str:
 
 
 def find_commonest_group(root: Path) -> int:
-    """Return the id of the group that most files of the project have."""
+    """Return the id of the commonest group of the project's files."""
     counted: collections.Counter[int] = collections.Counter()
     for directory, names, files in os.walk(root):
         names[:] = [
@@ -132,14 +133,14 @@ def find_commonest_group(root: Path) -> int:
             if name not in _SKIPPED_DIRECTORIES and not os.path.exists(os.path.join(directory, name, "pyvenv.cfg"))
         ]
         for name in files:
-            with contextlib.suppress(OSError):  # gone meanwhile, or in a directory that may only be listed
+            with contextlib.suppress(OSError):  # deleted meanwhile, or in a directory that may only be listed
                 counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
         if counted.total() >= _SAMPLE:
             break
     return counted.most_common(1)[0][0] if counted else root.stat().st_gid
 
 
-# What was chosen, and what says so
+# The choices, with their reasons
 
 
 class Convention(Frozen):
@@ -156,7 +157,7 @@ class Convention(Frozen):
 
 
 def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Convention, ...]:
-    """Return what was chosen, with `lock` or that of the checkout; what cannot be chosen, preflight reports."""
+    """Return the choices, with `lock` or that of the checkout. Skips impossible choices, which preflight reports."""
     settings, sources, pyproject = site.settings, site.sources, site.pyproject
     file, environment = pyproject.path.name, choose_environment(settings, pyproject)
     found = [Convention(what="environment", value=environment, source=_explain_environment(site, environment))]
@@ -181,8 +182,8 @@ def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Conve
 
 
 def _of_venv(site: Site) -> Iterator[Convention]:
-    """Name the tools that are taken from an activated venv or the project, as there is no other on PATH."""
-    from releaser.tools.uv import find_uv  # which takes long to import, for a rollback
+    """Yield the tools that come from an activated venv or the project, as PATH has no others."""
+    from releaser.tools.uv import find_uv  # slow to import, for a rollback
 
     for name in ("git", "uv"):
         path, is_last = find_program(name, site.runner.environ, site.project.root)
@@ -205,7 +206,7 @@ def _explain_environment(site: Site, environment: str) -> str:
 
 
 def _find_default_groups(site: Site) -> Convention:
-    """Name what goes live though nobody has chosen it, as uv installs it unasked."""
+    """Return the groups that uv installs by default, and so go live without a choice."""
     names = live_default_groups(site.settings, site.pyproject)
     file = site.pyproject.path.name
     if "default-groups" in site.pyproject.table("tool", "uv"):
@@ -220,7 +221,7 @@ def _find_default_groups(site: Site) -> Convention:
 
 
 def unasked_groups(pyproject: Pyproject) -> tuple[str, ...] | None:
-    """Return the groups that uv installs unasked, None for all of them; `dev` if the project says nothing."""
+    """Return the groups that uv installs by default: those in pyproject.toml, else `dev`; None for all groups."""
     named = pyproject.table("tool", "uv").get("default-groups", ["dev"])
     if named == "all":
         return None
@@ -228,14 +229,14 @@ def unasked_groups(pyproject: Pyproject) -> tuple[str, ...] | None:
 
 
 def live_default_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
-    """Return the groups of the project that go live as uv installs them unasked: not those that only tests need."""
+    """Return the groups of the project that go live by default, without those that only tests need."""
     unasked = unasked_groups(pyproject)
     there = pyproject.groups if unasked is None else [name for name in unasked if name in pyproject.groups]
     return tuple(name for name in there if name not in settings.test_groups)
 
 
 def default_groups(site: Site) -> tuple[str, ...] | None:
-    """Return the groups that go live unasked, as uv knows them; None if these are all groups of the project."""
+    """Return the groups that go live by default, for uv; None for all groups of the project."""
     unasked, tests = unasked_groups(site.pyproject), site.settings.test_groups
     if unasked is None:
         return live_default_groups(site.settings, site.pyproject) if tests else None
@@ -243,7 +244,7 @@ def default_groups(site: Site) -> tuple[str, ...] | None:
 
 
 def needed_groups(site: Site, lock: LockFile, *groups: str | None, tests: bool = True) -> set[str]:
-    """Name the groups of a lock that a release with these `groups` needs, and its tests."""
+    """Return the groups of a lock that a release with these `groups` needs, and with `tests` its tests."""
     defaults = default_groups(site)
     if defaults is None:
         return {*groups_in(lock)}
@@ -251,7 +252,7 @@ def needed_groups(site: Site, lock: LockFile, *groups: str | None, tests: bool =
 
 
 def left_out_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
-    """Return the groups that uv would install unasked, and that only tests need."""
+    """Return the groups that uv would install by default, and that only tests need."""
     unasked = unasked_groups(pyproject)
     return tuple(name for name in settings.test_groups if unasked is None or name in unasked)
 
@@ -259,13 +260,13 @@ def left_out_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]
 def test_group_findings(
     settings: Settings, pyproject: Pyproject, *, live: str | None, source: str
 ) -> Iterator[Finding]:
-    """Find what is wrong with the groups that only tests need.
+    """Yield a finding for each problem with the groups that only tests need.
 
-    `live` is the group that goes live, None if there is none; `source` is the file and the key that name the others.
+    `live` is the group that goes live; None without one. `source` is the file and the key of `test_groups`.
     """
     lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
     for name in (name for name in settings.test_groups if name not in lists):
-        import difflib  # which takes long to import
+        import difflib  # slow to import
 
         close = difflib.get_close_matches(name, lists, n=1)
         meant = f"; did you mean `{close[0]}`?" if close else "."
@@ -277,7 +278,7 @@ def test_group_findings(
         yield Finding("live-group-live", message, f"Take `{live}` out of `test_groups`, or set `group` to another one.")
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
-    own = pyproject.table("project").get("name")  # and of no member of its workspace
+    own = pyproject.table("project").get("name")  # not of a member of its workspace
     for entries in _list(pyproject.table("tool", "uv").get("conflicts")):
         tables = [one for one in _list(entries) if isinstance(one, dict)]
         apart = {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
@@ -290,7 +291,7 @@ def test_group_findings(
 
 
 def _expand_groups(names: Iterable[str], pyproject: Pyproject) -> set[str]:
-    """Return these groups, and all that they include."""
+    """Return these groups and all groups that they include."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -309,7 +310,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def find_left_out(site: Site, lock: Path) -> tuple[str, ...]:
-    """Return the groups of a lock that uv has to leave out of what goes live.
+    """Return the groups of a lock that uv must exclude from a release.
 
     Raises OSError and InvalidLockError.
     """
@@ -318,6 +319,6 @@ def find_left_out(site: Site, lock: Path) -> tuple[str, ...]:
 
 
 def keep_locked(groups: tuple[str, ...], lock: LockFile) -> tuple[str, ...]:
-    """Return those of the groups that a lock has: an earlier one need not have all, and uv refuses others."""
+    """Return the groups that the lock has: an earlier lock may lack some, and uv refuses unknown groups."""
     known = groups_in(lock)
     return tuple(name for name in groups if normalize_name(name) in known)

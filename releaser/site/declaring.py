@@ -1,4 +1,4 @@
-"""How settings are declared: the type of a field says how its values are read, the comment above it what it is for.
+"""How settings are declared: the type of a field selects the parser, and the comment above it is its documentation.
 
 The types with their parsers are at the end of values.py. A module that declares settings must not postpone the
 evaluation of annotations.
@@ -19,9 +19,9 @@ secret = partial(field, repr=False, metadata={"secret": True})
 
 
 class Part(Frozen):
-    """The settings of one capability, which names the class in capabilities.py."""
+    """The settings of one capability, whose entry in capabilities.py names the class."""
 
     @classmethod
     def of(cls, site: "Site | Loaded") -> Self:
-        """Return the settings of a site as these, which they are, too. Without the capability, return the defaults."""
+        """Return the settings of a site as an instance of this class. Without the capability, return the defaults."""
         return site.settings if isinstance(site.settings, cls) else cls()

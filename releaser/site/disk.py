@@ -1,4 +1,4 @@
-"""What preflight looks at on disk, except for free space."""
+"""The checks of preflight on disk, except for free space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
 def find_misplaced_state(project: Project) -> Finding | None:
-    """Find a file where the state directory, or a directory above it, is to be."""
+    """Return a finding if a file is in the place of the state directory, or of a directory above it."""
     place = nearest_existing(project.state_dir)
     if place.is_dir():
         return None
@@ -73,7 +73,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
             "Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
         )
     is_directory = project.venv.is_dir() and not project.venv.is_symlink()
-    beside = project.venv if is_directory else project.venv.parent  # one may be mounted there
+    beside = project.venv if is_directory else project.venv.parent  # another file system may be mounted there
     if beside.is_dir() and _mount(beside) != _mount(project.checkout):
         yield Finding(
             "venv-other-disk",
@@ -83,7 +83,7 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
 
 
 def _mount(directory: Path) -> tuple[int, str]:
-    """Tell mounts apart: a rename does not even go from one bind mount of a file system to another."""
+    """Return the identity of a mount: a rename fails even between two bind mounts of one file system."""
     descriptor = os.open(directory, os.O_PATH)
     try:
         info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
@@ -96,7 +96,7 @@ def _mount(directory: Path) -> tuple[int, str]:
 
 
 def venv_findings(link: Path) -> Iterator[Finding]:
-    """Check that what stands at the place of the symlink may be replaced by this user."""
+    """Check that this user may replace the file at the path of the symlink."""
     try:
         status = os.lstat(link)
     except FileNotFoundError:
@@ -121,8 +121,8 @@ def venv_findings(link: Path) -> Iterator[Finding]:
 
 
 def can_clone(directory: Path) -> bool:
-    """Tell whether this file system shares the blocks of copies; OSError when the directory is not writable."""
-    import fcntl  # here, as `releaser list` needs neither
+    """Whether this file system can share the blocks of copies. Raises OSError if the directory is not writable."""
+    import fcntl  # here, as `releaser list` does not need them
     import tempfile
 
     with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as two:

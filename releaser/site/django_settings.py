@@ -19,7 +19,7 @@ class StaticSettings(Part):
 
     def asks(self, root: Path) -> bool:
         """Whether Django is asked for static files, in a project at `root`."""
-        from releaser.tools.django import is_django  # which takes long to import
+        from releaser.tools.django import is_django  # slow to import
 
         return self.collectstatic != "off" and is_django(root)
 

@@ -1,4 +1,4 @@
-"""What the committed lock provides to a site that upgrades nothing by itself."""
+"""The supply of a site that upgrades no packages: the committed lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def committed_supply(site: Site) -> Supply | None:
-    """Leave the lock to those who commit it; None for a site that upgrades its packages."""
+    """Return a supply with the committed lock; None for a site that upgrades its packages."""
     if site.settings.upgrade != "none":
         return None
     return Supply(

@@ -1,7 +1,7 @@
-"""Which settings count for a commit that is not live: its own, except for those that would let it out of the sandbox.
+"""The settings that count for a commit that is not live: its own, except for those that would open the sandbox.
 
-These are what the live release has, with `.env` and the environment laid over it. What a commit takes back counts at
-once, so that a commit can always correct what an earlier one has set: what it adds or widens waits until it is live.
+For these, the settings of the checkout count, with `.env` and the environment. If the commit removes or narrows such
+a setting, that counts at once, so that it can correct an earlier commit; additions wait until the commit is live.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from releaser.site.settings import PREFIX, SPECS, Settings
 from releaser.system.frozen import Frozen
 
 _STRICTER = ("off", "auto", "bwrap")
-_VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # all else may be a path in the commit
+_VERSION = re.compile(r"[\d.,<>=~!* ]+t?")  # anything else may be a path in the commit
 
-#: Returns what counts, of what live has, what the commit has, and the default.
+#: Returns the value that counts, from that of the live site, that of the commit, and the default.
 Rule = Callable[[Any, Any, Any], Any]
 
 
@@ -28,7 +28,7 @@ def _unless_taken_back(live: Any, own: Any, default: Any) -> Any:
 
 
 def _what_both_have(live: tuple[str, ...], own: tuple[str, ...], _: Any) -> Any:
-    """Keep what live has as well, or what is a path below one that it has."""
+    """Keep the values that the live site has too, or that are paths below such a value."""
     known = [*map(os.path.normpath, live)]
     return tuple(one for one in own if any(f"{os.path.normpath(one)}/".startswith(f"{k}/") for k in known))
 
@@ -43,7 +43,7 @@ def _a_version(live: Any, own: Any, _: Any) -> Any:
 
 #: The settings that a commit cannot change for its own build and tests, each with the rule for what counts.
 RULES: Mapping[str, Rule] = {
-    # Programs that run outside of the sandbox, before the commit is live.
+    # Programs that run outside the sandbox, before the commit is live.
     "before_build": _unless_taken_back,
     "build_output": _unless_taken_back,
     "before_live": _unless_taken_back,
@@ -51,9 +51,9 @@ RULES: Mapping[str, Rule] = {
     "uv": _unless_taken_back,
     "python": _a_version,
     "git_hooks": _unless_taken_back,
-    # Variables such as LD_PRELOAD reach what runs outside of the sandbox.
+    # Variables such as LD_PRELOAD reach programs outside the sandbox.
     "environment_file": _unless_taken_back,
-    # What the sandbox keeps away.
+    # The limits of the sandbox.
     "isolate": _the_stricter,
     "test_writable": _what_both_have,
     "test_sockets": _what_both_have,
@@ -61,12 +61,12 @@ RULES: Mapping[str, Rule] = {
     "test_environment": _what_both_have,
     "smtp_password_file": lambda live, own, _: live or own,
 }
-#: Settings that count if this command does.
+#: Settings that count if the setting of their command does.
 _WITH_COMMANDS = {"build_output": "before_build"}
 
 
 class Waiting(Frozen):
-    """A setting of a commit that does not count before it is live, as variables have it; empty for none."""
+    """A setting that counts only once its commit is live; values are spelled as in variables, empty for none."""
 
     name: str
     wanted: str
@@ -74,16 +74,16 @@ class Waiting(Frozen):
 
 
 class InForce(Frozen):
-    """The settings that count for a commit that is not live, and those of its own that wait."""
+    """The settings that count for a commit that is not live, and those of the commit that wait."""
 
     settings: Settings
-    #: All of its own.
+    #: All settings of the commit.
     own: Settings
     waiting: tuple[Waiting, ...] = ()
 
     @classmethod
     def of(cls, live: Settings, own: Settings) -> InForce:
-        """Find what counts for a commit with settings of its own while others are live."""
+        """Return the settings in force for a commit with the settings `own`, while those of the site are `live`."""
         counts = {
             name: rule(getattr(live, name), getattr(own, name), SPECS[name].default) for name, rule in RULES.items()
         }
@@ -97,7 +97,7 @@ class InForce(Frozen):
         return cls(settings=replace(own, **counts), own=own, waiting=waiting)
 
     def describe(self, commit: str) -> str:
-        """Say which settings of a commit wait, what counts instead, and how they count at once; empty if none wait."""
+        """Say which settings of a commit wait, what counts instead, and how to apply them now; empty without any."""
         if not self.waiting:
             return ""
         wanted = " and ".join(f"{one.name} = {one.wanted or 'nothing'}" for one in self.waiting)

@@ -1,4 +1,4 @@
-"""Reads the settings: pyproject.toml, files of variables, the environment; what is wrong there is a finding each."""
+"""Reads the settings from pyproject.toml, files of variables and the environment, with a finding for each mistake."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but
 
 
 class Variables(Frozen):
-    """The variables of a file, and what is wrong with it."""
+    """The variables of a file, and the problems in it."""
 
     values: Mapping[str, str]
     findings: tuple[Finding, ...] = ()
 
 
 def read_variables(path: Path, *, setting: str = "") -> Variables:
-    """Read the `.env` of a project, in which `${NAME}` stands for another variable; it need not be there.
+    """Read the `.env` of a project, in which `${NAME}` stands for another variable; the file need not exist.
 
-    A file that a `setting` names is read much as systemd reads an EnvironmentFile: nothing is interpolated.
+    A file that a `setting` names is read much as systemd reads an EnvironmentFile: without interpolation.
     """
     said, findings, sound = f"{setting} {path}".lstrip(), [], ""
     try:
@@ -44,12 +44,12 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     except (OSError, UnicodeDecodeError) as error:
         advice = "Let this user read it; it must be UTF-8 text."
         return Variables(values={}, findings=(Finding("file-unreadable", f"{said} cannot be read: {error}", advice),))
-    from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
+    from dotenv import dotenv_values  # slow to import, and most sites have no such file
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(_REMARK.sub("", text) if setting else text)):
         if binding.error:
-            blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
+            blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # part of the binding
             number = binding.original.line + blank.count("\n")
             message = f"{path}, line {number}: not of the form NAME=value"
             findings.append(Finding("env-line-invalid", message, "Correct or remove the line."))
@@ -66,24 +66,24 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
 
 
 class Loaded(Frozen):
-    """Settings as far as they could be read, and a finding for each thing that could not.
+    """The settings that could be read, and a finding for each that could not.
 
-    `sources` says for every setting that is not at its default where its value stands.
+    `sources` names the file and key of every setting that is not at its default.
     """
 
     settings: Settings
     problems: tuple[Finding, ...]
     sources: Mapping[str, str]
-    #: Those in the `.env`.
+    #: The secrets in the `.env`.
     secrets: frozenset[str] = field(repr=False)
-    #: The files with secrets that every user of this host can read, or that are too short to be masked.
+    #: Findings for files whose secrets every user of this host can read, or are too short to be masked.
     exposed: tuple[Finding, ...]
 
 
 def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping[str, str]) -> Loaded:
     """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
 
-    Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
+    Raises nothing: every unknown key and every wrong value becomes a finding that names file and key.
     """
     problems: list[Finding] = []
     if not isinstance(table, dict):
@@ -99,7 +99,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
         ("environment", environ),
     ):
         for name, (key, raw) in _find_settings(source, given, problems).items():
-            if raw == "" and given is file.values:  # it takes back what pyproject.toml says
+            if raw == "" and given is file.values:  # it unsets the value of pyproject.toml
                 chosen.pop(name, None)
                 sources.pop(name, None)
                 continue
@@ -118,7 +118,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
     if password_file is not None:
         try:
             chosen["smtp_password"] = values.text(read_text(password_file).rstrip("\n")) or None
-        except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and says what stands there
+        except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and quotes the contents
             why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
             advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
             problems.append(
@@ -140,7 +140,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
 
 
 def bare(path: Path | None, variables: Variables) -> Finding | None:
-    """Say which passwords in a file are not masked, as they are too short for that."""
+    """Return a finding for the passwords in a file that are too short to be masked; None without any."""
     short = [name for name, value in variables.values.items() if 0 < len(value) < SHORTEST]
     names = first_few([name for name in short if PASSWORD_NAME.search(name)], 3)
     advice = f"Take a longer one: it is masked from {SHORTEST} characters on."
@@ -152,7 +152,7 @@ def bare(path: Path | None, variables: Variables) -> Finding | None:
 
 
 def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:
-    """Return the file that holds the password for mails: the one that is set, else what systemd has passed on."""
+    """Return the file with the password for mails: as set, else the credential from systemd; None without either."""
     if named := chosen.get("smtp_password_file"):
         return Path(os.path.normpath(root / Path(named).expanduser()))
     passed = Path(environ.get("CREDENTIALS_DIRECTORY", ""), "smtp_password")
@@ -161,7 +161,7 @@ def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, 
 
 
 def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:
-    """Return the settings in one source, each with its key and value; a name of its own wins over an alias."""
+    """Return the settings in one source, each with its key and value; the name of the setting wins over an alias."""
     found = {
         name: (key, given[key])
         for name, spec in SPECS.items()
@@ -179,7 +179,7 @@ def _is_ours(variable: str) -> bool:
 
 
 def _describe_unknown(source: str, key: str, value: Any) -> Finding:
-    import difflib  # which takes long to import
+    import difflib  # slow to import
 
     prefix = PREFIX if key.startswith(PREFIX) else ""
     name = key.removeprefix(prefix or _TABLE)

@@ -1,4 +1,4 @@
-"""Where a project and its state lie, by names alone: what the quick answers need, which import little else."""
+"""The places of a project and its state, by names alone. Imports little, for quick answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 PYPROJECT = "pyproject.toml"
 LOCK = "uv.lock"
 DEFAULT_VENV = ".venv"
-LOOKED = "run/looked"  # in the state directory: when a start looked for updates last, and when the next one is to
+LOOKED = "run/looked"  # in the state directory: when a start last looked for updates, and when the next start will
 
 
 def default_state_dir(project: str) -> str:
@@ -16,11 +16,11 @@ def default_state_dir(project: str) -> str:
 
 
 def find_project(start: str) -> str | None:
-    """Return the project that the directory `start` is in, itself or the nearest above; None outside of any.
+    """Return the project that contains the directory `start`, itself or the nearest above; None without any.
 
-    A project has pyproject.toml and uv.lock, or releaser keeps state for it. So a member of a workspace, which has no
-    lock of its own, is none. Where nothing above is one either, a directory with one of the two files is taken, for
-    preflight to name the other. What this user may not look into counts as a project, for the same reason.
+    A project has pyproject.toml and uv.lock, or releaser keeps state for it. So a member of a workspace without a lock
+    is no project. If no directory qualifies, the nearest with one of the two files does: preflight names the other. A
+    directory that this user may not read counts as a project: preflight reports that.
     """
     here, second_best = start, None
     while True:

@@ -1,4 +1,4 @@
-"""Whose a project is, and who may work on it: its owner, root as the owner, and the group that the owner lets in."""
+"""The owner of a project, and who may work on it: the owner, root as the owner, and the group with write access."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from releaser.system.trusted_files import way_to
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_UNMAPPED = 65534  # what the kernel tells of a user or group that a user namespace does not know
+_UNMAPPED = 65534  # the id that the kernel shows for a user or group that is unknown in a user namespace
 _NULL = os.makedev(1, 3)  # /dev/null, which is empty (null(4))
 _OF_STATE = ("releases", "logs", "outbox", "run")  # directories in the state directory
-_ALL = 4294967295  # ids, of a namespace that knows all
+_ALL = 4294967295  # ids, in a namespace that knows all
 
 
 class Ownership(Frozen):
-    """Who may work on the project in the directory `root`, and whose files are believed there."""
+    """The users who may work on the project in the directory `root`, and whose files there are trusted."""
 
     root: str
     owner: int
-    #: The group that the owner lets write the project; None if there is none.
+    #: The group that may write the project; None without one.
     group: int | None
 
     @classmethod
     def of(cls, root: str | Path) -> Ownership:
-        """Look at a project. Raises OSError."""
+        """Return the ownership of a project. Raises OSError."""
         status = os.stat(root)
         is_open = status.st_mode & stat.S_IWGRP and not is_unknown(status.st_gid, "gid")
         return cls(root=str(root), owner=status.st_uid, group=status.st_gid if is_open else None)
 
     @classmethod
     def of_missing(cls, root: Path) -> Ownership:
-        """Look at what may be no project: what is not there would be this user's."""
+        """Return the ownership of a directory that may be missing: this user would own it."""
         try:
             return cls.of(root)
         except OSError:
@@ -53,7 +53,7 @@ class Ownership(Frozen):
         return os.geteuid() == self.owner and not is_unknown(self.owner, "uid")
 
     def stranger(self, command: str = "...") -> Finding | None:
-        """Say that this user is neither the owner nor in the group that the owner lets in."""
+        """Return a finding if this user is neither the owner nor in the group of the project."""
         if is_unknown(self.owner, "uid"):
             message = f"{self.root} belongs to a user whom this container (user namespace) does not know"
             return Finding(
@@ -68,13 +68,13 @@ class Ownership(Frozen):
         return Finding("project-foreign", self.whose(), advice)
 
     def whose(self) -> str:
-        """Say whose the project is, and who this is."""
+        """Name the owner of the project and this user."""
         return f"{self.root} belongs to another user ({_id(self.owner)}; this is {_id(os.geteuid())})"
 
     def foreign(self, path: str | Path) -> Finding | None:
-        """Say that a file was made by somebody else, or is a symlink by somebody else or to such a file.
+        """Return a finding if a file belongs to an untrusted user, or is a symlink of one or to a file of one.
 
-        One that is not there, or cannot be looked at, is none: whoever reads it says so.
+        None for a missing or inaccessible file: the code that reads it reports that.
         """
         try:
             status = os.lstat(path)
@@ -89,11 +89,11 @@ class Ownership(Frozen):
         return Finding("file-foreign", message, advice)
 
     def unsafe(self, path: str | Path) -> Finding | None:
-        """Say that somebody else has made a file of variables, or could change it."""
+        """Return a finding if an untrusted user owns a file of variables, or could change it."""
         return self.foreign(path) or _open_to_others(path, self.owner, self.group)
 
     def doubt(self, command: str = "...") -> Finding | None:
-        """Say why this user may not read the project: whose it is, or who could have written what is read first."""
+        """Return a finding if this user must not read the project: another owner, or files that others could change."""
         found = self.stranger(command)
         with contextlib.suppress(OSError):
             mode = os.stat(self.root).st_mode
@@ -109,19 +109,19 @@ class Ownership(Frozen):
             return True
         if self.group is None:
             return False
-        # In a directory that none but the group may write, nobody else can have made a file of that group.
+        # In a directory that only the group may write, only its members can have created a file of that group.
         is_closed = stat.S_ISLNK(status.st_mode) or not status.st_mode & stat.S_IWOTH
         return (status.st_gid == self.group and is_closed) or _is_member(status.st_uid, self.group)
 
 
 def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
-    """See that this user may work on the project that `path` is in, before anything of it is read.
+    """Check that this user may work on the project that contains `path`, before reading any of its files.
 
-    root goes on as the owner, in a process of its own, and exits with its status. Raises PreflightError, and OSError.
+    root continues as the owner, in a new process, and exits with its status. Raises PreflightError and OSError.
     """
     try:
         start = os.path.realpath(path.expanduser())
-    except RuntimeError:  # of ~nobody, which is said where the project is opened
+    except RuntimeError:  # `~name` of an unknown user, which is reported when the project is opened
         return
     except FileNotFoundError:
         message = "the current directory, in which the project is looked for, has been deleted"
@@ -133,7 +133,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
     project = Ownership.of(root)
     found = project.stranger(command)
     if found and not os.geteuid() and project.owner and not is_unknown(project.owner, "uid"):
-        from releaser.system.users import run_again_as  # which hardly anybody needs
+        from releaser.system.users import run_again_as  # rarely needed
 
         try:
             sys.exit(run_again_as(project.owner, os.stat(root).st_gid or project.owner, sys.argv[1:], environ))
@@ -148,7 +148,7 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
 
 
 def find_foreign_parent(path: str, root: str) -> Finding | None:
-    """Say that another user owns part of the way to a project of root's, and could lead root elsewhere."""
+    """Return a finding if another user owns a directory above a project of root, and could redirect the path."""
     for place in way_to(path):
         owner = os.lstat(place).st_uid
         if owner and not is_unknown(owner, "uid"):
@@ -166,9 +166,9 @@ def environment_of(root: str | Path) -> str:
 
 
 def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding | None:
-    """Say that others than the owner and the group of a project may write a file, or put another in its place.
+    """Return a finding if others than the owner and the group of a project may write or replace a file.
 
-    None if it is not there.
+    None if the file does not exist.
     """
     with contextlib.suppress(OSError):
         real = os.path.realpath(path, strict=True)
@@ -190,12 +190,14 @@ def _open_to_others(path: str | Path, owner: int, group: int | None) -> Finding 
 
 
 def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[tuple[str, str]]:
-    """Yield what others than an owner and root may write in a directory, each with who; a group may if that is set.
+    """Yield the paths in a directory that others than `owner` and root own or may write, each with who may.
 
-    What others own counts as well. Symlinks are not followed, but for the directory itself.
+    With `group_writable`, groups may write. Symlinks are not followed, except for the directory itself.
     """
     for place, directories, files in os.walk(directory):
-        links = (name for name in directories if os.path.islink(os.path.join(place, name)))  # others come as places
+        links = (
+            name for name in directories if os.path.islink(os.path.join(place, name))
+        )  # real directories come as `place`
         for path in (place, *(os.path.join(place, name) for name in (*files, *links))):
             seen = os.path.realpath(path) if path == directory else path
             if who := who_else(seen, owner, group_writable=group_writable):
@@ -203,13 +205,13 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
 
 
 def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
-    """Name the user or group, other than `owner` and root, that owns or may write a path; empty if there is none.
+    """Name the user or group, other than `owner` and root, that owns or may write a path; empty without any.
 
     For a symlink only its owner counts. With `group_writable`, groups may write.
     """
     try:
         status = os.lstat(path)
-    except OSError:  # it has just gone
+    except OSError:  # it was just deleted
         return ""
     mode, group = status.st_mode, status.st_gid
     if status.st_uid not in (0, owner) and not is_unknown(status.st_uid, "uid"):
@@ -226,11 +228,11 @@ def who_else(path: str, owner: int, *, group_writable: bool = False) -> str:
 
 
 def close_to_others(path: str, owner: int) -> None:
-    """Take from all but the owner the right to write a file or directory of theirs; nothing else is changed.
+    """Make a file or directory of the owner writable only for the owner; ignore anything else.
 
-    Whoever could write there may exchange it for a symlink at any moment, so it is looked at as it is open.
+    Another user may replace the path by a symlink at any moment, so the checks use the open descriptor.
     """
-    with contextlib.suppress(OSError):  # it has gone, or is none of those
+    with contextlib.suppress(OSError):  # it was deleted, or is neither file nor directory
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
@@ -241,7 +243,7 @@ def close_to_others(path: str, owner: int) -> None:
 
 
 def _has_access_list(path: str) -> bool:
-    """Whether an access control list (acl(5)) names others; the mode shows its mask in place of the group then."""
+    """Whether a path has an access control list (acl(5)); then the group bits of its mode show the mask of the list."""
     try:
         return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
     except OSError:
@@ -249,12 +251,12 @@ def _has_access_list(path: str) -> bool:
 
 
 def _shared_group(group: int, owner: int) -> str:
-    """Return the name of a group that others may be in; empty if it is the owner's own, as useradd makes one."""
+    """Return the name of a group that may have other members; empty for the owner's own group, as useradd creates."""
     import grp
 
     try:
         found, name = grp.getgrgid(group), name_of(owner)
-    except KeyError:  # nobody whom the host knows is in it
+    except KeyError:  # no user known to the host is a member
         return ""
     if is_unknown(group, "gid"):
         return ""
@@ -262,7 +264,7 @@ def _shared_group(group: int, owner: int) -> str:
 
 
 def readable_by_all(path: str | Path) -> Finding | None:
-    """Say that every user of this host may read a file, in which there is a secret."""
+    """Return a finding if every user of this host may read a file, which holds a secret."""
     with contextlib.suppress(OSError):
         real = os.path.realpath(path, strict=True)
         mode, parents = os.stat(real).st_mode, list(Path(real).parents)
@@ -273,7 +275,7 @@ def readable_by_all(path: str | Path) -> Finding | None:
 
 
 def waits(paths: Iterable[Path]) -> Finding | None:
-    """Say that there is a named pipe or a device in the place of a file, for which its reader would wait."""
+    """Return a finding if a named pipe or a device is in the place of a file: its reader would wait."""
     for path in paths:
         with contextlib.suppress(OSError):
             status = os.stat(path)
@@ -284,15 +286,15 @@ def waits(paths: Iterable[Path]) -> Finding | None:
 
 
 def refuse(found: Finding | None) -> None:
-    """Raise PreflightError for a finding, if there is one."""
+    """Raise PreflightError for a finding; do nothing for None."""
     if found:
         raise PreflightError(found)
 
 
 def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bool = False) -> Finding | None:
-    """Say that somebody else has made the state directory, or something of weight in it, or could.
+    """Return a finding if an untrusted user made the state directory or an important file in it, or could have.
 
-    Members of a group work with the state that the owner has opened to them, or is to by `group_writable`.
+    Members of the group are trusted if the owner has opened the state to them, or `group_writable` is set.
     """
     for name in _OF_STATE:
         if os.path.islink(f"{state_dir}/{name}"):
@@ -326,7 +328,7 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
 
 
 def _state_files(state_dir: str) -> Iterator[str]:
-    """Yield what a run believes: all that lies in the state directory itself, manifests, and mails that wait."""
+    """Yield the paths that a run trusts: the files in the state directory, releases, manifests, and waiting mails."""
     yield from _paths_in(state_dir)
     for release in _paths_in(f"{state_dir}/releases"):
         yield from (release, f"{release}/manifest.json")
@@ -342,8 +344,8 @@ def _paths_in(directory: str) -> list[str]:
 
 
 def name_of(user: int) -> str:
-    """Return the name of a user; empty for one without."""
-    import pwd  # here, as `releaser list` needs it on no usual day
+    """Return the name of a user; empty without one."""
+    import pwd  # here, as `releaser list` rarely needs it
 
     try:
         return pwd.getpwuid(user).pw_name
@@ -368,7 +370,7 @@ def _is_member(user: int, group: int) -> bool:
 
 
 def is_unknown(number: int, kind: str) -> bool:
-    """Whether an id may stand for any that this user namespace does not know."""
+    """Whether an id may stand for any id that is unknown in this user namespace."""
     if number != _UNMAPPED:
         return False
     try:

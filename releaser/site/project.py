@@ -1,4 +1,4 @@
-"""The project: one checkout, or plain directory, with its pyproject.toml and uv.lock, and the paths that follow."""
+"""The project: a checkout or plain directory with pyproject.toml and uv.lock, and the paths derived from it."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Pyproject(Frozen):
         return self.table("dependency-groups")
 
     def dependencies_key(self) -> str:
-        """Return a digest of everything in this file that decides what is installed.
+        """Return a digest of everything in this file that determines the installed packages.
 
-        A lock made for other dependencies would be resolved again by the next plain uv command.
+        The next plain uv command would resolve a lock for other dependencies again.
         """
         project = self.table("project")
         uv = self.table("tool", "uv")
@@ -69,7 +69,7 @@ _RESOLUTION_KEYS = (
 
 
 def read_pyproject(path: Path) -> Pyproject:
-    """Parse pyproject.toml; PreflightError says what is wrong with it."""
+    """Parse pyproject.toml. Raises PreflightError."""
     import tomllib
 
     try:
@@ -82,7 +82,7 @@ def read_pyproject(path: Path) -> Pyproject:
         )
     except (OSError, UnicodeDecodeError) as error:
         refuse("pyproject-unreadable", f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
-    except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
+    except (ValueError, RecursionError) as error:  # not only invalid TOML: also too long numbers, too deep nesting
         refuse(
             "pyproject-invalid",
             f"{path} is not valid TOML: {error}",
@@ -104,13 +104,13 @@ class Project(Frozen):
 
     @classmethod
     def at(cls, root: Path, *, state_dir: str | None, venv: str, uses_git: bool = True) -> Project:
-        """Lay out the project at `root`; relative settings are relative to it.
+        """Return the paths of the project at `root`; relative settings are relative to it.
 
         A directory on the way to the symlink may be a link itself: relative parts of the symlink start at its target.
         """
         state = state_dir or default_state_dir(str(root))
         link = Path(os.path.normpath(root / venv))
-        parent = Path(os.path.realpath(link.parent))  # of a loop of links, too, Path.resolve() raises RuntimeError
+        parent = Path(os.path.realpath(link.parent))  # Path.resolve() raises RuntimeError for a loop of links
         place = Path(os.path.normpath(root / Path(state).expanduser()))
         return cls(root=root, venv=parent / link.name, state_dir=place, uses_git=uses_git)
 
@@ -121,18 +121,18 @@ class Project(Frozen):
 
     @functools.cached_property
     def checkout(self) -> Path:
-        """The checkout that visitors see, also where `root` is a staging tree of it."""
+        """The checkout that visitors see, also if `root` is a staging tree of it."""
         return self.staged_from or self.root
 
     @functools.cached_property
     def has_git(self) -> bool:
-        """Whether the project is under git: there is a `.git` in it or above that counts, whether that works or not."""
+        """Whether the project is under git: a `.git` exists in it or above, working or not, and `git` is not off."""
         return self.uses_git and any(
             os.path.lexists(place / ".git") for place in (self.checkout, *self.checkout.parents)
         )
 
     def of_checkout(self, path: Path) -> Path:
-        """Return the path in the checkout that visitors see for one in the staging tree."""
+        """Return the path in the checkout that corresponds to a path in the staging tree."""
         return Path(os.path.normpath(self.checkout / os.path.relpath(path, self.root)))
 
     @functools.cached_property
@@ -147,7 +147,7 @@ class Project(Frozen):
 
     @property
     def lock(self) -> Path:
-        """The path of uv.lock in the checkout; of what it leads to, if it is a symlink, which thus stays one."""
+        """The path of uv.lock, with symlinks followed, so that writing keeps the symlink."""
         return Path(os.path.realpath(self.root / "uv.lock"))
 
     @functools.cached_property
@@ -162,7 +162,7 @@ class Project(Frozen):
 
     @functools.cached_property
     def logs(self) -> Path:
-        """The directory of the log files, one a run."""
+        """The directory of the log files, one per run."""
         return self.state_dir / LOGS
 
     @functools.cached_property
@@ -172,7 +172,7 @@ class Project(Frozen):
 
 
 def declared_dependencies(content: Table) -> Iterator[str]:
-    """Name the tables of a pyproject.toml that say what the project depends on."""
+    """Yield the names of the tables in pyproject.toml that declare dependencies."""
     for keys in _DEPENDENCIES:
         found: Any = content
         for key in keys:
@@ -187,7 +187,7 @@ def declared_dependencies(content: Table) -> Iterator[str]:
 
 
 def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
-    """Say which command gives a project without a uv.lock its first one."""
+    """Say which command creates the first uv.lock of a project."""
     if (root / venv / "pyvenv.cfg").is_file():
         return f"A site that pip has installed gets its first lock by `releaser init --from-venv {venv}`."
     if (root / "requirements.txt").is_file():
@@ -196,9 +196,9 @@ def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
 
 
 def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
-    """List the relative paths from which uv takes packages: find-links, indexes, sources.
+    """Return the local paths from which uv takes packages: find-links, indexes, sources.
 
-    They need not be under git, so they do not count as uncommitted work.
+    They may be untracked, and do not count as uncommitted work.
     """
     uv = pyproject.table("tool", "uv")
     found = [entry for entry in _as_list(uv.get("find-links")) if isinstance(entry, str)]

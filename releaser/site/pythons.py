@@ -1,8 +1,8 @@
-"""Which interpreter a site is built with: the one that it runs on, unless something asks for another.
+"""Chooses the interpreter for a site: its present one, unless a setting, a file or a person requests another.
 
-It is never the interpreter of a venv, but the one that the venv was made from. Given one of a venv, uv links the new
-venv to that one's `sys._base_executable`, which before Python 3.11 is the venv's own (seen with uv 0.13): a release
-would lead to `.venv`, which after the flip is to itself.
+The choice is never the interpreter of a venv, but the one that the venv was made from. Given the interpreter of a
+venv, uv links the new venv to its `sys._base_executable`, which before Python 3.11 is in the venv itself (seen with
+uv 0.13): a release would lead to `.venv`, and so, after the flip, to itself.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
     from releaser.tools.uv import Installed, Uv
 
-OLDEST = Version("3.8")  # that the start-up module and the questions to a site's interpreter are written for
-# What a `.python-version` may have that is no path: `3.13`, `>=3.11,<3.14`, `cpython@3.13`, `pypy3.10`, `3.13t`.
+OLDEST = Version("3.8")  # that the start-up module and the scripts for a site's interpreter support
+# Versions, not paths, in a `.python-version`: `3.13`, `>=3.11,<3.14`, `cpython@3.13`, `pypy3.10`, `3.13t`.
 _UV_VERSION = re.compile(r"[a-z]*[@-]?[<>=~!]*\d[\w.,<>=~!*+@ -]*", re.ASCII)
 _VERSION_FILE = ".python-version"  # of uv, pyenv and others
 _NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
 _MOST_NAMED = 6
-_MOST_LINKS = 40  # or venvs made from venvs; Linux follows no more links either
+_MOST_LINKS = 40  # links, or venvs made from venvs; Linux follows no more links either
 
 
 class PythonRequest(Frozen):
-    """What the project asks for."""
+    """The Python that the project requests."""
 
-    #: As of uv's `--python`.
+    #: As for uv's `--python`.
     version: str
     #: The file and the key.
     source: str
@@ -50,11 +50,11 @@ class PythonRequest(Frozen):
 
     @property
     def name(self) -> str:
-        """What asks, without the place."""
+        """The name of the source, without its file."""
         return _VERSION_FILE if self.source == _VERSION_FILE else "`python`"
 
     def admits(self, version: str) -> bool:
-        """Whether it asks for this version; if it is a path, nobody can tell, and it does not."""
+        """Whether the request admits a version; False if the request is a path."""
         number = _NUMBER.fullmatch(self.version)
         if number is not None:
             return f"{version}.".startswith(f"{number.group(1)}.")
@@ -69,17 +69,17 @@ class Choice(Frozen):
 
     python: Path
     version: str
-    #: The version that the site ran on, if that is gone and another minor version stands in for it.
+    #: The version that the site ran on, if it is gone and another minor version replaces it.
     instead_of: str = ""
-    #: What asks for another one, which is not installed.
+    #: The request for another interpreter, which is not installed.
     against: PythonRequest | None = None
 
 
 def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
-    """Choose an interpreter; nothing is downloaded. Raises PreflightError, which says what brings the site back.
+    """Choose an interpreter; nothing is downloaded. Raises PreflightError, whose advice brings the site back.
 
-    `wanted`, as of uv's `--python`, is what a person asks for. Without it the site stays on its Python, unless the
-    project requests another. If its Python is gone, another patch version takes its place, or else what uv picks within
+    `wanted`, as for uv's `--python`, is the request of a person. Without it the site stays on its Python, unless the
+    project requests another. If its Python is gone, another patch version replaces it, or else the choice of uv within
     requires-python.
     """
     root, venv = site.project.root, site.project.venv
@@ -104,12 +104,12 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
 
 
 def _reason(error: ToolError) -> str:
-    said = error.output.partition("error: ")[2].partition("\n\n")[0]  # uv breaks its sentences into lines
+    said = error.output.partition("error: ")[2].partition("\n\n")[0]  # uv wraps its sentences
     return " ".join(said.split()).replace(" cause: ", ": ") or error_line(error.output) or error.message
 
 
 def find_request(site: Site) -> PythonRequest | None:
-    """Return what the project asks for; None if requires-python alone decides."""
+    """Return the Python that the project requests; None if only requires-python decides."""
     setting = site.settings.python
     if setting is not None:
         return PythonRequest(version=setting, source=site.sources.get("python", "the setting `python`"))
@@ -122,9 +122,9 @@ def find_request(site: Site) -> PythonRequest | None:
 
 
 def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
-    """Refuse a commit whose `.python-version` names a program that the live one does not: uv would start it.
+    """Refuse a commit whose `.python-version` names a program that the checkout does not name: uv would start it.
 
-    uv looks in the project at `root` and in the directories above; those from `top` on come with the commit. Raises
+    uv looks in the project at `root` and in the directories above; those from `top` down belong to the commit. Raises
     PreflightError.
     """
     for place in (one for one in (root, *root.parents) if one.is_relative_to(top)):
@@ -140,7 +140,7 @@ def refuse_named_program(root: Path, top: Path, checkout: Path) -> None:
 
 def _read_versions(file: Path) -> set[str]:
     try:
-        lines = read_file(file).decode().split("\n")  # as uv does: other signs that end lines are part of a name
+        lines = read_file(file).decode().split("\n")  # as uv does: other line separators are part of a name
     except (OSError, UnicodeDecodeError):
         return set()
     return {line.strip(" \t\r") for line in lines if line.strip(" \t\r") and not line.startswith("#")}
@@ -153,12 +153,12 @@ def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
     try:
         newest = max(found, key=Version, default=version)
         return newest if Version(newest) > Version(version) else None
-    except InvalidVersion:  # of an adopted venv that does not say what it runs on
+    except InvalidVersion:  # of an adopted venv without a known version
         return None
 
 
 def admits(site: Site, version: str) -> bool:
-    """Whether requires-python admits a version; one that cannot be read, which is a finding of its own, admits all."""
+    """Whether requires-python admits a version. An invalid one, which another check reports, admits all."""
     try:
         return SpecifierSet(_read_required(site)).contains(version, prereleases=True)
     except InvalidSpecifier:
@@ -171,7 +171,7 @@ def _read_required(site: Site) -> str:
 
 
 def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
-    """Choose the interpreter that uv has found, or the one that it was made from; `by` is what asks for it."""
+    """Choose the interpreter that uv has found, or its base; `by` names the source of the request."""
     python = need_base(found)
     version = uv.python_version(python)
     refuse_too_old(version, python, by=by)
@@ -179,13 +179,13 @@ def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
 
 
 def refuse_too_old(version: str, python: Path, *, by: str) -> None:
-    """See that a site may run on an interpreter; `by` is what asks for it. Raises PreflightError."""
+    """Refuse an interpreter that is too old for a site; `by` names the source of the request. Raises PreflightError."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
         refuse("python-too-old", message, "Make a new venv for the site with a newer Python, or set `python` to one.")
 
 
-# One that a person asks for
+# The request of a person
 
 
 def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: PythonRequest | None) -> Choice:
@@ -214,11 +214,11 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: 
     return choice
 
 
-# One in the place of what is gone
+# The replacement of a lost interpreter
 
 
 def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Choice:
-    """Choose another patch version of the Python that is gone; else, or if something is requested, what uv picks."""
+    """Choose another patch version of the lost Python; without one, or with a request, the choice of uv."""
     root, found = site.project.root, None
     if request is None:
         with contextlib.suppress(ToolError):
@@ -235,7 +235,7 @@ def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest 
 
 
 def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Finding:
-    """Say that the site has lost its interpreter, and which command brings it back."""
+    """Return the finding for a lost interpreter, with the command that brings the site back."""
     message = f"Python {minor(before)}, on which the live release ran, is gone"
     then = ""
     nearest = _find_nearest(site, uv, before)
@@ -260,12 +260,12 @@ def _describe_loss(site: Site, uv: Uv, before: str, request: PythonRequest | Non
 
 
 def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
-    """Return the version that is the least of a change, of those that requires-python admits."""
+    """Return the nearest installed version that requires-python admits; None without any."""
     return _nearest([one.version for one in _list_installed(site, uv)], before)
 
 
 def _how_to_raise(version: str, request: PythonRequest | None) -> str:
-    """Say how a site moves to a Python that requires-python does not admit."""
+    """Say how to move a site to a Python that requires-python does not admit."""
     also = f", and {request.source} to {minor(version)!r}" if request is not None else ""
     return (
         f'move the site to Python {version}: set requires-python to "{range_of(version)}"{also}, run `uv lock`, commit'
@@ -275,7 +275,7 @@ def _how_to_raise(version: str, request: PythonRequest | None) -> str:
 
 
 def _nearest(versions: Iterable[str], before: str) -> str | None:
-    """Return the newest version of the next higher minor one, or else of a lower."""
+    """Return the newest patch of the next higher minor version, else the newest version; None without any."""
     found = sorted(versions, key=Version)
     higher = [version for version in found if Version(version) > Version(before)]
     nearest = [version for version in higher if minor(version) == minor(higher[0])] or found
@@ -283,7 +283,7 @@ def _nearest(versions: Iterable[str], before: str) -> str | None:
 
 
 def _list_installed(site: Site, uv: Uv) -> Sequence[Installed]:
-    """Return the interpreters that requires-python admits."""
+    """Return the installed interpreters that requires-python admits; empty if uv cannot list them."""
     with contextlib.suppress(ToolError):
         return _ask_installed(site, uv)
     return ()
@@ -307,7 +307,7 @@ def _name_installed(site: Site, uv: Uv) -> str:
 
 
 def need_base(python: Path) -> Path:
-    """Return the interpreter that one was made from, as of `find_base`; ToolError where that is gone."""
+    """Return the interpreter that `python` was made from, see `find_base`. Raises ToolError if it is gone."""
     base = find_base(python)
     if base is None:
         message = f"{python} is the interpreter of a venv, and the one that this was made from is gone"
@@ -318,7 +318,7 @@ def need_base(python: Path) -> Path:
 def find_base(python: Path) -> Path | None:
     """Return the interpreter that `python` was made from, by a path that leads through no venv; None if it is gone.
 
-    One outside of any venv is its own base.
+    An interpreter outside any venv is its own base.
     """
     found: Path | None = python
     for _ in range(_MOST_LINKS):
@@ -330,7 +330,7 @@ def find_base(python: Path) -> Path | None:
 
 
 def version_in(venv: Path) -> str:
-    """Return the version that pyvenv.cfg names; empty when it names none."""
+    """Return the version in pyvenv.cfg; empty without one."""
     config = _read_config(venv)
     version = config.get("version_info") or config.get("version") or ""
     return ".".join(version.split(".")[:3])
@@ -344,7 +344,7 @@ def minor(version: str) -> str:
 def range_of(version: str, *, since: str = "") -> str:
     """Return the requires-python of a site that runs on one minor version, such as `>=3.11,<3.12`.
 
-    A lock for newer ones, too, could have other versions of packages for these, which the site has never run on.
+    A lock for a wider range could have other versions of packages for newer Pythons, on which the site never ran.
     """
     major, second = minor(version).split(".")
     return f">={since or minor(version)},<{major}.{int(second) + 1}"
@@ -359,7 +359,7 @@ def _read_config(venv: Path) -> dict[str, str]:
 
 
 def _has_its_python(venv: Path, version: str) -> bool:
-    """Whether the interpreter of a venv is there, and, as far as its name tells, still of that minor version."""
+    """Whether the interpreter of a venv exists and, if its name has a minor version, has the same as `version`."""
     python = venv / "bin" / "python"
     if not os.path.exists(python) or find_base(python) is None:
         return False
@@ -368,7 +368,7 @@ def _has_its_python(venv: Path, version: str) -> bool:
 
 
 def _find_venv(python: Path) -> Path | None:
-    """Return the first venv that a path or a link that it leads to lies in; None if there is none."""
+    """Return the first venv that contains the path or a link that it leads to; None without any."""
     for _ in range(_MOST_LINKS):
         place = Path(os.path.realpath(python.parent))
         if (place.parent / "pyvenv.cfg").is_file():
@@ -380,10 +380,10 @@ def _find_venv(python: Path) -> Path | None:
 
 
 def _find_maker(venv: Path, python: Path) -> Path | None:
-    """Return the interpreter in the `home` of a venv; the one that it links to if that is another one by now."""
+    """Return the interpreter in the `home` of a venv, or the target of its link if that differs; None if it is gone."""
     home, version, real = _read_config(venv).get("home", ""), version_in(venv), Path(os.path.realpath(python))
     versioned = Path(home, f"python{minor(version)}")
-    if real.is_relative_to(venv):  # a copy, as of `python -m venv --copies`, or a link that leads to itself
+    if real.is_relative_to(venv):  # a copy, as by `python -m venv --copies`, or a link to itself
         return versioned if home and version and os.path.exists(versioned) else None
     candidates = (versioned, *(Path(home, name) for name in (real.name, "python3", "python")))
     return next((one for one in candidates if home and os.path.realpath(one) == str(real)), real)

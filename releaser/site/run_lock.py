@@ -1,4 +1,4 @@
-"""The project lock: one run at a time, and a note of who holds it."""
+"""The project lock, which allows one run at a time, and the note of its holder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from filelock import FileLock
 
-DIRECTORY = "run"  # which nobody enters but the owner and the group
+DIRECTORY = "run"  # only the owner and the group may enter it
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
-WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
-#: Which `uninstall` deletes last, as it holds the lock.
+WAITING = f"{DIRECTORY}/if-due"  # the lock of the `update --if-due` that waits or runs
+#: `uninstall` deletes this directory last, as it holds the lock.
 RUN_FILE = StateFile(name=DIRECTORY, delete=lambda path: _delete_locks(path))
-INTRODUCTION = 2.0  # seconds in which a run that holds the lock has noted who it is, also on a busy disk
+INTRODUCTION = 2.0  # seconds in which a run with the lock has written its note, also on a busy disk
 
 
 class Holder(Frozen):
@@ -42,7 +42,7 @@ class Holder(Frozen):
 
     @property
     def mark(self) -> str:
-        """What tells the programs that this run starts from those of any other run."""
+        """The mark in the environment of all programs that this run starts, unique to this run."""
         return f"{self.pid}@{self.since}"
 
 
@@ -50,9 +50,9 @@ class Holder(Frozen):
 class RunLock:
     """The lock that this run holds.
 
-    `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
-    several that were killed one after the other; None if it was not. It is set to None once what such a run may leave
-    has been looked for; otherwise the next run is told of it as well.
+    `killed_since` is the start of the previous run, in seconds since 1970, if it was killed, or of the first of several
+    killed runs in a row; else None. The run sets it to None after it has cleaned up their leftovers; otherwise the next
+    run gets the value too.
     """
 
     killed_since: float | None
@@ -67,8 +67,8 @@ def this_run(command: str, now: datetime) -> Holder:
 def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[RunLock]:
     """Hold the project lock; wait at most `wait` seconds for it.
 
-    The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
-    left running is ended first. Raises LockedError, or OSError when there can be no such file.
+    The file is never deleted: two runs could otherwise hold locks on two files of the same name. Programs that a killed
+    run left running are ended first. Raises LockedError, or OSError if the file cannot be created.
     """
     from filelock import FileLock
 
@@ -94,7 +94,7 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
     if _try_to_acquire(lock, wait):
         return
     ends_at = time.monotonic() + INTRODUCTION
-    # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
+    # A run that has just begun has not written its note yet, and a run that is about to end has deleted it.
     while (last := holder(state_dir)) is None or not is_alive(last.pid):
         if _try_to_acquire(lock, 0.01):
             return
@@ -120,9 +120,10 @@ def _try_to_acquire(lock: FileLock, wait: float) -> bool:
 
 
 def _end_left_programs(state_dir: Path) -> float | None:
-    """End what the last holder has started, if it was killed: a run that comes to its end takes its note away.
+    """End the programs of the last holder if it was killed: only a killed run leaves its note.
 
-    Return when it began, by its note; a power cut may have left an empty one, of which the time tells.
+    Return the start of that run, by its note, or by the mtime of the note, which a power cut may have left empty; None
+    if there is no note.
     """
     last = holder(state_dir)
     if last is not None:
@@ -136,15 +137,15 @@ def _end_left_programs(state_dir: Path) -> float | None:
 
 def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
     before = {} if killed_since is None else {"killed_since": killed_since}
-    with contextlib.suppress(OSError):  # on a full disk there is a lock without a note
-        # A killed run of another user leaves a note that this user could not write over.
+    with contextlib.suppress(OSError):  # on a full disk, the lock has no note
+        # A killed run of another user leaves a note that this user could not overwrite.
         (state_dir / HOLDER).unlink(missing_ok=True)
         (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
         (state_dir / HOLDER).chmod(state_mode(state_dir))
 
 
 def holder(state_dir: Path) -> Holder | None:
-    """Return who holds the lock, by its note; None when there is none."""
+    """Return the holder of the lock, by its note; None without a readable note."""
     try:
         note = _read_note(state_dir)
         return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
@@ -157,7 +158,7 @@ def _read_note(state_dir: Path) -> Any:
 
 
 def find_running(state_dir: Path) -> Holder | None:
-    """Return who is running now; None when nobody holds the lock. Looks without taking it."""
+    """Return the run that holds the lock now; None without any. Does not take the lock."""
     if not _is_held(state_dir / LOCK):
         return None
     return holder(state_dir) or Holder(pid=0, command="?", since="?")

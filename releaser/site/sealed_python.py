@@ -1,4 +1,4 @@
-"""What starts as the Python of a venv, and whether that is still what was sealed: if not, nobody starts it."""
+"""Compares the Python of a venv and its start-up files with the seal: a changed Python must not start."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import stat
 
 from releaser.system.files import LARGEST_STATE, read_file, read_if_there
 
-TYPE_CHECKING = False  # importing `typing` would take a while, and starting a program needs this
+TYPE_CHECKING = False  # importing `typing` is slow, and each start of a program imports this module
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _MOST_LINKS = 10
-_DIGITS = 32  # of a digest, which is enough to tell files apart
+_DIGITS = 32  # of a digest, enough to distinguish files
 # Start-up files: the `site` module runs them whenever a Python of the venv starts (`.start` from Python 3.15 on).
 _PLACE = "site-packages/"
 _START_SUFFIXES = (".pth", ".start")
@@ -24,9 +24,9 @@ _START_MODULES = ("sitecustomize", "usercustomize", "_releaser_pin")
 
 
 def look_at_start(venv: Path | str) -> str:
-    """Return a digest of what decides in a venv what starts as its Python: the links within it, and pyvenv.cfg.
+    """Return a digest of the parts of a venv that decide which Python starts: the links within it, and pyvenv.cfg.
 
-    What they lead to outside may be upgraded; these are as they were when the venv was made.
+    These never change after the venv was made; the interpreter outside may be upgraded.
     """
     seen, path = [], f"{venv}/bin/python"
     for _ in range(_MOST_LINKS):
@@ -43,28 +43,28 @@ def look_at_start(venv: Path | str) -> str:
             break
     try:
         config = read_if_there(f"{venv}/pyvenv.cfg") or b""
-    except OSError as error:  # such as a file that is too large
+    except OSError as error:  # such as for too large a file
         config = os.fsencode(repr(error))
     return hashlib.sha256(os.fsencode("\0".join([*seen, ""])) + config).hexdigest()
 
 
 def changed_by_others(executable: str, seen: Mapping[str, str], releases: Path | str) -> str:
-    """Return a file of an interpreter that is not as it was `seen`, and that is not root's or the owner's alone.
+    """Return a file of an interpreter that differs from `seen`, and that others than root and the owner may write.
 
-    Empty if there is none. What root and the owner of the `releases` alone may write is an upgrade: it runs on, as the
-    site does. Raises OSError.
+    Empty without any. A changed file that only root and the owner of `releases` may write is an upgrade, on which the
+    site runs too. Raises OSError.
     """
     for path in dict.fromkeys((executable, *seen)):
         try:
             status = os.stat(path)
-        except (OSError, ValueError):  # it is gone, and nothing of it starts
+        except (OSError, ValueError):  # a missing file does not start
             continue
         if f"{status.st_size} {status.st_mtime_ns}" == seen.get(path):
             continue
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return path
         if status.st_uid not in (0, os.stat(releases).st_uid):
-            from releaser.site.ownership import is_unknown  # which takes long to import
+            from releaser.site.ownership import is_unknown  # slow to import
 
             if not is_unknown(status.st_uid, "uid"):  # else perhaps root, outside of this container
                 return path
@@ -115,12 +115,12 @@ def new_start_files(venv: str, sealed: Mapping[str, str] | None) -> list[str]:
 
 
 def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Path | str) -> str:
-    """Describe a start-up file that another user added or changed since the seal; empty if there is none.
+    """Describe a start-up file that another user added or changed since the seal; empty without any.
 
     Files of root and of the owner of `releases` are allowed: the site runs them, too. Raises OSError.
     """
     for path in new_start_files(venv, sealed):
-        from releaser.site.ownership import who_else  # which takes long to import
+        from releaser.site.ownership import who_else  # slow to import
 
         owner, place = os.stat(releases).st_uid, f"{venv}/{path}"
         for one in dict.fromkeys((place, os.path.realpath(place))):
@@ -131,7 +131,7 @@ def started_by_others(venv: str, sealed: Mapping[str, str] | None, releases: Pat
 
 
 def distrust(releases: Path | str, venv: str) -> str:
-    """Say why nothing of a venv is started: it is that of a release, and leads to another Python by now."""
+    """Say why no program of a venv may start: its release failed, or its Python has changed; empty if it may."""
     place = os.path.realpath(venv)
     try:
         below = f"{releases}/", f"{os.path.realpath(releases)}/"
@@ -143,7 +143,7 @@ def distrust(releases: Path | str, venv: str) -> str:
         manifest = json.loads(read_file(f"{releases}/{name}/manifest.json", LARGEST_STATE)) if name else {}
         tests, sealed, files = manifest.get("tests"), manifest.get("start"), manifest.get("start_files")
         seen = (manifest.get("interpreter") or {}).get("seen")
-    except (OSError, ValueError, AttributeError):  # there is none that could tell
+    except (OSError, ValueError, AttributeError):  # there is no readable manifest
         return ""
     if tests == "failed":
         return f"{name} failed its tests, and nothing of a failed release is started"

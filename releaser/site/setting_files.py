@@ -1,4 +1,4 @@
-"""Writes settings into `.env` and pyproject.toml. Everything else in these files stays byte for byte."""
+"""Writes settings into `.env` and pyproject.toml. The rest of these files stays the same, byte for byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"[ \t]+#[^\n]*(?=\n?\Z)")
 
 
 class Edit(Frozen):
-    """A file with settings, as it is and as it is to be; `before` is None if it is not there."""
+    """A change of a file with settings; `before` is None if the file does not exist."""
 
     path: Path
     before: str | None
@@ -34,28 +34,28 @@ class Edit(Frozen):
 
     @property
     def diff(self) -> list[str]:
-        """What changes, a line each, without the lines around it, in which there may be secrets."""
+        """The changed lines, without the lines around them, which may have secrets."""
         names = (str(self.path) if self.before is not None else os.devnull, str(self.path))
         lines = ((self.before or "").splitlines(), self.after.splitlines())
         return list(difflib.unified_diff(*lines, *names, n=0, lineterm=""))
 
     @property
     def added(self) -> tuple[str, ...]:
-        """The lines that are new."""
+        """The new lines."""
         return tuple(line[1:] for line in self.diff[2:] if line.startswith("+"))
 
     def write(self) -> None:
-        """Write the file, unless somebody has changed it meanwhile. Raises PreflightError and OSError."""
+        """Write the file. Raises PreflightError if the file has changed meanwhile, and OSError."""
         if read_text_if_there(self.path) != self.before:
             refuse("settings-changed", f"somebody has changed {self.path} meanwhile; it is left alone", "Try again.")
-        place = self.path.resolve()  # a symlink stays one
+        place = self.path.resolve()  # keeps a symlink
         if self.before is None:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET))
         replace_file(place, self.after.encode())
 
 
 def read_text_if_there(path: Path) -> str | None:
-    """Return what is in a file; None if it is not there. Raises PreflightError for what is no UTF-8 text."""
+    """Return the text of a file; None if it does not exist. Raises PreflightError if it is not readable UTF-8 text."""
     try:
         return read_file(path).decode()
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def read_text_if_there(path: Path) -> str | None:
 
 
 def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
-    """Give variables in a `.env` these values, each in its place, or at the end. Raises PreflightError."""
+    """Set variables in a `.env`, each in its place, or at the end. Raises PreflightError."""
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
 
@@ -94,7 +94,7 @@ def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
 
 
 def _with_value(text: str, line: str, value: str | None) -> str:
-    """Replace an assignment, and keep what is before it, `export`, and a comment after it."""
+    """Replace an assignment, and keep the space before it, `export`, and a comment after it."""
     from dotenv.parser import parse_stream
 
     start = text[: len(text) - len(text.lstrip())]
@@ -117,9 +117,9 @@ MAIL_VARIABLES = {
 
 
 def find_mail_settings(variables: Mapping[str, str], env_file: Path) -> dict[str, str]:
-    """Return the settings for mails among the variables of a crontab that a `.env` lacks.
+    """Return the settings for mails among the variables of a crontab that are missing in a `.env`.
 
-    Raises PreflightError if the file says something else, or may not get a password, as others can read it.
+    Raises PreflightError if the file has another value, or may not get a password, as others can read the file.
     """
     present = read_variables(env_file).values
     given = {name: value for name, value in variables.items() if name in MAIL_VARIABLES}
@@ -146,7 +146,7 @@ def write_mail_settings(values: Mapping[str, str], env_file: Path) -> None:
 
 
 def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:
-    """Give settings in `[tool.releaser]` these values; comments and format stay. Raises PreflightError."""
+    """Set values in `[tool.releaser]`; comments and format stay. Raises PreflightError."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -168,7 +168,7 @@ def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:
 
 
 def variable_of(name: str, present: Mapping[str, str]) -> str:
-    """Return the variable for a setting: the one that is there, an alias perhaps; for admins, the usual one."""
+    """Return the variable for a setting: the present one, perhaps an alias, else the usual one."""
     own = f"{PREFIX}{name.upper()}"
     usual = "ADMINS_JSON" if name == "admins" else own
     return next((one for one in (own, *SPECS[name].aliases) if one in present), usual)

@@ -1,4 +1,4 @@
-"""Every setting: what it is for, its default, and how it is read."""
+"""All settings, with their purposes, defaults and types."""
 
 from collections.abc import Mapping
 from dataclasses import field, fields
@@ -19,20 +19,20 @@ from releaser.site.values import (
 from releaser.system.frozen import Frozen
 
 PREFIX = "RELEASER_"
-NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
+NO_SERVICE = "none"  # the value of `vulnerability_service` for no service
 PROJECT_VARIABLE = "RELEASER_PROJECT"
 Hook = Literal[
     "before_build", "before_live", "stop", "start", "after_static", "after_live", "on_failure", "on_rollback"
 ]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
-#: What hooks find in their environment, and releaser itself takes no setting from.
+#: Variables in the environment of hooks, from which releaser takes no setting.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-#: By which `update --all` says to the other sites that one which goes first did not end well: which one, and why.
+#: By this variable, `update --all` names to the other sites one of the first that did not end well, and why.
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 
 class Spec(Frozen):
-    """The kind of values of one setting; `aliases` are further environment variables for it."""
+    """The type and default of one setting; `aliases` are further environment variables for it."""
 
     kind: values.Kind[Any]
     default: Any
@@ -43,8 +43,8 @@ class Spec(Frozen):
 class Settings(Frozen):
     """Every setting with its default, apart from those that capabilities declare.
 
-    Lengths of time are in seconds, None means that releaser finds out by itself.
-    What stands above a field is what `config --schema` and the documentation say of it.
+    Lengths of time are in seconds. None means that releaser detects the value. The comments above the fields are the
+    text of `config --schema` and of the documentation.
     """
 
     #: The directory for releases, journal, lock, history, logs and outbox, on the file system of the project.
@@ -111,7 +111,7 @@ _USUAL: Mapping[Any, values.Kind[Any]] = {bool: values.flag, int: values.count}
 
 
 def kind_of(declared: Any) -> values.Kind[Any]:
-    """Return the kind of values of such a type, which may also be None for what is not set."""
+    """Return the kind of values of a type, which may be optional."""
     if type(None) in get_args(declared):
         declared = get_args(declared)[0]
     own = getattr(declared, "__metadata__", None)
@@ -139,12 +139,12 @@ SPECS = {
 
 
 def environment_of(host: str) -> str:
-    """Guess the environment from the host name: d… and q… are staging, p… is production, all else is local."""
+    """Guess the environment from the host name: d… and q… are staging, p… is production, any other is local."""
     return {"d": "staging", "q": "staging", "p": "production"}.get(host[:1].lower(), "local")
 
 
 def this_host() -> str:
     """Return the short name of this host."""
-    import platform  # sooner than `socket`: click has imported it
+    import platform  # faster than `socket`: click has imported it
 
     return platform.node().partition(".")[0]

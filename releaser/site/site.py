@@ -1,4 +1,4 @@
-"""A site: the project, its settings and the tools that work on it, put together once; and what preflight found out."""
+"""A site: the project, its settings and its tools; and the facts that preflight collects."""
 
 from __future__ import annotations
 
@@ -56,58 +56,58 @@ class Pulled(Frozen):
 
 @dataclass
 class Brought:
-    """What has come into a staging tree of what git does not track, relative to the top; more may come later."""
+    """The untracked paths in a staging tree, relative to the top; more may follow later."""
 
     copied: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
-    #: What is linked only until something but uv runs in the tree.
+    #: Paths that are linked only until other programs than uv run in the tree.
     lent: list[str] = field(default_factory=list)
-    #: What may not be linked, and is too large to be copied.
+    #: Paths that may not be linked, and are too large to be copied.
     left_out: list[str] = field(default_factory=list)
-    #: Whether all has come that is to come.
+    #: Whether the tree has all untracked paths.
     is_whole: bool = False
-    #: Whether links were made because a sandbox keeps what runs in the tree from writing through them.
+    #: Whether links rely on a sandbox that keeps programs in the tree from writing through them.
     needs_sandbox: bool = False
 
     def replace(self, other: Brought) -> None:
-        """Take what has come into the tree that was made in the place of the first."""
+        """Take over the paths of a tree that replaces the first one."""
         vars(self).update(vars(other))
 
     def describe(self) -> str:
-        """Count what has come, in words; empty if nothing has."""
+        """Return the numbers of paths, in words; empty without any."""
         counts = {"copied": self.copied, "linked": [*self.linked, *self.lent], "left out": self.left_out}
         return ", ".join(f"{plural(len(names), 'untracked path')} {done}" for done, names in counts.items() if names)
 
 
 class Tree(Frozen):
-    """The tree that a site is in: a staging tree, in which releases are tested, or the checkout itself."""
+    """The tree of a site: a staging tree, in which releases are built and tested, or the checkout itself."""
 
     #: The commit that is checked out there.
     commit: str = "HEAD"
-    #: What the checkout has and git does not track, relative to the top, and what of that the tree has.
+    #: The untracked paths of the checkout, relative to the top, and those that the tree has.
     untracked: tuple[str, ...] = ()
     brought: Brought = field(default_factory=partial(Brought, is_whole=True))
-    #: The commits that it brings, if these change the code.
+    #: The new commits in the tree, if they change the code.
     pulled: Pulled | None = None
-    #: Whether it is a staging tree, and the site in the checkout then.
+    #: Whether it is a staging tree, and then the site in the checkout.
     is_staged: bool = False
     checkout: Site | None = None
 
     @property
     def copied(self) -> tuple[str, ...]:
-        """What was copied into the tree."""
+        """The paths that were copied into the tree."""
         return tuple(sorted(self.brought.copied))
 
     @property
     def linked(self) -> tuple[str, ...]:
-        """What was linked there, to what lies in the checkout."""
+        """The paths in the tree that are links to the checkout."""
         return tuple(sorted({*self.brought.linked, *self.brought.lent}))
 
 
 class Site(Frozen):
-    """One project with everything that works on it; `findings` is what is wrong with its files and settings.
+    """One project with its settings and tools; `findings` are the problems of its files and settings.
 
-    `sources` says for every setting that is not at its default in which file, and under which key, it stands.
+    `sources` names the file and key of every setting that is not at its default.
     """
 
     project: Project
@@ -115,40 +115,40 @@ class Site(Frozen):
     pyproject: Pyproject
     findings: tuple[Finding, ...]
     runner: Runner
-    #: The files with secrets that every user of this host can read, or that are too short to be masked.
+    #: Findings for files whose secrets every user of this host can read, or are too short to be masked.
     exposed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
-    #: What leads git to a shadow of the repository, into which a dry run fetches.
+    #: Variables that point git to a shadow of the repository, into which a dry run fetches.
     git_variables: Mapping[str, str] = field(default_factory=dict)
-    #: Where its code lies: in the checkout, or in a staging tree.
+    #: The tree with its code: the checkout, or a staging tree.
     tree: Tree = field(default_factory=Tree)
-    #: What the source provides that a command names; None if the settings say what the source is.
+    #: The supply of the source that a command names; None if the settings decide.
     given: Supply | None = None
-    #: Which settings count where the staging tree has a commit that is not live; None elsewhere, where all do.
+    #: The settings in force if the staging tree has a commit that is not live; None if all settings count.
     in_force: InForce | None = None
-    #: Whether an interpreter that has changed since a release was sealed is started, to ask what it is.
+    #: Whether an interpreter that has changed since the seal may be started to ask for its version.
     asks: bool = True
 
     @functools.cached_property
     def outside(self) -> Site:
-        """The site as it is in the checkout that visitors see."""
+        """The site in the checkout that visitors see."""
         return self.tree.checkout or self
 
     @property
     def pulled(self) -> Pulled | None:
-        """The commits that the staging tree brings; None if its code is that of the checkout."""
+        """The new commits in the staging tree; None if its code is that of the checkout."""
         return self.tree.pulled
 
     @functools.cached_property
     def supply(self) -> Supply:
-        """What the source of its releases provides."""
+        """The supply of its releases: from the command, else from a setting, else the default."""
         return self.given or next(filter(None, (find(self) for find in SUPPLIES)), Supply())
 
     @functools.cached_property
     def git(self) -> Git:
-        """The checkout; one object, as it remembers where the repository lies.
+        """The git of the checkout; one object, as it caches the place of the repository.
 
-        Of a project that is not under git, the repository is a shadow, of releaser's own.
+        For a project that is not under git, this is the shadow repository of releaser.
         """
         settings, variables = self.settings, self.git_variables
         root, limit, hooks = self.project.root, settings.git_timeout, settings.git_hooks
@@ -174,11 +174,11 @@ class Site(Frozen):
 
     @property
     def lacks_git(self) -> bool:
-        """Whether there is no `.git`, and nobody has said that this is meant."""
+        """Whether `.git` is missing, although `git` is not set to false."""
         return self.settings.git and not self.project.has_git
 
     def checkout_state(self) -> CheckoutState | None:
-        """Return what `git status` says of the checkout; None where git does not work."""
+        """Return the result of `git status` for the checkout; None if git does not work."""
         if not self.project.has_git:
             return CheckoutState(branch=None, head=self.git.layout.read("HEAD"), dirty=(), untracked=())
         try:
@@ -188,7 +188,7 @@ class Site(Frozen):
 
     @functools.cached_property
     def state_dir(self) -> Path:
-        """Where releaser keeps what it knows of the project."""
+        """The state directory of the project."""
         return self.project.state_dir
 
     def own_files(self) -> tuple[str, ...]:
@@ -198,29 +198,29 @@ class Site(Frozen):
         return tuple(os.path.relpath(file, top) for file in files)
 
     def code_key(self, commit: str) -> str:
-        """Return what identifies the code of a commit, the files that releaser commits left out; empty if not known."""
+        """Return the digest of the code of a commit, without the files that releaser commits; empty if unknown."""
         try:
             return self.git.code_key(self.own_files(), commit=commit)
         except ToolError:
             return ""
 
     def name_of(self, commit: str | None) -> str | None:
-        """Return the id of a commit for people; None for one of a shadow repository, which tells them nothing."""
+        """Return the id of a commit for people; None in a shadow repository, whose ids mean nothing to them."""
         return commit or None if self.project.has_git else None
 
     @functools.cached_property
     def redactor(self) -> Redactor:
-        """What keeps this site's secrets out of everything that is shown."""
+        """The redactor, which masks this site's secrets in all output."""
         return self.runner.redactor
 
     def mentions(self, *words: str) -> bool:
-        """Tell whether what is wrong with the files and settings is about one of these already."""
+        """Whether a finding about files and settings already mentions one of these words."""
         return any(word in finding.message for finding in self.findings for word in words)
 
     @functools.cached_property
     def uv(self) -> Uv:
-        """What drives uv. Raises PreflightError when there is none."""
-        from releaser.tools.uv import Uv, find_uv  # which takes long to import, for a rollback
+        """The wrapper of uv. Raises PreflightError if uv is missing."""
+        from releaser.tools.uv import Uv, find_uv  # slow to import, for a rollback
 
         setting = self.settings.uv
         executable = find_uv(setting, environ=self.runner.environ, project=self.project.root)
@@ -232,21 +232,21 @@ class Site(Frozen):
         return Uv(runner=self.runner, executable=executable, timeout=limit, variables=variables)
 
     def reread(self) -> Site:
-        """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
+        """Read settings and pyproject.toml again, as a pull may change them; the paths stay the same in this run."""
         fresh = open_site(self.project.root, self.runner.environ)
         ours = self.runner
         runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
         return replace(fresh, project=self.project, runner=runner, given=self.given)
 
     def of_commit(self) -> Site:
-        """Read what a commit has in a staging tree; this is the live site, moved there, whose settings may go first."""
-        from releaser.site.in_force import InForce  # which most nights do not need
+        """Return this live site, moved into a staging tree, with the settings of the commit there that are in force."""
+        from releaser.site.in_force import InForce  # not needed on most nights
 
         fresh, ours = self.reread(), self.runner
         found = InForce.of(self.settings, fresh.settings)
         waits = {one.name for one in found.waiting}
         sources = {name: source for name, source in fresh.sources.items() if name not in waits}
-        given = ours.site_variables if found.settings.environment_file else {}  # a commit may change that file as well
+        given = ours.site_variables if found.settings.environment_file else {}  # a commit may also change that file
         runner = replace(fresh.runner, passes=found.settings.test_environment, site_variables=given)
         runner.redactor.learn(runner.redactor.secrets | ours.redactor.secrets)
         sources |= {name: source for name, source in self.sources.items() if name in waits}
@@ -254,11 +254,11 @@ class Site(Frozen):
 
     @property
     def with_own_settings(self) -> Site:
-        """The site with all settings of its commit, to check those that do not count yet. Nothing runs by them."""
+        """The site with all settings of its commit, only to check those that do not count yet."""
         return self if self.in_force is None else replace(self, settings=self.in_force.own)
 
     def waits_for(self, setting: str) -> bool:
-        """Whether a setting of the commit in the staging tree counts only once that is live."""
+        """Whether a setting of the commit in the staging tree counts only once the commit is live."""
         return self.in_force is not None and any(one.name == setting for one in self.in_force.waiting)
 
     def describe_waiting(self) -> str:
@@ -266,12 +266,12 @@ class Site(Frozen):
         return self.in_force.describe(self.tree.commit) if self.in_force is not None else ""
 
 
-#: What sources provide to the sites whose settings name them; the first that knows a site counts.
+#: Functions that return the supply of a site whose settings name their source; the first result counts.
 SUPPLIES: tuple[Callable[[Site], Supply | None], ...] = gather("supplies")
 
 
 def find_site(path: Path, environ: Mapping[str, str]) -> Site:
-    """Read the project that `path` is in, as `open_site` reads one. Raises PreflightError outside of any."""
+    """Open the project that contains `path`, as `open_site` does. Raises PreflightError outside any project."""
     root = existing_directory(path)
     found = find_project(str(root))
     if found is None:
@@ -281,9 +281,9 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
 
 
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:
-    """Read the project at `path`. What is wrong with it is kept in `findings`, for preflight to report all at once.
+    """Open the project at `path`. Its problems go into `findings`, so that preflight reports all at once.
 
-    Raises PreflightError when there is no such directory, or somebody else's: then nothing of it is read.
+    Raises PreflightError if the directory is missing or belongs to another user, before reading any file there.
     """
     root = existing_directory(path)
     project = Ownership.of(root)
@@ -301,7 +301,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
     given, name = Variables(values={}), settings.environment_file
-    own = root / ".env"  # of the site, in the checkout; releaser takes no setting from it, but starts what reads it
+    own = root / ".env"  # the site's own; releaser takes no settings from it, but starts programs that read it
     in_checkout = read_variables(own) if os.path.lexists(own) else Variables(values={})
     secrets = {own: secrets_in_variables(in_checkout.values)}
     if name:
@@ -336,7 +336,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
 
 
 def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterator[Finding]:
-    """Find what somebody has set for a project without git that only git can do."""
+    """Yield a finding for each setting that needs git, in a project without git."""
     for name in ("git_pull", "git_push", "branch"):
         if name in sources and getattr(settings, name):
             without = f"{sources['git']} is false" if not settings.git else "there is no .git here or above"
@@ -345,14 +345,14 @@ def _find_needing_git(settings: Settings, sources: Mapping[str, str]) -> Iterato
 
 
 def existing_directory(path: Path) -> Path:
-    """Return `path` absolute and resolved; PreflightError when it is not a directory."""
+    """Return `path` absolute and resolved. Raises PreflightError if it is not a directory."""
     try:
         root = path.expanduser().resolve()
         if root.is_dir():
             str(root).encode()
             return root
         try:
-            root.stat()  # is_dir() and exists() say nothing of a loop, or of what is forbidden, since Python 3.13
+            root.stat()  # since Python 3.13, is_dir() and exists() hide loops and missing permissions
             what = f"{root} is not a directory"
         except (FileNotFoundError, NotADirectoryError):
             what = f"{root} does not exist"
@@ -362,7 +362,10 @@ def existing_directory(path: Path) -> Path:
             f"project {root}: the path is not UTF-8, which uv and git's output need",
             "Rename what is not UTF-8.",
         )
-    except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a forbidden directory, too long a name, a loop of symlinks, an unknown ~user
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
     return refuse("path-unfit", f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
@@ -372,7 +375,7 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
     urls = (value if isinstance(value, tuple) else (value,) for is_text, value in own if value and not is_text)
     for url in itertools.chain.from_iterable(urls):
         given |= secrets_in_service(url)
-    if given:  # what everybody sees anyway is no secret, whatever it is called, and to mask it would tear paths apart
+    if given:  # public names are no secrets, whatever their variable, and masking them would garble paths
         host = os.uname().nodename
         given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _find_locked(pyproject.parent, given))
     secrets = secrets_in_environment(environ) | given
@@ -388,7 +391,7 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
 
 
 def _find_locked(root: Path, words: Iterable[str]) -> set[str]:
-    """Return those of the words that are names of packages in the lock."""
+    """Return the words that are names of packages in the lock."""
     with contextlib.suppress(OSError):
         text = read_text(root / "uv.lock", errors="replace")
         return {one for one in words if f'\nname = "{one}"\n' in text}
@@ -396,7 +399,7 @@ def _find_locked(root: Path, words: Iterable[str]) -> set[str]:
 
 
 class Checkout(Frozen):
-    """What git says of the checkout; `remote` is what to pull from and push to, None if neither is to be done."""
+    """The state of the checkout; `remote` is the remote for pull and push, None without both."""
 
     layout: Layout
     state: CheckoutState
@@ -404,21 +407,21 @@ class Checkout(Frozen):
 
 
 class SiteFacts(Frozen):
-    """What preflight found out about a project that is fit."""
+    """The facts about a project that passed preflight."""
 
     uv: Uv
-    #: The interpreter to build with, and why it is this one.
+    #: The interpreter to build with, and the reason.
     choice: Choice
     lock: LockFile
     #: The dependency group.
     group: str | None
     test_command: tuple[str, ...]
-    #: The id of the group.
+    #: The id of the unix group of releases.
     unix_group: int
     checkout: Checkout
-    #: None when there is nothing to touch.
+    #: The file to touch for a restart; None without one.
     restart_file: Path | None
-    #: Why it is not known where static files go; empty when it is.
+    #: Why the directory of static files is unknown; empty if it is known.
     unknown: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""Whether what is going to be written fits: free bytes and inodes, by file system."""
+"""Checks that planned files fit: free bytes and inodes, by file system."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _WORTH_NAMING = 1_000_000  # bytes
 
 
 class Need(Frozen):
-    """What is going to be written below `place`, which need not exist yet."""
+    """The space for files to be written below `place`, which need not exist yet."""
 
     what: str
     place: Path
     bytes: int
     inodes: int
-    #: How to make room there.
+    #: How to free space there.
     remedy: str = ""
 
 
 class FreeSpace(Frozen):
-    """What this user may still take of a file system."""
+    """The space that this user may still take on a file system."""
 
     bytes: int
     #: None where the file system does not count them.
@@ -37,13 +37,13 @@ class FreeSpace(Frozen):
 
 
 def free_space(place: Path) -> FreeSpace:
-    """Return what is free where something is to lie that need not exist yet."""
+    """Return the free space at a path that need not exist yet."""
     found = os.statvfs(nearest_existing(place))
     return FreeSpace(bytes=found.f_bavail * found.f_frsize, inodes=found.f_favail if found.f_files > 0 else None)
 
 
 def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
-    """Compare needs with free bytes and inodes; those on one file system are added up."""
+    """Yield a finding for each lack of free bytes or inodes; needs on one file system are added up."""
     by_device: dict[int, list[Need]] = {}
     for need in needs:
         by_device.setdefault(os.stat(nearest_existing(need.place)).st_dev, []).append(need)

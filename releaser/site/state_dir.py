@@ -1,4 +1,4 @@
-"""The state directory: making it, and whose it is; and whose work tree the project lies in."""
+"""Creates the state directory, and records which project owns it and the work tree."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ RELEASES = "releases"  # in the state directory
 OUTBOX = "outbox"  # in the state directory: a Maildir
 MAILDIR = frozenset({"tmp", "new", "cur"})
 OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
-#: Which `uninstall` deletes in the end, if nothing else is left.
+#: `uninstall` deletes this file last, if no other file is left.
 OWNER_FILE = StateFile(name=OWNER, delete=lambda _: None)
 
 
 def _delete_outbox(maildir: Path) -> None:
-    """Delete the outbox, unless it holds a mail that nobody has read."""
+    """Delete the outbox, unless it has mails."""
     if not any(file for place in ("new", "cur") for file in maildir.glob(f"{place}/*")):
         remove_tree(maildir)
 
 
-#: `uninstall` deletes the releases themselves before.
+#: `uninstall` has deleted the releases themselves before.
 RELEASES_FILE = StateFile(name=RELEASES, delete=remove_if_empty)
 OUTBOX_FILE = StateFile(name=OUTBOX, delete=_delete_outbox)
-_OWN = 0o2750  # the group may read, and what is made inside belongs to it too
-_PASSAGE = 0o001  # for everybody, where the project is open to everybody: the web server's user may be anybody
+_OWN = 0o2750  # the group may read, and new files inside belong to the group
+_PASSAGE = 0o001  # for all users, if the project is open to all: the web server may run as any user
 
 
 def prepare(project: Project, *, group_writable: bool = False) -> None:
-    """Make the directories of the state that are missing, whatever the umask is. Raises OSError.
+    """Create the missing directories of the state, whatever the umask. Raises OSError.
 
-    They are open to the group if they are to be `group_writable`, also those that are there; what an earlier version
-    has opened is closed where the group may not write the project either. A group that this user may not hand files to
-    is left as it is.
+    With `group_writable`, the group may write all of them, old and new. Otherwise, if the group may not write the
+    project either, files that an earlier version opened to the group are closed. A directory whose group this user may
+    not set keeps its group.
     """
     like = project.root.stat()
     if not group_writable and not like.st_mode & stat.S_IWGRP:
@@ -66,11 +66,11 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
     for place in [parent for parent in project.state_dir.parents if not parent.exists()][::-1]:
         _make(place, 0o755 if others else 0o750, None)
     _make(project.state_dir, own | others, like.st_gid)
-    if _is_unused(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
+    if _is_unused(project.state_dir):  # first, as releaser does not accept a directory with other files
         _write_owner(project, project.state_dir / OWNER)
     _make(project.releases, own | others, like.st_gid)
-    for mark in project.releases.glob("[0-9]*/.releaser") if group_writable else ():  # which marks releaser's own
-        with contextlib.suppress(OSError):  # deleted meanwhile, or another user's
+    for mark in project.releases.glob("[0-9]*/.releaser") if group_writable else ():  # the mark of releaser's own
+        with contextlib.suppress(OSError):  # deleted meanwhile, or of another user
             if not mark.parent.is_symlink():
                 mark.parent.chmod(stat.S_IMODE(mark.parent.stat().st_mode) | stat.S_IWGRP)
     there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
@@ -79,13 +79,13 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
 
 
 def _close_to_group(directory: Path) -> None:
-    """Keep the group from writing this user's files in the state directory, as it could until now."""
+    """Remove the write access of the group to this user's files in the state directory."""
     is_open = directory.is_dir() and stat.S_IWGRP & directory.stat().st_mode
     for place, directories, files in os.walk(directory, topdown=False) if is_open else ():
         for path in (*(os.path.join(place, name) for name in directories + files), place):
             with contextlib.suppress(FileNotFoundError):
                 status = os.lstat(path)
-                is_lock = path == os.path.join(directory, "run", "lock")  # which is the same for all that may run
+                is_lock = path == os.path.join(directory, "run", "lock")  # shared by all users who may run releaser
                 is_own = status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode)
                 if status.st_mode & stat.S_IWGRP and is_own and not is_lock:
                     os.chmod(path, stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
@@ -107,16 +107,16 @@ def _make(directory: Path, mode: int, group: int | None) -> None:
 
 
 class Owner(Frozen):
-    """The project that something belongs to, by the absolute paths of its checkout and of its symlink."""
+    """The project that owns a directory, by the absolute paths of its checkout and of its symlink."""
 
     root: Path
     link: Path
-    #: Whose the checkout was when it was written down; empty if an earlier version wrote it.
+    #: The user who owned the checkout when this was recorded; empty if an earlier version wrote it.
     user: str = field(default="", compare=False)
 
 
 class _Written(Frozen):
-    """The same, relative to the directory of the file, so that all may be moved or mounted elsewhere together."""
+    """The same, relative to the directory of the file, so that all can be moved or mounted elsewhere together."""
 
     root: str
     link: str
@@ -124,7 +124,7 @@ class _Written(Frozen):
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Return the owner that a file names; None if that is not written down. Raises UnreadableStateError."""
+    """Return the owner that a file names; None without the file. Raises UnreadableStateError."""
     found = read_state(path, _Written)
     if found is None:
         return None
@@ -137,7 +137,7 @@ def read_owner(path: Path) -> Owner | None:
 
 
 def dispute(project: Project) -> Finding | None:
-    """Say that the state directory belongs to another project, if it does."""
+    """Return a finding if the state directory belongs to another project."""
     file = project.state_dir / OWNER
     owner = _other(project, file)
     if owner is None:
@@ -148,10 +148,10 @@ def dispute(project: Project) -> Finding | None:
 
 
 def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
-    """Say that the work tree belongs to another project, if it does: going live with one moves the code of both."""
+    """Return a finding if the work tree belongs to another project: a flip of one would move the code of both."""
     file = layout.git_directory / OWNER_OF_WORK_TREE
     owner = _other(project, file)
-    if owner is None or not owner.link.is_symlink():  # that one is no longer adopted
+    if owner is None or not owner.link.is_symlink():  # the other project is no longer adopted
         return None
     message = f"the work tree {layout.top} belongs to the project {_name(owner)}, and not to {_name(project)}"
     advice = (
@@ -162,20 +162,20 @@ def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
 
 
 def claim(project: Project) -> str:
-    """Write down whose state directory this is; return what there is to say of it, mostly nothing.
+    """Record this project as owner of the state directory; return a message about a move or damage, mostly empty.
 
-    The caller holds the project lock. Raises PreflightError if it belongs to another project, or is not releaser's.
+    The caller holds the project lock. Raises PreflightError if another project owns it, or if it is not releaser's.
     """
     return _claim(project, project.state_dir / OWNER, dispute(project) or foreign(project))
 
 
 def claim_work_tree(project: Project, layout: Layout) -> str:
-    """Write down whose work tree this is, as `claim` does. Raises PreflightError if it belongs to another project."""
+    """Record this project as owner of the work tree, as `claim` does. Raises PreflightError if it has another."""
     return _claim(project, layout.git_directory / OWNER_OF_WORK_TREE, work_tree_dispute(project, layout))
 
 
 def release_work_tree(project: Project, layout: Layout) -> None:
-    """Delete what says that the work tree is this project's, if it does. Raises OSError."""
+    """Delete the record that this project owns the work tree, if it does. Raises OSError."""
     file = layout.git_directory / OWNER_OF_WORK_TREE
     with contextlib.suppress(UnreadableStateError):
         owner = read_owner(file)
@@ -189,7 +189,7 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
         owner = read_owner(file)
     except UnreadableStateError as error:
         owner = None
-        with contextlib.suppress(OSError):  # which must not keep anybody from going back
+        with contextlib.suppress(OSError):  # this must not prevent a rollback
             said = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
     except OSError as error:
         _warn("%s cannot be looked at: %s", file, error)
@@ -200,7 +200,7 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
         raise PreflightError(disputed)
     try:
         _write_owner(project, file)
-    except OSError as error:  # a full disk must not keep anybody from going back; the next run writes it
+    except OSError as error:  # a full disk must not prevent a rollback; the next run writes the file
         _warn("%s cannot be written: %s", file, error)
     if owner is not None and file.name == OWNER:
         said = f"The project was moved from {_name(owner)} to {_name(project)}."
@@ -216,17 +216,17 @@ def _write_owner(project: Project, file: Path) -> None:
 
 
 def foreign(project: Project) -> Finding | None:
-    """Say that releaser has not made the state directory, if it is not empty: what lies there is somebody else's.
+    """Return a finding if the state directory is not empty, and releaser did not create it.
 
-    Its own one names a project in a file of releaser's, or holds a release, or the symlink leads into it: other tools
-    have a `project.json`, too.
+    It is releaser's if its `project.json` names a project in the format of releaser, if it holds a release, or if the
+    symlink leads into it: other tools have a `project.json` too.
     """
     place = project.state_dir
     try:
         os.listdir(place)
-    except OSError:  # there is none yet; or it cannot be read, which is said anyway
+    except OSError:  # it does not exist yet, or cannot be read, which is reported elsewhere
         return None
-    if project.checkout.is_relative_to(place):  # which is said as well
+    if project.checkout.is_relative_to(place):  # reported elsewhere
         return None
     with contextlib.suppress(UnreadableStateError, OSError):
         if _is_unused(place) or read_owner(place / OWNER) is not None:
@@ -239,9 +239,9 @@ def foreign(project: Project) -> Finding | None:
 
 
 def _is_unused(directory: Path) -> bool:
-    """Whether a directory holds nothing but what releaser may write before it uses the directory. Raises OSError.
+    """Whether a directory has only files that releaser may write before it uses the directory. Raises OSError.
 
-    That is the rest of a first run that was cut off at once, and the mails of runs that were refused because of
+    These are the leftovers of a first run that was killed at once, and the outbox of runs that were refused because of
     another `state_dir`.
     """
     names = {*os.listdir(directory)} - {f".{OWNER}.new"}
@@ -262,7 +262,7 @@ def _leads_into(link: Path, directory: Path) -> bool:
 
 
 def _other(project: Project, file: Path) -> Owner | None:
-    """Return the owner that a file names, if that is another project."""
+    """Return the owner that a file names, if it is another project; else None."""
     try:
         owner = read_owner(file)
     except (UnreadableStateError, OSError):
@@ -290,14 +290,14 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _has_moved(owner: Owner, project: Project) -> bool:
-    """Whether the project that is written down is gone or was never adopted, and this is what it has become."""
+    """Whether the recorded project is gone or was never adopted, and is now this project."""
     if _is_same(owner.root, project.checkout):
         return not _is_adopted(owner.link)
     return _leads_into(project.venv, project.releases) and _is_gone(owner.root)
 
 
 def _is_adopted(link: Path) -> bool:
-    """Whether a path is a symlink to a release. `venv` may have named any other path by mistake."""
+    """Whether a path is a symlink to a release; `venv` may have named another path by mistake."""
     return link.is_symlink() and Path(os.path.realpath(link)).parent.parent.name == RELEASES
 
 
@@ -312,6 +312,6 @@ def _is_gone(path: Path) -> bool:
 
 
 def _warn(message: str, *facts: object) -> None:
-    import logging  # which takes long to import, for `releaser list`
+    import logging  # slow to import, for `releaser list`
 
     logging.getLogger(__name__).warning(message, *facts)

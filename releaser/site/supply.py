@@ -1,4 +1,4 @@
-"""What a source provides, and what it does without: one value, asked by all who lock, install and publish."""
+"""The supply of a site: the lock, wheels and files of its source, for all code that locks, installs and publishes."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ class Provenance(Frozen):
     brought: tuple[str, ...] = ()
 
 
-#: The provenance of a release that was made here.
+#: The provenance of a release that was built here.
 MADE_HERE = Provenance(release="", sequence=-1, sha256="", signer="")
 
 
 class Supply(Frozen):
-    """What a source provides. By default nothing: the settings say which index, remote and service is asked."""
+    """The lock, wheels and files that a source provides. By default none: the settings name indexes and services."""
 
     #: Returns the lock that goes live as it is; None if the rules of the site choose the versions.
     read_lock: Callable[[], LockFile] | None = None
-    #: What messages call that lock, such as "what git has locked".
+    #: The name of that lock in messages, such as "what git has locked".
     takes: str = ""
     #: Whether the lock of the live release is committed and pushed.
     publishes: bool = True
-    #: Whether indexes, the remote and services are asked.
+    #: Whether releaser may ask indexes, the remote and services.
     asks_others: bool = True
     #: Whether the tests of the project run here.
     runs_tests: bool = True
     #: The environment variables for uv.
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: Returns the lock that uv installs from, for the one that was resolved.
+    #: Converts the resolved lock to the lock that uv installs from.
     to_install: Callable[[bytes], bytes] = bytes
-    #: The files beside the code, by their paths in the project.
+    #: The additional files, by their paths in the project.
     included: Mapping[str, Path] = field(default_factory=dict)
-    #: What to do if building the project needs other files; empty for what helps in a checkout.
+    #: The advice if building the project needs other files; empty for the advice for a checkout.
     advice: str = ""
-    #: The packages from elsewhere that releases are built to try; such a release never goes live.
+    #: The packages of `update --override`; a release with them never goes live.
     overrides: tuple[str, ...] = ()
-    #: What the manifest of a release keeps of it.
+    #: The origin of the release, for its manifest.
     provenance: Provenance | None = None
 
     @property
@@ -62,10 +62,10 @@ class Supply(Frozen):
 
     @property
     def made_elsewhere(self) -> bool:
-        """Whether it brings a release of another host, whose lock is compared with no other."""
+        """Whether it provides a release of another host, whose lock is not compared with others."""
         return self.provenance is not None
 
     @property
     def included_sha256(self) -> str:
-        """The digest of the files beside the code; empty without any."""
+        """The digest of the additional files; empty without any."""
         return self.provenance.included_sha256 if self.provenance is not None else ""

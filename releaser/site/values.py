@@ -1,7 +1,7 @@
-"""The kinds of values that settings have: how each is read, what JSON Schema says of it, and how it is written.
+"""The kinds of values of settings: the parser, the JSON Schema and the spelling of each.
 
-Each has one spelling in pyproject.toml, and one in a variable, which is always text. What reads it turns that into a
-Python value; its docstring is what the schema says of it, and its ValueError says what would be right.
+Each kind has one spelling in pyproject.toml, and one in a variable, which is always text. A parser returns the Python
+value; its docstring is the description in the schema, and its ValueError says which values are right.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PACKAGE = r"[A-Za-z0-9._*?!\[\]-]*"
 
 
 def refuse(what: str) -> NoReturn:
-    """Say what is wrong with a value."""
+    """Raise ValueError with this message."""
     raise ValueError(what)
 
 
@@ -53,17 +53,17 @@ def _in_line(spelled: Any) -> str:
 
 
 class Kind(Frozen, Generic[T]):
-    """A kind of value. Called with a value as pyproject.toml or a variable has it, it returns that in Python."""
+    """A kind of value. Calling it with a value from pyproject.toml or a variable returns the Python value."""
 
     #: Raises ValueError.
     read: Callable[[Any], T]
     #: Its name in the documentation.
     called: str
-    #: What it takes in pyproject.toml, as JSON Schema; what that cannot say is left to `read`.
+    #: The JSON Schema of the value in pyproject.toml; `read` checks the rest.
     schema: Schema = field(compare=False)
-    #: Writes a value as pyproject.toml has it.
+    #: Returns the spelling of a value in pyproject.toml.
     spell: Callable[[Any], Any] = _spell
-    #: Puts what is written so on one line, as variables have it.
+    #: Returns a spelled value on one line, as in a variable.
     in_line: Callable[[Any], str] = _in_line
 
     def __call__(self, value: Any) -> T:
@@ -71,31 +71,31 @@ class Kind(Frozen, Generic[T]):
         return self.read(value)
 
     def describe(self) -> str:
-        """Say how values are written."""
+        """Return the first paragraph of the parser's docstring, which says how values are written."""
         return inspect.cleandoc(self.read.__doc__ or "").partition("\n\n")[0]
 
     def spell_in_line(self, value: Any) -> str:
-        """Write a value as a variable has it; nothing for None."""
+        """Return the spelling of a value in a variable; empty for None."""
         return "" if value is None else self.in_line(self.spell(value))
 
 
 def kind(called: str, schema: Schema, **ways: Any) -> Callable[[Callable[[Any], T]], Kind[T]]:
-    """Make a kind of a function that reads a value."""
+    """Return a decorator that makes a kind of a parser."""
     return lambda read: Kind(read=read, called=called, schema=schema, **ways)
 
 
 def pattern(regex: str) -> Schema:
-    """Describe a string."""
+    """Return the schema of a string that matches `regex`."""
     return {"type": "string", "pattern": regex}
 
 
 def either(*schemas: Schema) -> Schema:
-    """Describe what can be written in several ways."""
+    """Return the schema of a value that matches any of these schemas."""
     return {"anyOf": [*schemas]}
 
 
 def listed(item: str, word: str, *, least: int = 0) -> Schema:
-    """Describe a list of strings, or one string with commas; both patterns are of one name in it."""
+    """Return the schema of a list of strings, or of one string with commas; `item` and `word` match a name in each."""
     in_one = pattern(rf"^(?!\[[\"'])\s*{word}\s*(,\s*{word}\s*)*$")
     return either({"type": "array", "items": pattern(f"^{item}$"), "minItems": least}, in_one)
 
@@ -133,7 +133,7 @@ def non_empty(value: Any) -> str:
 @kind("text", {**LINE, "not": {"const": "latest"}})
 def interpreter(value: Any) -> str:
     """What `uv --python` takes."""
-    if non_empty(value) == "latest":  # `status` tells of a newer Python
+    if non_empty(value) == "latest":  # `status` reports a newer Python
         refuse("must name a Python such as 3.13, or be removed; `releaser rebuild --python VERSION` moves the site")
     return non_empty(value)
 
@@ -243,7 +243,7 @@ def host(value: Any) -> str:
 
 
 def _split_url(url: str, message: str) -> SplitResult:
-    """Take a URL apart, which must have a host and no wrong port; else, refuse it with this message."""
+    """Return the parts of a URL, which must have a host and no invalid port. Raises ValueError with this message."""
     try:
         parts = urlsplit(url)
         is_right = bool(parts.hostname) and parts.port != 0
@@ -310,7 +310,7 @@ def paths_inside(value: Any) -> tuple[str, ...]:
 
 def names(value: Any) -> tuple[str, ...]:
     """Names: a list, or in a variable one string with commas between them."""
-    if isinstance(value, str) and not value.startswith(('["', "['")):  # as for other kinds of value, no JSON
+    if isinstance(value, str) and not value.startswith(('["', "['")):  # no JSON, as for other kinds of value
         value = [word.strip() for word in value.split(",") if word.strip()]
     if not isinstance(value, list) or not all(isinstance(word, str) and word == word.strip() for word in value):
         refuse("must be a list of names; in a variable, names with commas between them")
@@ -318,7 +318,7 @@ def names(value: Any) -> tuple[str, ...]:
 
 
 def _checked(value: Any, regex: str, message: str) -> tuple[str, ...]:
-    """Return names that are all of one form; `message` has a place for one that is not."""
+    """Return names that all match `regex`; `message` has a place for a name that does not. Raises ValueError."""
     for one in names(value):
         if not re.fullmatch(regex, one, re.DOTALL):
             refuse(message.format(one))

@@ -1,4 +1,4 @@
-"""When updates may begin: the settings, and windows of the week."""
+"""The settings for when updates are due, and maintenance windows."""
 
 import re
 from collections.abc import Iterable
@@ -16,18 +16,18 @@ _WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
 
 
 class Window(Frozen):
-    """From a time of some days on, for so long; it may end on the day after."""
+    """A maintenance window: from a time on some days of the week, for some time; it may end on the next day."""
 
-    #: As it is written.
+    #: The window as spelled in the setting.
     text: str
-    #: Those on which it begins, 0 for Monday.
+    #: The days on which it begins, 0 for Monday.
     days: frozenset[int]
     begins: time
     lasts: timedelta
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `Sat-Sun 01:00-05:00`; every day, if none is named. Raises ValueError."""
+        """Read a window such as `Sat-Sun 01:00-05:00`; without days, every day. Raises ValueError."""
         found = re.fullmatch(_WINDOW, text.strip())
         if found is None:
             raise ValueError
@@ -43,30 +43,30 @@ class Window(Frozen):
         return cls(text=text.strip(), days=frozenset(days), begins=begins, lasts=timedelta(minutes=minutes))
 
     def since(self, at: datetime) -> datetime | None:
-        """Return when it has begun, if it is open `at` a local time; None if it is not."""
+        """Return when the window began, if it is open `at` a local time; else None."""
         for begin in (datetime.combine(at - timedelta(days=ago), self.begins) for ago in (0, 1)):
             if begin.weekday() in self.days and begin <= at < begin + self.lasts:
                 return begin
         return None
 
     def next_begin(self, at: datetime) -> datetime:
-        """Return when it begins next, from a local time on."""
+        """Return the next beginning of the window, from a local time on."""
         days = (datetime.combine(at + timedelta(days=ahead), self.begins) for ahead in range(8))
         return next(begin for begin in days if begin >= at and begin.weekday() in self.days)
 
 
 def local_time(at: datetime) -> datetime:
-    """Return a time in the time zone of the host, without a zone, as windows are compared with it."""
+    """Return a time in the time zone of the host, without a zone, for comparison with windows."""
     return at.astimezone().replace(tzinfo=None)
 
 
 def open_since(windows: Iterable[Window], at: datetime) -> datetime | None:
-    """Return when the window began that is open `at` a local time; None if none is."""
+    """Return when the window that is open `at` a local time began; None if none is open."""
     return max((begin for one in windows if (begin := one.since(at))), default=None)
 
 
 def find_opening(windows: Iterable[Window], at: datetime) -> datetime:
-    """Return from when on a window is open, `at` a local time at the earliest, which it is without windows."""
+    """Return the first moment in a window, not before the local time `at`; `at` itself without windows."""
     return at if open_since(windows, at) else min((one.next_begin(at) for one in windows), default=at)
 
 
