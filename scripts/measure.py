@@ -238,11 +238,16 @@ def names(condition: ast.expr, feature: Mapping[str, list[str]]) -> bool:
     of = feature.get("of")
     for node in ast.walk(condition):
         if isinstance(node, ast.Attribute) and node.attr in feature["names"]:
-            if of is None or last_name(node.value) in of:
+            if of is None or last_name(node.value) in of or ("settings" in of and is_of_a_class(node.value)):
                 return True
         elif isinstance(node, ast.Name) and of is None and node.id in feature["names"]:
             return True
     return False
+
+
+def is_of_a_class(node: ast.expr) -> bool:
+    """Whether an expression reads the settings of a capability: `Class.of(...)`."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "of"
 
 
 def last_name(node: ast.expr) -> str:

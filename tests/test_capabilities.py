@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tomllib
 from collections import Counter
 from dataclasses import fields
@@ -64,3 +65,19 @@ def test_each_setting_is_declared_once() -> None:
     kinds: tuple[type[Settings | Part], ...] = (Settings, *PARTS)
     declared = [one.name for kind in kinds for one in fields(kind)]
     assert sorted(declared) == sorted(SPECS) == sorted(one.name for one in fields(AllSettings))
+
+
+def test_what_make_without_deletes_and_runs_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parent.parent
+    monkeypatch.syspath_prepend(str(root / "scripts"))
+    without = importlib.import_module("without")
+    paths = {path for facts in without.CAPABILITIES.values() for path in (*facts["files"], *facts["tests"])}
+    assert [path for path in sorted({*paths, *without.TESTS}) if not (root / path).exists()] == []
+    assert without.CAPABILITIES.keys() - {one.name for one in CAPABILITIES} == set()
+
+
+def test_make_measure_looks_at_all_of_the_core() -> None:
+    root = Path(__file__).parent.parent
+    core = tomllib.loads((root / "scripts" / "house.toml").read_text(encoding="utf-8"))["core"]
+    modules = {f"core/{one.stem}" for one in (root / "releaser" / "core").glob("[a-z]*.py")}
+    assert modules - {*core} == set()

@@ -1,4 +1,4 @@
-"""The dry run of an update, which writes nothing; those of other commands are in the modules of the commands."""
+"""The dry run of an update, which writes only into a temporary directory; other commands have theirs beside them."""
 
 from __future__ import annotations
 

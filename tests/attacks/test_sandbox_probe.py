@@ -50,7 +50,8 @@ def test_what_was_tried_and_what_was_stopped(make_site: SiteFactory, isolate: st
     assert [one for one in stopped if found[one] == apart] == []
     assert found["an abstract socket"] == (not (apart and can_forbid_abstract_sockets()))
     assert (found["a service on this host"], off["a service on this host"]) == (True, not apart)
-    assert {one["kind"] for one in tried} >= {"network", "sockets", "files", "processes", "memory"}
+    assert {one["kind"] for one in tried} >= {"network", "sockets", "files", "processes", "memory", "terminals"}
+    assert [one["what"] for one in tried if one["kind"] == "terminals" and one["reached"] == apart] == []
     assert ("stopped" in text) == apart
     assert "processes" in text
     assert site.snapshot() == before

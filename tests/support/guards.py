@@ -27,6 +27,7 @@ SPAWNING = frozenset(
         "reporting",
         "resolution",
         "sandbox",
+        "serving",
         "system",
         "tools",
     }
