@@ -1,1 +1,1 @@
-"""How a report becomes text, mail and history, and who is told of it. Decides nothing about a site."""
+"""Renders reports as text, mail and history, and sends them. Decides nothing about a site."""

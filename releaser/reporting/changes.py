@@ -1,4 +1,4 @@
-"""Package changes, commits and vulnerabilities as text, and what a run changed in uv.lock as a diff."""
+"""Package changes, commits and vulnerabilities as text, and the changes of uv.lock by a run as a diff."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
 _WIDEST = 96  # characters; a mail is read in 80 to 100 columns
-_COMMITS = 20  # that a mail lists
-_SHOWN = 2  # packages that require another
+_COMMITS = 20  # in a mail
+_SHOWN = 2  # packages that require another one
 
 
 class Row(Frozen):
-    """A line of a table: its cells, the notes below it, and where to read about it."""
+    """A line of a table: its cells, the notes below it, and a link to more about it."""
 
     cells: tuple[str, ...]
     notes: tuple[str, ...] = ()
     link: str = ""
-    #: Of a package change.
+    #: The size of the step of a package change, such as `minor`.
     bump: str = ""
 
     @property
     def below(self) -> tuple[str, ...]:
-        """The lines below the first one, as plain text has them."""
+        """The lines below the row in plain text."""
         return (*self.notes, *filter(None, (self.link,)))
 
 
 class Table(Frozen):
-    """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
+    """Cells that are aligned in text, and a table in HTML; no cell has a line break."""
 
     title: str = ""
     header: tuple[str, ...]
@@ -58,12 +58,12 @@ class Table(Frozen):
         return bool(self.rows)
 
     def align(self) -> Iterator[tuple[str, Row | None]]:
-        """Give each line of the table, with its row; the heading has none."""
+        """Return each line of the table with its row; None for the heading."""
         return zip(table([self.header, *(row.cells for row in self.rows)]), (None, *self.rows), strict=True)
 
     @property
     def lines(self) -> list[str]:
-        """The whole table as plain text; nothing where there are no rows."""
+        """The whole table as plain text; empty without rows."""
         below = ((line, *(f"    {note}" for note in (row.below if row else ()))) for line, row in self.align())
         return list(chain.from_iterable(below)) if self.rows else []
 
@@ -78,7 +78,7 @@ def changes_table(
 ) -> Table:
     """Lay package changes out, those that fix a vulnerability first; ages are those at `now`.
 
-    Columns about which nothing is known are left out. What would make the table wider than `widest` characters goes
+    Omits columns without any known value. If the parents would make a line longer than `widest` characters, they go
     below the lines.
     """
     ordered = sorted(changes, key=lambda change: not change.fixes)
@@ -107,7 +107,7 @@ def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
 
 
 def required_by(change: Change) -> str:
-    """Say what requires a package: the project, or the first few others; nothing if that is not known."""
+    """Name the project, or the first packages that require a package; empty if that is not known."""
     return "the project" if change.direct else first_few(change.through, _SHOWN)
 
 
@@ -121,7 +121,7 @@ def _notes(change: Change, *, names_parents: bool) -> Iterator[str]:
 
 
 def age_of(change: Change, now: datetime) -> str:
-    """Say how old the new version is at `now`; nothing if that is not known."""
+    """Return the age of the new version at `now`; empty if that is not known."""
     try:
         return duration((now - datetime.fromisoformat(change.released or "")).total_seconds())
     except (TypeError, ValueError):
@@ -129,7 +129,7 @@ def age_of(change: Change, now: datetime) -> str:
 
 
 def package_lines(packages: Sequence[InstalledPackage]) -> list[str]:
-    """Return what `packages` prints for people; `?` stands for what is not known."""
+    """Return the text of `packages` for people; `?` stands for an unknown value."""
     rows = [
         (
             one.name,
@@ -150,14 +150,14 @@ _MOST = 30  # vulnerabilities in one list; an old lock may have hundreds
 
 
 def first_commits(report: RunReport) -> list[str]:
-    """Return a line for each of the first commits that a run has fetched, and how many more came."""
+    """Return a line for each of the first commits that a run has fetched, and one with the number of others."""
     found = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
     count = max(len(report.commits), report.pulled.count if report.pulled else 0)
     return [*found, f"and {count - len(found)} more"] if count > len(found) else found
 
 
 def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
-    """Return titles, each with lines for people; none when nobody asked, or when there is nothing to tell."""
+    """Return titles with lines for people; empty without an audit, or without vulnerabilities."""
     lists = []
     if report.fixed:
         lists.append(("Known vulnerabilities fixed by this run", _cap(_line(one) for one in report.fixed)))
@@ -176,7 +176,7 @@ def security_text(report: RunReport) -> list[str]:
 
 
 def vulnerability_rows(vulnerabilities: Iterable[Vulnerability]) -> list[list[str]]:
-    """Return the rows of a table."""
+    """Return a row for each vulnerability."""
     return [
         [
             one_line(one.name),
@@ -190,7 +190,7 @@ def vulnerability_rows(vulnerabilities: Iterable[Vulnerability]) -> list[list[st
 
 
 def label(one: Vulnerability) -> str:
-    """Name a vulnerability, with a name that starts with CVE if it has one and goes by another."""
+    """Return the id of a vulnerability, and its CVE alias if the id is no CVE."""
     cve = next((alias for alias in one.aliases if alias.upper().startswith("CVE-")), "")
     also = f" ({cve})" if cve and not one.id.upper().startswith("CVE-") else ""
     return one_line(f"{one.id}{also}", limit=100)
@@ -227,18 +227,18 @@ _LARGEST = 100_000  # lines of a lock that are compared: some three seconds
 
 
 def lock_diff(site: Site, report: RunReport) -> str:
-    """Return the difference of the locks of the release before and of the one that a run is about; mostly empty."""
+    """Return the diff between the locks of the previous release and the release of the run; often empty."""
     store = store_of(site)
     try:
         old, new = store.get(report.previous), store.get(report.release)
         if old is None or new is None:
             return ""
         before, after = (read_text(one.lock, errors="replace").splitlines() for one in (old, new))
-    except OSError:  # what is wrong with a release is told elsewhere
+    except OSError:  # other checks report a damaged release
         return ""
     if len(before) + len(after) > _LARGEST:
         return ""
-    from difflib import unified_diff  # which takes long to import
+    from difflib import unified_diff  # slow to import
 
     lines = unified_diff(before, after, "a/uv.lock", "b/uv.lock", old.id, new.id, lineterm="")
     text = site.redactor.clean("\n".join(lines))

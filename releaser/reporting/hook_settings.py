@@ -5,7 +5,7 @@ from releaser.site.values import Command, Limit, PathsInside
 
 
 class BuildSettings(Part):
-    """What runs before each build, and what that makes."""
+    """The command before each build, and its output."""
 
     #: A command that runs in each staging tree before a candidate is built there.
     before_build: Command | None = None

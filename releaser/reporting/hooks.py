@@ -1,4 +1,4 @@
-"""Hooks: commands of a site at fixed points of a run, which get its report so far on standard input."""
+"""Hooks: a site's commands at fixed points of a run, which get the report so far on standard input."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.site.site import Site
 
-_GOING_LIVE = ("update", "init", "rebuild", "rollback")  # commands that are to make a release live
+_GOING_LIVE = ("update", "init", "rebuild", "rollback")  # commands that make a release live
 _ENDED_WELL = (0, 7)  # exit codes
 
 
-def run_hook(  # noqa: PLR0913 - a hook, what it is about, and what stands in for what is not known
+def run_hook(  # noqa: PLR0913 - a hook, its subject, and its defaults
     site: Site,
     log: RunLog,
     hook: Hook,
@@ -41,9 +41,9 @@ def run_hook(  # noqa: PLR0913 - a hook, what it is about, and what stands in fo
     *,
     command: tuple[str, ...] = (),
 ) -> str:
-    """Run what is set for a hook, or else `command`, in the site's directory; return a line on it, empty without any.
+    """Run the command of a hook, or else `command`, in the site's directory; return a line about it, or an empty text.
 
-    It is about the release with that `venv`, whose programs it finds first, and gets the `report`, or the one so far.
+    The hook gets the `report`, or the one so far. The programs of its release, in `venv`, come first on its PATH.
     Raises ToolError.
     """
     words: tuple[str, ...] = getattr(site.settings, hook) or command
@@ -85,21 +85,21 @@ def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> 
 
 
 def is_due(site: Site) -> bool:
-    """Whether `before_build` has to run in a staging tree, and has not."""
+    """Whether `before_build` has to run in a staging tree, and has not run yet."""
     return (
         BuildSettings.of(site).before_build is not None and _prepared(site.git.layout.top) not in site.runner.remembered
     )
 
 
 def run_before_build(site: Site, log: RunLog) -> str:
-    """Run `before_build` in a staging tree; return a line on it. Raises BuildError."""
+    """Run `before_build` in a staging tree; return a line for the step. Raises BuildError."""
     told = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
     site.runner.remembered[_prepared(site.git.layout.top)] = told
     return prepare_again(site)
 
 
 def prepare_again(site: Site) -> str:
-    """Run `before_build` in a new staging tree, if it had run there. Raises BuildError."""
+    """Run `before_build` in a new staging tree, if it ran in the one before. Raises BuildError."""
     content = site.runner.remembered.get(_prepared(site.git.layout.top))
     command = BuildSettings.of(site).before_build
     try:
@@ -109,7 +109,7 @@ def prepare_again(site: Site) -> str:
 
 
 def forget_tree(site: Site, top: Path) -> None:
-    """Forget what has run in a staging tree: there will be a new one."""
+    """Forget that `before_build` has run in a staging tree: it will be a new one."""
     site.runner.remembered.pop(_prepared(top), None)
 
 
@@ -118,7 +118,7 @@ def _prepared(top: Path) -> tuple[str, str]:
 
 
 def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:
-    """Run `on_rollback` after a release was taken back for this reason; it is reported if that fails."""
+    """Run `on_rollback` after an automatic rollback for this reason; a failure is only reported."""
     if HookSettings.of(site).on_rollback is not None:
         run = Run(site=site, log=log)
         code = ActivationError.exit_code
@@ -126,7 +126,7 @@ def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None
 
 
 def tell_failure(run: Run, report: RunReport) -> RunReport:
-    """Run `on_failure` if a run has ended without the release live that it was about; return the report with that."""
+    """Run `on_failure` if a run ended without making its release live; return the report with that step."""
     is_live = report.live_changed and report.result != "rolled_back"
     wanted = HookSettings.of(run.site).on_failure is not None and report.command in _GOING_LIVE
     if not wanted or is_live or report.exit_code in _ENDED_WELL:

@@ -1,4 +1,4 @@
-"""The mail that something has held the lock of a project for long: once for each holder."""
+"""The mail about a project lock that is held for long: one for each holder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class _Seen(Frozen):
-    """Who held the lock when a run last found it held; in a file of its own, as the holder may write the others."""
+    """The last known holder of the lock, in a separate file: the holder may be writing the others."""
 
     holder: str = ""
-    #: When it was first found so.
+    #: When a run first found this holder.
     since: datetime | None = None
     told: bool = False
 
@@ -37,9 +37,9 @@ SEEN = StateFile(name="lock-alert.json")
 
 
 def tell_long_holder(site: Site, now: datetime) -> str:
-    """Mail that the lock is held for longer than `lock_alert`, if so; say what became of that, mostly nothing.
+    """Send a mail if the lock is held for longer than `lock_alert`; return why that failed, or an empty text.
 
-    The caller has found the lock held, and so writes nothing but what is told.
+    The caller has found the lock held, so only the mail and the record of it are written.
     """
     limit = MailSettings.of(site).lock_alert
     if not limit:
@@ -61,7 +61,7 @@ def tell_long_holder(site: Site, now: datetime) -> str:
 
 
 def _holder(site: Site) -> leases.Process | None:
-    """Return the process that has the lock, as the kernel names it."""
+    """Return the process that holds the lock, by the records of the kernel; None if unknown."""
     with contextlib.suppress(OSError):
         status = os.stat(site.state_dir / run_lock.LOCK)
         place = os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
@@ -78,8 +78,8 @@ def _read_note(note: run_lock.Holder) -> datetime | None:
 
 
 def _tell(site: Site, who: str, held: float, now: datetime) -> str:
-    """Send the mail, or keep it where nothing takes mails; return why that failed."""
-    from releaser.reporting.mail import compose_plain  # both take long to import
+    """Send the mail, or keep it in the outbox without a mail server; return why that failed, or an empty text."""
+    from releaser.reporting.mail import compose_plain  # both are slow to import
     from releaser.reporting.outbox import Outbox, QueuedMail
     from releaser.reporting.subject import make_subject
 

@@ -1,4 +1,4 @@
-"""The mail that tells administrators of a run: its subject, its headers, its text and its HTML."""
+"""The mail about a run: its subject, its headers, its text and its HTML."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
-_TAIL, _FEW = 15, 25  # lines of output that are seen without unfolding the rest, and that are not folded
+_TAIL, _FEW = 15, 25  # lines of output below the folded part, and lines that are not folded at all
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
 
 
-def compose(  # noqa: PLR0913 - what a mail consists of
+def compose(  # noqa: PLR0913 - the parts of a mail
     report: RunReport,
     *,
     sender: str,
@@ -49,8 +49,8 @@ def compose(  # noqa: PLR0913 - what a mail consists of
     """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
-    `references` are the Message-IDs of the mails that this one continues, `lock_diff` is to be read beside it, and
-    `introduction` is what only the first mail says.
+    `references` are the Message-IDs of the earlier mails in the thread, `lock_diff` is attached, and `introduction` is
+    the text of the first mail only.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
     message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
@@ -71,7 +71,7 @@ def compose(  # noqa: PLR0913 - what a mail consists of
 
 
 def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
-    """Make a mail of a subject, as `make_subject` makes it, and a text."""
+    """Make a mail from a subject, as `make_subject` makes it, and a text."""
     message = _begin_message(title, sender=sender, recipients=recipients, at=at)
     message["Message-ID"] = make_msgid("releaser", domain=this_host() or "localhost")
     message.set_content(text, cte="quoted-printable")
@@ -80,8 +80,8 @@ def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Ad
 
 def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
-    # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
-    # spaces do.
+    # Raw, since Python 3.11.7 loses addresses when it folds lists of non-ASCII names, and spaces when it folds
+    # subjects.
     message.set_raw("Subject", _encode(title))
     message.set_raw("From", _mailbox(parse_address(sender)))
     if recipients:
@@ -92,7 +92,7 @@ def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at
 
 
 def render_bodies(report: RunReport, introduction: str = "") -> tuple[str, str]:
-    """Render the text and the HTML of the mail; no value has control characters, as `_context` makes them all."""
+    """Render the text and the HTML of the mail; `_context` removes control characters from all values."""
     context = _context(report) | {"introduction": one_line(introduction, limit=1000)}
     text, html = (template.render(context) for template in templates())
     return fold(text, whole=context["way_back"]), html
@@ -123,14 +123,14 @@ def _context(report: RunReport) -> dict[str, Any]:
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
     passages = held_back_passages(
-        # What was left out, and what else is held, though nothing newer has come yet.
+        # Skipped versions, and other holds without anything newer.
         (*report.held_back, *(one for one in report.holds if one.name not in held)),
         since=report.started_at,
     )
     kept_out = [(line, "") for line in report.rejected_commits] + passages
     above = [
         ("Problems", list(map(_problem, told.others))),
-        *(security if report.exit_code else ()),  # of a failure, what to do about it is first
+        *(security if report.exit_code else ()),  # after a failure, the advice comes first
         ("What the site answered", list(_answers(report))),
     ]
     below = [
@@ -183,7 +183,7 @@ def _context(report: RunReport) -> dict[str, Any]:
 
 
 def _packages(report: RunReport) -> Iterator[dict[str, Any]]:
-    """Give each package change, those that fix a vulnerability first."""
+    """Yield the values of each package change, those that fix a vulnerability first."""
     links = {name: web_link(one.link) for one in report.fixed for name in one.ids}
     for one in sorted(report.changes, key=lambda change: not change.fixes):
         age, by, with_ = age_of(one, report.started_at), required_by(one), ", ".join(one.dragged_by)
@@ -219,7 +219,7 @@ def _live(report: RunReport) -> str:
 
 
 def _not_restarted(report: RunReport) -> str:
-    """Say that nothing was told to load what is live now; empty if something was, or nothing had to be."""
+    """Say that nothing restarts the site after a flip; empty if something does, or nothing has to."""
     why = [one.detail for one in report.steps if one.step == "restart" and one.status == "skipped"]
     if not why or not report.live_changed or report.outage_seconds is not None:
         return ""
@@ -227,9 +227,9 @@ def _not_restarted(report: RunReport) -> str:
 
 
 def _way_back(report: RunReport) -> str:
-    """The command that undoes what the run did to the live release.
+    """The command that undoes the flip of the run.
 
-    After a rollback, another one without a name would go back further.
+    After a rollback it names a release, as it would go back further without one.
     """
     if not report.live_changed or not report.previous or report.exit_code == ExitCode.ROLLED_BACK:
         return ""
@@ -238,7 +238,7 @@ def _way_back(report: RunReport) -> str:
 
 
 class Item(Frozen):
-    """One of a list in the mail: a text, a note below it, and a passage of what a program said."""
+    """An item of a list in the mail: a text, a note below it, and a passage of a program's output."""
 
     text: str
     note: str = ""
@@ -251,7 +251,7 @@ def _problem(found: Finding) -> Item:
 
 
 def _answers(report: RunReport) -> Iterator[Item]:
-    """Yield what the site answered with each release, when one answer was bad."""
+    """Yield the answers of the site with each release, if one answer was bad."""
     for answer in report.failed_health_checks:
         role = "which is live again" if answer.release == report.previous else "which was to be live"
         text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
@@ -259,7 +259,7 @@ def _answers(report: RunReport) -> Iterator[Item]:
 
 
 def _commits_title(report: RunReport) -> str:
-    """Say what became of the commits; where live changed though the run failed, the report does not tell."""
+    """Return the title for the commits. If a failed run has changed the live release, their fate is unknown."""
     what = "New commits"
     if report.live_changed and (report.is_done or report.result == "rolled_back"):
         what = "Commits that came in"
@@ -271,7 +271,7 @@ def _commits_title(report: RunReport) -> str:
 
 
 def _facts(report: RunReport) -> Table:
-    # Whether the run was about another release than the one that is live after it.
+    # Whether the release of the run is not live after it.
     not_live = report.previous and report.release != report.previous and not report.live_changed
     facts = (
         ("Host", report.host),
@@ -300,5 +300,5 @@ def _mailbox(address: Address) -> str:
 
 
 def _encode(text: str) -> str:
-    """Write one line as RFC 2047 wants it; what is not ASCII is folded."""
+    """Encode one line as RFC 2047 requires; text that is not ASCII is folded."""
     return text if text.isascii() else Header(text, "utf-8", maxlinelen=70).encode(linesep="\r\n")

@@ -1,4 +1,4 @@
-"""Which way mails take, whether one gets through, and who would hear of nothing."""
+"""How mails are sent, whether they get through, and whether they have recipients."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TRY = "`releaser test-mail` shows whether a mail gets through."
 
 
 def sender_of(settings: MailSettings) -> str:
-    """Return whom mails are from."""
+    """Return the sender of mails."""
     return settings.mail_from or f"releaser@{this_host()}"
 
 
 def sendmail_findings(site: Site) -> Iterator[Finding]:
-    """Find that the sendmail that is set is not there."""
+    """Yield a finding if the program `sendmail` is missing."""
     settings, root = MailSettings.of(site), site.project.root
     if settings.smtp_host or settings.sendmail is None or not settings.sends:
         return
@@ -52,7 +52,7 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
 
 
 def warnings(site: Site) -> Iterator[Finding]:
-    """Find the reasons why nobody would get a mail, where a site may be like that."""
+    """Yield a finding if mails have no recipient or cannot be sent, which a site may choose."""
     settings = MailSettings.of(site)
     if not settings.recipients:
         message = "no recipient is set: nobody is told if an update fails"
@@ -65,7 +65,7 @@ def warnings(site: Site) -> Iterator[Finding]:
 
 
 def admin_findings(site: Site) -> Iterator[Finding]:
-    """Find that nobody is set to be told, of a project that is not local, unless something else is wrong with that."""
+    """Yield a finding if a project that is not local has no recipient, unless another problem is the cause."""
     if MailSettings.of(site).admins or choose_environment(site.settings, site.pyproject) == "local":
         return
     env_file = site.project.outer / ".env"
@@ -76,7 +76,7 @@ def admin_findings(site: Site) -> Iterator[Finding]:
 
 
 def send_test_mail(site: Site) -> TestMail:
-    """Send a mail to everybody who gets mails about the site, or about releaser.
+    """Send a test mail to all recipients of mails about the site or about releaser.
 
     Raises PreflightError without a recipient, or without a server or program that takes mails.
     """

@@ -1,4 +1,4 @@
-"""What a command has come to on many sites: a line for each, and the mail that sums up a night of updates."""
+"""The result of a command on many sites: a line for each, and the summary mail of an update."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class SiteAnswer(Frozen):
     errors: tuple[str, ...] = ()
 
 
-EACH = (list[SiteAnswer],)  # what is printed with --json, the worst first
+EACH = (list[SiteAnswer],)  # the answer with --json, the worst first
 
 
 def part(answer: object, name: str, kind: type[T]) -> T:
-    """Return a field of an answer of this type; an empty one if there is none, as an answer may be anything."""
+    """Return a field of an answer; an empty value if it is missing or of another type."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return found if isinstance(found, kind) else kind()
 
 
 def rows(command: str, answers: Sequence[SiteAnswer]) -> list[tuple[str, str, str]]:
-    """Return a row of a table for each site: on one line each, whatever a site has said."""
+    """Return a row of a table for each site, on one line each."""
     line = Redactor().line
     return [(line(one.site), str(one.exit_code), line(_read_headline(command, one))) for one in answers]
 
@@ -63,7 +63,7 @@ def _read_headline(command: str, one: SiteAnswer) -> str:
 
 
 def with_states(answers: Sequence[SiteAnswer]) -> list[SiteAnswer]:
-    """Give what `status` has answered for each site the exit code of how the site stands.
+    """Give the answer of `status` for each site the exit code for the state of the site.
 
     That is the code of its last update, rebuild, rollback or init if that failed, 10 if something else needs attention.
     """
@@ -80,8 +80,8 @@ def _with_state(one: SiteAnswer, now: datetime) -> SiteAnswer:
 
 
 def _alarms_of(one: SiteAnswer, now: datetime) -> list[str]:
-    """Return what is wrong with a site by its status, the worst first; nothing if the answer is no status."""
-    from msgspec import ValidationError, convert  # which take long to import, for an update
+    """Return the alarms about a site from its status, the worst first; empty if the answer is no status."""
+    from msgspec import ValidationError, convert  # slow to import, for an update
 
     from releaser.answers import Status
     from releaser.reporting.monitoring import USUAL_AGES, find_alarms
@@ -99,7 +99,7 @@ def problems_of(one: SiteAnswer) -> Sequence[str]:
 
 
 def is_news(one: SiteAnswer) -> bool:
-    """Whether an update has done something, failed to, or found something to tell."""
+    """Whether an update has done something, failed to, or has something to report."""
     told = problems_of(one) or part(one.answer, "recovered", str) or part(one.answer, "noted", str)
     return bool(one.exit_code or one.waits or told) or part(one.answer, "result", str) != "unchanged"
 
@@ -120,7 +120,7 @@ def _headline(command: str, one: SiteAnswer) -> str:
         alarms = [text for text in _alarms_of(one, datetime.now(UTC)) or problems if text != state]
         return "; ".join([state, *told, *alarms[:2]])
     headline = part(answer, "headline", str)
-    if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # else the headline is the problem
+    if one.exit_code == ExitCode.PREFLIGHT and len(problems) > 1:  # otherwise the headline is the problem
         return f"{headline}: {first_few(problems)}"
     return headline
 
@@ -147,7 +147,7 @@ def summary(answers: Sequence[SiteAnswer]) -> str:
 
 
 def _sender_of_all(answers: Sequence[SiteAnswer]) -> str:
-    """Return whom the mails of all sites are from; empty if they differ, or if a site has said no address."""
+    """Return the common sender of the mails of all sites; empty if they differ, or if one is no address."""
     found = {part(one.answer, "mail_from", str) for one in answers if isinstance(one.answer, dict)} - {""}
     try:
         return "" if len(found) != 1 or not parse_address(next(iter(found))).address else found.pop()
@@ -158,7 +158,7 @@ def _sender_of_all(answers: Sequence[SiteAnswer]) -> str:
 def send_summary(
     answers: Sequence[SiteAnswer], recipients: Sequence[Address], settings: MailSettings, environ: Mapping[str, str]
 ) -> str:
-    """Mail what has come of an update of many sites; return why that was not possible, else an empty text."""
+    """Mail the results of an update of many sites; return why that failed, or an empty text."""
     from releaser.reporting.mail import compose_plain
     from releaser.reporting.outbox import QueuedMail
 

@@ -1,4 +1,4 @@
-"""What monitoring reads of how a site stands: the line of a Nagios plugin, and metrics for Prometheus."""
+"""The state of a site for monitoring: the line of a Nagios plugin, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Service(IntEnum):
-    """The state of a service, as a Nagios plugin exits with it.
+    """The state of a service, which is the exit status of a Nagios plugin.
 
     Source: https://nagios-plugins.org/doc/guidelines.html
     """
@@ -31,31 +31,31 @@ class Service(IntEnum):
 
 
 class Ages(Frozen):
-    """How long ago the last successful update may be, in seconds, until it is a warning and until it is critical."""
+    """The age of the last successful update, in seconds, from which it is a warning, and critical."""
 
     warning: float
     critical: float
 
 
-#: Those that a page and a table of many sites go by.
+#: The limits for a page and for a table of many sites.
 USUAL_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 
 
 def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
-    """Return the state of a site as a service, and the line that says why, with performance data."""
-    alarms = sorted(find_alarms(status, ages, now), reverse=True)  # the worst first, each in its order
+    """Return the state of a site as a service, and the line with the reasons and performance data."""
+    alarms = sorted(find_alarms(status, ages, now), reverse=True)  # the worst first
     state = max((level for level, _ in alarms), default=Service.OK)
     said = "; ".join(text for level, text in alarms if level == state) or f"{status.live} is live"
     return state, nagios_line(state, f"{status.project}: {said}") + " | " + " ".join(_performance(status, ages, now))
 
 
 def nagios_line(state: Service, text: str) -> str:
-    """Return what a Nagios plugin prints; a bar would begin the performance data."""
+    """Return the line of a Nagios plugin, without bars, as a bar starts the performance data."""
     return f"RELEASER {state.name} - " + " ".join(text.replace("|", "/").split())
 
 
 def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service, str]]:
-    """Give what is wrong with a site, each with how bad it is."""
+    """Yield the problems of a site, each with its severity."""
     yield from ((Service.CRITICAL, problem) for problem in status.problems)
     if status.live is None:
         yield Service.CRITICAL, "no release is live"
@@ -68,7 +68,7 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Ser
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
             known = math.isfinite(since)
-            level = min(level, Service.WARNING) if status.blocked else level  # it runs, and is well
+            level = min(level, Service.WARNING) if status.blocked else level  # the site runs, and is well
             yield level, f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
             break
     others = {
@@ -86,7 +86,7 @@ def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Ser
 
 
 def _seconds_since(status: Status, now: datetime) -> float:
-    """Return how long ago the last successful update was; before the first, the release that `init` has made."""
+    """Return the age of the last successful update, or without one, of the live release; inf without either."""
     run, live = status.last_success, status.live_age_seconds
     if run is None:
         return math.inf if live is None else live
@@ -104,9 +104,9 @@ def _performance(status: Status, ages: Ages, now: datetime) -> Iterator[str]:
 
 
 def prometheus(status: Status) -> str:
-    """Return how a site stands in the text format of Prometheus; raises PreflightError without its library.
+    """Return the state of a site in the text format of Prometheus. Raises PreflightError without its library.
 
-    What is not known is left out.
+    Unknown values are omitted.
     """
     try:
         from prometheus_client import CollectorRegistry, Gauge, generate_latest

@@ -1,6 +1,6 @@
-"""Notices beside the mail: what reporters send, and pings.
+"""Notices by reporters, and pings, in addition to the mail.
 
-None of them fails a run. What cannot be sent waits in the outbox, as mails do.
+No failure of a notice fails a run. Unsent notices wait in the outbox, as mails do.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PING_SECONDS = 4.0
-_KEPT = 7 * 86400.0  # seconds that a notice waits
-_PING_BODY = 10_000  # bytes: what failed, and as much of the end of the log as fits
+_KEPT = 7 * 86400.0  # seconds that a notice stays in the outbox
+_PING_BODY = 10_000  # bytes: the failures, and as much of the end of the log as fits
 _AGAIN = "The notice is in the outbox; the next run sends it."
 
 
 def keep(site: Site, report: RunReport) -> tuple[RunReport, dict[str, EmailMessage]]:
-    """Put the notices about a run into the outbox; return those that it cannot keep, by their queue."""
+    """Put the notices about a run into the outbox; return those that it could not take, by queue."""
     lost: dict[str, EmailMessage] = {}
 
     def put(receiver: Receiver) -> None:
@@ -55,7 +55,7 @@ def keep(site: Site, report: RunReport) -> tuple[RunReport, dict[str, EmailMessa
 
 
 def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | None]) -> RunReport:
-    """Do something for each receiver; what goes wrong, whatever a reporter raises, is a problem, and no more."""
+    """Call `do` for each receiver; any error, even a bug in a reporter, only adds a problem to the report."""
     problems: list[Finding | None] = []
     for reporter in REPORTERS:
         try:
@@ -73,13 +73,13 @@ def _message(receiver: Receiver, content: bytes, *, name: str) -> EmailMessage:
 
     message = EmailMessage()
     message["Subject"] = f"A notice for {one_line(receiver.address)}"
-    message["Message-ID"] = f"<{receiver.queue}.{name}@releaser>"  # does not begin as that of the mail about the run
+    message["Message-ID"] = f"<{receiver.queue}.{name}@releaser>"  # does not start like that of the mail
     message.set_content(content, maintype="application", subtype="json")
     return message
 
 
 def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> RunReport:
-    """Send the notices that wait, and first what is `lost` to the outbox; what fails is a problem, and no more."""
+    """Send the waiting notices, first those that are `lost` to the outbox; a failure only adds a problem."""
 
     def flush_queue(receiver: Receiver) -> Finding | None:
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
@@ -93,7 +93,7 @@ def send(site: Site, report: RunReport, lost: Mapping[str, EmailMessage]) -> Run
 
 
 def try_all(site: Site) -> tuple[TestNotice, ...]:
-    """Send a notice to each, and a ping; say what became of it."""
+    """Send a test notice to each receiver, and a ping; return the results."""
     from releaser.answers import TestNotice
 
     tried = []
@@ -112,11 +112,11 @@ def try_all(site: Site) -> tuple[TestNotice, ...]:
     return tuple(tried)
 
 
-# Pings, as healthchecks.io takes them
+# Pings in the format of healthchecks.io
 
 
 def ping(site: Site, command: str, report: RunReport | None = None) -> None:
-    """Say that an update begins or, with its `report`, how it has ended. What fails is logged, and no more."""
+    """Send a ping at the start of an update or, with its `report`, at its end. A failure is only logged."""
     is_locked = report is not None and report.exit_code == ExitCode.LOCKED  # the run that has the lock pings
     if command != "update" or is_locked or not PingSettings.of(site).url:
         return
@@ -125,7 +125,7 @@ def ping(site: Site, command: str, report: RunReport | None = None) -> None:
         if problem := _ping(site, end, _failure(site, report) if report and report.exit_code else b""):
             logger.warning("%s", problem)
     except KeyboardInterrupt:
-        if report is None:  # else all is done
+        if report is None:  # otherwise the run is done
             raise
 
 
@@ -144,7 +144,7 @@ def _describe_ping(site: Site) -> str:
 
 
 def _failure(site: Site, report: RunReport) -> bytes:
-    """Return what has failed, and then the end of the log, in which there are no secrets."""
+    """Return the failed steps, and then the end of the log, which has no secrets."""
     failed = [f"step {step.step}: {step.detail}" for step in report.steps if step.status == "failed"]
     told = site.redactor.clean("\n".join([report.headline, *failed, "", ""])).encode()[: _PING_BODY // 2]
     try:

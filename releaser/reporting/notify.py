@@ -1,4 +1,4 @@
-"""Who is told of what, when and which way: the mail about a run, mails still due, the history."""
+"""The end of a run: sends the mail about it and mails that are still due, and writes the history."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _LOST = "lost"
 
 
 def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunReport:
-    """Mail the report if it is worth a mail, send what is due, write the history; return the report as it is now.
+    """Mail a report that is worth it, send mails that are due, write the history; return the report with the results.
 
-    An interrupt waits for the mail and for what capabilities add to the report.
+    An interrupt waits for the mail and for the additions of capabilities to the report.
 
-    The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
-    a dead server loses it. Without `mails` only the one who gave the command is told.
+    The mail is in the outbox before any server is asked, and before the journal is dropped, so that neither a kill nor
+    a dead server loses it. Without `mails` nothing is sent.
     """
     outbox, lost = site.project.outbox, dict[str, "EmailMessage"]()
     try:
@@ -62,7 +62,7 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
             post = _Post.of(settings, _recipients(report, settings), outbox, site.project.root, site.runner)
             report = replace(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
-                # A kill may leave a thread without its first mail, and never one that is closed and not told so.
+                # A kill may leave a thread without its first mail, but never a closed thread without its last.
                 parents = references_of(report, site.state_dir)
                 words = _introduction(site, report)
                 diff = lock_diff(site, report) if post.recipients else ""
@@ -96,7 +96,7 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
 
 
 def _with_sections(site: Site, report: RunReport) -> RunReport:
-    """Add what capabilities know, if there is anything to report, and the problems that are solved."""
+    """Add the sections of capabilities, if there is anything to report, and the solved problems."""
     report = tell_unknown_once(site, report)
     for add in gather("sections") if report.noteworthy else ():
         report = add(site, report)
@@ -104,9 +104,9 @@ def _with_sections(site: Site, report: RunReport) -> RunReport:
 
 
 def finish_without_state(site: Site, report: RunReport) -> RunReport:
-    """Mail the report of a run that has no state directory that it may use, and so no history either.
+    """Mail the report of a run without a usable state directory, and so without a history.
 
-    What cannot be sent is kept where state lies by default; but nothing is created for a path that may be a typo.
+    An unsent mail stays in the default state directory; but nothing is created for a path that may be a typo.
     """
     settings, root = MailSettings.of(site), site.project.root
     outbox = Project.at(root, state_dir=None, venv=site.settings.venv).outbox
@@ -120,11 +120,11 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
 def about_missing_project(
     path: Path, environ: Mapping[str, str], log: RunLog, error: PreflightError, *, mails: bool
 ) -> RunReport:
-    """Report that there is no such project; with `mails`, releaser's own administrators are told, if anybody can be.
+    """Report that there is no such project; with `mails`, also to releaser's own administrators, if possible.
 
     Nothing is created for a path that may be a typo: without a mail server the mail goes into an outbox only where
-    releaser already keeps state for such a project. A `.env` that the path's owner need not have written is not read,
-    and no mail kept where somebody else could have put a symlink.
+    releaser already keeps state for such a project. Ignores a `.env` that others than the owner of the path may have
+    written, and keeps no mail where another user could have put a symlink.
     """
     root = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - ~nobody stays
     trusting = Ownership.of_missing(root)
@@ -157,22 +157,22 @@ def about_missing_project(
     if any(map(trusting.foreign, (top, top.parent))):
         return report
     post = replace(post, references=(root_of(report),))
-    report = replace(post.send(post.keep(report)), mailed=False)  # to others than who called, maybe
-    for place, _, _ in os.walk(top, topdown=False):  # the directories that the mail lay in until it was sent
+    report = replace(post.send(post.keep(report)), mailed=False)  # the caller may not have got the mail
+    for place, _, _ in os.walk(top, topdown=False):  # the directories of the mail, if it was sent
         with contextlib.suppress(OSError):
             Path(place).rmdir()
     return report
 
 
 class _Post(Frozen):
-    """The way that the mail about a run takes: the outbox, and who takes mails from there, if anybody does."""
+    """The route of the mail about a run: the outbox, and the carrier that takes mails from there, if any."""
 
     carrier: Carrier | None
     outbox: Path
     sender: str
     recipients: Sequence[Address]
     redactor: Redactor
-    #: The Message-IDs of the mails that the one about this run continues.
+    #: The Message-IDs of the earlier mails in the thread.
     references: tuple[str, ...] = ()
     lock_diff: str = ""
     introduction: str = ""
@@ -202,7 +202,7 @@ class _Post(Frozen):
         )
 
     def keep(self, report: RunReport) -> RunReport:
-        """Put the mail about a run into the outbox, where it waits for a run that can send; none without recipients."""
+        """Put the mail about a run into the outbox, until a run can send it; without recipients, do nothing."""
         if not self.recipients:
             return replace(report, mail="none, as no recipient is set")
         from releaser.reporting.outbox import Outbox
@@ -216,7 +216,7 @@ class _Post(Frozen):
         return replace(report, mail=f"kept in {path} ({why})")
 
     def send(self, report: RunReport) -> RunReport:
-        """Send all mails that wait in the outbox, and first the one about this run if it could not be kept there."""
+        """Send all mails in the outbox, and first the mail about this run if the outbox could not take it."""
         was_lost = report.mail == _LOST
         if self.carrier is None or not (_has_mail(self.outbox) or (was_lost and self._delivers)):
             return report
@@ -242,7 +242,7 @@ def _next_run_sends(outbox: Path) -> str:
 
 
 def _has_mail(outbox: Path) -> bool:
-    """Tell whether anything may be waiting; a mail reader moves mails from `new` to `cur`."""
+    """Whether a mail may be waiting; a mail reader moves mails from `new` to `cur`."""
     for name in ("new", "cur"):
         with contextlib.suppress(OSError):
             if any((outbox / name).iterdir()):
@@ -251,11 +251,11 @@ def _has_mail(outbox: Path) -> bool:
 
 
 def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
-    # Who asks for a rebuild or a rollback that is refused sees the answer.
+    # A person sees the answer to a rebuild or a rollback that is refused.
     is_answered = (
         report.command in ("rebuild", "rollback") and report.result == "refused" and not report.tells_of_before
     )
-    # A mail about mails that cannot be sent would only join them, one more every night.
+    # A mail about unsent mails would only join them, one more every night.
     if (report.noteworthy and not is_answered) or report.solved:
         return True
     if not MailSettings.of(site).heartbeat:
@@ -265,7 +265,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
 
 
 def _introduction(site: Site, report: RunReport) -> str:
-    """Return what the first mail about a live release says, and no later one; empty if there is nothing to say."""
+    """Return the text for the first mail about a live release only; empty without one."""
     if report.result != "activated" or not site.pulls or read_notes(site.state_dir).introduced:
         return ""
     return (
@@ -275,7 +275,7 @@ def _introduction(site: Site, report: RunReport) -> str:
 
 
 def _drop_journal_if_told(site: Site, log: RunLog) -> None:
-    """Drop the journal, if only the report was left to be sent."""
+    """Drop the journal, if only the report was due."""
     with contextlib.suppress(UnreadableStateError, OSError):
         journal = journal_of(site)
         entry = journal.read()

@@ -1,4 +1,4 @@
-"""Mails and notices that could not be sent, or have no server to go to: kept in a Maildir until they can."""
+"""The outbox: unsent mails and notices, and mails without a server, kept in a Maildir."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ _RECIPIENTS = "X-Releaser-Recipients"
 _OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
 FOR_SMTP = "smtp"
 _NOTICES = re.compile(r"[a-z][a-z0-9-]*")  # the queues of receivers
-_POLICY = SMTP.clone(refold_source="none")  # a queued mail is sent with its headers as they were written
+_POLICY = SMTP.clone(refold_source="none")  # a queued mail keeps its headers as they are
 
 
 class Carrier(Protocol):
-    """What takes mails: a server, or a program."""
+    """Takes mails: a server, or a program."""
 
     @property
     def address(self) -> str:
-        """It, for people."""
+        """Its name, for people."""
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
-        """Take a mail; return the recipients that were refused. Raises MailError if nobody gets it."""
+        """Send a mail; return the refused recipients. Raises MailError if no recipient gets it."""
 
 
 class QueuedMail(Frozen):
-    """A mail to be sent, without the headers that mark it as queued."""
+    """A mail to send, without the headers that mark it as queued."""
 
-    #: Of its file in the outbox; empty for one that could not be kept there.
+    #: The key of its file in the outbox; empty if the outbox could not take it.
     key: str = ""
     message: EmailMessage
     #: Plain addresses for the dialogue with a server.
     sender: str
     recipients: tuple[str, ...]
-    #: In ns since 1970.
+    #: The time in ns since 1970.
     queued_at: int = 0
-    #: What it is for: a mail server, or the queue of a notice, which has no sender and no recipients.
+    #: Its queue: that of mails, or that of a receiver of notices, which have no sender and no recipients.
     queue: str = FOR_SMTP
 
     @classmethod
@@ -69,7 +69,7 @@ class QueuedMail(Frozen):
 
 
 class FlushResult(Frozen):
-    """How many mails were sent, and the first thing that went wrong."""
+    """The number of sent mails, and the first problem."""
 
     sent: int
     problem: str = ""
@@ -79,18 +79,18 @@ class FlushResult(Frozen):
 
 @dataclass(frozen=True)
 class Outbox:
-    """A Maildir; its directories are made when the first mail comes.
+    """A Maildir, whose directories are made with the first mail.
 
-    A mail that waits for a server carries `X-Releaser-Queue: smtp` and its envelope in headers. All others
-    are for people who read the Maildir.
+    A mail that waits for a server carries `X-Releaser-Queue: smtp` and its envelope in headers. All others are for
+    people who read the Maildir.
     """
 
     path: Path
 
     def put(self, message: EmailMessage, *, queued: bool, queue: str = FOR_SMTP) -> Path:
-        """Keep a mail or a notice so that it survives a power cut; give the file, whose name comes from the Message-ID.
+        """Keep a mail or a notice durably; return its file, which is named by the Message-ID.
 
-        Raises OSError, and ValueError for a mail to be queued that lacks a sender or recipients.
+        Raises OSError, and ValueError for a mail to queue without a sender or recipients.
         """
         mail = QueuedMail.of(message)
         kept = mail.message
@@ -101,23 +101,23 @@ class Outbox:
             kept[_QUEUE] = queue
             kept[_QUEUED_AT] = str(time.time_ns())
             kept[_SENDER] = mail.sender
-            # Beside To, since not every version of the email package reads back a long To as it wrote it.
+            # In addition to To, as not every version of the email package can read a long To that it wrote.
             kept[_RECIPIENTS] = ", ".join(mail.recipients)
         data = kept.as_bytes(policy=kept.policy.clone(linesep="\n"))
         self._make()
-        # Named by its Message-ID, so that the same mail is never kept twice.
+        # Named by the Message-ID, so that the same mail is never kept twice.
         name = _plain(str(message["Message-ID"] or "")).strip(".")
         file = self.path / "new" / (name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}")
         replace_file(file, data, staging=self.path / "tmp", private=True)
         return file
 
     def tells_of(self, run_id: str) -> bool:
-        """Whether the mail about a run is here, sent or not."""
+        """Whether the outbox has the mail about a run, sent or not."""
         start = _plain(run_id) + "."
         return any(file.name.startswith(start) for file in self._files())
 
     def list_queued(self) -> tuple[QueuedMail, ...]:
-        """Give the mails and notices that wait, oldest first; what is nothing of that kind is passed over.
+        """Return the waiting mails and notices, oldest first; other files are ignored.
 
         Raises OSError if the Maildir itself cannot be listed.
         """
@@ -125,14 +125,14 @@ class Outbox:
         return tuple(sorted((mail for mail in found if mail), key=lambda mail: (mail.queued_at, mail.key)))
 
     def remove(self, key: str) -> None:
-        """Delete a mail for good; one that is gone already is no error. Raises OSError."""
+        """Delete a mail durably, if it exists. Raises OSError."""
         for file in list(self._files()) if key else ():
             if _key(file) == key:
                 file.unlink(missing_ok=True)
                 sync_directory(file.parent)
 
     def _files(self) -> Iterator[Path]:
-        for name in () if self.path.is_symlink() else ("new", "cur"):  # what is behind one is not releaser's to send
+        for name in () if self.path.is_symlink() else ("new", "cur"):  # files behind a symlink are not releaser's
             try:
                 files = list((self.path / name).iterdir())
             except FileNotFoundError:
@@ -146,12 +146,12 @@ class Outbox:
         for directory in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
             if not directory.is_dir():
                 directory.mkdir(exist_ok=True)
-                # For the administrators' group as far as what is around it is, whatever the umask is.
+                # As writable for the group as the parent directory, whatever the umask.
                 directory.chmod(0o2750 | directory.parent.stat().st_mode & stat.S_IWGRP)
                 sync_directory(directory.parent)
 
 
-def flush(  # noqa: PLR0913 - what is sent, and how much of it
+def flush(  # noqa: PLR0913 - the mails, and their limits
     outbox: Outbox,
     carrier: Carrier,
     *,
@@ -161,18 +161,18 @@ def flush(  # noqa: PLR0913 - what is sent, and how much of it
     seconds: float = 120.0,
     keeps: float = math.inf,
 ) -> FlushResult:
-    """Send what is in a queue, oldest first, until the server fails; before that what could not be kept, if anything.
+    """Send the mails of a queue, oldest first, until the server fails; first `unkept`, which the outbox could not take.
 
     A mail that the server itself refuses stays queued and does not hold up those after it. No more than `limit` mails
-    are tried, and none is begun after `seconds`. What has not been taken for `keeps` seconds is deleted. Never raises
-    for a failing server or disk.
+    are tried, and none is begun after `seconds`. Mails that wait for more than `keeps` seconds are deleted. Never
+    raises for a failing server or disk.
     """
     problems: list[str] = []
     try:
         waiting = tuple(one for one in outbox.list_queued() if one.queue == queue)
     except OSError as error:
         waiting = ()
-        if unkept is None:  # else it is known already
+        if unkept is None:  # otherwise that is known already
             problems.append(f"the outbox {outbox.path} cannot be read: {error}")
     ends_at = time.monotonic() + seconds
     sent = []
@@ -215,7 +215,7 @@ def _without_marks(message: EmailMessage) -> EmailMessage:
 
 
 def _plain(text: str) -> str:
-    """Leave nothing in a text that means something in the name of a file of a Maildir."""
+    """Replace all characters that have a meaning in the file names of a Maildir."""
     return re.sub(r"[^A-Za-z0-9-]+", ".", text)
 
 
@@ -224,7 +224,7 @@ def _key(file: Path) -> str:
 
 
 def _read(file: Path) -> QueuedMail | None:
-    """Read a queued mail; None for everything else, whatever it may be."""
+    """Read a queued mail; None for any other file."""
     try:
         if not file.is_file():
             return None  # opening a named pipe would wait for ever

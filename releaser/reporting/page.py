@@ -1,4 +1,4 @@
-"""Pages about one site and about many, each in one HTML file: how a site is, and what it has been through."""
+"""HTML pages in one file each: the state and the history of one site, and the state of many."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
 
-_RUNS, _WEEKS = 20, 26  # that are shown
-#: By the result of a run: its word and its colour, in the order in which they are stacked.
+_RUNS, _WEEKS = 20, 26  # on the page
+#: The word and the colour of each result of a run, in the order in which they are stacked.
 _RESULTS = {
     "activated": ("updated", "green"),
     "updated-not-restarted": ("updated, not restarted", "amber"),
@@ -46,7 +46,7 @@ _BINS = {"1 mo": 30, "3 mo": 91, "6 mo": 182, "1 y": 365, "2 y": 730}  # days
 
 
 class LastRun(Frozen):
-    """What the history tells of the last run that changed something, or tried to."""
+    """The facts in the history about the last run of a command that changes the live release."""
 
     steps: tuple[Outcome, ...] = ()
     problems: tuple[str, ...] = ()
@@ -61,18 +61,18 @@ class Overview(Frozen):
     #: Newest first.
     runs: tuple[RunBrief, ...]
     last: LastRun
-    #: None if nobody has asked the index, or it did not answer; then the reason says why.
+    #: None if the index was not asked, or gave no answer; then the reason says why.
     outdated: tuple[OutdatedPackage, ...] | None
     outdated_reason: str
     vulnerabilities: tuple[Vulnerability, ...]
-    #: Why nobody has answered the last run that asked for them, if so.
+    #: Why the last audit got no answer, if so.
     unanswered: str = ""
-    #: When the locked versions of the live release were uploaded, as far as the lock says so.
+    #: When the locked versions of the live release were uploaded, if the lock says so.
     uploaded: tuple[datetime, ...]
 
 
 class Bar(Frozen):
-    """A bar of a plot: where it stands, and its parts from the bottom up, each with a colour and words."""
+    """A bar of a plot: its label, and its parts from the bottom up, each with a colour and words."""
 
     label: str
     parts: tuple[tuple[int, str, str], ...]
@@ -105,7 +105,7 @@ def page_of(found: Overview) -> str:
 
 
 def judge(status: Status, at: datetime) -> tuple[Service, list[tuple[str, str]]]:
-    """Return how a site stands, and why: a colour and a sentence each, the worst first. Raises ValueError."""
+    """Return the state of a site, and the reasons: a colour and a sentence each, the worst first. Raises ValueError."""
     alarms = sorted(find_alarms(status, USUAL_AGES, at), key=lambda one: -one[0])
     return max((level for level, _ in alarms), default=Service.OK), [(STATES[level][1], text) for level, text in alarms]
 
@@ -120,7 +120,7 @@ def render(template: str, **facts: object) -> str:
 
 
 def runs_by_week(runs: Iterable[RunBrief], now: datetime) -> Sequence[Bar]:
-    """Count the runs of each of the last weeks, the oldest first, by what became of them."""
+    """Count the runs of each of the last weeks by result, the oldest week first."""
     monday = (now - timedelta(days=now.weekday())).date()
     counts: Counter[tuple[int, str]] = Counter()
     for run in runs:
@@ -136,7 +136,7 @@ def runs_by_week(runs: Iterable[RunBrief], now: datetime) -> Sequence[Bar]:
 
 
 def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar]:
-    """Count the versions that are live by how old they are."""
+    """Count the live versions by age."""
     limits = [*_BINS.values()]
     counts = Counter(sum((now - one).days >= limit for limit in limits) for one in uploaded)
     names = ["new", *(f"{name} +" for name in _BINS)]
@@ -148,7 +148,7 @@ def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar
 
 
 class _Row(Frozen):
-    """A site on the page; without a status, nobody knows how it stands."""
+    """A site on the page; without a status, its state is unknown."""
 
     path: str
     state: Service
@@ -173,7 +173,7 @@ class _Row(Frozen):
 
 
 def page_of_sites(answers: Iterable[SiteAnswer], at: datetime) -> str:
-    """Return the page as HTML; each answer is that of `status`, and may be anything."""
+    """Return the page as HTML; each answer is that of `status`, and may be malformed."""
     rows = sorted((_row(one, at) for one in answers), key=lambda row: -row.state)
     counts = Counter(row.state for row in rows)
     words = {
@@ -187,7 +187,7 @@ def _row(one: SiteAnswer, at: datetime) -> _Row:
     try:
         status = convert(one.answer, Status)
         state, alarms = judge(status, at)
-        age(status.live_age_seconds or 0)  # which the page shows
+        age(status.live_age_seconds or 0)  # shown on the page
     except (ValidationError, ValueError, TypeError, OverflowError):
         why = said(one.errors) or f"its status cannot be read (exit code {one.exit_code})"
         return _Row(path=one.site, state=Service.CRITICAL, alarms=[("red", why)])

@@ -1,4 +1,4 @@
-"""How texts look: the colours of mails by day and by night, their links, and lines that fit."""
+"""The style of texts: the colours of mails by day and by night, their links, and lines that fit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 WIDEST = 78  # characters of a line of text
-_OPENING = 2  # the number of the line that the second sentence of a mail is
-#: By name, in `#rrggbb`. What is written in `text`, `muted` and `link` stands on `page` and `box`; the words of a badge
-#: in `on-badge`, on the colour of the badge.
+_OPENING = 2  # the line number of the second sentence of a mail
+#: The colours by name, in `#rrggbb`. `text`, `muted` and `link` are on `page` and `box`; the words of a badge are in
+#: `on-badge`, on the colour of the badge.
 DAY = {
     "page": "#ffffff", "box": "#f3f4f6", "line": "#d5d9e0", "text": "#1b1f24", "muted": "#565e6a", "link": "#0b57d0",
     "on-badge": "#ffffff", "green": "#1a7f37", "amber": "#8a5300", "red": "#c1121f", "blue": "#0a58ca",
@@ -24,13 +24,13 @@ NIGHT = {
 }  # fmt: skip
 #: The colour of each size of a step from one version to another.
 BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
-_WORD = re.compile(r"\s*\S+")  # and what is before it
+_WORD = re.compile(r"\s*\S+")  # and the blanks before it
 _PART = re.compile(r"\s*(?:`[^`]*`|[^\s`]|`)+")  # the same, or words in backticks
 _LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`")
 
 
 def add_links(text: str) -> Markup:
-    """Make links of the web addresses in a text, code of what stands in backticks, and all else harmless in HTML."""
+    """Turn the web addresses in a text into links, words in backticks into code, and escape the rest for HTML."""
     from markupsafe import Markup, escape
 
     found, start = Markup(), 0
@@ -47,9 +47,9 @@ def add_links(text: str) -> Markup:
 
 
 def fold(text: str, *, whole: str = "") -> str:
-    """Wrap the lines of a text that are too long; words are not cut, nor is the line `whole`.
+    """Wrap the lines of a text that are too long; neither words nor the line `whole` are cut.
 
-    What is wrapped goes on two columns further right, except for the two sentences that a mail begins with.
+    Continuation lines are indented by two more columns, except those of the first two sentences of a mail.
     """
     folded: list[str] = []
     for number, line in enumerate(text.split("\n")):
@@ -59,9 +59,9 @@ def fold(text: str, *, whole: str = "") -> str:
 
 
 def wrap_line(line: str, width: int, *, hanging: int = 2) -> list[str]:
-    """Break a line at blanks, so that none is longer than `width`; what goes on begins `hanging` columns further right.
+    """Break a line at blanks into lines of at most `width`; all but the first are indented by `hanging` more columns.
 
-    No word is cut, nor, if a line has room for it, `a command`, which somebody may copy.
+    No word is cut, nor, if a line has room for it, `a command`, which a person may copy.
     """
     if len(line) <= width:
         return [line]

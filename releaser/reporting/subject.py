@@ -1,4 +1,4 @@
-"""How a run ended: in one line, the subject of its mail, with the outcome first; and in one word, its badge."""
+"""The result of a run: as the subject of its mail, with the outcome first, and as one word, its badge."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
 
 LONGEST = 60  # characters; more is cut off on a phone
-_LONGEST_SITE, _LONGEST_HOST = 20, 12  # where there is no room for more
+_LONGEST_SITE, _LONGEST_HOST = 20, 12  # if there is no room for more
 _TRIALS = {"test": "tests fail", "migrations": "migrations not applied"}
 _OF_LIVE = "test live release"
-#: What is so once a problem is solved, by its name.
+#: The good news once a problem is solved, by its name.
 SOLVED = {
     "bug": "no more errors in releaser",
     "preflight": "updates are no longer refused",
@@ -46,7 +46,7 @@ class Badge:
 
     @classmethod
     def fair(cls, word: str) -> Badge:
-        """Somebody should look at something."""
+        """A person should look at something."""
         return cls("!", word, "amber")
 
     @classmethod
@@ -61,7 +61,7 @@ class Badge:
 
 
 def choose_badge(report: RunReport) -> Badge:
-    """Judge how a run ended."""
+    """Return the badge for the result of a run."""
     if report.exit_code > ExitCode.SIGNALLED:
         return Badge.bad("Interrupted")
     match report.result:
@@ -104,12 +104,12 @@ def _judge_silence(report: RunReport) -> Badge:
 
 
 def subject(report: RunReport) -> str:
-    """Say in one line how it ended, and where."""
+    """Return the subject: result, project and host on one line."""
     return make_subject(choose_badge(report).mark, report.project or report.path, _result(report), host=report.host)
 
 
 def make_subject(mark: str, site: str, what: str, *, host: str) -> str:
-    """Put a subject together, of at most `LONGEST` characters; where the room is short, it says less of `what`."""
+    """Return a subject of at most `LONGEST` characters; if space is short, `what` is cut."""
     line = header_text(f"{mark} {header_text(site, limit=_LONGEST_SITE)}: {what}")
     room = max(LONGEST - len(line) - len(" []"), _LONGEST_HOST)
     end = f" [{name}]" if (name := header_text(host, limit=room)) else ""
@@ -119,7 +119,7 @@ def make_subject(mark: str, site: str, what: str, *, host: str) -> str:
 def header_text(text: str, *, limit: int = 200) -> str:
     """Make text harmless in a header.
 
-    The email package decodes `=?...?=` in what it is given, and a line break may hide in that.
+    The email package decodes `=?...?=`, which may hide a line break.
     """
     return one_line(text.replace("=?", "= ?"), limit=limit)
 
@@ -142,7 +142,7 @@ def _result(report: RunReport) -> str:
             return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{why}"
         case "failed":
             return _failed(report)
-        case "refused":  # the one reason, if the headline tells it, or how many there are
+        case "refused":  # the headline if it is about one problem, or the number of problems
             one = len(problems) <= 1 or summarize(report).is_about_a_problem
             return f"{command} refused, {_shorten(report, report.headline) if one else _problem_count(report)}"
 
@@ -160,7 +160,7 @@ def _activated(report: RunReport) -> str:
     problems = [_problem_count(report)] if report.problems or report.exit_code else []
     if report.result == "updated-not-restarted":
         problems = ["not restarted", *(problems if len(report.problems) > 1 else ())]
-    if report.is_rollback:  # to a named release it may have gone forward
+    if report.is_rollback:  # a rollback to a named release may go forward
         is_forward = report.release and report.previous and report.release > report.previous
         where = f" to {report.release}" if report.release else ""
         return ", ".join([("went" if is_forward else "rolled back") + where, *problems])
@@ -168,7 +168,7 @@ def _activated(report: RunReport) -> str:
         return _only_problem(report) if report.exit_code else "adopted"
     done = "updated" if report.is_update else f"{report.command} done"
     fixes = len({(one.name, one.id) for one in report.fixed})
-    parts = [  # what is cut off is told in the mail
+    parts = [  # the mail has the parts that are cut off
         done if report.rebuilt is None else "rebuilt",
         *problems,
         plural(len(report.changes), "package") if report.changes else "",
@@ -187,7 +187,7 @@ def _failed(report: RunReport) -> str:
             at = failed[-1] if failed else "build" if report.exit_code == ExitCode.BUILD else "a follow-up"
             return f"{report.command} failed at {at}"
         return f"{report.command} failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else "")
-    first, *_ = (*_failed_steps(report), "test")  # what was tried on the live release comes later
+    first, *_ = (*_failed_steps(report), "test")  # trials on the live release come later
     if first == _OF_LIVE:
         return f"{report.command} failed, tests of the live release fail"
     fails = _TRIALS.get(first, f"{first} fails")
@@ -201,7 +201,7 @@ def _is_refused_by_tests(report: RunReport) -> bool:
 
 
 def _with_what(report: RunReport) -> str:
-    """Name what the tests fail with: the new packages, or the commits where there are none."""
+    """Name the new packages that the tests fail with, or the commits if there are none."""
     new = [f"{one.name} {one.new}" for one in report.changes if one.new]
     if len(new) == 1:
         return f" with {new[0]}"
@@ -211,7 +211,7 @@ def _with_what(report: RunReport) -> str:
 
 
 def _failed_steps(report: RunReport) -> list[str]:
-    # Going back is what a failure led to, and never its reason.
+    # Going back follows from a failure, and is never its reason.
     return [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
 
 
@@ -231,7 +231,7 @@ def _only_problem(report: RunReport) -> str:
 
 
 def _shorten(report: RunReport, reason: str) -> str:
-    """Leave out of a reason what the subject names already."""
+    """Remove from a reason the path that the subject names already."""
     for known in (f"{report.path}: ", f"{report.path}/"):
         reason = reason.replace(known, "") if report.path else reason
     return reason.removesuffix(".")

@@ -1,4 +1,4 @@
-"""A run as a person at a terminal sees it: a spinner and the time of each step, tables, a last line."""
+"""A run on a terminal: a spinner and the time of each step, tables, a last line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
-_LONGEST = 1 << 16  # bytes of a line that is not at its end yet, such as the dots of all tests
+_LONGEST = 1 << 16  # bytes of an unfinished line, such as the dots of all tests
 _DOTS = re.compile(r"(?:\S+\.py )?([.FEsxXu]+) *(?:\[ *\d+%\])?")  # of pytest and unittest, which Django's runner uses
 _VERBOSE = re.compile(
     r"\S+::.*(?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*|(?:\[gw\d+\] )?\[ *\d+%\] [A-Z]+ \S+::.*"
@@ -42,7 +42,7 @@ def escape(text: str) -> str:
 
 
 class Live:
-    """Shows each step while it is done, and how far it has got. Rich omits colour for NO_COLOR."""
+    """Shows each step while it runs, and its progress. Rich omits colour for NO_COLOR."""
 
     shows_progress = True
 
@@ -53,8 +53,8 @@ class Live:
         self._count: Tests | Downloads = Downloads()
 
     def started(self, step: str) -> None:
-        """Let the spinner name the step."""
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # which takes long to import
+        """Show the spinner with the name of the step."""
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # slow to import
 
         self._stop()
         self._gauge, self._count = None, Tests() if "test" in step.split() else Downloads()
@@ -66,17 +66,17 @@ class Live:
         self._progress.start()
 
     def measured(self, gauge: Gauge) -> None:
-        """Show how far the step gets, too."""
+        """Also show the progress of the step."""
         self._gauge = gauge
 
     def printed(self, chunk: bytes) -> None:
-        """Take what a program has printed."""
+        """Take the output of a program."""
         self._count.feed(chunk)
 
     def _how_far(self) -> str:
-        """Say how far the step has got; asked for whenever that is drawn."""
+        """Return the progress of the step; called at each redraw."""
         gauge, told = self._gauge, [str(self._count)]
-        with contextlib.suppress(OSError):  # what is measured comes and goes
+        with contextlib.suppress(OSError):  # measured files come and go
             told += [share(gauge.read(), gauge.total, gauge.noun)] if gauge else []
         return ", ".join(filter(None, told))
 
@@ -98,7 +98,7 @@ class Live:
 
 
 class _Lazy:
-    """Words that are asked for when they are shown."""
+    """Words that are made when they are shown."""
 
     def __init__(self, words: Callable[[], str]) -> None:
         self._words = words
@@ -108,14 +108,14 @@ class _Lazy:
 
 
 def track(paths: Sequence[str], release: str, stream: TextIO) -> Iterable[str]:
-    """Yield the files of a release, and show how many have been; nothing of that stays."""
-    from rich.progress import track as show  # which takes long to import
+    """Yield the files of a release, with a progress bar that disappears at the end."""
+    from rich.progress import track as show  # slow to import
 
     return show(paths, escape(release), console=Console(file=stream, highlight=False), transient=True)
 
 
 class Lines(Silence):
-    """Writes a plain line a step: for `-v` without a terminal."""
+    """Writes a plain line for each step: for `-v` without a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -127,7 +127,7 @@ class Lines(Silence):
 
 
 def show_report(report: RunReport, stream: TextIO) -> None:
-    """Show how a run ended; the last lines say what happened, and what to do."""
+    """Show the result of a run; the last lines say what happened, and what to do."""
     console = Console(file=stream, highlight=False)
     show_changes(changes_table(report.changes, now=report.started_at), stream)
     for line in output_lines(report.output):
@@ -150,7 +150,7 @@ def show_changes(table: ChangesTable, stream: TextIO) -> None:
 
 
 def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> None:
-    """Show rows of plain words as a table that fits."""
+    """Show rows of plain words as a table that fits the terminal."""
     console = Console(file=stream, highlight=False)
     heading, *lines = fit([columns, *([*map(strip_control, row)] for row in rows)], console.width)
     console.print(escape(heading), style="bold", soft_wrap=True)
@@ -158,17 +158,17 @@ def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: Tex
         console.print(escape(line), soft_wrap=True)
 
 
-# How far a step has got, by what its programs print; reading it changes neither.
+# The progress of a step, from the output of its programs, which stays as it is.
 
 
 class Count:
-    """Reads the lines of a program as they come; what stands at their end so far counts, too."""
+    """Reads the output of a program line by line; an unfinished line counts, too."""
 
     def __init__(self) -> None:
         self._line = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Take what a program has printed."""
+        """Take output of a program."""
         *whole, rest = (self._line + chunk).split(b"\n")
         for line in whole:
             self.read(_words(line))
@@ -179,7 +179,7 @@ class Count:
 
 
 class Tests(Count):
-    """Counts tests as the runners of Django and pytest show them."""
+    """Counts tests in the output of the runners of Django and pytest."""
 
     __test__ = False  # pytest would collect it
 
@@ -190,7 +190,7 @@ class Tests(Count):
 
     @property
     def done(self) -> int:
-        """How many tests have run so far."""
+        """The number of tests that have run so far."""
         return self._done + _in_line(_words(self._line))
 
     def read(self, line: str) -> None:
@@ -200,29 +200,29 @@ class Tests(Count):
         self._done += _in_line(line)
 
     def __str__(self) -> str:
-        """Say how many tests have run; empty while none is known of."""
+        """Return how many tests have run; empty before the first."""
         return share(self.done, max(self.total, self.done) if self.total else 0, "test")
 
 
 class Downloads(Count):
-    """Counts what uv says that it downloads: files of more than a mebibyte."""
+    """Counts the bytes that uv says it downloads: only files of more than a mebibyte."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
 
     def read(self, line: str) -> None:
-        """Add up what is downloaded."""
+        """Add the size of a download."""
         if found := _DOWNLOAD.match(line):
             self.bytes += int(float(found[1]) * _UNITS[found[2]])
 
     def __str__(self) -> str:
-        """Say how much; empty as long as it is nothing."""
+        """Return the total; empty for nothing."""
         return f"{size(self.bytes)} to download" if self.bytes else ""
 
 
 def share(done: int, total: int, noun: str = "") -> str:
-    """Say how much of all is done: `3 of 12 tests`, of bytes without a noun; empty if nothing is and all is unknown."""
+    """Return the progress: `3 of 12 tests`, or bytes without a noun; empty for nothing of an unknown total."""
     if not noun:
         return f"{size(done)} of {size(total)}" if total else ""
     if total:

@@ -36,18 +36,18 @@ _SEE_STATUS = "See the output and the log; `releaser status` shows the state of 
 
 
 class Summary(Frozen):
-    """What a report has to say, each thing once."""
+    """The content of a report, without repetitions."""
 
     headline: str
     advice: str
-    #: The problems that the headline is not about.
+    #: The problems that are not in the headline.
     others: tuple[Finding, ...]
     #: Whether the headline names one of the problems, instead of summing them up.
     is_about_a_problem: bool
 
 
 def summarize(report: RunReport) -> Summary:
-    """Sort what a report says. The problem that the headline is about may tell more, and then takes its place."""
+    """Sort the content of a report. A problem that begins with the headline says more, and replaces it."""
     main = next(
         (
             one
@@ -79,11 +79,11 @@ def report_text(report: RunReport) -> list[str]:
     ]
 
 
-_LEAVE_LIVE = ("accept", "hold", "pin", "prune", "unhold", "unpin")  # commands that have nothing to do with it
+_LEAVE_LIVE = ("accept", "hold", "pin", "prune", "unhold", "unpin")  # commands that do not change the live release
 
 
 def closing_lines(report: RunReport) -> list[str]:
-    """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
+    """Return the last lines about a run: what happened, why, whether the live release changed, what to do."""
     told = summarize(report)
     lines = [f"releaser {report.request}: {one_line(report.project)}: {told.headline}"]
     if told.advice:
@@ -108,13 +108,13 @@ def closing_lines(report: RunReport) -> list[str]:
 
 
 def outage_sentence(report: RunReport) -> str:
-    """Say for how long visitors found nobody; empty if the service was not stopped."""
+    """Say how long the service was stopped; empty if it was not."""
     seconds = report.outage_seconds
     return f"The service was stopped for {elapsed(seconds)}." if seconds is not None else ""
 
 
 def live_line(report: RunReport) -> str:
-    """Say whether what is live has changed."""
+    """Say whether the live release has changed."""
     if report.exit_code != ExitCode.ROLLED_BACK:
         if report.live_differs and not report.live_changed:
             return "live: changed, but not by releaser; see the problems"
@@ -132,7 +132,7 @@ def step_line(outcome: Outcome) -> str:
 
 
 def output_lines(output: str) -> list[str]:
-    """Return the end of what a program printed, indented; nothing where there is none."""
+    """Return the end of the output of a program, indented; empty without any."""
     if not output:
         return []
     shown = truncate(output, head_lines=5, tail_lines=40)
@@ -140,9 +140,9 @@ def output_lines(output: str) -> list[str]:
 
 
 def held_back_lines(held_back: Iterable[Block], *, commands: bool = True) -> list[str]:
-    """Return the versions that were left out, a line for each reason, which names the command that shows more.
+    """Return the versions that were skipped, a line for each reason, with the command that shows more.
 
-    A release that was taken back brings many versions, of which the first few are named.
+    Of many versions with one reason, as after a rollback, the first few are named.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for held in held_back:
@@ -155,7 +155,7 @@ def held_back_lines(held_back: Iterable[Block], *, commands: bool = True) -> lis
 
 
 def held_back_passages(held_back: Iterable[Block], *, since: datetime) -> list[tuple[str, str]]:
-    """Return the same lines, each with the end of what the tests printed if that was not before `since`."""
+    """Return the same lines, each with the end of the test output if the hold is not older than `since`."""
     groups: dict[str, list[Block]] = defaultdict(list)
     for held in held_back:
         is_new = bool(held.since) and datetime.fromisoformat(held.since) >= since.replace(microsecond=0)
@@ -179,7 +179,7 @@ _KINDS = {  # of problems that `verify` finds, in the order in which they are sh
 
 
 def release_text(details: ReleaseDetails) -> list[str]:
-    """Return what `show` prints for people."""
+    """Return the text of `show` for people."""
     facts = (
         "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "tests_run", "commit", "subject",
         "previous", "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
@@ -218,7 +218,7 @@ HISTORY = ("WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT")
 
 
 def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the rows of a table of runs."""
+    """Return a row for each run."""
     return [
         [
             str(run.get("started_at", ""))[:19].replace("T", " "),
@@ -232,7 +232,7 @@ def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def status_text(status: Status) -> list[str]:
-    """Return what `status` prints for people."""
+    """Return the text of `status` for people."""
     old = age(status.live_age_seconds or 0.0)
     return [
         f"project: {status.project} ({status.path})",
@@ -264,7 +264,7 @@ def status_text(status: Status) -> list[str]:
 
 
 def _withheld(one: HeldBack) -> Block:
-    from msgspec import convert  # which takes long to import
+    from msgspec import convert  # slow to import
 
     return replace(convert(one, Block, from_attributes=True), since=one.at)
 
@@ -334,7 +334,7 @@ def what_comes(one: OutdatedPackage) -> str:
 
 
 def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
-    """Return what `outdated` prints for people: a line for each package, reasons below."""
+    """Return the text of `outdated` for people: a line for each package, reasons below."""
     rows = [
         [
             *(one_line(one.name), one.locked, one.latest),

@@ -1,4 +1,4 @@
-"""Which mails of a site are about the same problem, so that they make one thread; and when that problem is solved."""
+"""Threads of mails about the same problem, and when that problem is solved."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _PROBLEMS: dict[int, str] = {
     ExitCode.ROLLED_BACK: "activation",
     ExitCode.FOLLOW_UP: "follow-up",
 }
-#: Steps that refuse a candidate of which the tests pass.
+#: Steps that refuse a candidate whose tests pass.
 _OTHERS = ("before_live", "migrations")
 _REJECTS = ("tests", "activation", "undecided")
 
 
 def problem_of(report: RunReport) -> str:
-    """Name the problem that kept an update from being done; empty if there is none that later ones could solve."""
+    """Return the name of the problem that made an update fail; empty if no later update could solve it."""
     if not report.is_update:
         return ""
     if report.result == "updated-not-restarted":
@@ -51,10 +51,10 @@ def problem_of(report: RunReport) -> str:
 def find_solved(
     report: RunReport, threads: Iterable[Thread], *, failed_at: Iterable[str], is_kept_out: bool, is_due: bool
 ) -> tuple[str, ...]:
-    """Name the problems people have been told of that are solved for sure, as this update shows.
+    """Return the reported problems that this update proves to be solved.
 
-    `failed_at` says, as ISO 8601, when candidates failed that are not tried again. `is_kept_out`: a version or a commit
-    is, as it failed. `is_due`: a follow-up is not done yet. An update of some packages shows nothing of others.
+    `failed_at`: when the blocked candidates failed, as ISO 8601. `is_kept_out`: whether a commit is rejected. `is_due`:
+    whether a follow-up is due. An update of some packages proves nothing about others.
     """
     if not report.is_update or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
         return ()
@@ -82,8 +82,8 @@ def find_solved(
 
 
 def with_solved(site: Site, report: RunReport) -> RunReport:
-    """Add the problems that people have been told of and that are solved."""
-    with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
+    """Add the reported problems that are solved."""
+    with contextlib.suppress(OSError):  # reported elsewhere; a later run reports the solution
         if threads := read_notes(site.state_dir).threads:
             out, due = read_blocks(site.state_dir), read_pending(site.state_dir)
             is_due = due.commit or due.push or due.pending_steps is not None
@@ -94,14 +94,14 @@ def with_solved(site: Site, report: RunReport) -> RunReport:
 
 
 def message_id(report: RunReport) -> str:
-    """Name the mail of a run; host, run and path of the project decide, and nothing else."""
+    """Return the Message-ID of the mail about a run, which depends only on host, run and path of the project."""
     run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
     host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
     return f"<{run or 'run'}.{digest_of(report)}@{host or 'localhost'}>"
 
 
 def digest_of(report: RunReport) -> str:
-    """Tell the mail of a run from all others, in a few characters."""
+    """Return a few characters that identify the mail of a run."""
     return _digest(report.host, report.run_id, report.path)
 
 
@@ -110,18 +110,18 @@ def _digest(*facts: str) -> str:
 
 
 def root_of(report: RunReport) -> str:
-    """Name the beginning of a thread where no state tells which mail was the first; no mail has that Message-ID."""
+    """Return a Message-ID for the root of a thread without state to name its first mail; no mail has that ID."""
     return f"<{_digest(report.host, report.path, problem_of(report))}@thread.releaser.invalid>"
 
 
 def references_of(report: RunReport, state_dir: Path) -> tuple[str, ...]:
-    """Return the Message-IDs of the mails that a mail about this run continues."""
+    """Return the Message-IDs of the earlier mails in the threads of the mail about this run."""
     told = (*report.solved, problem_of(report))
     return tuple(one.message_id for one in read_notes(state_dir).threads if one.problem in told)
 
 
 def open_thread(report: RunReport, state_dir: Path) -> None:
-    """Note the thread that the mail about this run begins, if it does."""
+    """Record the thread that the mail about this run starts, if any."""
     problem = problem_of(report)
     begun = Thread(problem=problem, message_id=message_id(report), since=report.started_at.replace(microsecond=0))
     threads = read_notes(state_dir).threads
@@ -130,14 +130,14 @@ def open_thread(report: RunReport, state_dir: Path) -> None:
 
 
 def close_threads(report: RunReport, state_dir: Path) -> None:
-    """Note that people have been told what is solved."""
+    """Record that the solution of problems has been reported."""
     if report.solved:
         threads = read_notes(state_dir).threads
         note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))
 
 
 def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
-    """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
+    """Mark a report if an earlier one has said that the service does not answer; forget that once it does."""
     told = read_notes(site.state_dir).audit_unknown
     if report.audit == "known":
         note(site.state_dir, audit_unknown=False)

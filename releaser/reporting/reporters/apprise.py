@@ -45,14 +45,14 @@ class Apprise(Reporter):
 
 
 class Service(Frozen):
-    """Takes a few lines about a run, by Apprise in a process of its own."""
+    """Takes a few lines about a run, through Apprise in a separate process."""
 
     url: str
     runner: Runner
 
     @property
     def queue(self) -> str:
-        """Its name in the outbox, which does not tell the URL."""
+        """Its name in the outbox, which hides the URL."""
         return f"notify-{hashlib.sha256(self.url.encode()).hexdigest()[:16]}"
 
     @property
@@ -61,7 +61,7 @@ class Service(Frozen):
         return f"{self.url.partition('://')[0]}:// of `notify`"
 
     def content(self, site: Site, report: RunReport) -> bytes:
-        """Return what is sent of a report."""
+        """Return the notice about a report."""
         from releaser.reporting.subject import subject
         from releaser.reporting.text import closing_lines
 
@@ -70,7 +70,7 @@ class Service(Frozen):
         return json.dumps({"title": subject(report), "body": body, "kind": kind}).encode()
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
-        """Send what is in a message. Raises MailError."""
+        """Send the notice in a message. Raises MailError."""
         probe = importlib.util.find_spec("releaser.tools.notice_sender")
         assert probe is not None  # noqa: S101 - it is part of releaser
         asked = json.dumps({**json.loads(message.get_content()), "url": self.url}).encode()

@@ -34,7 +34,7 @@ class Webhooks(Reporter):
             yield Webhook(url=settings.webhook, secret=settings.webhook_secret or "", environ=site.runner.environ)
 
     def findings(self, site: Site) -> Iterator[Finding]:
-        """Yield a secret without a webhook."""
+        """Yield a finding if a secret is set without a webhook."""
         settings = WebhookSettings.of(site)
         if settings.webhook_secret and not settings.webhook:
             yield Finding(
@@ -58,7 +58,7 @@ class Webhook(Frozen):
         return f"the webhook at {urlsplit(self.url).netloc}"
 
     def content(self, site: Site, report: RunReport) -> bytes:
-        """Return what is sent of a report."""
+        """Return the JSON of a report."""
         return report_json(report, site.redactor)
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
@@ -77,8 +77,8 @@ class Webhook(Frozen):
 
 
 def sign(body: bytes, secret: str, *, at: int) -> str:
-    """Sign the time and what is sent, `<time>.<body>`, with HMAC-SHA256; `at` is in seconds since 1970."""
-    import hmac  # which only a webhook needs
+    """Sign the time and the body, as `<time>.<body>`, with HMAC-SHA256; `at` is in seconds since 1970."""
+    import hmac  # only a webhook needs it
 
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
