@@ -1,1 +1,1 @@
-"""Which versions a site is to run on: resolving within the rules, the first lock, and what is newer."""
+"""Chooses the versions of a site: resolves within the rules, makes the first lock, and lists newer versions."""

@@ -1,4 +1,4 @@
-"""Moves a site to another Python with the versions that it runs on; what has no build for it changes the least."""
+"""Moves a site to another Python with its installed versions; packages without a build for it change the least."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
     Versions = Mapping[str, str]
 
-_ROUNDS = 6  # of asking again, as what came out has no build either
+_ROUNDS = 6  # questions to uv, if its answers have no build, either
 _OWN_MOVE = "the project asks for another version there"
 _BY_OTHERS = "the lock or another package asks for that"
 
 
 class Kept(Frozen):
-    """A lock that has the installed versions for the Python of a run, and what could not stay."""
+    """A lock with the installed versions for the Python of a run, and the findings about changed packages."""
 
     lock: LockFile
     findings: tuple[Finding, ...] = ()
 
 
 def needs_keeping(work: Workspace) -> bool:
-    """Whether the lock may install something else than the site runs on, though nothing in it has changed."""
+    """Whether an unchanged lock may install other versions than the live ones."""
     live = work.live
     if live is None or work.site.supply.made_elsewhere:
         return False
@@ -59,10 +59,10 @@ def needs_keeping(work: Workspace) -> bool:
 def keep_installed(work: Workspace, lock: LockFile) -> Kept:
     """Return a lock with which the site keeps its versions on the Python of this run, made in the staging tree.
 
-    It is `lock` itself, and uv is not asked, where that installs the same on this Python as on the one before. Else
-    what has a build for this Python stays. What has none goes as short a way up as it can, within the rules of the
-    site; nothing at all changes where that has no solution, for whoever builds it to tell. Raises ResolutionError,
-    which names the package and the rule, if a rule keeps a change out; and PreflightError.
+    It is `lock` itself, without a question to uv, if that installs the same versions on both Pythons. Otherwise
+    packages with a build for this Python stay. Others go up as little as possible, within the rules of the site; a
+    package without a solution stays, and fails in the build. Raises ResolutionError, which names the package and the
+    rule, if a rule blocks a change; and PreflightError.
     """
     if work.live is None or not needs_keeping(work):
         return Kept(lock=lock)
@@ -89,23 +89,23 @@ def keep_installed(work: Workspace, lock: LockFile) -> Kept:
 
 @dataclass(kw_only=True)
 class _Move:
-    """A site on its way from one Python to another."""
+    """The move of a site from one Python to another."""
 
     work: Workspace
     live: Release
     lock: LockFile
-    #: What the lock installs on the Python before, and what is to stay of that.
+    #: The versions that the lock installs on the previous Python, and that should stay.
     kept: Versions = field(init=False)
-    #: The packages for which the lock has other versions on this Python, at the versions that are installed.
+    #: The installed versions of packages for which the lock has other versions on this Python.
     moved: Versions = field(init=False)
-    #: Why packages cannot stay, as far as that is known.
+    #: The known reasons why packages cannot stay.
     why: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         before, now = self.before, versions_for(self.lock, self.python)
         kept = versions_for(self.lock, before) if self.leaves_python else now
         running = read_versions(self.live)
-        noted = {  # of a move before: a commit that does not touch the package changes nothing about it
+        noted = {  # versions from an earlier move; they stay until a commit changes the package
             one.name: running[one.name]
             for one in read_notes(self.work.site.state_dir).lock_differences
             if one.is_kept and one.name in running and self.lock.versions.get(one.name) == one.committed
@@ -123,7 +123,7 @@ class _Move:
 
     @property
     def before(self) -> str:
-        """The Python that the live release was built with."""
+        """The Python of the live release."""
         return self.live.manifest.python
 
     @property
@@ -133,24 +133,24 @@ class _Move:
 
     @property
     def leaves_python(self) -> bool:
-        """Whether these are two; that of an adopted venv may not be known."""
+        """Whether the Pythons differ; False if that of the live release, an adopted venv, is unknown."""
         return self.before != self.python and re.match(r"\d+\.\d+", self.before) is not None
 
     def changes_in(self, lock: LockFile) -> Iterator[tuple[str, str, str]]:
-        """Yield the packages that change with a lock, each with what is installed and what would be."""
+        """Yield the packages that change with a lock, each with the installed and the new version."""
         now, installed = versions_for(lock, self.python), self._installed(lock, self.python)
         for name, old in sorted(self.kept.items()):
             if name in installed and now[name] != old and ", " not in old:
                 yield name, old, now[name]
 
     def _installed(self, lock: LockFile, python: str) -> frozenset[str]:
-        """Name the third-party packages that a lock installs on a Python, in the groups that go live."""
+        """Return the names of the third-party packages that a lock installs on a Python, in the groups that go live."""
         site, group = self.work.site, self.work.facts.group
         found = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         return frozenset(one.name for one in found)
 
     def find_unfit(self, lock: LockFile) -> dict[str, str]:
-        """Return the packages that cannot stay, with their versions, as a lock has them for this Python."""
+        """Return the packages of a lock whose installed version cannot stay on this Python, with that version."""
         found = dict[str, str]()
         if not self.leaves_python:
             return found
@@ -164,16 +164,16 @@ class _Move:
         return found
 
     def list_unbuildable(self, lock: LockFile) -> tuple[Pin, ...]:
-        """List what a lock installs here and what has no build for this Python."""
+        """List the packages that a lock installs here and that have no build for this Python."""
         site, group = self.work.site, self.work.facts.group
         return list_unbuildable(lock, group=group, default_groups=default_groups(site), python=self.python)
 
     def _why_unfit(self, name: str, version: str) -> str:
-        """Say why an installed version is none for this Python; empty if it is one.
+        """Say why an installed version does not fit this Python; empty if it does.
 
-        uv passes over an upper bound of the Pythons that a package says it is for (seen with uv 0.13).
+        uv ignores the upper bound in a package's `requires-python` (seen with uv 0.13).
         """
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet  # which take long to import
+        from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
 
         tags = tags_of(self.python)
         found = [one for one in self.lock.packages if (one["name"], one.get("version")) == (name, version)]
@@ -187,17 +187,17 @@ class _Move:
         return "" if fits else f"{version} is for Python {said}"
 
 
-# Asking uv
+# Questions to uv
 
 
 def _keep(move: _Move) -> LockFile:
-    """Lock what is installed, and the least of a change for what cannot stay. Raises ResolutionError and ToolError."""
+    """Lock the installed versions, with the smallest changes that are needed. Raises ResolutionError and ToolError."""
     work, unfit = move.work, move.find_unfit(move.lock)
     base = _pin(move, {name: version for name, version in move.moved.items() if name not in unfit})
     unfit |= move.find_unfit(base)
     rules = _read_rules(move)
     for name in sorted(unfit):
-        if name not in {one for one, _, _ in move.changes_in(base)}:  # else another one has needed that
+        if name not in {one for one, _, _ in move.changes_in(base)}:  # else it changed with another package
             base = _move_up(move, TreeResolver.of(work, base), rules, name) or base
     site, files = work.site, move.live.manifest.files
     site.project.lock.write_bytes(base.data)
@@ -207,7 +207,7 @@ def _keep(move: _Move) -> LockFile:
 
 
 def _pin(move: _Move, pins: Versions) -> LockFile:
-    """Lock these versions for all Pythons: all of them, or as many as have a solution, one after the other."""
+    """Lock these versions for all Pythons: all together, or as many as have a solution, added one by one."""
     if not pins:
         return move.lock
     resolver = TreeResolver.of(move.work, move.lock)
@@ -228,7 +228,7 @@ def _ask(resolver: TreeResolver, pins: Versions) -> LockFile | None:
 
 
 def _lock(resolver: TreeResolver, specifiers: Specifiers, limits: ExcludeNewer) -> LockFile | None:
-    """Lock within these, and what has none as it is; None without a solution."""
+    """Lock within these specifiers and limits; other packages keep their versions. None without a solution."""
     everything: Specifiers = {**dict.fromkeys(resolver.lock.names), **specifiers}
     if isinstance(resolver.resolve(everything, limits), NoSolution):
         return None
@@ -238,7 +238,7 @@ def _lock(resolver: TreeResolver, specifiers: Specifiers, limits: ExcludeNewer) 
 
 
 def _read_rules(move: _Move) -> Rules:
-    """Return the rules of the site, by which each change is an upgrade from what is installed."""
+    """Return the rules of the site, for upgrades from the installed versions."""
     work, live = move.work, lock_of(move.live)
     known, now = work.blocks or read_blocks(work.site.state_dir), work.log.started_at
     counting = select_blocks(work.site, known, python=move.python, now=now)
@@ -247,9 +247,9 @@ def _read_rules(move: _Move) -> Rules:
 
 
 def _move_up(move: _Move, resolver: TreeResolver, rules: Rules, name: str) -> LockFile | None:
-    """Lock the least of a change with which a package has a build here: by a patch, a minor version, or by any.
+    """Lock the smallest upgrade with which a package has a build here: a patch, a minor, or any version.
 
-    Returns None if there is none at all. Raises ResolutionError if only the rules are in the way.
+    Returns None without any. Raises ResolutionError if only the rules block one.
     """
     only, allowed = replace(rules, only=frozenset([name])), LEVELS.index(rules.policy.upgrade.of(name))
     for level in reversed(LEVELS[allowed:]):
@@ -267,7 +267,7 @@ def _move_up(move: _Move, resolver: TreeResolver, rules: Rules, name: str) -> Lo
 
 
 def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, name: str) -> LockFile | None:
-    """Lock within `asked`, and again without what has no build here or is kept out by `rules`."""
+    """Lock within `asked`, and again without versions that have no build here or that `rules` block."""
     uploads = resolver.uploads()
     specifiers = asked.specifiers({}, uploads)
     for _ in range(_ROUNDS):
@@ -276,7 +276,7 @@ def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, nam
             return None
         uploads = resolver.uploads().merge(uploads)
         changes = {one: new for one, _, new in move.changes_in(lock)}
-        if name not in changes:  # it stays, as nothing newer is within reach
+        if name not in changes:  # it stays, as `asked` permits nothing newer
             return None
         withheld = {one.name for one in rules.find_withheld(changes, uploads).values() if one.by != "downgrade"}
         bad = {pin.name: pin.version for pin in move.list_unbuildable(lock) if pin.name in changes}
@@ -288,15 +288,15 @@ def _search(move: _Move, resolver: TreeResolver, asked: Rules, rules: Rules, nam
     return None
 
 
-# What is told, and refused
+# Refusals and findings
 
 
 def _refuse(move: _Move, rules: Rules, resolver: TreeResolver, lock: LockFile) -> None:
-    """See that no rule of the site keeps out what changes with a lock. Raises ResolutionError."""
+    """Raise ResolutionError if a rule of the site blocks a change of a lock."""
     changes = {name: (old, new) for name, old, new in move.changes_in(lock)}
     uploads = resolver.uploads()
     found = rules.find_withheld({name: new for name, (_, new) in changes.items()}, uploads)
-    against = [one for one in found.values() if one.by != "downgrade"]  # which the project itself asks for
+    against = [one for one in found.values() if one.by != "downgrade"]  # the project itself asks for a downgrade
     if not against:
         return
     lines = []
@@ -333,12 +333,12 @@ def _advise(one: Block) -> str:
 
 
 def _stay(move: _Move) -> str:
-    """Say how not to leave the Python; empty if only its patch version is another one."""
+    """Advise to go back to the previous Python; empty if only its patch version differs."""
     return f"Or go back to Python {minor(move.before)}." if minor(move.before) != minor(move.python) else ""
 
 
 def _refuse_to_follow(move: _Move) -> NoReturn:
-    """Say that the committed lock has other versions for this Python, which nobody chose. Raises ResolutionError."""
+    """Raise ResolutionError: the committed lock has other versions for this Python, which no person chose."""
     now = versions_for(move.lock, move.python)
     lines = ", ".join(f"{name} {now[name]}, and {old} is live" for name, old in sorted(move.moved.items()))
     takes = move.work.site.supply.takes
@@ -352,7 +352,7 @@ def _refuse_to_follow(move: _Move) -> NoReturn:
 
 
 def _describe(move: _Move, changes: list[tuple[str, str, str]]) -> Iterator[Finding]:
-    """Say which packages change with the move to another Python, and why each of them does."""
+    """Yield a finding with the packages that change with the move to another Python, and the reasons."""
     if not changes:
         return
     lines = "; ".join(f"{name} {old} → {new} ({move.why.get(name, _BY_OTHERS)})" for name, old, new in changes)

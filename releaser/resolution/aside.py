@@ -1,4 +1,4 @@
-"""A place in the temporary directory that uv takes for the project, to lock there and leave the project as it is."""
+"""A stand-in for the project in the temporary directory: uv locks there, and the project does not change."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-_WRITTEN = ("pyproject.toml", "uv.toml", "uv.lock")  # what uv reads, or writes, in the project itself
-_UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # on the way out of the project, in paths
+_WRITTEN = ("pyproject.toml", "uv.toml", "uv.lock")  # files that uv reads or writes in the project itself
+_UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # in paths that lead out of the project
 
 
 @contextlib.contextmanager
 def project_aside(site: Site) -> Iterator[Site]:
-    """Yield the site as if its project lay in a temporary directory: all but its lock is there by symlinks.
+    """Yield the site with its project in a temporary directory: copies of uv's files, and symlinks to all others.
 
     Raises ResolutionError.
     """
@@ -47,10 +47,10 @@ def project_aside(site: Site) -> Iterator[Site]:
 
 
 def surround(place: Path, top: Path, root: Path) -> None:
-    """Let the directories around `place` look like those around `top`, by symlinks.
+    """Give the directories around `place` symlinks to the entries of those around `top`.
 
-    These are as many as files name that uv reads in the project at `root`; the first, with `.env`, always. Of those
-    further out, uv finds its settings.
+    The first directory, with `.env`, and all that paths in uv's files of the project at `root` lead to, get all
+    entries. Those further out get only uv's settings.
     """
     files = (root / name for name in _WRITTEN)
     texts = [read_text(file, errors="replace") for file in files if file.is_file()]

@@ -1,4 +1,4 @@
-"""Whether an update starts from the committed lock, although another one may be live."""
+"""Decides whether an update starts from the committed lock, although another one may be live."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def starts_from_commit(site: Site, live: Release | None) -> bool:
-    """Whether an update starts from the committed lock, whatever lies in the checkout.
+    """Whether an update starts from the committed lock, even if the checkout has another one.
 
-    It does where others choose the versions, and where own holds are why the checkout has the lock of the live release
-    instead: the committed lock is followed again as soon as nothing is on hold.
+    It does if others choose the versions, and if the checkout has the lock of the live release only because of holds on
+    this host: without holds, the site follows the committed lock again.
     """
     if not site.project.has_git or not site.supply.upgrades:
         return site.project.has_git

@@ -1,4 +1,4 @@
-"""Driving uv so that nothing comes in that a rule keeps out."""
+"""Makes uv resolve within the rules."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ if TYPE_CHECKING:
     Versions = Mapping[str, str]
 
 _FILTERED = re.compile(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
-_ROUNDS = 4  # of asking again because of what came in only through what was asked before, beside one for each failure
+_ROUNDS = 4  # questions to uv, in addition to one for each failed version, as each answer may have new blocked versions
 
 
 class Resolver(Protocol):
-    """Something that resolves from the same lock each time. All of it may raise ToolError."""
+    """Resolves from the same lock each time. All methods may raise ToolError."""
 
     def resolve(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
     ) -> Versions | NoSolution:
-        """Return the versions by package within these, the newest without any; wheels alone of those in `no_build`."""
+        """Return the versions by package within these limits, else the newest; `no_build` packages only as wheels."""
 
     def uploads(self) -> Uploads:
-        """Return what is known of the versions that came out last, of those that are locked and of those without time.
+        """Return the upload times of the versions in the last answer and in the lock, and of files without a time.
 
-        The latter are what was out of reach of a time limit.
+        A time limit hid the latter.
         """
 
     def newest(self) -> tuple[Versions, Uploads]:
-        """Return what is newer than what is locked and admitted by all that asks for it; nothing is built for it."""
+        """Return the versions that are newer than the locked ones and that all requirements admit; builds nothing."""
 
     def drop_time_limits(self) -> Versions | NoSolution:
-        """Take the traces of times out of what came out last, and return the versions."""
+        """Remove the time limits from the last answer, and return its versions."""
 
     def own_limits(self) -> Uploads:
-        """Return the limits that uv itself has written into what came out last, as it reads the project's settings."""
+        """Return the limits that uv itself wrote into the last answer, from the project's settings."""
 
 
 class Resolved(Frozen):
-    """What came out: the versions by package, and what was withheld of those that there are."""
+    """The result: the versions by package, and the blocked newer versions."""
 
     versions: Versions
     withheld: tuple[Block, ...] = ()
-    #: What is newer, and was out of uv's sight by mistake: no rule keeps it out, nothing asks for anything else, and uv
-    #: itself sets no limit that does. Only known where it has been asked what is newer.
+    #: Newer versions that uv did not see, by mistake: no rule, no requirement and no limit of uv itself blocks them.
+    #: Known only if newer versions were asked for.
     unseen: Versions = field(default_factory=dict)
 
 
@@ -69,14 +69,14 @@ def resolve_within_rules(
     live: Versions,
     find_fixes: Callable[[], Versions] = dict,
 ) -> Resolved | NoSolution:
-    """Resolve so that nothing comes in that a rule keeps out.
+    """Resolve within the rules.
 
-    In the first resolution, what is too young is out of reach, and nothing is built that is kept out in any case. If
-    nothing changes by it, and nothing newer is there, that is it. If all that changes passes the rules, so it is. Else
-    the resolver is asked again within them. If policy, age or an earlier failure keeps anything out for now,
-    `find_fixes` tells which version of a package fixes a vulnerability, and exactly that then may come in. If there is
-    no first resolution, as a new version does not build, there may be one within the rules. Raises ToolError, or
-    ResolutionError if what is too young is in the way.
+    The first resolution does not see versions that are too young, and builds none that are blocked in any case. It is
+    the result if nothing changes and nothing newer exists, or if all changes pass the rules. Otherwise the resolver is
+    asked again, within the rules. If policy or age block versions, `find_fixes` returns the versions that fix a
+    vulnerability, and exactly these are permitted. If the first resolution fails, as a new version does not build,
+    another one within the rules may succeed. Raises ToolError, or ResolutionError if the project requires versions that
+    are too young.
     """
     rules = read_rules()
     search = _Search(
@@ -84,7 +84,7 @@ def resolve_within_rules(
     )
     free = search.look(rules)
     found: _Found | NoSolution
-    if isinstance(free, NoSolution):  # what the rules keep out is not known then
+    if isinstance(free, NoSolution):  # the blocked versions are unknown then
         withheld: dict[str, Block] = {}
         found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
         if isinstance(found, NoSolution):
@@ -114,7 +114,7 @@ def resolve_within_rules(
 def _find_dependent(
     withheld: Sequence[Block], free: Versions, versions: Versions, local: frozenset[str]
 ) -> Iterator[Block]:
-    """Yield what no rule keeps out but stays back, because it needs something that a rule keeps out."""
+    """Yield the upgrades that no rule blocks, but that need a blocked version."""
     named = {one.name for one in withheld} | local
     causes = first_few(f"{one.name} {one.version}" for one in withheld)
     for name, version in sorted(free.items()):
@@ -124,7 +124,7 @@ def _find_dependent(
 
 
 class _Found(Frozen):
-    """What came out within `rules`, and how strict these had to be."""
+    """The versions that were found within `rules`, and the strictness with which they were applied."""
 
     versions: Versions
     rules: Rules
@@ -133,23 +133,23 @@ class _Found(Frozen):
 
 @dataclass(kw_only=True)
 class _Search:
-    """The attempts at one resolution; `free` is what came out without rules, `uploads` grows with each attempt."""
+    """The attempts at one resolution; `free` has the versions of the first one, `uploads` grows with each attempt."""
 
     resolver: Resolver
     free: Versions
     uploads: Uploads
-    #: Whether the first resolution has left something out of sight; and whether the last one has left its limits.
+    #: Whether the first resolution did not see all versions; whether the last lock has its time limits.
     is_limited: bool = False
     has_limits: bool = False
-    #: Whether no rule has had a part in the first resolution.
+    #: Whether no rule affected the first resolution.
     is_free: bool = True
-    #: The bounds and the limits of the last question, and what is newer than what came out of the first.
+    #: The bounds and the limits of the last question, and versions that are newer than those of the first answer.
     specifiers: Specifiers = field(default_factory=dict)
     limits: ExcludeNewer = field(default_factory=dict)
     ahead: Versions = field(default_factory=dict)
 
     def look(self, rules: Rules) -> Versions | NoSolution:
-        """Resolve as freely as can be without a build of anything that may not come in."""
+        """Resolve with as few limits as possible, but without a build of a blocked version."""
         bounds, no_build = first_bounds(rules, self.uploads), find_never_built(rules, self.uploads)
         found = self._ask(rules, bounds, exclude_newer(rules, (), self.uploads), no_build)
         self.is_limited = self.has_limits or bool(bounds)
@@ -159,7 +159,7 @@ class _Search:
     def _ask(
         self, rules: Rules, specifiers: Specifiers, limits: ExcludeNewer, no_build: frozenset[str] = frozenset()
     ) -> Versions | NoSolution:
-        """Resolve; and once more if versions were out of reach only as nobody knows their time, and may come in."""
+        """Resolve; once more if permitted versions were hidden only because their upload time is unknown."""
         found, self.has_limits = self.resolver.resolve(specifiers, limits, no_build), bool(limits)
         self.specifiers, self.limits = specifiers, limits
         if rules.policy.age.matters:
@@ -176,7 +176,7 @@ class _Search:
         return self.resolver.resolve(specifiers, self.limits, no_build)
 
     def find_ahead(self, found: Versions) -> Versions:
-        """Return what is newer than what came out of the first resolution, and out of its sight."""
+        """Return the versions that are newer than those of the first resolution, and that it did not see."""
         if not self.is_limited:
             return {}
         versions, uploads = self.resolver.newest()
@@ -185,16 +185,19 @@ class _Search:
         return self.ahead
 
     def finish(self, versions: Versions, rules: Rules, withheld: Sequence[Block] = ()) -> Resolved | NoSolution:
-        """Take `versions`, which came out last, without a trace of limits; `rules` say what may have come in."""
+        """Return `versions`, the last answer, as the result, and remove time limits from the lock.
+
+        `rules` are those of the answer. Returns NoSolution if the versions change without the limits.
+        """
         kept = self.resolver.drop_time_limits() if self.has_limits else versions
         if kept != versions:
             return NoSolution(output="uv did not keep the versions that are old enough")
         return Resolved(versions=versions, withheld=tuple(withheld), unseen=self._find_unseen(versions, rules))
 
     def _find_unseen(self, versions: Versions, rules: Rules) -> Versions:
-        """Return what is newer than what came out, and was kept from uv although nothing keeps it out.
+        """Return newer versions than the result's that nothing blocks, but that were hidden from uv.
 
-        What uv has seen and not chosen does not go together with the rest.
+        Versions that uv saw and did not choose do not fit the rest.
         """
         missing = {
             name: version
@@ -207,7 +210,7 @@ class _Search:
         return {name: one for name, one in hidden.items() if not self._is_beyond(own.own_limit(name), name, one)}
 
     def _hides(self, name: str, version: str) -> bool:
-        """Whether the last question left a version out of uv's sight."""
+        """Whether the last question hid a version from uv."""
         from packaging.specifiers import SpecifierSet
 
         bound = self.specifiers.get(name, "")
@@ -220,14 +223,14 @@ class _Search:
         return limit is not None and (time is None or time >= limit)
 
     def resolve_strictly(self, rules: Rules) -> _Found | NoSolution:
-        """Resolve within the rules alone."""
+        """Resolve with the strictest rules."""
         versions = self.attempt(rules, "pinned")
         return versions if isinstance(versions, NoSolution) else _Found(versions=versions, rules=rules)
 
     def resolve(self, rules: Rules) -> _Found | NoSolution:
-        """Resolve within the rules, less strictly if they have no solution, as the project's own demands win.
+        """Resolve within the rules, less strictly without a solution, as the project's own requirements win.
 
-        What the project demands is what even a resolution changes that upgrades nothing.
+        These are the versions that change even in a resolution without upgrades.
         """
         strict = self.resolve_strictly(rules)
         if not isinstance(strict, NoSolution):
@@ -252,7 +255,7 @@ class _Search:
         return strict
 
     def _refuse_young(self, rules: Rules, output: str, demanded: Versions) -> None:
-        """Raise ResolutionError if the project asks for what is too young."""
+        """Raise ResolutionError if the project requires versions that are too young."""
         filtered = set(_FILTERED.findall(output))
         young = [
             f"{name} {version}: {why}"
@@ -268,19 +271,19 @@ class _Search:
             raise ResolutionError(message, advice, output=output)
 
     def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
-        """Take the fixes that did not come in by themselves, all of them, or those that resolve one by one.
+        """Add the fixes that `found` lacks: all together, or else one by one as far as they resolve.
 
-        The rules that gave `found` hold for all else: no package goes down for the sake of a fix.
+        The rules of `found` apply to all other packages: none is downgraded for a fix.
         """
         versions, rules = found.versions, found.rules
         missing = {name: fix for name, fix in fixes.items() if name in versions and is_older(versions[name], fix)}
         alone = [{name: fix} for name, fix in missing.items()] if len(missing) > 1 else []
-        is_last = True  # whether the resolver has resolved `versions` last
+        is_last = True  # whether `versions` are the last answer of the resolver
         for more in [missing, *alone] if missing else []:
             tried = replace(rules, fixes={**rules.fixes, **more})
             try:
                 fixed = self.attempt(tried, found.strictness)
-            except ToolError as error:  # of a fix that cannot be had, no update is to fail
+            except ToolError as error:  # an unavailable fix must not fail the update
                 fixed = NoSolution(output=error.output)
             is_last = not isinstance(fixed, NoSolution)
             if not isinstance(fixed, NoSolution):
@@ -290,7 +293,7 @@ class _Search:
         return versions if is_last else self.attempt(rules, found.strictness)
 
     def attempt(self, rules: Rules, strictness: Strictness) -> Versions | NoSolution:
-        """Resolve within the rules, and again as long as something comes in that they keep out."""
+        """Resolve within the rules, and again as long as an answer has blocked versions."""
         specifiers = rules.specifiers(self.free, self.uploads, strictness=strictness)
         limits = exclude_newer(rules, self.free, self.uploads)
         for _ in range(_ROUNDS + len(rules.rejected)):
@@ -307,16 +310,16 @@ class _Search:
 
 
 def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:
-    """Whether a version may not come in even so: else, a step back may, and one to what has never been live."""
+    """Whether a block counts: unless "pinned", only failed versions themselves; for "exclude_only", no downgrade."""
     if strictness != "pinned" and withheld.by in REJECTED:
         return any(bad in withheld.version.split(", ") for bad in rules.rejected_versions(withheld.name))
     return strictness != "exclude_only" or withheld.by != "downgrade"
 
 
 def _exclude(withheld: Block, specifier: str | None, rules: Rules) -> str | None:
-    """Tighten a specifier because of a version that came in nevertheless: the package stays as it is, if it is there.
+    """Tighten a specifier after an answer with a blocked version: the package keeps its version, if it has one.
 
-    One that failed may come in as something of a lower series.
+    After a failed version, a lower series is permitted.
     """
     has_failed = withheld.by in REJECTED
     if has_failed and (below := find_below(rules, withheld)) is not None:

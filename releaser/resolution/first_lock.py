@@ -1,4 +1,4 @@
-"""The first pyproject.toml and uv.lock of a project that pip has installed: uv makes them, held to what is there."""
+"""Makes the first pyproject.toml and uv.lock of a project that was installed with pip, with the installed versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
 
 _INDEX_SETTINGS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
-_INSTALLERS = {"pip", "setuptools", "wheel"}  # which a venv may have although no file asks for them
+_INSTALLERS = {"pip", "setuptools", "wheel"}  # a venv may have these although no file requires them
 _HOW = (
     "See uv's message. --with gives what no index has, --without leaves a package out. For versions that fit this"
     " system alone, write `environments` into [tool.uv] of pyproject.toml, and commit that first."
@@ -45,19 +45,19 @@ _HOW = (
 
 
 class FirstLockRequest(Frozen):
-    """Where the packages of a first lock are to be taken from: a venv, a requirements file, or both."""
+    """The sources of the packages of a first lock: a venv, a requirements file, or both."""
 
-    #: A venv, another place where a Python has the packages, or that Python itself.
+    #: A venv, the directory of another Python with the packages, or that Python itself.
     venv: Path | None = None
     requirements: Path | None = None
-    #: Packages that are to be left out.
+    #: Packages to omit.
     without: frozenset[str] = frozenset()
-    #: Where to take packages from that no index has.
+    #: The sources of packages that no index has.
     given: tuple[Override, ...] = ()
 
     @property
     def decided(self) -> frozenset[str]:
-        """The packages of which it says itself what becomes of them."""
+        """The packages that the request itself omits or takes from elsewhere."""
         return self.without | {one.name for one in self.given}
 
     def __str__(self) -> str:
@@ -65,35 +65,35 @@ class FirstLockRequest(Frozen):
 
 
 class Installed(Frozen):
-    """What is installed for an interpreter, as uv lists it."""
+    """The packages that are installed for an interpreter, as uv lists them."""
 
     python: Path
     #: Without the project itself.
     versions: Mapping[str, str]
-    #: Those that no other installed package needs.
+    #: Those that no other installed package requires.
     direct: frozenset[str]
     #: Those that are installed as a link to their sources.
     editable: frozenset[str]
-    #: Whether packages of the operating system count as well, which uv does not list.
+    #: Whether the interpreter also sees packages of the operating system, which uv does not list.
     sees_more: bool
 
 
 class Survey(Frozen):
-    """What a first lock is made from; with `problems` it cannot be made, and the rest may be missing."""
+    """The input of a first lock; with `problems` no lock can be made, and the rest may be missing."""
 
-    #: None where only the requirements file counts.
+    #: None if only the requirements file counts.
     installed: Installed | None = None
     lines: tuple[Line, ...] = ()
     problems: tuple[Finding, ...] = ()
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The versions that are installed; none where only the requirements file counts."""
+        """The installed versions; empty if only the requirements file counts."""
         return self.installed.versions if self.installed is not None else {}
 
 
 def survey(site: Site, request: FirstLockRequest) -> Survey:
-    """Look at what is installed and at the requirements file; every problem is in the answer, and nothing changes."""
+    """Read the installed packages and the requirements file; the answer has every problem, and nothing changes."""
     problems = Findings(_refusals(site))
     place = request.venv or (site.project.venv if (site.project.venv / "pyvenv.cfg").is_file() else None)
     installed = None if place is None else problems.attempt(_look_at, site, request, place, problems)
@@ -116,7 +116,7 @@ def _refusals(site: Site) -> Iterator[Finding]:
     for path in (project.pyproject, project.lock) if project.has_git else ():
         try:
             ignored, tracked = site.git.ignores(path.name), site.git.tracked_files()
-        except ToolError:  # which preflight reports
+        except ToolError:  # preflight reports it
             return
         if ignored:
             yield Finding("git-ignored", f"git ignores {path}", "Take it out of .gitignore: it is to be committed.")
@@ -125,7 +125,10 @@ def _refusals(site: Site) -> Iterator[Finding]:
 
 
 def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findings) -> Installed:
-    """Return what is installed at a place; what no lock can hold is a problem. Raises PreflightError and ToolError."""
+    """Return the packages installed at a place; those that no lock can have go to `problems`.
+
+    Raises PreflightError and ToolError.
+    """
     python, uv = _find_interpreter(place), site.uv
     listed = json.loads(uv.run(["pip", "list", "--format", "json", "--python", python]))
     versions = {str(canonicalize_name(one["name"])): one["version"] for one in listed}
@@ -175,7 +178,7 @@ def _look_at(site: Site, request: FirstLockRequest, place: Path, problems: Findi
 
 def _find_interpreter(place: Path) -> Path:
     """Return the interpreter of a venv or of another Python, or `place` if it is one. Raises PreflightError."""
-    # Of an operating system, the one without a number may be Python 2.
+    # `python` of an operating system may be Python 2.
     candidates = [place] if not os.path.isdir(place) else [place / "bin" / name for name in ("python3", "python")]
     for python in candidates:
         if os.access(python, os.X_OK):
@@ -209,7 +212,7 @@ def _read_file(site: Site, request: FirstLockRequest) -> tuple[Line, ...]:
     return lines
 
 
-# Making them, in a staging tree
+# The files, in a staging tree
 
 
 def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> LockFile:
@@ -235,11 +238,11 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
             write_new_file(path, _since_patch(read_text(path), facts.choice.version).encode())
             _lock(facts, tree, pins)
         write_new_file(path, loosen(read_text(path)).encode())
-        _lock(facts, tree, {})  # as anybody's next `uv lock` will
+        _lock(facts, tree, {})  # like the next `uv lock` of a developer
     except ToolError as error:
         message = f"uv cannot make a lock: {error.reason}"
         raise ResolutionError(message, error.advice or _HOW, output=error.output) from error
-    except ValueError as error:  # of tomlkit
+    except ValueError as error:  # from tomlkit
         message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
         raise ResolutionError(message, "Correct it, then run it again.") from error
     lock = read_made_lock(tree)
@@ -251,7 +254,7 @@ def make_first_lock(site: Site, facts: SiteFacts, request: FirstLockRequest, fou
 
 
 def _begin(site: Site, facts: SiteFacts, found: Survey) -> str:
-    """Return pyproject.toml with a [project] for `uv add` to work on, and with what that does not write."""
+    """Return pyproject.toml with a [project] table for `uv add`, and with settings that `uv add` does not write."""
     path = site.project.pyproject
     text = read_text(path) if path.exists() else ""
     document: Any = tomlkit.parse(text)
@@ -277,9 +280,9 @@ def _tool(document: Any, name: str) -> Any:
 
 
 def _project_table(site: Site, facts: SiteFacts, found: Survey) -> dict[str, Any]:
-    """Return what `uv init` writes, for the one minor version of Python that the site runs on.
+    """Return the [project] table of `uv init`, limited to the minor version of Python that the site runs on.
 
-    uv refuses to write it beside other tables, and names all newer Pythons, for which the versions may not go together.
+    uv refuses to add the table to an existing file, and admits all newer Pythons, for which the versions may conflict.
     """
     name = canonicalize_name(re.sub(r"[^A-Za-z0-9]+", "-", site.project.name).strip("-")) or "site"
     name = f"{name}-site" if name in found.versions else name
@@ -291,7 +294,7 @@ def _project_table(site: Site, facts: SiteFacts, found: Survey) -> dict[str, Any
 
 
 def _add_all(site: Site, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> None:
-    """Let pyproject.toml ask for the packages. Raises ToolError."""
+    """Add the packages to the dependencies in pyproject.toml. Raises ToolError."""
     checkout, installed = site.project.checkout, found.installed
     if request.requirements is not None:
         _add(site, facts, "-r", _in_tree(request.requirements, site))
@@ -317,14 +320,14 @@ def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:
 
 
 def _in_tree(file: Path, site: Site) -> Path:
-    """Return a file of the checkout as it is in the staging tree, where paths in it lead to what will be there."""
+    """Return the copy of a checkout's file in the staging tree, so that relative paths in it lead into the tree."""
     checkout = site.project.checkout
     staged = site.project.root / file.relative_to(checkout) if file.is_relative_to(checkout) else file
     return staged if staged.is_file() else file
 
 
 def _sources(pyproject: Path) -> set[str]:
-    """Return the packages that come from elsewhere than an index, of which no version can be asked for."""
+    """Return the packages with an entry in `tool.uv.sources`, of which no version can be requested."""
     uv = tomlkit.parse(read_text(pyproject)).unwrap().get("tool", {}).get("uv", {})
     return {canonicalize_name(name) for name in uv.get("sources", {})}
 
@@ -337,14 +340,14 @@ def _lock(facts: SiteFacts, tree: Path, pins: Mapping[str, str]) -> None:
 
 
 def _since_patch(text: str, version: str) -> str:
-    """Return pyproject.toml without earlier patch releases of Python, for which not all packages are."""
+    """Return pyproject.toml without earlier patch releases of Python, which not all packages support."""
     document: Any = tomlkit.parse(text)
     document["project"]["requires-python"] = range_of(version, since=version)
     return tomlkit.dumps(document)
 
 
 def loosen(text: str) -> str:
-    """Return pyproject.toml with lower bounds in place of exact versions: these stand in the lock from now on."""
+    """Return pyproject.toml with lower bounds instead of exact versions, which the lock has from now on."""
     document: Any = tomlkit.parse(text)
     dependencies = document["project"].get("dependencies", [])
     for number, dependency in enumerate(dependencies):
@@ -357,7 +360,7 @@ def loosen(text: str) -> str:
 
 
 def differences(lock: LockFile, facts: SiteFacts, request: FirstLockRequest, found: Survey) -> list[str]:
-    """Say where the lock differs from what is installed, apart from what the request itself decides."""
+    """List the differences between the lock and the installed packages, without those that the request decides."""
     installed = found.installed
     if installed is None:
         return []

@@ -1,4 +1,4 @@
-"""What the next update would install, found as an update finds it; nothing of the site is written."""
+"""Predicts the versions that the next update would install, by the steps of an update, without changing the site."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ _NO_SOLUTION = "the dependencies of the project have no solution within these ru
 
 
 class Foreseen(Frozen):
-    """What the next update would lock, and why it would not install that."""
+    """The lock that the next update would make, and why the update would not install it."""
 
-    #: None where nothing could be locked.
+    #: None if no lock could be made.
     lock: LockFile | None = None
     #: Its versions for the Python of the site.
     versions: Mapping[str, str] | None = None
-    #: Why the update would install nothing of it; empty if it would. `by` is a kind of `Blocker`.
+    #: Why the update would not install it; empty if it would. `by` is a kind of `Blocker`.
     refused: str = ""
     by: str = "constraint"
 
 
 class Outlook(Frozen):
-    """All that decides what an update of a site would lock."""
+    """The inputs of an update's resolution."""
 
     site: Site
     uv: Uv
@@ -59,9 +59,9 @@ class Outlook(Frozen):
     base: LockFile
     blocks: Blocks
     rules: Rules
-    #: What the indexes have.
+    #: The versions that the indexes have.
     available: Mapping[str, AvailableVersions]
-    #: The versions that fix vulnerabilities of the live release; asked only where the rules keep something out.
+    #: The versions that fix vulnerabilities of the live release; asked only if the rules block a version.
     find_fixes: Callable[[], Mapping[str, str]]
 
     def foresee(self) -> Foreseen:
@@ -88,7 +88,7 @@ class Outlook(Frozen):
         return lock_of(self.live)
 
     def _resolve(self, there: Site, rules: Rules) -> LockFile | None:
-        """Return what is locked within rules; None if there is no solution. Raises ToolError and ResolutionError."""
+        """Return the lock within the rules; None without a solution. Raises ToolError and ResolutionError."""
         resolver = TreeResolver(
             site=there, lock=self.base, uv=self.uv, choice=self.choice, now=rules.policy.age.now, live=self.live,
             available=self.available,
@@ -99,7 +99,7 @@ class Outlook(Frozen):
         return None if isinstance(found, NoSolution) else read_made_lock(there.project.root)
 
     def _judge(self, found: LockFile, there: Site) -> Foreseen:
-        """Say what becomes of a lock: whether it would be built, or is refused, or waits."""
+        """Return a lock with the reason, if any, for which an update would not install it."""
         foreseen = Foreseen(lock=found, versions=versions_for(found, self.choice.version))
         files = self.live.manifest.files if self.live else {}
         try:
@@ -111,14 +111,14 @@ class Outlook(Frozen):
             failed = self.blocks.candidate(key_of(self.site, found, python=self.choice.version, group=group))
         except DeviationError as error:
             return replace(foreseen, refused=f"it would be refused: {error.message}", by="refused")
-        except (PreflightError, ResolutionError):  # which `check` tells
+        except (PreflightError, ResolutionError):  # `check` reports it
             return foreseen
         if failed is not None and not failed.sick:
             return replace(foreseen, refused=_why(failed), by="failed")
         return foreseen
 
     def _is_as_live(self, found: LockFile, group: str | None) -> bool:
-        """Whether a lock installs what is installed; without any release, what the venv has that is adopted first."""
+        """Whether a lock installs the live packages; without a release, those of the venv that would be adopted."""
         live, others = self.live, default_groups(self.site)
         if live is None and not os.path.exists(self.site.project.venv):
             return False
@@ -136,7 +136,7 @@ def _why(failed: StoredBlock) -> str:
 
 
 def read_base(site: Site, checkout: LockFile, live: Release | None) -> LockFile:
-    """Return the lock that an update starts from. Raises ResolutionError where there is none."""
+    """Return the lock that an update starts from. Raises ResolutionError without one."""
     if not checkout.data:
         message = f"{_UNDETERMINED}: {site.project.lock} is not a lock that can be read"
         raise ResolutionError(message, "`releaser check` tells more.")

@@ -1,4 +1,4 @@
-"""What the indexes have that is newest, whatever goes together, and who asks for what; no package is built for that."""
+"""Asks the indexes for the newest versions, even if they conflict, and lists the requirements; builds no package."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ANSWER = "pylock.toml"
 _PACKAGE = re.compile(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # how uv 0.13 begins each in such a file
 _WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")
 _CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
-# What says where packages come from, and how; what says which versions are wanted is left out.
+# uv's settings for the sources of packages, without those that choose versions.
 _ASKED_ALIKE = (
     "no-index", "index-strategy", "keyring-provider", "allow-insecure-host", "native-tls", "system-certs", "offline",
     "prerelease", "no-build", "no-build-package", "no-binary", "no-binary-package", "no-build-isolation",
@@ -46,19 +46,19 @@ _ASKED_ALIKE = (
 
 
 class AvailableVersions(Frozen):
-    """What an index has of one package."""
+    """The versions of one package in an index."""
 
     newest: str
-    #: The newest for the Python of the site; None if there is none for it.
+    #: The newest for the Python of the site; None without any.
     fitting: str | None
-    #: When versions were uploaded.
+    #: The upload times of versions.
     times: Mapping[tuple[str, str], datetime | None]
 
 
 def requirements_for(
     site: Site, live: Release | None, graph: Graph, python: str, names: Collection[str]
 ) -> Iterator[tuple[str, Requirement]]:
-    """Yield who asks for them: the project in all its extras and groups, and the installed packages in those in use."""
+    """Yield the requirements on packages: of the project, with all extras and groups, and of installed packages."""
     project, uv = site.pyproject.table("project"), site.pyproject.table("tool", "uv")
     asked = [("the project", project.get("dependencies"))]
     for kind, table in (
@@ -82,13 +82,13 @@ def requirements_for(
 
 
 def _asks_for(text: object, names: Collection[str]) -> bool:
-    """Whether a requirement is for one of these; to read it whole takes long."""
+    """Whether a requirement is for one of these packages, without a slow parse."""
     found = re.match(r"\s*([\w.-]*)", str(text), re.ASCII)
     return found is not None and canonicalize_name(found[1].rstrip("._-")) in names
 
 
 def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
-    """Return who asks for something else than a version, and for what."""
+    """Map the requirements, in words, that exclude a version of a package to those who have them."""
     return {
         f"{asker} asks for {one.name}{one.specifier}": asker
         for asker, one in requirements
@@ -99,7 +99,7 @@ def find_excluding(requirements: Iterable[tuple[str, Requirement]], name: str, w
 def _select_applying(
     texts: Iterable[object], environment: Mapping[str, str], *, extras: Iterable[str]
 ) -> Iterator[Requirement]:
-    """Yield the requirements that apply there, and if these extras are wanted; what cannot be read is passed over."""
+    """Yield the requirements that apply in an environment with these extras; unreadable ones are skipped."""
     for text in texts:
         try:
             wanted = Requirement(str(text))
@@ -110,16 +110,16 @@ def _select_applying(
             continue
 
 
-# Asking the indexes
+# Questions to the indexes
 
 
 def files_without_time(output: str) -> list[str]:
-    """Return the files that uv says it passed over, as there is a limit and nobody tells when they were uploaded."""
+    """Return the files that uv skipped because of a time limit, as their upload time is unknown."""
     return _WITHOUT_TIME.findall(output)
 
 
 def settings_of_uv(site: Site) -> Mapping[str, Any]:
-    """Return what uv goes by: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
+    """Return uv's settings of the project: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
     path = site.project.root / "uv.toml"
     try:
         return tomllib.loads(read_text(path))
@@ -134,34 +134,34 @@ def settings_of_uv(site: Site) -> Mapping[str, Any]:
 
 
 def uploads_within_limits(site: Site, lock: LockFile, now: datetime) -> Uploads:
-    """Return what a lock says of upload times, with the limits that uv would apply to this site. Raises PreflightError.
+    """Return the upload times in a lock, with the time limits of uv for this site. Raises PreflightError.
 
-    uv takes limits from its settings and its environment only, and drops those that only the lock has (seen).
+    uv takes limits only from its settings and its environment, and drops those that only the lock has (seen).
     """
     return limits_in_force(uploads_in(lock, now), _settings_with_limits(site), site.runner.environ, now)
 
 
 def sets_time_limits(site: Site) -> bool:
-    """Return whether a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
+    """Whether a setting of uv limits upload times, so that only uv can write the lock. Raises PreflightError."""
     named = (key for one in _settings_with_limits(site) for key in one)
     return bool(site.runner.environ.get("UV_EXCLUDE_NEWER")) or any(key.startswith("exclude-newer") for key in named)
 
 
 def _settings_with_limits(site: Site) -> tuple[Mapping[str, Any], ...]:
-    """Return the settings that uv goes by in the project, the first of which count. Raises PreflightError."""
-    settings_of_uv(site)  # which says what cannot be read
+    """Return the tables of uv's settings in force in the project, in order of priority. Raises PreflightError."""
+    settings_of_uv(site)  # reports unreadable settings
     return settings_of_uv_in_force(site.project.root, site.runner.environ)
 
 
 def ask_newest(
     site: Site, uv: Uv, locked: Mapping[str, str], choice: Choice, *, offline: bool = False
 ) -> dict[str, AvailableVersions]:
-    """Return the versions of each package in the index, for this Python and for newer ones.
+    """Return the newest versions of each package in the index, for this Python and for newer ones.
 
     Pre-releases count for a package that is locked at one. `offline` asks uv's cache instead. Raises PreflightError and
     ResolutionError.
     """
-    settings_of_uv(site)  # which says what cannot be read
+    settings_of_uv(site)  # reports unreadable settings
     with temporary_directory() as tree:
         answer = tree / _ANSWER
 
@@ -183,10 +183,10 @@ def ask_newest(
 
 
 def _question(site: Site, wanted: Mapping[str, str]) -> str:
-    """Return the pyproject.toml that asks for packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or nothing.
+    """Return a pyproject.toml that requires packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or to "".
 
-    It takes from the real project, and from its settings of uv, where packages come from. As it says itself what they
-    require, though not truly, uv has no reason to build one.
+    It has the package sources of the real project and of its settings of uv. It declares that the packages have no
+    requirements, which is not true, so that uv need not build any.
     """
     root, table = nearest_settings_of_uv(site.project.root)
     options = {key: table[key] for key in _ASKED_ALIKE if key in table}
@@ -198,7 +198,7 @@ def _question(site: Site, wanted: Mapping[str, str]) -> str:
     if isinstance(table.get("index"), list):
         options["index"] = [
             {**one, "url": _absolute(one["url"], root)} if isinstance(one, Mapping) and "url" in one else one
-            for one in table["index"]  # of which uv says what is wrong
+            for one in table["index"]  # uv reports invalid entries
         ]
     options["dependency-metadata"] = [{"name": name} for name in wanted]
     options["sources"] = {
@@ -211,7 +211,7 @@ def _question(site: Site, wanted: Mapping[str, str]) -> str:
 
 
 def _as_toml(value: Any) -> str:
-    """Write a value of TOML on one line. A string of JSON is one of TOML, but for DEL; dates are none of JSON."""
+    """Write a value as TOML on one line. JSON strings are valid TOML, except for DEL; JSON has no dates."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_as_toml(key)} = {_as_toml(one)}' for key, one in value.items())}}}"
     if isinstance(value, list):
@@ -226,16 +226,16 @@ def _absolute(place: Any, root: Path) -> Any:
 
 
 def _index_of(source: Any) -> str | None:
-    """Return the index that a package comes from, by its `[tool.uv.sources]`; other sources are not asked."""
+    """Return the index of a package in its `[tool.uv.sources]`; None for other sources."""
     choices = source if isinstance(source, list) else [source]
     return next((one["index"] for one in choices if isinstance(one, Mapping) and "index" in one), None)
 
 
 def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[str, AvailableVersions]:
-    """Read a pylock.toml that is for `python` and all that are newer; ValueError when it is none.
+    """Read a pylock.toml for `python` and all newer ones. Raises ValueError if it is invalid.
 
-    uv finds the newest version for each of these Pythons, and marks those that are not for all. Of what is locked as
-    the newest, nothing more is read, as it takes long; that needs a file that begins its packages as uv 0.13 does.
+    uv finds the newest version for each of these Pythons, and marks those that are not for all. If the file has the
+    format of uv 0.13, entries of packages that are locked at the newest version are not parsed, as that is slow.
     """
     _, *parts = re.split(r"^\[\[packages\]\]\n", text, flags=re.MULTILINE)
     begun = [one for part in parts if (one := _PACKAGE.match(part))]
@@ -263,9 +263,9 @@ def _read_answer(text: str, locked: Mapping[str, str], *, python: str) -> dict[s
 
 
 def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str, str], *, what: str) -> frozenset[str]:
-    """Return the packages that no index has as they are wanted, such as `==1.0`; uv names but a few at a time.
+    """Return the packages that no index has in the wanted versions, such as `==1.0`; uv names only a few at a time.
 
-    `ask` has uv resolve, and returns NoSolution if there is none. Raises ResolutionError, which says `what` failed.
+    `ask` makes uv resolve, and returns NoSolution without one. Raises ResolutionError, which says `what` failed.
     """
     missing: frozenset[str] = frozenset()
     while left := {name: version for name, version in wanted.items() if name not in missing}:
@@ -283,7 +283,7 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
 
 
 def _is_named(name: str, wanted: str, output: str) -> bool:
-    """Whether uv names a package as it is wanted; it writes versions in its own way, such as 1.5 for 01.05."""
+    """Whether uv names a package with the wanted version; uv normalizes versions, such as 01.05 to 1.5."""
     said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
     sign, version = wanted[:2], canonicalize_version(wanted[2:])
     return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)

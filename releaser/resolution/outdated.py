@@ -1,9 +1,9 @@
-"""What is newer than what is locked, and what blocks it; nothing of the site is written.
+"""Lists the versions that are newer than the locked ones, and the blocks against them, without changing the site.
 
-`uv tree --outdated` does not tell enough: its newest versions are those for the oldest Python that the project admits,
-without a time of upload; it passes over directories of files (`find-links`), and older uvs have no JSON for it. So uv
-is asked to resolve a project that wants the newest of each package, whatever goes together. What of that the next
-update installs is found as an update finds it.
+`uv tree --outdated` does not suffice: its newest versions are those for the oldest Python that the project admits,
+without upload times; it ignores directories of files (`find-links`), and older uvs have no JSON for it. So uv resolves
+a project that requires the newest version of each package, even if they conflict. A resolution by the steps of an
+update then shows which of them the next update installs.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
 
 class OutdatedReport(Frozen):
-    """All that is newer."""
+    """The packages with newer versions, and those without an answer."""
 
     packages: tuple[OutdatedPackage, ...]
-    #: Packages that come from no index, so that none was asked.
+    #: Packages that are not from an index.
     elsewhere: tuple[str, ...]
     #: Packages of which the index has no version.
     unknown: tuple[str, ...]
@@ -60,12 +60,12 @@ class OutdatedReport(Frozen):
 def find_outdated(
     site: Site, builds: LockBuilds | None, *, find_fixes: Callable[[], Mapping[str, str]] = dict
 ) -> OutdatedReport:
-    """Ask the index for what is newer than the lock of the live release, or of the checkout if there is none.
+    """Ask the index for versions newer than the lock of the live release, or, without one, of the checkout.
 
-    `builds` is how packages are built that have to be, to learn what they need; `find_fixes` maps packages to the
-    versions that fix a vulnerability.
+    `builds` says how uv builds packages to learn their requirements; `find_fixes` maps packages to the versions that
+    fix a vulnerability.
 
-    Raises PreflightError, and ResolutionError when the index cannot be reached.
+    Raises PreflightError, and ResolutionError if the index cannot be reached.
     """
     settings_of_uv(site)
     live, checkout = store_of(site).live(), EMPTY
@@ -125,39 +125,39 @@ def find_outdated(
 
 
 def _may_move_unseen(lock: LockFile) -> bool:
-    """Whether an update may bring what no index tells is newer: of git, or a version that is not the newest."""
+    """Whether an update may install something that is not an index's newest version: from git, or a second version."""
     return any("git" in one.get("source", {}) for one in lock.packages) or any(
         ", " in version for version in lock.versions.values()
     )
 
 
-# What blocks them
+# The blocks
 
 
 class _Known(Frozen):
-    """All that decides what blocks a version."""
+    """The facts that decide what blocks a version."""
 
     rules: Rules
     uploads: Uploads
     python: str
     locked: Mapping[str, str]
     available: Mapping[str, AvailableVersions]
-    #: What the next update would install, as far as anything may be newer.
+    #: The packages that the next update would install; empty if nothing may be newer.
     foreseen: Foreseen
-    #: What goes live as it is; empty if the rules choose the versions.
+    #: The name of the lock that goes live unchanged; empty if the rules choose the versions.
     takes: str
-    #: Who asks for what.
+    #: The requirements, each with the project or package that has it.
     requirements: tuple[tuple[str, Requirement], ...]
 
     def describe(self, name: str, locked: str) -> OutdatedPackage:
-        """Describe a package of which the index has something newer than what is `locked`."""
+        """Describe a package of which the index has a newer version than the `locked` one."""
         latest, coming = self.available[name].newest, self._coming(name, locked)
         comes = coming is not None and latest in coming.split(", ")
         kept_by = () if comes else tuple(self._blockers(name, coming))
         return OutdatedPackage(name=name, locked=locked, latest=latest, next=coming, kept_by=kept_by)
 
     def unseen(self, locked: Mapping[str, str]) -> Iterator[OutdatedPackage]:
-        """Describe what comes although no index says that it is the newest, such as a commit."""
+        """Describe updates to something that is not an index's newest version, such as a commit."""
         for name, version in locked.items():
             reached = (self.foreseen.versions or {}).get(name, version)
             if is_newer(newest(reached.split(", ")), newest(version.split(", "))) or (
@@ -168,12 +168,12 @@ class _Known(Frozen):
                 yield OutdatedPackage(name=name, locked=version, latest=reached, next=coming, kept_by=kept_by)
 
     def _coming(self, name: str, locked: str) -> str | None:
-        """Return what the next update installs of a package, None if it stays as it is."""
+        """Return the version of a package that the next update installs; None if it stays."""
         reached = (self.foreseen.versions or {}).get(name)
         return None if self.foreseen.refused or reached == locked else reached
 
     def _blockers(self, name: str, coming: str | None) -> Iterator[Blocker]:
-        """Yield what keeps the newest version of a package out."""
+        """Yield the blocks against the newest version of a package."""
         latest = self.available[name].newest
         fitting = self.available[name].fitting or self.locked[name]
         comes_closer = is_newer(fitting, self.locked[name])
@@ -208,7 +208,7 @@ class _Known(Frozen):
             return ["the next update removes it, as nothing requires it"]
         if self._is_reached(name, wanted):
             return []
-        if is_kept_out:  # what is reached does not tell then, except for who asks for something else even so
+        if is_kept_out:  # only requirements of the project, and of packages that stay, block it in addition
             stay = {f"{one} {version}" for one, version in versions.items()}
             return [text for text, asker in against.items() if asker.startswith("the project") or asker in stay]
         if limit := self._own_limit(name, wanted):
@@ -217,7 +217,7 @@ class _Known(Frozen):
         return against or [f"the requirements of the project and its packages, taken together, allow {reached} at most"]
 
     def _own_limit(self, name: str, version: str) -> str:
-        """Say that a setting of uv keeps a version out for its time of upload; empty if none does."""
+        """Say that a time limit in uv's settings blocks a version; empty if none does."""
         limit, times = self.uploads.own_limit(name), self.uploads.times_of(name, version)
         if limit is None or not any(time is None or time >= limit for time in times):
             return ""

@@ -1,6 +1,6 @@
-"""What a requirements file says that `uv add` does not write into pyproject.toml: options, constraints and hashes.
+"""Reads what `uv add` does not take from a requirements file into pyproject.toml: options, constraints and hashes.
 
-It is uv that checks the file, so the lines are read without much ado.
+uv checks the syntax of the file, so this module does not.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
 
-_LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with all that backslashes continue it with
+_LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with its continuations after backslashes
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _OPTION = re.compile(r"(--?[a-z-]+)(?:\s*=\s*|\s+|$)(.*)")
 _HASH = re.compile(r"\s--hash[= ]\s*(\S+)")
 _INCLUDED = {"-r": False, "--requirement": False, "-c": True, "--constraint": True}
 _TAKEN = {*_INCLUDED, "-e", "--editable", "--require-hashes"}  # the hashes of a lock always count
-# `uv add` passes over all of these (uv 0.13.8, measured), and other settings of uv say where packages come from.
+# `uv add` ignores all of these (uv 0.13.8, measured); uv has other settings for indexes.
 _INDEXES = {"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index"}
 _TO_HIDE = (
     "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
@@ -48,12 +48,12 @@ class Line(Frozen):
     #: Such as `/srv/shop/requirements.txt, line 3`.
     where: str
     text: str
-    #: Whether it only bounds what something else asks for (`-c`).
+    #: Whether it only limits versions of packages that other lines ask for (`-c`).
     is_constraint: bool = False
 
     @property
     def requirement(self) -> Requirement | None:
-        """The requirement; None if the line is an option or names a place."""
+        """The requirement; None if the line is an option, a path or a URL."""
         try:
             return Requirement(_HASH.sub("", self.text))
         except InvalidRequirement:
@@ -61,14 +61,14 @@ class Line(Frozen):
 
     @property
     def hashes(self) -> frozenset[str]:
-        """The hashes that the files of the package may have; none if the line does not say."""
+        """The hashes that files of the package may have; empty if the line has none."""
         return frozenset(_HASH.findall(self.text))
 
 
 def read_lines(file: Path, *, is_constraint: bool = False, within: tuple[str, ...] = ()) -> Iterator[Line]:
     """Yield the lines of a requirements file and of the files that it includes. Raises OSError and UnicodeDecodeError.
 
-    Files that lie elsewhere on the network are left to uv. Like uv, it passes over a file that it is `within` already.
+    Included URLs are left to uv. Like uv, it skips a file that includes itself; `within` are the files on the way.
     """
     if (place := os.path.realpath(file)) in within:
         return
@@ -85,13 +85,13 @@ def read_lines(file: Path, *, is_constraint: bool = False, within: tuple[str, ..
 
 
 def _option_of(text: str) -> tuple[str, str]:
-    """Return the option of a line and its value, both empty if the line is something else."""
+    """Return the option of a line and its value; both are empty for other lines."""
     found = _OPTION.fullmatch(text)
     return (found[1], found[2].strip("\"' ")) if found else ("", "")
 
 
 def refusals(lines: Iterable[Line], *, names_indexes: bool) -> Iterator[Finding]:
-    """Find the lines that `uv add` would pass over, and those with a password, which git would keep."""
+    """Yield findings for lines that `uv add` would ignore, and for those with a password, which git would keep."""
     for line in lines:
         name, _ = _option_of(line.text)
         if secrets_in_urls(line.text):
@@ -108,14 +108,14 @@ def refusals(lines: Iterable[Line], *, names_indexes: bool) -> Iterator[Finding]
 
 
 def exact_version(requirement: Requirement) -> str | None:
-    """Return the one version that a requirement admits; None if there may be others."""
+    """Return the only version that a requirement admits; None if it may admit others."""
     specifiers = list(requirement.specifier)
     is_exact = len(specifiers) == 1 and specifiers[0].operator in ("==", "===") and "*" not in specifiers[0].version
     return specifiers[0].version if is_exact else None
 
 
 def refuse_other_files(lock: LockFile, lines: Iterable[Line]) -> None:
-    """See that the hashes in the requirements file are those of the index. Raises ResolutionError."""
+    """Raise ResolutionError if the index has no file with the hashes of the requirements file."""
     known: dict[tuple[str, str], set[str]] = {}
     for package in lock.packages:
         key = package["name"], canonicalize_version(package.get("version", ""))
@@ -125,7 +125,7 @@ def refuse_other_files(lock: LockFile, lines: Iterable[Line]) -> None:
         if requirement is None or not hashes:
             continue
         name, version = canonicalize_name(requirement.name), canonicalize_version(exact_version(requirement) or "")
-        # A line that is for other platforms alone may name a version that is not locked.
+        # A line for other platforms may name a version that is not locked.
         if (locked := known.get((name, version))) and not hashes & locked:
             message = f"{line.where}: the index has no file of {name} with one of those hashes"
             advice = "Find out which of them is right; a package must not come from somebody else."

@@ -1,4 +1,4 @@
-"""An upgraded lock, made in a staging tree."""
+"""Makes an upgraded lock in a staging tree."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
-#: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
 
 
 def resolve(
@@ -64,10 +63,10 @@ def resolve(
     fixes: Callable[[], Mapping[str, str]] = dict,
     failed: FailedVersions = "rest",
 ) -> Resolution:
-    """Resolve the newest versions in the staging tree; `force` takes what was backed out too.
+    """Resolve the newest versions in the staging tree; `force` includes versions that were rolled back.
 
-    `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
-    vulnerability: exactly those come in anyway, if they are asked for. Raises ResolutionError.
+    `fixes`, called if the rules block a version for now, maps packages to the versions that fix a vulnerability:
+    exactly these are permitted anyway. Raises ResolutionError.
     """
     site, facts, now = work.site, work.facts, work.log.started_at
     before, known = live_lock(work.live, facts.lock.versions), work.blocks or read_blocks(site.state_dir)
@@ -99,7 +98,10 @@ def resolve(
 
 
 def live_lock(live: Release | None, locked: Mapping[str, str]) -> LockFile:
-    """Return the lock of the live release; of what it has in several versions, the installed one if one is `locked`."""
+    """Return the lock of the live release.
+
+    A package that it has in several versions, and `locked` in one, gets the installed version.
+    """
     before, running = lock_of(live), read_versions(live)
     narrowed = {
         name: running[name] if ", " in version and ", " not in locked.get(name, ", ") else version
@@ -109,7 +111,7 @@ def live_lock(live: Release | None, locked: Mapping[str, str]) -> LockFile:
 
 
 def warn_of_unseen(resolved: Resolved) -> None:
-    """Say in the log of the run which newer versions it does not bring although nothing keeps them out."""
+    """Log the newer versions that an update does not install although nothing blocks them."""
     for name, version in resolved.unseen.items():
         logger.warning(
             "%s %s: nothing keeps it out, so this update should install it, but it locks %s; compare"
@@ -119,7 +121,7 @@ def warn_of_unseen(resolved: Resolved) -> None:
 
 
 def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
-    """Take a lock as it is. Raises ResolutionError."""
+    """Return an unchanged lock as the resolution. Raises ResolutionError."""
     site = work.site
     with work.log.step("resolve") as step:
         site.project.lock.write_bytes(lock.data)
@@ -128,7 +130,7 @@ def resolve_as_locked(work: Workspace, lock: LockFile) -> Resolution:
 
 
 def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Block, ...]) -> Resolution:
-    """Describe what came out. Raises ResolutionError where it is from elsewhere than the lock of the commit says."""
+    """Describe a lock. Raises ResolutionError if packages have other origins than in the lock of the commit."""
     site, files = work.site, work.live.manifest.files if work.live else {}
     accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
     diff = diff_to(work.live, found, python=work.facts.choice.version)
@@ -138,12 +140,12 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[B
 
 
 def diff_to(live: Release | None, lock: LockFile, *, python: str) -> tuple[Change, ...]:
-    """Return what a lock changes for a Python against what is live; nothing if the lock of that is not known."""
+    """Return the changes of a lock, for a Python, against the live release; empty if its lock is unknown."""
     return changes_between(read_versions(live), versions_for(lock, python)) if lock_of(live).data else ()
 
 
 class TreeResolver(Frozen):
-    """Resolves in the staging tree, or in another place that is not the checkout; each try begins at `lock`."""
+    """Resolves in the staging tree, or in another copy of the checkout; each attempt starts from `lock`."""
 
     site: Site
     #: The lock of the commit.
@@ -153,37 +155,37 @@ class TreeResolver(Frozen):
     #: When the run began.
     now: datetime
     live: Release | None
-    #: The packages that are to come; empty for all.
+    #: The packages to upgrade; empty for all.
     only: frozenset[str] = frozenset()
-    #: What the indexes have, where they have been asked already.
+    #: The versions that the indexes have; None if they have not been asked yet.
     available: Mapping[str, AvailableVersions] | None = None
-    #: The names and versions of files that uv has passed over for want of a time.
+    #: The names and versions of files that uv skipped because their upload time is unknown.
     undated: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def of(cls, work: Workspace, lock: LockFile, *, only: frozenset[str] = frozenset()) -> TreeResolver:
-        """Return what resolves from `lock` in the staging tree of a run."""
+        """Return a resolver from `lock` in the staging tree of a run."""
         facts, now = work.facts, work.log.started_at
         return cls(site=work.site, lock=lock, uv=facts.uv, choice=facts.choice, now=now, live=work.live, only=only)
 
     def resolve(
         self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
     ) -> Mapping[str, str] | NoSolution:
-        """Lock within these."""
+        """Lock within these specifiers and limits."""
         self.site.project.lock.write_bytes(self.lock.data)
         return self._lock(specifiers, exclude_newer, no_build)
 
     def uploads(self) -> Uploads:
-        """Read what the locks tell, and what uv has said of files without a time."""
+        """Return the upload times in the locks, and the files for which uv reported none."""
         own = uploads_within_limits(self.site, self.lock, self.now)
-        has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
+        has_lock = self.site.project.lock.exists()  # a lock that is not committed is not in the tree
         lock = self._read_made() if has_lock else self.lock
         made = own if lock == self.lock else uploads_in(lock, self.now)
         known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.undated)))
-        return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
+        return replace(known, limit=own.limit, limits=own.limits)  # the new lock has the limits of the question
 
     def newest(self) -> tuple[Mapping[str, str], Uploads]:
-        """Ask uv's cache, which has been filled just now; the index only where there is no cache."""
+        """Ask uv's cache, which the resolution has just filled; without a cache, the index."""
         site, locked = self.site, self.lock
         graph = Graph.of(locked)
         wanted = sorted(graph.from_index & (self.only or graph.from_index))
@@ -203,7 +205,7 @@ class TreeResolver(Frozen):
         return ahead, Uploads(times=times)
 
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
-        """Take the times out of the lock; where the project sets some itself, uv has to."""
+        """Remove the time limits from the lock; uv does that if the project itself sets some."""
         lock = self.site.project.lock
         if sets_time_limits(self.site):
             return self._lock(dict.fromkeys(self.lock.names), {})
@@ -212,11 +214,11 @@ class TreeResolver(Frozen):
         return made.versions
 
     def own_limits(self) -> Uploads:
-        """Read what uv has written into the lock of the tree."""
+        """Return the time limits that uv wrote into the lock of the tree."""
         return uploads_in(read_made_lock(self.site.project.root), self.now)
 
     def _read_made(self) -> LockFile:
-        """Read what uv has made, without the times that it was given: mostly, that has been parsed already."""
+        """Read uv's lock without the time limits of the question; usually the same content is already parsed."""
         return read_made_lock(self.site.project.root, limited=True)
 
     def _lock(
@@ -231,7 +233,7 @@ class TreeResolver(Frozen):
 
 
 def _name_and_version(file: str) -> tuple[str, str] | None:
-    """Return what a file name tells; None if it tells of no version."""
+    """Return the package and version in a file name; None if it is not a wheel's or source archive's."""
     try:
         wheel = file.endswith(".whl")
         name, version = parse_wheel_filename(file)[:2] if wheel else parse_sdist_filename(file)
@@ -241,7 +243,7 @@ def _name_and_version(file: str) -> tuple[str, str] | None:
 
 
 def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
-    """Raise ResolutionError if there is a solution, except for what a file of constraints says."""
+    """Raise ResolutionError if only the file of constraints prevents a solution."""
     if not rules.policy.limits:
         return
     with contextlib.suppress(ToolError):
@@ -254,7 +256,7 @@ def _refuse_constraints(resolver: TreeResolver, rules: Rules) -> None:
 
 
 def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
-    """Say what to do where uv finds no solution; its message tells which version of what is in the way."""
+    """Return the error, with advice, if uv finds no solution; uv's output names the conflict."""
     if unbuilt := failed_builds(output):
         name, version = unbuilt[0]
         message = f"{name} {version} fails to build, so its dependencies cannot be determined"
@@ -270,7 +272,7 @@ def _no_solution(output: str, blocks: Blocks) -> ResolutionError:
 
 
 def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
-    """Read the lock that uv has left in a tree, a `limited` one without the limits. Raises ResolutionError."""
+    """Read the lock that uv made in a tree; if `limited`, without its time limits. Raises ResolutionError."""
     try:
         data = read_file(tree / "uv.lock")
         return LockFile.parse(without_limits(data.decode()).encode() if limited else data)
@@ -280,7 +282,7 @@ def read_made_lock(tree: Path, *, limited: bool = False) -> LockFile:
 
 
 def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
-    """See that a lock has no version that was backed out. Raises ResolutionError."""
+    """Raise ResolutionError if a lock has a version that was rolled back."""
     for entry in blocks.by("activation"):
         if entry.is_in(lock.versions):
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
@@ -289,12 +291,12 @@ def refuse_rejected_versions(lock: LockFile, blocks: Blocks) -> None:
 
 
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> ReleaseKey:
-    """Return what tells a candidate with this lock from others. Raises ResolutionError."""
+    """Return the key that identifies a candidate with this lock. Raises ResolutionError."""
     return key_of(site, lock, python=facts.choice.version, group=facts.group)
 
 
 def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> ReleaseKey:
-    """Return what tells a candidate with this lock, Python and group from others. Raises ResolutionError."""
+    """Return the key that identifies a candidate with this lock, Python and group. Raises ResolutionError."""
     try:
         code = site.git.code_key(site.own_files(), commit=site.tree.commit)
     except ToolError as error:
@@ -305,10 +307,9 @@ def key_of(site: Site, lock: LockFile, *, python: str, group: str | None) -> Rel
 
 
 def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
-    """Whether a lock installs what the live release has.
+    """Whether a lock installs the packages of the live release.
 
-    Packages that do not go live do not count, such as those that only tests need; nor which wheels there are for other
-    Pythons.
+    Packages that do not go live, such as those that only tests need, and wheels for other Pythons do not count.
     """
     running = lock_of(live)
     if lock.data == running.data:

@@ -1,4 +1,4 @@
-"""The rules of a site, by its settings, its file of constraints and what failed before; and what they withhold."""
+"""The rules of a site, from its settings, its file of constraints and earlier failures, and the blocked versions."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from releaser.releases.blocks import Blocks, StoredBlock
     from releaser.site.site import Site
 
-_TOLD_LINES = 12  # of what the tests printed with a version that failed
+_TOLD_LINES = 12  # last lines of the tests' output with a failed version
 _CODE = (".py", ".html", ".jinja", ".jinja2")
 
 
-def rules_for(  # noqa: PLR0913 - all that rules go by
+def rules_for(  # noqa: PLR0913 - all inputs of the rules
     site: Site, lock: LockFile, live: LockFile, blocks: Blocks, *, python: str, now: datetime
 ) -> Rules:
-    """Put together what keeps versions out. `lock` is the checkout's, `live` that of the live release.
+    """Return the rules of a site. `lock` is that of the checkout, `live` that of the live release.
 
-    The `blocks` are those that count, see `select_blocks`. Raises PreflightError.
+    The `blocks` are those of `select_blocks`. Raises PreflightError.
     """
     settings, level = VersionSettings.of(site), site.settings.upgrade
     running = {**live.versions, **_versions_to_leave(lock, live, blocks)}
@@ -62,13 +62,13 @@ def rules_for(  # noqa: PLR0913 - all that rules go by
 
 
 def _versions_to_leave(lock: LockFile, live: LockFile, blocks: Blocks) -> Mapping[str, str]:
-    """Return where packages go that are live in a version which another host, or a developer, took back."""
+    """Return the locked versions of packages whose live version a commit of another host or developer lowered."""
     names = {one.name for one in blocks.by("activation") if one.commit and one.is_in(live.versions)}
     return {name: lock.versions[name] for name in names if name in lock.versions}
 
 
 def _failed_versions(hold: StoredBlock, live: LockFile) -> Iterator[str]:
-    """Yield the versions that the tests hold; of several, not those for other platforms that have been live before."""
+    """Yield the versions of a hold; of several, which are for different platforms, only those that are not live."""
     versions, before = hold.version.split(", "), live.versions.get(hold.name, "").split(", ")
     for version in versions:
         if version and (len(versions) == 1 or version not in before):
@@ -76,11 +76,11 @@ def _failed_versions(hold: StoredBlock, live: LockFile) -> Iterator[str]:
 
 
 def select_blocks(site: Site, blocks: Blocks, failed: FailedVersions = "rest", *, python: str, now: datetime) -> Blocks:
-    """Return the blocks that keep something out of a resolution with the code of `site` and this Python.
+    """Return the blocks that count in a resolution with the code of `site` and this Python.
 
-    A version that failed is worth another try when the code has changed, or Python, but not twice a week.
+    A failed version gets another try when the code or the Python has changed, at most once a week.
     """
-    from releaser.site.pythons import minor  # which takes long to import
+    from releaser.site.pythons import minor  # slow to import
 
     by_tests = blocks.by("tests")
     code = code_digest(site) if by_tests and failed == "rest" else ""
@@ -94,20 +94,20 @@ def select_blocks(site: Site, blocks: Blocks, failed: FailedVersions = "rest", *
 
 
 def code_digest(site: Site) -> str:
-    """Return a digest of the Python and the templates in the commit that is checked out; empty if nobody can tell."""
+    """Return a digest of the Python files and templates in the commit of the checkout; empty if git does not work."""
     try:
         return site.git.code_key((), ends=_CODE)
     except ToolError:
         return ""
 
 
-# What is withheld, for a report
+# The blocked versions, for a report
 
 
 def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> tuple[Block, ...]:
-    """List the versions that were left out on purpose; what comes only together with one is part of that entry.
+    """List the versions that an update skips on purpose; upgrades that need such a version are part of its entry.
 
-    `withheld` is what the rules have kept out of the resolution that gave `lock`.
+    `withheld` are the blocks of the resolution that made `lock`.
     """
     known = list_failed(blocks.failed, lock)
     failed = {(one.name, one.version) for one in known if one.by != "activation"}
@@ -125,7 +125,7 @@ def all_withheld(withheld: Iterable[Block], blocks: Blocks, lock: LockFile) -> t
 
 
 def list_failed(failed: Iterable[StoredBlock], lock: LockFile) -> tuple[Block, ...]:
-    """List the versions that failed, as far as they are newer than what is locked."""
+    """List the failed versions that are newer than the locked ones."""
     ahead = (one for one in failed if one.is_ahead_of(lock.versions))
     return tuple(describe_holds(ahead, lock.versions))
 
@@ -146,9 +146,9 @@ _HOW = "Write a name and a specifier, such as django<6; options, URLs and extras
 
 
 def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
-    """Return what the file says of packages on a `python`, or whatever their markers are; nothing if none is set.
+    """Return the limits in the file of constraints for a `python`; without it, whatever the markers are.
 
-    Raises PreflightError, with everything that is wrong.
+    Empty without a file. Raises PreflightError, with all problems of the file.
     """
     named = VersionSettings.of(site).constraints
     if not named or site.supply.made_elsewhere:
@@ -187,7 +187,7 @@ def read_limits(site: Site, *, python: str | None = None) -> dict[str, Limit]:
 
 
 def _parse(words: str) -> Requirement | None:
-    from packaging.requirements import InvalidRequirement, Requirement  # which take long to import
+    from packaging.requirements import InvalidRequirement, Requirement  # slow to import
 
     try:
         one = Requirement(words)

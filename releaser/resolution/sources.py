@@ -1,4 +1,4 @@
-"""Packages from S3: brought into a directory of the project, which uv takes them from as from any other directory."""
+"""Mirrors packages from S3 into a directory of the project, which uv uses like any other directory of packages."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 MIRRORS = ".s3"  # in the project
-_OLD = 3 * 86400.0  # seconds, after which people hear of a mirror that cannot be brought up to date
-_GRACE = 15.0  # seconds, for the process to end by itself when its time is up
+_OLD = 3 * 86400.0  # seconds after which an outdated mirror is reported
+_GRACE = 15.0  # seconds in which the process may end by itself after its time limit
 _INSTALL = f"In {sys.prefix}: `pip install 'venv-releaser[s3]'`; or remove `sources`."
 
 
 class Mirrored(Frozen):
-    """What became of the mirror of one source."""
+    """The result of mirroring one source."""
 
-    #: How many files have come, and have gone.
+    #: The numbers of new and of deleted files.
     fetched: int = 0
     removed: int = 0
-    #: Why files have not come, by their names.
+    #: Why files could not be downloaded, by name.
     failed: Mapping[str, str] = field(default_factory=dict)
-    #: Why nothing is known of what there is now.
+    #: Why the source could not be listed; empty if it could.
     error: str = ""
-    #: When everything there was had come, as ISO 8601; None if it never had.
+    #: When the mirror was last complete, as ISO 8601; None if it never was.
     synced: datetime | None = None
 
     @property
     def problem(self) -> str:
-        """Why it may not be as it is in S3, in a line; empty if it is."""
+        """Why the mirror may differ from S3, in a line; empty if it is complete."""
         files = plural(len(self.failed), "file") + " could not be downloaded"
         reasons = first_few((f"{name}: {reason}" for name, reason in self.failed.items()), most=2)
         return self.error or (f"{files} ({reasons})" if self.failed else "")
 
 
 def source_findings(site: Site) -> Iterator[Finding]:
-    """Say what keeps packages from coming from S3."""
+    """Yield the problems that prevent packages from S3."""
     sources, root = S3Settings.of(site).sources, site.project.root
     if sources and importlib.util.find_spec("boto3") is None:
         yield Finding("boto3-missing", "`sources` names S3, but boto3 is not installed with releaser", _INSTALL)
@@ -70,10 +70,10 @@ def source_findings(site: Site) -> Iterator[Finding]:
 
 
 def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
-    """Bring the mirrors of all sources up to date, and let the staging tree have them.
+    """Update the mirrors of all sources, and link them into the staging tree.
 
-    If S3 is away, what has been mirrored before stays, and counts. With `aside`, the mirrors of the checkout stay as
-    they are, and the tree gets mirrors of its own. Raises ResolutionError where a source was never mirrored as a whole.
+    If S3 does not answer, the earlier mirrors are used. With `aside`, the mirrors of the checkout do not change, and
+    the tree gets separate ones. Raises PreflightError, and ResolutionError if a source was never mirrored completely.
     """
     sources, place, tree = S3Settings.of(site).sources, site.project.checkout / MIRRORS, site.project.root / MIRRORS
     if not sources or not site.supply.asks_others:
@@ -82,7 +82,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
         raise PreflightError(*findings)
     with log.step("sources") as step:
         try:
-            if place != tree:  # a copy of it in a staging tree would stay as it is
+            if place != tree:  # a copy in a staging tree would not be updated
                 clear_name(tree, of_directory=True)
             if aside and place.is_dir():
                 shutil.copytree(place, tree, copy_function=os.symlink)
@@ -103,7 +103,7 @@ def mirror_sources(site: Site, log: RunLog, *, aside: bool = False) -> None:
 
 
 def _say(source: str, one: Mirrored, log: RunLog) -> str:
-    """Say how a source is mirrored, and tell people of one that has not been for long. Raises ResolutionError."""
+    """Return how a source was mirrored, and report an old mirror. Raises ResolutionError without a complete mirror."""
     if not one.problem:
         changes = [f"{one.fetched} new" if one.fetched else "", f"{one.removed} gone" if one.removed else ""]
         return ", ".join(filter(None, changes)) or "nothing new"
@@ -119,7 +119,7 @@ def _say(source: str, one: Mirrored, log: RunLog) -> str:
 
 
 def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
-    """Let a process of its own do it, within its time. Raises ResolutionError."""
+    """Mirror all sources in a separate process, within `sources_timeout`."""
     from msgspec import ValidationError, convert
 
     from releaser.tools import s3_mirror
@@ -149,7 +149,7 @@ def _ask(site: Site, place: Path) -> tuple[Mirrored, ...]:
 
 
 def _read_completion(index: Path) -> datetime | None:
-    """Return when a mirror was complete, as far as it tells."""
+    """Return when a mirror was last complete; None if unknown."""
     from releaser.tools import s3_mirror
 
     try:
