@@ -1,4 +1,4 @@
-"""Settings: What tests and builds can reach."""
+"""The settings of the sandbox."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from releaser.site.values import FilePaths
 
 
 class SandboxSettings(Part):
-    """What tests and builds can reach."""
+    """The settings of the sandbox: access of tests and builds."""
 
     #: How tests and builds are kept from everything that is not theirs.
     isolate: Literal["auto", "bwrap", "off"] = "auto"

@@ -34,7 +34,7 @@ _MANAGER = re.compile(
     r"|.*/((docker|containerd|podman|crio|snapd|supervisord?|fail2ban|libvirt)[\w-]*\.sock(et)?"
     r"|libvirt-sock(-\w+)?|agent\.\d+|S\.[\w-]+|system_bus_socket)"
 )
-_MOST = 1_000  # sockets to let in, and sockets to cover
+_MOST = 1_000  # the limit for reached sockets, and for covered ones
 
 
 def is_of_database(path: str) -> bool:

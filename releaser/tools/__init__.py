@@ -1,1 +1,1 @@
-"""The programs that releaser drives: a module or a few for each, which know none of the others."""
+"""The programs that releaser drives: one or a few modules for each, independent of the other programs."""

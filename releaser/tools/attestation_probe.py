@@ -1,10 +1,10 @@
-"""Asks indexes for the attestations of files (PEP 740) and verifies them. A process of its own runs this text.
+"""Asks indexes for the attestations of files (PEP 740) and verifies them. A separate process runs this text.
 
-It finds `{"root": PATH or "", "questions": [[INDEX, PACKAGE, FILE, SHA256], ...]}` on its standard input, and prints a
-list of answers in the same order: `state`, `publisher` (kind, repository, workflow; where verified) and `reason`.
-`root` is a trusted_root.json of Sigstore; without one, that of Sigstore's public instance is fetched. The libraries
-take a second to load, ask the network in their own time, and keep files: hence the process, with a limit, and
-directories of its own.
+It reads `{"root": PATH or "", "questions": [[INDEX, PACKAGE, FILE, SHA256], ...]}` from standard input, and prints a
+list of answers in the same order: `state`, `publisher` (kind, repository, workflow; if verified) and `reason`. `root`
+is a trusted_root.json of Sigstore; without one, that of Sigstore's public instance is fetched. The libraries take a
+second to load, set no time limit for the network, and keep files. So they run in a process with a time limit and
+private directories.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECONDS = 10.0  # for an index, or the server of the trust root, to answer one question
-_ALL_SECONDS = 60.0  # for everything; what is not known then is unknown
-_LARGEST = 64 * 1024 * 1024  # bytes of a page; that of a package of ten thousand files has some ten MiB
-_LARGEST_PROVENANCE = 2 * 1024 * 1024  # bytes; all are kept until they are verified, and have some ten KiB
+_ALL_SECONDS = 60.0  # for everything; questions without an answer by then are unknown
+_LARGEST = 64 * 1024 * 1024  # bytes of a page; for a package with ten thousand files it has some ten MiB
+_LARGEST_PROVENANCE = 2 * 1024 * 1024  # bytes; all are kept until they are verified; usual are some ten KiB
 _SIMPLE = "application/vnd.pypi.simple.v1+json"
-_AT_ONCE = 8  # of each index, so that none holds up another
-#: Where the kinds of publishers say which repository it was, and which of its workflows.
+_AT_ONCE = 8  # for each index, so that none delays another
+#: The fields with the repository, and the workflow in it, of each kind of publisher.
 _REPOSITORY = ("repository", "email", "project_id")
 _WORKFLOW = ("workflow", "workflow_filepath", "pipeline_definition_id")
-#: What a library says of a signature, or of a name and a hash in what was signed, that is not the one it should be.
+#: Messages of the libraries about a wrong signature, or a wrong name or hash of the signed file.
 _FALSE = ("DSSE: invalid signature", "subject does not match")
 Answer = dict[str, Any]
 Question = tuple[str, str, str, str]
@@ -42,21 +42,21 @@ T = TypeVar("T")
 
 
 class _NoAnswerError(Exception):
-    """It is unknown."""
+    """The answer is unknown."""
 
 
 class _BrokenError(Exception):
-    """What verifies is not what this was written for."""
+    """The verifying libraries are not those that this code was written for."""
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
-    """Return what some work does; it is left to itself when it takes longer. Raises what it does, and TimeoutError."""
+    """Return the result of `work`, or raise its error; after `seconds` raise TimeoutError, and let the work go on."""
     done = Future[T]()
 
     def do() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             done.set_exception(error)
 
     threading.Thread(target=do, daemon=True).start()
@@ -72,12 +72,12 @@ def _reason(error: Exception) -> str:
 
 
 def _get(url: str, accept: str, largest: int) -> bytes:
-    """Return what a server has at a URL; empty if it has nothing there."""
+    """Return the content of a URL; empty if the server has none."""
     host = urlsplit(url).netloc
     try:
         data = _within(_SECONDS, lambda: _read(url, accept, largest))
     except urllib.error.HTTPError as error:
-        if error.code in (404, 406, 410, 415):  # an index that speaks no JSON may say so
+        if error.code in (404, 406, 410, 415):  # answers of an index without JSON
             return b""
         message = f"{host} answers with status {error.code}"
         raise _NoAnswerError(message) from error
@@ -91,7 +91,7 @@ def _get(url: str, accept: str, largest: int) -> bytes:
 
 
 def _read(url: str, accept: str, largest: int) -> bytes:
-    opener = urllib.request.OpenerDirector()  # without handlers of files
+    opener = urllib.request.OpenerDirector()  # without handlers for files
     for one in (
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
@@ -111,21 +111,21 @@ def _read(url: str, accept: str, largest: int) -> bytes:
 
 
 def _fetch(questions: list[Question]) -> list[bytes | str]:
-    """Return what an index has of the files of one package; text where that is unknown."""
+    """Return the provenance of files of one package from an index; text with the reason where it is unknown."""
     index, package = questions[0][:2]
     try:
         places = _places(f"{index.rstrip('/')}/{package}/", [file for _, _, file, _ in questions])
-    except (_NoAnswerError, ValueError, RuntimeError) as error:  # one index must not hide what the others say
+    except (_NoAnswerError, ValueError, RuntimeError) as error:  # one index must not hide the answers of others
         return [_reason(error)] * len(questions)
     return [_fetch_one(index, places.get(file, "")) for _, _, file, _ in questions]
 
 
 def _places(page: str, files: list[str]) -> dict[str, str]:
-    """Return where the provenance of each file of a package is; empty if the index does not speak of that."""
+    """Return the URL of the provenance of each file of a package; empty if the index gives none."""
     content = _get(page, _SIMPLE, _LARGEST)
     names = {name.encode() for file in files for name in (file, quote(file))}
     if not content or (content.lstrip()[:1] == b"<" and any(name in content for name in names)):
-        return {}  # the page of an index that speaks no JSON names the files; that of a proxy does not
+        return {}  # an index without JSON: its page names the files; the page of a proxy does not
     try:
         found = json.loads(content)["files"]
         return {one["filename"]: urljoin(page, one["provenance"]) for one in found if one.get("provenance")}
@@ -145,7 +145,7 @@ def _fetch_one(index: str, place: str) -> bytes | str:
 
 @functools.cache
 def _load() -> None:
-    """Load what verifies, and see that it has what is not part of its interface, too. Raises _BrokenError."""
+    """Load the verifying libraries, and check the parts that are not in their public interface. Raises _BrokenError."""
     try:
         import pydantic
         import sigstore.errors
@@ -166,16 +166,16 @@ def _load() -> None:
 
 
 class _Judge:
-    """Verifies what was fetched, by one trust root, which is looked for when it is first needed."""
+    """Verifies fetched provenance with one trust root, which is loaded at the first use."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        #: Why the trust root may be outdated, if it may.
+        #: Why the trust root may be outdated; empty if it is not.
         self.outdated = ""
 
     @functools.cached_property
     def _lacks(self) -> str:
-        """Let all verifications share a verifier, as each would fetch the trust root; return why there is none."""
+        """Make all verifications share one verifier, as each would fetch the trust root; return why there is none."""
         from sigstore.models import ClientTrustConfig, TrustedRoot
         from sigstore.verify import Verifier
 
@@ -184,19 +184,19 @@ class _Judge:
                 self.outdated = f"the trust root {self._root} may be outdated"
                 root = TrustedRoot.from_file(self._root)
             else:
-                try:  # the library itself would wait for minutes where a firewall says nothing
+                try:  # the library would wait for minutes behind a silent firewall
                     root = _within(_SECONDS, lambda: ClientTrustConfig.production().trusted_root)
-                except Exception as error:  # noqa: BLE001 - of the network, in whatever form the libraries hand it on
+                except Exception as error:  # noqa: BLE001 - network errors, in any form that the libraries raise
                     self.outdated = f"the trust root of Sigstore could not be fetched ({error})"
                     root = ClientTrustConfig.production(offline=True).trusted_root
             verifier = Verifier(trusted_root=root)
-        except Exception as error:  # noqa: BLE001 - of a file that is none
+        except Exception as error:  # noqa: BLE001 - the file is no trust root
             return f"there is no trust root to verify with: {self._root or 'that of Sigstore'} cannot be used ({error})"
         Verifier.production = lambda **_: verifier  # type: ignore[method-assign]
         return ""
 
     def judge(self, question: Question, fetched: bytes | str) -> Answer:
-        """Say what is known of a file."""
+        """Return the answer for a file."""
         if isinstance(fetched, str):
             return {"state": "unknown", "reason": fetched}
         if not fetched or ":" in question[3] or not question[3]:
@@ -207,7 +207,7 @@ class _Judge:
 
         try:
             bundles = Provenance.model_validate_json(fetched).attestation_bundles
-        except ValidationError as error:  # the form may be newer than the library
+        except ValidationError as error:  # the format may be newer than the library
             return _unknown(f"the answer of the index cannot be read: {error.errors()[0]['msg']}")
         found = [(one, bundle.publisher, _names(one, question)) for bundle in bundles for one in bundle.attestations]
         if not found:
@@ -232,8 +232,9 @@ class _Judge:
     def _verify(self, attestation: Any, publisher: Any, question: Question) -> tuple[bool, str]:
         """Return whether an attestation is known to be false, and why it does not verify; no reason if it does.
 
-        It is false if its signature, what it is for, or the identity in a certificate that the trust root confirms
-        is; or if that root has just been fetched and confirms no such certificate. All else may be too new.
+        It is false if its signature, its subject, or the identity in a certificate that the trust root confirms is
+        false, or if a freshly fetched trust root confirms no such certificate. Anything else may be too new for the
+        library.
         """
         from pypi_attestations import Distribution
         from sigstore.errors import CertValidationError, VerificationError
@@ -241,7 +242,7 @@ class _Judge:
         identity = _Identity(publisher._as_policy())
         try:
             attestation.verify(identity, Distribution(name=question[2], digest=question[3]))
-        except Exception as error:  # noqa: BLE001 - certificates and claims of strangers fail in many ways
+        except Exception as error:  # noqa: BLE001 - untrusted certificates and claims fail in many ways
             is_false = (
                 isinstance(identity.refuses, VerificationError)
                 or (identity.is_asked and any(one in str(error) for one in _FALSE))
@@ -252,7 +253,7 @@ class _Judge:
 
 
 class _Identity:
-    """Who must have signed; asked as soon as it is known that the trust root confirms a certificate."""
+    """The required signer; asked as soon as the trust root has confirmed a certificate."""
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
@@ -274,7 +275,7 @@ def _unknown(reason: str) -> Answer:
 
 
 def _names(attestation: Any, question: Question) -> bool | None:
-    """Whether an attestation says that it is for a file with this hash, no matter who signed it; None if unreadable."""
+    """Whether an attestation says that it is for a file with this hash, whoever signed it; None if unreadable."""
     try:
         return any(one["digest"]["sha256"] == question[3] for one in attestation.statement["subject"])
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -289,7 +290,7 @@ def _described(publisher: dict[str, Any]) -> dict[str, str]:
 
 
 def _answer(root: str, questions: list[Question], answers: dict[Question, Answer]) -> None:
-    """Put an answer to each question where it is looked for, as soon as it is known."""
+    """Store the answer to each question in `answers` as soon as it is known."""
     by_package: dict[tuple[str, str], list[Question]] = {}
     for one in questions:
         by_package.setdefault(one[:2], []).append(one)
@@ -302,7 +303,7 @@ def _answer(root: str, questions: list[Question], answers: dict[Question, Answer
                 answers[one] = judge.judge(one, fetched)
             except _BrokenError:
                 raise
-            except Exception as error:  # noqa: BLE001 - of whatever a stranger has written
+            except Exception as error:  # noqa: BLE001 - untrusted content
                 answers[one] = {
                     "state": "unknown",
                     "reason": f"the answer of the index cannot be read: {_reason(error)}",
@@ -310,26 +311,26 @@ def _answer(root: str, questions: list[Question], answers: dict[Question, Answer
 
 
 def main() -> None:
-    """Answer all questions; end with a message and exit status 1 if this does not work here."""
+    """Answer all questions; end with a message and exit status 1 if the libraries do not work here."""
     asked, answers, faults = json.load(sys.stdin), dict[Question, Answer](), list[Exception]()
     questions: list[Question] = [(index, package, file, sha256) for index, package, file, sha256 in asked["questions"]]
 
     def work() -> None:
         try:
             _answer(asked["root"], questions, answers)
-        except Exception as error:  # noqa: BLE001 - it is the last word of this process
+        except Exception as error:  # noqa: BLE001 - the process reports it and ends
             faults.append(error)
 
     working = threading.Thread(target=work, daemon=True)
     working.start()
     working.join(_ALL_SECONDS)
     if faults:
-        print(_reason(faults[0]), file=sys.stderr, flush=True)  # noqa: T201 - for whoever has asked
+        print(_reason(faults[0]), file=sys.stderr, flush=True)  # noqa: T201 - for the caller
         os._exit(1)  # without waiting for the other questions
     late = {"state": "unknown", "reason": f"no answer within {_ALL_SECONDS:g} s"}
     print(json.dumps([answers.get(one, late) for one in questions]), flush=True)  # noqa: T201 - the answer
     if working.is_alive():
-        os._exit(0)  # without waiting for it
+        os._exit(0)  # without waiting for the thread
 
 
 if __name__ == "__main__":

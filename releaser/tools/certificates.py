@@ -1,4 +1,4 @@
-"""Advice for a server whose TLS certificate uv, git or Python does not accept, which is no fault of the network."""
+"""Advice for a TLS certificate that uv, git or Python does not accept, which is no fault of the network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 _OF_UV = "set `system-certs = true` in `~/.config/uv/uv.toml`, or `SSL_CERT_FILE=/path/to/ca.pem` in the crontab"
 _OF_PYTHON = "set `SSL_CERT_FILE=/path/to/ca.pem` in the crontab"
 _OF_GIT = "run `git config --global http.sslCAInfo /path/to/ca.pem`"
-# As rustls says it in uv, OpenSSL in Python, GnuTLS and OpenSSL in git.
+# The messages of rustls in uv, OpenSSL in Python, GnuTLS and OpenSSL in git.
 _BY_UV = re.compile(r"invalid peer certificate: *(\w+)?")
 _BY_PYTHON = re.compile(r"CERTIFICATE_VERIFY_FAILED\]? *(certificate verify failed: [^(\n]+)?")
 _BY_GIT = re.compile(
@@ -22,7 +22,7 @@ _OWN_FAULT = (
 
 
 def certificate_advice(output: str) -> str:
-    """Return what to do if a program failed because of a TLS certificate; empty if it failed for another reason."""
+    """Return the advice if a program failed because of a TLS certificate; empty for another reason."""
     for pattern, remedy in ((_BY_UV, _OF_UV), (_BY_GIT, _OF_GIT), (_BY_PYTHON, _OF_PYTHON)):
         if found := pattern.search(output):
             if not _UNKNOWN.search(found.group()):

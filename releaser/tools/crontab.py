@@ -1,4 +1,4 @@
-"""Drives crontab: the line that updates a site. All other lines stay byte for byte."""
+"""Drives crontab: the line that updates a site. All other lines stay unchanged, byte for byte."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"[ \t]*(?P<name>[A-Za-z_]\w*|\"[^\"]+\"|'[^']+')[ \t]*=[ \t]*(?P<value>.*?)[ \t\r]*")
 _TIMEOUT = 30.0  # seconds
-_IF_DUE = "--if-due"  # which people add to the line, with a time of their own
+_IF_DUE = "--if-due"  # people add it to the line when they change its time
 _BY_HAND = "Change it with `crontab -e`."
 
 
 class Job(Frozen):
-    """One line of a crontab: its number from 0, when it runs, and the words that it runs."""
+    """One line of a crontab: its number from 0, its schedule, and its words."""
 
     number: int
     when: str
@@ -40,18 +40,18 @@ class Job(Frozen):
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The words without what sets variables, and without env(1)."""
+        """The words without assignments of variables and without env(1)."""
         rest = self.words[1:] if self.words[:1] and self.words[0].rpartition("/")[2] == "env" else self.words
         return tuple(itertools.dropwhile(_ASSIGNMENT.fullmatch, rest))
 
 
 def format_line(when: str, words: Sequence[str]) -> str:
-    """Return the line for a command, quoted for the shell, and `%`, which is a line's end for cron, for cron."""
+    """Return the line for a command, quoted for the shell, and with `%` escaped, which ends a line for cron."""
     return f"{when} {shlex.join(words)}".replace("%", "\\%")
 
 
 def find_jobs(crontab: str, project: Path) -> list[Job]:
-    """Return the jobs that update the project, no matter who wrote them."""
+    """Return the jobs that update the project, whoever wrote them."""
     found = []
     for number, line in enumerate(crontab.split("\n")):
         match = _LINE.fullmatch(line)
@@ -59,7 +59,7 @@ def find_jobs(crontab: str, project: Path) -> list[Job]:
             continue
         try:
             words = tuple(shlex.split(match["command"].replace("\\%", "%")))
-        except ValueError:  # such as a quote that is not closed
+        except ValueError:  # such as an unclosed quote
             words = tuple(match["command"].split())
         programs = {word.rpartition("/")[2] for word in words}
         named = (word.removeprefix("--project=") for word in words)
@@ -76,7 +76,7 @@ def _is_same(word: str, project: Path) -> bool:
 
 
 def find_variables(crontab: str, project: Path) -> dict[str, str]:
-    """Return the variables that the job for the project gets from the crontab (crontab(5)), if there is one job."""
+    """Return the variables of the project's job (crontab(5)); none if there are no or several jobs."""
     jobs = find_jobs(crontab, project)
     if len(jobs) != 1:
         return {}
@@ -91,8 +91,8 @@ def _unquoted(text: str) -> str:
 
 
 def _is_own(job: Job, movable: Collection[str] = ()) -> bool:
-    """Whether it is the line that releaser writes, and nothing more, except `--if-due` and `movable` variables."""
-    is_plain = not re.search(r"[$`]", "".join(job.variables.values()))  # else the shell puts something else there
+    """Whether a job is exactly the line that releaser writes, apart from `--if-due` and `movable` variables."""
+    is_plain = not re.search(r"[$`]", "".join(job.variables.values()))  # else the shell would expand the values
     words = job.command if is_plain and job.variables.keys() <= {*movable} else job.words
     if len(words) < len(("releaser", "update", "--project", "/")):
         return False
@@ -102,12 +102,13 @@ def _is_own(job: Job, movable: Collection[str] = ()) -> bool:
     return len(program) in (1, 3) and is_releaser and is_once and (update, option) == ("update", "--project")
 
 
-def with_job(  # noqa: PLR0913 - the line, and what may stand in the one before
+def with_job(  # noqa: PLR0913 - the parts of the line
     crontab: str, project: Path, words: Sequence[str], when: str | None, otherwise: str, movable: Collection[str] = ()
 ) -> str:
-    """Return the crontab with one line that updates the project: at its time before, or `otherwise`, without `when`.
+    """Return the crontab with one line that updates the project.
 
-    What it says of `--if-due` stays; `movable` variables are dropped. Raises PreflightError if somebody's own line
+    An existing line gets the time `when`, or keeps its time if that is None; a new line gets `otherwise`. The line
+    keeps `--if-due`; `movable` variables are dropped. Raises PreflightError if a line that releaser did not write
     updates the project.
     """
     jobs = find_jobs(crontab, project)
@@ -130,7 +131,7 @@ def with_job(  # noqa: PLR0913 - the line, and what may stand in the one before
 
 
 def without_job(crontab: str, project: Path) -> str:
-    """Return the crontab without the line that releaser writes for the project."""
+    """Return the crontab without the line that releaser wrote for the project."""
     gone = {job.number for job in find_jobs(crontab, project) if _is_own(job)}
     return "\n".join(line for number, line in enumerate(crontab.split("\n")) if number not in gone)
 
@@ -141,7 +142,7 @@ class Crontab(Frozen):
     runner: Runner
 
     def read(self) -> str:
-        """Return it; empty if there is none. Raises PreflightError."""
+        """Return the crontab; empty without one. Raises PreflightError."""
         try:
             finished = self._run("-l", check=False)
         except ToolError as error:
@@ -159,7 +160,7 @@ class Crontab(Frozen):
         return finished.stdout
 
     def replace(self, before: str, after: str) -> None:
-        """Install `after`, unless the crontab is no longer what it was `before`. Raises PreflightError."""
+        """Install `after`, unless the crontab has changed since `before` was read. Raises PreflightError."""
         if self.read() != before:
             refuse("crontab-changed", "somebody has changed the crontab meanwhile; it is left alone", "Try again.")
         try:

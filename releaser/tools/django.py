@@ -23,16 +23,16 @@ from releaser.tools.django_probe import MARK
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-_PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions there are
+_PROBE = Path(__file__).with_name("django_probe.py")  # it defines the questions
 _LONGEST_REASON = 300
 
 
 class StaticFiles(Frozen):
-    """Where the static files of a site go.
+    """The place of a site's static files.
 
-    `setting` is STATIC_ROOT, empty when it is not set; `place` is where the storage really puts files, None when that
-    is not on this computer (it is not `local` then) or is not known, for a `reason`. `blocked` are a few of the places
-    below it that this user cannot write.
+    `setting` is STATIC_ROOT, empty if unset. `place` is the directory to which the storage really writes; None if that
+    is not on this host (then `local` is false) or unknown, for a `reason`. `blocked` are a few of the places below it
+    that this user cannot write.
     """
 
     installed: bool
@@ -41,24 +41,24 @@ class StaticFiles(Frozen):
     place: Path | None = None
     reason: str = ""
     blocked: tuple[str, ...] = ()
-    #: Whether each file is there, and like its source; False as well if that was not asked.
+    #: Whether each file exists and equals its source; also False if that was not asked.
     current: bool = False
-    #: A digest of the sources, and of where they go; empty if that was not asked, or is not known.
+    #: A digest of the sources and their destinations; empty if not asked or unknown.
     sources: str = ""
-    #: What that depends on: the files that are collected, their sources and the settings, as far as in the checkout.
+    #: The files that determine `current` and `sources`: the collected files, and sources and settings in the checkout.
     files: tuple[str, ...] = ()
-    #: Where the storage notes what it has made of each file; empty if it makes nothing, None if that is not known.
+    #: The file in which the storage records the files that it makes; empty if it makes none, None if unknown.
     manifest: str | None = None
-    #: Whether it is Django's own that makes nothing.
+    #: Whether this is Django's plain storage, which makes no files.
     plain: bool = False
 
     @property
     def has_a_place(self) -> bool:
-        """Whether a place for the files is set, so that collecting them is meant."""
+        """Whether a place for the files is configured, which shows that they should be collected."""
         return self.installed and (self.place is not None or bool(self.setting))
 
     def list_made(self) -> tuple[str, ...]:
-        """List what the storage has made, and where it notes that. Raises OSError and ValueError."""
+        """List the files that the storage made, and its record of them. Raises OSError and ValueError."""
         if not self.manifest or self.place is None:
             return ()
         names = sorted({*json.loads(read_file(self.manifest))["paths"].values()})
@@ -66,9 +66,10 @@ class StaticFiles(Frozen):
 
 
 class Migrations(Frozen):
-    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why.
+    """The `unapplied` migrations of all `databases`, in order.
 
-    `on_disk` are the ids of those that the code has, None if that is not known.
+    `failed` has the databases that cannot be asked, and why. `on_disk` are the ids of the migrations in the code; None
+    if unknown.
     """
 
     databases: int
@@ -78,14 +79,14 @@ class Migrations(Frozen):
 
 
 class AppliedElsewhere(Frozen):
-    """The `names` of migrations that are applied and not in the code. `failed` is as in `Migrations`."""
+    """The `names` of migrations that are applied but not in the code. `failed` is as in `Migrations`."""
 
     names: tuple[str, ...]
     failed: tuple[str, ...]
 
 
 def digest_of_made(found: StaticFiles) -> str | None:
-    """Return a digest of what a storage has made of the static files, empty if it makes nothing; None if unknown."""
+    """Return a digest of the files that a storage made of the static files; empty if it makes none, None if unknown."""
     if not found.manifest or found.place is None:
         return found.manifest
     try:
@@ -99,38 +100,39 @@ def digest_of_made(found: StaticFiles) -> str | None:
 
 
 def is_django(project: Path) -> bool:
-    """Tell whether this project has a manage.py."""
+    """Whether this project has a manage.py."""
     return (project / "manage.py").is_file()
 
 
 def outdate_since(static_root: Path, *, since: float) -> None:
-    """Let collectstatic copy again what was written after `since`, in seconds since 1970.
+    """Make collectstatic copy the files again that were written after `since`, in seconds since 1970.
 
-    A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source. Nothing
-    is deleted: some sites keep files of their own there.
+    A power cut may have emptied or damaged them, and collectstatic skips files that are newer than their source.
+    Nothing is deleted: some sites keep other files there.
     """
     for place, _, names in os.walk(static_root):
         for path in (os.path.join(place, name) for name in names):
-            with contextlib.suppress(OSError):  # somebody else's file, which is somebody else's to write
+            with contextlib.suppress(OSError):  # a file of another user, which only that user can write
                 if os.lstat(path).st_mtime >= since:
                     os.utime(path, (0, 0), follow_symlinks=False)
 
 
 class Manage(Frozen):
-    """manage.py of the project, run by the interpreter of `venv`; `timeout` bounds each call, in seconds."""
+    """The project's manage.py, run by the interpreter of `venv`; `timeout` limits each call, in seconds."""
 
     runner: Runner
     project: Path
     venv: Path
     timeout: float
-    #: Where modules are looked for first.
+    #: Directories that are searched first for modules.
     sources: tuple[Path, ...] = ()
 
     def static_files(self, *, live: bool = True, outdates: bool = False, compares: bool = False) -> StaticFiles:
-        """Ask where static files go, and with `compares` whether each is there, and like its source.
+        """Ask where static files go, and with `compares` whether each file exists and equals its source.
 
-        `outdates` also lets the next collectstatic replace whatever is not. What is not `live`, nor was, finds no
-        tokens of the site. Raises ToolError when Django does not answer, as when the settings cannot be imported.
+        With `outdates`, the next collectstatic replaces each file that differs. With `live`, for code that is or was
+        live, Django gets the tokens of the site. Raises ToolError if Django does not answer, for example because the
+        settings cannot be imported.
         """
         answer = json.loads(self.runner.remembered.get(self._static, "{}"))
         if not answer or (outdates and not answer.get("current")) or (compares and "current" not in answer):
@@ -143,8 +145,8 @@ class Manage(Frozen):
     def migrations(self) -> Migrations:
         """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does.
 
-        As Django takes long to start, it is asked in the same breath what the code has, and where static files go,
-        which is remembered.
+        As Django takes long to start, the same call asks for the migrations in the code, and for the place of the
+        static files, which is remembered.
         """
         answer, *others = self._ask("migrations", "static", "on disk")
         if others:
@@ -152,13 +154,13 @@ class Manage(Frozen):
         return convert({**answer, "on_disk": others[1]["ids"] if others[1:] else None}, Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:
-        """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""
+        """Return the ids of the migrations in the code, without asking a database. Raises ToolError."""
         return frozenset(self._ask("on disk")[0]["ids"])
 
     def migrations_not_on_disk(self, other: Collection[str]) -> AppliedElsewhere:
-        """Ask which migrations are applied that the code does not have. Raises ToolError.
+        """Ask which applied migrations are not in the code. Raises ToolError.
 
-        Of apps that the code does not have either, only those that `other` code has.
+        Of apps that the code lacks altogether, only the migrations in `other`, the ids of other code, count.
         """
         answer = self._ask("not on disk")[0]
         names = tuple(one["name"] for one in answer["found"] if one["has_app"] or one["id"] in other)
@@ -166,11 +168,11 @@ class Manage(Frozen):
 
     @property
     def _static(self) -> tuple[str, Path, Path]:
-        """Under what it is remembered where the static files of this code and these packages go."""
+        """The key under which the answer about static files of this code and these packages is remembered."""
         return ("static", self.project, self.venv)
 
     def _ask(self, *questions: str, live: bool = False) -> list[dict[str, Any]]:
-        # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
+        # In some versions of Django, `shell -c` runs in a function, where definitions would not find each other.
         code = f"probe = {{}}\nexec({text_of(str(_PROBE))!r}, probe)\nprobe['main'](*{questions!r})"
         finished = self._run("shell", "-c", code, check=False, live=live, env={"PYTHONDONTWRITEBYTECODE": "1"})
         lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
@@ -181,14 +183,15 @@ class Manage(Frozen):
         return [json.loads(line) for line in lines]
 
     def collectstatic(self, place: Path | None) -> Finished:
-        """Collect the static files; nothing is cleared, as pages of older processes still name the old files.
+        """Collect the static files, deleting none, as pages of older processes still refer to the old files.
 
-        A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
+        The files are flushed to disk: a power cut could empty them, and collectstatic skips files newer than their
+        source.
         """
         self.runner.remembered.pop(self._static, None)
         finished = self._run("collectstatic", "--noinput", live=True)
         write_out(self.project)
-        if place is not None and place.is_dir():  # it may lie on another file system
+        if place is not None and place.is_dir():  # it may be on another file system
             write_out(place)
         return finished
 

@@ -1,7 +1,7 @@
-"""What releaser asks of a Django site. The site's own interpreter runs this text, by `manage.py shell -c`.
+"""Questions to a Django site. The site's own interpreter runs this text, by `manage.py shell -c`.
 
-So nothing of releaser is at hand here, Django may be of any version from 2.2 on, and nothing may be written but what is
-said. The answer is one line of JSON after a mark, as start-up code of a site may print as well.
+So this code cannot import releaser, works with Django from 2.2 on, and changes no file except in `outdate`. The answer
+is one line of JSON after a mark, because start-up code of a site may print text, too.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import json
 import os
 import sys
 
-TYPE_CHECKING = False  # nothing is imported that this does not need
+TYPE_CHECKING = False  # this text avoids imports
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
 MARK = "releaser-answer:"
 MOST_NAMED = 3
-PLAIN = "django.contrib.staticfiles.storage.StaticFilesStorage"  # which makes nothing of the files
+PLAIN = "django.contrib.staticfiles.storage.StaticFilesStorage"  # makes no files
 
 
 def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
-    """Say where collectstatic would put files, and which places below that it could not write.
+    """Return where collectstatic would put files, and the places below that it could not write.
 
-    `compares` tells more: see `comparison`. `outdates` prepares for it: see `outdate`.
+    `compares` adds the answer of `comparison`. `outdates` calls `outdate` for each file.
     """
     from django.apps import apps
     from django.conf import settings
@@ -37,9 +37,9 @@ def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
     answer: dict[str, Any] = {"installed": True, "setting": setting, "local": True, "reason": "", "blocked": []}
     try:
         place = os.path.abspath(staticfiles_storage.path(""))
-    except NotImplementedError:  # as Django's storages say that do not keep files on this computer
+    except NotImplementedError:  # storages raise it that do not keep files on this host
         return {**answer, "local": False}
-    except ImproperlyConfigured as error:  # without STATIC_ROOT, for one
+    except ImproperlyConfigured as error:  # for example without STATIC_ROOT
         return {**answer, "reason": " ".join(str(error).split())}
     targets = list(collected(place))
     storage = f"{staticfiles_storage.__class__.__module__}.{staticfiles_storage.__class__.__qualname__}"
@@ -54,10 +54,10 @@ def static(*, outdates: bool = False, compares: bool = False) -> dict[str, Any]:
 
 
 def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict[str, Any]:
-    """Tell whether each file is there, and like its source; and a digest of the sources, and of where they go.
+    """Return whether each file exists and equals its source, and a digest of the sources and their destinations.
 
-    Also the files on which that depends: where the files go, the sources and the settings in the checkout. A
-    collectstatic of the site's own may collect others.
+    Also return the files that determine this: the destinations, and the sources and settings in the checkout. With the
+    site's own collectstatic command nothing is known, as it may collect other files.
     """
     if not targets:
         return {"current": False}
@@ -83,22 +83,22 @@ def comparison(targets: list[tuple[str, str]], place: str, storage: str) -> dict
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe in its place, which nobody writes to, is not waited for."""
+    """Open a file without waiting, even if it is a pipe to which no process writes."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def manifest_of(storage: Any) -> str | None:
-    """Return the file where a storage notes what it makes of each file; empty if it makes nothing, None if unknown."""
+    """Return the file in which a storage records the files that it makes; empty if it makes none, None if unknown."""
     if not hasattr(storage, "post_process"):
         return ""
     try:
         return str(os.path.abspath(getattr(storage, "manifest_storage", storage).path(storage.manifest_name)))
-    except Exception:  # noqa: BLE001 - a site may have a storage of its own
+    except Exception:  # noqa: BLE001 - a site may have any storage
         return None
 
 
 def is_current(source: str, target: str) -> bool:
-    """Whether a file is there, and like its source."""
+    """Whether a file exists and equals its source."""
     import filecmp
 
     try:
@@ -108,7 +108,7 @@ def is_current(source: str, target: str) -> bool:
 
 
 def collected(place: str) -> Iterator[tuple[str, str]]:
-    """Yield source and target of each file that collectstatic would collect, as its own code goes through them."""
+    """Yield source and target of each file that collectstatic would collect, found in the same way."""
     from django.apps import apps
     from django.contrib.staticfiles.finders import get_finders
 
@@ -123,10 +123,10 @@ def collected(place: str) -> Iterator[tuple[str, str]]:
 
 
 def outdate(source: str, target: str) -> None:
-    """Let collectstatic replace what differs from its source.
+    """Make collectstatic replace a file that differs from its source, by setting its time back, or by deleting it.
 
-    It passes over every file that is newer than its source, which after a rollback are all those of the release that
-    was left.
+    collectstatic skips files that are newer than their source. After a rollback those are all files of the withdrawn
+    release.
     """
     import filecmp
 
@@ -134,38 +134,38 @@ def outdate(source: str, target: str) -> None:
         newer = int(os.stat(target).st_mtime) >= int(os.stat(source).st_mtime)
         if os.path.islink(target) or not newer or filecmp.cmp(source, target, shallow=False):
             return
-    except OSError:  # not there yet, mostly
+    except OSError:  # usually the file does not exist yet
         return
     try:
         os.utime(target, (0, 0))
-    except PermissionError:  # somebody else's file, in a directory that is ours
+    except PermissionError:  # a file of another user, in a directory of this one
         os.unlink(target)
 
 
 def obstacle(target: str, place: str) -> str:
-    """Return what keeps a file from being written or replaced: a directory that is not ours to write, or none."""
+    """Return the path that keeps a file from being written or replaced; empty if there is none."""
     if os.path.isdir(target) and not os.path.islink(target):
         return target
     parent = os.path.dirname(target)
     while parent != place and len(parent) > len(place) and not os.path.lexists(parent):
         parent = os.path.dirname(parent)
-    if parent == place:  # of which the caller knows more
+    if parent == place:  # the caller checks the top itself
         return ""
     return "" if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK) else parent
 
 
 def migrations() -> dict[str, Any]:
-    """Name the migrations that are not applied, as `migrate --check` finds them, but of every database.
+    """Return the migrations that are not applied, as `migrate --check` finds them, but of every database.
 
-    That command writes on the way: it makes an SQLite database that is not there, and up to Django 4.1 goes on to
-    migrate if there is nothing to apply. This reads only.
+    That command also writes: it creates a missing SQLite database, and up to Django 4.1 it goes on to migrate if no
+    migration is due. This only reads.
     """
     count, names, failed = of_databases(unapplied)
     return {"databases": count, "unapplied": names, "failed": failed}
 
 
 def of_databases(look: Callable[[Any, str], list[Any]]) -> tuple[int, list[Any], list[str]]:
-    """Look at each database; return how many there are, all that was found, and which cannot be asked, and why."""
+    """Call `look` for each database; return the number of databases, all results, and each failure with its reason."""
     from django.db import connections
 
     found: list[Any] = []
@@ -174,19 +174,19 @@ def of_databases(look: Callable[[Any, str], list[Any]]) -> tuple[int, list[Any],
     for alias in connections:
         try:
             connection = connections[alias]
-            if str(connection.settings_dict.get("ENGINE", "")).endswith(".dummy"):  # without DATABASES
+            if str(connection.settings_dict.get("ENGINE", "")).endswith(".dummy"):  # DATABASES is not set
                 continue
             count += 1
             refuse_absent(connection)
             found += look(connection, alias)
             connection.close()
-        except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+        except Exception as error:  # noqa: BLE001 - every driver raises other errors
             failed.append(f"{alias}: {' '.join(str(error).split()) or type(error).__name__}")
     return count, found, failed
 
 
 def refuse_absent(connection: Any) -> None:
-    """Raise FileNotFoundError for an SQLite database that is not there, which a connection would make."""
+    """Raise FileNotFoundError for a missing SQLite database, which a connection would create."""
     name = str(connection.settings_dict.get("NAME", ""))
     if connection.vendor == "sqlite" and ":" not in name and not os.path.exists(name):  # `:memory:`, `file:...`
         message = f"there is no file {name}"
@@ -194,7 +194,7 @@ def refuse_absent(connection: Any) -> None:
 
 
 def unapplied(connection: Any, alias: str) -> list[str]:
-    """Name what is not applied in one database; one that is not the default may be of no concern to migrations."""
+    """Return the unapplied migrations of one database; none if it is not the default and never had any migrations."""
     from django.db.migrations.executor import MigrationExecutor
 
     executor = MigrationExecutor(connection)
@@ -205,31 +205,31 @@ def unapplied(connection: Any, alias: str) -> list[str]:
 
 
 def is_for(alias: str, app: str) -> bool:
-    """Whether an app has tables in a database: a site gives one that is not the default a router for that."""
+    """Whether an app has tables in a database; for a database other than the default, a router decides."""
     from django.db import router
 
     return alias == "default" or bool(router.allow_migrate(alias, app))
 
 
 def named(app: str, name: str, alias: str) -> str:
-    """Name a migration, and the database if that is not the default."""
+    """Return the name of a migration, with its database if that is not the default."""
     return f"{app}.{name}" + ("" if alias == "default" else f" (database {alias})")
 
 
 def on_disk() -> tuple[set[tuple[str, str]], set[str]]:
-    """Return the migrations that the code has, those included that others replace, and the apps that have some."""
+    """Return the migrations in the code, including replaced ones, and the apps that have migrations."""
     from django.db.migrations.loader import MigrationLoader
 
-    loader = MigrationLoader(None, load=False)  # whose graph could not be built without what is missing
+    loader = MigrationLoader(None, load=False)  # loading would build a graph, which fails if a migration is missing
     loader.load_disk()
     replaced = {tuple(old) for one in loader.disk_migrations.values() for old in one.replaces}
     return {*loader.disk_migrations, *replaced}, {*loader.migrated_apps}
 
 
 def not_on_disk() -> dict[str, Any]:
-    """Name what is applied and not in the code, each with the name by which other code knows it.
+    """Return the applied migrations that are not in the code, each with its id in other code.
 
-    Of apps that this code does not have, there may be much from long ago.
+    Of apps that this code lacks, there may be many old ones.
     """
     from django.db.migrations.recorder import MigrationRecorder
 

@@ -26,9 +26,9 @@ _TRIES = 3
 
 
 def download(place: str, target: Path, *, sha256: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> None:
-    """Write the file at a URL, or at a path, to `target`, where nothing is. Raises ToolError, also for another hash.
+    """Copy the file at a URL or path to the new file `target`. Raises ToolError, also for another hash.
 
-    `indexes` are the URLs of indexes by their names; an empty `sha256` is not compared.
+    `indexes` maps names of indexes to their URLs; an empty `sha256` is not compared.
     """
     try:
         with open(target, "xb") as stream:
@@ -53,7 +53,7 @@ def _copy_file(place: str, stream: BinaryIO) -> str:
 
 
 def _read(source: BinaryIO | HTTPResponse, stream: BinaryIO) -> str:
-    """Copy what is read, and return the hash of just that."""
+    """Copy a stream, and return the hash of the copied bytes."""
     digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
         digest.update(chunk)
@@ -88,7 +88,7 @@ def _fetch(place: str, stream: BinaryIO, environ: Mapping[str, str], indexes: Ma
     return found
 
 
-def ask(  # noqa: PLR0913 - what a request consists of
+def ask(  # noqa: PLR0913 - the parts of a request
     place: str,
     *,
     login: tuple[str, str] | None,
@@ -97,14 +97,14 @@ def ask(  # noqa: PLR0913 - what a request consists of
     headers: Mapping[str, str] = MappingProxyType({}),
     only_tls: bool = False,
 ) -> HTTPResponse:
-    """Return the answer of a web server, or of where it redirects to; with `only_tls`, no answer in the clear.
+    """Return the answer of a web server, following redirects; with `only_tls`, only those to https or to this host.
 
-    Raises OSError, HTTPError for statuses that are errors.
+    Raises OSError, and HTTPError for error statuses.
     """
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class Redirects(HTTPRedirectHandler):
-        """Sends the credentials of one host to no other one."""
+        """Sends the credentials for one host to no other host."""
 
         def redirect_request(self, *args: object) -> Request | None:
             request = super().redirect_request(*args)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def ask(  # noqa: PLR0913 - what a request consists of
                     request.remove_header("Authorization")
             return request
 
-    request = Request(  # noqa: S310 - callers look at the scheme
+    request = Request(  # noqa: S310 - callers check the scheme
         _without_password(place), data=body, method=method, headers={"User-Agent": "releaser", **headers}
     )
     if login is not None:
@@ -132,12 +132,12 @@ def _host(url: str) -> tuple[str, str | None, int | None]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this one."""
+    """Whether a host name or address is that of this host."""
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def credentials_for(place: str, environ: Mapping[str, str], indexes: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return user and password for a URL: from itself, uv's variables for an index of that host, or ~/.netrc."""
+    """Return user and password for a URL: from the URL, uv's variables for an index on that host, or ~/.netrc."""
     parts = urlsplit(place)
     if parts.username:
         return unquote(parts.username), unquote(parts.password or "")

@@ -1,4 +1,4 @@
-"""Asks git about the checkout and its repository; what changes them is in `git.py`."""
+"""Asks git about the checkout and its repository; `git.py` changes them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
     from releaser.system.process import Finished, Runner
 
-# A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
+# A hook of the site, such as one that runs `uv sync`, would change the live release before tests.
 WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
-# Nobody is there to answer; without a terminal (a new session has none) ssh does not ask either. And a hook must not
+# Questions would wait forever; without a terminal (a new session has none) ssh does not ask either. And a hook must not
 # write through the symlink into the live release.
 _VARIABLES = {
     "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8", "UV_NO_SYNC": "1",
 }  # fmt: skip
-# By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
+# By default a power cut can leave empty objects and refs, with which git refuses to work.
 _DURABLY = ("-c", "core.fsync=all")
-# What a person sets for their own reading and working: it would change an answer that is parsed, move more than is
-# asked for, or refuse what was tested. Signatures are verified by `has_trusted_signature`, before anything is built.
+# Settings that people make for their own work. They would change answers that are parsed, move more than requested, or
+# refuse a tested commit. `lacks_signature` checks signatures before a build.
 _NEUTRALLY = tuple(
     word
     for setting in (
@@ -45,7 +45,7 @@ _NEUTRALLY = tuple(
     for word in ("-c", setting)
 )  # fmt: skip
 LAYOUT = ("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
-FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
+FETCHED = f"{OURS}fetched"  # the remote head at the last fetch
 _READ = "^(" + "|".join((
     r"remote\..*\.(push)?url", r"branch\..*\.(remote|mergeoptions)", r"user\.email", r"hook\..*",
     r"core\.(alternaterefscommand|attributesfile)", r"filter\..*\.(clean|smudge|process|required)",
@@ -59,24 +59,24 @@ _ASKS_FOR_CREDENTIALS = (
 
 
 class GitReader(Frozen):
-    """Questions about the checkout at `root`; `timeout` bounds each call, in seconds. Every method raises ToolError."""
+    """Questions about the checkout at `root`; `timeout` limits each call, in seconds. Every method raises ToolError."""
 
     runner: Runner
     root: Path
     timeout: float
-    #: What leads git to a shadow of the repository; see `shadow`.
+    #: Variables that make git use a shadow of the repository; see `shadow`.
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: Whether git may start what the configuration names for each file or command: filters, hooks, a monitor of files.
+    #: Whether git may start programs of the configuration: filters, hooks, a file system monitor.
     hooks: bool = False
 
     @functools.cached_property
     def _program(self) -> str:
-        """Where git lies; its name if it is not found, which the error then says."""
+        """The path of git; just its name, for the error message, if it is not found."""
         return find_program("git", self.runner.environ, self.root)[0] or "git"
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """The work tree and the repository; ToolError when `root` is in none."""
+        """The work tree and the repository; ToolError if `root` is in none."""
         if "GIT_DIR" in self.variables:
             place = Path(self.variables["GIT_DIR"])
             return Layout(top=Path(self.variables["GIT_WORK_TREE"]), git_directory=place, common_directory=place)
@@ -84,15 +84,15 @@ class GitReader(Frozen):
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
 
     def state(self) -> CheckoutState:
-        """Read branch, HEAD and everything that is not as committed."""
+        """Return branch, HEAD and all files that are not as committed."""
         return parse_status(self._run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all").stdout)
 
     def branch(self) -> str | None:
-        """Name the branch that is checked out; None for none. Of a large checkout, `state` takes long."""
+        """Return the branch that is checked out; None without one. In a large checkout this is faster than `state`."""
         return self.layout.branch() or self.state().branch
 
     def remote(self, branch: str) -> str | None:
-        """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
+        """Return the remote that `branch` is pulled from and pushed to; None without one."""
         settings = self._read_config()
         remotes = [name.split(".", 1)[1].rsplit(".", 1)[0] for name in settings if name.startswith("remote.")]
         add_git_settings = settings.get(f"branch.{branch}.remote")
@@ -103,9 +103,9 @@ class GitReader(Frozen):
         return remotes[0] if len(remotes) == 1 else None
 
     def _read_config(self) -> dict[str, str]:
-        """Read what is set of remotes, of who commits, and what git would start by itself.
+        """Return the settings about remotes, the author, and programs that git would start.
 
-        What a person changes during a run counts in the next.
+        They are read once in a run.
         """
         words = ("config", "-z", "--get-regexp", _READ)
         found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
@@ -113,7 +113,7 @@ class GitReader(Frozen):
         return {name: value for name, _, value in entries}
 
     def filters_of(self, commit: str) -> list[str]:
-        """Name the filters that files of a commit would go through, if git were allowed to start them."""
+        """Return the filters that apply to files of a commit, but that git is not allowed to start."""
         drivers = {
             name.split(".", 1)[1].rsplit(".", 1)[0] for name in self._read_config() if name.startswith("filter.")
         }
@@ -133,24 +133,24 @@ class GitReader(Frozen):
 
     @functools.cached_property
     def _stopping_environ(self) -> dict[str, str]:
-        """The environment in which git starts nothing by itself, whatever a commit or somebody's code has set."""
+        """The environment in which git starts no other program, whatever a commit or the site's code has set."""
         stopped = {"core.hooksPath": "/dev/null", "core.fsmonitor": "false"}
         for name, value in self._read_config().items():
             kind, key = name.partition(".")[0], name.rpartition(".")[2]
             if kind == "filter":
                 stopped[name] = "false" if key == "required" else ""
-            elif kind == "hook":  # of git 2.54 and later
+            elif kind == "hook":  # since git 2.54
                 stopped[f"{name.rpartition('.')[0]}.enabled"] = "false"
             elif kind == "submodule" and value.startswith("!"):
                 stopped[name] = "checkout"
             elif key == "alternaterefscommand":
-                stopped[name] = "true"  # it names no references of another repository
-        # Nor does it take the ssh or the gpg of a venv, of which the last decides whose commits these are.
+                stopped[name] = "true"  # it prints no references of another repository
+        # ssh and gpg do not come from a venv either; gpg decides whose commits are trusted.
         own = {**self._environ, "PATH": own_path(self.runner.environ, self.root)}
         return add_git_settings(own, stopped.items())
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
-        """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
+        """Ask the remote for the commit of `branch`, without fetching; None if it has no such branch."""
         found = self._run("ls-remote", remote, f"refs/heads/{branch}", death_signal=signal.SIGTERM).stdout
         return found.split()[0] if found else None
 
@@ -159,17 +159,18 @@ class GitReader(Frozen):
         return self.layout.read(name) or self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
 
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
-        """List the commits that `new` has and `old` has not, newest first."""
+        """List the commits that `new` has and `old` lacks, newest first."""
         return tuple(commit for _, commit in self._log(f"{old}..{new}")) if self.layout.read(new) != old else ()
 
     def newest(self, commit: str, count: int) -> tuple[Commit, ...]:
-        """List a commit and those before it, `count` at the most, newest first, along first parents."""
+        """List a commit and its ancestors along first parents, newest first, at most `count`."""
         return tuple(found for _, found in self._log("--first-parent", f"--max-count={count}", commit))
 
     def following(self, old: str, new: str, path: str = "") -> list[str]:
-        """List the commits after `old` on the way to `new`, oldest first, along first parents.
+        """List the commits after `old` up to `new`, oldest first, along first parents.
 
-        With a `path`, relative to the top, these are the commits that change it; else `old` has to be part of `new`.
+        With a `path`, relative to the top, only commits that change it. Without one, the list is empty unless `old` is
+        an ancestor of `new`.
         """
         words = ("rev-list", "--first-parent", "--reverse", f"{old}..{new}")
         if path:
@@ -177,10 +178,10 @@ class GitReader(Frozen):
         return self._lines(*words) if self.is_ancestor(old, new) else []
 
     def lacks_signature(self, commit: str, branch: str) -> bool:
-        """Tell whether git is to merge only signed commits into `branch`, and has no signature to trust of this one.
+        """Whether git must merge only signed commits into `branch`, and this commit has no trusted signature.
 
-        As git-merge(1) has it for --verify-signatures: a good signature counts, by a key of unknown trust only where
-        `gpg.minTrustLevel` allows that.
+        As in git-merge(1), --verify-signatures: a good signature counts; by a key of unknown trust, only if
+        `gpg.minTrustLevel` allows it.
         """
         settings = self._read_config()
         wanted = settings.get("merge.verifysignatures", "false").lower() in ("", "true", "yes", "on", "1")
@@ -200,19 +201,19 @@ class GitReader(Frozen):
         return self._run("show", "--no-patch", "--format=%B", commit).stdout
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Tell whether `new` has everything that `old` has. A commit that is not here has nothing in common."""
+        """Whether `new` contains all commits of `old`; False if one is missing here."""
         return self._run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0
 
     def has(self, commit: str) -> bool:
-        """Tell whether a commit is in this repository."""
+        """Whether a commit is in this repository."""
         return self._run("cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode == 0
 
     def reference(self, name: str) -> str | None:
-        """Return the commit that a reference of ours names; None when there is none."""
+        """Return the commit of one of releaser's references; None without one."""
         return self._find_commit(f"{OURS}{name}")
 
     def tracked(self, remote: str, branch: str) -> str | None:
-        """Return where a remote's branch was when somebody last fetched or pushed; None when nobody has."""
+        """Return the commit of a remote's branch at the last fetch or push; None before the first."""
         return self._find_commit(f"refs/remotes/{remote}/{branch}")
 
     def _find_commit(self, name: str) -> str | None:
@@ -226,28 +227,28 @@ class GitReader(Frozen):
         return ahead, tuple(commit for side, commit in found if side == ">")
 
     def _log(self, *words: str) -> list[tuple[str, Commit]]:
-        """List commits, each with the side of a symmetric difference that it is on."""
+        """Return commits, each with its side of a symmetric difference."""
         found = self._run("log", "-z", "--format=%m%n%H%n%an%n%s", *words).stdout
         entries, clean = (entry.split("\n", 3) for entry in found.split("\0") if entry), self.runner.redactor.line
         return [(side, Commit(id=one, subject=clean(said), author=clean(by))) for side, one, by, said in entries]
 
     def changed_since_parting(self, ours: str, theirs: str) -> set[str]:
-        """Return the paths that `ours` changed since it and `theirs` parted, relative to the top."""
+        """Return the paths that `ours` changed since its merge base with `theirs`, relative to the top."""
         found = self._run("diff", "--name-only", "--no-renames", "-z", f"{theirs}...{ours}").stdout.split("\0")
         return {path for path in found if path}
 
     def in_the_way(self, before: str, after: str, *, known: Iterable[str] = ()) -> list[str]:
-        """List what git does not track and a move of the checkout from `before` to `after` would overwrite or remove.
+        """List the untracked files that a move of the checkout from `before` to `after` would overwrite or remove.
 
-        Paths are relative to the top, whatever they are. The files of the commits in `known` count as tracked, too.
+        Paths are relative to the top. The files of the commits in `known` count as tracked, too.
         """
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--no-abbrev", before, after).stdout
         moves = parse_moves(raw)
         tracked = {line.partition("\t")[2] for commit in (before, *known) for line in self._tree(commit)}
-        # A move that was cut off leaves an index of either commit, and a shadow of the repository has none.
+        # An interrupted move leaves an index of either commit, and a shadow of the repository has none.
         if moves and not known and not self.variables:
             words = ("diff-index", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=D", before)
-            tracked -= {*self._run(*words).stdout.split("\0")}  # such as by `git rm --cached`
+            tracked -= {*self._run(*words).stdout.split("\0")}  # untracked, such as by `git rm --cached`
         found = find_in_the_way(self.layout.top, moves, tracked)
         for move in moves:
             if move.is_of_submodule and (self.layout.top / move.path / ".git").exists():
@@ -255,26 +256,27 @@ class GitReader(Frozen):
         return found
 
     def _in_the_way_below(self, move: Move) -> list[str]:
-        """List what is in the way in a submodule, whose files move with it to the commit that is named there."""
+        """List the files in the way in a submodule, which moves with the checkout to the commit that is named there."""
         inner = replace(self, root=self.layout.top / move.path, variables={})
         if inner.layout.top != inner.root:
             return []
         if inner.has(move.new_id):
             return [f"{move.path}/{path}" for path in inner.in_the_way("HEAD", move.new_id)]
-        # Those of a submodule that stays are fetched before the move. One that comes back has its own.
+        # A submodule that stays gets its commits before the move. One that comes back to its old directory is in the
+        # way.
         return [] if move.stays_submodule else [f"{move.path}/"]
 
     def _list_added(self, before: str, after: str) -> list[str]:
-        """List the files and symlinks that lie where `after` adds one to what `before` has, relative to the top.
+        """List the existing files and symlinks at paths that `after` adds to `before`, relative to the top.
 
-        What is seen through a symlink lies elsewhere, and does not count.
+        A file behind a symlink is elsewhere, and does not count.
         """
         added = ((path, self.layout.top / path) for path in self._list_differing(before, after, "A"))
         there = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
         return [path for path, place in there if place.parent.resolve() == place.parent]
 
     def _is_whole(self, commit: str, path: str) -> bool:
-        """Tell whether the file or symlink at `path`, which is there, is the one of a commit, as filters write it."""
+        """Whether the existing file or symlink at `path` is that of a commit, as filters write it."""
         place = self.layout.top / path
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)
@@ -285,16 +287,16 @@ class GitReader(Frozen):
         return bool(found) and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip()
 
     def edited(self, before: str, after: str) -> list[str]:
-        """List the files with edits that are not committed among those that `after` has otherwise than `before`."""
+        """List the files with uncommitted edits among those that differ between `before` and `after`."""
         return sorted({*self.state().dirty} & {*self._list_differing(before, after, "a")})
 
     def _list_differing(self, before: str, after: str, kinds: str) -> list[str]:
-        """List the paths that differ, relative to the top; `kinds` as git-diff(1) takes them for --diff-filter."""
+        """List the paths that differ, relative to the top; `kinds` are those of --diff-filter in git-diff(1)."""
         words = ["diff", "--name-only", "--no-renames", f"--diff-filter={kinds}", "-z", before, after]
         return [path for path in self._run(*words).stdout.split("\0") if path]
 
     def bytes_to_write(self, before: str, after: str) -> int:
-        """Return how many bytes a move of the checkout from `before` to `after` writes, in whole blocks of 4 KiB."""
+        """Return the bytes that a move of the checkout from `before` to `after` writes, in whole blocks of 4 KiB."""
         raw = self._run("diff-tree", "-r", "-z", "--no-renames", "--diff-filter=d", before, after).stdout
         blobs = [one.split()[3] for one in raw.split("\0") if one.startswith(":")]
         if not blobs:
@@ -303,9 +305,9 @@ class GitReader(Frozen):
         return sum(-(-int(size) // 4096) * 4096 for size in told.split() if size.isdecimal())
 
     def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: tuple[str, ...] = ("",)) -> str:
-        """Return a digest of everything in a commit but the paths in `without` (relative to the top).
+        """Return a digest of all files in a commit, except the paths in `without` (relative to the top).
 
-        With `ends`, it is of the files alone whose names end so.
+        With `ends`, only files whose names end with one of them count.
         """
         left_out = set(without)
         digest = hashlib.sha256()
@@ -316,7 +318,7 @@ class GitReader(Frozen):
         return digest.hexdigest()
 
     def content(self, commit: str, path: str) -> str | None:
-        """Return a file as it is in a commit (`path` relative to the top); None when it is not there."""
+        """Return the text of a file in a commit (`path` relative to the top); None if it does not exist."""
         try:
             return self._ask_about(commit, "cat-file", "blob", f"{commit}:{path}")
         except ToolError as error:
@@ -325,41 +327,41 @@ class GitReader(Frozen):
             return None
 
     def data(self, commit: str, path: str, *, likely: bytes = b"") -> bytes | None:
-        """Return a text file as it is in a commit, as bytes; None when it is not there.
+        """Return a text file of a commit as bytes; None if it does not exist.
 
-        Git is asked only if that is not what it is `likely` to be.
+        If it equals `likely`, git need not be asked for it.
         """
-        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()  # noqa: S324 - as git does
+        named = hashlib.sha1(b"blob %d\0" % len(likely) + likely).hexdigest()  # noqa: S324 - git's own hash
         if likely and WHOLE_ID.fullmatch(commit) and self.blob(commit, path) == named:
             return likely
         text = self.content(commit, path)
         return None if text is None else text.encode("utf-8", "surrogateescape")
 
     def listing(self) -> Listing:
-        """List what lies in the work tree."""
+        """Return the untracked and the overlooked files of the work tree."""
         words = ("ls-files", "-v", "--cached", "--others", "--directory", "-z")
         return Listing.parse(self._run("-C", str(self.layout.top), *words).stdout)
 
     def unknown_files(self) -> list[str]:
-        """List everything in the work tree that git does not track."""
+        """List all untracked files and directories in the work tree."""
         return [*self.listing().unknown]
 
     def untracked_files(self) -> list[str]:
-        """List each file that git does not track, relative to the top, and no directory instead of many."""
+        """List each untracked file, relative to the top; no directory stands for its files."""
         return replace(self, root=self.layout.top).tracked_files("--others")
 
     def submodules(self, commit: str) -> dict[str, str]:
-        """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
+        """Map the paths of submodules in a commit, relative to the top, to their commits."""
         entries = (line.partition("\t") for line in self._tree(commit) if line.startswith("160000 "))
         return {path: words.split()[2] for words, _, path in entries}
 
     def hidden_edits(self, listing: Listing | None = None) -> list[str]:
-        """List the tracked files with edits that `git status` does not tell, relative to the top.
+        """List the tracked files with edits that `git status` does not show, relative to the top.
 
-        A file that a sparse checkout leaves out is not there, hence not edited.
+        A sparse checkout lacks some files; these are not edited.
         """
         places = ((path, self.layout.top / path) for path in (listing or self.listing()).overlooked)
-        there = [path for path, place in places if place.is_symlink() or place.is_file()]  # and not a submodule
+        there = [path for path, place in places if place.is_symlink() or place.is_file()]  # no submodule
         return [path for path in there if not self._is_whole("HEAD", path)]
 
     def tracked_files(self, *which: str) -> list[str]:
@@ -367,29 +369,29 @@ class GitReader(Frozen):
         return [name for name in self._run("ls-files", "-z", *which).stdout.split("\0") if name]
 
     def ignores(self, path: str) -> bool:
-        """Tell whether git ignores `path` (relative to `root`)."""
+        """Whether git ignores `path` (relative to `root`)."""
         return self._run("check-ignore", "--quiet", "--no-index", "--", path, check=False).returncode == 0
 
     def blob(self, commit: str, path: str) -> str | None:
-        """Return what identifies the content of a file in a commit (`path` relative to the top); None without one."""
+        """Return the id of a file's content in a commit (`path` relative to the top); None if it does not exist."""
         found = (line.partition("\t") for line in self._tree(commit))
         return next((words.split()[2] for words, _, name in found if name == path), None)
 
     def find_tracked(self, commit: str, path: str) -> str | None:
-        """Return a path that a commit has at `path`, or below it, relative to the top; None if it has none."""
+        """Return the first path in a commit at or below `path`, relative to the top; None without one."""
         found = (line.partition("\t")[2] for line in self._tree(commit))
         return next((name for name in found if name == path or name.startswith(f"{path}/")), None)
 
     def _tree(self, commit: str) -> list[str]:
-        """List what is in a commit, as `MODE TYPE ID<tab>PATH`."""
+        """List the entries of a commit, as `MODE TYPE ID<tab>PATH`."""
         return self._ask_about(commit, "ls-tree", "-r", "-z", "--full-tree", commit).split("\0")
 
     def _ask_about(self, commit: str, *words: str) -> str:
-        """Ask something about a commit; the answer never changes for one that is named by its whole id."""
+        """Ask git about a commit; the answer is remembered if the commit is given by its whole id."""
         return self._ask_once(*words) if WHOLE_ID.fullmatch(commit) else self._run(*words).stdout
 
     def _ask_once(self, *words: str, place: tuple[object, ...] = (), check: bool = True) -> str:
-        """Return what git answers, which is the same each time in this run, and at this `place` if it depends on it."""
+        """Return an answer of git that is the same throughout this run, or throughout it for one `place`."""
         remembered, question = self.runner.remembered, (*place, *words)
         if question not in remembered:
             remembered[question] = self._run(*words, check=check).stdout
@@ -407,7 +409,7 @@ class GitReader(Frozen):
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         settings: Mapping[str, str] | None = None,
     ) -> Finished:
-        """Run git, with `settings` that are for this alone; lists of files are useless unless they are whole."""
+        """Run git, with additional `settings` of git; all of its output is kept, as a part of a list is useless."""
         env = self._environ if self.hooks or words[0] == "config" else self._stopping_environ
         if words[0] == "status":
             env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
@@ -422,7 +424,7 @@ class GitReader(Frozen):
             timeout=self.timeout,
             check=check,
             death_signal=death_signal,
-            daemons=True,  # such as one that keeps passwords
+            daemons=True,  # such as a credential cache
             whole=True,
             umask=umask,
             input=input,
@@ -430,6 +432,6 @@ class GitReader(Frozen):
 
 
 def asks_for_credentials(error: ToolError) -> str:
-    """Return the line that says that the remote wants a password, a key or a trusted host key; empty if none does."""
+    """Return the line in which the remote asks for a password, a key or a trusted host key; empty without one."""
     lines = (line.strip() for line in error.output.splitlines())
     return next((line for line in lines if any(words in line for words in _ASKS_FOR_CREDENTIALS)), "")

@@ -1,4 +1,4 @@
-"""What git says of a checkout: where it lies, its branch, what differs in it, and its commits."""
+"""Answers of git about a checkout: its layout, branch, changed files and commits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from releaser.system.files import read_if_there, read_text
 from releaser.system.frozen import Frozen
 
-# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
+# Files that exist while an operation waits for a person; see gitrepository-layout(5) and the source of `git status`.
 _IN_PROGRESS = {
     "rebase-merge": "a rebase",
     "rebase-apply": "a rebase",
@@ -19,11 +19,11 @@ _IN_PROGRESS = {
     "REVERT_HEAD": "a revert",
     "BISECT_LOG": "a bisection",
 }
-# References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
-# repository may be a site of its own, on another branch.
+# References that only releaser uses. They belong to one work tree (git-worktree(1), "REFS"), as another work tree of
+# the same repository may be another site, on another branch.
 OURS = "refs/worktree/releaser/"
 WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
-_FIELDS = {"1 ": 8, "2 ": 9, "u ": 10}  # before the path, by the kind of a line of `git status`
+_FIELDS = {"1 ": 8, "2 ": 9, "u ": 10}  # fields before the path, by the kind of line of `git status`
 _READ_FIRST = (
     "HEAD", "index", "config", "config.worktree", "packed-refs", "shallow", "info/exclude", "info/attributes",
     "objects/info/alternates",
@@ -31,14 +31,14 @@ _READ_FIRST = (
 
 
 class Layout(Frozen):
-    """Where things lie: the top of the work tree and the repository's own directory."""
+    """The top of the work tree, and the directories of the repository."""
 
     top: Path
     git_directory: Path
     common_directory: Path
 
     def read(self, name: str) -> str | None:
-        """Read the commit that HEAD, a reference of ours or of a remote names; None where only git can tell.
+        """Return the commit of HEAD, of a reference of releaser or of a remote; None if only git can read it.
 
         HEAD names a branch, which has a file unless it is packed (gitrepository-layout(5)).
         """
@@ -53,14 +53,14 @@ class Layout(Frozen):
         return None
 
     def branch(self) -> str | None:
-        """Read which branch HEAD names; None for none, and where only git can tell, as with the format reftable."""
+        """Return the branch of HEAD; None without one, or if only git can read it, as with the format reftable."""
         with contextlib.suppress(OSError):
             kind, _, name = read_text(self.git_directory / "HEAD", errors="replace").partition("refs/heads/")
             return name.rstrip("\n") if kind == "ref: " and not name.startswith(".") else None
         return None
 
     def in_progress(self) -> str | None:
-        """Name the operation that waits for somebody to finish it, if there is one."""
+        """Return the operation that waits for a person to finish it; None without one."""
         return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)
 
 
@@ -73,27 +73,26 @@ class Commit(Frozen):
 
 
 class Listing(Frozen):
-    """What lies in a work tree, relative to its top."""
+    """The untracked and the overlooked files of a work tree, relative to its top."""
 
-    #: What git does not track, ignored or not. A directory in which nothing is tracked is one entry, which ends with a
-    #: slash.
+    #: The untracked files, ignored or not. A directory without tracked files is one entry, which ends with a slash.
     unknown: tuple[str, ...]
-    #: The tracked files whose edits `git status` does not tell (git-update-index(1)).
+    #: The tracked files whose edits `git status` does not show (git-update-index(1)).
     overlooked: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Listing:
-        """Parse `git ls-files -v --cached --others --directory -z`: a letter and a space are before each path."""
+        """Parse `git ls-files -v --cached --others --directory -z`: a letter and a space precede each path."""
         lines = [line for line in text.split("\0") if line]
         overlooked = tuple(line[2:] for line in lines if line[0].islower() or line[0] == "S")
         return cls(unknown=tuple(line[2:] for line in lines if line[0] == "?"), overlooked=overlooked)
 
 
 class CheckoutState(Frozen):
-    """What `git status` says, and the listing if git was asked for that as well.
+    """The answer of `git status`, and the listing if git was asked for it.
 
-    `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top
-    of the work tree, `untracked` too.
+    `branch` is None on a detached HEAD, `head` None before the first commit. `dirty` and `untracked` hold paths
+    relative to the top of the work tree.
     """
 
     branch: str | None
@@ -122,14 +121,14 @@ def parse_status(text: str) -> CheckoutState:
         elif line[:2] in _FIELDS:
             dirty.append(line.split(" ", _FIELDS[line[:2]])[-1])
             if line.startswith("2 "):
-                next(fields, None)  # the path it was renamed from
+                next(fields, None)  # the old path of a renamed file
     return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
 
 
 def files_of_git(root: Path) -> list[Path]:
-    """List the files that git reads whatever it is asked in a checkout, be it a linked work tree.
+    """List the files that git reads for any command in a checkout, even a linked work tree.
 
-    See gitrepository-layout(5). Another branch's file may be read besides, as by a fetch.
+    See gitrepository-layout(5). Some commands, such as a fetch, also read files of other branches.
     """
     top = next((place for place in (root, *root.parents) if os.path.lexists(place / ".git")), None)
     files = [place / name for place in {root, top or root} for name in (".gitignore", ".gitattributes")]
@@ -145,5 +144,5 @@ def files_of_git(root: Path) -> list[Path]:
 
 
 def _line(file: Path) -> str:
-    """Return what a file of one line says; empty if it cannot be read."""
+    """Return the content of a file of one line; empty if it cannot be read."""
     return os.fsdecode(read_if_there(file) or b"").strip().replace("\0", "")

@@ -1,7 +1,7 @@
-"""Finds what git does not track and a move of the checkout would overwrite or remove.
+"""Finds untracked files that a move of the checkout would overwrite or remove.
 
-git itself refuses for untracked files alone. What it ignores it overwrites, and it removes whole directories of that
-where a commit has a file or a symlink (git-reset(1), git-merge(1), `--no-overwrite-ignore`).
+git itself protects only files that it does not ignore. It overwrites ignored files, and removes whole directories of
+these where a commit has a file or a symlink (git-reset(1), git-merge(1), `--no-overwrite-ignore`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Move(Frozen):
 
 
 def parse_moves(raw: str) -> list[Move]:
-    """Read what `git diff-tree -r -z` prints."""
+    """Parse the output of `git diff-tree -r -z`."""
     words = raw.split("\0")
     return [
         Move(old=modes[1:7], new=modes[8:14], new_id=modes.split()[3], path=path)
@@ -56,9 +56,9 @@ def parse_moves(raw: str) -> list[Move]:
 
 
 def find_in_the_way(top: Path, moves: Iterable[Move], tracked: Collection[str]) -> list[str]:
-    """List the untracked paths that the moves would overwrite or remove; a directory's name ends with a slash.
+    """List the untracked paths that the moves would overwrite or remove; the path of a directory ends with a slash.
 
-    `top` is the work tree, to which all paths are relative; `tracked` are the files that git has there now.
+    `top` is the work tree, to which all paths are relative; `tracked` are its tracked files before the move.
     """
     directories = {path[:end] for path in tracked for end in _slashes(path)}
     found = {path: None for move in moves if move.writes for path in _blocking(top, move, tracked, directories)}
@@ -66,25 +66,25 @@ def find_in_the_way(top: Path, moves: Iterable[Move], tracked: Collection[str]) 
 
 
 def are_related(path: str, other: str) -> bool:
-    """Tell whether two paths are the same, or one lies below the other."""
+    """Whether two paths are the same, or one is below the other."""
     one, two = f"{path.rstrip('/')}/", f"{other.rstrip('/')}/"
     return one.startswith(two) or two.startswith(one)
 
 
 def describe_in_the_way(paths: Sequence[str], commit: str) -> str:
-    """Say what is in the way of a move to a commit."""
+    """Say which paths are in the way of a move to a commit."""
     are, them = ("is", "it") if len(paths) == 1 else ("are", "them")
     return f"{first_few(paths)} {are} not tracked by git, and commit {commit[:12]} would overwrite or remove {them}"
 
 
 def advise_in_the_way(paths: Sequence[str], top: Path) -> str:
-    """Say how to get it out of the way."""
+    """Return the advice for moving the first path out of the way."""
     path = paths[0].rstrip("/")
     return f"Move it out of the checkout, for example: `mv {top / path} {top.parent}/`. Or change the commit."
 
 
 def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Collection[str]) -> Iterator[str]:
-    """Yield the untracked paths at, above and below one path that is to be written."""
+    """Yield the untracked paths at, above and below one path that git will write."""
     for end in _slashes(move.path):
         above = move.path[:end]
         mode = _mode(_find(top, above))
@@ -99,7 +99,7 @@ def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Coll
     if not stat.S_ISDIR(mode):
         if move.path not in tracked:
             yield move.path
-    elif move.new == _SUBMODULE:  # git writes no file into a directory that is there
+    elif move.new == _SUBMODULE:  # git writes no file into an existing directory
         return
     elif move.path not in directories:
         if move.old != _SUBMODULE or os.listdir(place):
@@ -109,7 +109,7 @@ def _blocking(top: Path, move: Move, tracked: Collection[str], directories: Coll
 
 
 def _files_below(top: Path, directory: str) -> Iterator[str]:
-    """Yield all but the directories below one; symlinks are not followed. One that cannot be read is yielded."""
+    """Yield all files below a directory, not following symlinks; an unreadable directory is yielded itself."""
     try:
         entries = sorted(os.scandir(_find(top, directory)), key=lambda entry: entry.name)
     except OSError:
@@ -124,7 +124,7 @@ def _files_below(top: Path, directory: str) -> Iterator[str]:
 
 
 def _find(top: Path, path: str) -> Path:
-    """Return where a path lies that git printed; bytes that are not UTF-8 were replaced in it, as in all output."""
+    """Return the place of a path that git printed; in output, bytes that are not UTF-8 are replaced."""
     if _REPLACED not in path:
         return top / path
     place = top
@@ -141,7 +141,7 @@ def _decode(name: str) -> str:
 
 
 def _slashes(path: str) -> Iterator[int]:
-    """Yield where the names of the directories above a path end."""
+    """Yield the position of each slash in a path."""
     end = path.find("/")
     while end >= 0:
         yield end
@@ -149,7 +149,7 @@ def _slashes(path: str) -> Iterator[int]:
 
 
 def _mode(path: Path) -> int | None:
-    """Return the mode of a path itself; None for one that does not exist, or that nobody can say anything about."""
+    """Return the mode of a path itself; None if it is missing or cannot be examined."""
     try:
         return os.lstat(path).st_mode
     except OSError:

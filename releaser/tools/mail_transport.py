@@ -1,4 +1,4 @@
-"""Handing a mail over, in bounded time: to an SMTP server, or to the sendmail program of this host."""
+"""Delivers a mail within a time limit: to an SMTP server, or to the sendmail program of this host."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _IN_CLEAR = (
     "Set smtp_security and smtp_port to what the server takes, such as tls; only where nobody can listen,"
     ' smtp_security = "none" sends user and password as they are.'
 )
-_CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's trouble, not the mail's
+_CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): a problem of the server, not of the mail
 
 
 class SmtpServer(Frozen):
-    """Where to send mail, and how.
+    """An SMTP server, and the settings for sending.
 
-    `port` 0 is the usual one for `security`. No login without a `user`; without `security`, none in clear but to this
-    very host. `timeout` (seconds) limits each operation on the socket, `deadline` (seconds) the whole delivery, name
-    resolution included.
+    A `port` of 0 is the usual port for `security`. Without a `user` there is no login. Without `security`, a login in
+    clear is allowed only to this host itself. `timeout` (seconds) limits each operation on the socket, `deadline`
+    (seconds) the whole delivery, including name resolution.
     """
 
     host: str
@@ -63,10 +63,10 @@ class SmtpServer(Frozen):
         return self.port or _DEFAULT_PORTS[self.security or "none"]
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
-        """Send a mail to each recipient once, and give back those whom the server refused.
+        """Send a mail to each recipient once, and return the recipients that the server refused.
 
-        MailError if nobody got it. When the answer to the mail itself does not come in time, the server may
-        have accepted it anyway: a second try can make a duplicate, never a loss.
+        Raises MailError if no recipient got it. If the answer to the mail itself is late, the server may have accepted
+        it: a second try can make a duplicate, never a loss.
         """
         to = tuple(dict.fromkeys(recipients))
         if not to:
@@ -78,7 +78,7 @@ class SmtpServer(Frozen):
             return call_within(
                 self.deadline,
                 lambda deadline: _converse(self, message, sender, to, deadline),
-                grace=_GOODBYE_SECONDS,  # a mail that was taken just after the deadline must not be sent again
+                grace=_GOODBYE_SECONDS,  # a mail that was accepted just after the deadline must not be sent again
             )
         except TimeoutError:
             raise _failure(self, f"it was not done after {self.deadline:g} s") from None
@@ -101,7 +101,7 @@ class _TlsClient(smtplib.SMTP_SSL):
 def _converse(
     server: SmtpServer, message: EmailMessage, sender: str, recipients: tuple[str, ...], deadline: Deadline
 ) -> tuple[str, ...]:
-    """Hand one mail over, and return the recipients that were refused. Raises MailError."""
+    """Deliver one mail, and return the recipients that were refused. Raises MailError."""
     client: smtplib.SMTP | None = None
 
     def check_time() -> None:
@@ -129,7 +129,7 @@ def _converse(
         advice = _IN_CLEAR if "STARTTLS" in str(error) else ""
         raise _failure(server, _reason(error, server.timeout), refused=is_about_mail, advice=advice) from error
     finally:
-        if client is not None:  # whether the mail was taken is known, so nothing here counts as a failure
+        if client is not None:  # the result is known, so errors from here on do not count
             with contextlib.suppress(OSError, ValueError):
                 if client.sock is not None:
                     client.sock.settimeout(_GOODBYE_SECONDS)
@@ -138,7 +138,7 @@ def _converse(
 
 
 def _stays_here(client: smtplib.SMTP) -> bool:
-    """Whether the server is on this host, so that nobody on the network can hear what is said."""
+    """Whether the server is on this host, so that no other host can read the conversation."""
     host = client.sock.getpeername()[0].removeprefix("::ffff:") if client.sock else ""
     return bool(host) and ip_address(host.partition("%")[0]).is_loopback
 
@@ -151,20 +151,20 @@ def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
         reason = f"login as {one_line(server.user)} was refused: {_reason(error, server.timeout)}"
         raise _failure(server, reason, advice=advice) from None
     except UnicodeError:
-        # Neither the message nor the cause of this one may show: both quote the password.
+        # Neither the message nor the cause of this error may appear: both quote the password.
         reason = "the user or the password has characters that a login cannot carry"
         raise _failure(server, reason, advice=advice) from None
 
 
 def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool = False) -> MailError:
-    if server.password:  # which the server may quote in its answer
+    if server.password:  # the server may quote the password in its answer
         reason = reason.replace(server.password, "***")
     message = f"the mail server {server.address} did not accept the mail: {reason}"
     return MailError(message, advice or _SERVER_ADVICE, refused=refused)
 
 
 def _reason(error: Exception, timeout: float) -> str:
-    # smtplib turns a timeout into "connection unexpectedly closed"; the context still tells.
+    # smtplib turns a timeout into "connection unexpectedly closed"; the context still has the timeout.
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return f"no answer within {timeout:g} s"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -185,16 +185,16 @@ def _answer(code: int, text: bytes | str) -> str:
     return one_line(f"{code} {decoded}")
 
 
-# The sendmail program, as every mail server for Linux has one (sendmail(8))
+# The sendmail program, which every mail server for Linux has (sendmail(8))
 
-_PLACES = ("/usr/sbin/sendmail", "/usr/lib/sendmail")  # which are not on the PATH of cron
+_PLACES = ("/usr/sbin/sendmail", "/usr/lib/sendmail")  # not on the PATH of cron
 _POLICY = SMTP.clone(refold_source="none", linesep="\n")
 
 
 def find_sendmail(setting: str | None, *, path: str | None, project: Path) -> Path | None:
-    """Find sendmail: the setting, which is relative to the project or a name on PATH, else PATH and the usual places.
+    """Find sendmail by the setting; without one, on PATH and in the usual places. None if it is not found.
 
-    None when there is none.
+    The setting is a path, relative to the project, or a name on PATH.
     """
     if setting is not None and "/" in setting:
         names = [str(project / Path(setting).expanduser())]
@@ -205,7 +205,7 @@ def find_sendmail(setting: str | None, *, path: str | None, project: Path) -> Pa
 
 
 class Sendmail(Frozen):
-    """The program, and how long it may take for a mail, in seconds."""
+    """The program, and its time limit for a mail, in seconds."""
 
     runner: Runner
     program: Path
@@ -217,9 +217,9 @@ class Sendmail(Frozen):
         return str(self.program)
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
-        """Hand a mail over for all recipients, of whom none is refused here. Raises MailError.
+        """Hand a mail to sendmail for all recipients; none is refused here. Raises MailError.
 
-        It may leave a process that delivers the mail.
+        The program may leave a process that delivers the mail.
         """
         words: list[str | Path] = [self.program, "-i", "-f", sender, "--", *dict.fromkeys(recipients)]
         text = message.as_bytes(policy=_POLICY)

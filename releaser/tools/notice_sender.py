@@ -1,8 +1,8 @@
-"""Sends one notice by Apprise. A process of its own runs this text.
+"""Sends one notice by Apprise. A separate process runs this text.
 
-It finds `{"url": ..., "title": ..., "body": ..., "kind": ...}` on its standard input, `kind` being one that Apprise
-knows, and prints why the notice was not taken, in a line; nothing if it was. The library asks the network in its own
-time: hence the process, with a limit.
+It reads `{"url": ..., "title": ..., "body": ..., "kind": ...}` from standard input, `kind` being one that Apprise
+knows. It prints, on one line, why the notice was not accepted, or nothing. The library sets no time limit for the
+network: hence the process, which has one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Send it."""
+    """Send the notice."""
     asked = json.load(sys.stdin)
     from apprise import Apprise, LogCapture, NotifyFormat
 

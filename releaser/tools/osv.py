@@ -1,6 +1,6 @@
 """Asks a vulnerability service which vulnerabilities it knows, to verify the answer that `uv audit` got.
 
-The form: https://google.github.io/osv.dev/post-v1-querybatch/. For each query there is one result, in the same order.
+The API: https://google.github.io/osv.dev/post-v1-querybatch/. Each query has one result, in the same order.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from urllib.request import OpenerDirector
 
-DEFAULT = "https://api.osv.dev/"  # what `uv audit` asks by default (uv 0.13.8)
-_MOST = 1000  # queries in one request, which the service limits
+DEFAULT = "https://api.osv.dev/"  # the default service of `uv audit` (uv 0.13.8)
+_MOST = 1000  # queries in one request, a limit of the service
 _LARGEST = 32 * 1024 * 1024  # bytes of an answer
 _PROXIES = ("http-proxy", "https-proxy", "no-proxy")
 
@@ -41,9 +41,9 @@ class Service(Frozen):
     ) -> list[Unreported]:
         """Return the vulnerabilities of packages (name and version) that are not in `reported`, the names uv reported.
 
-        Withdrawn vulnerabilities are left out, and those whose id or alias is in `ignored`. `uv audit` (0.13.8,
-        measured) takes packages without a result for safe. Raises ToolError, also if the service does not return one
-        result for each package.
+        Withdrawn vulnerabilities are skipped, and those with an id or alias in `ignored`. `uv audit` (0.13.8, measured)
+        counts packages without a result as safe. Raises ToolError, also if the service does not return one result for
+        each package.
         """
         from releaser.system.signals import call_within
 
@@ -56,7 +56,7 @@ class Service(Frozen):
             except ToolError as error:
                 if error.returncode not in (404, 410):
                     raise
-                text = b""  # the id is all that is known
+                text = b""  # only the id is known
             return _read_record(text, name, version, one)
 
         def ask(_: object) -> list[Unreported]:
@@ -98,7 +98,7 @@ def _merge(found: Iterable[Unreported]) -> list[Unreported]:
 
 
 def _read_record(text: bytes, name: str, version: str, one: str) -> Unreported:
-    """Parse the record of a vulnerability; if its form is unknown, use the id alone."""
+    """Parse the record of a vulnerability; if its format is unknown, use only the id."""
     known = Unreported(name=name, version=version, id=one)
     try:
         found = json.loads(text)
@@ -125,7 +125,7 @@ def _ask(
 
 
 def _results(answer: bytes) -> list[list[str]]:
-    """Return the ids in each result of an answer. Raises ToolError if it has another form."""
+    """Return the ids in each result of an answer. Raises ToolError if its format is unknown."""
     try:
         return [[str(one["id"]) for one in result.get("vulns") or ()] for result in json.loads(answer)["results"]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -134,7 +134,7 @@ def _results(answer: bytes) -> list[list[str]]:
 
 
 def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -> OpenerDirector:
-    """Return what asks a URL by the proxy of the environment or the settings; it follows no redirect."""
+    """Return an opener that uses the proxy of the environment or the settings, and follows no redirect."""
     import ssl
     from urllib import request
 
@@ -155,7 +155,7 @@ def _opener(url: str, environ: Mapping[str, str], settings: Mapping[str, Any]) -
     trusted = settings.get("allow-insecure-host")
     if isinstance(trusted, list) and ({host, parts.hostname} & {*map(str, trusted)}):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    opener = request.OpenerDirector()  # without handlers of files and of redirects
+    opener = request.OpenerDirector()  # without handlers for files and redirects
     opener.add_handler(request.ProxyHandler({} if directly else proxies))
     opener.add_handler(request.HTTPSHandler(context=context))
     for kind in (request.HTTPHandler, request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor):

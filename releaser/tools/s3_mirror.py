@@ -1,11 +1,11 @@
-"""Brings directories up to date with what lies under prefixes in S3. A process of its own runs this text.
+"""Updates directories from prefixes in S3. A separate process runs this text.
 
-It finds `{"seconds": LIMIT, "sources": [{"bucket": ..., "prefix": ..., "directory": ...}, ...]}` on its standard input,
-and prints a list of answers in the same order: what `Mirrored` of `releaser/resolution/sources.py` says. boto3 asks the
-network in its own time, and a server may answer byte by byte: hence the process, which ends when the time is up with
-what it has.
+It reads `{"seconds": LIMIT, "sources": [{"bucket": ..., "prefix": ..., "directory": ...}, ...]}` from standard input,
+and prints a list of answers in the same order: the fields of `Mirrored` in `releaser/resolution/sources.py`. boto3 sets
+no overall time limit, and a server may answer byte by byte. So a process does this, which ends at the time limit with
+the files that it has.
 
-A file is there as a whole or not at all. Beside the files, `.mirror.json` has their ETags and hashes.
+A file is either complete or missing. `.mirror.json`, in the same directory, has the ETags and hashes of the files.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sd
 from releaser.system.files import only_files, read_file
 
 INDEX = ".mirror.json"
-_PART = ".part-"  # begins the name of a file that is not whole yet
+_PART = ".part-"  # the name of an incomplete file begins with it
 _AT_ONCE = 8  # downloads
 _LARGEST = 4 * 1024**3  # bytes of a file
 _MOST = 20_000  # files of a source
-_SPARE = 64 * 1024**2  # bytes that stay free on the file system
+_SPARE = 64 * 1024**2  # bytes to leave free on the file system
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+!-]*", re.ASCII)
-# What an older generation of tools calls these, by the name that boto3 knows.
+# Older names of variables, by the name that boto3 knows.
 _OLDER = {
     "AWS_ACCESS_KEY_ID": "AWS_ACCESS_KEY",
     "AWS_SECRET_ACCESS_KEY": "AWS_SECRET_KEY",
@@ -55,7 +55,7 @@ class Mirror:
         self.mode = 0o666 & ~umask
         os.umask(umask)
         self.index: dict[str, Any] = {"synced": None, "files": {}}
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # what cannot be read is downloaded again
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # after an error all is downloaded again
             found = json.loads(read_file(self.place / INDEX))
             self.index["files"] = {name: one for name, one in dict(found["files"]).items() if _is_entry(name, one)}
             self.index["synced"] = found["synced"] if read_time(found["synced"]) else None
@@ -64,7 +64,7 @@ class Mirror:
         self.listed: dict[str, Entry] = {}
 
     def list(self) -> dict[str, Entry]:
-        """Return what is to be downloaded. Raises OSError, ValueError and what boto3 raises."""
+        """Return the files to download. Raises OSError, ValueError and errors of boto3."""
         found = self.listed
         pages = self.client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"):
@@ -79,7 +79,7 @@ class Mirror:
             message = "there are no wheels or source archives"
             raise ValueError(message)
         self.place.mkdir(parents=True, exist_ok=True)
-        for part in self.place.glob(f"{_PART}*"):  # of a process that was killed
+        for part in self.place.glob(f"{_PART}*"):  # left by a killed process
             part.unlink()
         wanted = {name: one for name, one in found.items() if not self._has(name, one)}
         free, needed = shutil.disk_usage(self.place).free, sum(one["size"] for one in wanted.values())
@@ -89,7 +89,7 @@ class Mirror:
         return wanted
 
     def _has(self, name: str, one: Entry) -> bool:
-        """Whether a file is there as it was downloaded, and is still the one in S3."""
+        """Whether a file exists as it was downloaded, and is still the same as in S3."""
         known, path = self.index["files"].get(name), self.place / name
         try:
             seen = os.stat(path)
@@ -104,7 +104,7 @@ class Mirror:
         return True
 
     def fetch(self, name: str, one: Entry) -> Entry:
-        """Download a file. Raises OSError and what boto3 raises; then what was there stays."""
+        """Download a file. Raises OSError and errors of boto3; then the old file stays."""
         answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name, IfMatch=one["etag"])
         handle, part = tempfile.mkstemp(prefix=_PART, dir=self.place)
         try:
@@ -133,12 +133,12 @@ class Mirror:
         return {**one, "sha256": digest.hexdigest(), "mtime_ns": os.stat(self.place / name).st_mtime_ns}
 
     def save(self) -> None:
-        """Write down what is there now; what is gone from S3 goes once all else has come."""
+        """Write the index; delete files that are no longer in S3, if all downloads succeeded."""
         if self.answer["error"]:
             return
         if not self.answer["failed"]:
             for name in self.index["files"].keys() - self.listed.keys():
-                with contextlib.suppress(OSError):  # what cannot be deleted now stays known, and is tried again
+                with contextlib.suppress(OSError):  # after an error the file stays in the index, and is tried again
                     (self.place / name).unlink(missing_ok=True)
                     del self.index["files"][name]
                     self.answer["removed"] += 1
@@ -155,7 +155,7 @@ class Mirror:
 
 
 def is_distribution(name: str) -> bool:
-    """Whether this is the name of a wheel or a source archive, and nothing else."""
+    """Whether this is just the name of a wheel or a source archive, without any path."""
     if not _NAME.fullmatch(name) or len(name) > 200:
         return False
     try:
@@ -166,19 +166,19 @@ def is_distribution(name: str) -> bool:
 
 
 def _has_md5(etag: str, answer: Any) -> bool:
-    """Whether an ETag is the MD5 of the file: not if it came in parts, or S3 encrypts it with a key of one's own."""
+    """Whether an ETag is the MD5 of the file: not after an upload in parts, or with a key other than S3's."""
     is_other = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
     return bool(re.fullmatch(r'"?[0-9a-f]{32}"?', etag)) and not is_other
 
 
 def _is_entry(name: str, one: Any) -> bool:
-    """Whether the index, which anybody may have edited, tells of a file of the mirror here."""
+    """Whether an entry of the index, which people may have edited, describes a file of this mirror."""
     kinds = {"etag": str, "size": int, "sha256": str, "mtime_ns": int}
     return is_distribution(name) and isinstance(one, dict) and all(type(one.get(key)) is kinds[key] for key in kinds)
 
 
 def read_time(text: Any) -> datetime | None:
-    """Read when a mirror was complete; None if this is no time with its zone."""
+    """Return the time when a mirror was complete; None if the text is no time with a time zone."""
     found = datetime.fromisoformat(text) if isinstance(text, str) else None
     return found if found and found.tzinfo else None
 
@@ -188,7 +188,7 @@ def _reason(error: BaseException) -> str:
 
 
 def connect() -> Any:
-    """Return what asks S3, as boto3 finds its credentials."""
+    """Return a client for S3, with the credentials that boto3 finds."""
     for name, older in _OLDER.items():
         if not os.environ.get(name) and os.environ.get(older):
             os.environ[name] = os.environ[older]
@@ -203,17 +203,17 @@ def connect() -> Any:
 
 
 def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
-    """List, then download some at once; what becomes of it goes to `done`, which alone changes answers."""
+    """List the files, then download some at a time; results go to `done`, whose reader alone changes the answers."""
     jobs: queue.SimpleQueue[tuple[Mirror, str, Entry] | None] = queue.SimpleQueue()
 
     def download() -> None:
         while (job := jobs.get()) is not None:
             mirror, name, one = job
-            for is_last in (False, True):  # boto3 tries again, but not once an answer has begun
+            for is_last in (False, True):  # boto3 repeats a request, but not once an answer has begun
                 try:
                     done.put((mirror, name, mirror.fetch(name, one)))
                     break
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+                except Exception as error:  # noqa: BLE001 - any error is reported
                     if is_last:
                         done.put((mirror, name, error))
         done.put(None)
@@ -232,7 +232,7 @@ def _work(mirrors: list[Mirror], done: queue.Queue[Any]) -> None:
 
 
 def main() -> None:
-    """Answer for all sources; end with a message and exit status 1 if this does not work here."""
+    """Answer for all sources; end with a message and exit status 1 if boto3 does not work here."""
     asked, done = json.load(sys.stdin), queue.Queue[Any]()
     deadline, client = time.monotonic() + asked["seconds"], connect()
     mirrors = [Mirror(client, one, f"no answer within {asked['seconds']:g} s") for one in asked["sources"]]
@@ -255,7 +255,7 @@ def main() -> None:
     for one in mirrors:
         one.save()
     print(json.dumps([one.answer for one in mirrors]), flush=True)  # noqa: T201 - the answer
-    os._exit(0)  # without waiting for what is under way
+    os._exit(0)  # without waiting for unfinished downloads
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Starts NAME: the first start makes an environment for it, and from then on this file becomes NAME at once.
+"""Starts NAME: the first start makes an environment for it; from then on this file becomes NAME at once.
 
-`releaser bootstrap` wrote this file. It needs nothing but Python 3.8 or newer. Edit the functions `starting`,
-`succeeded`, `failed` and `main` as you like.
+`releaser bootstrap` wrote this file. It needs only Python 3.8 or newer. Edit the functions `starting`, `succeeded`,
+`failed` and `main` as you like.
 """
 
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    del sys.path[0]  # what lies beside this file may be anybody's, and is not what is imported here
+    del sys.path[0]  # other users may have put modules next to this file; they are not imported
 
 import contextlib
 import fcntl
@@ -25,7 +25,7 @@ import tempfile
 import time
 from typing import Iterator, List, NoReturn
 
-# What `releaser bootstrap` was told
+# The options of `releaser bootstrap`
 NAME = "app"
 REQUIREMENTS = ["app"]
 COMMAND = ["app"]
@@ -35,33 +35,33 @@ STATE = ""
 REFRESH = "daily"
 WAIT = "5s"
 TEST = ["python", "-c", "pass"]
-MIN_AGE = 3.0  # days that a version must have been there, for the first start: where the index tells that, and by uv
+MIN_AGE = 3.0  # least days since the upload of a version, for the first start; needs uv and an index that gives times
 BUILD = False  # whether the first start may run code of packages, to build them
-FIRST_LIMIT = 900.0  # seconds, for the first start to make the environment
-ADOPTION_LIMIT = 30.0  # seconds, for releaser to take it over
-RELEASER_LIMIT = 5.0  # seconds, for releaser to show that it can start programs
+FIRST_LIMIT = 900.0  # seconds for the first start to make the environment
+ADOPTION_LIMIT = 30.0  # seconds for releaser to adopt the environment
+RELEASER_LIMIT = 5.0  # seconds for releaser to show that it can start programs
 
 
 # What you may edit
 
 
 def starting() -> None:
-    """Tell that the environment is going to be made, before anything is downloaded; not once it is there."""
+    """Report, before anything is downloaded, that the environment will be made. Called only if it does not exist."""
     print(f"{NAME}: creating its environment; this happens only once.", file=sys.stderr)
 
 
 def succeeded() -> None:
-    """Do something once the environment is there, in the start that has made it."""
+    """Do something once the environment exists, in the start that made it."""
 
 
 def failed(reason: str) -> int:
-    """Tell that there is no environment, and return the exit status; the next start tries again."""
+    """Report that the environment could not be made, and return the exit status; the next start tries again."""
     print(f"{NAME}: its environment could not be created.\n{reason}", file=sys.stderr)
     return 1
 
 
 def main(venv: str, arguments: List[str]) -> int:
-    """Become the application, with these arguments; return an exit status if it is something else."""
+    """Become the application, with these arguments; return an exit status if you do something else instead."""
     become(venv, arguments)
 
 
@@ -72,15 +72,15 @@ class _FailedError(Exception):
     """The environment could not be created."""
 
 
-_GUARD = "_RELEASER_STARTER"  # the process that has become the application already
-_MADE = ".releaser-starter"  # in each directory that a start makes
+_GUARD = "_RELEASER_STARTER"  # the id of the process that became the application
+_MADE = ".releaser-starter"  # a file in each directory that a start makes
 _SECRET = re.compile("PASSWORD|PASSPHRASE|SECRET|TOKEN|KEY|SSH_AUTH_SOCK")  # in names of variables
 _CONTROL = re.compile("\x1b(?:\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\\[[0-?]*[ -/]*[@-~]|.)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def state() -> str:
-    """Return the directory for all that is made here."""
+    """Return the directory for all files that this file makes."""
     return os.path.realpath(_state_as_written())
 
 
@@ -90,17 +90,17 @@ def _state_as_written() -> str:
 
 
 def _from_here(path: str) -> str:
-    """Return where a path leads from the directory of this file, wherever it is started."""
+    """Return a path, relative to the directory of this file, as an absolute path."""
     return os.path.join(os.path.dirname(os.path.realpath(__file__)), os.path.expanduser(path))
 
 
 def project() -> str:
-    """Return the directory of the project that describes the environment, which releaser can look after."""
+    """Return the directory of the project that describes the environment, which releaser can keep up to date."""
     return os.path.join(state(), NAME)
 
 
 def become(venv: str, arguments: List[str]) -> NoReturn:
-    """Replace this process by the application: by way of releaser, which looks for updates, where it is installed."""
+    """Replace this process by the application; if releaser is installed, through releaser, which looks for updates."""
     words = [*(["python"] if COMMAND[0] == "-m" else []), *COMMAND, *arguments]
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "VIRTUAL_ENV")}
     env.update({_GUARD: str(os.getpid())})
@@ -123,14 +123,14 @@ def _find_releaser(venv: str) -> "str | None":
 
 
 def _works(releaser: str, env: "dict[str, str]") -> bool:
-    """Whether releaser starts programs here, or has its reasons to refuse that, which it will tell."""
+    """Whether releaser starts programs here, or has reasons to refuse that, which it will report."""
     words = [releaser, "exec", "--project", project(), "--", "/bin/sh", "-c", ":"]
     none = subprocess.DEVNULL
     try:
         status = subprocess.call(words, env=env, stdin=none, stdout=none, stderr=none, timeout=RELEASER_LIMIT)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return status == 0 or 2 < status < 64  # 1 is for what Python could not import, 2 for an older one without `exec`
+    return status == 0 or 2 < status < 64  # 1: an import failed; 2: an older releaser without `exec`
 
 
 def _is_adopted() -> bool:
@@ -143,7 +143,7 @@ def _is_adopted() -> bool:
 
 
 def _adopt(venv: str) -> None:
-    """Let releaser take the environment over, where it is installed; if that fails, it is tried again in a day."""
+    """Let releaser, if it is installed, adopt the environment; after a failure, the next try is a day later."""
     releaser, tried = _find_releaser(venv), os.path.join(state(), ".adopted")
     with contextlib.suppress(OSError):
         if not releaser or _is_adopted() or time.time() - os.stat(tried).st_mtime < 86400:
@@ -156,14 +156,14 @@ def _adopt(venv: str) -> None:
 
 
 def find_venv() -> str:
-    """Return the environment, without symlinks, so that it stays the same for this process; empty without any."""
+    """Return the environment, without symlinks, so that it stays the same for this process; empty without one."""
     venv = os.path.realpath(os.path.join(project(), ".venv"))
     return venv if os.path.exists(os.path.join(venv, "bin", "python")) else ""
 
 
 @contextlib.contextmanager
 def _locked(deadline: float) -> Iterator[None]:
-    """Let one process at a time make the environment; the kernel unlocks it when that one ends, in whatever way."""
+    """Let one process at a time make the environment; the kernel unlocks it when that process ends in any way."""
     with open(os.path.join(state(), ".starting"), "w") as file:
         while True:
             try:
@@ -177,18 +177,18 @@ def _locked(deadline: float) -> Iterator[None]:
 
 
 def _make_first(deadline: float) -> None:
-    """Make the environment; it is there when the symlink leads to it, and not a moment before."""
+    """Make the environment; it exists only once the symlink points to it."""
     top = state()
     releases = glob.escape(os.path.join(top, ".releaser", NAME, "releases"))
     links = [os.path.join(project(), ".venv"), *glob.glob(os.path.join(releases, "*", "venv"))]
     kept = {os.path.dirname(os.path.realpath(one)) for one in links}
     for name in os.listdir(top):
         if name.startswith("first-") and os.path.join(top, name) not in kept:
-            _delete_own(os.path.join(top, name))  # of a start that was killed
+            _delete_own(os.path.join(top, name))  # left by a killed start
     place = tempfile.mkdtemp(prefix="first-", dir=top)
     try:
         os.mknod(os.path.join(place, _MADE), 0o600)
-        for name in ("pyproject.toml", "uv.lock"):  # of an environment that no longer works
+        for name in ("pyproject.toml", "uv.lock"):  # left by an environment that no longer works
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(os.path.join(project(), name), os.path.join(place, name))
         if not os.path.exists(os.path.join(place, "pyproject.toml")):
@@ -207,13 +207,13 @@ def _make_first(deadline: float) -> None:
         os.symlink(os.path.join(place, "venv"), os.path.join(place, "link"))
         os.replace(os.path.join(place, "link"), os.path.join(project(), ".venv"))
     except BaseException:
-        if os.path.realpath(links[0]) != os.path.realpath(os.path.join(place, "venv")):  # a signal may come that late
+        if os.path.realpath(links[0]) != os.path.realpath(os.path.join(place, "venv")):  # a signal may arrive this late
             shutil.rmtree(place, ignore_errors=True)
         raise
 
 
 def _delete_own(directory: str) -> None:
-    """Delete a directory that a start has made, and tell that; one of somebody else stays."""
+    """Delete a directory that a start has made, and report that; directories of others stay."""
     if os.path.islink(directory) or os.lstat(directory).st_uid != os.geteuid():
         return
     with contextlib.suppress(OSError):
@@ -221,11 +221,11 @@ def _delete_own(directory: str) -> None:
             print(f"{NAME}: deleting {directory}, which an earlier start left behind.", file=sys.stderr)
             shutil.rmtree(directory, ignore_errors=True)
         else:
-            os.rmdir(directory)  # by a start that came to nothing; else it is not empty
+            os.rmdir(directory)  # left empty by a failed start; any other directory is not empty
 
 
 def _pyproject() -> str:
-    """Describe the environment as a project that uv locks, and that releaser can look after."""
+    """Return the environment as a project that uv locks, and that releaser can keep up to date."""
     return "\n".join([
         "[project]",
         f"name = {json.dumps(re.sub('[^A-Za-z0-9]+', '-', NAME).strip('-') + '-environment')}",
@@ -250,10 +250,10 @@ def _install_by_uv(uv: str, place: str, deadline: float) -> None:
         try:
             _run([uv, "lock", *words, "--exclude-newer", limit], place, deadline, env)
         except _FailedError as error:
-            if "upload date" not in str(error):  # which the index does not tell
+            if "upload date" not in str(error):  # the index does not give it
                 rules = f"MIN_AGE = {MIN_AGE:g} (days) and BUILD = {BUILD} in {os.path.abspath(__file__)}"
                 raise _FailedError(f"{error}\n{rules} limit what it may install.") from None
-        _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit, and keeps the versions
+        _run([uv, "lock", *words], place, deadline, env)  # the lock loses the limit and keeps the versions
     _run([uv, "sync", "--frozen", *words], place, deadline, env)
 
 
@@ -266,7 +266,7 @@ def _install_by_pip(place: str, deadline: float) -> None:
 
 
 def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") -> None:
-    """Run a program to its end, or to the end of the time; with it goes whatever it has started."""
+    """Run a program until it ends or the time is up; then all processes that it started are ended, too."""
     own = ("UV_", "PIP_", "RELEASER_") if os.path.basename(words[0]) == "releaser" else ("UV_", "PIP_")
     keys = any("git+ssh" in one for one in REQUIREMENTS)
     env = {
@@ -275,7 +275,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
         if name not in ("PYTHONHOME", "VIRTUAL_ENV", "PYTHONPATH")
         and (name.startswith(own) or (keys and name == "SSH_AUTH_SOCK") or not _SECRET.search(name))
     }
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until it is known what to end
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until the process to end is known
     try:
         process = subprocess.Popen(
             words, cwd=place, env={**env, **more}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -301,7 +301,7 @@ def _run(words: List[str], place: str, deadline: float, more: "dict[str, str]") 
 
 @contextlib.contextmanager
 def _clearing_up() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP leave as little behind as SIGINT does, unless they are ignored, as by nohup."""
+    """Make SIGTERM and SIGHUP clean up as SIGINT does, unless they are ignored, as by nohup."""
     ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
     try:
         for one in ours:
@@ -313,7 +313,7 @@ def _clearing_up() -> Iterator[None]:
 
 
 def _refuse_others() -> None:
-    """Start and make nothing where others than this user and root could put, or exchange, what is started."""
+    """Refuse to start if users other than this one and root could change or replace the started files."""
     link = os.path.join(project(), ".venv")
     venv = os.path.realpath(link)
     for path in (_state_as_written(), state(), project(), link, venv, os.path.join(venv, "bin")):
@@ -328,7 +328,7 @@ def _refuse_others() -> None:
 
 
 def _way_to(path: str, links: int = 40) -> Iterator[str]:
-    """Yield each directory and symlink that a path leads through, and the path."""
+    """Yield each directory and symlink on the way of a path, and the path."""
     above = os.path.dirname(path)
     if above != path:
         yield from _way_to(above, links)
@@ -338,18 +338,18 @@ def _way_to(path: str, links: int = 40) -> Iterator[str]:
 
 
 def _is_open(found: os.stat_result) -> bool:
-    """Whether others than this user and root could change a place, or exchange what lies in it."""
+    """Whether users other than this one and root could change a place, or replace files in it."""
     if found.st_uid not in (0, os.geteuid()):
         return True
     if stat.S_ISLNK(found.st_mode) or (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
-        return False  # in a directory with the sticky bit, such as /tmp, nobody else can exchange anything
+        return False  # in a directory with the sticky bit, such as /tmp, other users cannot replace these files
     if found.st_mode & stat.S_IWOTH:
         return True
     return bool(found.st_mode & stat.S_IWGRP) and found.st_gid != 0 and not _is_own_group(found.st_gid)
 
 
 def _is_own_group(number: int) -> bool:
-    """Whether a group is the one that useradd makes for this user alone, whose files it may write by default."""
+    """Whether a group is the one that useradd makes for this user alone, who lets it write by default."""
     try:
         name, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(number)
     except KeyError:
@@ -358,7 +358,7 @@ def _is_own_group(number: int) -> bool:
 
 
 def start(arguments: List[str]) -> int:
-    """Make the environment if there is none yet, and become the application."""
+    """Make the environment if it does not exist, and become the application."""
     if os.environ.get(_GUARD) == str(os.getpid()):
         print(f"{NAME}: COMMAND leads back to {os.path.abspath(__file__)}, so nothing would start.", file=sys.stderr)
         return 70
@@ -368,7 +368,7 @@ def start(arguments: List[str]) -> int:
         if not venv:
             deadline = time.monotonic() + FIRST_LIMIT
             os.makedirs(state(), mode=0o700, exist_ok=True)
-            _refuse_others()  # who may have made it meanwhile
+            _refuse_others()  # another user may have made it meanwhile
             with _locked(deadline):
                 if not find_venv():
                     starting()

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 TEMPLATE = Path(__file__).with_name("releaser@.service")
-LINGERING = Path("/var/lib/systemd/linger")  # a file for each user whose units run without a login
+LINGERING = Path("/var/lib/systemd/linger")  # has a file for each user whose units run without a login
 _SYSTEM = Path("/etc/systemd/system")
 _TIMEOUT = 60.0  # seconds
-# What the manager of a user can do for a service without a mount namespace, in which groups would be lost.
+# Settings that a user's manager supports for a service without a mount namespace; in one, groups would be lost.
 _OF_USER = frozenset(
     {
         "Description", "Type", "ExecStart", "KillMode", "TimeoutStopSec", "NoNewPrivileges", "LockPersonality",
@@ -45,9 +45,9 @@ _HEAD = "# Written by `releaser schedule systemd`; change it by `systemctl edit`
 
 
 class Job(Frozen):
-    """What a service does: update `project` by `words`, as `user`, who writes in the `writable` places.
+    """A service that updates `project` by the command `words`, as `user`, with write access to the `writable` places.
 
-    Without a `user`, the units are those of the manager of this user. `when` is a calendar event of systemd.
+    Without a `user`, the units belong to the systemd of this user. `when` is a calendar event of systemd.
     """
 
     project: Path
@@ -58,7 +58,7 @@ class Job(Frozen):
 
     @property
     def name(self) -> str:
-        """The name of the units: that of the project, and a part that tells it from others of the same name."""
+        """The name of the units: that of the project, and a digest for projects of the same name."""
         digest = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:6]
         return f"releaser-{re.sub(r'[^A-Za-z0-9_.-]', '_', self.project.name)}-{digest}"
 
@@ -68,14 +68,14 @@ class Job(Frozen):
         return f"{self.name}.timer"
 
     def directory(self, environ: Mapping[str, str]) -> Path:
-        """Return where its units lie."""
+        """Return the directory of the units."""
         if self.user:
             return _SYSTEM
         home = Path(environ.get("HOME", "/"))
         return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user"
 
     def units(self, environ: Mapping[str, str]) -> dict[Path, str]:
-        """Return the text of each unit by its path. Raises PreflightError for what no unit can name."""
+        """Return the text of each unit by its path. Raises PreflightError for names that no unit can contain."""
         if odd := [one for one in (*self.words, *self.writable) if re.search(r"[\x00-\x1f\x7f]", one)]:
             refuse("unit-name", f"a unit of systemd cannot name {odd[0]!r}", "Rename it: without control characters.")
         description = f"Update the Python packages of {self.project.name}".replace("%", "%%")
@@ -97,7 +97,7 @@ class Job(Frozen):
 
 
 def _without_orphans(lines: Sequence[str]) -> list[str]:
-    """Leave out comments whose settings are left out, and blank lines in a row."""
+    """Drop comments whose settings are missing, and repeated blank lines."""
     kept: list[str] = []
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if not (line.startswith("#") and not after) and (line or (kept and kept[-1])):
@@ -106,7 +106,7 @@ def _without_orphans(lines: Sequence[str]) -> list[str]:
 
 
 def _quote(word: str) -> str:
-    """Quote a word as systemd.syntax(7) and systemd.service(5) ask for."""
+    """Quote a word as systemd.syntax(7) and systemd.service(5) require."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
 
@@ -121,13 +121,13 @@ def _is_untouched(text: str) -> bool:
 
 
 class Systemd(Frozen):
-    """The manager of the system's units, or of this user's."""
+    """The system's systemd, or this user's."""
 
     runner: Runner
     of_user: bool
 
     def would_change(self, job: Job) -> bool:
-        """Whether `install` has anything to do. Raises PreflightError if somebody has edited a unit."""
+        """Whether `install` has anything to do. Raises PreflightError if a person has edited a unit."""
         units = job.units(self.runner.environ)
         present = {path: _text_of(path) for path in units}
         for path, text in present.items():
@@ -141,7 +141,7 @@ class Systemd(Frozen):
         return True
 
     def install(self, job: Job) -> None:
-        """Write the units and enable the timer, unless all that is so. Raises PreflightError."""
+        """Write the units and enable the timer, if that is not done yet. Raises PreflightError."""
         if not self.would_change(job):
             return
         units = job.units(self.runner.environ)
@@ -159,11 +159,11 @@ class Systemd(Frozen):
             refuse("timer-failed", f"the timer was not installed: {reason}", "Look at `systemctl status`; or use cron.")
 
     def is_there(self, job: Job) -> bool:
-        """Whether one of the units is there."""
+        """Whether at least one of the units exists."""
         return any(os.path.lexists(path) for path in job.units(self.runner.environ))
 
     def remove(self, job: Job) -> None:
-        """Disable the timer and delete the units, if there are any. Raises PreflightError."""
+        """Disable the timer and delete the units, if they exist. Raises PreflightError."""
         if not self.is_there(job):
             return
         try:
@@ -172,7 +172,7 @@ class Systemd(Frozen):
             refuse("timer-failed", f"the timer was not removed: {error.reason}", f"See `systemctl status {job.timer}`.")
         for path in job.units(self.runner.environ):
             path.unlink(missing_ok=True)
-        with contextlib.suppress(ToolError):  # units that are gone do no harm until the next reload
+        with contextlib.suppress(ToolError):  # deleted units do no harm until the next reload
             self._run("daemon-reload")
 
     def _restore(self, present: Mapping[Path, str | None]) -> None:

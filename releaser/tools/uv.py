@@ -1,4 +1,4 @@
-"""Drives uv: locking, building environments, exporting; and reads what it prints when it cannot install."""
+"""Drives uv: locking, building environments, exporting; and reads its output when it cannot install."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ if TYPE_CHECKING:
 
     from releaser.system.process import Finished, Runner, Sandbox
 
-_NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
-_NO_SYMLINK = "Permission denied (os error 13)"  # what it says where it may make none
+_NO_SOLUTION = 1  # exit status of `uv lock`; 2 stands for an unreachable index, a broken file and the like
+_NO_SYMLINK = "Permission denied (os error 13)"  # its message if it may make no symlink
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
 _CACHE_ADVICE = "Let uv write its cache: give this user a home that it may write, or set `UV_CACHE_DIR`."
-# With this, uv 0.12 and 0.13 but warn that they go on without `[tool.uv]`. Files above it they name by the whole path.
+# With this warning, uv 0.12 and 0.13 continue without `[tool.uv]`. Files above the project are named by their whole
+# path.
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
 
 
 class Locked(Frozen):
-    """uv has made a lock; `output` says what has changed by it, or would."""
+    """uv has made a lock; `output` says what changed in it, or would change."""
 
     output: str
 
 
 class NoSolution(Frozen):
-    """No versions go together, or one of them does not build: `output` is what uv says of that."""
+    """No versions are compatible, or one of them does not build: `output` is uv's explanation."""
 
     output: str
 
 
 def _refuse_ignored_settings(output: str) -> None:
-    """Refuse what uv has resolved without the project's settings, and so perhaps from another index."""
+    """Raise ToolError if uv resolved without the project's settings, and so perhaps from another index."""
     if _IGNORED in output:
         message = "uv cannot read its settings in the project, and would ignore them"
         advice = "Correct [tool.uv] as uv's message says; a key that this uv does not know counts as well."
@@ -54,7 +55,7 @@ def _refuse_ignored_settings(output: str) -> None:
 
 
 def _is_about_cache(output: str, env: Mapping[str, str]) -> bool:
-    """Whether uv failed as it may not write what it keeps from one run to the next."""
+    """Whether uv failed because it may not write to its cache."""
     above = env.get("XDG_CACHE_HOME") or os.path.join(env.get("HOME") or "/nowhere", ".cache")
     cache = env.get("UV_CACHE_DIR") or os.path.join(above, "uv")
     denied = (line for line in output.splitlines() if "Permission denied" in line)
@@ -62,10 +63,9 @@ def _is_about_cache(output: str, env: Mapping[str, str]) -> bool:
 
 
 def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -> Path | None:
-    """Find uv: the setting, then PATH, then the uv package beside releaser; None when there is none.
+    """Find uv: by the setting, then on PATH, then the uv package installed with releaser; None if it is not found.
 
-    A setting is a path, relative to the project, or a name to be found on PATH. What an activated venv or the project
-    has comes last.
+    A setting is a path, relative to the project, or a name on PATH. An activated venv and the project come last.
     """
     if setting is not None and "/" in setting:
         named = project / Path(setting).expanduser()
@@ -80,7 +80,7 @@ def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -
 
 
 class Installed(Frozen):
-    """An interpreter that is there: its version, and where it lies."""
+    """An installed interpreter: its version and its path."""
 
     version: str
     path: str
@@ -88,16 +88,16 @@ class Installed(Frozen):
 
 @dataclass(kw_only=True)
 class Spent:
-    """How long the calls that share one limit have taken so far."""
+    """The time that the calls with one common limit have taken so far, in seconds."""
 
     seconds: float = 0.0
 
 
 class LockBuilds(Frozen):
-    """What becomes of packages that have to be built before it is known what they need.
+    """How uv builds packages whose dependencies are unknown until they are built.
 
-    `nothing` is what lets uv build none, where there is such a thing; `sandbox`, what it builds them in, for a tree
-    and an interpreter, which keeps the lock that it writes.
+    `nothing` makes uv build none; None if that is impossible. `sandbox` returns, for a tree and an interpreter, the
+    sandbox for builds, which keeps the lock that uv writes.
     """
 
     nothing: Sandbox | None
@@ -105,22 +105,22 @@ class LockBuilds(Frozen):
 
 
 class Uv(Frozen):
-    """One uv executable and how it is to be called; `timeout` bounds each call, in seconds.
+    """A uv executable, and how to call it; `timeout` limits each call, in seconds.
 
-    Those that lock share the limit of one: an index that becomes slow must not cost a multiple of it.
+    All calls that lock share the limit of one call: a slow index must not cost a multiple of it.
     """
 
     runner: Runner
     executable: Path
     timeout: float
-    #: What each call finds in its environment beside what uv always finds.
+    #: Additional environment variables of each call.
     variables: Mapping[str, str] = field(default_factory=dict)
     locking: Spent = field(default_factory=Spent)
-    #: None where builds have no sandbox.
+    #: None if builds have no sandbox.
     lock_builds: LockBuilds | None = None
 
     def version(self) -> str:
-        """Return uv's version; ToolError when this is not uv or it does not work."""
+        """Return uv's version; ToolError if this is not uv, or does not work."""
         finished = self._run(["--version"], cwd=Path("/"))
         found = _VERSION.match(finished.stdout)
         if found is None:
@@ -128,7 +128,7 @@ class Uv(Frozen):
         return found.group(1)
 
     def lock(self, tree: Path, words: Sequence[str], *, python: Path) -> Locked | NoSolution:
-        """Lock in `tree`, as `words` say: see `lock_arguments` and `pinned_lock_arguments`. Raises ToolError."""
+        """Lock in `tree` with the arguments of `lock_arguments` or `pinned_lock_arguments`. Raises ToolError."""
         began = time.monotonic()
         left = max(self.timeout - self.locking.seconds, 0.0)
         try:
@@ -143,7 +143,7 @@ class Uv(Frozen):
             self.locking.seconds += time.monotonic() - began
 
     def _lock(self, words: Sequence[str], tree: Path, *, timeout: float) -> Finished | NoSolution:
-        """Lock without building anything; where that does not do, in a sandbox, without what uv's cache has."""
+        """Lock without building anything; if that fails, in a sandbox, without uv's usual cache."""
         builds = self.lock_builds
         if builds is None:
             return self._resolve(words, cwd=tree, timeout=timeout)
@@ -156,18 +156,18 @@ class Uv(Frozen):
             else:
                 if not isinstance(done, NoSolution) or _NO_SYMLINK not in done.output:
                     return done
-        python = Path(words[words.index("--python") + 1])  # which each resolution names
+        python = Path(words[words.index("--python") + 1])  # each resolution has this option
         with builds.sandbox(tree, python) as sandbox:
             return self._resolve(words, cwd=tree, timeout=timeout, sandbox=sandbox)
 
     def compile(self, tree: Path, *words: str | Path) -> Finished | NoSolution:
-        """Run a `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
+        """Run `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
         return self._lock(["pip", "compile", *map(str, words)], tree, timeout=self.timeout)
 
     def sync(
         self, tree: Path, venv: Path, words: Sequence[str], *, python: Path, sandbox: Sandbox | None = None
     ) -> None:
-        """Install from the lock of `tree` into `venv`, which is made if it is not there, as `words` say.
+        """Install from the lock of `tree` into `venv`, which is made if missing, with the arguments `words`.
 
         See `sync_arguments` and `only_groups_arguments`. Raises ToolError.
         """
@@ -178,30 +178,30 @@ class Uv(Frozen):
             raise ToolError(message, "Set `uv` to a working uv.", output=finished.output)
 
     def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox | None = None) -> str:
-        """Return what any other command prints, for the project in `tree`. Raises ToolError."""
+        """Return the output of any other command, for the project in `tree`. Raises ToolError."""
         return self._run(words, cwd=tree, sandbox=sandbox).stdout
 
     def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
-        """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
+        """Return the interpreter that uv picks for `project`: that of `venv`, if it fits.
 
-        `request` is what `--python` takes; without it, `.python-version` and requires-python decide. A release thus
-        stays on the Python that is live as long as that is right. ToolError when there is none.
+        `request` is a value of `--python`; without it, `.python-version` and requires-python decide. So a release stays
+        on the Python of the live release as long as that fits. ToolError if none is found.
         """
         words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
         if venv is not None and os.path.exists(venv / "bin" / "python"):
             finished = self._run(words, cwd=project, variables={"VIRTUAL_ENV": str(venv)})
         else:
-            finished = self._run([*words, "--system"], cwd=project)  # one whose interpreter is gone would be an error
+            finished = self._run([*words, "--system"], cwd=project)  # uv fails for a venv whose interpreter is gone
         found = Path(finished.stdout.strip())
         if not found.is_absolute() or not os.path.exists(found):
             raise self._nonsense(finished)
         return found
 
     def installed_pythons(self) -> tuple[Installed, ...]:
-        """Return the interpreters that are there, nothing being downloaded. Raises ToolError.
+        """Return the installed interpreters, without downloading any. Raises ToolError.
 
-        uv starts each of them that it has not seen before. Only CPython counts, in its usual build and in a finished
-        version, as that is what locks are tested with.
+        uv starts each one that it has not seen before. Only the usual build of CPython in a final version counts, as
+        locks are tested with that.
         """
         from packaging.version import InvalidVersion, Version
 
@@ -218,7 +218,7 @@ class Uv(Frozen):
         return tuple(found)
 
     def python_version(self, python: Path) -> str:
-        """Return the version of an interpreter; one that stays as it is is asked once in a run. Raises ToolError."""
+        """Return the version of an interpreter, asking once in a run unless the file changes. Raises ToolError."""
         remembered, question = self.runner.remembered, _about_version(python)
         if question not in remembered:
             finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
@@ -229,7 +229,7 @@ class Uv(Frozen):
         return remembered[question]
 
     def remember_version(self, python: Path, version: str) -> None:
-        """Take what uv has said of an interpreter in an earlier run, of which nothing has changed since."""
+        """Use the version of an interpreter from an earlier run, if its file has not changed since."""
         self.runner.remembered.setdefault(_about_version(python), version)
 
     def _resolve(
@@ -256,21 +256,21 @@ class Uv(Frozen):
     ) -> Finished:
         apart = sandbox is not None and bool(sandbox.outside)
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes, builds=apart)
-        if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
+        if words[0] == "python":  # uv starts the interpreters on PATH, and an activated venv may be that of the site
             outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
         env |= {**self.variables, **(variables or {})}
-        if sandbox is not None and apart:  # no build may write what others install from
+        if sandbox is not None and apart:  # no build may write to the cache that others install from
             env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
         limit = self.timeout if timeout is None else timeout
         is_question = words[0] == "--version" or "find" in words[1:2]
         try:
             with contextlib.ExitStack() as stack:
-                if not is_question and not (sandbox is not None and sandbox.outside):  # which has its own
+                if not is_question and not (sandbox is not None and sandbox.outside):  # such a sandbox has its own
                     env["TMPDIR"] = _make_temporary(stack)
                 env, asked = stack.enter_context(for_uv_alone(env, cwd, sandbox))
-                whole = words[0] == "export"  # what the rest prints is short, or may come from a build
+                whole = words[0] == "export"  # other output is short, or may come from a build
                 death_signal = None if is_question else signal.SIGKILL
                 return self.runner.run(
                     argv, cwd=cwd, env=env, timeout=limit, sandbox=sandbox, input=asked, whole=whole,
@@ -297,8 +297,8 @@ class Uv(Frozen):
 def _make_temporary(stack: contextlib.ExitStack) -> str:
     """Make a temporary directory for one call of uv. Raises ToolError.
 
-    In one that others may write, uv keeps files that it locks, under names that anybody can work out: whoever makes and
-    locks them first lets it wait for five minutes (uv 0.13.8, measured).
+    In a shared one, uv locks files with predictable names: another user who makes and locks them first makes uv wait
+    for five minutes (uv 0.13.8, measured).
     """
     try:
         return str(stack.enter_context(temporary_directory()))
@@ -311,35 +311,35 @@ def _about_version(python: Path) -> tuple[str, str, int | None]:
     return "version", str(python), os.stat(python).st_mtime_ns if os.path.exists(python) else None
 
 
-_FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # as uv 0.13 says it
+_FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # message of uv 0.13
 _NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` can't be installed")
 _TO_BUILD = re.compile(r"Distribution `([^`=\s]+)[^`]*` can't be installed because it is marked as `--no-build`")
-# What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
+# uv's message if the package's own build fails, and not the network; a full disk may cause it, too.
 _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"
 
 
 def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
-    """Return the packages, each with its version, that uv says it cannot build, for whatever reason."""
+    """Return the packages, each with its version, that uv reports it cannot build, for any reason."""
     return tuple(dict.fromkeys(_FAILED_BUILD.findall(output)))
 
 
 def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
-    """Return the packages, each with its version, that uv could not build for a reason of their own."""
+    """Return the packages, each with its version, whose own build failed."""
     return failed_builds(output) if backend_failed(output) else ()
 
 
 def backend_failed(output: str) -> bool:
-    """Whether it is the code that builds a package that fails."""
+    """Whether the code that builds a package failed."""
     return _OWN_FAULT in output and _NO_ROOM not in output
 
 
 def uninstallable_packages(output: str) -> tuple[str, ...]:
-    """Return the packages, each with its version, that uv says it can neither build nor find a wheel of."""
+    """Return the packages, each with its version, that uv can neither build nor find a wheel for."""
     found = (*failed_builds(output), *_NOTHING_TO_INSTALL.findall(output))
     return tuple(dict.fromkeys(f"{name} {version}" for name, version in found))
 
 
 def packages_to_build(output: str) -> tuple[str, ...]:
-    """Return the packages that uv says it cannot install without building them, as it was told to build none."""
+    """Return the packages that uv cannot install without a build, when it was told to build none."""
     return tuple(dict.fromkeys(_TO_BUILD.findall(output)))

@@ -1,4 +1,4 @@
-"""What uv is called with: the arguments of each of its commands that releaser gives."""
+"""The arguments of each uv command that releaser runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Specifiers = Mapping[str, str | None]
-    #: By package, `*` for those that are not named; None is no limit.
+    #: By package, `*` for all other packages; None is no limit.
     ExcludeNewer = Mapping[str, datetime | None]
 
-# `lock --check` tells whether the lock fits pyproject.toml; uv says 1 if not, as of NoSolution.
+# `lock --check` checks that the lock fits pyproject.toml; if not, the exit status is that of NoSolution, 1.
 LOCK_CHECK = ("lock", "--check")
 COMPILED, NOT_LOCAL = "--compile-bytecode", "--no-install-local"
 
@@ -23,13 +23,13 @@ def lock_arguments(
 ) -> list[str]:
     """Arguments of the `uv lock` that upgrades everything, and takes no source releases of the packages in `no_build`.
 
-    `specifiers` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the
-    lock; None leaves a package as it is locked. With any, all of `packages`, those of the lock, are named one by one:
-    `--upgrade` beside `--upgrade-package` lets uv 0.10 forget them (seen), and naming them all means the same.
+    `specifiers` maps a package to the versions that it may have, such as `>=1.0,!=2.0`, which leaves no trace in the
+    lock; None keeps the locked version. With any specifier, all of `packages`, those of the lock, are named one by one:
+    with `--upgrade`, uv 0.10 forgets each `--upgrade-package` (seen), and naming all packages has the same effect.
 
     `exclude_newer` maps a package to the time before which its versions must have been uploaded. uv writes it into the
-    lock; a plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
-    Directories pass it, and what comes from an index that tells no times does not (seen).
+    lock; a plain `uv lock`, which is one with None for every package, removes it again and keeps the versions (seen).
+    Directories pass the limit, and packages of an index without upload times do not (seen).
     """
     words = ["lock"]
     if not specifiers:
@@ -44,7 +44,7 @@ def lock_arguments(
 
 
 def limit_arguments(exclude_newer: ExcludeNewer) -> list[str]:
-    """Arguments with which uv takes nothing that was uploaded later, neither for a lock nor to build something with."""
+    """Arguments with which uv ignores later uploads, both for a lock and for the packages that a build needs."""
     words = []
     for name, limit in sorted(exclude_newer.items()):
         time = f"{limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if limit is not None else "false"
@@ -53,7 +53,7 @@ def limit_arguments(exclude_newer: ExcludeNewer) -> list[str]:
 
 
 def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[str]:
-    """Arguments of the `uv pip compile` that finds the newest versions for a Python, whatever goes together."""
+    """Arguments of the `uv pip compile` that finds the newest version of each package, whether compatible or not."""
     return [
         "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python), "--python-version",
         python_version, "--output-file", answer, "pyproject.toml",
@@ -61,10 +61,10 @@ def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[
 
 
 def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
-    """Arguments of the `uv lock` that moves some packages to exact versions, and others only as far as these need it.
+    """Arguments of the `uv lock` that moves some packages to exact versions, and others only if these need it.
 
-    A pin leaves no trace in the lock. An empty one stands for the newest version, as a commit cannot be asked for.
-    Without pins, what is locked stays, as far as pyproject.toml admits it.
+    A pin leaves no trace in the lock. An empty pin stands for the newest version, as uv cannot be asked for a commit.
+    Without pins, all locked versions stay, as far as pyproject.toml allows them.
     """
     wanted = [f"{name}=={pins[name]}" if pins[name] else name for name in sorted(pins)]
     return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
@@ -75,29 +75,29 @@ def sync_arguments(
 ) -> list[str]:
     """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
 
-    `without` are default groups that are left out; uv refuses one that the lock does not have.
+    `without` are default groups to exclude; uv refuses a group that the lock does not have.
     """
     more = [COMPILED] if compiled else []
     return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
 
 
 def reinstall_arguments(names: Iterable[str]) -> list[str]:
-    """Arguments with which a `uv sync` installs packages again; it builds those that are local again."""
+    """Arguments with which `uv sync` installs packages again; it builds local ones again."""
     return [word for name in sorted(names) for word in ("--reinstall-package", name)]
 
 
 def left_out_arguments(names: Iterable[str]) -> list[str]:
-    """Arguments with which a `uv sync` leaves out packages; uv takes names that the lock does not have."""
+    """Arguments with which `uv sync` skips packages; uv accepts names that the lock does not have."""
     return [word for name in sorted(names) for word in ("--no-install-package", name)]
 
 
 def only_groups_arguments(
     groups: Iterable[str], *, present: Iterable[str], local: Iterable[str], link_mode: str
 ) -> list[str]:
-    """Arguments of the `uv sync` that installs what these groups need, except for the packages that are `present`.
+    """Arguments of the `uv sync` that installs the packages that these groups need, except those that are `present`.
 
-    The `local` packages of the lock are built again, for the reason that `local_install_arguments` tells, and none is
-    editable: what is found by way of PYTHONPATH may not need `.pth` files.
+    The `local` packages of the lock are built again, for the reason in `local_install_arguments`. None is editable:
+    `.pth` files do not work in a directory on PYTHONPATH.
     """
     return [
         "sync", "--frozen", "--no-editable", "--link-mode", link_mode,
@@ -108,9 +108,9 @@ def only_groups_arguments(
 
 
 def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
-    """Arguments of the `uv pip install` that puts local packages, and nothing else, into an environment.
+    """Arguments of the `uv pip install` that installs only local packages into an environment.
 
-    `--reinstall` makes uv build them again: its cache does not see that a source file changed.
+    `--reinstall` makes uv build them again: its cache does not notice a changed source file.
     """
     return [
         "pip", "install", "--python", str(python), "--no-deps", "--reinstall",
@@ -131,7 +131,7 @@ def requirements_arguments(
 ) -> list[str]:
     """Arguments of the `uv export` that writes a requirements file, or a pylock.toml, for people and tools without uv.
 
-    pip takes one with hashes for a constraints file only where all that is installed has one.
+    pip accepts a file with hashes as constraints only if all installed packages have one.
     """
     words = ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group, without)]
     words += ["--format", "pylock.toml"] if pylock else []

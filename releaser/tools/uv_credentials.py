@@ -1,7 +1,7 @@
-"""Passwords of package indexes for uv alone: it hands its environment on to the build of a source release.
+"""Gives passwords of package indexes to uv, but not to the builds of source releases, which inherit its environment.
 
-So uv gets them in its configuration, which is a pipe: it reads that once, before it starts anything (0.12 and 0.13,
-measured), and nothing is left in it for what it builds.
+uv gets them in its configuration, which is a pipe: uv reads that once, before it starts anything (0.12 and 0.13,
+measured), and leaves nothing in it for builds.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _SITE = re.compile(r"https?://[^/?#\s\"'<>@]+")
 
 @contextlib.contextmanager
 def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) -> Iterator[tuple[dict[str, str], bytes]]:
-    """Yield the environment of uv without passwords of indexes, and what it is to find on its standard input.
+    """Yield the environment of uv without passwords of indexes, and the content of its standard input, which has them.
 
-    In a sandbox, which hides files with passwords from what is built, those in them come the same way.
+    A sandbox hides files with passwords from builds; then the passwords in these files take the same way.
     """
     logins = _of_variables(env, tree)
     kept = without(env, "index")
@@ -55,7 +55,7 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
             (place / "uv").mkdir()
             (place / "uv" / "uv.toml").symlink_to("/proc/self/fd/0")
             for name in os.listdir(own) if os.access(own, os.R_OK) else ():
-                if name != "uv":  # git and build tools have theirs there
+                if name != "uv":  # git and build tools have their configuration there
                     (place / name).symlink_to(own / name)
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
@@ -65,9 +65,9 @@ def for_uv_alone(env: Mapping[str, str], tree: Path, sandbox: Sandbox | None) ->
 
 
 def _configuration(own: Path, logins: Mapping[str, Login]) -> bytes:
-    """Return the user's configuration of uv with the logins, as indexes from which nothing comes.
+    """Return the user's configuration of uv with the logins added, as indexes that are used for no package.
 
-    uv uses the login of an index for whatever comes from the same server.
+    uv uses the login of an index for all URLs on the same server.
     """
     text = (read_if_there(own) or b"").decode(errors="replace")
     for number, (url, (user, password)) in enumerate(sorted(logins.items())):
@@ -77,13 +77,13 @@ def _configuration(own: Path, logins: Mapping[str, Login]) -> bytes:
 
 
 def _of_variables(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
-    """Return the logins in variables, by the URLs of the indexes that are named so in uv's settings."""
+    """Return the logins in variables, by the URLs of the indexes with these names in uv's settings."""
     passwords = {found.group(1): value for name, value in env.items() if (found := _OF_INDEX.fullmatch(name))}
     if not passwords:
         return {}
     urls: dict[str, str] = {}
     for settings in reversed(all_settings_of_uv(tree, env)):  # the first counts
-        with contextlib.suppress(AttributeError, TypeError):  # uv says what is wrong
+        with contextlib.suppress(AttributeError, TypeError):  # uv reports the error
             for index in settings.get("index", ()):
                 urls[re.sub(r"[^A-Z0-9]", "_", str(index.get("name", "")).upper())] = str(index.get("url", ""))
     return {
@@ -94,12 +94,12 @@ def _of_variables(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
 
 
 def _of_files(env: Mapping[str, str], tree: Path) -> dict[str, Login]:
-    """Return the logins that uv would find in a netrc file, or in its own store, by the URLs that they are for."""
+    """Return the logins that uv would find in a netrc file or in its own store, by their URLs."""
     found: dict[str, Login] = {}
     home = env.get("HOME", "/")
     own = env.get("NETRC") or os.path.join(home, ".netrc")
     with contextlib.suppress(OSError, UnicodeError, netrc.NetrcParseError):
-        known = netrc.netrc(own if Path(own).is_file() else os.devnull)  # a pipe would keep it waiting
+        known = netrc.netrc(own if Path(own).is_file() else os.devnull)  # reading a pipe would block
         texts = (read_if_there(tree / name) or b"" for name in ("uv.lock", "uv.toml", "pyproject.toml"))
         sites = {url for text in texts for url in _SITE.findall(text.decode(errors="replace"))}
         for url in sites | {f"https://{host}" for host in known.hosts}:

@@ -1,4 +1,4 @@
-"""Web servers: asking that of a site, within a deadline and how often; and sending to others."""
+"""Web servers: asking a site repeatedly, within a time limit; and sending to other servers."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ logger = logging.getLogger(__name__)
 _HEADERS = {"User-Agent": "releaser", "Cache-Control": "no-cache"}
 USUAL_STATUSES = (range(200, 300), range(300, 400))
 _SHOWN_BODY = 4000  # bytes
-SEARCHED_BODY = 1_000_000  # bytes of a page in which a text is looked for
-_AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
+SEARCHED_BODY = 1_000_000  # bytes of a page that are searched for a text
+_AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # characters of a URL besides letters and digits
 _POLL = 0.1  # seconds
-_LONGEST_PAUSE = 1.0  # seconds, where every answer must be good: several processes may take turns
+_LONGEST_PAUSE = 1.0  # seconds; with several processes, each answer may come from another one
 
 
 class Patience(Frozen):
-    """How to ask: each try takes at most `timeout` seconds, `tries` of them, `pause` seconds apart."""
+    """How often to ask: `tries` times, each of at most `timeout` seconds, `pause` seconds apart."""
 
     timeout: float
     tries: int
@@ -39,7 +39,7 @@ class Patience(Frozen):
 
 
 class Said(Frozen):
-    """A good answer; `taken_over` says that the new processes had taken over when it was asked for."""
+    """A good answer; `taken_over` says that the new processes had taken over before the question."""
 
     answer: str
     taken_over: bool
@@ -52,10 +52,10 @@ def until_good(
     has_taken_over: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Said:
-    """Ask until there is a good answer and return it; ToolError of the last try when that was no good one.
+    """Ask until an answer is good, and return it; otherwise raise the ToolError of the last try.
 
-    An answer to a question that was asked before `has_taken_over` may not be from the new processes: then the
-    site is asked again, as long as there are tries, and the last answer counts.
+    An answer to a question asked before `has_taken_over` may come from an old process: then the site is asked again, as
+    long as there are tries, and the last answer counts.
     """
     for left in range(patience.tries - 1, -1, -1):
         taken_over = has_taken_over()
@@ -70,7 +70,7 @@ def until_good(
             if taken_over or not left:
                 return Said(answer=answer, taken_over=taken_over)
             ends_at = time.monotonic() + patience.pause
-            while not has_taken_over() and (rest := ends_at - time.monotonic()) > 0:  # no longer than needed
+            while not has_taken_over() and (rest := ends_at - time.monotonic()) > 0:  # no longer than necessary
                 sleep(min(_POLL, rest))
     message = "no health check was made"
     raise ToolError(message, "Set `health_retries` to 0 or more.")
@@ -79,7 +79,7 @@ def until_good(
 def stay_good(
     ask: Callable[[], str], *, seconds: float, pause: float, sleep: Callable[[float], None] = time.sleep
 ) -> None:
-    """Ask a site that was well again and again for some seconds. Raises the ToolError of the first bad answer."""
+    """Ask a site that gave a good answer again for some seconds. Raises the ToolError of the first bad answer."""
     began = time.monotonic()
     while (left := began + seconds - time.monotonic()) > 0:
         sleep(min(max(pause, _POLL), left, _LONGEST_PAUSE))
@@ -91,11 +91,11 @@ def stay_good(
 
 
 class Check(Frozen):
-    """A URL to ask, and what makes its answer a good one.
+    """A URL to ask, and the conditions for a good answer.
 
-    `socket` is the path of a unix socket to ask through, in place of the host and port of the URL. `host` is the name
-    to ask for, and with https the one that the certificate must be for, if it is not the one in the URL. The status
-    must be in one of `statuses`, and `text`, if any, in the first `SEARCHED_BODY` bytes of the page.
+    `socket` is the path of a unix socket, used in place of the host and port of the URL. `host` is the host name of the
+    request, and with https of the certificate, if it is not the one in the URL. The status must be in one of
+    `statuses`, and `text`, if any, in the first `SEARCHED_BODY` bytes of the page.
     """
 
     url: str
@@ -108,15 +108,15 @@ class Check(Frozen):
         return f"{self.url} through {self.socket}" if self.socket else self.url
 
     def accepts(self, status: int) -> bool:
-        """Whether this status is a good one."""
+        """Whether a status is good."""
         return any(status in one for one in self.statuses)
 
 
 def ask_url(check: Check, *, timeout: float) -> str:
-    """Get a URL once, within `timeout` seconds altogether; return a line on its answer.
+    """Get a URL once, within `timeout` seconds in all; return a line on its answer.
 
-    ToolError, with the beginning of the page, unless the answer is a good one. A redirect is not followed. The site is
-    asked directly, as a proxy could answer for it.
+    Raises ToolError, with the beginning of the page, unless the answer is good. Redirects are not followed. No proxy is
+    used, as it could answer for the site.
     """
     from http.client import HTTPException
 
@@ -126,7 +126,7 @@ def ask_url(check: Check, *, timeout: float) -> str:
         call_within(timeout, lambda deadline: _converse(check, timeout, answer, deadline))
     except TimeoutError:
         where = f"the part of the page that came within {timeout:g} s"
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: this is not a URL
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: not a URL
         message = f"{check} cannot be reached: {one_line(str(error), limit=200) or type(error).__name__}"
         raise ToolError(message) from None
     if not answer.status:
@@ -148,7 +148,7 @@ def ask_url(check: Check, *, timeout: float) -> str:
 
 @dataclass
 class _Answer:
-    """As much of an answer as has come; a status of 0 is none."""
+    """The part of an answer that was received; a status of 0 means none."""
 
     status: int = 0
     reason: str = ""
@@ -168,13 +168,13 @@ def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline)
         host = {"Host": check.host} if check.host else {}
         connection.request("GET", quote(parts.path or "/", safe=_AS_WRITTEN) + query, headers=_HEADERS | host)
         response = connection.getresponse()
-        if not deadline.is_over:  # else the headers may have ended only because the connection was shut down
+        if not deadline.is_over:  # else the headers may have ended early, because the deadline shut the connection down
             answer.status, answer.reason = response.status, response.reason
             _read(check, response, answer, deadline)
 
 
 def _read(check: Check, response: HTTPResponse, answer: _Answer, deadline: Deadline) -> None:
-    """Read as much of a page as is needed and comes in time; the status is known, whatever happens here."""
+    """Read as much of a page as is needed, until the deadline; the status is known already."""
     from http.client import HTTPException
 
     is_accepted = check.accepts(response.status)
@@ -183,9 +183,9 @@ def _read(check: Check, response: HTTPResponse, answer: _Answer, deadline: Deadl
     wanted = _encode(check.text, response) if is_accepted and check.text is not None else None
     limit = _SHOWN_BODY if wanted is None else SEARCHED_BODY
     with contextlib.suppress(OSError, HTTPException, ValueError):
-        # The response has taken the socket away from the connection, so that the deadline cannot shut it down.
+        # The response took the socket from the connection, so that the deadline cannot shut it down.
         while not deadline.is_over and len(answer.page) < limit and (chunk := response.read1(limit - len(answer.page))):
-            begin = max(0, len(answer.page) - len(wanted or b""))  # the text may have come in two parts
+            begin = max(0, len(answer.page) - len(wanted or b""))  # the text may be split between two chunks
             answer.page += chunk
             if wanted is not None and answer.page.find(wanted, begin) >= 0:
                 answer.has_text = True
@@ -193,7 +193,7 @@ def _read(check: Check, response: HTTPResponse, answer: _Answer, deadline: Deadl
 
 
 def _encode(text: str, response: HTTPResponse) -> bytes:
-    """Write a text as the page is said to be written; what cannot be read of the page does not matter then."""
+    """Encode a text as the page says it is encoded; in UTF-8 if that is impossible."""
     try:
         return text.encode(response.headers.get_content_charset("utf-8"))
     except (LookupError, UnicodeEncodeError):
@@ -201,7 +201,7 @@ def _encode(text: str, response: HTTPResponse) -> bytes:
 
 
 def _connection(check: Check, timeout: float) -> HTTPConnection:
-    """Prepare a connection; what the standard library would not connect to by itself is connected already."""
+    """Prepare a connection; to a unix socket, or to https under another host name, it is already connected."""
     from http.client import HTTPConnection, HTTPSConnection
 
     parts = urlsplit(check.url)
@@ -217,8 +217,8 @@ def _connection(check: Check, timeout: float) -> HTTPConnection:
 
 
 def _connect(check: Check, address: str, port: int, timeout: float) -> socket.socket:
-    """Connect to the unix socket; else to one address, and speak TLS with it under the name of another."""
-    import socket  # which takes long to import
+    """Connect to the unix socket; or to an address, with TLS for the name of another host."""
+    import socket  # slow to import
 
     plain = socket.socket(socket.AF_UNIX) if check.socket else socket.create_connection((address, port), timeout)
     try:
@@ -235,18 +235,18 @@ def _connect(check: Check, address: str, port: int, timeout: float) -> socket.so
 
 
 def is_url(text: str) -> bool:
-    """Tell a URL from a command."""
+    """Whether a text is a URL, not a command."""
     return text.startswith(("http://", "https://"))
 
 
-# Telling others
+# Sending to other servers
 
 
 def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[str, str], timeout: float) -> None:
-    """Send something by POST, within `timeout` seconds altogether, by the proxy that the environment names, if any.
+    """Send a body by POST, within `timeout` seconds in all, through the proxy of the environment, if any.
 
-    ToolError unless the answer is 2xx, with its status as `returncode`; a redirect is not followed. The message names
-    no more of the URL than its host.
+    Raises ToolError unless the answer is 2xx, with its status as `returncode`. Redirects are not followed. The message
+    names no part of the URL but its host.
     """
     from http.client import HTTPException
     from urllib import request
