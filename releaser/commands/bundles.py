@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from releaser.bundles.pointer import Channel
     from releaser.pipelines.channel import Publisher
 
-#: What they answer with `--json`, see answers.py.
+#: The types of their answers with `--json`, see answers.py.
 ANSWERS = {
     "bundle create": (BundleDetails,),
     "bundle show": (BundleDetails,),
@@ -313,7 +313,7 @@ def _publisher(ctx: CommandContext, key: Path, expires: str, signers: Path | Non
     from releaser.site.site import open_site
 
     seconds = _read_expires(expires)
-    site = open_site(ctx.project, os.environ)  # there need not be one: settings are those of the environment then
+    site = open_site(ctx.project, os.environ)  # without a project, the settings are those of the environment
     trust = trust_of(site, signers)
     return Publisher(runner=site.runner, key=key.absolute(), expires=seconds, trust=trust, dry_run=ctx.dry_run)
 

@@ -1,4 +1,4 @@
-"""What every command is made of: its options, the project that it is about, how it prints, and how errors end it."""
+"""The common parts of commands: options, the project, the output, and the exit codes of errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _WAIT = "Wait up to SECONDS for another run to end instead of exiting with code 
 
 
 class NonEmptyPath(click.Path):
-    """A path; an empty name, which an unset variable of a script leaves, is not the current one."""
+    """A path that refuses an empty name, such as from an unset variable in a script."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -52,7 +52,7 @@ FILE, DIRECTORY = NonEmptyPath(path_type=Path, dir_okay=False), NonEmptyPath(pat
 
 
 class CommandContext(Frozen):
-    """What every command gets: the project, how to print, and what all that change something have in common."""
+    """The argument of every command: the project, the output, and the common options."""
 
     #: The command, as reports name it.
     name: str
@@ -61,15 +61,15 @@ class CommandContext(Frozen):
     dry_run: bool = False
     #: How long to wait for another run to end, in seconds.
     wait: float = 0.0
-    #: Whether its report is worth a mail.
+    #: Whether its report is mailed.
     mails: bool = False
-    #: Whether it makes the first lock of a project; it tells of wrong settings by itself.
+    #: Whether it makes the first lock of a project; such a command reports wrong settings itself.
     creates_pyproject: bool = False
 
     def site(self) -> Site:
-        """Read the project for a question; what is wrong with its settings is a warning then.
+        """Return the site, for a command without a run; wrong settings are only warnings.
 
-        Raises PreflightError where a file lies in the place of the state directory.
+        Raises PreflightError if a file is in the place of the state directory.
         """
         from releaser.site.disk import find_misplaced_state
         from releaser.site.site import find_site, open_site
@@ -82,7 +82,7 @@ class CommandContext(Frozen):
         return site
 
     def request(self) -> Request:
-        """Ask for a run."""
+        """Return the request for a run."""
         from releaser.pipelines.session import Request
 
         shown, name = self.output.listener(), self.name
@@ -97,16 +97,16 @@ class CommandContext(Frozen):
         *args: P.args,
         **options: P.kwargs,
     ) -> RunReport:
-        """Do what the command is for; a dry run prints what that would do, and exits."""
+        """Run `change`, and return its report; a dry run prints `plan` instead, and exits."""
         if not self.dry_run:
-            gc.freeze()  # what has been loaded stays
-            gc.set_threshold(20_000)  # with 100,000, an update would take 1.5 MB more at its peak
+            gc.freeze()  # loaded modules stay until the end
+            gc.set_threshold(20_000)  # with 100,000, the peak memory of an update is 1.5 MB higher
             return change(self.request(), *args, **options)
         self.print_plan(plan(self.site(), *args, **options))
         sys.exit(0)
 
     def print_plan(self, found: Plan) -> None:
-        """Print what a dry run has found."""
+        """Print the plan of a dry run."""
         if self.output.json:
             self.output.print_json(found)
         else:
@@ -121,18 +121,18 @@ class CommandContext(Frozen):
         return found
 
     def say_chosen(self, chosen: Iterable[Convention]) -> None:
-        """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
+        """Print the detected settings of the site, with their sources; with --json, the answer has them."""
         for one in chosen if not self.output.json else ():
             self.output.note(str(one))
 
     def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
-        """Print how a run ended, and exit; what `answers` a question is printed even if nothing changed."""
+        """Print the report of a run, and exit; with `answers`, print it even if nothing changed."""
         self.output.print_report(report, answers=answers)
         sys.exit(report.exit_code)
 
 
 class Command(click.Command):
-    """A command with its whole name, such as `bundle create`."""
+    """A command with its full name, such as `bundle create`."""
 
     full_name: str = ""
 
@@ -151,7 +151,7 @@ def sections() -> dict[str, list[Command]]:
 
 
 def all_commands() -> dict[str, Command]:
-    """Return all commands by their whole names."""
+    """Return all commands by their full names."""
     return {one.full_name: one for commands in sections().values() for one in commands}
 
 
@@ -163,11 +163,11 @@ _GROUPS = {
 
 @contextlib.contextmanager
 def _own_words() -> Iterator[None]:
-    """Say what click refuses as every other error is said."""
+    """Print errors of click like all other errors, and exit."""
     try:
         yield
     except click.UsageError as error:
-        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # which shows the help
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click shows the help
             raise
         message, path = error.format_message().strip(), error.ctx.command_path if error.ctx else "releaser"
         refused = UsageError(message[:1].lower() + message[1:].rstrip("."), f"See `{path} --help`.")
@@ -175,7 +175,7 @@ def _own_words() -> Iterator[None]:
 
 
 class Commands(click.Group):
-    """Lists its commands by what they are for, each with its whole first sentence."""
+    """The group of all commands; its help lists them in sections, each with its full first sentence."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _own_words():
@@ -188,13 +188,13 @@ class Commands(click.Group):
         except ImportError as error:
             if not (error.name or "").startswith("releaser."):
                 raise
-            # By hand: what prints errors may be gone as well.
+            # By hand: the modules that print errors may be gone, too.
             advice = "Run it again once that is done: the next run first finishes or undoes what this one left."
             sys.stderr.write(f"releaser: releaser was replaced as it ran: {error}\n  what to do: {advice}\n")
             sys.exit(ExitCode.BUG)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Find a command, and import no more for it than has to be: cron pays for that on every site, every night."""
+        """Find a command, and import only the modules up to it: each run by cron pays for imports."""
         for module in _MODULES:
             if cmd_name in self.commands:
                 break
@@ -233,12 +233,11 @@ def command(
     many: Literal["", "all", "sites"] = "",
     **settings: Any,
 ) -> Callable[[Callable[..., None]], Command]:
-    """Make a function a command, give it the common options, and make errors end it with their exit code.
+    """Make a function a command with the common options, whose errors end it with their exit code.
 
-    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. One that `changes` something has
-    --dry-run. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
-    by itself whose the project is. With `many` it can be run for many sites, by --all or
-    by --sites alone.
+    The help lists it in `section`, one of _SECTIONS, and ends with the `example`. With `changes` it has --dry-run, with
+    `waits` --wait, with `mails` it mails its report. Without `admits`, it checks the owner of the project by itself.
+    With `many` it can be run for many sites, by --all or by --sites alone.
     """
 
     def decorate(function: Callable[..., None]) -> Command:
@@ -305,19 +304,19 @@ def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def refuse_both(one: str, other: str) -> NoReturn:
-    """Refuse two options that make no sense together."""
+    """Raise UsageError for two options that cannot be combined."""
     message = f"{one} cannot be combined with {other}"
     raise UsageError(message, "Use only one of them.")
 
 
 @contextlib.contextmanager
 def _exit_codes(output: Output) -> Iterator[None]:
-    """Print an error and exit with its code."""
+    """Print an error, and exit with its exit code."""
     try:
         yield
     except ReleaserError as error:
         sys.exit(output.print_error(error))
-    except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
+    except PermissionError as error:  # for example, monitoring runs as a user who may not read all files
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
@@ -327,5 +326,5 @@ def _exit_codes(output: Output) -> Iterator[None]:
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
-    except Interrupted as interrupt:  # a second signal, while the first was being dealt with
+    except Interrupted as interrupt:  # a second signal, while the first was being handled
         sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)

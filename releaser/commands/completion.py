@@ -1,6 +1,6 @@
-"""What the shell completes beyond commands and options: releases, packages, settings, what is on hold or asked for.
+"""Shell completion of arguments: releases, packages, settings, and names for `unhold` and `accept`.
 
-Nothing of the site is started for it, and nothing is said: who completes asks nothing.
+It starts no program of the site, and prints no errors.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 
 def complete_held(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Complete what `unhold` allows again."""
+    """Complete the name of something on hold, for `unhold`."""
     from releaser.releases.blocks import read_blocks
 
     site = _own_site(ctx)
@@ -66,7 +66,7 @@ def _matching(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _own_site(ctx: click.Context) -> Site | None:
-    """Return the site that the command line names; None if it is none, or not this user's."""
+    """Return the site that the command line names; None if it does not exist, or belongs to another user."""
     from releaser.site.site import find_site
 
     given = Path(ctx.params.get("project") or os.environ.get("RELEASER_PROJECT") or ".")
@@ -74,5 +74,5 @@ def _own_site(ctx: click.Context) -> Site | None:
         path = given.expanduser()
         site = find_site(path, os.environ) if path.stat().st_uid == os.geteuid() else None
         return site if site and site.project.root.stat().st_uid == os.geteuid() else None
-    except (ReleaserError, OSError, RuntimeError):  # the last of ~nobody
+    except (ReleaserError, OSError, RuntimeError):  # RuntimeError: the home of an unknown user
         return None

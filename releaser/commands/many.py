@@ -1,4 +1,4 @@
-"""A command with `--all`: for every site of a file, with one line for each, the worst first."""
+"""Runs a command with `--all` or `--sites` for every site in a file, and prints the answers, the worst first."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ DEFAULT = Path("/etc/releaser/sites.toml")
 SELECTION = ("all_sites", "sites", "group", "jobs")  # the options, by their names in Python
 _COMMON = ("project", "as_json", "verbose", "quiet")
 _OF_ONE = ("nagios", "prometheus", "textfile", "overrides")
-_TABLES = ("update", "check", "status")  # of which a line each says enough
+_TABLES = ("update", "check", "status")  # commands whose answer fits in one line for each site
 
 
 class Selection(Frozen):
-    """Which sites the command line asks for; None of a file is the usual one."""
+    """The sites that the command line selects; without a file, those of the default file."""
 
     file: Path | None
     group: str | None
@@ -42,7 +42,7 @@ class Selection(Frozen):
 
     @classmethod
     def of(cls, *, all_sites: bool | None, sites: Path | None, group: str | None, jobs: int | None) -> Selection | None:
-        """Read the options; None if the command is about one site. Raises UsageError."""
+        """Read the options; None if the command is for one site. Raises UsageError."""
         if all_sites or sites is not None:
             return cls(file=sites, group=group, jobs=jobs)
         if group is not None or jobs is not None:
@@ -52,7 +52,7 @@ class Selection(Frozen):
 
 
 def many_options(function: F, *, has_all: bool) -> F:
-    """Give a command the options about many sites; without `--all` where that means something else."""
+    """Add the options for many sites to a command; without `--all` if it has another meaning there."""
     options = [
         click.option("--all", "all_sites", is_flag=True, help=f"Do this for every site that {DEFAULT} names.")
     ] * has_all
@@ -74,7 +74,7 @@ def many_options(function: F, *, has_all: bool) -> F:
 
 
 def run_for_all(wanted: Selection, output: Output) -> NoReturn:
-    """Run the command for each site, print what came of it, and exit with the worst code. Raises PreflightError."""
+    """Run the command for each site, print the answers, and exit with the worst exit code. Raises PreflightError."""
     from releaser.fleet.many_sites import ManySites, badness
     from releaser.fleet.sites_file import read_sites
     from releaser.reporting.many_sites import COLUMNS, problems_of, rows, with_states
@@ -89,7 +89,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     for warning in listed.warnings:
         output.note(f"warning: {file}: {warning}")
     acts = words[0] in ("update", "propose") and "--dry-run" not in words
-    # A site that goes first does so whatever the group is: the others go by what becomes of it.
+    # Sites that go first do so in every group, as the result decides whether the others follow.
     sites = [one for one in listed.sites if wanted.group in (None, *one.groups) or (acts and one.goes_first)]
     if not sites:
         refuse(
@@ -120,7 +120,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
 
 
 def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
-    """Return the answers, and the signal that ended that early; 0 for none."""
+    """Return the answers, and the signal that interrupted them; 0 for none."""
     found: list[SiteAnswer] = []
     try:
         with signals.raise_on_signals():
@@ -133,7 +133,7 @@ def _collect(answers: Iterator[SiteAnswer]) -> tuple[list[SiteAnswer], int]:
 
 
 def _words(ctx: click.Context) -> Iterator[str]:
-    """Yield the command and what the command line says for it, except for what is about many sites."""
+    """Yield the command and its options and arguments, except for the options for many sites."""
     yield ctx.command.name or ""
     arguments: list[str] = []
     for one in ctx.command.params:
@@ -158,7 +158,7 @@ def _words(ctx: click.Context) -> Iterator[str]:
 
 
 def _tell_of_update(answers: Sequence[SiteAnswer], listed: SitesFile, output: Output) -> None:
-    """Mail and print what is new; a night without anything new is not worth a word of cron's."""
+    """Mail and print news; without news, print nothing, so that cron sends no mail."""
     from releaser.reporting.many_sites import COLUMNS, is_news, rows, send_summary, summary
 
     news = [one for one in answers if is_news(one)]

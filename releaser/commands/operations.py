@@ -1,4 +1,4 @@
-"""The commands that change something, and the one that runs a program in the live release."""
+"""The commands that change a site, and those that run a program in the live release."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def prune(ctx: CommandContext) -> None:
 
 
 def _change(ctx: CommandContext, decide: Callable[..., Change], *words: str) -> None:
-    """Do what `decide` decides, or say what that would be."""
+    """Make the change that `decide` returns, or print it in a dry run."""
     from releaser.pipelines.maintenance import make_change, plan_change
 
     ctx.end(ctx.run(plan_change, make_change, decide, *words))

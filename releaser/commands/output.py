@@ -1,4 +1,4 @@
-"""What commands print, for people and programs, without secrets and control characters; and files that people name."""
+"""Prints for people and programs, without secrets and control characters, and writes the files that people name."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ T = TypeVar("T")
 
 
 class Output(Frozen):
-    """What the command line asks for: `json` for programs, `verbose`, `quiet`. Whatever is printed is made harmless."""
+    """Prints in the form that the command line asks for: `json` for programs, `verbose`, `quiet`."""
 
     json: bool = False
     verbose: bool = False
     quiet: bool = False
-    #: Whether it is for a command that could change what is live; then errors say that it has not.
+    #: Whether the command can change the live release; then errors say that it did not.
     changes: bool = False
-    #: Whether errors are printed, and the exit code chosen, as a plugin of Nagios does.
+    #: Whether errors and exit codes are those of a Nagios plugin.
     plugin: bool = False
-    #: Knows the secrets of the site, as soon as that has been read.
+    #: Has the secrets of the site once that is read.
     redactor: Redactor = field(default_factory=Redactor)
 
     def listener(self) -> Listener:
-        """Return what shows the steps of a run while it runs."""
+        """Return the listener that shows the steps of a run."""
         if not self.quiet and (self.verbose or (sys.stderr.isatty() and not self.json)):
             from releaser.reporting.terminal import Lines, Live
 
@@ -48,9 +48,9 @@ class Output(Frozen):
         return Silence()
 
     def print_report(self, report: RunReport, *, answers: bool = False) -> None:
-        """Print how a run ended. Without a terminal, what is nothing to speak of or was mailed is not printed.
+        """Print the report of a run. Without a terminal, reports without news and mailed reports are not printed.
 
-        One that `answers` a question has something to say.
+        With `answers`, the report is always printed.
         """
         if self.json:
             from releaser.releases.journal import report_as_json
@@ -71,12 +71,12 @@ class Output(Frozen):
             self._write(report_text(report))
 
     def _is_for_cron(self, report: RunReport) -> bool:
-        """Whether cron would mail once more what has been mailed: nobody is there, and nothing else is to be said."""
+        """Whether cron would mail a report again that was already mailed: no person is at a terminal."""
         person = sys.stdin is not None and sys.stdin.isatty()
         return report.is_update and report.mailed and not person
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
-        """Yield the files of a release; on a terminal, show how many have been."""
+        """Return an iterable of the files of a release that shows its progress on a terminal."""
         if self.quiet or self.json or not sys.stderr.isatty():
             return paths
         from releaser.reporting.terminal import track
@@ -84,13 +84,13 @@ class Output(Frozen):
         return track(paths, release, sys.stderr)
 
     def print_json(self, content: Any) -> None:
-        """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
+        """Print JSON in ASCII, which every locale can print and which can have any path and output."""
         if self.redactor.secrets:
             content = self.redactor.clean_all(json.loads(json.dumps(content, default=plain)))
         sys.stdout.write(json.dumps(content, indent=2, default=plain).replace("\x7f", "\\u007f") + "\n")
 
     def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
-        """Print an answer, for people as `text` words it; where nothing was found, say that it is `empty`."""
+        """Print an answer as JSON or, for people, as `text` returns it; print `empty` if nothing was found."""
         if self.json:
             self.print_json(found)
         elif found:
@@ -103,7 +103,7 @@ class Output(Frozen):
         self._write(lines, sys.stdout)
 
     def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table: as wide as a terminal on that, plain columns elsewhere."""
+        """Print a table: on a terminal in its width, elsewhere in plain columns."""
         rows = [[self.redactor.line(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             from releaser.reporting.terminal import show_rows
@@ -113,7 +113,7 @@ class Output(Frozen):
             self.print_lines(table([columns, *rows]))
 
     def print_changes(self, changes: Sequence[Change]) -> None:
-        """Print package changes, with the ages that versions have today."""
+        """Print package changes, with today's ages of the versions."""
         from datetime import UTC, datetime
 
         from releaser.reporting.changes import changes_table
@@ -127,7 +127,7 @@ class Output(Frozen):
             self.print_lines(found.lines)
 
     def write_page(self, file: Path, text: str) -> None:
-        """Write a page to a file, as a whole. Raises PreflightError."""
+        """Write a page to a file, atomically. Raises PreflightError."""
         try:
             write_named(file, self.redactor.clean(text).encode(errors="replace"))
         except OSError as error:
@@ -135,12 +135,12 @@ class Output(Frozen):
         self.note(f"wrote {file}")
 
     def note(self, line: str) -> None:
-        """Print words for people, which are not data."""
+        """Print a remark for people to stderr."""
         if not self.quiet:
             self._write([line])
 
     def _write(self, lines: Iterable[str], stream: TextIO | None = None, *, wrap: bool = False) -> None:
-        """Write lines; words for people, which are those on stderr or to `wrap`, as a terminal is wide."""
+        """Write lines; on a terminal, wrap those on stderr and, with `wrap`, others."""
         stream = stream or sys.stderr
         shown: Iterable[str] = map(self.redactor.shown, lines)
         if (wrap or stream is sys.stderr) and stream.isatty():
@@ -153,11 +153,9 @@ class Output(Frozen):
         stream.writelines(f"{line}\n" for line in shown)
 
     def print_error(self, error: ReleaserError) -> int:
-        """Print what failed, what to do next, the end of what a program said about it, and that live is unchanged.
+        """Print an error with its advice and the end of a program's output; return the exit code.
 
-        Of words that were wrong, it need not be said.
-
-        Returns the exit code.
+        Unless the command line was wrong, also print that the live release is unchanged.
         """
         if self.plugin:
             from releaser.reporting.monitoring import Service, nagios_line
@@ -179,10 +177,10 @@ class Output(Frozen):
 
 
 def write_named(file: Path, data: bytes, *, private: bool = False) -> None:
-    """Write a file as a whole, with the mode that it has or a new one gets; a device or a pipe is written to.
+    """Replace a file atomically, with its mode or that of a new file; write to a device or a pipe directly.
 
-    One that is `private` is for its owner alone. None that root
-    writes can be written by all. Raises OSError, also where root would write into everybody's directory.
+    A `private` file is only for its owner. A file that root writes is not writable by all users. Raises OSError, also
+    if root would write into a directory that all users can write.
     """
     place, is_root = os.path.realpath(file.parent), os.geteuid() == 0
     if is_root and os.stat(place).st_mode & stat.S_IWOTH:

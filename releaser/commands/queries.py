@@ -33,7 +33,7 @@ def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
 
 
 def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) -> None:
-    """Check the site, and print what was found. Raises PreflightError."""
+    """Check the site, and print the result. Raises PreflightError with the problems."""
     from releaser.answers import Readiness, ReadySite
     from releaser.candidate.sandbox import describe_sandbox, describe_thrown_away, sandbox_warnings, thrown_away
     from releaser.candidate.sandbox_probe import try_sandbox
@@ -155,7 +155,7 @@ def list_releases(ctx: CommandContext) -> None:
     rows = listing.rows(store)
     is_watched = ctx.output.verbose or sys.stderr.isatty()
     if is_watched or dispute(site.project) or store.live_by_record() != store.live_id():
-        from releaser.pipelines.status import list_damage  # which takes longer than the list
+        from releaser.pipelines.status import list_damage  # takes longer than the list
 
         ctx.warn(list_damage(site))
     if ctx.output.json:

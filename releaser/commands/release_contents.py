@@ -1,4 +1,4 @@
-"""The commands that tell what a release has."""
+"""The commands that show the contents of a release."""
 
 from __future__ import annotations
 

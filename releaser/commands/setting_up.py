@@ -1,4 +1,4 @@
-"""The commands that set a site up, and leave it again."""
+"""The commands that set up a site, and remove releaser from it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def setup(
         return
     if not ctx.output.json:
         ctx.output.print_lines(line for one in plan.edits for line in one.diff)
-        sys.stdout.flush()  # into a pipe, it would come last
+        sys.stdout.flush()  # else a pipe would get it last
     if asks and not confirm(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
         ctx.output.note("nothing was changed")
         return
@@ -89,7 +89,7 @@ def setup(
 
 
 def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
-    """Do what is planned, check the site, and tell of all that; raise what failed last, in the order of weight."""
+    """Carry out a plan, check the site, and print the results; raise the last error, and print those before it."""
     from releaser.commands.queries import run_check
     from releaser.pipelines.setup import set_up
     from releaser.releases.store import store_of
@@ -251,7 +251,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _ask_for_settings(site: Site, given: Mapping[str, str]) -> dict[str, str]:
-    """Ask for what no option gives; return the answers that are not what was offered."""
+    """Ask for the settings without an option; return the answers that differ from the defaults."""
     from releaser.pipelines import setup as pipeline
 
     answers = {}
@@ -262,13 +262,13 @@ def _ask_for_settings(site: Site, given: Mapping[str, str]) -> dict[str, str]:
         answer = _ask(question, default, partial(pipeline.read_answer, name))
         if answer != pipeline.read_answer(name, default):
             answers[name] = answer
-        if name == "environment" and name in answers:  # on which the next default depends
+        if name == "environment" and name in answers:  # the next default depends on it
             site = replace(site, settings=replace(site.settings, environment=answer))
     return answers
 
 
 def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
-    """Ask on the terminal until there is an answer that can be read. Raises KeyboardInterrupt."""
+    """Ask on the terminal until the answer is valid. Raises KeyboardInterrupt."""
 
     def convert(text: str) -> str:
         try:

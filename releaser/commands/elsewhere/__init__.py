@@ -19,16 +19,16 @@ ELSEWHERE: tuple[Elsewhere, ...] = gather("elsewhere")
 
 
 def elsewhere_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give `update` these options."""
+    """Add these options to `update`."""
     for one in reversed(ELSEWHERE):
         function = click.option(one.option, one.parameter, **one.look)(function)
     return function
 
 
 def update_from_elsewhere(ctx: CommandContext, given: Mapping[str, Any], others: Mapping[str, Any], **how: Any) -> None:
-    """Update as one of these options says, and exit; return if none is `given`. Raises UsageError.
+    """Run the update of one of these options, and exit; return if none is `given`. Raises UsageError.
 
-    `others` are the options of `update` with their values, by the names that people know; `how` is for all updates.
+    `others` are the other options of `update` with their values, by name; `how` has the arguments of all updates.
     """
     others = {**others, **{one.option: given[one.parameter] for one in ELSEWHERE}}
     asked = [name for name, value in others.items() if value not in (None, (), False)]  # an empty text is an error

@@ -1,4 +1,4 @@
-"""An option of `update` that names where the release comes from."""
+"""The interface of an option of `update` that names the source of the release."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from releaser.system.frozen import Frozen
 
 
 class Elsewhere(Frozen):
-    """The option, and how an update with it runs."""
+    """The option, and the update that it runs."""
 
     option: str
-    #: Its name in Python, and how click shows and reads it.
+    #: Its name in Python, and its other arguments for click.
     parameter: str
     look: Mapping[str, Any]
-    #: The options that may be given with it.
+    #: The options that may be combined with it.
     goes_with: tuple[str, ...] = ()
-    #: Runs the update for a context and the value, prints how it ended, and exits; it also gets `timing` and `force`.
+    #: Runs the update for a context and the value, prints the report, and exits; it also gets `timing` and `force`.
     run: Callable[..., NoReturn]
