@@ -1,9 +1,9 @@
-"""Where the `releaser` command begins. Starting a program does without the whole command line, as many starts wait."""
+"""The start of the `releaser` command, which skips the command line to start a program quickly."""
 
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    del sys.path[0]  # by `python -m`, that is the current directory: what lies there may be anybody's
+    del sys.path[0]  # with `python -m`, the current directory, in which any user may have put files
 
 import gc
 import io
@@ -13,11 +13,11 @@ from releaser import __version__
 
 
 def main() -> None:
-    """Start a program at once if that is all there is to do, and hand everything else to the command line."""
+    """Start a program at once if possible, and hand everything else to the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale that lacks a character must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
-    gc.set_threshold(100_000)  # nearly all that a start makes stays
+    gc.set_threshold(100_000)  # nearly all objects of a start stay
     try:
         if words == ["--version"]:
             sys.stdout.write(f"releaser {__version__}\n")
@@ -26,11 +26,11 @@ def main() -> None:
 
             cli()
     finally:
-        gc.freeze()  # what goes with the process anyway is not looked through for that, which takes some 10 ms
+        gc.freeze()  # saves some 10 ms of collecting objects that end with the process
 
 
 def _is_somewhere() -> bool:
-    """Whether the current directory is still there."""
+    """Whether the current directory still exists."""
     try:
         return bool(os.getcwd())  # noqa: PTH109 - pathlib takes long to import
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def _is_somewhere() -> bool:
 
 
 def _becomes_a_program(words: list[str]) -> bool:
-    """Become what `run` and `exec` start, if nothing is out of the ordinary; else, return False."""
+    """Become the program of `run` or `exec`, if that is simple; otherwise return False."""
     if words[:1] not in (["run"], ["exec"]):
         return False
     from releaser.launch import quickly

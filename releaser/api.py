@@ -1,9 +1,9 @@
-"""What releaser does, for programs in Python. Importing it costs next to nothing.
+"""The functions of releaser for programs in Python. Importing this module costs next to nothing.
 
-Each function asks releaser in a process of its own, and is about the project in `project` or above it; the default is
+Each function runs releaser in a separate process, for the project in `project` or above it; the default is
 RELEASER_PROJECT, else the current directory. All raise errors of `releaser.errors`: LockedError while another run has
-the lock, PreflightError where the project or its settings are not fit, NoSuchReleaseError, UsageError, and
-ReleaserError for anything else that kept releaser from answering.
+the lock, PreflightError if the project or its settings are unfit, NoSuchReleaseError, UsageError, and ReleaserError for
+anything else that kept releaser from answering.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _ERRORS = {2: "UsageError", 3: "PreflightError", 8: "LockedError", 9: "NoSuchRel
 
 
 def update(*names: str, project: str | os.PathLike[str] = "") -> RunAnswer:
-    """Update the site, or only the packages of these names and what they need, and tell what came of it.
+    """Update the site, or only the packages of these names and their requirements, and return the report.
 
-    An update that was refused or taken back is an answer, too: see its `result`, `exit_code` and `problems`.
+    An update that was refused or rolled back has a report, too: see its `result`, `exit_code` and `problems`.
     """
     from releaser.answers import RunAnswer
 
@@ -38,7 +38,7 @@ def update(*names: str, project: str | os.PathLike[str] = "") -> RunAnswer:
 
 
 def rollback(release: str | None = None, *, keep_code: bool = False, project: str | os.PathLike[str] = "") -> RunAnswer:
-    """Go back to a release, or to the last good one before the live one, and tell what came of it.
+    """Go back to a release, or to the previous good one, and return the report.
 
     With `keep_code`, only the packages go back.
     """
@@ -56,7 +56,7 @@ def releases(project: str | os.PathLike[str] = "") -> tuple[Row, ...]:
 
 
 def status(project: str | os.PathLike[str] = "") -> Status:
-    """Return how the site stands."""
+    """Return the status of the site."""
     from releaser.answers import Status
 
     return _ask(Status, "status", project=project)
@@ -67,10 +67,10 @@ def require(
 ) -> str:
     """Return the version of a package, such as `name>=1`, that this program runs with.
 
-    That is the version in the release that it runs in, or, for a program outside of the site's releases, in the live
-    one. If it is not what is required, and `refresh` is given, such as `daily`, the site is updated as by `releaser
-    exec --refresh`, for at most `wait`; a program that runs in a release is restarted in the live one if
-    that is what is required: once, so call this before anything else. Raises RequirementError if it stays otherwise.
+    That is the version in the release of this program, or, for a program outside of the site's releases, in the live
+    one. If it does not fit, and `refresh` is given, such as `daily`, the site is updated as by `releaser exec
+    --refresh`, for at most `wait`. A program in a release is restarted once in the live one if that fits, so call this
+    before anything else. Raises RequirementError if no version fits.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -104,16 +104,16 @@ def require(
 
 
 def _own_venv(releases: str) -> str:
-    """Return the venv of the release that this program runs in; empty if that is none."""
+    """Return the venv of the release that this program runs in; empty outside of releases."""
     own = os.path.realpath(sys.prefix)
     if own.startswith(f"{releases}/") or not os.path.isdir(releases):
         return own if own.startswith(f"{releases}/") else ""
-    venvs = (f"{releases}/{name}/venv" for name in os.listdir(releases))  # an adopted one leads to where it was
+    venvs = (f"{releases}/{name}/venv" for name in os.listdir(releases))  # that of an adopted release may be a symlink
     return next((one for one in venvs if os.path.realpath(one) == own), "")
 
 
 def _version(venv: str, name: str) -> str | None:
-    """Return the version of a package that is installed in a venv."""
+    """Return the installed version of a package in a venv; None without one."""
     from pathlib import Path
 
     from releaser.locks.versions import normalize_name
@@ -135,7 +135,7 @@ def _place(project: str | os.PathLike[str]) -> Place:
 
 
 def _restart(place: Place, own: str) -> None:
-    """Become the same program in the live release; but not twice."""
+    """Become the same program in the live release, but only once."""
     from releaser.launch import become
 
     release = place.live
@@ -153,7 +153,7 @@ def _restart(place: Place, own: str) -> None:
 
 
 def _ask(kind: type[T], command: str, *words: str, project: str | os.PathLike[str]) -> T:
-    """Run a command of releaser, and return what it answers; raise the error of its exit code if that is none."""
+    """Run a command of releaser, and return its answer. Raises the error of its exit code without one."""
     import json
 
     from msgspec import convert

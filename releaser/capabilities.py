@@ -1,8 +1,7 @@
-"""The list of all capabilities, each with everything it adds. To leave one out, delete its entry and its files.
+"""The list of all capabilities, each with everything it adds. To remove one, delete its entry and its files.
 
 The strings are dotted names below `releaser`. They are imported when they are needed, so that `releaser list` does not
-import the parts of an update. Their order is the order in which rules and gates are asked, actions done, and sources
-tried.
+import the parts of an update. Rules and gates are asked, actions done, and sources tried in this order.
 """
 
 from __future__ import annotations
@@ -18,30 +17,30 @@ Names = tuple[str, ...]
 
 
 class Capability(Frozen):
-    """A part of releaser, and what it adds; see docs/architecture.md."""
+    """A part of releaser, and its additions; see docs/architecture.md."""
 
     name: str
     #: Subclasses of `Part`.
     settings: Names = ()
     #: Its files in the state directory: a `StateFile` each, or a tuple of them. They are deleted in this order.
     state: Names = ()
-    #: Functions that yield what is wrong with a site before a run, each as a Finding.
+    #: Functions that yield the problems of a site before a run, each as a Finding.
     checks: Names = ()
-    #: The same of how other services are asked.
+    #: The same for settings about other services.
     checks_of_others: Names = ()
     rules: Names = ()
     sources: Names = ()
-    #: Functions that return what a source provides to a site whose settings name it; None for any other site.
+    #: Functions that return the supply of a site whose settings name a source; None for any other site.
     supplies: Names = ()
     gates: Names = ()
     actions: Names = ()
     restarts: Names = ()
     reporters: Names = ()
-    #: Functions that add to the report of a run what it is to say: each returns the report of a site with that.
+    #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
     #: Options of `update` that name a source.
     elsewhere: Names = ()
-    #: Modules with commands, and mappings of what these answer with --json.
+    #: Modules with commands, and mappings of their answers with --json.
     commands: Names = ()
     answers: Names = ()
 
@@ -202,13 +201,13 @@ CAPABILITIES = (
 
 @functools.cache
 def gather(what: str) -> tuple[Any, ...]:
-    """Return what all capabilities add to one of their fields, such as `checks`, in order."""
+    """Return the additions of all capabilities to one of their fields, such as `checks`, in order."""
     names = (name.rpartition(".") for one in CAPABILITIES for name in getattr(one, what))
     return tuple(getattr(import_module(f"releaser.{module}"), name) for module, _, name in names)
 
 
 def make(what: str) -> tuple[Any, ...]:
-    """Return an object of each class that capabilities add to one of their fields, such as `gates`."""
+    """Return an object of each class that `gather` returns for a field, such as `gates`."""
     return tuple(one() for one in gather(what))
 
 

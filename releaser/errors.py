@@ -1,4 +1,4 @@
-"""What can go wrong: findings, the errors that end a run, and their exit codes."""
+"""Findings, the errors that end a run, and their exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_REASON = 600  # characters
 
 
 class ExitCode(IntEnum):
-    """How a command ended; docs/reference/exit-codes-and-json.md says what each means for the live release."""
+    """The exit codes; docs/reference/exit-codes-and-json.md says what each means for the live release."""
 
     OK = 0
     BUG = 1
@@ -33,15 +33,15 @@ class ExitCode(IntEnum):
     LOCKED = 8
     NO_RELEASE = 9
     FOUND = 10
-    #: And above: a signal ended it, whose number is the difference.
+    #: This plus the number of the signal that ended the run.
     SIGNALLED = 128
 
 
 def error_line(output: str) -> str:
-    """Return why a program failed, in one line out of what it printed; empty when it printed nothing.
+    """Return the line of the output that says why a program failed; empty without output.
 
-    git and uv mark the line, and uv the causes below it, the deepest last; of most other programs, a Python traceback
-    included, it is the last one.
+    git and uv mark the line, and uv the causes below it, the deepest last. Other programs and Python tracebacks mostly
+    have it at the end.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for number, line in enumerate(lines):
@@ -52,7 +52,7 @@ def error_line(output: str) -> str:
 
 
 def os_reason(error: OSError) -> str:
-    """Return what the system refused, and for which file, in words."""
+    """Return the reason of the system, and the file, in words."""
     reason = error.strerror or str(error)
     return (
         f"{reason} ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else reason
@@ -60,7 +60,7 @@ def os_reason(error: OSError) -> str:
 
 
 def reason_of(error: ReleaserError | OSError) -> str:
-    """Return what went wrong, in words."""
+    """Return the message of an error."""
     return error.message if isinstance(error, ReleaserError) else str(error)
 
 
@@ -71,7 +71,7 @@ class Finding:
     #: Names the kind of problem, the same in every version; docs/reference/findings.md lists all.
     code: str
     message: str
-    #: What to do about it.
+    #: The next step, if any.
     advice: str = ""
     #: The end of what a failing program printed.
     output: str = ""
@@ -83,19 +83,19 @@ class Finding:
         return f"{message} {advice}" if message.endswith((".", "!", "?", "…", ":", ";")) else f"{message}. {advice}"
 
     def explain(self) -> Finding:
-        """Return it with the reason that the program gave in the message, and without the output."""
+        """Return the finding with the reason of the program in its message, and without the output."""
         reason = error_line(self.output)
-        if len(reason) > _LONGEST_REASON:  # what is decisive mostly stands at the end
+        if len(reason) > _LONGEST_REASON:  # the decisive part is mostly at the end
             reason = f"{reason[: _LONGEST_REASON // 2]} ... {reason[-_LONGEST_REASON // 2 :]}"
         message = self.message if not reason or reason in self.message else f"{self.message}: {reason}"
         return replace(self, message=message, output="")
 
 
 class ReleaserError(Exception):
-    """Base of every error that releaser raises on purpose; nobody changes one that was raised."""
+    """Base of every error that releaser raises on purpose; an error never changes after it was raised."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
-    #: That of its finding.
+    #: The code of its finding.
     code: ClassVar[str] = "failed"
 
     def __init__(self, message: str, advice: str = "", *, output: str = "") -> None:
@@ -106,17 +106,17 @@ class ReleaserError(Exception):
 
     @property
     def finding(self) -> Finding:
-        """What went wrong."""
+        """The finding of the error."""
         return self._finding
 
     @property
     def message(self) -> str:
-        """What failed."""
+        """The sentence about the failure."""
         return self._finding.message
 
     @property
     def advice(self) -> str:
-        """What to do next."""
+        """The next thing to do."""
         return self._finding.advice
 
     @property
@@ -139,7 +139,7 @@ class PreflightError(ReleaserError):
     code = "several"
 
     def __init__(self, *findings: Finding) -> None:
-        """Name everything that was found."""
+        """Take all findings."""
         only = findings[0] if len(findings) == 1 else Finding(self.code, f"{len(findings)} problems found")
         super().__init__(only.message, advice=only.advice, output=only.output)
         self._finding = only
@@ -147,7 +147,7 @@ class PreflightError(ReleaserError):
 
 
 def refuse(code: str, message: str, advice: str) -> NoReturn:
-    """Raise a PreflightError about one thing; within an `except`, it names what was caught as its context."""
+    """Raise a PreflightError with one finding; within an `except`, the caught error becomes its context."""
     raise PreflightError(Finding(code, message, advice))
 
 
@@ -202,8 +202,8 @@ class HookError(ReleaserError):
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 
-    `step` is which of these, empty for anything else. `not_the_release` says that the system refused
-    something, such as room on the disk. `fails_before` tells that the earlier release fails as well.
+    `step` names that step, empty for any other. `not_the_release`: the system refused something, such as
+    disk space. `fails_before`: the previous release fails as well.
     """
 
     exit_code = ExitCode.ROLLED_BACK
@@ -241,7 +241,7 @@ class FollowUpError(ReleaserError):
 class MailError(ReleaserError):
     """A mail could not be handed to the server.
 
-    `refused` tells that the server works and rejected this very mail; another one may pass.
+    `refused`: the server works and rejected this mail; another one may pass.
     """
 
     exit_code = ExitCode.FOLLOW_UP
@@ -307,7 +307,7 @@ class ToolError(ReleaserError):
 
     @property
     def reason(self) -> str:
-        """What failed, with the line in which the program said why."""
+        """The message, with the line of the output that says why."""
         return ": ".join(filter(None, (self.message, error_line(self.output))))
 
 
@@ -320,10 +320,10 @@ class Interrupted(BaseException):
 
 
 class Findings(list[Finding]):
-    """Collects what is wrong, so that everything can be said at once."""
+    """Collects findings, so that all are reported at once."""
 
     def attempt(self, find: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Return what `find` returns; a PreflightError that it raises, or the failure of a program, is noted."""
+        """Return the result of `find`; if it raises PreflightError or ToolError, add the findings and return None."""
         try:
             return find(*args, **kwargs)
         except PreflightError as error:

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from releaser.site.site import Site
 
-#: The process that has looked for updates at its start: what it becomes does not look again.
+#: Variable with the id of the process that has looked for updates: the program that it becomes does not look again.
 GUARD = "_RELEASER_LOOKED"
 WAIT = "5s"
 _OPTIONS = ("--", "--project", "--json", "--verbose", "--quiet", "--help")
-_RETRY = 3600.0  # seconds after which a look that failed, as the network was down, say, is tried again
-_COUNTED = (0, 5, 6, 7)  # exit codes of an update that got as far as the tests, or found nothing
-_UNMAPPED = 65534  # what the kernel tells of a user whom a user namespace does not know
+_RETRY = 3600.0  # seconds until a failed look, for example without a network, is repeated
+_COUNTED = (0, 5, 6, 7)  # exit codes of an update that reached its tests, or found nothing
+_UNMAPPED = 65534  # the kernel's id for users that a user namespace does not know
 
 
 class Place:
-    """Where a site lies, by absolute paths, and the variables that its programs get."""
+    """The absolute paths of a site, and the variables for its programs."""
 
     def __init__(self, root: str, state_dir: str, link: str, variables: Mapping[str, str]) -> None:
         self.root = root
@@ -42,13 +42,13 @@ class Place:
 
     @classmethod
     def of(cls, site: Site) -> Place:
-        """Return where a site lies, by its settings."""
+        """Return the place of a site, by its settings."""
         project = site.project
         return cls(str(project.root), str(project.state_dir), str(project.venv), site.runner.site_variables)
 
     @property
     def live(self) -> str | None:
-        """The directory of the release that the symlink leads to; None if it leads to none that is there."""
+        """The directory of the release that the symlink leads to; None without one."""
         try:
             target = os.path.normpath(os.path.join(os.path.dirname(self.link), os.readlink(self.link)))
         except OSError:
@@ -58,12 +58,12 @@ class Place:
         return release if is_one else None
 
     def distrust(self, release: str) -> str:
-        """Say why nothing of a release is started; empty if nothing is wrong."""
+        """Say why no program of a release is started; empty if nothing is wrong."""
         return distrust(f"{self.state_dir}/releases", f"{release}/venv")
 
 
 def quickly(words: Sequence[str]) -> bool:
-    """Become what `run` or `exec` are to start; False if the whole command line has more to say, or to find out."""
+    """Become the program of `run` or `exec`; return False if the whole command line is needed."""
     place = None
     if read := _read(words):
         options, command = read
@@ -84,7 +84,7 @@ def quickly(words: Sequence[str]) -> bool:
 
 
 def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
-    """Return the options and the command; None if that is not quite plain."""
+    """Return the options and the command; None if they are not plain."""
     known = ("--project", "--refresh", "--wait") if words[0] == "exec" else ("--project",)
     rest, options = list(words[1:]), dict[str, str]()
     while rest and rest[0] in known and any(rest[1:2]):
@@ -98,13 +98,13 @@ def _read(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
 
 
 def _may_be_an_option(word: str) -> bool:
-    """Whether the command line may take a word for an option of its own: `run` does so wherever it stands."""
+    """Whether the command line may take a word as one of its options: `run` does so at any position."""
     name = word.partition("=")[0]
     return name in _OPTIONS or (word.startswith("-") and not word.startswith("--") and bool({*word} & {*"hqv"}))
 
 
 def place_at(project: str) -> Place | None:
-    """Find the site of a command; None if it is not plainly this user's own, or if settings tell where it lies."""
+    """Find the site of a command; None if it is not clearly this user's, or if settings change its paths."""
     start = os.path.abspath(project or os.environ.get("RELEASER_PROJECT") or ".")
     root = os.path.realpath(start)
     found = find_project(root) if os.path.isdir(root) and "~" not in start else None
@@ -116,7 +116,7 @@ def place_at(project: str) -> Place | None:
     read += [f"{state_dir}/{name}" for name in ("..", "", "releases", "run", LOOKED)]
     if release := place.live:
         read += [release, f"{release}/manifest.json"]
-    if not os.geteuid():  # nobody else is to lead root
+    if not os.geteuid():  # no other user may lead root elsewhere
         read += [start[:end] for end, letter in enumerate(start) if letter == "/" and end]
     try:
         is_own = os.stat(found).st_uid == os.geteuid() != _UNMAPPED and (os.geteuid() or start == root)
@@ -128,7 +128,7 @@ def place_at(project: str) -> Place | None:
 
 
 def _is_own(path: str) -> bool:
-    """Whether nobody but this user and root can have made a file, or can change it; one that is not there is none."""
+    """Whether only this user and root can have made or can change a file; True if it does not exist."""
     for ask in (os.lstat, os.stat):
         try:
             status = ask(path)
@@ -150,12 +150,12 @@ def is_plain(root: str, *names: str) -> bool:
     variables = [f"RELEASER_{name.upper()}" for name in names]
     env_file = f"{os.path.dirname(root)}/.env"
     lines = read_file(env_file).splitlines() if os.path.exists(env_file) else []
-    given = b"\n".join(line.partition(b"=")[0].partition(b"#")[0] for line in lines)  # which has no escapes
+    given = b"\n".join(line.partition(b"=")[0].partition(b"#")[0] for line in lines)  # it has no escapes
     if any(one in os.environ or one.encode() in given for one in variables):
         return False
     text = read_file(f"{root}/pyproject.toml")
     is_named = b"releaser" in text and any(name.encode() in text for name in names)
-    if not is_named and not any(escape in text for escape in (b"\\u", b"\\U", b"\\x")):  # by which TOML spells letters
+    if not is_named and not any(escape in text for escape in (b"\\u", b"\\U", b"\\x")):  # TOML escapes of letters
         return True
     import tomllib
 
@@ -163,41 +163,41 @@ def is_plain(root: str, *names: str) -> bool:
         table = tomllib.loads(text.decode()).get("tool", {}).get("releaser", {})
         return not any(name in table for name in names)
     except (ValueError, AttributeError, TypeError, RecursionError):
-        return False  # the whole command line says what is wrong
+        return False  # the whole command line reports the problem
 
 
 def become(place: Place, release: str, words: Sequence[str]) -> NoReturn:
-    """Become a program in a release, which it keeps even if another one goes live meanwhile. Raises OSError."""
+    """Become a program in a release, and keep it even if another one goes live meanwhile. Raises OSError."""
     import signal
 
     _fill_standard()
     with contextlib.suppress(OSError):  # a user who may not write here can still use the release
         os.set_inheritable(lease.take(release), True)  # noqa: FBT003 - it takes no keyword
     environ = inside(f"{release}/venv", {**os.environ, **place.variables})
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and the program would go on to ignore
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and so would the program
         signal.signal(number, signal.SIG_DFL)
-    os.execvpe(words[0], list(words), environ)  # noqa: S606 - this process is to become the program
+    os.execvpe(words[0], list(words), environ)  # noqa: S606 - this process becomes the program
 
 
 def _fill_standard() -> None:
-    """Where standard streams are closed, keep their numbers from what is opened next; the program has them closed."""
+    """Occupy closed standard streams, so that later files do not get their numbers; the program gets them closed."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
 def look(place: Place, every: float, wait: float, *, say: bool = True) -> str:
-    """Look for updates, if nobody has for so many seconds, and wait for that for at most so many.
+    """Look for updates, if the last look is at least `every` seconds ago, and wait at most `wait` seconds for it.
 
-    Whatever goes wrong is no more than a line on stderr: the program is to start. Returns that line. Without `say`,
-    nothing is printed, and a look of somebody else is waited for.
+    Any error is only a line on stderr, as the program has to start. Returns that line. Without `say`, nothing is
+    printed, and a look by another program is waited for.
     """
     if os.environ.get(GUARD) == str(os.getpid()):
         return "this start has already looked for updates"
     try:
         _fill_standard()
         problem = _look(place, every, wait, is_patient=not say)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it keeps no program from starting
+    except Exception as error:  # noqa: BLE001 - no error keeps a program from starting
         problem = f"could not look for updates: {error}"
     if problem and say and sys.stderr is not None:
         sys.stderr.write(f"releaser: {''.join(one if one.isprintable() else '?' for one in problem)}\n")
@@ -214,10 +214,10 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
     import select
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
-    if os.fstat(descriptor).st_uid == os.geteuid():  # the others of a site's group look, too, whatever the umask is
+    if os.fstat(descriptor).st_uid == os.geteuid():  # others in a site's group look, too, whatever the umask
         with contextlib.suppress(OSError):
             os.fchmod(descriptor, 0o600 | (os.stat(place.state_dir).st_mode & 0o060))
-    while not _lock(descriptor):  # somebody looks
+    while not _lock(descriptor):  # another program looks
         if not is_patient or time.monotonic() > deadline:
             os.close(descriptor)
             return f"another program is still looking for updates after {wait:g} s" if is_patient else ""
@@ -225,7 +225,7 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
     if not _is_due(os.pread(descriptor, 100, 0), every):
         os.close(descriptor)
         return ""
-    _note(descriptor, min(every, _RETRY))  # so that it is tried again, but not at once, if it is killed
+    _note(descriptor, min(every, _RETRY))  # so that a killed look is repeated, but not at once
     os.environ[GUARD] = str(os.getpid())
     reading = _start_update(place, every, descriptor)
     os.close(descriptor)
@@ -237,7 +237,7 @@ def _look(place: Place, every: float, wait: float, *, is_patient: bool) -> str:
 
 
 def _lock(descriptor: int) -> bool:
-    """Take the lock of those who look, if nobody has it."""
+    """Take the lock for looks; return False if another program has it."""
     import fcntl
 
     try:
@@ -248,7 +248,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _is_due(said: bytes, every: float) -> bool:
-    """Tell from the note of the last look whether to look again; what cannot be read, or lies ahead, is none."""
+    """Return whether to look again, by the note of the last look; unreadable and future notes do not count."""
     try:
         at, again = map(float, said.split())
     except ValueError:
@@ -257,22 +257,22 @@ def _is_due(said: bytes, every: float) -> bool:
 
 
 def _note(descriptor: int, seconds: float, due_at: str | None = None) -> None:
-    """Note that somebody looks now, and is to look again in so many seconds, or when it is due. Raises OSError."""
+    """Record a look now, and the next one after so many seconds or at `due_at`. Raises OSError."""
     now = time.time()
     again = now + seconds
     if due_at:
         from datetime import datetime
 
         again = datetime.fromisoformat(due_at).timestamp()
-    said = f"{int(now)} {int(again)}\n".encode()  # rounded up, it would lie ahead
+    said = f"{int(now)} {int(again)}\n".encode()  # rounded up, it would be in the future
     os.pwrite(descriptor, said, 0)
     os.ftruncate(descriptor, len(said))
 
 
 def _start_update(place: Place, every: float, lock: int) -> int:
-    """Start an update in a session of its own, whose parent is not this process; it goes on when this one has ended.
+    """Start an update in a new session, not as a child of this process, so that it may outlive the process.
 
-    Returns the reading end of a pipe, on which it says what has gone wrong, and which it closes in the end.
+    Returns the reading end of a pipe, which gets the error of the update, if any, and is closed at its end.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -284,13 +284,13 @@ def _start_update(place: Place, every: float, lock: int) -> int:
         finally:
             os._exit(0)
     os.close(writing)
-    with contextlib.suppress(ChildProcessError):  # whoever started this process ignores the end of children
+    with contextlib.suppress(ChildProcessError):  # the parent of this process made it ignore its children
         os.waitpid(child, 0)
     return reading
 
 
 def _update(place: Place, every: float, lock: int, pipe: int) -> None:
-    """Update the site, note when to look again, and say what has gone wrong; the lock is held until then."""
+    """Update the site, record when to look again, and write an error to the pipe; keeps the lock until then."""
     import json
     import signal
 
@@ -312,7 +312,7 @@ def _update(place: Place, every: float, lock: int, pipe: int) -> None:
 
 
 def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run a command of this releaser to its end; return its exit status, and what it said on either stream."""
+    """Run a command of this releaser to its end; return its exit status, stdout and stderr."""
     import signal
 
     python = sys.executable or ""
@@ -329,7 +329,7 @@ def run_releaser(words: Sequence[str], environ: Mapping[str, str]) -> tuple[int,
         child = os.posix_spawn(python, argv, environ, file_actions=actions, setsigdef=[signal.SIGCHLD])
         try:
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        except ChildProcessError:  # this program ignores how its children end; what they say must do
+        except ChildProcessError:  # this program ignores the status of children; their output must do
             status = 0
         said, complaint = (os.pread(one, os.fstat(one).st_size, 0).decode(errors="replace") for one in streams)
     finally:

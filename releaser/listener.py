@@ -1,4 +1,4 @@
-"""Who is told of the steps of a run while they happen: that they start and end, how far they get, what they print."""
+"""Listeners to the steps of a run: their start and end, progress, and output of programs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Gauge(Frozen):
-    """How far a step has got: `read` says how many of `total` are done, of what `noun` names, or bytes without one.
+    """The progress of a step: `read` returns how many of `total` are done, in units of `noun`, or bytes without one.
 
-    It may be read at any time, from another thread; a `total` of 0 is not known.
+    It may be read at any time, from another thread; 0 stands for an unknown `total`.
     """
 
     total: int = 0
@@ -24,7 +24,7 @@ class Gauge(Frozen):
 
 
 class Listener(Protocol):
-    """What is told of steps while they happen; `shows_progress` says whether it is to hear how far they get."""
+    """Hears of steps while they run; with `shows_progress`, also of their progress."""
 
     @property
     def shows_progress(self) -> bool: ...

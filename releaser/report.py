@@ -1,4 +1,4 @@
-"""What a run did: one `Outcome` a step, one `RunReport` a run; everything shown or sent is rendered from these."""
+"""The report of a run: an `Outcome` for each step, a `RunReport` for the run; all output is rendered from these."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DELETE = "Give its files to the user who runs releaser, or delete it by hand. E
 
 Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["unchanged", "activated", "updated-not-restarted", "proposed", "failed", "rolled_back", "refused"]
-#: The results of a run that did what it was asked for.
+#: The results of a run that did its work.
 DONE: tuple[Result, ...] = ("activated", "updated-not-restarted")
 Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
@@ -174,17 +174,17 @@ class RunReport(Learned, Ending):
 
     @property
     def request(self) -> str:
-        """The command, with the packages that it was about."""
+        """The command, with the packages that it names."""
         return " ".join([self.command, *self.only])
 
     @property
     def is_update(self) -> bool:
-        """Whether it was an update, which a timer may have begun: nobody need have seen how it ended."""
+        """Whether the run was an update, which a timer may have started without anyone watching."""
         return self.command == "update"
 
     @property
     def is_done(self) -> bool:
-        """Whether the run did what it was asked for, restarted the site or not."""
+        """Whether the run did its work, with or without a restart of the site."""
         return self.result in DONE
 
     @property
@@ -194,52 +194,52 @@ class RunReport(Learned, Ending):
 
     @property
     def earlier_release_fails_too(self) -> bool:
-        """Whether a release was taken back, and the one before fails its health check as well."""
+        """Whether the previous release fails its health check too, after an automatic rollback."""
         last = self.answers[-1] if self.answers else None
         return last is not None and not last.good and last.release == self.previous and not self.live_changed
 
     @property
     def noteworthy(self) -> bool:
-        """Whether anybody needs to hear of this run: it changed something, or something is wrong."""
+        """Whether the run is worth a report: it changed something, or something is wrong."""
         return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
 
     @property
     def is_rollback(self) -> bool:
-        """Whether an earlier release was to be live again, at the request of a person or of a channel."""
+        """Whether the run made or tried to make an earlier release live, for a person or a channel."""
         is_older = bool(self.release and self.previous and self.release < self.previous)
-        is_new = any(one.step == "seal" for one in self.steps)  # made since a clock was set back
+        is_new = any(one.step == "seal" for one in self.steps)  # it was built after a clock was set back
         return self.command == "rollback" or (is_older and not is_new)
 
     @property
     def tells_of_before(self) -> bool:
-        """Whether it says something about what was before this run."""
+        """Whether the report has something from before this run."""
         return bool(self.recovered or self.noted)
 
 
 class HasId(Protocol):
-    """A release, as far as a report needs to know it."""
+    """A release, as a report uses it."""
 
     @property
     def id(self) -> str: ...
 
 
 class Step:
-    """A step under way; it says here how it went, unless it just went well."""
+    """A running step, which records its result here unless it simply succeeds."""
 
     def __init__(self) -> None:
         self.status: Status = "ok"
         self.detail = ""
 
     def says(self, detail: str) -> None:
-        """Note one line for people."""
+        """Record a detail, one line for people."""
         self.detail = detail
 
     def skip(self, detail: str) -> None:
-        """Note that there was nothing to do."""
+        """Record that there was nothing to do."""
         self.status, self.detail = "skipped", detail
 
     def warns(self, detail: str) -> None:
-        """Note that it went wrong without stopping the run."""
+        """Record a failure that does not stop the run."""
         self.status, self.detail = "warning", detail
 
 
@@ -253,65 +253,65 @@ class Plan(Frozen):
 
 
 class RunLog:
-    """What happens in a run, for its report: steps, findings, answers, facts. Steps add to it."""
+    """The events of a run, for its report: steps, findings, answers, facts. Steps add to it."""
 
     def __init__(self, listener: Listener, *, command: str, run_id: str, started_at: datetime) -> None:
         self._listener = listener
-        #: What makes one line of the words of others, without control characters; and without the secrets of a site.
+        #: Makes one line of foreign text, without control characters and without the secrets of the site.
         self.clean: Callable[[str], str] = one_line
         self.command = command
         self.run_id = run_id
         self.started_at = started_at
-        #: When the run began that this one is finishing or undoing; None if there is none.
+        #: The start of the earlier run that this one is finishing or undoing; None without one.
         self.finishing: datetime | None = None
-        #: Whether releaser moved the checkout, and so changed the settings; what others change counts in the next run.
+        #: Whether releaser moved the checkout, and so changed the settings. Edits by others count from the next run.
         self.moved_checkout = False
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
-        #: What has failed without ending the run.
+        #: The failures that did not end the run.
         self.failures: list[ReleaserError] = []
         self.answers: list[HealthCheckResult] = []
         self.learned = Learned()
-        #: What is known to be wrong with what was live, and with what is to be; None if nobody asked.
+        #: The audits of the release that was live, and of the new one; None without one.
         self.audit_before: Audit | None = None
         self.audit_after: Audit | None = None
-        #: Something failed after the release went live, and is due again.
+        #: Whether a step after the flip failed, and is due again.
         self.follow_up_failed = False
-        #: Nothing was restarted after the flip, although `restart` is auto.
+        #: Whether nothing was restarted after the flip, although `restart` is auto.
         self.not_restarted = False
-        #: Releases that cannot be deleted, by their ids: no reason for a mail, but told along with whatever is.
+        #: The releases that cannot be deleted, by id. They cause no mail, but are in each report of anything else.
         self.undeleted: dict[str, Finding] = {}
-        #: What an earlier run had left half-way, and is in order now.
+        #: Sentences about earlier runs that this run has finished or undone.
         self.recovered: list[str] = []
-        #: What else is put right, or otherwise than it was after the last run.
+        #: Sentences about other repairs, and about changes since the last run.
         self.told: list[str] = []
-        #: Whether only the report is left to send, whatever the journal says.
+        #: Whether only the report is due, whatever the journal says.
         self.closed = False
-        #: What the next run is to tell, should this one not come to it.
+        #: Sentences that the next run reports if this one is cut off.
         self.unreported: list[str] = []
 
     def measure(self, gauge: Gauge) -> None:
-        """Show those who watch how far the step gets."""
+        """Show the listener the progress of the step."""
         self._listener.measured(gauge)
 
     def note(self, *findings: Finding) -> None:
-        """Note what somebody should look at."""
+        """Add findings for people."""
         self.findings += findings
 
     def learn(self, **facts: Any) -> None:
-        """Note facts, by the names of `Learned`; a later one replaces an earlier one. Raises TypeError for others."""
+        """Record facts, by the names of `Learned`; a later value replaces an earlier one. Others raise TypeError."""
         self.learned = replace(self.learned, **facts)
 
     def tell(self, sentence: str) -> None:
-        """Note something that is put right, or otherwise than it was after the last run."""
+        """Add a sentence about a repair, or about a change since the last run."""
         self.told.append(sentence)
 
     def found_culprits(self, versions: Iterable[str]) -> None:
-        """Note upgrades that were found to break the tests, such as `alpha 1.1.0`."""
+        """Record upgrades that break the tests, such as `alpha 1.1.0`."""
         self.learn(culprits=(*self.learned.culprits, *versions))
 
     def note_failure(self, error: ReleaserError, *, follow_up: bool = True) -> None:
-        """Note a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
+        """Record a failure that does not end the run; as a `follow_up` it makes the run exit 7."""
         self.failures.append(error)
         self.note(error.finding)
         if follow_up:
@@ -320,23 +320,23 @@ class RunLog:
             self.learn(output=error.output)
 
     def note_repair(self, message: str, advice: str) -> None:
-        """Note something that others have damaged and this run has repaired, for this run to tell or the next one."""
+        """Record the repair of damage by others, which this run reports, or the next one."""
         self.tell(f"{message}.")
         self.unreported.append(f"{message}.")
         self.note(Finding("state-repaired", message, advice))
 
     def undeletable(self, release: str, reason: str) -> None:
-        """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""
+        """Record a release that could not be deleted, for the report, if any; every run tries again."""
         message = f"release {release} could not be deleted: {reason}"
         self.undeleted[release] = Finding("release-undeletable", message=message, advice=_DELETE)
 
     def about(self, release: HasId | None, previous: HasId | None) -> None:
-        """Note which release this run is about, and which one was live before."""
+        """Record the release that this run is about, and the one that was live before."""
         self.learn(release=release.id if release else None, previous=previous.id if previous else None)
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Time what happens inside; an error that leaves it makes the step a failed one."""
+        """Time the block as a step; an error that leaves it makes the step fail."""
         step = Step()
         started = time.monotonic()
         logger.info("step %s", name)
