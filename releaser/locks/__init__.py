@@ -1,1 +1,1 @@
-"""Pure: a parsed uv.lock, the difference of two, and the rules that say which versions may come in."""
+"""Pure: a parsed uv.lock, the difference of two, and the rules for the versions that updates may install."""

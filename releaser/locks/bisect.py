@@ -1,4 +1,4 @@
-"""Which of many upgrades break the tests, found with few trials. Pure: the caller decides what a trial is."""
+"""Finds the upgrades that break the tests, with few trials. Pure: the caller defines a trial."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Part = tuple[str, ...]
-#: `found`: the rest passes as a whole. `nothing_left`: every item is a culprit. `no_culprit`: none of them is.
+#: `found`: all other items together pass. `nothing_left`: every item is a culprit. `no_culprit`: no item is.
 #: `cut_off`: no further trial was possible. `flaky`: the same part has both passed and failed.
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
-_DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
+_DIVISIONS = (2, 4, 8)  # numbers of parts to divide the items into, to find a part without which the others pass
 
 
 class Trials(Protocol):
-    """Tries parts of the items; None instead of a verdict says that no further trial is possible."""
+    """Tries parts of the items; the verdict is None if no further trial is possible."""
 
     def passes(self, part: Part, *, without: Part = ()) -> bool | None:
-        """Try a part; the culprits `without` which it is tried must not come in with what it needs."""
+        """Try a part; the culprits in `without` must not be installed, even if the part needs them."""
 
     def passes_whole(self, part: Part, *, without: Part) -> bool | None:
-        """Try what is left without the culprits in earnest, as it is to go live."""
+        """Try all items but the culprits in full, as the release would go live."""
 
     def passes_again(self, part: Part, *, without: Part) -> bool | None:
-        """Try a part once more, although its verdict is known."""
+        """Try a part once more, whatever its verdict was."""
 
 
 @dataclass(kw_only=True)
 class Budget:
-    """How many test runs a search may make, and within how many seconds from when it begins."""
+    """The number of test runs that a search may make, and its seconds from the beginning."""
 
     runs: int
     seconds: float
@@ -42,29 +42,29 @@ class Budget:
     _began: float | None = None
 
     def begin(self) -> None:
-        """Let the time run, unless it does already."""
+        """Start the clock, unless it runs already."""
         if self._began is None:
             self._began = time.monotonic()
 
     def allows(self, count: int = 1) -> bool:
-        """Whether `count` more may be made."""
+        """Whether the search may make `count` more test runs."""
         return self.spent + count <= self.runs and self.in_time
 
     @property
     def in_time(self) -> bool:
-        """Whether the seconds are not over yet."""
+        """Whether time is left."""
         return self._began is None or time.monotonic() <= self._began + self.seconds
 
 
 class SearchResult(Frozen):
-    """What a search has come to."""
+    """The result of a search."""
 
     kind: Kind
     #: All items, in the order in which they were tried.
     items: Part = ()
-    #: Those that were found to break the tests, in the order in which they were found.
+    #: The items that break the tests, in the order in which they were found.
     culprits: Part = ()
-    #: Of each culprit, the part that ends with it and fails, but passes without it.
+    #: For each culprit, the part that ends with it and fails, but passes without it.
     failing: Mapping[str, Part] = field(default_factory=dict)
     #: The largest part that is known to pass.
     passing: Part = ()
@@ -81,18 +81,18 @@ class SearchResult(Frozen):
 
 
 def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Part = ()) -> SearchResult:
-    """Leave one item after the other out of `items`, which fail together, until the rest passes as a whole.
+    """Remove one culprit after another from `items`, which fail together, until the remaining items pass.
 
-    The shortest beginning that fails ends with a culprit: to find it takes as many trials as the number of items has
-    bits. So items that need others have to stand after these. The last `suspects` items are told apart from all others
-    first. `passing` is a beginning that is known to pass. A culprit is named only if its part fails twice, and what is
-    left passes twice.
+    The shortest beginning that fails ends with a culprit: finding it takes as many trials as the number of items has
+    bits. So an item must come after the items that it needs. The search first separates the last `suspects` items from
+    all others. `passing` is a beginning that is known to pass. A culprit is named only if its part fails twice, and the
+    remaining items pass twice.
     """
     return _confirm_rest(trials, _leave_out(trials, items, suspects=suspects, passing=passing))
 
 
 def _leave_out(trials: Trials, items: Part, *, suspects: int, passing: Part) -> SearchResult:
-    """Leave out culprits whose parts fail twice, until the rest passes once."""
+    """Remove culprits whose parts fail twice, until the remaining items pass once."""
     result = SearchResult(kind="cut_off", items=items, passing=passing)
     while True:
         rest = result.kept
@@ -119,9 +119,9 @@ def _leave_out(trials: Trials, items: Part, *, suspects: int, passing: Part) -> 
 
 
 def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> SearchResult:
-    """Find culprits where the tests fail without any item, too: something new needs one of them, unless it is broken.
+    """Find culprits if the tests fail without any item too: then new code needs an item, unless the code is broken.
 
-    First a part is looked for without which all others pass: the suspects, one half, one quarter, one eighth.
+    First look for a part without which all others pass: the suspects, then halves, quarters and eighths.
     """
     parts = [suspects] if suspects else []
     for count in _DIVISIONS:
@@ -138,7 +138,7 @@ def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> 
 
 
 def find_needed(trials: Trials, found: SearchResult) -> Part:
-    """Find the item without which what was kept fails; all that it may be if no further trial is possible."""
+    """Find the item without which the kept items fail; return all candidates if no further trial is possible."""
     low, high = 0, len(found.kept)
     while high - low > 1:
         middle = (low + high + 1) // 2
@@ -152,7 +152,7 @@ def find_needed(trials: Trials, found: SearchResult) -> Part:
 def find_pairs(trials: Trials, found: SearchResult) -> dict[str, str]:
     """Map each culprit that breaks the tests only together with one other item to that item.
 
-    A culprit that fails alone has none, and one of which no further trial is possible.
+    The map lacks culprits that fail alone, and those for which no further trial is possible.
     """
     pairs: dict[str, str] = {}
     left_out: Part = ()
@@ -165,7 +165,7 @@ def find_pairs(trials: Trials, found: SearchResult) -> dict[str, str]:
 
 
 def _find_partner(trials: Trials, part: Part, *, without: Part) -> str | None:
-    """Find the one item of a part that fails without which its last item passes; None if there is not exactly one."""
+    """Find the one item of a failing part without which its last item passes; None unless exactly one exists."""
     others, culprit = part[:-1], part[-1]
     if not others or not trials.passes((culprit,), without=without):
         return None
@@ -177,14 +177,14 @@ def _find_partner(trials: Trials, part: Part, *, without: Part) -> str | None:
             return None
         low, high = (middle, high) if verdict else (low, middle)
     partner = others[high - 1]
-    # The part has failed twice; a smaller one has not yet.
+    # The part has failed twice; the pair has not been tried twice yet.
     if len(others) > 1 and trials.passes_again((partner, culprit), without=without) is not False:
         return None
     return partner
 
 
 def _confirm_rest(trials: Trials, result: SearchResult) -> SearchResult:
-    """Try what passes without the culprits once more; if no trial is possible, no culprit is known."""
+    """Try the passing items once more without the culprits; if no trial is possible, name no culprit."""
     if not result.culprits or result.kind == "flaky":
         return result
     verdict = trials.passes_again(result.passing, without=result.culprits)
@@ -194,7 +194,7 @@ def _confirm_rest(trials: Trials, result: SearchResult) -> SearchResult:
 
 
 def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int, bool]:
-    """Return how long the longest beginning is that is known to pass, and whether the next longer one fails."""
+    """Return the length of the longest beginning that is known to pass, and whether the next longer one fails."""
     rest = result.kept
     low, high, middle = len(result.passing), len(rest), len(rest) - suspects
     while high - low > 1:
@@ -208,9 +208,9 @@ def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int
 
 
 def _give_second_chance(trials: Trials, found: SearchResult) -> SearchResult:
-    """Let those in after all that only failed as long as another culprit, or too few others, were with them.
+    """Clear culprits that failed only together with another culprit, or with too few other items.
 
-    The last one that was found needs no second look: all that is left failed with it, and passes without.
+    The last culprit needs no second try: the remaining items fail with it, and pass without it.
     """
     fewer = found.culprits
     for culprit in found.culprits[:-1]:

@@ -1,4 +1,4 @@
-"""What keeps a package, or one version of it, out of updates."""
+"""Reasons why updates skip a package or a version."""
 
 from __future__ import annotations
 

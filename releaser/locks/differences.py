@@ -1,4 +1,4 @@
-"""How the lock of the live release differs from the committed one, and which versions commits take back."""
+"""The differences between the lock of the live release and the committed lock, and versions that commits lower."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class LockDifference(Frozen):
 
     @property
     def is_held(self) -> bool:
-        """Whether an own hold of this host is why."""
+        """Whether the reason is a hold of this host."""
         return self.reason not in (_KEPT, _NEWER)
 
     @property
     def is_kept(self) -> bool:
-        """Whether a move to another Python has kept the installed version, where the lock has another one for that.
+        """Whether a move to another Python has kept the installed version, although the lock has another one for it.
 
-        A package that is on hold as well has fewer versions then than the lock has.
+        If the package is also on hold, it then has fewer versions than in the lock.
         """
         here, there = versions_in(self.live), versions_in(self.committed)
         return self.reason == _KEPT or (self.is_held and 0 < len(here) < len(there))
@@ -56,12 +56,11 @@ def find_differences(
     limited: Collection[str] = (),
     left: Mapping[str, str] | None = None,
 ) -> tuple[LockDifference, ...]:
-    """Return what keeps the lock of the live release from being committed in place of the `committed` one.
+    """Return the differences that prevent committing the lock of the live release in place of the `committed` lock.
 
-    The lock in git never goes down because of what is on hold on one host. It may go down where the project itself
-    asks for that: a dependency, or a line of its own constraints, excludes the committed versions of the `limited`
-    packages. After a rollback, it may go down from the versions of the release that was `left`. Of several `holds` of a
-    package, the first one is named.
+    Holds of one host never lower versions in git. Versions may go down if the project requires it: a dependency, or its
+    constraints file, excludes the committed versions of the `limited` packages. After a rollback, they may go down from
+    the versions of the release that was `left`. Of several `holds` of a package, the first is named.
     """
     found, own = list[LockDifference](), {(one.name, one.version) for one in holds}
     reasons = {one.name: _ON_HOLD[one.by] for one in reversed(holds)}
@@ -83,23 +82,23 @@ def find_differences(
 
 
 def follows_the_commit(differences: Iterable[LockDifference]) -> bool:
-    """Whether an update starts from the committed lock though another one is live, as own holds alone are why.
+    """Whether an update starts from the committed lock although another is live, as only holds make the difference.
 
-    What another Python has kept is where it is: what is newer has to come in by the rules of the site.
+    False if a move to another Python has kept all these versions: newer ones must pass the rules of the site.
     """
     return not all(one.is_kept for one in differences)
 
 
 def _may_be_kept(live: str, committed: str) -> bool:
-    """Whether a lock has several versions, and what is live has the lowest of them, or one in between."""
+    """Whether a lock has several versions, and the live release has fewer, or the same lowest version."""
     here, there = versions_in(live), versions_in(committed)
     return len(there) > 1 and bool(here) and (len(here) < len(there) or here[0] == there[0])
 
 
 def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the versions that a commit takes back: those that it lowers, though the project does not demand that.
+    """Yield the versions that a commit lowers, although the requirements of the project do not demand it.
 
-    With `all_changes`, a commit that goes back takes back whatever it changes, such as a commit of a git repository.
+    With `all_changes`, for a commit that goes back, yield all versions that it changes, such as git commits.
     """
     for name in sorted((before.names & after.names) - before.local - after.local):
         old, new = before.versions[name], after.versions[name]
@@ -110,7 +109,7 @@ def find_taken_back(before: LockFile, after: LockFile, *, all_changes: bool = Fa
 
 
 def demands_of(lock: LockFile) -> Mapping[str, Any]:
-    """Return what the project asks for, as its lock records that."""
+    """Return the requirements of the project, as recorded in its lock."""
     manifest: Mapping[str, Any] = lock.content.get("manifest", {})
     own = {
         one["name"]: {key: one.get("metadata", {}).get(key) for key in _DEMANDS}
@@ -125,8 +124,8 @@ def demands_of(lock: LockFile) -> Mapping[str, Any]:
 
 
 def excludes(lock: LockFile, name: str, version: str) -> bool:
-    """Whether the project of a lock asks for something else than a version of a package."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # which take long to import
+    """Whether the requirements in a lock exclude a version of a package."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # slow to import
 
     versions = versions_in(version)
     for one in _requirements_in(demands_of(lock)):

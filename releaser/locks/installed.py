@@ -1,4 +1,4 @@
-"""What of a uv.lock is installed here, whether two locks install the same, and what a Python cannot install."""
+"""The packages of a uv.lock that are installed here, a key for comparing locks, and packages without a build."""
 
 from __future__ import annotations
 
@@ -27,24 +27,23 @@ class Pin(NamedTuple):
 
 
 class IndexFile(NamedTuple):
-    """A file of a package that comes from an index, with the digest that the lock has of it."""
+    """A file of a package from an index, with its digest in the lock."""
 
     registry: str
     name: str
     version: str
     file: str
-    #: As hexadecimal digits; `algorithm:digits` if it is of another kind, empty if there is none.
+    #: As hexadecimal digits; `algorithm:digits` for another algorithm, empty without a digest.
     sha256: str
 
 
 def list_installed(
     lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> tuple[Pin, ...]:
-    """List what `uv sync --group` takes from a lock: third-party packages that have a version, on this platform.
+    """Return the packages that `uv sync --group` installs from a lock: third-party, with a version, for this platform.
 
-    `default_groups` are installed too; None stands for all groups. `python` is the version of the interpreter. Where it
-    cannot be told whether a package is among them, it is: an extra that depends on another one, or a lock without a
-    project of its own.
+    `default_groups` are installed too; None stands for all groups. `python` is the version of the interpreter. Doubtful
+    packages are included: those behind an extra that depends on another, and all of a lock without a project.
     """
     found = _reach(lock, group=group, default_groups=default_groups, python=python)
     third_party = (one for one in found if not is_local(one) and "version" in one)
@@ -52,7 +51,7 @@ def list_installed(
 
 
 def versions_for(lock: LockFile, python: str) -> Mapping[str, str]:
-    """Return the versions in a lock by name, and of what is locked in several only those for this Python, if any."""
+    """Return the versions in a lock by name; of a package in several versions only those for this Python, if any."""
     if not any(", " in version for version in lock.versions.values()):
         return lock.versions
     found: dict[str, set[str]] = {}
@@ -69,9 +68,9 @@ def index_files(
     python: str,
     built: Collection[str] = (),
 ) -> tuple[IndexFile, ...]:
-    """List the files from indexes on the net that could be installed here: wheels for this Python, or else sources.
+    """Return the files from remote indexes that could be installed here: wheels for this Python, else sources.
 
-    Of packages that are always `built`, it is their sources.
+    For packages that are always `built`, return their sources.
     """
     tags, found = tags_of(python), dict[IndexFile, None]()
     for one in _reach(lock, group=group, default_groups=default_groups, python=python):
@@ -86,12 +85,12 @@ def index_files(
 def installed_key(
     lock: LockFile, *, python: str, group: str | None = None, default_groups: Iterable[str] | None = None
 ) -> str:
-    """Return a digest that two locks share if the same is installed from them here; empty for a lock of nothing.
+    """Return a digest that two locks share if they install the same packages here; empty for an empty lock.
 
-    `python` and the groups are as of `list_installed`. Of each package its name, version and source count, and the
-    hashes of the files that could be installed: the wheels for this Python, and its source if there is none. Where all
-    files of a package have hashes, the place of its registry or its URL does not count, nor does that of a repository
-    of which the commit is known: what comes from there is the same. All else in a lock decides nothing here.
+    `python` and the groups are as for `list_installed`. The digest covers the name, version and source of each package,
+    and the hashes of the files that could be installed: wheels for this Python, else the source. If all files of a
+    package have hashes, its index or URL does not count, nor does the URL of a repository with a known commit: the
+    contents are the same. The rest of the lock does not count.
     """
     if not lock.data:
         return ""
@@ -109,7 +108,7 @@ def installed_key(
 
 
 def groups_in(lock: LockFile) -> frozenset[str]:
-    """Name the dependency groups that the project of a lock has, in normalized form."""
+    """Return the dependency groups of the project of a lock, normalized."""
     from packaging.utils import canonicalize_name
 
     root = lock.root
@@ -128,7 +127,7 @@ def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] |
 def reach(lock: LockFile, groups: Collection[str], environment: dict[str, str]) -> list[Package]:
     """Return the packages of a lock that are installed with some of its groups, except for the project itself.
 
-    `environment` is what markers are evaluated for. All are returned where that is not known.
+    Markers are evaluated for `environment`. Returns all packages of a lock without a project.
     """
     root = lock.root
     if root is None:
@@ -160,8 +159,8 @@ def reach(lock: LockFile, groups: Collection[str], environment: dict[str, str]) 
 
 
 def environment_of(python: str) -> dict[str, str]:
-    """Return what markers are evaluated for: this machine, with a Python in this version."""
-    from packaging.markers import default_environment  # here, as many commands read a lock and no marker
+    """Return the environment for markers: this machine, with this version of Python."""
+    from packaging.markers import default_environment  # here, as many commands read a lock but no markers
 
     here = {name: str(value) for name, value in default_environment().items()}
     return {**here, "extra": "", "python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
@@ -174,7 +173,7 @@ def _applies(marker: str | None, environment: dict[str, str]) -> bool:
         return True
     try:
         return Marker(marker).evaluate(environment)
-    except ValueError:  # of a marker that cannot be read, or a Python whose version is not known
+    except ValueError:  # an invalid marker, or a Python of unknown version
         return True
 
 
@@ -189,9 +188,9 @@ def find_unbuildable(
 def list_unbuildable(
     lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> tuple[Pin, ...]:
-    """List the packages that would be installed, each with its version, and that have no build for this Python.
+    """Return the packages that would be installed, and that have no build for this Python.
 
-    A package from git or a URL counts as one that has: that depends on what is there.
+    A package from git or a URL counts as buildable, as only its contents could show the opposite.
     """
     tags = tags_of(python)
     if not tags:
@@ -207,11 +206,11 @@ def has_build(package: Package, tags: frozenset[Tag]) -> bool:
     return "sdist" in package or not wheels or any(fits(wheel, tags) for wheel in wheels)
 
 
-# What comes from where
+# Sources and files
 
 
 def _source(package: Table, files: Sequence[Table]) -> Any:
-    """Return the kind of a source, and the place if nothing else tells what comes from there."""
+    """Return the kind of a source, and its place unless hashes or a commit identify the contents."""
     source = package.get("source", {})
     git = source.get("git")
     if isinstance(git, str) and (parts := urlsplit(git)).fragment:
@@ -223,14 +222,14 @@ def _source(package: Table, files: Sequence[Table]) -> Any:
 
 
 def _choose_files(files: Sequence[Table], tags: frozenset[Tag]) -> list[list[str]]:
-    """Return those files of a package that could be installed, each with its hash, or its place if it has none."""
+    """Return the files of a package that could be installed, each with its hash, or without a hash its place."""
     sources = [one for one in files if not _name(one).endswith(".whl")]
     found = [one for one in files if one not in sources and fits(one, tags)] or sources
     return sorted([_name(one), str(one.get("hash") or _place(one))] for one in found)
 
 
 def _place(entry: Table) -> str:
-    """Return where a file is, which stands in one of three fields; empty for what needs no name of its own."""
+    """Return the place of a file, from one of three fields; empty without any of these."""
     return str(next((entry[key] for key in ("filename", "url", "path") if key in entry), ""))
 
 
@@ -239,11 +238,11 @@ def _name(entry: Table) -> str:
 
 
 def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
-    """Whether a wheel of a lock has one of `tags`; where there are none, whether it is for this system.
+    """Whether a wheel of a lock has one of `tags`; without tags, whether it is for this system.
 
-    One whose name says nothing counts: uv may know better.
+    True if its name cannot be parsed: uv may know better.
     """
-    from packaging.tags import platform_tags  # which most comparisons need not wait for
+    from packaging.tags import platform_tags  # here, as most comparisons need no tags
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
     try:
@@ -257,12 +256,12 @@ def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
 
 
 def tags_of(python: str, *, platforms: Iterable[str] | None = None) -> frozenset[Tag]:
-    """Return the tags of the wheels that CPython in this version takes, on this machine or on `platforms`."""
+    """Return the tags of the wheels that this version of CPython installs, on this machine or on `platforms`."""
     return frozenset(ordered_tags(python, platforms=platforms))
 
 
 def ordered_tags(python: str, *, platforms: Iterable[str] | None = None) -> Mapping[Tag, int]:
-    """Return the same tags with their ranks: of several wheels, the one with the lowest is installed."""
+    """Return the same tags with their ranks: of several wheels, the one with the lowest rank is installed."""
     from packaging.tags import platform_tags
 
     found = re.match(r"(\d+)\.(\d+)", python)

@@ -1,4 +1,4 @@
-"""The limits that uv gets from the first question on, so that nothing is built that may not come in."""
+"""The limits for uv from the first resolution on, so that uv builds no version that updates skip."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the packages that uv need not build, as they have wheels, and stay at the version that is locked."""
+    """Return the packages that uv need not build: they have wheels, and stay at the locked version."""
     return _find_staying(rules, uploads) - rules.packages.sources
 
 
 def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
-    """Say, as `Rules.specifiers` does, which versions uv may look at in the first question; empty for all.
+    """Return the versions that uv may look at in the first resolution, as `Rules.specifiers`; empty for all.
 
-    Bounds are for packages that stay and have no wheels, for those that nobody has asked for, and for those that
-    `upgrade` or a constraint lets go only so far.
+    Bounds are for packages that stay and have no wheels, for those that this update does not upgrade, and for those
+    that `upgrade` or a constraint limits.
     """
     staying = (_find_staying(rules, uploads) & rules.packages.sources) | rules.unasked
     bounded = (
@@ -42,14 +42,14 @@ def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
 
 
 def bound_held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
-    """Return bounds that keep held packages without wheels as they are, and the names of those that have wheels."""
+    """Return bounds that keep held packages without wheels as they are, and the names of held packages with wheels."""
     names = frozenset(name for name in rules.packages.locked if rules.held_at(name) is not None)
     bounds = rules.specifiers({}, Uploads()) if names & rules.packages.sources else {}
     return {name: bounds[name] for name in names & rules.packages.sources}, names - rules.packages.sources
 
 
 def _find_staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the locked packages of which nothing newer may come in, as they are held, ignored or of unknown age."""
+    """Return the locked packages that stay as they are, as they are held, ignored or of unknown age."""
     age = rules.policy.age
     return frozenset(
         name
@@ -60,9 +60,9 @@ def _find_staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
 
 
 def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[str, datetime | None]:
-    """Return the times after which versions of packages may not have been uploaded; `*` is for those not named.
+    """Return the latest upload times that uv may accept, by package; `*` is for all others.
 
-    What is locked already stays in reach, however young it is. Where no time is known at all, there is no limit.
+    Locked versions stay available, however young. Without any known time, there is no limit.
     """
     age = rules.policy.age
     names = {*found, *rules.packages.locked, *(name for name, _ in uploads.times)} - rules.packages.local
@@ -75,9 +75,9 @@ def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[
 
 
 def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
-    """Return the times after which what builds a package may not have been uploaded, as `exclude_newer` does.
+    """Return the latest upload times for build dependencies, as `exclude_newer` does.
 
-    `uploads` are those of the lock, which does not name what its packages are built with.
+    `uploads` are those of the lock, which does not name build dependencies.
     """
     if not any(uploads.times.values()):
         return {}
@@ -86,7 +86,7 @@ def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
     for name in named | {name for name, _ in uploads.last}:
         last = max((time for (one, _), time in uploads.last.items() if one == name and time), default=None)
         limit = age.latest(name)
-        if last is not None and last >= limit:  # what is locked stays in reach
+        if last is not None and last >= limit:  # locked versions stay available
             limits[name] = last + timedelta(seconds=1)
         elif name in named:
             limits[name] = limit if age.of(name) else None
@@ -95,8 +95,8 @@ def limits_of_builds(age: Age, uploads: Uploads) -> dict[str, datetime | None]:
 
 
 def without_limits(text: str) -> str:
-    """Return the text of a uv.lock without the times that uv was given."""
-    head, start, packages = text.partition("[[package]]\n")  # a long text, of which nothing but the head has any
+    """Return the text of a uv.lock without its time limits."""
+    head, start, packages = text.partition("[[package]]\n")  # a long text, which has limits only in its head
     head = re.sub(r"^\[options\.exclude-newer-package\]\n(?:[^\[\n].*\n)*\n?", "", head, flags=re.MULTILINE)
     head = re.sub(r"^exclude-newer(?:-span)? = .*\n", "", head, flags=re.MULTILINE)
     return re.sub(r"^\[options\]\n+(?=\[|\Z)", "", head, flags=re.MULTILINE) + start + packages
@@ -117,5 +117,5 @@ def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
     if locked is None:
         return limit
     since = [uploads.last.get((name, one)) for one in locked.split(", ")]
-    # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
+    # A limit would exclude a locked version of unknown time; uv accepts uploads before the limit, not at it.
     return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None

@@ -1,4 +1,4 @@
-"""A parsed uv.lock: its packages and versions, who asks for which, and the difference of two."""
+"""A parsed uv.lock: its packages and versions, their dependents, and the difference of two locks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class InvalidLockError(ValueError):
     """The text is not a uv.lock."""
 
 
-# What releaser reads of a uv.lock, as uv 0.13 writes it; whatever else stands there only counts when two are compared.
+# The parts of a uv.lock of uv 0.13 that releaser reads; other parts count only when locks are compared.
 
 
 class Dependency(TypedDict, total=False):
-    """A package that another one asks for, perhaps in one of several versions, with extras, or by a marker."""
+    """A package that another package requires, perhaps in one of several versions, with extras, or by a marker."""
 
     name: Required[str]
     version: str
@@ -66,16 +66,16 @@ class _Lock(TypedDict, total=False):
 
 
 class LockFile(Frozen):
-    """One lock."""
+    """One uv.lock."""
 
-    #: Its text as it is on disk.
+    #: The text, as on disk.
     data: bytes
-    #: The versions of its packages by name. One that is locked in several (for several platforms or Pythons) shows
-    #: them all, comma-separated; a local package without a static version shows `local`.
+    #: The versions of its packages by name. Several versions of a package (for several platforms or Pythons) are
+    #: comma-separated; a local package without a static version has `local`.
     versions: Mapping[str, str]
-    #: The packages that are directories, the project itself among them: their versions are a matter of the code.
+    #: The packages that are directories, with the project itself: the code decides their versions.
     local: frozenset[str] = frozenset()
-    #: All that the text says, and its packages as they stand there.
+    #: The parsed text, and its packages.
     content: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     packages: tuple[Package, ...] = field(default=(), repr=False, compare=False)
 
@@ -86,7 +86,7 @@ class LockFile(Frozen):
 
     @functools.cached_property
     def root(self) -> Package | None:
-        """The package that is the project itself; None in a lock of a workspace that has none."""
+        """The package of the project itself; None in a lock of a workspace without one."""
         own = (one for one in self.packages if any(one.get("source", {}).get(kind) == "." for kind in _LOCAL))
         return next(own, None)
 
@@ -102,27 +102,27 @@ class LockFile(Frozen):
 
     @property
     def has_own(self) -> bool:
-        """Whether any package may be one of the project's own that is installed: not from an index, git or a URL."""
+        """Whether the lock may install a package of the project: not from an index, git or a URL."""
         elsewhere = {"registry", "git", "url", "virtual"}
         return any(elsewhere.isdisjoint(one.get("source", {})) for one in self.packages)
 
     @property
     def without_wheels(self) -> frozenset[str]:
-        """The names of the packages of which some version can come from its source alone."""
+        """The names of the packages of which some version has no wheels."""
         return frozenset(one["name"] for one in self.packages if not one.get("wheels") and not is_local(one))
 
     @classmethod
-    @functools.lru_cache(maxsize=4)  # one run asks for the same few many times
+    @functools.lru_cache(maxsize=4)  # one run parses the same few locks many times
     def parse(cls, data: bytes) -> LockFile:
-        """Parse the text of a uv.lock; InvalidLockError when it is none."""
+        """Parse the text of a uv.lock. Raises InvalidLockError."""
         import tomllib
 
-        from msgspec import ValidationError, convert  # both take long to import, for `releaser list`
+        from msgspec import ValidationError, convert  # both slow to import, for `releaser list`
 
         try:
             content = tomllib.loads(data.decode("utf-8"))
             packages = convert(content, _Lock).get("package", [])
-        except (ValueError, RecursionError, ValidationError) as error:  # numbers too long, nesting too deep
+        except (ValueError, RecursionError, ValidationError) as error:  # also for too long numbers, too deep nesting
             raise InvalidLockError(str(error)) from error
         versions: dict[str, list[str]] = {}
         for package in packages:
@@ -137,7 +137,7 @@ class LockFile(Frozen):
 
     @classmethod
     def read(cls, path: Path) -> LockFile:
-        """Parse the uv.lock at `path`; OSError when it cannot be read, InvalidLockError when it is none."""
+        """Parse the uv.lock at `path`. Raises OSError and InvalidLockError."""
         return cls.parse(read_file(path))
 
 
@@ -150,7 +150,7 @@ def is_local(package: Package) -> bool:
 
 
 def version_shown(package: Package) -> str:
-    """Return the version of a package as people see it: with its commit, or `local` where a directory has none."""
+    """Return the version of a package as people see it: with a git commit, or `local` for a directory without one."""
     if is_local(package):
         return package.get("version", "local")
     version, source = package.get("version", "unknown"), package.get("source", {})
@@ -158,13 +158,13 @@ def version_shown(package: Package) -> str:
 
 
 def find_locked(lock: LockFile, name: str) -> str:
-    """Return the name of a package as this lock writes it. Raises UsageError if it is not there, or is code."""
+    """Return the name of a package as in this lock. Raises UsageError if it is not locked, or is part of the code."""
     found = normalize_name(name)
     if found in lock.local:
         message = f"{found} is part of the checkout; the code decides its version"
         raise UsageError(message, "Name packages that come from elsewhere.")
     if found not in lock.names:
-        import difflib  # which takes long to import
+        import difflib  # slow to import
 
         close = difflib.get_close_matches(found, sorted(lock.names - lock.local), n=3)
         advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
@@ -173,27 +173,27 @@ def find_locked(lock: LockFile, name: str) -> str:
     return found
 
 
-# Who asks for which package
+# Dependents
 
 
 class Graph(Frozen):
-    """The packages of a lock and what leads to them."""
+    """The packages of a lock and their dependencies."""
 
-    #: What each package asks for, its extras and groups included.
+    #: The packages that each package requires, with its extras and groups.
     needs: Mapping[str, frozenset[str]]
-    #: The project and the members of its workspace, and what these ask for.
+    #: The project and the members of its workspace; and the packages that these require.
     own: frozenset[str]
     direct: frozenset[str]
-    #: The other packages that ask for one, those nearest to the project first.
+    #: The other packages that require a package, nearest to the project first.
     askers: Mapping[str, tuple[str, ...]]
-    #: The packages that come from an index, and not from a repository, a URL or a directory.
+    #: The packages from an index, not from a repository, a URL or a directory.
     from_index: frozenset[str]
-    #: The extras that are asked of a package.
+    #: The required extras of each package.
     extras: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, lock: LockFile) -> Graph:
-        """Read the graph out of a lock."""
+        """Return the graph of a lock."""
         manifest: _Manifest = lock.content.get("manifest", {})
         root = lock.root
         own = {*manifest.get("members", ()), *([root["name"]] if root else [])}
@@ -220,7 +220,7 @@ class Graph(Frozen):
 
 
 def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> dict[str, tuple[str, ...]]:
-    distances: dict[str, int] = {}  # how many steps each package is away from the project
+    distances: dict[str, int] = {}  # steps from the project to each package
     reached, steps = set(direct), 1
     while reached:
         distances |= dict.fromkeys(reached, steps)
@@ -228,13 +228,13 @@ def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> d
         steps += 1
     askers: dict[str, list[str]] = {}
     for asker in sorted(edges.keys() - own, key=lambda name: (distances.get(name, len(edges)), name)):
-        for name in edges[asker] - {asker}:  # by an extra, a package may ask for itself
+        for name in edges[asker] - {asker}:  # by an extra, a package may require itself
             askers.setdefault(name, []).append(asker)
     return {name: tuple(found) for name, found in askers.items()}
 
 
 def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
-    """Return where the project asks for packages: in its dependencies, as `project`, in an `extra x` or a `group x`."""
+    """Return where the project requires each package: `project` for its dependencies, `extra x` or `group x`."""
     manifest: _Manifest = lock.content.get("manifest", {})
     asked: dict[str, list[str]] = {}
     lists = [(f"group {name}", entries) for name, entries in manifest.get("dependency-groups", {}).items()]
@@ -250,7 +250,7 @@ def asked_by_project(lock: LockFile) -> dict[str, tuple[str, ...]]:
     return {name: tuple(dict.fromkeys(found)) for name, found in asked.items()}
 
 
-# The difference of two
+# The difference of two locks
 
 
 class Change(Frozen):
@@ -278,13 +278,13 @@ class Change(Frozen):
 
     @property
     def brought(self) -> str:
-        """The versions that were not there before, comma-separated; empty if there are none."""
+        """The new versions, comma-separated; empty without any."""
         before = (self.old or "").split(", ")
         return ", ".join(version for version in (self.new or "").split(", ") if version not in before)
 
 
 def changes_between(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return what differs between two sets of packages with their versions, such as those of two locks, by name."""
+    """Return the differences between two mappings of packages to versions, such as of two locks, by name."""
     return tuple(
         Change(name=name, old=old.get(name), new=new.get(name), bump=bump_size(old.get(name), new.get(name)))
         for name in sorted(old.keys() | new.keys())
@@ -293,14 +293,14 @@ def changes_between(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Cha
 
 
 def list_brought(changes: Iterable[Change]) -> dict[str, str]:
-    """Return the versions that came in with changes, by package."""
+    """Return the new versions in the changes, by package."""
     return {change.name: change.brought for change in changes if change.brought}
 
 
 def bump_size(old: str | None, new: str | None) -> str:
-    """Name the first part of the release number that differs.
+    """Return the name of the first part of the version that differs.
 
-    A change after the third part, and anything that is not a version is `other`.
+    A change after the third part, or of anything but a version, is `other`.
     """
     if old is None:
         return "added"
@@ -314,8 +314,8 @@ def bump_size(old: str | None, new: str | None) -> str:
 
 
 def _first_parts(version: str) -> tuple[int, int, int, int] | None:
-    """Return the epoch and the first three parts of a version; None if it is none."""
-    if re.fullmatch(r"(?a)\d+(\.\d+)*", version):  # as most are; for the others, something large is imported
+    """Return the epoch and the first three parts of a version; None if it is not a version."""
+    if re.fullmatch(r"(?a)\d+(\.\d+)*", version):  # as most are; for others, `packaging` is imported
         major, minor, micro, *_ = *map(int, version.split(".")), 0, 0
         return 0, major, minor, micro
     parsed = parse_version(version)

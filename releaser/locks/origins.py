@@ -1,4 +1,4 @@
-"""Where packages come from, and who published them (PEP 740): what differs though nobody asked for it; pure."""
+"""Finds unexpected changes of the indexes, hashes and publishers (PEP 740) of packages. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Deviation(Frozen):
 def find_deviations(
     before: LockFile, after: LockFile, *, files_before: Mapping[str, str], files: Mapping[str, str]
 ) -> tuple[Deviation, ...]:
-    """Return what differs in a lock from the one that it was made from, by name.
+    """Return the deviations of a lock from the lock before, by name.
 
     `files` are the hashes of files for which the locks have none, by the keys of `unhashed_files`.
     """
@@ -76,9 +76,10 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
 
 
 def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
-    """Return the mirrors that somebody has set: each new index, with the ones that it has replaced.
+    """Return the configured mirrors: each new index, with the indexes that it has replaced.
 
-    Nothing came from it before, nothing comes from those now, and files of the same versions have the same hashes.
+    No package came from the new index before, none comes from the replaced indexes now, and files of the same versions
+    have the same hashes.
     """
     places = [{_origin(one) for one in lock.packages} for lock in (before, after)]
     had, has = ({(one["name"], one.get("version")): one for one in lock.packages} for lock in (before, after))
@@ -95,7 +96,7 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
 
 
 def _origin(package: Package) -> str:
-    """Return where a package comes from, without credentials; empty for what is part of the checkout."""
+    """Return the source of a package, without credentials; empty for a part of the checkout."""
     source = package.get("source", {})
     place = str(next((source[key] for key in ("registry", "url", "git", "path") if key in source), ""))
     if "://" not in place:
@@ -107,15 +108,15 @@ def _origin(package: Package) -> str:
 def _other_hashes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Deviation]:
     for key in sorted(before.keys() & after.keys()):
         old, new = before[key], after[key]
-        if old and old != new:  # of another algorithm, or none, as well: the server of the file chooses which
+        if old and old != new:  # also for another algorithm, or none: the server of the file chooses it
             name, version, file = key.split(" ", 2)
             yield Deviation(name=name, version=version, what="hash", old=old, new=new, file=file)
 
 
 def hashes_in(lock: LockFile) -> dict[str, str]:
-    """Return the hashes of the files that come from indexes and URLs, by name, version and file; empty for none.
+    """Return the hashes of the files from indexes and URLs, by name, version and file; empty for a file without one.
 
-    A URL stands for one file, in whichever version.
+    A URL stands for one file, whatever its version.
     """
     return {
         _key(package, entry): str(entry.get("hash") or "")
@@ -125,9 +126,9 @@ def hashes_in(lock: LockFile) -> dict[str, str]:
 
 
 def unhashed_files(lock: LockFile) -> dict[str, str]:
-    """Return the files in directories that serve as an index, as a lock has no hashes of them.
+    """Return the files in directories that serve as an index, for which a lock has no hashes.
 
-    They are paths relative to the project, or absolute ones, by name, version and file.
+    The paths are relative to the project or absolute, by name, version and file.
     """
     return {
         _key(package, entry): f"{registry}/{entry['path']}"
@@ -147,7 +148,7 @@ def _key(package: Package, entry: Mapping[str, Any]) -> str:
 
 
 def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, str, str], ...]:
-    """Return the packages that had wheels and come as source alone, each with the version before and the one now."""
+    """Return the packages that had wheels and now have only a source, with the versions before and now."""
     had = {one["name"] for one in before.packages if one.get("wheels")}
     return tuple(
         (one["name"], before.versions[one["name"]], one.get("version", ""))
@@ -170,12 +171,12 @@ class Publisher(Frozen):
         return f"{self.repository} ({', '.join(filter(None, (self.kind, self.workflow)))})"
 
     def is_same(self, other: Publisher) -> bool:
-        """Whether it is the same repository; workflows get renamed often."""
+        """Whether the repository is the same; workflows are often renamed."""
         return (self.kind, self.repository.casefold()) == (other.kind, other.repository.casefold())
 
 
 class Answer(Frozen):
-    """What is known of a file: `none` if it has no attestation, `invalid` if none of those that it has verifies."""
+    """The answer about a file: `none` without an attestation, `invalid` if none of its attestations verifies."""
 
     state: Literal["verified", "none", "invalid", "unknown"]
     publisher: Publisher | None = None
@@ -183,27 +184,27 @@ class Answer(Frozen):
 
 
 class Judgement(Frozen):
-    """What came of the questions about some files."""
+    """The result of the questions about some files."""
 
-    #: The publishers of those packages of which one is known now, by name.
+    #: The known publishers, by package.
     publishers: Mapping[str, Publisher]
-    #: What is never taken for granted: an attestation that does not verify, and another publisher than before.
+    #: Deviations that a person must accept: attestations that do not verify, and other publishers than before.
     deviations: tuple[Deviation, ...]
-    #: What had an attestation, and has none.
+    #: Files without an attestation, of packages that had one.
     lost: tuple[Deviation, ...]
-    #: The files of which it is unknown, each with the reason.
+    #: The files without an answer, each with the reason.
     unknown: Mapping[IndexFile, str]
 
 
 def judge(known: Mapping[str, Publisher], answers: Iterable[tuple[IndexFile, Answer]]) -> Judgement:
-    """Compare what indexes tell of files with the publishers of their packages that are `known`."""
+    """Compare the answers of indexes about files with the `known` publishers of their packages."""
     found = dict(known)
     unknown: dict[IndexFile, str] = {}
     deviations, lost = list[Deviation](), list[Deviation]()
     ordered = sorted(answers, key=lambda pair: (pair[1].state != "verified", pair[0]))
     for one, answer in ordered:
         before, now = found.get(one.name), answer.publisher
-        # A file beside it that is attested does not tell that this one ever was.
+        # Another attested file of the release does not show that this file ever was.
         old, by = str(known.get(one.name, "")), answer.reason
         if now is not None and before is not None and not now.is_same(before):
             is_by = Deviation(name=one.name, version=one.version, what="publisher", old=str(before), new=str(now))

@@ -1,4 +1,4 @@
-"""A package from elsewhere in the place of the locked one: what `--override` asks for, and how uv is told."""
+"""Packages from elsewhere instead of the locked ones: the values of `--override`, and the settings for uv."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
-# That uv 0.13 takes, in small letters; what begins with anything else is a path for it.
+# The schemes of uv 0.13, in lower case; it takes anything else for a path.
 _SCHEMES = ("https", "http", "file", "git+https", "git+http", "git+ssh", "git+file")
 _BUILDABLE = ("pyproject.toml", "setup.py")
 
 
 class Override(Frozen):
-    """One package that is to be taken from `url`, or, if that is empty, in a version that fits `specifier`."""
+    """One package to install from `url`, or, if that is empty, in a version that fits `specifier`."""
 
     name: str
     extras: frozenset[str] = frozenset()
@@ -43,13 +43,13 @@ class Override(Frozen):
 
     @property
     def requirement(self) -> str:
-        """What uv is to take in the place of whatever anything asks for."""
+        """The requirement that replaces all other requirements of the package for uv."""
         extras = f"[{','.join(sorted(self.extras))}]" if self.extras else ""
         return f"{self.name}{extras} @ {self.url}" if self.url else f"{self.name}{extras}{self.specifier}"
 
 
 def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--override") -> tuple[Override, ...]:
-    """Read what an option of the command line asks for; a relative path starts at `directory`. Raises UsageError."""
+    """Parse the values of a command-line option; a relative path starts at `directory`. Raises UsageError."""
     found = tuple(_parse(value, directory, option) for value in values)
     for number, one in enumerate(found):
         if any(other.name == one.name for other in found[:number]):
@@ -59,7 +59,7 @@ def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--
 
 
 def _parse(value: str, directory: Path, option: str) -> Override:
-    from packaging.requirements import InvalidRequirement, Requirement  # which take long to import
+    from packaging.requirements import InvalidRequirement, Requirement  # slow to import
 
     direct = _DIRECT.fullmatch(value)
     asked = f"{option} {Redactor().clean(value)!r}"
@@ -82,7 +82,7 @@ def _parse(value: str, directory: Path, option: str) -> Override:
 
 
 def _url(asked: str, place: str, directory: Path) -> str:
-    """Return the URL of a place, which is one already, or a path."""
+    """Return the URL of a place, which is a URL or a path."""
     scheme, is_url, _ = place.partition("://")
     if is_url and scheme not in _SCHEMES:
         raise _wrong(asked, f"uses {scheme}://, which uv does not support", f"It takes {', '.join(_SCHEMES)}.")
@@ -110,7 +110,7 @@ def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
 
 
 def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
-    """See that each package is in this uv.lock, from elsewhere than the project itself. Raises UsageError."""
+    """Check that each package is in this uv.lock, and is not part of the project. Raises UsageError."""
     own = Graph.of(lock).own
     for one in overrides:
         if one.name not in lock.names:
@@ -123,17 +123,17 @@ def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
 
 
 def with_extras(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
-    """Add the extras in which this uv.lock has each package, to those that name none: else uv would drop them."""
+    """Add the extras in this uv.lock to overrides that name none: otherwise uv would drop the extras."""
     extras = Graph.of(lock).extras
     return tuple(replace(one, extras=one.extras or extras.get(one.name, frozenset())) for one in overrides)
 
 
 def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
-    """Return the text of pyproject.toml with these overrides; what else it says of the same packages goes.
+    """Return the text of pyproject.toml with these overrides, without other settings for the same packages.
 
-    uv 0.13 takes `[tool.uv.sources]` for an override too, silently, and a constraint holds beside it.
+    uv 0.13 silently applies `[tool.uv.sources]` to an override too, and constraints in addition to it.
     """
-    import tomlkit  # takes a while to load, and nothing else needs it
+    import tomlkit  # slow to import, and needed only here
 
     names = {one.name for one in overrides}
     content = tomllib.loads(text)
@@ -146,7 +146,7 @@ def apply_overrides(text: str, overrides: Sequence[Override]) -> str:
 
 
 def not_taken(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
-    """Return the overrides that a uv.lock does not follow."""
+    """Return the overrides that are not in effect in a uv.lock."""
     return tuple(
         one
         for one in overrides
@@ -155,7 +155,7 @@ def not_taken(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, 
 
 
 def without_passwords(data: bytes) -> bytes:
-    """Return a uv.lock as it may be kept, without what stands before the host in a URL."""
+    """Return a uv.lock without the credentials in its URLs."""
     return Redactor().clean(data.decode("utf-8")).encode("utf-8")
 
 

@@ -1,6 +1,6 @@
-"""The rules that say which versions of packages may come in, and what they come to for a resolver.
+"""The rules for the versions that updates may install, and the specifiers that they give to a resolver.
 
-To add one, write a `Rule`, and see capabilities.py.
+To add a rule, write a subclass of `Rule`, and see capabilities.py.
 """
 
 from __future__ import annotations
@@ -33,78 +33,79 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-#: How a package is kept from versions that failed: at what is live; not below it; only away from these versions.
+#: How a package avoids versions that failed: it stays at the live version; goes not below it; or avoids only these.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
-#: What the blocks of versions that failed are by.
+#: The causes of blocks of versions that failed.
 REJECTED = ("activation", "tests")
 
 
 class Limit(Frozen):
-    """What a file of constraints says of a package, and in which line."""
+    """The specifier for a package in a constraints file, and its line."""
 
     specifier: str
     source: str
 
     def also(self, other: Limit) -> Limit:
-        """Return what both say together."""
+        """Return the combination of both."""
         return Limit(specifier=f"{self.specifier},{other.specifier}", source=f"{self.source}, {other.source}")
 
 
 class Packages(Frozen):
-    """Where packages stand, from which an update goes up; they map to versions as a lock shows them."""
+    """The versions from which an update starts, by package, as a lock shows them."""
 
-    #: What the lock of the checkout has, and what the live release has.
+    #: The versions in the lock of the checkout, and those of the live release.
     locked: Mapping[str, str]
     live: Mapping[str, str] = field(default_factory=dict)
-    #: The packages that are part of the checkout; no rule is about them.
+    #: The packages that are part of the checkout, to which no rule applies.
     local: frozenset[str] = frozenset()
-    #: The versions that the project's own dependencies ask for instead of the locked ones.
+    #: The versions that the project's own dependencies require instead of the locked ones.
     demanded: Mapping[str, str] = field(default_factory=dict)
-    #: The locked packages that come as source alone.
+    #: The locked packages without wheels.
     sources: frozenset[str] = frozenset()
 
     def live_version(self, name: str) -> str:
-        """Return the version that is live; empty for none."""
+        """Return the live version; empty without one."""
         return self.live.get(name, "")
 
 
 class Policy(Frozen):
-    """What the settings say of versions."""
+    """The settings about versions."""
 
     upgrade: Upgrade = field(default_factory=Upgrade)
     age: Age = field(default_factory=Age)
     #: The patterns of `ignore`.
     ignored: tuple[str, ...] = ()
-    #: What a file of constraints says. All else but a hold gives way to it, and so does what is locked.
+    #: The limits of the constraints file. Only holds override them; locked versions do not.
     limits: Mapping[str, Limit] = field(default_factory=dict)
 
 
 class Rules(Frozen):
-    """All that says which versions may come in."""
+    """All facts and settings that decide which versions updates may install."""
 
     packages: Packages
     policy: Policy = field(default_factory=Policy)
     #: The packages that a person holds.
     held: tuple[Block, ...] = ()
-    #: The versions that failed, `by` the tests or after they went live, oldest first.
+    #: The versions that failed in the tests, or were rolled back (see `by`), oldest first.
     rejected: tuple[Block, ...] = ()
-    #: The versions that fix a vulnerability: exactly these come in, and `upgrade` and `age` do not count for them.
+    #: The versions that fix a vulnerability: updates install exactly these, `upgrade` does not apply to them, and
+    #: `Age.fixes` replaces a higher age.
     fixes: Mapping[str, str] = field(default_factory=dict)
-    #: The packages that an update is to bring, with what these need; empty for all.
+    #: The packages that an update upgrades, with their dependencies; empty for all.
     only: frozenset[str] = frozenset()
 
     @property
     def unasked(self) -> frozenset[str]:
-        """The locked packages that stay, unless one that is to come needs another version."""
+        """The locked packages that stay, unless an upgraded package needs another version."""
         return frozenset(self.packages.locked) - self.only - self.packages.local if self.only else frozenset()
 
     def base(self, name: str) -> str | None:
-        """Return the version that a package goes up from, None for one that is new."""
+        """Return the version that a package goes up from; None for a new package, or one beyond a constraint."""
         base = self.packages.demanded.get(name, self.packages.locked.get(name))
         return None if base is not None and self.beyond(name, base) else base
 
     def beyond(self, name: str, version: str) -> str:
-        """Say which constraint keeps a version out; empty if none does."""
+        """Say which constraint excludes a version; empty if none does."""
         from packaging.specifiers import SpecifierSet
 
         limit = self.policy.limits.get(name) if name not in self.packages.local else None
@@ -113,7 +114,7 @@ class Rules(Frozen):
         return f"constrained by {limit.source}: {name}{limit.specifier}"
 
     def held_at(self, name: str) -> str | None:
-        """Return the version that a person holds a package at; None for one that nobody holds."""
+        """Return the version at which a person holds a package; None without a hold."""
         if not any(one.name == name for one in self.held):
             return None
         return self.packages.live.get(name, self.packages.locked.get(name))
@@ -123,7 +124,7 @@ class Rules(Frozen):
         return self.held_at(name) is not None or self.ignores(name)
 
     def ignores(self, name: str) -> bool:
-        """Whether a package is to be left as it is locked."""
+        """Whether the setting `ignore` keeps a package at its locked version."""
         return name in self.packages.locked and any(fnmatchcase(name, pattern) for pattern in self.policy.ignored)
 
     def rejected_versions(self, name: str) -> tuple[str, ...]:
@@ -133,26 +134,26 @@ class Rules(Frozen):
     # Judging versions
 
     def find_withheld(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Block]:
-        """Return what may not come in of the versions that a resolver found, by package."""
+        """Return the first block of each version that a resolver found and updates must skip, by package."""
         blocks = ((name, self.blocks(name, version, uploads)) for name, version in sorted(found.items()))
         return {name: first for name, each in blocks if (first := next(each, None)) is not None}
 
     def blocks(self, name: str, version: str, uploads: Uploads) -> Iterator[Block]:
-        """Yield what the rules say against a version, the most important first."""
+        """Yield the blocks of a version by the rules, the most important first."""
         stays = version == self.packages.live.get(name) and self.rejected_versions(name)
         if name in self.packages.local or version == self.held_at(name) or (stays and not self.beyond(name, version)):
-            return  # it is where it has to stay, be that newer or older than what is locked
+            return  # it must stay at this version, whether newer or older than the locked one
         wanted = Wanted(name=name, version=version, rules=self, uploads=uploads)
         yield from filter(None, (rule.block(wanted) for rule in RULES))
 
-    # Asking a resolver for versions that may come in
+    # Specifiers for a resolver
 
     def specifiers(
         self, found: Mapping[str, str], uploads: Uploads, *, strictness: Strictness = "pinned"
     ) -> dict[str, str | None]:
-        """Say what the version of each package must satisfy so that it may come in; None leaves it as it is locked.
+        """Return the specifier for the permitted versions of each package; None keeps a package as it is locked.
 
-        `found` is what came out of a resolution without any of these.
+        `found` is the result of a resolution without specifiers.
         """
         withheld = self.find_withheld(found, uploads)
         names = sorted({*found, *self.packages.locked} - self.packages.local)
@@ -179,22 +180,22 @@ class Rules(Frozen):
         return ",".join(sorted(parts, key=lambda one: one.startswith("!=")))
 
     def _fixed_version(self, name: str, *, falls_back: bool) -> str | None:
-        """Return the version that a package has to stay at, None if it may go up."""
+        """Return the version at which a package must stay; None if it may go up."""
         held = self.held_at(name)
         if held is not None:
             return held
         live = self.packages.live_version(name)
-        if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # of several, others may go up
+        if falls_back and len(versions_in(live)) < 2 and not self.beyond(name, live):  # others of several may go up
             return live or None
         return self.base(name) if self.ignores(name) else None
 
 
 class Wanted(Frozen):
-    """A version of a package that a resolver has found; empty where it has found none."""
+    """A version of a package that a resolver has found; the version is empty without one."""
 
     name: str
     version: str
-    #: All that is known of the site.
+    #: The rules and facts of the site.
     rules: Rules
     #: When versions were uploaded.
     uploads: Uploads
@@ -202,12 +203,12 @@ class Wanted(Frozen):
 
     @property
     def base(self) -> str | None:
-        """The version that the package goes up from; None for a new one."""
+        """The version that the package goes up from; None for a new package."""
         return self.rules.base(self.name)
 
     @property
     def is_locked(self) -> bool:
-        """Whether the lock of the checkout has the very version."""
+        """Whether the lock of the checkout has exactly this version."""
         return self.version == self.rules.packages.locked.get(self.name)
 
     @property
@@ -217,38 +218,38 @@ class Wanted(Frozen):
 
     @property
     def is_fix(self) -> bool:
-        """Whether the version fixes a vulnerability, and so may come in early."""
+        """Whether the version fixes a vulnerability, so that updates may install it early."""
         fix = self.rules.fixes.get(self.name)
         version = parse_version(self.version) if fix else None
         return version is not None and version == parse_version(fix or "")
 
     @property
     def range(self) -> tuple[Version, ...]:
-        """The versions that the package goes up from, lowest first; none if it is new, or is to come as a fix."""
+        """The versions that the package goes up from, lowest first; empty for a new package, or for a fix."""
         return versions_in(self.base or "") if self.name not in self.rules.fixes else ()
 
 
 class Rule(ABC):
-    """Says which versions may come in. Subclasses override what differs."""
+    """A rule for the versions that updates may install. Subclasses override the methods that differ."""
 
-    #: The word for it in `by` of what is on hold.
+    #: The name of the rule in `by` of a block.
     name: str
-    #: Whether it may object to a version that is locked already, which mostly stays.
+    #: Whether it may object to a locked version, which mostly stays.
     judges_locked = False
 
     def objection(self, wanted: Wanted) -> str:
-        """Say why a version may not come in; empty if it may."""
+        """Return the reason against a version; empty without one."""
         return ""
 
     def block(self, wanted: Wanted) -> Block | None:
-        """Return the objection with all that is known of it; None without one."""
+        """Return the objection as a block; None without one."""
         reason = self.objection(wanted) if self.judges_locked or not wanted.is_locked else ""
         return Block(name=wanted.name, version=wanted.version, by=self.name, reason=reason) if reason else None
 
     def specifier(self, wanted: Wanted) -> str:
-        """Say for uv what the version of a package must satisfy, such as `<2`; empty for no demand.
+        """Return the specifier for the versions of a package, such as `<2`; empty for any version.
 
-        `wanted` is what uv has found without that. What is locked, `wanted.base`, must satisfy it, too.
+        `wanted` is the version that uv has found without it. The base version, `wanted.base`, must satisfy it, too.
         """
         return ""
 
@@ -257,7 +258,7 @@ class Rule(ABC):
 
 
 class Held(Rule):
-    """A package that a person holds stays at the version that is live."""
+    """A package that a person holds stays at the live version."""
 
     name = "person"
 
@@ -270,15 +271,15 @@ class Held(Rule):
 
 
 class Failed(Rule):
-    """No version comes in that failed, or that is older than one that did and no substitute for it.
+    """Skip a version that failed, or that is older than a failed one and no substitute for it.
 
-    Its blocks are `by` the tests or the rollback (`activation`) that the site knows of.
+    Its blocks are `by` the tests or by a rollback (`activation`).
     """
 
     name = "tests"
 
     def block(self, wanted: Wanted) -> Block | None:
-        """Return the failure that keeps a version out."""
+        """Return the failure that blocks a version."""
         return find_rejection(wanted.rules, wanted.name, wanted.version)
 
     def specifier(self, wanted: Wanted) -> str:
@@ -288,24 +289,24 @@ class Failed(Rule):
 
 
 class Constraint(Rule):
-    """The file that the setting `constraints` names has the last word, but for holds."""
+    """The file in the setting `constraints` has precedence over everything but holds."""
 
     name = "constraint"
     judges_locked = True
 
     def objection(self, wanted: Wanted) -> str:
-        """Object to what the file excludes; a package that nobody asked for may stay there."""
+        """Object to versions that the file excludes, unless the package is locked and not to be upgraded."""
         is_left = wanted.is_locked and wanted.name in wanted.rules.unasked
         return "" if is_left else wanted.rules.beyond(wanted.name, wanted.version)
 
     def specifier(self, wanted: Wanted) -> str:
-        """Pass on what the file says."""
+        """Return the specifier in the file."""
         limit = wanted.rules.policy.limits.get(wanted.name)
         return limit.specifier if limit is not None else ""
 
 
 class Ignored(Rule):
-    """A package that the setting `ignore` names stays at the version that is locked."""
+    """A package in the setting `ignore` stays at the locked version."""
 
     name = "ignore"
 
@@ -320,14 +321,14 @@ class Downgrade(Rule):
     name = "downgrade"
 
     def objection(self, wanted: Wanted) -> str:
-        """Object to what is older."""
+        """Object to older versions."""
         base = wanted.base
         return f"it is older than {base}" if base and wanted.is_move and is_older(wanted.version, base) else ""
 
     def specifier(self, wanted: Wanted) -> str:
-        """Ask for what is locked, or for anything newer.
+        """Require the base version or a newer one.
 
-        That is no floor if it failed, or came in after what is live and is of a series that failed.
+        The base version is no minimum if it failed, or if it is newer than the live version and blocked by a failure.
         """
         if not wanted.range or wanted.strictness == "exclude_only":
             return ""
@@ -340,12 +341,12 @@ class Downgrade(Rule):
 
 
 class Level(Rule):
-    """The setting `upgrade` says how far a package may go at once; what fixes a vulnerability may go further."""
+    """The setting `upgrade` limits how far a package may go at once; a fix of a vulnerability may go further."""
 
     name = "policy"
 
     def objection(self, wanted: Wanted) -> str:
-        """Object to what is further away."""
+        """Object to versions beyond that limit."""
         base = wanted.base
         if base is None or not wanted.is_move or wanted.is_fix:
             return ""
@@ -356,7 +357,7 @@ class Level(Rule):
         return f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
 
     def specifier(self, wanted: Wanted) -> str:
-        """Ask for less than the next such step, or for the very version that is a fix."""
+        """Require a version below the next step, or exactly the version of a fix."""
         if fix := wanted.rules.fixes.get(wanted.name):
             return f"=={fix}"
         limit = ceiling(wanted.range[-1], wanted.rules.policy.upgrade.of(wanted.name)) if wanted.range else None
@@ -364,28 +365,28 @@ class Level(Rule):
 
 
 class TooYoung(Rule):
-    """A version has to be of some age; the times after which uv looks at none are in `releaser.locks.limits`."""
+    """A version must have a minimum age; the upload limits for uv are in `releaser.locks.limits`."""
 
     name = "age"
 
     def objection(self, wanted: Wanted) -> str:
-        """Object to what is younger."""
+        """Object to younger versions."""
         age = wanted.rules.policy.age
         age = age.for_fix(wanted.name) if wanted.is_fix else age
         return age.objection(wanted.name, wanted.version, wanted.uploads)
 
     def specifier(self, wanted: Wanted) -> str:
-        """Ask for no more than what was found, if uv could take something else for want of a limit."""
+        """Require no newer version than the found one, if uv could otherwise choose a version beyond the limits."""
         floor = wanted.range[0] if wanted.range and parse_version(wanted.version) else None
         if floor is None or is_older(wanted.version, str(floor)) or not _may_stray(wanted, floor):
             return ""
-        return f"<={wanted.version.partition('+')[0]}"  # in which uv takes no local part
+        return f"<={wanted.version.partition('+')[0]}"  # where uv accepts no local part
 
 
 def _may_stray(wanted: Wanted, floor: Version) -> bool:
-    """Whether what was found has to be the upper bound.
+    """Whether the found version must be the upper bound.
 
-    uv takes the pre-release in a bound for leave to take others, and a file without a time is in reach of no limit.
+    With a pre-release in a bound, uv accepts other pre-releases, and no limit applies to a file without a time.
     """
     name, base = wanted.name, wanted.rules.packages.locked.get(wanted.name)
     tells = any(time is not None for (one, _), time in wanted.uploads.times.items() if one == name)
@@ -393,21 +394,21 @@ def _may_stray(wanted: Wanted, floor: Version) -> bool:
     return floor.is_prerelease or bool(has_no_limit)
 
 
-# What failed before, and what it says of other versions
+# Versions that failed, and their consequences for others
 
 
 def find_rejection(rules: Rules, name: str, version: str) -> Block | None:
-    """Return the block of a version that failed, or of an older one that is no substitute for it.
+    """Return the block of a version that failed, or that is older than a failed one and no substitute for it.
 
-    After a version was rolled back, nobody has said that the tests would notice what is wrong with others: the
-    package stays where it is, or where the committed lock has it, until a newer version than that one appears.
+    After a rollback, the tests may miss the same fault in other versions: the package stays at its version, or at that
+    of the committed lock, until a newer version than the one that was rolled back appears.
     """
     rejected = [one for one in rules.rejected if one.name == name]
     several = version.split(", ")
     failed = [one for one in rejected if one.version in several]
     if failed:
         return _block_like(failed[-1], version, failed[-1].reason)
-    # What is live has to go itself where a constraint keeps it out: then no other version is judged by its series.
+    # If a constraint excludes the live version, the package must leave it: then failures do not block other versions.
     live = rules.packages.live_version(name)
     if not rejected or version == rules.packages.demanded.get(name) or rules.beyond(name, live):
         return None
@@ -424,7 +425,7 @@ def _block_like(rejected: Block, version: str, reason: str) -> Block:
 
 
 def _what_it_says(rules: Rules, rejected: Block, version: str) -> str:
-    """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
+    """Say why a version that has not failed is no substitute for one that has; empty if it may be one."""
     new, bad = parse_version(version), parse_version(rejected.version)
     if new is None or bad is None:
         return "" if is_newer(version, rejected.version) else f"{rejected.version} failed ({rejected.reason})"
@@ -440,9 +441,9 @@ def _what_it_says(rules: Rules, rejected: Block, version: str) -> str:
 
 
 def _is_first_of_live_series(rules: Rules, rejected: Block) -> bool:
-    """Whether a version is the only one of the live series with which the tests have failed.
+    """Whether the version is the only one of the live series, newer than the live one, that failed the tests.
 
-    There, nothing lower than the series is left, so the version just older than that gets one try.
+    Then no lower series remains to try, so the next lower version gets one try.
     """
     live = parse_version(rules.packages.live_version(rejected.name))
     if live is None or rejected.by != "tests":
@@ -452,9 +453,9 @@ def _is_first_of_live_series(rules: Rules, rejected: Block) -> bool:
 
 
 def find_below(rules: Rules, failed: Block) -> str | None:
-    """Return the specifier of what is below a rejected version and newer than what is live; None if nothing is.
+    """Return the specifier for versions from the live one up to below a rejected one; None if none may be tried.
 
-    After a version was rolled back, nothing below it comes in.
+    After a rollback, updates skip all versions below the one that was rolled back.
     """
     found, live = parse_version(failed.version), parse_version(rules.packages.live_version(failed.name))
     if found is None or live is None or found <= live or failed.by == "activation":
@@ -468,5 +469,5 @@ RULES: tuple[Rule, ...] = make("rules")
 
 
 def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterable[Block]:
-    """Return everything that keeps a version out, and not only the first; of an older one, what people say."""
+    """Return all blocks of a version, not only the first, but none from that of the rule `downgrade` on."""
     return takewhile(lambda one: one.by != "downgrade", rules.blocks(name, version, uploads))

@@ -35,19 +35,19 @@ class Upgrade(Frozen):
 
 
 def normalize_name(name: str) -> str:
-    """Return the one spelling of a package's name (PEP 503); of a pattern as well."""
+    """Return the normalized name of a package (PEP 503), or of a pattern."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def look_up(name: str, table: Iterable[tuple[str, T]], default: T) -> T:
-    """Return what a table says of a package: its own name counts before patterns, among these the first that fits."""
+    """Return the value for a package in a table: that of its exact name, else of the first pattern that matches."""
     fitting = [(pattern, value) for pattern, value in table if fnmatchcase(name, pattern)]
     return next((value for pattern, value in fitting if pattern == name), fitting[0][1] if fitting else default)
 
 
 def parse_version(version: str) -> Version | None:
-    """Return a version as a lock shows it; None for several at once and for a commit."""
-    from packaging.version import InvalidVersion, Version  # here, as every command reads settings by this module
+    """Parse a version as a lock shows it; None for several versions and for a commit."""
+    from packaging.version import InvalidVersion, Version  # here, as every command imports this module for the settings
 
     try:
         return Version(version)
@@ -56,13 +56,13 @@ def parse_version(version: str) -> Version | None:
 
 
 def versions_in(shown: str) -> tuple[Version, ...]:
-    """Return the versions that a lock shows of one package, lowest first; none if one of them is a commit."""
+    """Return the versions that a lock shows for one package, lowest first; empty if one of them is a commit."""
     found = [parse_version(one) for one in shown.split(", ")]
     return tuple(sorted(one for one in found if one is not None)) if all(found) else ()
 
 
 def ceiling(locked: Version, level: Level) -> str | None:
-    """Return the release that an upgrade has to stay below, its own pre-releases included; None if there is none."""
+    """Return the version that an upgrade must stay below, also with pre-releases; None without a limit."""
     if level == "all":
         return None
     if level == "minor" and locked.major:
@@ -71,12 +71,12 @@ def ceiling(locked: Version, level: Level) -> str | None:
 
 
 def series_of(version: Version) -> tuple[int, int, int]:
-    """Return the series that a version is a patch release of: the epoch and the first two parts."""
+    """Return the series of a version: the epoch and the first two parts."""
     return version.epoch, version.major, version.minor
 
 
 def below_series(version: Version) -> str:
-    """Return the release that everything below the series of a version has to stay below."""
+    """Return the first version of the series of a version."""
     return f"{_epoch(version)}{version.major}.{version.minor}"
 
 
@@ -85,10 +85,9 @@ def _epoch(version: Version) -> str:
 
 
 def permits(locked: str, version: str, level: Level) -> bool:
-    """Whether a package may go from what is locked to another version.
+    """Whether a level lets a package go from the locked version to another.
 
-    Of several locked versions, one has to be near enough. What is no version, a commit, is judged by the release that
-    it shows.
+    Of several locked versions, one must be near enough. A version with a git commit is judged without the commit.
     """
     if level == "all":
         return True
@@ -105,26 +104,26 @@ def _near(locked: str, version: str, level: Level) -> bool:
 
 
 def newest(versions: Iterable[str]) -> str:
-    """Return the newest version; what is no version is older than all. ValueError when there is none."""
+    """Return the newest version; texts that are not versions count as oldest. Raises ValueError without any."""
     return max(versions, key=order)
 
 
 def order(version: str) -> tuple[bool, Version | str]:
-    """Return what versions are sorted by; what is none comes first."""
+    """Return the key by which versions are sorted; texts that are not versions come first."""
     found = parse_version(version)
     return (found is not None, found or version)
 
 
 def is_newer(version: str, than: str) -> bool:
-    """Whether a version is newer; of what is no version, whether it differs."""
+    """Whether a version is newer; whether it differs, if one of the two is not a version."""
     new, old = parse_version(version), parse_version(than)
     return version != than if new is None or old is None else new > old
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a version is older; of what is no version, nobody can tell.
+    """Whether a version is older; False if one of the two is not a version.
 
-    Of several, for several platforms or Pythons, neither the lowest nor the highest may be older.
+    Of several versions, for several platforms or Pythons, True if the lowest or the highest is older.
     """
     new, old = versions_in(version), versions_in(than)
     return bool(new and old) and (new[0] < old[0] or new[-1] < old[-1])
@@ -133,7 +132,7 @@ def is_older(version: str, than: str) -> bool:
 Unknown = Literal["take", "refuse"]
 _DAY = 86400
 _ALWAYS = datetime.max.replace(tzinfo=UTC)
-# As uv writes spans; of what a person wrote with `ago`, with a sign, which says nothing more (0.13, seen).
+# As uv writes spans; a span with `ago` gets a sign, which has no meaning (seen with 0.13).
 _SPAN = r"[+-]?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?"
 _SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, 3600, 60, 1)
 # As people write them, such as `1 week, 2 days ago`.
@@ -143,65 +142,65 @@ _UNITS = {"w": 7 * _DAY, "d": _DAY, "h": 3600, "m": 60, "s": 1}
 
 
 class Uploads(Frozen):
-    """What is known of the versions from package indexes, and the limits that the project itself sets."""
+    """The upload times of versions from package indexes, and the limits that the project itself sets."""
 
-    #: When the first file of a name and version was uploaded, None if its index does not tell. What comes from
-    #: elsewhere, such as git, is not in it.
+    #: When the first file of a name and version was uploaded; None if its index does not say. Packages from
+    #: elsewhere, such as git, are not included.
     times: Mapping[tuple[str, str], datetime | None] = field(default_factory=dict)
-    #: The same of the last file.
+    #: The same for the last file.
     last: Mapping[tuple[str, str], datetime | None] = field(default_factory=dict)
     #: `exclude-newer` of uv, and the same by package (None: no limit).
     limit: datetime | None = None
     limits: Mapping[str, datetime | None] = field(default_factory=dict)
 
     def times_of(self, name: str, version: str) -> list[datetime | None]:
-        """Return what is known of a version; of several, comma-separated, of each that comes from an index."""
+        """Return the times of a version, or of several comma-separated ones, for each that comes from an index."""
         return [self.times[name, one] for one in version.split(", ") if (name, one) in self.times]
 
     def lacks(self, name: str, version: str) -> bool:
-        """Whether a version, or one of several, comes from an index that does not tell when it was uploaded."""
+        """Whether a version, or one of several, comes from an index that does not say when it was uploaded."""
         return None in self.times_of(name, version)
 
     def merge(self, other: Uploads) -> Uploads:
-        """Add what another lock tells; the limits stay these."""
+        """Add the times of another lock; the limits stay the same."""
         last = {key: max(filter(None, (self.last.get(key), time)), default=None) for key, time in other.last.items()}
         return replace(self, times={**other.times, **self.times}, last={**self.last, **last})
 
     def own_limit(self, name: str) -> datetime | None:
-        """Return the time after which the project itself takes no version of a package."""
+        """Return the time after which the project itself accepts no upload of a package; None without a limit."""
         return self.limits.get(name, self.limit)
 
 
 class Age(Frozen):
-    """How old versions have to be, in seconds, at the time `now`; `packages` tells so of single ones, by pattern."""
+    """How old versions must be, in seconds, at the time `now`; `packages` has other ages for some, by pattern."""
 
     least: float = 0.0
     packages: tuple[tuple[str, float], ...] = ()
-    #: What becomes of versions of which the index does not tell the time.
+    #: How updates treat versions whose index does not say the time.
     unknown: Unknown = "take"
-    #: How old the fix of a vulnerability has to be, if that is less.
+    #: How old the fix of a vulnerability must be, if that is less.
     fixes: float = 0.0
     now: datetime = _ALWAYS
 
     @property
     def matters(self) -> bool:
-        """Whether any package has to be of some age."""
+        """Whether any package must have some age."""
         return bool(self.least) or any(seconds for _, seconds in self.packages)
 
     def of(self, name: str) -> float:
-        """Return how old the versions of a package have to be, in seconds."""
+        """Return how old the versions of a package must be, in seconds."""
         return look_up(name, self.packages, self.least)
 
     def for_fix(self, name: str) -> Age:
-        """Return what counts for a package as a fix of it is to come in."""
+        """Return the ages that count for the fix of a package."""
         return replace(self, packages=((name, min(self.of(name), self.fixes)), *self.packages))
 
     def latest(self, name: str) -> datetime:
-        """Return when a version of a package must have been uploaded at the latest."""
+        """Return the latest permitted upload time of a package."""
         return self.now - timedelta(seconds=self.of(name))
 
     def objection(self, name: str, version: str, uploads: Uploads) -> str:
-        """Say why a version may not come in yet; empty if it may, or does not come from an index."""
+        """Say why a version is too young; empty if it is not, or does not come from an index."""
         required, times = self.of(name), uploads.times_of(name, version)
         if not required or not times:
             return ""
@@ -234,8 +233,8 @@ def limits_in_force(
 ) -> Uploads:
     """Return uploads with the limits that uv would apply: those of its settings, the first of which count.
 
-    uv drops a limit that only the lock has. What a setting says in a way of its own, such as `1 month ago`, is taken
-    from the lock, in which uv has written what it means.
+    uv drops a limit that only the lock has. If only uv understands a setting, such as `1 month ago`, its value comes
+    from the lock, into which uv has written it.
     """
     by_package: dict[str, Any] = {}
     general = environ.get("UV_EXCLUDE_NEWER") or None
@@ -254,7 +253,7 @@ def limits_in_force(
 
 
 def _configured(value: Any, now: datetime) -> datetime | None:
-    """Read a limit as people write it; None if that is only known to uv."""
+    """Parse a limit as people write it; None if only uv understands it."""
     if isinstance(value, dict):
         return _limit(value, now)
     text = str(value).strip()
@@ -294,7 +293,7 @@ def _limit(value: Any, now: datetime) -> datetime | None:
     found = re.fullmatch(_SPAN, span)
     if found is None or not any(found.groups()):
         time = _time(value.get("timestamp"))
-        return None if time is None or time.year == 1 else time  # which uv writes beside a span, and means nothing
+        return None if time is None or time.year == 1 else time  # which uv writes with a span, and which has no meaning
     return now - timedelta(
         seconds=sum(float(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
     )

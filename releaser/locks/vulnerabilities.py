@@ -1,4 +1,4 @@
-"""Known vulnerabilities of locked packages, as `uv audit` tells them; what is not known for sure is unknown."""
+"""Known vulnerabilities of locked packages, from `uv audit`; an incomplete answer counts as unknown."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ class Vulnerability(Frozen):
 
     @property
     def ids(self) -> frozenset[str]:
-        """All its names, in lower case."""
+        """All names, in lower case."""
         return frozenset(one.lower() for one in (self.id, *self.aliases))
 
     @property
     def fix(self) -> str | None:
-        """The lowest version that is free of it and newer than the one at hand; None if there is none."""
+        """The lowest newer version without the vulnerability; None if unknown."""
         return next((version for version in self.fixed if is_older(self.version, version)), None)
 
     def is_in(self, others: Iterable[Vulnerability]) -> bool:
-        """Whether one of `others` is this vulnerability of this package, in whatever version."""
+        """Whether one of `others` is this vulnerability of this package, in any version."""
         return any(one.name == self.name and one.ids & self.ids for one in others)
 
 
 class Audit(Frozen):
-    """What is known to be wrong with a set of packages; of an unknown answer, `reason` says why it is that."""
+    """The known vulnerabilities of a set of packages; `reason` says why an answer is unknown."""
 
     known: bool
     reason: str = ""
     vulnerabilities: tuple[Vulnerability, ...] = ()
 
     def without(self, ignored: Collection[str]) -> Audit:
-        """Leave out the vulnerabilities that go by one of the names in `ignored`."""
+        """Return the audit without the vulnerabilities that have a name in `ignored`."""
         names = {name.lower() for name in ignored}
         kept = tuple(one for one in self.vulnerabilities if not one.ids & names)
         return Audit(known=self.known, reason=self.reason, vulnerabilities=kept)
 
     def fixes(self) -> dict[str, str]:
-        """Return, by package, the lowest version that is free of all that can be fixed; the others are left out."""
+        """Return, by package, the lowest version that fixes all its fixable vulnerabilities; skip unfixable ones."""
         found: dict[str, str] = {}
         for one in self.vulnerabilities:
             if one.fix is not None and (one.name not in found or is_older(found[one.name], one.fix)):
@@ -66,7 +66,7 @@ class Audit(Frozen):
         return found
 
     def fixed_in(self, changes: Iterable[Change]) -> dict[str, tuple[str, ...]]:
-        """Return, by package, the ids of vulnerabilities that the new versions are free of, as far as versions tell."""
+        """Return, by package, the ids of vulnerabilities that the new versions fix, judged by version numbers."""
         new = {one.name: one.new.split(", ") for one in changes if one.new is not None}
         found: dict[str, tuple[str, ...]] = {}
         for one in self.vulnerabilities:
@@ -82,7 +82,7 @@ def unknown(reason: str) -> Audit:
 
 
 def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
-    """Return the vulnerabilities that were there `before` and are gone; none unless both are known."""
+    """Return the vulnerabilities that are in `before` and not in `after`; empty unless both are known."""
     if not before.known or not after.known:
         return ()
     return tuple(one for one in before.vulnerabilities if not one.is_in(after.vulnerabilities))
@@ -91,7 +91,7 @@ def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
 def parse_audit(text: str, *, packages: int) -> Audit:
     """Read what `uv audit --output-format json` prints (uv 0.13; its schema is called a preview).
 
-    `packages` is how many it was asked about. Anything that is not a whole answer about all of them is unknown.
+    `packages` is the number of packages in the question. An incomplete answer counts as unknown.
     """
     try:
         content = json.loads(text)
@@ -106,7 +106,7 @@ def parse_audit(text: str, *, packages: int) -> Audit:
 
 
 def _vulnerability(entry: Mapping[str, Any]) -> Vulnerability:
-    # `id` is where uv found it; `display_id` is the name that it prefers among that and the aliases.
+    # `id` is the id in the database of uv; `display_id` is the preferred name among the id and the aliases.
     shown = str(entry.get("display_id") or entry["id"])
     names = dict.fromkeys([str(entry["id"]), *map(str, entry.get("aliases") or ())])
     return Vulnerability(
