@@ -1,4 +1,4 @@
-"""The dry run of an update, which writes only into a temporary directory; other commands have theirs beside them."""
+"""The dry run of an update, which writes only into a temporary directory; those of other commands are in their modules."""
 
 from __future__ import annotations
 
