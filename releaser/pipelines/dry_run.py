@@ -1,4 +1,4 @@
-"""The dry run of an update, which writes only into a temporary directory; those of other commands are in their modules."""
+"""The dry run of an update, which writes only into a temporary directory; other commands have dry runs as well."""
 
 from __future__ import annotations
 
