@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from releaser.site.site import Site
 
 #: When a gate is asked. `begun`: before a release is made. `resolved`: the run has a lock, and a whole staging tree.
-#: `locked`: before a candidate is built; there are several if the tests fail. `tested`: the candidate passed its tests.
-#: `ready`: the release may go live.
+#: `locked`: before a candidate is built, of which the case has only `work` and `lock`, and without --force; there are
+#: several if the tests fail. `tested`: the candidate passed its tests. `ready`: the release may go live.
 Stage = Literal["begun", "resolved", "locked", "tested", "ready"]
 
 

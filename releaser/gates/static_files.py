@@ -21,10 +21,15 @@ class StaticFiles(Gate):
         site, findings = case.site, Findings()
         if site.pulled is not None or site.supply.overrides or not asks_django(site):
             return None
-        with case.log.step("static files") as step:
-            known = Collected.of(Path(os.path.realpath(site.project.venv)))
-            if known is not None and known.place and can_collect(Path(known.place)):
-                return None
-            if unknown := check_static_files(site, findings):
-                step.warns(unknown)
-            return Refusal(error=PreflightError(*findings)) if findings else None
+        try:
+            with case.log.step("static files") as step:
+                known = Collected.of(Path(os.path.realpath(site.project.venv)))
+                if known is not None and known.place and can_collect(Path(known.place)):
+                    return None
+                if unknown := check_static_files(site, findings):
+                    step.warns(unknown)
+                if findings:
+                    raise PreflightError(*findings)
+        except PreflightError as error:
+            return Refusal(error=error)
+        return None

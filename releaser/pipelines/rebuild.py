@@ -325,7 +325,7 @@ def build_as_locked(work: Workspace, *, force: bool) -> tuple[Release, Case]:
         raise
     run_tests(work, candidate)
     case = replace(case, venv=candidate.venv)
-    return seal(work, candidate, tests="passed", facts=examine("tested", case)), case
+    return seal(work, candidate, tests="passed", facts=examine("tested", case, force=force)), case
 
 
 def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:

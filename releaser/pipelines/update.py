@@ -265,7 +265,7 @@ def make_release(goal: Goal) -> Release:
             return ready
         candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
-        release = seal(work, candidate, tests="passed", facts=examine("tested", case))
+        release = seal(work, candidate, tests="passed", facts=examine("tested", case, force=goal.wanted.force))
     except ReleaserError as error:
         _report_unusable_live(work.log, goal.due, error.message)
         raise

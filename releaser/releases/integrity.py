@@ -30,7 +30,7 @@ from releaser.releases.contents import (
 )
 from releaser.releases.venv import Interpreter, ask, change, executable_of
 from releaser.site.sealed_python import changed_by_others, look_at_start, started_by_others
-from releaser.system.files import UnreadableStateError, link_text, read_file, read_state
+from releaser.system.files import UnreadableStateError, decode_state, link_text, read_file
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
 
@@ -137,7 +137,7 @@ class Sealed(Frozen):
 def read_sealed(release: Release) -> Sealed:
     """Return the recorded state of a release at its seal."""
     try:
-        sealed = read_state(release.directory / FILES, Sealed)
+        sealed = decode_state(release.directory / FILES, Sealed)  # not kept in memory: it is large
     except (UnreadableStateError, OSError):
         sealed = None
     return sealed if sealed is not None and digest(sealed.seen) == release.manifest.fingerprint else Sealed()

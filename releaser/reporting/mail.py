@@ -134,7 +134,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         ("What the site answered", list(_answers(report))),
     ]
     below = [
-        (_commits_title(report), [Item(text=one) for one in first_commits(report)]),
+        (_commits_title(report), [Item(text=one) for one in first_commits(report) or _way_of_code(report)]),
         ("On hold", [Item(text=one_line(line, limit=1000), passage=truncate(end)) for line, end in kept_out]),
         ("Commits of uv.lock that are not pushed", [Item(text=one_line(one)) for one in report.unpushed]),
     ]
@@ -256,6 +256,11 @@ def _answers(report: RunReport) -> Iterator[Item]:
         role = "which is live again" if answer.release == report.previous else "which was to be live"
         text = one_line(f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}")
         yield Item(text=text, note=one_line(answer.text, limit=1000), passage=truncate(answer.body))
+
+
+def _way_of_code(report: RunReport) -> list[str]:
+    """Return a line for code that changed without new commits, as a rollback of a branch does."""
+    return ["none: the code went back"] if report.pulled is not None else []
 
 
 def _commits_title(report: RunReport) -> str:

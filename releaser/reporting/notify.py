@@ -84,14 +84,18 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 close_threads(report, site.state_dir)
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
+        report = _with_problem(
+            report, "interrupted while mails were being sent", _next_run_sends(outbox), code="interrupted"
+        )
     try:
         with signals.defer_interrupts():
             add_to_history(site.state_dir, report)
     except OSError as error:
-        report = _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
+        report = _with_problem(
+            report, f"the history cannot be written: {error}", "Check state_dir.", code="history-unwritable"
+        )
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, "interrupted when all was done", "")
+        report = _with_problem(report, "interrupted when all was done", "", code="interrupted")
     return report
 
 
@@ -288,6 +292,6 @@ def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
     return settings.own_recipients if report.exit_code == ExitCode.BUG else settings.recipients
 
 
-def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
-    problems = (*report.problems, Finding("mail-failed", message, advice))
+def _with_problem(report: RunReport, message: str, advice: str, *, code: str = "mail-failed") -> RunReport:
+    problems = (*report.problems, Finding(code, message, advice))
     return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP, mailed=False)

@@ -68,7 +68,11 @@ class Outlook(Frozen):
         """Resolve as an update does, in a copy of the project. Raises ResolutionError and PreflightError."""
         site = self.site
         if (read := site.supply.read_lock) is not None:
-            return self._judge(read(), site)
+            try:
+                lock = read()
+            except ReleaserError:  # it is not committed yet, or git cannot be read
+                lock = self.base
+            return self._judge(lock, site)
         with project_aside(site) as there:
             try:
                 found = self._resolve(there, self.rules)

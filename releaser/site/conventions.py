@@ -272,10 +272,10 @@ def test_group_findings(
         meant = f"; did you mean `{close[0]}`?" if close else "."
         lacks = "is not a list in" if name in pyproject.groups else "is not in"
         message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
-        yield Finding("live-group-missing", message, f"Add the group, or take it out of `test_groups`{meant}")
+        yield Finding("test-group-missing", message, f"Add the group, or take it out of `test_groups`{meant}")
     if live in settings.test_groups:
         message = f"{source} names the group `{live}`, which is the one that goes live"
-        yield Finding("live-group-live", message, f"Take `{live}` out of `test_groups`, or set `group` to another one.")
+        yield Finding("test-group-live", message, f"Take `{live}` out of `test_groups`, or set `group` to another one.")
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
     own = pyproject.table("project").get("name")  # not of a member of its workspace
@@ -287,7 +287,7 @@ def test_group_findings(
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
             message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
             advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
-            yield Finding("live-group-conflict", message, advice)
+            yield Finding("test-group-conflict", message, advice)
 
 
 def _expand_groups(names: Iterable[str], pyproject: Pyproject) -> set[str]:

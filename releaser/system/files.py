@@ -271,12 +271,13 @@ def read_state(path: Path | str, kind: type[T]) -> T | None:
     looks = kind, seen.st_ino, seen.st_size, seen.st_ctime_ns  # no program can set the change time
     known = _known.get(str(path), ((), None))
     if known[0] != looks:
-        known = _known[str(path)] = looks, _decode_state(path, kind)
+        known = _known[str(path)] = looks, decode_state(path, kind)
     found: T | None = known[1]
     return found
 
 
-def _decode_state(path: Path | str, kind: type[T]) -> T | None:
+def decode_state(path: Path | str, kind: type[T]) -> T | None:
+    """Return what `read_state` does, from disk and without keeping it in memory."""
     try:
         data, names = read_file(path, LARGEST_STATE), kind.__dataclass_fields__  # type: ignore[attr-defined]
         import msgspec  # slow to import

@@ -53,6 +53,15 @@ def test_production_follows_what_staging_has_tested_and_pushed(make_site: SiteFa
     silent(production.releaser("update"))
 
 
+def test_a_lock_that_is_not_committed_yet_is_asked_about_as_it_is(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0", dotenv={"RELEASER_UPGRADE": "none"})
+    site.git("rm", "--quiet", "--cached", "uv.lock")
+    site.git("commit", "--quiet", "--message", "Forget the lock")
+    site.publish("alpha", "1.2.0")
+    (found,) = site.json("outdated")
+    assert found["latest"] == "1.2.0"
+
+
 def test_a_rollback_is_not_undone_by_following_and_nothing_of_it_is_pushed(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:

@@ -329,7 +329,7 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
         monkeypatch.setattr(module, name, call)
 
     for module, name in (
-        (files, "_decode_state"),
+        (files, "decode_state"),
         (store, "load_state"),
         (store, "write_state"),
         (store, "sync_directory"),
@@ -340,7 +340,7 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
     decided = prune(NOTHING, releases, now=LATER)
     assert len(removals(decided)) == number - 2
     batches = -(-(number - 2) // retention.AT_ONCE)
-    assert done["_decode_state"] == number + 1 + batches  # each once, and the ledger after each batch
+    assert done["decode_state"] == number + 1 + batches  # each once, and the ledger after each batch
     assert done["read_file_locks"] == 0  # none is in use
     assert (done["write_state"], done["sync_directory"]) == (batches, batches)  # the ledger
     assert done["load_state"] == 1 + 3 * batches

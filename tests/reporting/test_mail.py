@@ -694,6 +694,12 @@ def test_it_is_said_whether_the_commits_came_in(report: RunReport, title: str) -
     assert f"\n{title}\n---" in text_of(replace(report, commits=COMMITS[:1]))
 
 
+def test_code_that_went_back_is_named_although_no_commit_is_new() -> None:
+    for body in both(replace(UPDATED, pulled=Pulled(old="a" * 40, new="b" * 40, count=0), commits=())):
+        assert f"{'a' * 12}..{'b' * 12}" in body
+        assert "none: the code went back" in body
+
+
 @pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1)])
 def test_of_many_commits_it_is_said_how_many_more_there_are(count: int, rest: int) -> None:
     report = replace(UPDATED, pulled=Pulled(old="a", new="b", count=count), commits=COMMITS[:count])
