@@ -1,1 +1,1 @@
-"""A candidate that works: built, tested, audited and sealed, without the upgrades that break the build or the tests."""
+"""Builds, tests, audits and seals a candidate, without the upgrades that break the build or the tests."""

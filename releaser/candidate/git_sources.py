@@ -137,7 +137,7 @@ def _fetch_all(site: Site, sources: Mapping[str, tuple[str, ...]], place: Path) 
         for url in dict.fromkeys([plain, *urls]):
             settings.append((f"url.{place / str(number)}.insteadOf", url))
             settings += [(f"url.{url}{one}.insteadOf", f"{url}{one}") for one in _GOING_ON]
-    # In the sandbox, a submodule that is one of these repositories may come from this host as well.
+    # In the sandbox, git may also clone a submodule from one of these copies.
     return add_git_settings({}, [*settings, ("protocol.file.allow", "always")])
 
 

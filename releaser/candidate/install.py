@@ -125,7 +125,7 @@ def _sync_in_sandbox(site: Site, venv: Path, run: Callable[..., None], words: Se
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
     lock = LockFile.read(site.project.lock)
     missing = _sync_wheels(run, others, {*lock.without_wheels, *only_built(site, lock)})
-    python = executable_of(venv / "bin" / "python")  # before a build can change that
+    python = executable_of(venv / "bin" / "python")  # now, as a build could change the symlink
     if missing or compiling:
         with (
             fetch_sources(site, site.project.root, of=missing) as fetched,

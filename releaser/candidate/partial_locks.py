@@ -1,4 +1,4 @@
-"""Locks with a part of the upgrades, and trying one."""
+"""Makes locks with a part of the upgrades, and tests them."""
 
 from __future__ import annotations
 

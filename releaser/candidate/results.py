@@ -40,7 +40,10 @@ _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
 
 
 def mark_good(site: Site, release: Release) -> None:
-    """Record that a release is live and good; lift the blocks of its versions and commits, except those by a person."""
+    """Record that a release is live and good; lift the blocks of its candidate, versions and commits.
+
+    Holds by a person stay.
+    """
     store_of(site).record_live(release)
     key, commit, versions = release.key, release.manifest.commit, lock_of(release).versions
 
@@ -100,7 +103,7 @@ def list_brought_by(release: Release, since: Release | None = None) -> dict[str,
 
 
 class Fault(Frozen):
-    """How a part of the upgrades failed."""
+    """The failure of a part of the upgrades."""
 
     #: In a few words.
     words: str

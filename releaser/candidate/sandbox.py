@@ -68,7 +68,7 @@ def sandbox_findings(site: Site) -> tuple[Finding, ...]:
         for one in SandboxSettings.of(site).test_sockets
         if is_of_manager(os.path.join("/", one))
     ]
-    if SandboxSettings.of(site).isolate == "bwrap":  # the other values take what there is
+    if SandboxSettings.of(site).isolate == "bwrap":  # the other values accept a missing sandbox
         try:
             bubblewrap_of(site)
         except BuildError as error:

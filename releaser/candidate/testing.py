@@ -144,7 +144,7 @@ def live_passes_again(work: Workspace) -> bool:
 
 
 def _blame(work: Workspace, *attempted: Trial) -> Blame:
-    """Test the live release with the code of the checkout."""
+    """Test the live release with the code of the checkout; return the cause of a candidate's failure."""
     if work.live is None or cannot_run(work.live):
         return "unknown"
     try:

@@ -55,7 +55,7 @@ class Trial(Frozen):
 
 
 class TrialResult(Frozen):
-    """How a trial ended."""
+    """The result of a trial."""
 
     trial: Trial
     #: Why it failed; empty if it passed.

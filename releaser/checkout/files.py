@@ -86,7 +86,7 @@ def overlay_included(site: Site, root: Path) -> None:
 
 
 def place_included(site: Site, log: RunLog, release: Release) -> None:
-    """Write the bundle's files of a release into the checkout; delete those of later releases. Raises OSError."""
+    """Write the files that came with a release into the checkout; delete unedited later ones. Raises OSError."""
     directory, root = included_of(release.directory), site.project.root
     due, findings = sort_included(site, _list_files(directory))
     for path in due:

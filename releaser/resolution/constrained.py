@@ -310,7 +310,10 @@ class _Search:
 
 
 def _counts(withheld: Block, rules: Rules, strictness: Strictness) -> bool:
-    """Whether a block counts: unless "pinned", only failed versions themselves; for "exclude_only", no downgrade."""
+    """Whether a block counts at this strictness.
+
+    Unless it is "pinned", failures block only the failed versions themselves. "exclude_only" permits downgrades.
+    """
     if strictness != "pinned" and withheld.by in REJECTED:
         return any(bad in withheld.version.split(", ") for bad in rules.rejected_versions(withheld.name))
     return strictness != "exclude_only" or withheld.by != "downgrade"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _NOT_ASKED = "the package index could not be asked"
 _ANSWER = "pylock.toml"
-_PACKAGE = re.compile(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # how uv 0.13 begins each in such a file
+_PACKAGE = re.compile(r'name = "([^"\\]+)"\nversion = "([^"\\]+)"\n')  # as uv 0.13 begins each package
 _WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")
 _CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 # uv's settings for the sources of packages, without those that choose versions.
