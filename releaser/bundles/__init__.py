@@ -1,1 +1,1 @@
-"""A release in one signed file: its lock, its code, and all that is needed to install it without a network."""
+"""A release in one signed file: its lock, its code, and all files for an installation without a network."""

@@ -1,7 +1,7 @@
-"""The file that a bundle is, and what comes out of it: a ZIP archive written in one way, and read only if it is so.
+"""Writes and reads the file of a bundle: a ZIP archive in one exact form, which the reader enforces.
 
-Python starts such a file by its `__main__.py`. All is stored as it is: wheels are compressed already, and nothing can
-unpack to more than the file is long.
+Python starts such a file by its `__main__.py`. Entries are stored uncompressed: wheels are compressed already, and no
+entry can unpack to more than the size of the file.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 
     from releaser.bundles.manifest import BundledFile, BundleManifest
 
-_MODE, _UNIX = stat.S_IFREG | 0o644, 3  # the system as the format numbers it
+_MODE, _UNIX = stat.S_IFREG | 0o644, 3  # the number of the system in the format
 _TIME, _VERSION = (1980, 1, 1, 0, 0, 0), (zipfile.DEFAULT_VERSION, zipfile.DEFAULT_VERSION, 0, 0, 0)
-_LOCAL, _CENTRAL, _END = 30, 46, 22  # bytes of the headers of each entry, beside its name, and at the end
+_LOCAL, _CENTRAL, _END = 30, 46, 22  # bytes of the headers of each entry, without its name, and of the end
 _LOCATOR = 20
-_LARGEST = zipfile.ZIP64_LIMIT // 21 * 20  # bytes: beyond 2 GB, less a reserve of zipfile, archives are of another kind
+_LARGEST = zipfile.ZIP64_LIMIT // 21 * 20  # bytes: above 2 GB, less a reserve of zipfile, archives have another format
 _LARGEST_SIGNATURE = 64 << 10  # bytes
-_MOST_ENTRIES = 20_002  # files of a manifest, and that with its signature
+_MOST_ENTRIES = 20_002  # the files in a manifest, the manifest and its signature
 _LONGEST_NAME = 255
 _CHUNK = 1 << 20
-_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError)  # also of a file that changes while it is read
+_DAMAGED = (zipfile.BadZipFile, EOFError, KeyError)  # also for a file that changes while it is read
 _AGAIN = "Get the bundle again from where it was made."
-_ELSEWHERE = ("registry", "url", "path", "git")  # sources of packages in a uv.lock that are not the project's own
+_ELSEWHERE = ("registry", "url", "path", "git")  # sources in a uv.lock of packages that are not the project's own
 
 
 def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None, files: Mapping[str, Path]) -> None:
-    """Write a bundle with `files`, those of the manifest by their paths; the same give the same bytes. Raises OSError.
+    """Write a bundle with the files of the manifest; `files` has their places. The same files give the same bytes.
 
-    Raises PreflightError where a file is not what the manifest says.
+    Raises OSError, and PreflightError if a file does not match the manifest.
     """
     size = sum(one.size + _LOCAL + _CENTRAL + 2 * len(one.path) for one in manifest.files if not one.in_base)
     if size > _LARGEST - LARGEST_MANIFEST - _LARGEST_SIGNATURE:
@@ -69,7 +69,7 @@ def write_archive(place: Path, manifest: BundleManifest, signature: bytes | None
             if one.in_base:
                 continue
             entry = _entry(one.path)
-            entry.file_size = one.size  # which is in the header, and so has to be known before
+            entry.file_size = one.size  # in the header, which comes first
             with open(files[one.path], "rb", opener=only_files) as source, archive.open(entry, "w") as target:
                 if _copy(source, target) != (one.sha256, one.size):
                     refuse(
@@ -99,11 +99,11 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
 
 
 class BundleArchive(Frozen):
-    """A well-formed bundle. Nothing in it is trusted yet."""
+    """A well-formed bundle, not verified yet."""
 
     place: Path
     archive: zipfile.ZipFile
-    #: The bytes of the manifest, and its signature, if there is one.
+    #: The bytes of the manifest, and its signature; None without one.
     data: bytes
     signature: bytes | None
 
@@ -141,7 +141,7 @@ class BundleArchive(Frozen):
                     )
 
     def extract(self, one: BundledFile, target: Path) -> None:
-        """Write a file of the bundle to `target`, where nothing is. Raises PreflightError and OSError."""
+        """Write a file of the bundle to `target`, which must not exist. Raises PreflightError and OSError."""
         with open(target, "xb") as stream:
             self._take(one, stream)
             stream.flush()
@@ -193,14 +193,14 @@ def open_archive(place: Path) -> Iterator[BundleArchive]:
 
 
 def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
-    """See that the list of entries is no longer than theirs can be, before zipfile reads it as a whole.
+    """Check that the list of entries is not too long, before zipfile reads all of it.
 
     Raises PreflightError and OSError.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - _LOCATOR - _END))
     locator, end = stream.read(_LOCATOR), stream.read(_END)
-    if len(end) == _END and not locator.startswith(b"PK\6\7"):  # which leads to a list of another kind (ZIP64)
+    if len(end) == _END and not locator.startswith(b"PK\6\7"):  # which points to a list in another format (ZIP64)
         kind, first, disk, here, entries, length, offset, comment = struct.unpack("<4s4H2LH", end)
         is_plain = kind == b"PK\5\6" and (first, disk, comment, here) == (0, 0, 0, entries) and entries <= _MOST_ENTRIES
         if is_plain and length <= entries * (_CENTRAL + _LONGEST_NAME) and size == offset + length + _END <= _LARGEST:
@@ -209,7 +209,7 @@ def _refuse_other_end(stream: IO[bytes], place: Path) -> None:
 
 
 def _flaws(archive: zipfile.ZipFile, stream: IO[bytes]) -> Iterator[str]:
-    """Find what `write_archive` would not have written: there is one way to write an archive with these entries."""
+    """Yield the differences from the archive that `write_archive` would write with these entries."""
     entries = archive.infolist()
     if not entries or entries[0].filename != MANIFEST:
         yield f"it does not start with {MANIFEST}"
@@ -246,9 +246,9 @@ def _flaws_of(one: zipfile.ZipInfo) -> Iterator[str]:
 
 
 def offline_lock(lock: bytes, *, wheels: Path, manifest: BundleManifest) -> bytes:
-    """Return a lock of the same versions, each from its wheel of a bundle in `wheels`, with the hash of that.
+    """Return a lock of the same versions, each from a wheel of the bundle in `wheels`, with its hash.
 
-    uv installs from it as from any other. Nothing but an installation is to see it.
+    uv installs from it as from any other lock. Use it only for an installation.
     """
     import tomllib
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from releaser.system.process import Runner
 
 _GIT_SECONDS = 600.0
-_NAME = "refs/releaser/bundled"  # of the commit, in the file and where it is taken out
+_NAME = "refs/releaser/bundled"  # of the commit, in the file and in the repository that fetches it
 _SHA1 = 40  # hexadecimal digits of a commit
 _FETCH = ("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head")
 
 
 def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path, runner: Runner) -> None:
-    """Put the code of a bundle that was verified at `place`, where nothing is, as a whole. Raises PreflightError."""
+    """Put the code of a verified bundle at `place`, which must not exist, by one rename. Raises PreflightError."""
     code = manifest.find(CODE)
     if code is None or manifest.base is not None:
         refuse(
@@ -37,7 +37,7 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        sweep_temporary(beside=place)  # what a killed run has left
+        sweep_temporary(beside=place)  # leftovers of a killed run
         with temporary_directory(beside=place) as scratch:
             archive.extract(code, scratch / code.path)
             fresh = scratch / place.name
@@ -62,16 +62,16 @@ def make_checkout(archive: BundleArchive, manifest: BundleManifest, place: Path,
 
 
 def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) -> None:
-    """Write a commit and all before it, without those that `base` has. Raises ToolError and OSError.
+    """Write a commit and its ancestors, without those of `base`. Raises ToolError and OSError.
 
-    The same gives the same bytes with the same git, which `git bundle` does not promise: nothing is taken as it is
-    packed here (gitformat-bundle(5), git-pack-objects(1)).
+    The same commit gives the same bytes with the same git, which `git bundle` does not promise: no object is reused as
+    packed in this repository (gitformat-bundle(5), git-pack-objects(1)).
     """
     wanted = "".join(f"{line}\n" for line in (commit, *([f"^{base}"] if base else [])))
     words = ["pack-objects", "--revs", "--threads=1", "--no-reuse-delta", "--no-reuse-object", "--quiet"]
     kind = "" if len(commit) == _SHA1 else "@object-format=sha256\n"
     first = f"# v{3 if kind else 2} git bundle\n{kind}" + (f"-{base} base\n" if base else "")
-    beside = git.layout.common_directory / "bundle"  # git renames packs to there, so within its file system
+    beside = git.layout.common_directory / "bundle"  # git renames packs to this place, so it must be in its file system
     sweep_temporary(beside)
     with temporary_directory(beside=beside) as scratch:
         made = git._run(*words, str(scratch / "code"), input=wanted.encode()).stdout.strip()
@@ -81,7 +81,7 @@ def write_bundle(git: Git, file: Path, commit: str, *, base: str | None = None) 
 
 
 def fetch_bundle(git: Git, file: Path, commit: str) -> None:
-    """Take a commit out of a file that `write_bundle` has made; nothing in the checkout moves. Raises ToolError."""
+    """Fetch a commit from a file of `write_bundle`; the checkout does not move. Raises ToolError."""
     git._change(*_FETCH, str(file), f"+{_NAME}:{_NAME}")
     if git.commit(_NAME) != commit:
         message = f"{file} has another commit than {commit[:12]}"
@@ -89,7 +89,7 @@ def fetch_bundle(git: Git, file: Path, commit: str) -> None:
 
 
 def exclude(git: Git, paths: Iterable[str]) -> None:
-    """Let git take no notice of files below the root of `git`, in this repository alone. Raises ToolError, OSError."""
+    """Make git ignore files below the root of `git`, only in this repository. Raises ToolError and OSError."""
     missing = [path for path in paths if not git.ignores(path)]
     if missing:
         file = git.layout.common_directory / "info" / "exclude"
@@ -100,7 +100,7 @@ def exclude(git: Git, paths: Iterable[str]) -> None:
 
 
 def check_out_bundle(git: Git, file: Path, commit: str, branch: str) -> None:
-    """Make a repository in the empty directory of `git`, with a commit of a file on a branch. Raises ToolError."""
+    """Create a repository in the empty directory of `git`, and check out a commit from a file. Raises ToolError."""
     kind = "sha1" if len(commit) == _SHA1 else "sha256"
     git._change("init", "--quiet", "--template=", f"--object-format={kind}", f"--initial-branch={branch}")
     fetch_bundle(git, file, commit)

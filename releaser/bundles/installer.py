@@ -1,7 +1,7 @@
-"""What `python3 BUNDLE` runs on a host that has Python and nothing else."""
+"""The program that `python3 BUNDLE` runs, on a host that has only Python."""
 
-# Runs under any Python 3.8, to say so if it is too old. Who starts it trusts the file already: it compares the hashes
-# of what it starts, so that no damaged file is run, and `releaser bundle install` then verifies the signature.
+# Runs from Python 3.8 on, to report a Python that is too old. Whoever starts it trusts the file already: it compares
+# the hashes of the tools, so that no damaged file runs, and `releaser bundle install` then verifies the signature.
 INSTALLER_TEXT = '''\
 """Install releaser from this bundle, unless it is there, and let it install the bundle itself."""
 

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it is a bundle of, and the size and hash of each file; what commands tell of it."""
+"""The manifest of a bundle: its release, and the size and hash of each file; and the answers of commands about it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PYTHON = r"(?a)3\.\d{1,3}\.\d{1,3}((a|b|rc)\d{1,3})?\+?"
 
 
 class BundledFile(Frozen):
-    """A file of a bundle; one that is `in_base` is not in a delta, but in the bundle that this builds on."""
+    """A file of a bundle; a file that is `in_base` is not in the delta, but in the bundle on which the delta builds."""
 
     path: str
     sha256: str
@@ -42,7 +42,7 @@ class BundledFile(Frozen):
 
 
 class Base(Frozen):
-    """The bundle without which a delta is not complete."""
+    """The bundle on which a delta builds."""
 
     release: str
     #: The digest of its manifest.
@@ -51,7 +51,7 @@ class Base(Frozen):
 
 
 class Target(Frozen):
-    """What a bundle has wheels for: a Python such as `3.12`, and a platform as wheels name it."""
+    """A target of the wheels in a bundle: a Python such as `3.12`, and a platform as in names of wheels."""
 
     python: str
     platform: str
@@ -66,22 +66,22 @@ class Target(Frozen):
 
 
 class BundleManifest(Frozen):
-    """What stands in `manifest.json`, which is what is signed."""
+    """The content of `manifest.json`, which is the signed text."""
 
     format: int
     project: str
     release: str
     #: When the release was begun, in milliseconds since 1970: a later bundle of a project has a larger one.
     sequence: int
-    #: As ISO 8601 in UTC; `expires` is None if it never does.
+    #: As ISO 8601 in UTC; `expires` is None if the bundle never expires.
     created: str
     expires: str | None
-    #: The commit that was tested, and the branch it was on.
+    #: The tested commit, and its branch.
     commit: str
     branch: str
     lock_sha256: str
     group: str | None
-    #: The version of the Python that it was tested with, and what else it was built on.
+    #: The version of the Python that tested it, and the platform that built it.
     python: str
     abi: str
     platform: str
@@ -92,35 +92,35 @@ class BundleManifest(Frozen):
 
     @property
     def data(self) -> bytes:
-        """Its text, which is the same for the same facts."""
+        """The text of the manifest, the same for the same facts."""
         return json.dumps(asdict(self), indent=1).encode("ascii") + b"\n"
 
     @property
     def sha256(self) -> str:
-        """The digest of its text."""
+        """The digest of the text."""
         return hashlib.sha256(self.data).hexdigest()
 
     def find(self, path: str) -> BundledFile | None:
-        """Return the file at a path; None if there is none."""
+        """Return the file at a path; None without one."""
         return next((one for one in self.files if one.path == path), None)
 
     def below(self, directory: str) -> tuple[BundledFile, ...]:
-        """Return the files below a directory, which is named with its slash."""
+        """Return the files below a directory, whose name must end with a slash."""
         return tuple(one for one in self.files if one.path.startswith(directory))
 
     @property
     def included_sha256(self) -> str:
-        """The digest of the files beside the code; empty without any."""
+        """The digest of the additional files; empty without any."""
         lines = "".join(f"{one.sha256} {one.path}\n" for one in self.below(INCLUDED))
         return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether it is to be installed no more."""
+        """Whether the bundle may no longer be installed."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
 def parse_manifest(data: bytes) -> BundleManifest:
-    """Read a manifest. Raises PreflightError for anything that releaser would not have written."""
+    """Parse a manifest. Raises PreflightError if releaser would not have written exactly this text."""
     from msgspec import ValidationError, convert
 
     try:
@@ -189,13 +189,13 @@ def _is_wheel(path: str) -> bool:
 
     try:
         parse_wheel_filename(path.partition("/")[2])
-    except ValueError:  # also of what lies in a directory of its own
+    except ValueError:  # also for a file in a subdirectory
         return False
     return True
 
 
 def is_path(path: str) -> bool:
-    """Whether a file of a bundle may have this path: relative, plain, and without a part that leads upwards."""
+    """Whether a file of a bundle may have this path: relative, plain, and without `..`."""
     return re.fullmatch(_PATH, path) is not None and len(path) <= 255
 
 
@@ -226,7 +226,7 @@ class BundleDetails(Frozen):
 
     @classmethod
     def of(cls, manifest: BundleManifest, *, signer: str | None, path: str, size: int) -> BundleDetails:
-        """Tell of a manifest."""
+        """Return the details of a manifest."""
         return cls(
             path=path,
             size_bytes=size,

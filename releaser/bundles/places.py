@@ -1,4 +1,4 @@
-"""Where channels and their bundles lie, and how they are read and written there."""
+"""The places of channels and their bundles: directories, web servers and S3, for reading and writing."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _CHUNK = 1 << 20
-_MODE = 0o644  # anybody may read what is published
+_MODE = 0o644  # all users may read published files
 
 
 class Found(Frozen):
-    """A small file, and what tells this version of it from others."""
+    """A small file, and the identity of its version."""
 
     data: bytes
     version: str
 
 
 class Place(Protocol):
-    """Files by their names. All raise ResolutionError when the place cannot be reached or used."""
+    """A place with files by name. All methods raise ResolutionError if the place cannot be reached or used."""
 
     def read(self, name: str, most: int) -> Found | None:
-        """Return a file, but no more than `most` bytes of it; None if there is none."""
+        """Return a file, cut off after `most` + 1 bytes; None if it does not exist."""
         ...
 
     def fetch(self, name: str, target: Path, *, sha256: str, size: int) -> None:
-        """Write a file of this hash and size to `target`, and not a byte more."""
+        """Write the file to `target`, if it has this hash and size; read no further than that size."""
         ...
 
     def put(self, name: str, file: Path) -> None:
-        """Let the place have a file, whole or not at all."""
+        """Copy a local file to the place, atomically."""
         ...
 
     def replace(self, name: str, data: bytes, before: Found | None) -> None:
-        """Replace a file as a whole. Raises PreflightError where it is not as it was `before`."""
+        """Replace a file atomically. Raises PreflightError if it has changed since `before`."""
         ...
 
 
 def open_place(where: str, environ: Mapping[str, str]) -> Place:
-    """Return the place at a URL or a path. Raises UsageError, and PreflightError where boto3 is missing for S3."""
+    """Return the place at a URL or a path. Raises UsageError, and PreflightError if boto3 is missing for S3."""
     from releaser.bundles.remote import S3, Web
 
     scheme, mark, _ = where.partition("://")
@@ -65,13 +65,13 @@ def open_place(where: str, environ: Mapping[str, str]) -> Place:
 
 
 def fail(where: str, reason: object, advice: str = "") -> NoReturn:
-    """Say that a place cannot be reached or used. Raises ResolutionError."""
+    """Raise ResolutionError, as a place cannot be reached or used."""
     message = f"{where}: {reason}"
     raise ResolutionError(message, advice or "Check the name, the network and the permissions there.") from None
 
 
 def refuse_moved_meanwhile(where: str) -> NoReturn:
-    """Say that somebody else was quicker. Raises PreflightError."""
+    """Raise PreflightError, as another person or program has changed the channel meanwhile."""
     refuse(
         "channel-moved",
         f"somebody else has moved {where} in the meantime",
@@ -80,7 +80,7 @@ def refuse_moved_meanwhile(where: str) -> NoReturn:
 
 
 def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) -> None:
-    """Write what is read to `target`, where nothing is, if it has this hash and size. Raises OSError and ValueError."""
+    """Write the data of `read` to `target`, which must not exist. Raises OSError; ValueError if hash or size differ."""
     digest, left = hashlib.sha256(), size
     try:
         with open(target, "xb") as stream:
@@ -102,7 +102,7 @@ def save(read: Callable[[int], bytes], target: Path, *, sha256: str, size: int) 
 
 
 class Directory(Frozen):
-    """A directory, of this host or mounted."""
+    """A directory, local or mounted."""
 
     path: Path
 
@@ -150,7 +150,7 @@ class Directory(Frozen):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep others from writing here; a lock of the directory itself leaves no file behind. Raises OSError."""
+        """Lock out other writers; the lock is on the directory itself, so it leaves no file. Raises OSError."""
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

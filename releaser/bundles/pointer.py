@@ -1,4 +1,4 @@
-"""A channel: a signed pointer to the bundle that hosts are to run, with what it pointed to before."""
+"""A channel: a signed pointer to the bundle that hosts should run, with the history of its moves."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Move(Frozen):
 
 
 class Pointer(Frozen):
-    """What a channel says; the newest of the `moves` comes first, and is the one that counts."""
+    """The content of a channel; the first of the `moves` is the newest, and counts."""
 
     format: int = _FORMAT
     project: str
@@ -79,39 +79,39 @@ class Pointer(Frozen):
 
     @property
     def current(self) -> Move:
-        """What hosts are to run."""
+        """The newest move, with the bundle that hosts should run."""
         return self.moves[0]
 
     @property
     def text(self) -> str:
-        """What is signed; the same for the same facts."""
+        """The signed text, the same for the same facts."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @property
     def sha256(self) -> str:
-        """The digest of what is signed."""
+        """The digest of the signed text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
     def has_expired(self) -> bool:
-        """Whether hosts no longer accept it."""
+        """Whether hosts no longer accept the pointer."""
         return datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
 
 def file_of(channel: str) -> str:
-    """Name the file of a channel."""
+    """Return the name of a channel's file."""
     return f"{channel}.channel"
 
 
 def write_channel(pointer: Pointer, signature: bytes) -> bytes:
-    """Return the file of a channel, which has the pointer and its signature, so that nobody sees two that differ."""
+    """Return the file of a channel: pointer and signature in one file, so that readers never get a mismatch."""
     return json.dumps({"pointer": pointer.text, "signature": signature.decode()}, indent=1).encode() + b"\n"
 
 
 def read_channel(runner: Runner, data: bytes, channel: str, trust: Trust) -> tuple[Pointer, str]:
-    """Return the pointer in the file of a channel, and who has signed it. Raises PreflightError.
+    """Return the pointer in the file of a channel, and its signer. Raises PreflightError.
 
-    Nothing in it counts before its signature is verified.
+    Verifies the signature before it parses the pointer.
     """
     try:
         if len(data) > LARGEST:
@@ -178,7 +178,7 @@ def _flaws(found: Pointer) -> Iterator[str]:
                 yield f"{one.path} cannot be {one.size} bytes"
 
 
-# Reading one from where it lies, and telling of it
+# Channels in their places
 
 
 class ChannelDetails(Frozen):
@@ -201,10 +201,10 @@ class ChannelDetails(Frozen):
 
 
 class Channel(Frozen):
-    """A channel by its name, and the place where it lies."""
+    """A channel, by its name and its place."""
 
     name: str
-    #: That place, as it was named.
+    #: The place, as the user wrote it.
     where: str
 
     def __str__(self) -> str:
@@ -212,13 +212,13 @@ class Channel(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> Channel:
-        """Read `PLACE/NAME`. Raises UsageError."""
+        """Parse `PLACE/NAME`. Raises UsageError."""
         where, _, name = text.rpartition("/")
         return cls.of(where or ("/" if text.startswith("/") else "."), name)
 
     @classmethod
     def of(cls, where: str, name: str) -> Channel:
-        """Name a channel and its place. Raises UsageError."""
+        """Return the channel with a name in a place. Raises UsageError."""
         if not _NAME.fullmatch(name):
             message = f"{name!r} is not a valid channel name"
             raise UsageError(message, "Use letters, digits, - and _; `update --from` takes PLACE/NAME.")
@@ -226,15 +226,15 @@ class Channel(Frozen):
         return cls(name=name, where=where.rstrip("/") or "/")
 
     def place(self, runner: Runner) -> Place:
-        """Return where it lies."""
+        """Return the place of the channel."""
         return open_place(self.where, runner.environ)
 
     def find(self, runner: Runner) -> Found | None:
-        """Return its file; None if there is none. Raises ResolutionError."""
+        """Return the file of the channel; None if it does not exist. Raises ResolutionError."""
         return self.place(runner).read(file_of(self.name), LARGEST)
 
     def read(self, runner: Runner, trust: Trust | None) -> tuple[Pointer, str]:
-        """Return its pointer, and who has signed that. Raises PreflightError and ResolutionError."""
+        """Return the pointer of the channel, and its signer. Raises PreflightError and ResolutionError."""
         found = self.find(runner)
         if found is None:
             refuse(
@@ -245,14 +245,14 @@ class Channel(Frozen):
         return self.verify(runner, found, trust)
 
     def verify(self, runner: Runner, found: Found, trust: Trust | None) -> tuple[Pointer, str]:
-        """Return the pointer in its file, and who has signed it. Raises PreflightError."""
+        """Return the pointer in the file `found`, and its signer. Raises PreflightError."""
         if trust is None:
             message = f"the channel {self} cannot be verified: no trusted signers are set on this host"
             refuse("signers-unset", message, "Set `bundle_signers` to an allowed_signers file (ssh-keygen(1)).")
         return read_channel(runner, found.data, self.name, trust)
 
     def details(self, pointer: Pointer, *, signer: str) -> ChannelDetails:
-        """Tell of its pointer."""
+        """Return the details of a pointer of the channel."""
         return ChannelDetails(
             channel=self.name,
             place=self.where,

@@ -1,4 +1,4 @@
-"""The files of bundles that a site has made or installed, each once, so that deltas need not bring them again."""
+"""The files of bundles that a site has created or installed, each once, so that deltas can omit them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from releaser.system.state_files import StateFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-KEPT = 4  # manifests, the newest; what none of them names is deleted
+KEPT = 4  # newest manifests; files that none of them names are deleted
 _OWN = ("files", "manifests", "made", "unpacked", "download")
-_UNUSED = 30 * 86400.0  # seconds; they could be packed again
+_UNUSED = 30 * 86400.0  # seconds; unused wheels can be packed again
 
 
 class Pool(Frozen):
@@ -31,12 +31,12 @@ class Pool(Frozen):
 
     @classmethod
     def of(cls, state_dir: Path) -> Pool:
-        """Return that of a site."""
+        """Return the pool of a site."""
         return cls(directory=state_dir / POOL)
 
     @property
     def unpacked(self) -> Path:
-        """Where the bundle lies that is being installed."""
+        """The directory of the bundle that is being installed."""
         return self.directory / "unpacked"
 
     def delete(self) -> None:
@@ -51,7 +51,7 @@ class Pool(Frozen):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing it; waits for them. Raises OSError."""
+        """Lock out other processes; wait for them first. Raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -61,7 +61,7 @@ class Pool(Frozen):
             os.close(descriptor)
 
     def prepare(self) -> None:
-        """Make the directories, and delete what a killed run has left. Raises OSError."""
+        """Create the directories, and delete the leftovers of a killed run. Raises OSError."""
         for one in (self.directory, self.directory / "files", self.directory / "manifests"):
             one.mkdir(mode=0o700, exist_ok=True)
         for name in os.listdir(self.directory / "files"):
@@ -71,12 +71,12 @@ class Pool(Frozen):
             remove_tree(self.unpacked)
 
     def find(self, sha256: str) -> Path | None:
-        """Return the file of a hash that is whole; None if there is none."""
+        """Return the undamaged file with a hash; None without one."""
         place = self.directory / "files" / sha256
         return place if sha256 and hash_of_file(place) == sha256 else None
 
     def add(self, place: Path) -> Path:
-        """Take a file over. Raises OSError."""
+        """Copy a file into the pool. Raises OSError."""
         target = self.directory / "files" / (hash_of_file(place) or "")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = target.with_name(f"{target.name}.new")
@@ -84,7 +84,7 @@ class Pool(Frozen):
         return fresh.replace(target)
 
     def extract(self, one: BundledFile, extract: Callable[[BundledFile, Path], None]) -> Path:
-        """Return a file of a bundle, which is extracted if it is not here. Raises what `extract` does, and OSError."""
+        """Return a file of a bundle; `extract` it if the pool lacks it. Raises OSError, and the errors of `extract`."""
         known = self.find(one.sha256)
         if known is not None:
             return known
@@ -94,9 +94,9 @@ class Pool(Frozen):
         return fresh.replace(fresh.with_suffix(""))
 
     def packed(self, kind: str, make: Callable[[Path], object]) -> list[Path]:
-        """Return wheels that were made once: `make` makes them in a directory of their own. Raises OSError.
+        """Return the cached wheels of a kind; without any, `make` creates them in a new directory. Raises OSError.
 
-        What is of a release begins with its name and a slash.
+        A kind that belongs to a release begins with its name and a slash.
         """
         directory = self.directory / "made" / kind
         if not directory.is_dir():
@@ -109,14 +109,14 @@ class Pool(Frozen):
         return sorted(directory.glob("*.whl"))
 
     def forget_unused(self, releases: Collection[str]) -> None:
-        """Delete the wheels that were packed of releases that are gone, and those unused for long. Raises OSError."""
+        """Delete the packed wheels of deleted releases, and wheels that were not used for long. Raises OSError."""
         for place in (self.directory / "made").glob("*"):
             is_of_release, unused_since = RELEASE_ID.fullmatch(place.name), place.stat().st_mtime
             if place.name not in releases if is_of_release else unused_since < time.time() - _UNUSED:
                 remove_tree(place)
 
     def remember(self, manifest: BundleManifest) -> None:
-        """Keep the manifest of a bundle; delete the oldest, and the files that no manifest names. Raises OSError."""
+        """Keep the manifest of a bundle; delete the oldest ones, and files that no manifest names. Raises OSError."""
         directory = self.directory / "manifests"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(directory / f"{manifest.release}.json", manifest.data, private=True)
@@ -134,7 +134,7 @@ class Pool(Frozen):
         return () if found is None else tuple(one for one in found.files if not one.path.startswith(TOOLS))
 
     def manifest_of(self, release: str) -> BundleManifest | None:
-        """Return the manifest of the bundle of a release; None if none is known."""
+        """Return the manifest of the bundle of a release; None if the pool has none."""
         if not RELEASE_ID.fullmatch(release):
             return None
         data = read_if_there(self.directory / "manifests" / f"{release}.json")

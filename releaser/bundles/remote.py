@@ -1,4 +1,4 @@
-"""Places of channels that are reached by the network: web servers, and S3."""
+"""Remote places of channels: web servers, and S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SECONDS = 60.0  # for what is small
+_SECONDS = 60.0  # for small files
 _LONGEST = 3600.0  # seconds for a bundle
 _TRIES = 3
 _TAKES_NONE = (403, 404, 405, 501)
@@ -32,7 +32,7 @@ _S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<pref
 
 
 def _within(seconds: float, where: str, call: Callable[[], T]) -> T:
-    """Return what `call` returns. Raises ResolutionError for what the network or the server does."""
+    """Return the result of `call`. Raises ResolutionError for an error of network or server, and after `seconds`."""
     try:
         return call_within(seconds, lambda _: call())
     except TimeoutError:
@@ -49,7 +49,7 @@ class Web(Frozen):
 
     @classmethod
     def of(cls, url: str, environ: Mapping[str, str]) -> Web:
-        """Return that at a URL. Raises UsageError."""
+        """Return the directory at a URL. Raises UsageError."""
         parts = urlsplit(url)
         if not parts.hostname or parts.query or parts.fragment or parts.username:
             message = "the URL of a channel must be a host and a path, and nothing else"
@@ -98,7 +98,7 @@ class Web(Frozen):
         self._write(name, _LONGEST, put)
 
     def replace(self, name: str, data: bytes, before: Found | None) -> None:
-        """As a place does; for servers that know no conditions, it looks once more just before."""
+        """As a place does; for servers without conditional requests, compare with `before` once more first."""
         if self.read(name, len(data) + len(before.data if before else b"")) != before:
             refuse_moved_meanwhile(f"{self.url}/{name}")
         only = {"If-None-Match": "*"} if before is None else {"If-Match": before.version} if before.version else {}
@@ -132,14 +132,14 @@ class Web(Frozen):
 
 
 class S3(Frozen):
-    """A prefix of a bucket, asked as boto3 finds its credentials."""
+    """A prefix of a bucket, with the credentials that boto3 finds."""
 
     bucket: str
     prefix: str
 
     @classmethod
     def of(cls, url: str) -> S3:
-        """Return that at `s3://BUCKET/PREFIX`. Raises UsageError and PreflightError."""
+        """Return the prefix at `s3://BUCKET/PREFIX`. Raises UsageError and PreflightError."""
         found = _S3.fullmatch(url)
         if found is None:
             message = f"{url} is not an S3 prefix"
@@ -185,7 +185,7 @@ class S3(Frozen):
         self._do(name, _LONGEST, put)
 
     def replace(self, name: str, data: bytes, before: Found | None) -> None:
-        """As a place does; where boto3 or the server knows no conditions, it looks once more just before."""
+        """As a place does; if boto3 or the server lacks conditional requests, compare with `before` once more first."""
 
         def replace(client: Any) -> bool:
             from botocore.exceptions import ClientError, ParamValidationError
@@ -208,7 +208,7 @@ class S3(Frozen):
             refuse_moved_meanwhile(f"s3://{self.bucket}/{self.prefix}{name}")
 
     def _do(self, name: str, seconds: float, call: Callable[[Any], T]) -> T:
-        """Ask, within so many seconds. Raises ResolutionError."""
+        """Return the result of a request to S3, within some seconds. Raises ResolutionError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         from releaser.tools.s3_mirror import connect

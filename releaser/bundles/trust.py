@@ -1,4 +1,4 @@
-"""Who has signed a bundle, and whether that is somebody whom this host trusts."""
+"""Signs bundles, and verifies that a signer is trusted on this host."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
 
 _SECONDS = 60.0  # an agent or a hardware key may ask a person
-NAMESPACE = "releaser-bundle"  # so that no signature for git, or of a file, is one of a bundle
+NAMESPACE = "releaser-bundle"  # so that signatures for git or for files do not count for bundles
 
 
 class Trust(Frozen):
-    """Whom a host trusts: the files that ssh-keygen(1) calls ALLOWED SIGNERS and KEY REVOCATION LISTS."""
+    """The trusted signers of a host: the files that ssh-keygen(1) calls ALLOWED SIGNERS and KEY REVOCATION LISTS."""
 
     signers: Path
     revoked: Path | None = None
 
     def verify(self, runner: Runner, data: bytes, signature: bytes | None, *, namespace: str = NAMESPACE) -> str:
-        """Return who has signed; PreflightError if that is nobody, or nobody whom this host trusts."""
+        """Return the signer. Raises PreflightError without a valid signature by a trusted signer."""
         if signature is None:
             refuse("not-signed", "it is not signed", "Sign it where it is created: `bundle create --sign KEY`.")
         with temporary_directory() as directory:
@@ -36,7 +36,7 @@ class Trust(Frozen):
             revoked = _copy(self.revoked, directory / "revoked", "bundle_revoked") if self.revoked else None
             found = _ask_keygen(runner, "find-principals", "-s", file, "-f", allowed)
             named = found.stdout.splitlines() if found.returncode == 0 else ()
-            signers = [one for one in named if not one.startswith("!")]  # who is excepted from a pattern after it
+            signers = [one for one in named if not one.startswith("!")]  # a `!` excludes signers from a pattern
             if not signers:
                 told = found.stderr.partition("\n")[0].rpartition("/")[2].partition(": ")[2].strip()
                 why = f" ({told})" if told else ""  # such as that the key has expired
@@ -47,8 +47,8 @@ class Trust(Frozen):
                 )
             more = ("-r", revoked) if revoked is not None else ()
             words = ("-f", allowed, "-I", signers[0], "-n", namespace, "-s", file, *more)
-            done = _ask_keygen(runner, "verify", *words, input=data)  # by a key that counts now and is not revoked
-            if done.returncode != 0:  # of a revoked key, ssh-keygen tells nothing
+            done = _ask_keygen(runner, "verify", *words, input=data)  # by a key that is valid now and not revoked
+            if done.returncode != 0:  # for a revoked key, ssh-keygen prints nothing
                 told = done.stderr.strip().rpartition("/")[2]
                 why = told or (
                     f"its key is revoked in {self.revoked}, or that cannot be read"
@@ -60,9 +60,9 @@ class Trust(Frozen):
 
 
 def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) -> bytes:
-    """Return a signature for one purpose by a key of OpenSSH; with Ed25519 it is always the same.
+    """Return a signature by an OpenSSH key for the purpose `namespace`; with Ed25519 it is always the same.
 
-    `key` is a private key, or a public one whose private half an agent has. Raises PreflightError.
+    `key` is a private key, or a public key whose private key is in ssh-agent. Raises PreflightError.
     """
     try:
         return _ssh_keygen(runner, "sign", "-f", key, "-n", namespace, input=data).stdout.encode()
@@ -76,7 +76,7 @@ def sign(runner: Runner, data: bytes, key: Path, *, namespace: str = NAMESPACE) 
 
 
 def _ask_keygen(runner: Runner, action: str, *words: str | Path, input: bytes = b"") -> Finished:  # noqa: A002
-    """Return what ssh-keygen answers, be it yes or no. Raises PreflightError if it cannot be asked."""
+    """Return the result of ssh-keygen, success or failure. Raises PreflightError if it cannot run."""
     try:
         return _ssh_keygen(runner, action, *words, input=input, check=False)
     except ToolError as error:
@@ -87,20 +87,20 @@ def _ssh_keygen(
     runner: Runner,
     action: str,
     *words: str | Path,
-    input: bytes = b"",  # noqa: A002 - as of `Runner.run`
+    input: bytes = b"",  # noqa: A002 - as in `Runner.run`
     check: bool = True,
 ) -> Finished:
-    """Run OpenSSH's ssh-keygen, 8.2 or newer (ssh-keygen(1), `-Y`), but none of a venv. Raises ToolError."""
+    """Run OpenSSH's ssh-keygen, 8.2 or newer (ssh-keygen(1), `-Y`), never one in a venv. Raises ToolError."""
     env = {**runner.environ, "PATH": own_path(runner.environ)}
-    program = find_own_program("ssh-keygen", runner.environ) or "ssh-keygen"  # which the error then names
+    program = find_own_program("ssh-keygen", runner.environ) or "ssh-keygen"  # for the error message
     argv = [program, "-Y", action, *words]
     return runner.run(argv, cwd=Path("/"), timeout=_SECONDS, env=env, input=input, check=check)
 
 
 def _copy(file: Path, place: Path, setting: str) -> Path:
-    """Copy a file that says whom this host trusts, which nobody but root and this user may be able to change.
+    """Copy a file of trusted or revoked keys, which only root and this user may be able to change.
 
-    ssh-keygen reads the copy, as often as it likes. Raises PreflightError.
+    ssh-keygen reads the copy, which no one can change meanwhile. Raises PreflightError.
     """
     try:
         found = find_other_writer(file)

@@ -1,4 +1,4 @@
-"""Which wheels of a lock a bundle needs for its targets, and wheels made of what is installed."""
+"""Selects the wheels of a lock for the targets of a bundle, and packs wheels from installed packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NOT_PACKED = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", 
 
 
 class LockedWheel(Frozen):
-    """A wheel that a lock names: where it is, and its hash, empty where the lock has none."""
+    """A wheel in a lock, with its place, and its hash, which is empty if the lock has none."""
 
     package: str
     name: str
@@ -41,14 +41,14 @@ class LockedWheel(Frozen):
 
 
 class Selection(Frozen):
-    """What the targets of a bundle install: wheels, and packages that only their sources are there of."""
+    """The packages for the targets of a bundle: wheels, and the names of packages that have only sources."""
 
     wheels: tuple[LockedWheel, ...]
     built: tuple[str, ...]
 
 
 def parse_target(text: str) -> Target:
-    """Read what `--target` takes, such as `3.12-manylinux_2_28_aarch64`. Raises UsageError."""
+    """Parse a value of `--target`, such as `3.12-manylinux_2_28_aarch64`. Raises UsageError."""
     found = _TARGET.fullmatch(text)
     if found is None:
         message = f"--target {text} is not a Python version and a Linux platform"
@@ -57,10 +57,10 @@ def parse_target(text: str) -> Target:
 
 
 def select_wheels(lock: LockFile, groups: Collection[str], target: Target | None, *, python: str) -> Selection:
-    """Choose, of each package that is installed with some groups, the wheel that uv would install.
+    """Choose the wheel that uv would install of each package that is installed with some groups.
 
-    `target` is None for this host, with this version of Python. Raises PreflightError for code that is edited outside
-    of the checkout, and for what another target could not install.
+    `target` is None for this host, with this version of Python. Raises PreflightError for packages from directories
+    outside the checkout, and for packages without a wheel for another target.
     """
     _refuse_outside(lock)
     tested = python if target is None else f"{target.python}.0"
@@ -117,7 +117,7 @@ def _ranked(package: Package, ranks: Mapping[Any, int]) -> Iterator[tuple[int, L
 
 
 def _platforms(platform: str) -> list[str]:
-    """List the platforms whose wheels run on one: an older C library's do (PEP 600, PEP 656)."""
+    """Return the platforms whose wheels run on `platform`: also those for older C libraries (PEP 600, PEP 656)."""
     found = _STEP.fullmatch(platform)
     if found is None:
         return [platform]
@@ -131,7 +131,7 @@ def _platforms(platform: str) -> list[str]:
 
 
 def lacks(lock: LockFile, groups: Collection[str], python: str, wheels: Collection[str]) -> list[str]:
-    """Name what a Python in this version would install here, and what none of these wheels is of."""
+    """Return the packages that this version of Python would install here, and that none of these wheels provides."""
     from packaging.utils import parse_wheel_filename
 
     tags, there = ordered_tags(python), set[tuple[str, str]]()
@@ -144,14 +144,14 @@ def lacks(lock: LockFile, groups: Collection[str], python: str, wheels: Collecti
 
 
 def pin_of(package: Package) -> tuple[str, str]:
-    """Return name and version of a package of a lock as names of wheels have them, normalized."""
+    """Return the name and version of a package in a lock, normalized as in the names of wheels."""
     from packaging.utils import canonicalize_name
     from packaging.version import Version
 
     return canonicalize_name(package["name"]), str(Version(package.get("version", "0")))
 
 
-# Wheels of what is installed
+# Wheels from installed packages
 
 
 def find_metadata(venv: Path, name: str) -> Path:
@@ -164,11 +164,11 @@ def find_metadata(venv: Path, name: str) -> Path:
 
 
 def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Path:
-    """Make a wheel in `directory` of the package of which `info` is the metadata, and return it.
+    """Pack the installed package with the metadata `info` into a wheel in `directory`, and return its path.
 
-    It has what is installed, by its RECORD, so that it installs what was tested; the same gives the same bytes. An
-    editable package has its `code`, a directory, in place of the file that leads there. Raises PreflightError for files
-    that RECORD has another hash of, and OSError.
+    The wheel has the installed files of RECORD, so that it installs what was tested; the same files give the same
+    bytes. For an editable package, it has the directory `code` instead of the `.pth` file. Raises PreflightError for
+    files that do not match RECORD, and OSError.
     """
     site_packages, name = info.parent, info.name.removesuffix(".dist-info")
     tags = message_from_bytes(read_file(info / "WHEEL")).get_all("Tag", ["py3-none-any"])
@@ -197,8 +197,8 @@ def pack_installed(info: Path, directory: Path, code: Path | None = None) -> Pat
     record = f"{info.name}/RECORD"
     entries[record] = "\n".join([*lines, f"{record},,", ""]).encode()
     compressed = "-".join(".".join(dict.fromkeys(part)) for part in zip(*(tag.split("-") for tag in tags), strict=True))
-    place = directory / f"{name}-{compressed}.whl"  # as PEP 425 has it
-    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # a program of 60 MB is in one
+    place = directory / f"{name}-{compressed}.whl"  # see PEP 425
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:  # fast: programs have 60 MB
         for path, data in sorted(entries.items()):
             entry = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
             mode = 0o755 if "/scripts/" in path else 0o644

@@ -195,9 +195,7 @@ def find_open(directory: str, owner: int, *, group_writable: bool) -> Iterator[t
     With `group_writable`, groups may write. Symlinks are not followed, except for the directory itself.
     """
     for place, directories, files in os.walk(directory):
-        links = (
-            name for name in directories if os.path.islink(os.path.join(place, name))
-        )  # real directories come as `place`
+        links = (name for name in directories if os.path.islink(os.path.join(place, name)))  # os.walk enters the others
         for path in (place, *(os.path.join(place, name) for name in (*files, *links))):
             seen = os.path.realpath(path) if path == directory else path
             if who := who_else(seen, owner, group_writable=group_writable):

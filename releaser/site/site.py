@@ -362,10 +362,7 @@ def existing_directory(path: Path) -> Path:
             f"project {root}: the path is not UTF-8, which uv and git's output need",
             "Rename what is not UTF-8.",
         )
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # a forbidden directory, too long a name, a loop of symlinks, an unknown ~user
+    except (OSError, RuntimeError) as error:  # forbidden, too long a name, a loop of symlinks, an unknown ~user
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
     return refuse("path-unfit", f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
