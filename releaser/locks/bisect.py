@@ -20,7 +20,7 @@ _DIVISIONS = (2, 4, 8)  # numbers of parts to divide the items into, to find a p
 
 
 class Trials(Protocol):
-    """Tries parts of the items; the verdict is None if no further trial is possible."""
+    """Tries parts of the items; each verdict is None if no further trial is possible."""
 
     def passes(self, part: Part, *, without: Part = ()) -> bool | None:
         """Try a part; the culprits in `without` must not be installed, even if the part needs them."""

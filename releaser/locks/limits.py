@@ -49,7 +49,7 @@ def bound_held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
 
 
 def _find_staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the locked packages that stay as they are, as they are held, ignored or of unknown age."""
+    """Return the locked packages that stay at their version because they are held, ignored or of unknown age."""
     age = rules.policy.age
     return frozenset(
         name

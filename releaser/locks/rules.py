@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from packaging.version import Version
 
-#: How a package avoids versions that failed: it stays at the live version; goes not below it; or avoids only these.
+#: How a package avoids versions that failed: it stays at the live version, stays at or above it, or skips only these.
 Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
 #: The causes of blocks of versions that failed.
 REJECTED = ("activation", "tests")

@@ -231,7 +231,7 @@ def uploads_in(lock: LockFile, now: datetime) -> Uploads:
 def limits_in_force(
     uploads: Uploads, settings: Iterable[Mapping[str, Any]], environ: Mapping[str, str], now: datetime
 ) -> Uploads:
-    """Return uploads with the limits that uv would apply: those of its settings, the first of which count.
+    """Return uploads with the limits that uv would apply: those in its settings, of which the first value counts.
 
     uv drops a limit that only the lock has. If only uv understands a setting, such as `1 month ago`, its value comes
     from the lock, into which uv has written it.

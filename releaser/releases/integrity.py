@@ -190,7 +190,7 @@ def why_rebuild(live: Release, found: Damage | None) -> str:
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
-    """Whether only the interpreter is damaged, and the release itself is as it was sealed."""
+    """Whether only the interpreter is damaged, and not the release itself."""
     is_about_it = found is not None and found.kind in ("gone", "interpreter")
     return is_about_it and os.path.islink(release.venv / "bin" / "python")
 

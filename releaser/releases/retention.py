@@ -302,7 +302,7 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
 
 @contextlib.contextmanager
 def _keep_unused(log: RunLog, place: Path) -> Iterator[bool]:
-    """Yield whether a release is unused, and prevent new users meanwhile; record a release that stays as it is in use.
+    """Yield whether a release is unused, and prevent new users meanwhile; record a release that is in use.
 
     On a full disk, a release without a lease file gets none, and can still be deleted.
     """

@@ -76,7 +76,7 @@ class Loaded(Frozen):
     sources: Mapping[str, str]
     #: The secrets in the `.env`.
     secrets: frozenset[str] = field(repr=False)
-    #: Findings for files whose secrets every user of this host can read, or are too short to be masked.
+    #: Findings for secrets that every user of this host can read, or that are too short to be masked.
     exposed: tuple[Finding, ...]
 
 

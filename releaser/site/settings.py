@@ -27,7 +27,7 @@ Hook = Literal[
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 #: Variables in the environment of hooks, from which releaser takes no setting.
 HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
-#: By this variable, `update --all` names to the other sites one of the first that did not end well, and why.
+#: In this variable, the other sites of `update --all` get the name of a first site that did not end well, and why.
 FIRST_FAILED_VARIABLE = "RELEASER_FIRST_FAILED"
 
 

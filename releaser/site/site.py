@@ -115,7 +115,7 @@ class Site(Frozen):
     pyproject: Pyproject
     findings: tuple[Finding, ...]
     runner: Runner
-    #: Findings for files whose secrets every user of this host can read, or are too short to be masked.
+    #: Findings for secrets that every user of this host can read, or that are too short to be masked.
     exposed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     #: Variables that point git to a shadow of the repository, into which a dry run fetches.
