@@ -76,7 +76,7 @@ class Deployment(Frozen):
     stays: bool = False
     #: The actions that were done before the flip, by their names.
     done: tuple[str, ...] = ()
-    #: Checks again that nobody has changed the site, after an action that took time. Raises PreflightError.
+    #: Checks again whether a person changed the site, after an action that took time. Raises PreflightError.
     look_again: Callable[[], None] = field(default=lambda: None, repr=False)
 
 

@@ -59,7 +59,7 @@ class Sandbox(Frozen):
 
 
 class Attempt(Frozen):
-    """What a program in a sandbox has tried, and whether it reached that."""
+    """An access that a program in a sandbox tried, and whether it succeeded."""
 
     #: `network`, `sockets`, `files`, `processes`, `terminals` or `memory`.
     kind: str
