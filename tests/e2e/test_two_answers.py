@@ -320,7 +320,10 @@ KINDS = {
 
 ODD_SPAN = 'exclude-newer = "480:00:00"'
 #: The kinds that are updated in earnest.
-REALLY = ("a span in the project", "forks by Python", "git", "conflicts of groups")
+REALLY = (
+    "a span in the project", "forks by Python", "git", "conflicts of groups", "markers alone",
+    "a group that is not installed",
+)  # fmt: skip
 
 
 def publish(site: SampleSite, index: SimpleIndex, offers: Sequence[Offer]) -> None:
@@ -520,7 +523,7 @@ RULES: dict[str, tuple[Callable[[SampleSite], object], dict[str, str]]] = {
     "broken": (broken, {}),
     "broken, and newer": (broken_and_newer, {"alpha": "2.0.1", "beta": "1.2.0"}),
     "broken, and one below": (broken_and_lower, {"alpha": "1.9.0"}),
-    "two broken, and newer": (two_broken_and_newer, {"alpha": "2.0.1"}),
+    "two broken, and newer": (two_broken_and_newer, {"alpha": "2.0.1", "beta": "2.0.1"}),
     "failed as a whole": (failed_as_a_whole, {}),
     "failed as a whole, and newer": (failed_as_a_whole_and_newer, {"alpha": "2.0.0", "beta": "1.1.0"}),
     "locked by others": (locked_by_others, {"alpha": "1.1.0"}),
