@@ -309,7 +309,7 @@ def count_extensions() -> int:
 
 def modules_per_setting(*, most: int = 10) -> int | None:
     """Return how many modules the last commits that brought a setting touched (median); None without the history."""
-    log = ["git", "log", "--format=%H", f"-{400}", "--", "releaser"]
+    log = ["git", "log", "--format=%H", "--", "releaser"]
     commits = subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
     counts: list[int] = []
     for commit in commits:
