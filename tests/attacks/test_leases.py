@@ -1,4 +1,4 @@
-"""A user who can only read a release can neither delay a process that starts in it, nor get it deleted in use."""
+"""A user who can only read a release delays a start by 10 ms at most, and cannot get the release deleted in use."""
 
 from __future__ import annotations
 
