@@ -144,7 +144,7 @@ class _End(Frozen):
 
 @contextlib.contextmanager
 def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbox, _End]]:
-    """Let a command of the venv's Python record its start and end, with or without a sandbox. Raises ToolError.
+    """Let a command of the venv's Python record its start and end, with or without a sandbox. Raises BuildError.
 
     Other commands are not watched: the first Python of a shell script need not be that of the tests.
     """
@@ -162,7 +162,7 @@ def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbo
                 seen = str(place)
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
-            raise ToolError(message, "Check free space, and TMPDIR.") from error
+            raise BuildError(message, "Check free space, and TMPDIR.") from error  # not a failure of the tests
         yield replace(sandbox, variables=(*sandbox.variables, (_TEST_RUN, seen))), _End(place=place)
 
 
