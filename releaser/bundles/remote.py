@@ -55,7 +55,8 @@ class Web(Frozen):
             message = "the URL of a channel must be a host and a path, and nothing else"
             raise UsageError(message, "Put the user and password into ~/.netrc.")
         if parts.scheme != "https" and not is_loopback(parts.hostname):
-            raise UsageError(f"{url} would be read unencrypted", "Use https://.")  # noqa: EM102 - short
+            message = f"{url} would be read unencrypted"
+            raise UsageError(message, "Use https://.")
         return cls(url=url.rstrip("/"), environ=environ)
 
     def read(self, name: str, most: int) -> Found | None:

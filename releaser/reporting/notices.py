@@ -63,7 +63,7 @@ def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | 
         except Exception as error:
             logger.exception("a bug in a reporter")
             message = site.redactor.line(f"a reporter failed: {type(error).__name__}: {error}")
-            problems.append(Finding("reporter-failed", message, "Report that to who made the reporter."))
+            problems.append(Finding("reporter-failed", message, "Report it to the author of the reporter."))
     new = tuple(one for one in problems if one and one not in report.problems)
     return replace(report, problems=(*report.problems, *new), mailed=report.mailed and not new)
 
