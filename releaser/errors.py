@@ -311,6 +311,12 @@ class ToolError(ReleaserError):
         return ": ".join(filter(None, (self.message, error_line(self.output))))
 
 
+class SandboxError(ToolError):
+    """The sandbox could not be made, for example on a full disk: no program in it has run."""
+
+    code = "sandbox-not-made"
+
+
 class Interrupted(BaseException):
     """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
 

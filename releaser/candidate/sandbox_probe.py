@@ -161,9 +161,12 @@ def _tries(site: Site, stack: contextlib.ExitStack, *, writes: bool) -> Iterator
             yield _Try(kind="files", what=f"write in {place}, to stay", way="read", value=str(place))
     begun = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     yield _Try(kind="processes", what="a process of this user", way="process", value=[os.getpid(), begun])
-    for end in os.openpty():
-        stack.callback(os.close, end)
-    for terminal in ("/dev/tty", *(f"/dev/pts/{one}" for one in sorted(os.listdir("/dev/pts")) if one.isdigit())):
+    terminals = ["/dev/tty"]
+    with contextlib.suppress(OSError):  # a host may have no terminals
+        for end in os.openpty():
+            stack.callback(os.close, end)
+        terminals += [f"/dev/pts/{one}" for one in sorted(os.listdir("/dev/pts")) if one.isdigit()]
+    for terminal in terminals:
         yield _Try(kind="terminals", what=terminal, way="terminal", value=terminal)
     libc, key = ctypes.CDLL(None), secrets.randbits(30) | 1
     memory = libc.shmget(key, ctypes.c_size_t(_BYTES), _PRIVATE)

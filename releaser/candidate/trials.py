@@ -17,7 +17,7 @@ from releaser.candidate.output import NONE_RUN, TEST, complaint, count_tests, fl
 from releaser.candidate.sandbox import keep_from_live_data, sandbox_of
 from releaser.checkout.leftovers import mark_tried, other_lock
 from releaser.checkout.staging import link_venv
-from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
+from releaser.errors import BuildError, ReleaserError, SandboxError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import MADE, is_marked
 from releaser.releases.venv import executable_of, versions_in
@@ -101,7 +101,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     """Run a trial with the interpreter of `venv` in the staging tree, within `test_timeout`.
 
     The packages of `test_groups` are installed meanwhile, in the versions of `lock`, from which the venv was built,
-    below `scratch` or the state directory. Raises BuildError if that fails.
+    below `scratch` or the state directory. Raises BuildError if that fails, or if the sandbox cannot be made.
     """
     keep_from_live_data(site)
     mark_tried(site)
@@ -115,6 +115,9 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
             ):
                 finished = run_inside(site, venv, trial.command, beside=beside, sandbox=watched)
                 is_cut_off = end.is_missing
+        except SandboxError as error:  # which proves nothing about the tests
+            message = f"{trial.name} could not be run: {error.message}"
+            raise BuildError(message, error.advice) from error
         except ToolError as error:
             return _not_passed(site, trial, error)
     if trial.step == TEST and is_cut_off:
@@ -144,7 +147,7 @@ class _End(Frozen):
 
 @contextlib.contextmanager
 def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbox, _End]]:
-    """Let a command of the venv's Python record its start and end, with or without a sandbox. Raises BuildError.
+    """Let a command of the venv's Python record its start and end, with or without a sandbox. Raises SandboxError.
 
     Other commands are not watched: the first Python of a shell script need not be that of the tests.
     """
@@ -162,7 +165,7 @@ def _watching(sandbox: Sandbox, command: Sequence[str]) -> Iterator[tuple[Sandbo
                 seen = str(place)
         except OSError as error:
             message = f"no temporary directory can be made: {error}"
-            raise BuildError(message, "Check free space, and TMPDIR.") from error  # not a failure of the tests
+            raise SandboxError(message, "Check free space, and TMPDIR.") from error
         yield replace(sandbox, variables=(*sandbox.variables, (_TEST_RUN, seen))), _End(place=place)
 
 

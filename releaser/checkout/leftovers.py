@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 from releaser.checkout.staging import make_again
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.site.site import Site
-
-
-_ONE_AT_A_TIME = threading.Lock()  # trees share the repository
 
 
 def mark_tried(site: Site) -> None:
@@ -39,8 +35,7 @@ def renew_tree(site: Site) -> None:
     project = site.project
     kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
-        with _ONE_AT_A_TIME:
-            make_again(site, site.tree)
+        make_again(site, site.tree)
         for path, data in kept.items():
             if data is not None and read_if_there(path) != data:
                 write_new_file(path, data)

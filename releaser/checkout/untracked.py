@@ -50,8 +50,6 @@ class Way(Frozen):
 
     #: Whether paths of the checkout may be linked, because code in the tree cannot change them.
     links: bool
-    #: Whether small files are copied even if links are allowed, as linked files cannot be written.
-    copies_small: bool = True
     #: Why nothing is linked, and the advice; the reason is empty if paths are linked.
     reason: str = ""
     remedy: str = _INSTALL
@@ -304,7 +302,7 @@ class Carrier(Frozen):
         is_file = stat.S_ISREG(status.st_mode)
         is_small = is_file and status.st_size <= SMALL and may_copy and may_read(source)
         if self.way.links:
-            how: How = "copy" if is_small and self.way.copies_small else "link"
+            how: How = "copy" if is_small else "link"
             return Entry(name=name, source=source, how=how, is_small=True, bytes=status.st_size if is_file else 0)
         if is_file:
             # Code in the tree cannot change a file that this user cannot change.

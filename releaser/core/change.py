@@ -194,11 +194,8 @@ class Change:
         failed = {*failed_actions(self.site.state_dir, self.release)}.intersection(self.entry.done)
         for action in self._list_due():
             records = self.entry.actions
-            if not action.is_step:
-                action.do(self, Step())
-                continue
             try:
-                step = self._do(action)
+                step = self._do(action) if action.is_step else self._do_silently(action)
             except (ActivationError, OSError) as error:
                 why = self._why_it_stays(action)
                 if not why:
@@ -207,11 +204,13 @@ class Change:
                 message = f"{failure.message}; {self.release.id} stays live anyway, {why}"
                 again = ActivationError(message, failure.advice, output=failure.output)
                 self.log.note_failure(again, follow_up=action.is_retried)
-                failed |= {action.name} if action.is_retried else set()
+                failed |= {action.name} if action.is_retried and action.is_step else set()
                 note_failed_actions(self.site, self.release, failed)
                 is_news = True
             else:
                 is_news = step.status != "skipped"
+            if not action.is_step:
+                continue
             self.note_done(action.name)
             if self.entry.actions != records or (is_news and action.is_noted):
                 self.save()  # otherwise the next `save` writes it
@@ -230,6 +229,10 @@ class Change:
                 action.do(self, step)
             except ToolError as error:
                 raise failure_of(action.name, error) from error
+        return step
+
+    def _do_silently(self, action: Action) -> Step:
+        action.do(self, step := Step())
         return step
 
     def _why_it_stays(self, action: Action) -> str:

@@ -259,8 +259,8 @@ def _answers(report: RunReport) -> Iterator[Item]:
 
 
 def _way_of_code(report: RunReport) -> list[str]:
-    """Return a line for code that changed without new commits, as a rollback of a branch does."""
-    return ["none: the code went back"] if report.pulled is not None else []
+    """Return a line for a target without new commits: the branch was moved back."""
+    return ["none: an earlier commit of the branch"] if report.pulled is not None else []
 
 
 def _commits_title(report: RunReport) -> str:

@@ -84,18 +84,16 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 close_threads(report, site.state_dir)
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(
-            report, "interrupted while mails were being sent", _next_run_sends(outbox), code="interrupted"
-        )
+        problem = Finding("interrupted", "interrupted while mails were being sent", _next_run_sends(outbox))
+        report = _with_problem(report, problem)
     try:
         with signals.defer_interrupts():
             add_to_history(site.state_dir, report)
     except OSError as error:
-        report = _with_problem(
-            report, f"the history cannot be written: {error}", "Check state_dir.", code="history-unwritable"
-        )
+        problem = Finding("history-unwritable", f"the history cannot be written: {error}", "Check state_dir.")
+        report = _with_problem(report, problem)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, "interrupted when all was done", "", code="interrupted")
+        report = _with_problem(report, Finding("interrupted", "interrupted when all was done", ""))
     return report
 
 
@@ -215,7 +213,8 @@ class _Post(Frozen):
             path = Outbox(self.outbox).put(self._compose(report), queued=True)
         except OSError as error:
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
-            return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions.")
+            unkept = Finding("mail-failed", problem, "Check free space and permissions.")
+            return _with_problem(replace(report, mail=_LOST), unkept)
         why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
         return replace(report, mail=f"kept in {path} ({why})")
 
@@ -237,7 +236,7 @@ class _Post(Frozen):
             report = replace(report, mail=f"sent to {to}{by}", mailed=True)
         if result.problem:
             problem = self.redactor.clean(f"mail: {result.problem}")
-            return _with_problem(report, problem, _next_run_sends(self.outbox))
+            return _with_problem(report, Finding("mail-failed", problem, _next_run_sends(self.outbox)))
         return report
 
 
@@ -292,6 +291,6 @@ def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
     return settings.own_recipients if report.exit_code == ExitCode.BUG else settings.recipients
 
 
-def _with_problem(report: RunReport, message: str, advice: str, *, code: str = "mail-failed") -> RunReport:
-    problems = (*report.problems, Finding(code, message, advice))
-    return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP, mailed=False)
+def _with_problem(report: RunReport, problem: Finding) -> RunReport:
+    problems, exit_code = (*report.problems, problem), report.exit_code or ExitCode.FOLLOW_UP
+    return replace(report, problems=problems, exit_code=exit_code, mailed=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _UNDETERMINED = "could not determine what an update would bring"
 _NO_SOLUTION = "the dependencies of the project have no solution within these rules; see `releaser update --dry-run`"
+
+logger = logging.getLogger(__name__)
 
 
 class Foreseen(Frozen):
@@ -70,7 +73,8 @@ class Outlook(Frozen):
         if (read := site.supply.read_lock) is not None:
             try:
                 lock = read()
-            except ReleaserError:  # it is not committed yet, or git cannot be read
+            except ReleaserError as error:  # it is not committed yet, or git cannot be read
+                logger.warning("the lock of the checkout stands for the committed one: %s", error.message)
                 lock = self.base
             return self._judge(lock, site)
         with project_aside(site) as there:

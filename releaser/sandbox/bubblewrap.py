@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import BuildError, ToolError
+from releaser.errors import SandboxError, ToolError
 from releaser.sandbox.landlock import (
     can_forbid_abstract_sockets,
     can_forbid_symlinks,
@@ -157,7 +157,7 @@ class Bubblewrap(Frozen):
         """Yield a sandbox with a private temporary directory, for commands that run one after the other.
 
         At the end, `hear` gets the paths that were written outside the writable places; those writes are discarded.
-        Raises BuildError.
+        Raises SandboxError.
         """
         with contextlib.ExitStack() as stack:
             try:
@@ -167,7 +167,7 @@ class Bubblewrap(Frozen):
                 copies = self._copy(bounds.copied, layers, paths.hidden, stack)
             except OSError as error:
                 message = f"no temporary directory can be made: {error}"
-                raise BuildError(message, "Check free space, and TMPDIR.") from error  # no failure of the tests
+                raise SandboxError(message, "Check free space, and TMPDIR.") from error
             begin = _beginning(mounting(layers) if layers and self.way == "layers" else None, self.program)
             hidden = [*paths.hidden, *own]
             views = self._views(paths, bounds.needed, skeletons, layers, copies)

@@ -23,7 +23,7 @@ LIVE_COPY = ".live-copy.new"
 # Next to these paths, temporary directories hold the writes of sandboxes; the first is a name in the state directory.
 LAYERS, ROOMY = "layers", Path("/var/tmp/releaser-layers")  # noqa: S108 - on a disk; /tmp may be in memory
 NETRC = (".new", ".netrc-")  # suffix and prefix; credentials with which uv asks a service
-TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix; tests may run twice at once
+TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix
 _REST, _MODE = "[a-z0-9_]{8}", 0o700  # as tempfile.mkdtemp makes them
 _YOUNG = 60.0  # seconds; a younger directory may not be locked yet
 

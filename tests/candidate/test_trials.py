@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from releaser.candidate import build_and_test, trials
 from releaser.candidate.build_and_test import Builder
 from releaser.candidate.trials import Trial, TrialResult
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError, SandboxError, ToolError
 from releaser.system.process import Runner, Sandbox
 
 if TYPE_CHECKING:
@@ -72,3 +73,19 @@ def test_a_signal_is_told_as_one_also_in_the_sandbox() -> None:
     site: Any = SimpleNamespace(settings=SimpleNamespace(test_timeout=60.0))
     failed = ToolError("python failed (exit status 139)", returncode=139)
     assert trials._not_passed(site, CHECK, failed).reason == "python failed (ended by SIGSEGV)"
+
+
+def test_a_disk_on_which_no_sandbox_can_be_made_proves_nothing_about_the_tests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        message = "no temporary directory can be made: No space left on device"
+        raise SandboxError(message, "Check free space, and TMPDIR.")
+
+    for name in ("keep_from_live_data", "mark_tried"):
+        monkeypatch.setattr(trials, name, lambda *_: None)
+    monkeypatch.setattr(trials, "install_test_packages", lambda *_, **__: nullcontext(None))
+    monkeypatch.setattr(trials, "sandbox_of", fail)
+    site: Any = SimpleNamespace(tree=SimpleNamespace(is_staged=False))
+    with pytest.raises(BuildError, match="the tests could not be run: no temporary directory can be made"):
+        trials.run_trial(site, TESTS, tmp_path, tmp_path / "uv.lock")

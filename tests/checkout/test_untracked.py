@@ -110,7 +110,6 @@ def way(monkeypatch: pytest.MonkeyPatch) -> Callable[[Way], None]:
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        (Way(links=True, copies_small=False), (0, 0, UPLOADS)),
         (LINKED, (2_000, 20_000, UPLOADS - 2_000)),
         (OPEN, (2_000, 20_000, 0)),
     ],

@@ -35,6 +35,7 @@ class Noted(Action):
         self.calls = calls
         self.fails = fails
         self.error: type[Exception] = ToolError
+        self.is_step = True
 
     def _call(self, what: str) -> None:
         call = f"{what} {self.name}"
@@ -136,10 +137,10 @@ def test_a_program_that_fails_before_the_flip_stops_the_change(scene: Scene, mon
     assert scene.live_now() == scene.live.id
 
 
-@pytest.mark.parametrize("error", [ToolError, OSError])
-def test_a_release_that_is_to_stay_stays(scene: Scene, error: type[Exception]) -> None:
+@pytest.mark.parametrize(("error", "is_step"), [(ToolError, True), (OSError, True), (OSError, False)])
+def test_a_release_that_is_to_stay_stays(scene: Scene, error: type[Exception], *, is_step: bool) -> None:
     scene.fails.add("do for new: one")
-    scene.actions[0].error = error
+    scene.actions[0].error, scene.actions[0].is_step = error, is_step
     scene.change(stays=True)
     assert scene.calls == FORWARD
     assert scene.live_now() == scene.other.id

@@ -697,7 +697,7 @@ def test_it_is_said_whether_the_commits_came_in(report: RunReport, title: str) -
 def test_code_that_went_back_is_named_although_no_commit_is_new() -> None:
     for body in both(replace(UPDATED, pulled=Pulled(old="a" * 40, new="b" * 40, count=0), commits=())):
         assert f"{'a' * 12}..{'b' * 12}" in body
-        assert "none: the code went back" in body
+        assert "none: an earlier commit of the branch" in body
 
 
 @pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1)])
