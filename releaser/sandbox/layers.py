@@ -209,15 +209,16 @@ def make_skeletons(
     mounts, has_layer = _read_mounts(), {one for layer in layers for one in layer.shown}
     above = _above(mounts)
     found, room = list[Skeleton](), [_MOST_FILES, _MOST_BYTES]
-    left = sorted(above.intersection(places) - _EVERYBODYS)
+    left, number = sorted(above.intersection(places) - _EVERYBODYS), 0
     while left and len(found) < _MOST_SKELETONS:
         place = left.pop(0)
         entries = _list(place)
         inside = {one.path for one in entries if one.is_dir(follow_symlinks=False)}
-        left += sorted(inside & above - mounts.keys() - {*left})
-        if not entries or any(one.place == place for one in found):
+        left = sorted({*left, *(inside & above - mounts.keys())})  # a place after the one that it lies in
+        if not entries:
             continue
-        directory = Path(scratch, f"in place of {len(found)}")
+        number += 1
+        directory = Path(scratch, f"in place of {number}")
         directory.mkdir()
         _copy_mode(place, str(directory))
         fixed = list[str]()

@@ -14,10 +14,11 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from releaser.errors import ToolError
+from releaser.errors import SandboxError, ToolError, error_line
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, without
 from releaser.system.files import LARGEST, sync_file_system
@@ -28,15 +29,18 @@ from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE, DRAIN = 5.0, 0.5  # seconds between SIGTERM and SIGKILL; for the last output of an ended program
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 512 * 1024  # ... and from its end
+BEGUN = ".begun"  # a file in the private directory of a sandbox: a program has started in it
 _LONGEST_LINE = 8192  # bytes of a partial line next to a cut, which are dropped as well
 _LONGEST, _LONGEST_LOGGED = 120, 600  # characters of a command in a report, and in the log
 LOGGED = 100_000  # characters that are logged of each end of the output
@@ -56,6 +60,19 @@ class Sandbox(Frozen):
     outside: str = ""
     #: Runs in the child before it becomes the program; it may print an error and end the child.
     begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+
+    def enter(self) -> tuple[str, ...]:
+        """Return the arguments in front of a command that starts now."""
+        if self.outside:
+            Path(self.outside, BEGUN).unlink(missing_ok=True)
+        return *self.prefix, *self.view(), *self.suffix
+
+    def check_start(self, finished: Finished) -> None:
+        """Raise SandboxError if the command that `enter` began did not start: `suffix` makes a file when it does."""
+        if finished.returncode and self.outside and not os.path.lexists(Path(self.outside, BEGUN)):
+            message = f"the sandbox could not be started: {error_line(finished.output)}"
+            advice = "Run it again; `releaser check --sandbox` tries the sandbox."
+            raise SandboxError(message, advice, returncode=finished.returncode, output=finished.output)
 
 
 class Attempt(Frozen):
@@ -80,6 +97,20 @@ class Finished(Frozen):
     stderr: str = field(repr=False)
     output: str
     seconds: float
+
+
+def _repeat_without_start(run: Callable[P, R]) -> Callable[P, R]:
+    """Run a program once more if the sandbox did not start it: a socket that it covers may have gone meanwhile."""
+
+    @wraps(run)
+    def repeat(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return run(*args, **kwargs)
+        except SandboxError as error:
+            logger.warning("%s; once more", error.message)
+            return run(*args, **kwargs)
+
+    return repeat
 
 
 @dataclass(kw_only=True)
@@ -120,6 +151,7 @@ class Runner:
         """The environment of the site's own programs that work on the live site, which may need its tokens."""
         return {**without(self.environ, "own", "index", "agent", passes=self.passes), **self.site_variables}
 
+    @_repeat_without_start
     def run(
         self,
         argv: Sequence[str | Path],
@@ -148,10 +180,11 @@ class Runner:
         -1 is that of releaser. The program runs in `sandbox`, which no message mentions.
 
         Raises ToolError if the program cannot be started, exceeds the time limit, prints more than `most` with `whole`
-        or, with `check`, ends with another status than 0.
+        or, with `check`, ends with another status than 0; and SandboxError if the sandbox does not start it, twice.
         """
         words = tuple(os.fspath(word) for word in argv)
-        started_by = (*sandbox.prefix, *sandbox.view(), *sandbox.suffix) if sandbox is not None else ()
+        sandbox = sandbox or Sandbox()
+        started_by = sandbox.enter()
         given = self.environ if env is None else env
         marked = {name: value for name, value in given.items() if name not in self.marks}
         marked |= {} if may_leave_service else self.marks  # a service gets no marks, not even inherited ones
@@ -181,9 +214,7 @@ class Runner:
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or may_leave_service else subprocess.PIPE,
                         umask=umask,
-                        preexec_fn=_prepare(
-                            None if may_leave_service else death_signal, sandbox.begin if sandbox is not None else None
-                        ),
+                        preexec_fn=_prepare(None if may_leave_service else death_signal, sandbox.begin),
                     )
                     own.add(process.pid)
                 self._running.add(process)
@@ -212,6 +243,7 @@ class Runner:
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridge(finished.output))
+        sandbox.check_start(finished)
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 

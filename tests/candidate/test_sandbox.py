@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
 from releaser.candidate import sandbox
 from releaser.candidate.sandbox import programs_of, runs_open, tell_open
+from releaser.errors import ToolError
 from releaser.sandbox.bubblewrap import Bounds, find_bubblewrap
 from releaser.sandbox.settings import SandboxSettings
 from releaser.system.process import Runner
@@ -19,8 +23,6 @@ from tests.support.guards import require
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
-    import pytest
-
     from releaser.site.site import Site
 
 
@@ -74,3 +76,26 @@ def test_programs_below_tmp_are_started_by_the_symlinks_that_lead_to_them() -> N
                 said.append(runner.run(words, cwd=Path("/"), timeout=60, sandbox=sandbox).stdout)
     assert said[0].startswith("uv ")
     assert said[1:] == ["its library"] * 2
+
+
+def test_a_program_that_the_sandbox_does_not_start_is_started_once_more(tmp_path: Path) -> None:
+    """A socket that is covered may go between the look at those that listen and the start of bubblewrap."""
+    runner = Runner(environ=os.environ)
+    bubblewrap = find_bubblewrap(runner)
+    if isinstance(bubblewrap, str):
+        require(False, bubblewrap)
+        return
+    bad, views = ["--ro-bind", "/dev/null", "/proc/nothing/socket"], list[list[str]]()
+
+    def start(*more: list[str]) -> str:
+        views[:] = more
+        with bubblewrap.sandbox(Bounds(writable=(tmp_path,))) as made:
+            tried = replace(made, view=lambda: [*made.view(), *(views.pop(0) if views else ())])
+            words = ["sh", "-c", "echo started >> log; exit 7"]
+            with pytest.raises(ToolError) as error:
+                runner.run(words, cwd=tmp_path, timeout=60, sandbox=tried)
+        return f"{type(error.value).__name__} {error.value.returncode}"
+
+    assert start(bad) == "ToolError 7"
+    assert start(bad, bad) == "SandboxError 1"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "started\n"

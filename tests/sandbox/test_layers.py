@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # which also keeps them to Pythons that a plain user can start
 ADA, FRIENDS = 12_345, 23_456  # a user, and a group of hers that is not her first one
+MOUNTED = "releaser-test-layers"  # what these tests mount
 CONTAINER = -1  # its root, who is nobody outside
 
 # What tests do, each with a line that tells whether it has seen what it wrote.
@@ -160,11 +162,23 @@ print(json.dumps({"way": found.way, "said": done.stdout.strip(), "output": done.
 def base(request: pytest.FixtureRequest) -> Iterator[Path]:
     """Make a place for a site."""
     require(os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("bwrap"), "root makes the users")
-    made = Path(tempfile.mkdtemp(prefix="layers-", dir=request.param))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made)
+    with open("/run/releaser-test-layers.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one test at a time: they write the same files, and mount in /var/tmp
+        unmount_leftovers()
+        made = Path(tempfile.mkdtemp(prefix="layers-", dir=request.param))
+        try:
+            yield made
+        finally:
+            unmount_leftovers()
+            shutil.rmtree(made)
+
+
+def unmount_leftovers() -> None:
+    """Unmount what these tests mounted, also before they were killed."""
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+        source, place = line.split()[:2]
+        if source == MOUNTED:
+            subprocess.run(["umount", place.encode().decode("unicode_escape")], check=True)
 
 
 def at_home(test: Callable[..., None]) -> Callable[..., None]:
@@ -292,14 +306,9 @@ def test_root_moves_directories_and_finds_what_is_mounted_as_its_owner_has_it(ev
     move = "import shutil; shutil.move(site / 'media', site / 'm'); seen = (site / 'm/2026/a').read_text()"
     assert host.run(move)["said"] == "live"
     media = host.outer / "site" / "media"
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"uid={ADA},gid={FRIENDS},mode=755", "releaser-test", media], check=True
-    )
-    try:
-        said = host.run("status = (site / 'media').stat(); seen = (status.st_uid, status.st_gid)")["said"]
-        assert said == str((ADA, FRIENDS))
-    finally:
-        subprocess.run(["umount", media], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={ADA},gid={FRIENDS},mode=755", MOUNTED, media], check=True)
+    said = host.run("status = (site / 'media').stat(); seen = (status.st_uid, status.st_gid)")["said"]
+    assert said == str((ADA, FRIENDS))
 
 
 @at_home
@@ -360,37 +369,32 @@ def test_what_is_mounted_below_is_not_hidden(everybodys: Path, base: Path, user:
     """An upload directory on another file system: it has a layer of its own, and so has what is beside it."""
     host = Host(base, everybodys, user)
     media = host.outer / "site" / "media"
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"uid={user},gid={user},mode=755", "releaser-test", media], check=True
-    )
-    try:
-        (media / "there").write_text("live")
-        os.chown(media / "there", user, user)
-        before = photograph(base)
-        for code in (
-            "(site / 'media/new').write_text('x'); seen = (site / 'media/new').read_text()",
-            "(site / 'media/there').unlink(); seen = 'x'",
-            WRITES["a new log"],
-        ):
-            found = host.run(code)
-            assert found["said"] == "x", found
-            assert photograph(base) == before
-        assert host.run("seen = (site / 'media/there').read_text()")["said"] == "live"
-        # Above it there can be no layer; all the same, what lies there is seen, and can be written to.
-        assert host.run("seen = sorted(os.listdir(site))")["said"] == str(sorted(os.listdir(host.outer / "site")))
-        writes = {what: code for what, code in WRITES.items() if "upload" not in what and what != str(base.parent)}
-        assert host.write(writes) == dict.fromkeys(writes, "x")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={user},gid={user},mode=755", MOUNTED, media], check=True)
+    (media / "there").write_text("live")
+    os.chown(media / "there", user, user)
+    before = photograph(base)
+    for code in (
+        "(site / 'media/new').write_text('x'); seen = (site / 'media/new').read_text()",
+        "(site / 'media/there').unlink(); seen = 'x'",
+        WRITES["a new log"],
+    ):
+        found = host.run(code)
+        assert found["said"] == "x", found
         assert photograph(base) == before
-        heard = host.run(WRITES["a new file beside the checkout"])["heard"]
-        assert heard == [str(host.outer / "new.log")]
-        # bubblewrap could not be told of so many files; all are seen, and none can be changed.
-        for number in range(1_100):
-            (host.outer / "site" / f"{number}.jpg").write_text("live")
-        said = host.run("seen = len([*site.glob('*.jpg')]), (site / '7.jpg').read_text()")["said"]
-        assert said == "(1100, 'live')"
-        assert "Read-only file system" in host.run("(site / '7.jpg').unlink()")["output"]
-    finally:
-        subprocess.run(["umount", media], check=True)
+    assert host.run("seen = (site / 'media/there').read_text()")["said"] == "live"
+    # Above it there can be no layer; all the same, what lies there is seen, and can be written to.
+    assert host.run("seen = sorted(os.listdir(site))")["said"] == str(sorted(os.listdir(host.outer / "site")))
+    writes = {what: code for what, code in WRITES.items() if "upload" not in what}
+    assert host.write(writes) == dict.fromkeys(writes, "x")
+    assert photograph(base) == before
+    heard = host.run(WRITES["a new file beside the checkout"])["heard"]
+    assert heard == [str(host.outer / "new.log")]
+    # bubblewrap could not be told of so many files; all are seen, and none can be changed.
+    for number in range(1_100):
+        (host.outer / "site" / f"{number}.jpg").write_text("live")
+    said = host.run("seen = len([*site.glob('*.jpg')]), (site / '7.jpg').read_text()")["said"]
+    assert said == "(1100, 'live')"
+    assert "Read-only file system" in host.run("(site / '7.jpg').unlink()")["output"]
 
 
 @at_home
@@ -399,27 +403,21 @@ def test_a_place_of_which_no_layer_can_be_made_after_all_is_read_only(everybodys
     """Such as overlays above each other, of which the kernel lets nobody have three; the tests run all the same."""
     host = Host(base, everybodys, user)
     media, first = host.outer / "site" / "media", base / "first"
-    mounted = list[Path]()
     shutil.copytree(media, base / "live")
-    try:
-        for lower, target in ((base / "live", first), (first, media)):
-            upper, work = (base / f"{kind} of {target.name}" for kind in ("upper", "work"))
-            for one in (upper, work, target):
-                one.mkdir(exist_ok=True)
-            os.chown(upper, user, user)
-            options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-            subprocess.run(["mount", "-t", "overlay", "-o", options, "releaser-test", target], check=True)
-            mounted.append(target)
-        code = """(outer / 'logs/new').touch()
+    for lower, target in ((base / "live", first), (first, media)):
+        upper, work = (base / f"{kind} of {target.name}" for kind in ("upper", "work"))
+        for one in (upper, work, target):
+            one.mkdir(exist_ok=True)
+        os.chown(upper, user, user)
+        options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        subprocess.run(["mount", "-t", "overlay", "-o", options, MOUNTED, target], check=True)
+    code = """(outer / 'logs/new').touch()
 try:
     (site / 'media/new').touch()
 except OSError as error:
     seen = str(error)"""
-        assert "Read-only" in str(host.run(code, forced="layers")["said"])
-        assert not (media / "new").exists()
-    finally:
-        for target in reversed(mounted):
-            subprocess.run(["umount", target], check=True)
+    assert "Read-only" in str(host.run(code, forced="layers")["said"])
+    assert not (media / "new").exists()
 
 
 def test_places_are_no_deeper_than_they_have_to_be() -> None:
