@@ -91,7 +91,6 @@ AIMS = (
     *(
         Aim(part="isolation", what=f"{what} in isolation ({kind})", limit=1.05)
         for what in (
-            "the tests of the demo's site",
             "the tests of djangorestframework",
             "a build of 60 packages, all wheels",
             "a build of 60 packages, 5 from source",

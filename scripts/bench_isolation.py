@@ -211,8 +211,7 @@ def compare_isolation(place: Path) -> Part:
         f"{table.title} in isolation ({kind})": f"{kind} does not work here" for table in tables for kind in KINDS[1:]
     }
     off, *others = tables[0].figures
-    most = "most is the same for tests of any length"
     notes = tuple(
-        f"A run of tests takes {duration(one.more(off))} more in {one.name}: of that, {most}." for one in others
+        f"A run of tests takes {duration(one.more(off))} more in {one.name}, however long it is." for one in others
     )
     return Part(title="Isolation", tables=tables, found=found, missing=missing, notes=notes)
