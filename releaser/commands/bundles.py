@@ -36,12 +36,12 @@ ANSWERS = {
     "channel rollback": (ChannelDetails, Plan),
     "channel show": (ChannelDetails,),
 }
-_PLACE = "Where the channel is: a directory, or a URL that begins with s3: or https:."
+_PLACE = "The place of the channel: a directory, or a URL that starts with s3: or https:."
 _signers = click.option(
     "--signers",
     type=FILE,
     callback=lambda _, __, file: file and file.absolute(),
-    help="Whom to trust: an allowed_signers file. Default: bundle_signers.",
+    help="The allowed_signers file with the keys to trust. Default: the setting bundle_signers.",
 )
 _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a signature.")
 
@@ -51,15 +51,15 @@ _unsigned = click.option("--unsigned", is_flag=True, help="Do not require a sign
     section="Bundles",
     example="releaser bundle create --sign ~/.ssh/id_ed25519 -o shop.bundle",
 )
-@click.option("--base", metavar="BUNDLE", help="Leave out what this earlier bundle, a file or a release, contains.")
+@click.option(
+    "--base", metavar="BUNDLE", help="Write a delta: omit the contents of this earlier bundle (a file or a release)."
+)
 @click.option(
     "--target", "targets", multiple=True, metavar="PYTHON-PLATFORM", help="Add wheels for this target. May be repeated."
 )
-@click.option("--sign", "key", type=FILE, metavar="KEY", help="Sign it with this OpenSSH key.")
-@click.option(
-    "--expires", metavar="TIME", help="How long after the release was built it may be installed, such as 30d."
-)
-@click.option("--no-installer", is_flag=True, help="Leave out releaser and uv, for hosts that have them.")
+@click.option("--sign", "key", type=FILE, metavar="KEY", help="Sign the bundle with this OpenSSH key.")
+@click.option("--expires", metavar="TIME", help="How long after its build hosts may install the release, such as 30d.")
+@click.option("--no-installer", is_flag=True, help="Omit releaser and uv, for hosts that already have them.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", required=True, help="The file to write.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def create(
@@ -89,11 +89,11 @@ def create(
     if ctx.output.json:
         ctx.output.print_json(found)
     else:
-        kind = f"a delta from {found.base}" if found.base else "all that is needed"
+        kind = f"a delta from {found.base}" if found.base else "complete"
         ctx.output.note(f"wrote {found.path}: {found.release}, {size(found.size_bytes)}, {kind}")
         if wanted.installer and found.targets[1:]:
             own = f"Python {found.python} on {found.platform}"
-            ctx.output.note(f"it has releaser and uv for {own} only: install them yourself on other hosts")
+            ctx.output.note(f"the bundle has releaser and uv for {own} only; on other hosts, install both yourself")
 
 
 @command(
@@ -113,9 +113,15 @@ def create(
     metavar="DIR",
     help="Create the project in this directory if it does not exist.",
 )
-@click.option("--allow-older", is_flag=True, help="Install it even if the live release is newer.")
-@click.option("--tests", type=click.Choice(["always", "never"]), default="always", help="Run the project's tests here.")
-@click.option("--force", is_flag=True, help="Install it even if it failed here before.")
+@click.option("--allow-older", is_flag=True, help="Install the bundle even if the live release is newer.")
+@click.option(
+    "--tests",
+    type=click.Choice(["always", "never"]),
+    default="always",
+    show_default=True,
+    help="When to run the project's tests on this host.",
+)
+@click.option("--force", is_flag=True, help="Install the bundle even if it failed on this host before.")
 @click.argument("file", type=FILE)
 def install(
     ctx: CommandContext,
@@ -127,7 +133,7 @@ def install(
     force: bool,
     file: Path,
 ) -> None:
-    """Verify the bundle FILE, build its release without a network, test it, and make it live as an update does."""
+    """Verify the bundle FILE, build and test its release without a network, and make it live as an update does."""
     from releaser.pipelines.bundle_install import InstallRequest, check_out, install_bundle, plan_install
 
     if signers is not None and unsigned:
@@ -143,7 +149,7 @@ def install(
     if into is not None:
         place = check_out(os.environ, into, wanted, dry_run=ctx.dry_run)
         if ctx.dry_run and not (place / "pyproject.toml").exists():
-            ctx.print_plan(Plan(would=(f"make the project in {place}, and its first release",)))
+            ctx.print_plan(Plan(would=(f"create the project in {place}, with its first release",)))
             return
         ctx = replace(ctx, project=into)
     admit(ctx.project, ctx.name, os.environ)
@@ -153,7 +159,7 @@ def install(
 @command("bundle show", section="Bundles", example="releaser bundle show shop.bundle", admits=False)
 @click.argument("file", type=FILE)
 def show(ctx: CommandContext, file: Path) -> None:
-    """Show what the bundle FILE says about itself, without verifying it."""
+    """Show the contents of the bundle FILE, without verifying its signature."""
     from releaser.pipelines.bundle_install import show_bundle
 
     ctx.output.answer(show_bundle(file), _lines)
@@ -164,7 +170,7 @@ def show(ctx: CommandContext, file: Path) -> None:
 @_unsigned
 @click.argument("file", type=FILE)
 def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path) -> None:
-    """Verify the signature of the bundle FILE, and the hash of each file in it."""
+    """Verify the signature of the bundle FILE and the hash of each file in the bundle."""
     from releaser.pipelines.bundle_install import InstallRequest, verify_bundle
 
     wanted = InstallRequest(file=file, signers=signers, unsigned=unsigned)
@@ -175,7 +181,7 @@ def verify(ctx: CommandContext, signers: Path | None, unsigned: bool, file: Path
 @click.argument("before", type=FILE)
 @click.argument("after", type=FILE)
 def diff(ctx: CommandContext, before: Path, after: Path) -> None:
-    """List what changes from the bundle BEFORE to the bundle AFTER."""
+    """List the package changes from the bundle BEFORE to the bundle AFTER, and the size of new files."""
     from releaser.pipelines.bundle_install import compare_bundles
 
     def lines(found: BundleDifference) -> list[str]:
@@ -208,9 +214,11 @@ _at = click.option("--at", "where", metavar="PLACE", required=True, help=_PLACE)
 
 
 def _moves(function: Callable[..., None]) -> Callable[..., None]:
-    sign = click.option("--sign", "key", type=FILE, metavar="KEY", required=True, help="Sign it with this OpenSSH key.")
+    sign = click.option(
+        "--sign", "key", type=FILE, metavar="KEY", required=True, help="Sign the channel with this OpenSSH key."
+    )
     expires = click.option(
-        "--expires", metavar="TIME", default="30d", show_default=True, help="How long hosts accept it."
+        "--expires", metavar="TIME", default="30d", show_default=True, help="How long hosts accept this signature."
     )
     return sign(expires(_signers(function)))
 
@@ -226,7 +234,11 @@ def _moves(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--to", "where", metavar="PLACE", required=True, help=_PLACE)
 @click.option("--name", required=True, metavar="NAME", help="The name of the channel.")
 @click.option(
-    "--delta", "deltas", type=FILE, multiple=True, help="A delta of the same release, for hosts that have its base."
+    "--delta",
+    "deltas",
+    type=FILE,
+    multiple=True,
+    help="A delta of the same release, for hosts that have its base. May be repeated.",
 )
 @click.argument("file", metavar="BUNDLE", type=FILE)
 def publish(
@@ -239,7 +251,7 @@ def publish(
     deltas: tuple[Path, ...],
     file: Path,
 ) -> None:
-    """Upload BUNDLE and point a channel at it; hosts that run `update --from PLACE/NAME` make it live."""
+    """Upload BUNDLE and point a channel to it; hosts that run `update --from PLACE/NAME` install it."""
     _tell(ctx, _publisher(ctx, key, expires, signers).publish(_channel(where, name), file, deltas))
 
 
@@ -257,7 +269,7 @@ def publish(
 def promote(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, source: str, name: str
 ) -> None:
-    """Point the channel TO at what the channel FROM points at."""
+    """Point the channel TO to the bundle of the channel FROM."""
     publisher = _publisher(ctx, key, expires, signers)
     _tell(ctx, publisher.promote(_channel(where, source), _channel(where, name)))
 
@@ -276,7 +288,7 @@ def promote(
 def rollback(
     ctx: CommandContext, key: Path, expires: str, signers: Path | None, where: str, name: str, release: str | None
 ) -> None:
-    """Point the channel NAME back at RELEASE; by default, at the newest one older than the current one."""
+    """Point the channel NAME back to RELEASE (default: the newest release older than the present one)."""
     _tell(ctx, _publisher(ctx, key, expires, signers).rollback(_channel(where, name), release))
 
 
@@ -285,7 +297,7 @@ def rollback(
 @_at
 @click.argument("name")
 def show_channel(ctx: CommandContext, signers: Path | None, where: str, name: str) -> None:
-    """Verify the channel NAME, and show where it points, who moved it, and when."""
+    """Verify the channel NAME, and show its release and who moved it when."""
     from releaser.pipelines.bundle_install import trust_of
     from releaser.site.site import open_site
 
@@ -329,7 +341,7 @@ def _read_expires(text: str) -> float:
         return seconds_of(text)
     except ValueError as error:
         message = f"--expires {text}: {error}"
-        raise UsageError(message, "Write it as 30d.") from error
+        raise UsageError(message, "Write a duration, such as `--expires 30d`.") from error
 
 
 def _tell(ctx: CommandContext, found: ChannelDetails) -> None:

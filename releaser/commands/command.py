@@ -36,15 +36,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _FROM_ZERO = click.FloatRange(min=0)
-_WAIT = "Wait up to SECONDS for another run to end instead of exiting with code 8."
+_WAIT = "Wait up to SECONDS for another run to end, instead of exiting at once with exit code 8."
 
 
 class NonEmptyPath(click.Path):
-    """A path that refuses an empty name, such as from an unset variable in a script."""
+    """A path that refuses an empty text, such as from an unset variable in a script."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("the name is empty", param, ctx)
+            self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -157,7 +157,7 @@ def all_commands() -> dict[str, Command]:
 
 _GROUPS = {
     "bundle": "Put a release into one signed file, and install it on hosts without a network.",
-    "channel": "Tell hosts by a signed pointer which bundle to run.",
+    "channel": "Point hosts to the bundle that they should run, by a signed file.",
 }
 
 
@@ -189,8 +189,10 @@ class Commands(click.Group):
             if not (error.name or "").startswith("releaser."):
                 raise
             # By hand: the modules that print errors may be gone, too.
-            advice = "Run it again once that is done: the next run first finishes or undoes what this one left."
-            sys.stderr.write(f"releaser: releaser was replaced as it ran: {error}\n  what to do: {advice}\n")
+            advice = "Wait until its installation ends, then run the command again: it first repairs this run."
+            sys.stderr.write(
+                f"releaser: releaser was upgraded or removed during this run: {error}\n  what to do: {advice}\n"
+            )
             sys.exit(ExitCode.BUG)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -216,8 +218,8 @@ class Commands(click.Group):
 def cli() -> None:
     """Keep the Python environment of a running site up to date, safely.
 
-    A new venv is built beside the live one, tested with the project's own tests, and only then made live, by one atomic
-    move of a symlink. Earlier venvs stay: going back is instant.
+    An update builds a new venv, tests it with the project's own tests, and only then makes it live, by one atomic move
+    of a symlink. Earlier venvs are kept, so a rollback is instant.
     """
 
 
@@ -248,12 +250,12 @@ def command(
             default=Path(),
             show_default="the current directory",
             show_envvar=True,
-            help="The directory of the project, or one below it.",
+            help="The directory of the project, or a directory below it.",
         )
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
         @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-        @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done."))
+        @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print the planned changes."))
         @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
         @_only(bool(many), partial(many_options, has_all=many == "all"))
         @functools.wraps(function)
@@ -306,7 +308,7 @@ def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
 def refuse_both(one: str, other: str) -> NoReturn:
     """Raise UsageError for two options that cannot be combined."""
     message = f"{one} cannot be combined with {other}"
-    raise UsageError(message, "Use only one of them.")
+    raise UsageError(message, "Use only one of the two.")
 
 
 @contextlib.contextmanager
@@ -318,11 +320,11 @@ def _exit_codes(output: Output) -> Iterator[None]:
         sys.exit(output.print_error(error))
     except PermissionError as error:  # for example, monitoring runs as a user who may not read all files
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
-        advice = "Run it as the user who owns the project, or let this user read it."
+        advice = "Run the command as the user who owns the project, or let this user read the file."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except TooLargeError as error:
         message = f"{error.filename} cannot be read: it is {error.strerror}"
-        advice = f"Look at what it holds: `head -c 1000 {shlex.quote(error.filename)}`; then restore or delete it."
+        advice = f"Run `head -c 1000 {shlex.quote(error.filename)}` to see its contents, then restore or delete it."
         sys.exit(output.print_error(PreflightError(Finding("file-unreadable", message, advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)

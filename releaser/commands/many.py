@@ -46,7 +46,7 @@ class Selection(Frozen):
         if all_sites or sites is not None:
             return cls(file=sites, group=group, jobs=jobs)
         if group is not None or jobs is not None:
-            message = f"{'--group' if group is not None else '--jobs'} is for many sites"
+            message = f"{'--group' if group is not None else '--jobs'} needs --all or --sites"
             raise UsageError(message, "Add --all, or --sites FILE.")
         return None
 
@@ -54,7 +54,7 @@ class Selection(Frozen):
 def many_options(function: F, *, has_all: bool) -> F:
     """Add the options for many sites to a command; without `--all` if it has another meaning there."""
     options = [
-        click.option("--all", "all_sites", is_flag=True, help=f"Do this for every site that {DEFAULT} names.")
+        click.option("--all", "all_sites", is_flag=True, help=f"Run the command for every site in {DEFAULT}.")
     ] * has_all
     options += [
         click.option(
@@ -63,10 +63,10 @@ def many_options(function: F, *, has_all: bool) -> F:
             is_flag=False,
             flag_value=str(DEFAULT),
             metavar="FILE",
-            help=f"Do this for every site that this file names; without one, {DEFAULT}.",
+            help=f"Run the command for every site in FILE, or in {DEFAULT} if FILE is omitted.",
         ),
-        click.option("--group", metavar="NAME", help="Of these, only the sites of this group."),
-        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Run N sites at once."),
+        click.option("--group", metavar="NAME", help="Select only the sites of this group."),
+        click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Handle N sites at the same time."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -95,7 +95,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
         refuse(
             "no-site",
             f"{file} has no site" + (f" of the group {wanted.group}" if wanted.group else ""),
-            f"Correct {file}.",
+            f"Add the sites to {file}" + (", or name another group." if wanted.group else "."),
         )
     many = ManySites(sites, jobs=wanted.jobs or listed.jobs, environ=os.environ)
     shown = words[0] in _TABLES
@@ -114,7 +114,7 @@ def run_for_all(wanted: Selection, output: Output) -> NoReturn:
     else:
         _print_blocks(answers, output)
     if interrupt:
-        output.note(f"interrupted: {plural(len(sites) - len(answers), 'site')} came to no end")
+        output.note(f"interrupted before {plural(len(sites) - len(answers), 'site')} had finished")
         sys.exit(ExitCode.SIGNALLED + interrupt)
     sys.exit(answers[0].exit_code)
 
@@ -140,12 +140,12 @@ def _words(ctx: click.Context) -> Iterator[str]:
         name, given = one.name or "", ctx.params.get(one.name or "")
         if ctx.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in (*SELECTION, *_COMMON):
             if name == "project" and ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-                message = "--project names one site, and this is for all of them"
-                raise UsageError(message, "Leave one of them out.")
+                message = "--project cannot be combined with --all or --sites"
+                raise UsageError(message, "Use only one of these options.")
             continue
         if name in _OF_ONE:
-            message = f"{one.opts[0]} is for one site"
-            raise UsageError(message, "Leave it out, or name the site by --project.")
+            message = f"{one.opts[0]} works for one site only"
+            raise UsageError(message, f"Omit {one.opts[0]}, or name the site with --project.")
         values = list(given) if isinstance(given, tuple) else [given]
         if isinstance(one, click.Argument):
             arguments += map(str, values)

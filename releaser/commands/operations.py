@@ -32,18 +32,18 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
 
 
 @command(section="Set up", example="releaser init --dry-run", changes=True, waits=True)
-@click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock, or from its first one.")
+@click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock or the first lock.")
 @click.option(
     "--from-venv",
     type=DIRECTORY,
     metavar="PATH",
-    help="Lock what is installed in this venv or by this Python, for a project without uv.lock.",
+    help="Lock the packages of this venv or Python, for a project without uv.lock.",
 )
 @click.option(
     "--from-requirements",
     type=DIRECTORY,
     metavar="FILE",
-    help="Lock what this requirements file asks for, in the versions that are installed or that it pins.",
+    help="Lock the packages of this requirements file, in the versions that are installed or pinned.",
 )
 @click.option(
     "--without", multiple=True, metavar="NAME", help="Omit this package from the first lock. May be repeated."
@@ -53,7 +53,7 @@ def _read_time(read: Callable[[str], float], _: click.Context, __: click.Paramet
     "given",
     multiple=True,
     metavar="PACKAGE",
-    help="Take this package from here ('NAME @ URL-or-path', 'NAME==VERSION'). May be repeated.",
+    help="Lock this package as given ('NAME @ URL-or-path', 'NAME==VERSION'). May be repeated.",
 )
 def init(
     ctx: CommandContext,
@@ -63,7 +63,7 @@ def init(
     without: tuple[str, ...],
     given: tuple[str, ...],
 ) -> None:
-    """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
+    """Adopt the project: .venv becomes the first release, and a symlink takes its place. Safe to repeat."""
     from releaser.pipelines import init as pipeline
 
     if from_venv is not None or from_requirements is not None:
@@ -74,7 +74,7 @@ def init(
         report = ctx.run(plan_first_lock, create_first_lock, wanted, force=force)
     elif without or given:
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
-        raise UsageError(message, "A project with a uv.lock is adopted with that lock.")
+        raise UsageError(message, "Run `releaser init`: a project with a uv.lock is adopted with that lock.")
     else:
         report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
     ctx.say_chosen(report.chosen)
@@ -85,17 +85,17 @@ def init(
 @click.option(
     "--force",
     is_flag=True,
-    help="Also take what failed before, and go on even if the live site fails its health check.",
+    help="Retry versions and commits that failed before, and continue even if the live site fails its health check.",
 )
 @click.option(
-    "--follow-remote", "follow", is_flag=True, help="Accept a remote branch that was moved back or rewritten."
+    "--follow-remote", "follow", is_flag=True, help="Follow the remote branch even if it was moved back or rewritten."
 )
 @elsewhere_options
 @click.option(
-    "--if-due", is_flag=True, help="Only finish what is left, unless `every` has passed since the last one began."
+    "--if-due", is_flag=True, help="Until `every` has passed since the last update began, only finish earlier runs."
 )
-@click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
-@click.option("--if-locked", is_flag=True, help="Skip a NAME that this site does not have.")
+@click.option("--now", is_flag=True, help="Start even outside the maintenance window.")
+@click.option("--if-locked", is_flag=True, help="Skip each NAME that this site does not have.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=completion.packages)
 def update(
     ctx: CommandContext,
@@ -107,9 +107,9 @@ def update(
     names: tuple[str, ...],
     **given: Any,
 ) -> None:
-    """Bring the site to the newest packages that pass its tests. This is the command for cron.
+    """Update the site to the newest packages that pass its tests. This is the command for cron.
 
-    With NAME, bring only these packages, and what they need.
+    With NAME, update only these packages and their dependencies.
     """
     from releaser.pipelines import dry_run, due
     from releaser.pipelines import update as pipeline
@@ -118,8 +118,8 @@ def update(
     if if_due and (now or names):
         refuse_both("--if-due", "--now" if now else "NAME")
     if if_locked and not names:
-        message = "--if-locked is for an update of single packages"
-        raise UsageError(message, "Name them, or leave it out.")
+        message = "--if-locked needs the names of packages"
+        raise UsageError(message, "Name the packages, or omit --if-locked.")
     timing = Timing(if_due=if_due, now=now)
     others = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now, "NAME": names}
     update_from_elsewhere(ctx, given, others, timing=timing, force=force)
@@ -130,7 +130,9 @@ def update(
 
 
 @command(section="Everyday", example="releaser propose --dry-run", changes=True, waits=True, mails=True, many="all")
-@click.option("--force", is_flag=True, help="Also propose what failed before, and what was declined.")
+@click.option(
+    "--force", is_flag=True, help="Also propose versions and commits that failed, and proposals that were declined."
+)
 def propose(ctx: CommandContext, force: bool) -> None:
     """Build and test tonight's upgrade, and push its lock to a branch for review. Nothing goes live."""
     from releaser.pipelines import propose as pipeline
@@ -142,12 +144,12 @@ def propose(ctx: CommandContext, force: bool) -> None:
 @click.option(
     "--force",
     is_flag=True,
-    help="Stay there whatever fails; with --keep-code, go there even if it was built for other dependencies.",
+    help="Stay on the release even if a later step fails; with --keep-code, accept one built for other dependencies.",
 )
-@click.option("--keep-code", is_flag=True, help="Roll back the packages only, and keep the code.")
+@click.option("--keep-code", is_flag=True, help="Roll back only the packages, and keep the code.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: bool) -> None:
-    """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
+    """Go back to RELEASE (default: the previous release), with the commit that it was tested with."""
     from releaser.pipelines import rollback as pipeline
 
     ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
@@ -162,10 +164,12 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
 @click.option("--force", is_flag=True, help="Continue even if the live site fails its health check.")
 @click.argument("release", required=False, metavar="")
 def rebuild(ctx: CommandContext, release: str | None, python: str | None, force: bool) -> None:
-    """Rebuild what is live from the same lock, test it, and make it live."""
+    """Rebuild the live release from the same lock, test it, and make it live."""
     if release is not None:
-        message = f"rebuild takes no release ({release!r}): it rebuilds what is live"
-        raise UsageError(message, "Leave it out. `releaser rollback RELEASE` goes to an earlier release.")
+        message = f"rebuild takes no release ({release!r}): it rebuilds the live release"
+        raise UsageError(
+            message, "Run `releaser rebuild`. To go to an earlier release, run `releaser rollback RELEASE`."
+        )
     if python is not None and not python.strip():
         message = "--python is empty"
         raise UsageError(message, "Name a version, such as 3.12, or the path of an interpreter.")
@@ -178,7 +182,7 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
 
 @command(section="Keep", example="releaser prune --dry-run", changes=True, waits=True)
 def prune(ctx: CommandContext) -> None:
-    """Delete the releases that the policy no longer keeps, with the reason for each."""
+    """Delete the releases that the policy no longer keeps, and print the reason for each."""
     from releaser.answers import Pruning
     from releaser.pipelines.maintenance import plan_prune, prune_releases
 
@@ -231,7 +235,7 @@ def unpin(ctx: CommandContext, release: str) -> None:
 @click.argument("name", shell_complete=completion.packages)
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
-    """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
+    """Keep the package NAME at its version until `releaser unhold NAME`. Mails quote REASON."""
     from releaser.pipelines.holds import decide_hold
 
     _change(ctx, decide_hold, name, reason)
@@ -240,7 +244,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
 @command(section="Keep", example="releaser unhold django", changes=True)
 @click.argument("name", shell_complete=completion.complete_held)
 def unhold(ctx: CommandContext, name: str) -> None:
-    """Allow again what is on hold, by the NAME that `status` shows: a package, a commit, a candidate."""
+    """Take NAME off hold: a package, a commit or a candidate, as `releaser status` names it."""
     from releaser.pipelines.holds import decide_unhold
 
     _change(ctx, decide_unhold, name)
@@ -249,7 +253,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 @command(section="Keep", example="releaser accept django", changes=True)
 @click.argument("name", shell_complete=completion.complete_asked)
 def accept(ctx: CommandContext, name: str) -> None:
-    """Accept what an update was refused for: another index or another file of the package NAME."""
+    """Accept the other index or the changed file of the package NAME that made an update refuse."""
     from releaser.pipelines.holds import decide_accept
 
     _change(ctx, decide_accept, name)
@@ -260,7 +264,7 @@ def accept(ctx: CommandContext, name: str) -> None:
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
-    """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
+    """Run COMMAND in the live release. COMMAND keeps that release even if another one goes live."""
     _become(ctx, words, None)
 
 
@@ -274,7 +278,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     "--refresh",
     metavar="INTERVAL",
     callback=partial(_read_time, how_often),
-    help="Update first, if nobody has looked for updates for so long: daily, weekly, or a time such as 12h.",
+    help="Update first if the last update is older than INTERVAL: daily, weekly, or a time such as 12h.",
 )
 @click.option(
     "--wait",
@@ -283,11 +287,11 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     default="5s",
     show_default=True,
     callback=partial(_read_time, seconds_of),
-    help="How long the update may keep COMMAND from starting; it then goes on in the background.",
+    help="How long COMMAND waits for the update, which then continues in the background.",
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(ctx: CommandContext, refresh: float | None, most: float, words: tuple[str, ...]) -> None:
-    """Run COMMAND in the live release, as `run` does; with --refresh, look for updates first if that is due."""
+    """Run COMMAND in the live release, as `run` does; with --refresh, update first if an update is due."""
     _become(ctx, words, (refresh, most) if refresh else None)
 
 
@@ -300,13 +304,13 @@ def _become(ctx: CommandContext, words: tuple[str, ...], refresh: tuple[float, f
     live = place.live
     if live is None:
         message = "no release is live"
-        raise NoSuchReleaseError(message, "Adopt the project: `releaser init`.")
+        raise NoSuchReleaseError(message, "Run `releaser init` to adopt the project.")
     name = os.path.basename(live)
     if why := place.distrust(live):
-        message = f"nothing is started in {name}: {why}"
-        refuse("release-damaged", message, "`releaser rebuild` replaces it. Find out who changed it.")
+        message = f"{words[0]} was not started in {name}: {why}"
+        refuse("release-damaged", message, "Run `releaser rebuild` to replace the release, and check who changed it.")
     try:
         launch.become(place, live, words)
     except OSError as error:
         message = f"{words[0]} cannot be started in {name}: {error.strerror}"
-        raise UsageError(message, "Check the name; programs of the release come first on PATH.") from error
+        raise UsageError(message, "Check the name: PATH starts with the programs of the release.") from error

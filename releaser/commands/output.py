@@ -32,11 +32,11 @@ class Output(Frozen):
     json: bool = False
     verbose: bool = False
     quiet: bool = False
-    #: Whether the command can change the live release; then errors say that it did not.
+    #: Whether the command can change the live release; then errors say that it is unchanged.
     changes: bool = False
     #: Whether errors and exit codes are those of a Nagios plugin.
     plugin: bool = False
-    #: Has the secrets of the site once that is read.
+    #: Contains the secrets of the site after its settings are read.
     redactor: Redactor = field(default_factory=Redactor)
 
     def listener(self) -> Listener:
@@ -131,7 +131,8 @@ class Output(Frozen):
         try:
             write_named(file, self.redactor.clean(text).encode(errors="replace"))
         except OSError as error:
-            refuse("page-unwritable", f"the page cannot be written: {os_reason(error)}", "Check --html.")
+            message = f"the page cannot be written: {os_reason(error)}"
+            refuse("page-unwritable", message, "Correct the path after --html, or its permissions.")
         self.note(f"wrote {file}")
 
     def note(self, line: str) -> None:
@@ -184,9 +185,7 @@ def write_named(file: Path, data: bytes, *, private: bool = False) -> None:
     """
     place, is_root = os.path.realpath(file.parent), os.geteuid() == 0
     if is_root and os.stat(place).st_mode & stat.S_IWOTH:
-        raise PermissionError(
-            errno.EACCES, "everybody can write to its directory, where root writes nothing", str(file)
-        )
+        raise PermissionError(errno.EACCES, "root does not write to a directory that all users can write to", str(file))
     try:
         mode = os.lstat(file).st_mode
     except FileNotFoundError:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @command(section="Set up", example="releaser check --tests", many="all")
-@click.option("--tests", is_flag=True, help="Also run the tests of the live release, and name what they write outside.")
-@click.option("--sandbox", is_flag=True, help="Also try what tests reach from the sandbox, and print what was stopped.")
+@click.option("--tests", is_flag=True, help="Also test the live release, and list the outside paths that tests write.")
+@click.option("--sandbox", is_flag=True, help="Also probe the sandbox, and list the places that tests can reach.")
 def check(ctx: CommandContext, tests: bool, sandbox: bool) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
     run_check(ctx, tests=tests, tries=sandbox)
@@ -64,13 +64,13 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
     damage, warnings = ctx.warn(list_damage(site)), ctx.warn(map(str, found_wanting))
     sandbox = describe_sandbox(site)
     if sandbox and not ctx.output.json:
-        ctx.output.note(f"the sandbox of tests and builds: {sandbox}")
+        ctx.output.note(f"sandbox for tests and builds: {sandbox}")
     tried = try_sandbox(site) if tries else ()
     if tried and not ctx.output.json:
         rows = [("reached" if one.reached else "stopped", one.kind, one.what) for one in tried]
         ctx.output.print_table(["", "kind", "what"], rows)
     if not ctx.output.json:
-        ctx.output.note(f"settings of new commits that count only once they are live: {', '.join(RULES)}")
+        ctx.output.note(f"settings that a new commit changes only once it is live: {', '.join(RULES)}")
     known: dict[str, Any] = {
         "damage": damage,
         "chosen": found,
@@ -83,7 +83,9 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
             failed = try_live(site)
             warnings += ctx.warn([describe_thrown_away(outside.values())] if (outside := thrown_away(site)) else [])
             if failed:
-                raise PreflightError(*(Finding("live-fails", one.message, "See what they print.") for one in failed))
+                raise PreflightError(
+                    *(Finding("live-fails", one.message, "Read the output of the tests.") for one in failed)
+                )
         beside = (*find_unsynced(site), *find_open_venv(site))
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=beside)
     except PreflightError as error:
@@ -104,7 +106,7 @@ def run_check(ctx: CommandContext, *, tests: bool = False, tries: bool = False) 
 @click.option("--schema", is_flag=True, help="Print a JSON Schema of [tool.releaser] in pyproject.toml.")
 @click.argument("name", required=False, shell_complete=completion.settings)
 def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
-    """Show every setting, its value and where it comes from; of the setting NAME, the value alone."""
+    """Show every setting with its value and source, or only the value of the setting NAME."""
     from releaser.pipelines import setup as pipeline
 
     if schema and name:
@@ -131,7 +133,7 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
 
 @command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
-    """Send one mail to everybody who gets mails about the site, a notice and a ping; print where each went."""
+    """Send a test mail, notice and ping to all recipients of the site, and print where each went."""
     from releaser.reporting.mail_setup import send_test_mail
 
     sent = send_test_mail(ctx.site())
@@ -142,7 +144,7 @@ def test_mail(ctx: CommandContext) -> None:
     if well and not ctx.output.json:
         ctx.output.note("; ".join([*well, "check that it arrives"]))
     if problems := [*filter(None, [sent.problem]), *(one.problem for one in sent.notices if not one.sent)]:
-        raise MailError("; ".join(problems), "Check the settings, and the server.")
+        raise MailError("; ".join(problems), "Check the mail server, and the settings: `releaser config`.")
 
 
 @command("list", section="Look", example="releaser list --json", many="all")
@@ -214,12 +216,10 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 
 
 @command(section="Look", example="releaser verify --all", many="sites")
-@click.option(
-    "--all", "every", is_flag=True, help="Verify every release that is kept; those of all sites with --sites."
-)
-@click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
-@click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
-@click.option("--health", is_flag=True, help="Also ask the site whether it is well, if `health_check` is set.")
+@click.option("--all", "every", is_flag=True, help="Verify every kept release; with --sites, those of all sites.")
+@click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in a copy.")
+@click.option("--tests", is_flag=True, help="Also run the project's tests in a copy.")
+@click.option("--health", is_flag=True, help="Also run the health check of the site, if one is set.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool, health: bool) -> None:
     """Check whether RELEASE (default: the live one) still works and is unchanged since it was sealed."""
@@ -257,7 +257,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
 
 @command(section="Look", example="releaser outdated", many="all")
 def outdated(ctx: CommandContext) -> None:
-    """Show newer versions than the locked ones, what keeps them out, and what the next update installs."""
+    """List newer versions of locked packages, what each is blocked by, and what the next update installs."""
     from releaser.pipelines.status import outdated as ask
     from releaser.reporting.text import outdated_text
 
@@ -267,8 +267,8 @@ def outdated(ctx: CommandContext) -> None:
     if found.unknown:
         ctx.output.note(f"the index has no version of: {', '.join(found.unknown)}")
     if newer := found.newer_python:
-        ctx.output.note(f"Python {newer} is installed; `releaser rebuild --python {newer}` moves the site to it")
-    ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
+        ctx.output.note(f"Python {newer} is available; to use it, run `releaser rebuild --python {newer}`")
+    ctx.output.answer(found.packages, outdated_text, empty="all packages are at their newest versions")
 
 
 def _duration(option: str, value: str) -> float:
@@ -282,28 +282,32 @@ def _duration(option: str, value: str) -> float:
 
 
 @command(section="Everyday", example="releaser status --nagios --warning 36h", many="all")
-@click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
+@click.option("--nagios", is_flag=True, help="Print one line and exit, as a Nagios plugin does.")
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
 @click.option(
     "--textfile",
     type=FILE,
     metavar="FILE",
-    help="Write the metrics for Prometheus to this file, as a whole.",
+    help="Write the metrics for Prometheus to this file, atomically.",
 )
 @click.option(
     "--warning",
     default="2d",
     show_default=True,
     metavar="DURATION",
-    help="Warn when the last successful update is older than this.",
+    help="For --nagios: warn if the last successful update is older than this.",
 )
 @click.option(
-    "--critical", default="7d", show_default=True, metavar="DURATION", help="It is critical when older than this."
+    "--critical",
+    default="7d",
+    show_default=True,
+    metavar="DURATION",
+    help="For --nagios: report critical if it is older than this.",
 )
 def status(
     ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
 ) -> None:
-    """Show the state of the site: the live release, the last run, and what is pending, on hold or failed."""
+    """Show the state of the site: the live release, the last run, and everything pending, on hold or failed."""
     from releaser.pipelines.status import status as ask
     from releaser.reporting import monitoring
     from releaser.reporting.text import status_text
@@ -325,16 +329,17 @@ def status(
         try:
             replace_file(textfile, text.encode())
         except OSError as error:
-            refuse("metrics-unwritable", f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
+            message = f"the metrics cannot be written: {os_reason(error)}"
+            refuse("metrics-unwritable", message, "Correct the path after --textfile, or its permissions.")
 
 
 @command(section="Look", example="releaser report --html shop.html", many="all")
-@click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, as a whole.")
-@click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
+@click.option("--html", type=FILE, metavar="FILE", required=True, help="Write the page to this file, atomically.")
+@click.option("--offline", is_flag=True, help="Do not ask the index for newer versions.")
 def report(ctx: CommandContext, html: Path, offline: bool) -> None:
     """Write a page about the site: the live release, the runs, and packages that are outdated, on hold or vulnerable.
 
-    With --all, it is about all sites, the worst first, and no index is asked.
+    With --all, the page covers all sites, the worst first, and does not ask the index.
     """
     from releaser.pipelines.status import overview
     from releaser.reporting.page import page_of
@@ -344,7 +349,7 @@ def report(ctx: CommandContext, html: Path, offline: bool) -> None:
 
 @command(section="Look", example="releaser history -n 5")
 @click.option(
-    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many."
+    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many runs."
 )
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""

@@ -15,10 +15,10 @@ from releaser.system.words import one_line, secrets_in_urls
 
 
 @command(section="Look", example="releaser packages --offline", many="all")
-@click.option("--offline", is_flag=True, help="Do not ask what is newer or vulnerable.")
+@click.option("--offline", is_flag=True, help="Do not ask for newer versions and vulnerabilities.")
 @click.argument("release", required=False, shell_complete=completion.releases)
 def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
-    """List what is installed in RELEASE (default: the live one): who needs it, age, newer, vulnerable, size."""
+    """List the packages of RELEASE (default: the live one): needed by, age, newer version, vulnerabilities, size."""
     from releaser.pipelines.release_contents import list_packages
     from releaser.reporting.changes import package_lines
 
@@ -29,22 +29,22 @@ def packages(ctx: CommandContext, offline: bool, release: str | None) -> None:
 
 
 @command(section="Look", example="releaser export --requirements -o requirements.txt")
-@click.option("--requirements", is_flag=True, help="As a requirements file with hashes.")
-@click.option("--constraints", is_flag=True, help="As a constraints file, without hashes and extras.")
-@click.option("--pylock", is_flag=True, help="As a pylock.toml (PEP 751).")
+@click.option("--requirements", is_flag=True, help="Print a requirements file with hashes.")
+@click.option("--constraints", is_flag=True, help="Print a constraints file, without hashes and extras.")
+@click.option("--pylock", is_flag=True, help="Print a pylock.toml (PEP 751).")
 @click.option(
     "-o",
     "--output",
     "file",
     type=FILE,
     metavar="FILE",
-    help="Write it to this file, as a whole, and not to standard output.",
+    help="Write to this file, atomically, instead of standard output.",
 )
 @click.argument("release", required=False, shell_complete=completion.releases)
 def export(
     ctx: CommandContext, requirements: bool, constraints: bool, pylock: bool, file: Path | None, release: str | None
 ) -> None:
-    """Print what is installed in RELEASE (default: the live one) for other tools, from the lock of that release."""
+    """Print the lock of RELEASE (default: the live one) in a format for other tools."""
     from releaser.pipelines.release_contents import Format, export_release
 
     forms: dict[Format, bool] = {"requirements": requirements, "constraints": constraints, "pylock": pylock}
@@ -57,12 +57,13 @@ def export(
     found = export_release(ctx.site(), release, wanted[0])
     has_secrets = bool(secrets_in_urls(found.text))
     if has_secrets:
-        click.echo("warning: the export has passwords or tokens of URLs; keep it to yourself", err=True)
+        click.echo("warning: the export contains passwords or tokens in URLs; do not publish it", err=True)
     if file is not None:
         try:
             write_named(file, found.text.encode(), private=has_secrets)
         except OSError as error:
-            refuse("export-unwritable", f"the export cannot be written: {os_reason(error)}", "Check --output.")
+            message = f"the export cannot be written: {os_reason(error)}"
+            refuse("export-unwritable", message, "Correct the path after --output, or its permissions.")
         ctx.output.note(f"wrote {file}")
     if ctx.output.json:
         ctx.output.print_json(found)

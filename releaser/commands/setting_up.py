@@ -26,13 +26,15 @@ _KINDS = ("cron", "systemd", "none")
 
 
 @command(section="Set up", example="releaser setup --admin ada@example.org --yes", changes=True)
-@click.option("--environment", metavar="NAME", help="staging, production or local.")
+@click.option("--environment", metavar="NAME", help="The environment of this host: staging, production or local.")
 @click.option("--group", metavar="NAME", help="The dependency group to install.")
 @click.option("--python", metavar="PYTHON", help="The interpreter of the site: a version or a path.")
-@click.option("--test-command", metavar="COMMAND", help="What runs the tests.")
-@click.option("--restart", metavar="HOW", help=f"{', '.join(restart_words())}, or a command.")
-@click.option("--health-check", metavar="URL", help="What must answer once the site is restarted, or a command.")
-@click.option("--admin", "admins", multiple=True, metavar="ADDRESS", help="Who gets mails. May be repeated.")
+@click.option("--test-command", metavar="COMMAND", help="The command that runs the tests.")
+@click.option("--restart", metavar="HOW", help=f"How to restart the site: {', '.join(restart_words())}, or a command.")
+@click.option("--health-check", metavar="URL", help="The URL that must answer after a restart, or a command.")
+@click.option(
+    "--admin", "admins", multiple=True, metavar="ADDRESS", help="An address that gets mails. May be repeated."
+)
 @click.option("--smtp-host", metavar="HOST", help="The mail server.")
 @click.option("--mail-from", metavar="ADDRESS", help="The sender of mails.")
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting. May be repeated.")
@@ -40,12 +42,12 @@ _KINDS = ("cron", "systemd", "none")
     "--into",
     type=click.Choice(["env", "pyproject"]),
     default="env",
-    help="Where new settings go: .env, or [tool.releaser].",
+    help="The file for new settings: .env, or [tool.releaser] in pyproject.toml.",
 )
-@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates: cron, if it is there.")
-@click.option("--at", metavar="TIME", help="When to update, such as 03:12.")
+@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="The scheduler of updates. Default: detected.")
+@click.option("--at", metavar="TIME", help="The time of updates, such as 03:12.")
 @click.option("--no-mail", is_flag=True, help="Send no test mail.")
-@click.option("--yes", is_flag=True, help="Do not ask: take what the options say, otherwise what is found.")
+@click.option("--yes", is_flag=True, help="Do not ask: use the options, and detected values for the rest.")
 def setup(
     ctx: CommandContext,
     admins: tuple[str, ...],
@@ -57,7 +59,7 @@ def setup(
     yes: bool,
     **given: str | None,
 ) -> None:
-    """Ask for what a new site needs, write that, send a test mail, schedule updates, and check the site."""
+    """Ask for the settings of a new site, write them, send a test mail, schedule updates, and check the site."""
     from releaser.pipelines import setup as pipeline
     from releaser.report import Plan
 
@@ -70,7 +72,7 @@ def setup(
     usual = pipeline.usual_schedule(site)
     if asks:
         wanted = {**_ask_for_settings(site, wanted), **wanted}
-        kind = kind or _ask("What starts updates (cron, systemd or none)", usual, _read_kind)
+        kind = kind or _ask("Scheduler of updates (cron, systemd or none)", usual, _read_kind)
     plan = pipeline.Plan(
         edits=pipeline.find_edits(site, wanted, into=into),
         mail=not no_mail and pipeline.has_recipient(site, wanted),
@@ -82,7 +84,7 @@ def setup(
     if not ctx.output.json:
         ctx.output.print_lines(line for one in plan.edits for line in one.diff)
         sys.stdout.flush()  # else a pipe would get it last
-    if asks and not confirm(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
+    if asks and not confirm(f"Next: {'; '.join(plan.others)}.\nContinue?", default=True):
         ctx.output.note("nothing was changed")
         return
     _set_up(ctx, plan)
@@ -115,17 +117,21 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
 
 
 @command(section="Set up", example="releaser schedule cron --install", changes=True, admits=False)
-@click.option("--install", is_flag=True, help="Write it into the crontab, or write and enable the units.")
-@click.option("--remove", is_flag=True, help="Remove it again.")
+@click.option("--install", is_flag=True, help="Add the line to the crontab, or write and enable the units.")
+@click.option("--remove", is_flag=True, help="Remove the line, or the units.")
 @click.option(
-    "--at", metavar="TIME", help="When to update, such as 03:12. Default: after 3, at a different minute for each site."
+    "--at",
+    metavar="TIME",
+    help="The time of updates, such as 03:12. Default: after 03:00, at a different minute for each site.",
 )
-@click.option("--writable", multiple=True, metavar="PATH", help="Let the units write here, too. May be repeated.")
+@click.option(
+    "--writable", multiple=True, metavar="PATH", help="Let the units also write to this path. May be repeated."
+)
 @click.argument("kind", type=click.Choice(["cron", "systemd"]))
 def schedule(
     ctx: CommandContext, kind: Kind, install: bool, remove: bool, at: str | None, writable: tuple[str, ...]
 ) -> None:
-    """Print what starts an update each night: a line for the crontab, or the units of systemd."""
+    """Print the crontab line or the systemd units that start an update each night."""
     from releaser.fleet.schedule import find_scheduler
     from releaser.report import Plan
 
@@ -159,27 +165,27 @@ def schedule(
     "requirements",
     multiple=True,
     metavar="PACKAGE",
-    help="What to install. May be repeated. Default: the name of the file.",
+    help="A package to install. May be repeated. Default: the name of the file.",
 )
-@click.option("--run", metavar="COMMAND", help="What to start, such as '-m shop'. Default: the first package.")
+@click.option("--run", metavar="COMMAND", help="The program to start, such as '-m shop'. Default: the first package.")
 @click.option("--index", metavar="URL", help="The package index, if it is not PyPI; `none` for no index.")
 @click.option(
     "--find-links",
     multiple=True,
     metavar="DIRECTORY",
-    help="A directory of packages, relative to that of the file. May be repeated.",
+    help="A directory of packages, relative to the directory of the file. May be repeated.",
 )
 @click.option(
     "--state",
     metavar="DIRECTORY",
-    help="Where the environment lies, relative to the directory of the file. Default: below ~/.local/share.",
+    help="The directory of the environment, relative to the directory of the file. Default: below ~/.local/share.",
 )
-@click.option("--refresh", metavar="INTERVAL", help="How often releaser, if it is there, looks for updates.")
-@click.option("--limit", metavar="TIME", help="How long a start may wait for that. Default: 5s.")
-@click.option("--test", metavar="COMMAND", help="What an update must pass. Default: the first package is there.")
-@click.option("--min-age", metavar="TIME", help="How old what the first start takes must be, by uv. Default: 3d.")
-@click.option("--build", is_flag=True, help="Let the first start build packages, too, which runs their code.")
-@click.option("--force", is_flag=True, help="Overwrite a file that somebody has edited.")
+@click.option("--refresh", metavar="INTERVAL", help="How often to update, if releaser is installed.")
+@click.option("--limit", metavar="TIME", help="How long a start may wait for an update. Default: 5s.")
+@click.option("--test", metavar="COMMAND", help="The test of each update. Default: the first package is installed.")
+@click.option("--min-age", metavar="TIME", help="The minimum age of versions at the first start. Default: 3d.")
+@click.option("--build", is_flag=True, help="Let the first start build packages from source, which runs their code.")
+@click.option("--force", is_flag=True, help="Overwrite the file even if it was edited.")
 def bootstrap(
     ctx: CommandContext,
     path: Path,
@@ -189,7 +195,7 @@ def bootstrap(
     build: bool,
     **given: str | None,
 ) -> None:
-    """Write a file that makes the environment of an application at its first start, and starts the application."""
+    """Write a file that creates the environment of an application at its first start, and starts the application."""
     from releaser.answers import WrittenStarter
     from releaser.pipelines.bootstrap import Starter, refuse_edited, write_starter
     from releaser.report import Plan
@@ -206,16 +212,16 @@ def bootstrap(
 
 
 @command(section="Set up", example="releaser uninstall --dry-run", changes=True, waits=True)
-@click.option("--yes", is_flag=True, help="Do not ask. Needed without a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation. Required without a terminal.")
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
-    """Replace the symlink with a plain .venv directory that holds what is live, and remove what releaser has made."""
+    """Replace the symlink with a plain .venv directory, a copy of the live release, and remove releaser's files."""
     from releaser.pipelines import uninstall as pipeline
 
     if not (yes or ctx.dry_run):
         _refuse_without_terminal(ctx)
         ctx.output.print_lines(pipeline.plan_uninstall(ctx.site(), keep_state=keep_state).would)
-        if not confirm("Do all that?"):
+        if not confirm("Continue?"):
             ctx.output.note("nothing was changed")
             return
     ctx.end(ctx.run(pipeline.plan_uninstall, pipeline.uninstall, keep_state=keep_state))
@@ -224,7 +230,9 @@ def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
 def _refuse_without_terminal(ctx: CommandContext) -> None:
     if ctx.output.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         message = f"{ctx.name} asks for confirmation, but there is no terminal"
-        raise UsageError(message, "Use --yes; --dry-run shows what it would do.")
+        raise UsageError(
+            message, f"Run `releaser {ctx.name} --dry-run` to see the changes, then `releaser {ctx.name} --yes`."
+        )
 
 
 def confirm(question: str, *, default: bool = False) -> bool:
@@ -246,7 +254,7 @@ def _split(text: str) -> tuple[str, str]:
     name, is_set, value = text.partition("=")
     if not is_set:
         message = f"--set {text} is not of the form NAME=VALUE"
-        raise UsageError(message, "Write it as --set keep=3.")
+        raise UsageError(message, "Write the setting as NAME=VALUE, such as `--set keep=3`.")
     return name.strip().lower(), value
 
 

@@ -48,4 +48,6 @@ def load_all() -> None:
         text_of(os.path.join(os.path.dirname(releaser.__file__), name))
     # After the imports, because an upgrade may have replaced files before or during them.
     if f'"{releaser.__version__}"' not in read_file(releaser.__file__).decode():
-        refuse("releaser-replaced", "releaser was replaced as it ran", "Run it again: nothing has been changed yet.")
+        refuse(
+            "releaser-replaced", "releaser was upgraded during this run", "Run the command again: nothing was changed."
+        )

@@ -211,7 +211,7 @@ def test_an_empty_host_gets_checkout_and_venv_with_python_alone(built: Built, tm
     require(subprocess.run([*offline, "true"], check=False).returncode == 0, "a network namespace is needed")
     env |= {"RELEASER_GROUP": "local"}
     would = subprocess.run([*words, "--dry-run"], env=env, capture_output=True, text=True, check=True, cwd="/").stdout
-    assert f"make the project in {site}" in would
+    assert f"create the project in {site}" in would
     assert not site.exists()
     done = subprocess.run([*offline, *words], env=env, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
@@ -407,7 +407,7 @@ def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Bui
     assert "Write it as 3.12-manylinux_2_28_x86_64." in told
     target = ("--target", "3.13-manylinux_2_28_aarch64")
     told = built.site.releaser("bundle create", *target, "-o", tmp_path / "other.bundle", check=0).stderr
-    assert "install them yourself on other hosts" in told
+    assert "on other hosts, install both yourself" in told
     nowhere = tmp_path / "missing" / "no.bundle"
     assert f"{nowhere} cannot be created" in built.site.releaser("bundle create", "-o", nowhere, check=3).stderr
     assert not file.exists()

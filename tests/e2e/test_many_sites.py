@@ -145,4 +145,7 @@ def test_settings_and_groups_of_the_file_count(three: list[SampleSite]) -> None:
     sites_file(three[:2])
     assert "has no site of the group others" in releaser(one, "check", "--sites", file, "--group", "others").stderr
     assert "Add --all" in releaser(one, "check", "--group", "shops", check=2).stderr
-    assert "Leave one of them out" in releaser(one, "check", "--sites", file, "--project", one.path, check=2).stderr
+    assert (
+        "--project cannot be combined with --all or --sites"
+        in releaser(one, "check", "--sites", file, "--project", one.path, check=2).stderr
+    )

@@ -27,7 +27,7 @@ def test_only_what_is_named_comes_in_with_what_it_needs(make_site: SiteFactory) 
         ([""], "'' is not the name"),
         (["alpha", "--if-due"], "--if-due cannot be combined with NAME"),
         (["alpha", "--override", "beta==1.0.0"], "NAME cannot be combined with --override"),
-        (["--if-locked"], "Name them"),
+        (["--if-locked"], "Name the packages"),
     ):
         assert said in site.releaser("update", *words, check=2).stderr
     plan = site.json("update", "Alpha", "--dry-run")

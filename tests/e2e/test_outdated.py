@@ -40,7 +40,7 @@ def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_t
     site.withdraw("alpha", "1.1.0")
     assert asked(site) == {}
     said = site.releaser("outdated", check=0)
-    assert (said.stdout, said.stderr) == ("", "everything is at its newest version\n")
+    assert (said.stdout, said.stderr) == ("", "all packages are at their newest versions\n")
 
 
 def test_a_constraint_is_named_with_whose_it_is(make_site: SiteFactory) -> None:

@@ -113,7 +113,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert f"There is Python {need_python('3.12').version}, {need_python('3.13').version}." in said
     assert "somewhere/none" in refused("--python", "./none", code=3)
     earlier = site.releaser("rebuild", "x", check=2).stderr
-    assert "rebuild takes no release ('x'): it rebuilds what is live" in earlier
+    assert "rebuild takes no release ('x'): it rebuilds the live release" in earlier
     red = refused("--python", "3.13", code=5)
     assert f"on the venv that was rebuilt, with Python {need_python('3.13').version} and passed on the live" in red
     assert "too new" in red

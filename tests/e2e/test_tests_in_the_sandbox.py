@@ -56,7 +56,7 @@ def test_what_tests_write_outside_is_thrown_away_and_told_once(make_site: SiteFa
     answer = site.json("check", "--tests")
     assert any("write outside of the staging tree" in one for one in answer["warnings"])
     assert answer["sandbox"] == "bubblewrap (what is written outside of the staging tree is thrown away)"
-    assert f"the sandbox of tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
+    assert f"sandbox for tests and builds: {answer['sandbox']}" in site.releaser("check", check=0).stderr
 
 
 def test_what_is_to_be_kept_is_named(make_site: SiteFactory) -> None:

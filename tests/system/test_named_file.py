@@ -48,7 +48,7 @@ def test_root_leaves_no_file_that_all_can_write_or_that_sets_ids(tmp_path: Path)
 def test_root_writes_nothing_into_a_directory_of_everybody(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     (tmp_path / "all").chmod(0o1777)
-    with pytest.raises(PermissionError, match="everybody can write"):
+    with pytest.raises(PermissionError, match="all users can write"):
         write_named(tmp_path / "all" / "page.html", b"1")
     assert not [*(tmp_path / "all").iterdir()]
 
