@@ -109,29 +109,6 @@ def test_what_is_not_for_the_other_python_is_an_upgrade(make_site: SiteFactory, 
     assert site.git("status", "--porcelain") == ""
 
 
-def test_a_hold_keeps_the_other_python_out(make_site: SiteFactory, tmp_path: Path) -> None:
-    """What other rules say is in tests/resolution/test_another_python.py."""
-    forked = ForkedSite(make_site, tmp_path, for_pythons=">=3.8,<3.13")
-    site, words = forked.site, "and alpha is on hold by you: the API changed"
-    site.releaser("hold", "alpha", "the API changed", check=0)
-    forked.add_python()
-    before = site.snapshot()
-    for args in (("rebuild", "--python", "3.13"), ("rebuild", "--python", "3.13", "--dry-run")):
-        said = site.releaser(*args, check=4).stderr
-        why = "alpha would go from 1.0.0 to 2.0.0 (1.0.0 is for Python >=3.8,<3.13)"
-        for part in (why, words, "`releaser unhold alpha`"):
-            assert part in said
-        assert site.snapshot() == before
-    forked.replace_python()
-    link = site.link.readlink()
-    for _ in range(2):
-        report = site.json("update", check=4)
-        assert words in report["headline"]
-        assert any("nothing can run on the live release" in one for one in report["problems"])
-        assert (report["live_changed"], site.link.readlink()) == (False, link)
-    assert "Or go back to Python 3.12" in report["advice"]
-
-
 @pytest.mark.story
 def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path) -> None:
     forked = ForkedSite(make_site, tmp_path)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.scenes import body, silent, states, steps
 from tests.e2e.test_bad_tools import proxy
-from tests.support.earlier import blocks_as_before
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,21 +81,6 @@ def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFacto
     assert live_versions(site, bad) == {"p05": "1.1.1", "p16": "1.0.0"}
 
 
-def test_what_needs_a_culprit_stays_with_it(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", "c")
-    publish(site, "b", broken=("b",))
-    site.publish("a", "1.1.0", requires=["b>=1.1"])
-    publish(site, "c")
-    report = site.json("update")
-    assert live_versions(site, "abc") == {"a": "1.0.0", "b": "1.0.0", "c": "1.1.0"}
-    assert report["culprits"] == ["b 1.1.0"]
-    (entry,) = report["held_back"]
-    assert (entry["name"], entry["together"]) == ("b", ["a 1.1.0"])
-    assert "b 1.1.0, with a 1.1.0: the tests failed with it" in body(site)
-    site.releaser("unhold", "a", check=0)
-    assert site.json("status")["held_back"] == []
-
-
 def test_two_that_break_the_tests_only_together_are_named_as_a_pair(make_site: SiteFactory) -> None:
     site = adopted(make_site, *"abcd", files={"site_tests.py": NOT_TOGETHER})
     publish(site, *"abcd")
@@ -116,59 +99,16 @@ def test_shop(packages):
 """
 
 
-def test_a_failure_that_does_not_come_again_in_the_search_holds_nothing_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"ab", files={"site_tests.py": FAILS_THREE_TIMES})
-    publish(site, *"ab")
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert site.snapshot() == before
-    assert (report["culprits"], report["held_back"]) == ([], [])
-    assert any("the tests both fail and pass with the same packages" in one for one in report["problems"])
-    assert len(list((site.state_dir / "releases").iterdir())) == 2  # the live one and the one that failed
-    silent(site.releaser("update"))
-
-
-# With everything, when that is repeated, and with a part of it.
-FAILS_THREE_TIMES = """\
-import pathlib
-def test_shop(packages):
-    if any(one.__version__ == "1.1.0" for one in packages.values()):
-        runs = pathlib.Path("../../runs")
-        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
-        assert len(runs.read_text()) > 3, "the network was slow"
-"""
-
-
-def test_tests_that_fail_at_times_hold_nothing_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
-    publish(site, "a", "b")
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.1.0"}
-    assert (report["held_back"], report["culprits"]) == ([], [])
-    assert "failed once, and passed when repeated" in report["problems"][0]
-
-
-FLAKY = """\
-import pathlib, sys
-def test_now_and_then(packages):
-    failed = pathlib.Path(sys.prefix).resolve().parent / "failed"
-    if packages["a"].__version__ == "1.1.0" and not failed.exists():
-        failed.touch()
-        raise AssertionError("not today")
-"""
-
-
-@pytest.mark.parametrize("mode", ["report", "off"])
-def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) -> None:
-    site = adopted(make_site, "a", "b", "c", settings={"culprits": mode})
+def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c", settings={"culprits": "report"})
     publish(site, "a", "b", "c", broken=("b",))
     before = site.snapshot()
     report = site.json("update", check=5)
     assert site.snapshot() == before
-    assert report["culprits"] == (["b 1.1.0"] if mode == "report" else [])
+    assert report["culprits"] == ["b 1.1.0"]
     assert report["held_back"] == []
-    assert ("b 1.1.0 breaks the update: the tests failed with it" in body(site)) == (mode == "report")
-    assert ("culprit search" in steps(report)) == (mode == "report")
+    assert "b 1.1.0 breaks the update: the tests failed with it" in body(site)
+    assert "culprit search" in steps(report)
     assert site.json("status")["held_back"] == []
     silent(site.releaser("update"))
 
@@ -192,55 +132,6 @@ def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: Site
     assert live_versions(site, "abc") == {"a": "1.1.0", "b": "1.0.0", "c": "1.1.0"}
 
 
-# Kills releaser, the parent of the tests, at the third run with some of the upgrades, and never again.
-KILLS = """\
-import os, pathlib, signal
-def test_shop(packages):
-    versions = [one.__version__ for one in packages.values()]
-    runs = pathlib.Path("../runs")
-    if len(set(versions)) > 1:
-        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
-        if runs.read_text() == "xxx":
-            os.kill(os.getppid(), signal.SIGKILL)
-    assert not any(getattr(one, "BROKEN", None) for one in packages.values())
-"""
-
-
-def test_a_search_that_is_killed_begins_again_at_the_next_update(make_site: SiteFactory) -> None:
-    names = tuple("abcdefgh")
-    site = adopted(make_site, *names, groups={"local": ["a"]}, files={"site_tests.py": KILLS})
-    publish(site, *names, broken=("c",))
-    site.env["RELEASER_ISOLATE"] = "off"  # where they are isolated, tests cannot kill what started them
-    assert site.releaser("update").returncode == -9
-    assert site.live_version("a") == "1.0.0"
-    report = site.json("update")
-    assert report["culprits"] == ["c 1.1.0"]
-    assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | {"c": "1.0.0"}
-    assert not site.path.with_name(".site.releaser-staging").exists()
-    assert len(list((site.state_dir / "releases").iterdir())) == 4
-
-
-def test_a_search_that_an_earlier_version_left_unfinished_begins_anew(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abc")
-    site.releaser("hold", "c", check=0)
-    publish(site, *"abc", broken=("b",))
-    site.releaser("update", check=5, env={"RELEASER_CULPRITS": "off"})
-    silent(site.releaser("update"))
-    blocks_as_before(site, unfinished=True)
-    holds = site.state_dir / "holds.json"
-    holds.write_text(holds.read_text(encoding="utf-8").replace('"entries": [', f'"entries": [{json.dumps(UNDECIDED)},'))
-    assert [(one["name"], one["by"]) for one in site.json("status")["held_back"]] == [("c", "person")]
-    assert site.json("update")["culprits"] == ["b 1.1.0"]
-    assert live_versions(site, "abc") == {"a": "1.1.0", "b": "1.0.0", "c": "1.0.0"}
-    silent(site.releaser("update"))
-
-
-UNDECIDED = {
-    "name": "a", "by": "undecided", "version": "1.1.0", "reason": "undecided: the search stopped after 6 test runs",
-    "at": "2026-11-20T06:00:00+00:00", "live": "1.0.0",
-}  # fmt: skip
-
-
 # The next lower version gets one try the same night
 
 
@@ -248,7 +139,6 @@ RED_FROM_6 = """\
 def test_shop(packages):
     assert int(packages["a"].__version__.split(".")[0]) < 6, "no room for " + packages["a"].__version__
 """
-RED_FROM_5 = RED_FROM_6.replace("< 6", "< 5")
 
 
 def versions_held(report: Mapping[str, Any], name: str) -> list[str]:
@@ -278,21 +168,6 @@ def test_the_next_lower_version_goes_live_the_same_night(make_site: SiteFactory)
     silent(site.releaser("update"))
 
 
-def test_where_the_lower_version_fails_too_the_rest_goes_live_and_the_next_night_goes_on(
-    make_site: SiteFactory,
-) -> None:
-    site = framework(make_site, RED_FROM_5)
-    site.publish("b", "1.1.0")
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "4.2.1", "b": "1.1.0"}
-    assert versions_held(report, "a") == ["6.0.1", "5.2.12"]
-    assert [one["version"] for one in site.json("status")["held_back"]] == ["6.0.1", "5.2.12"]
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "4.2.9", "b": "1.1.0"}
-    assert versions_held(report, "a") == ["6.0.1", "5.2.12"]
-    silent(site.releaser("update"))
-
-
 def test_what_passes_goes_live_though_the_lower_version_cannot_be_installed(make_site: SiteFactory) -> None:
     site = adopted(make_site, *"ab")
     site.publish("a", "1.5.0")
@@ -311,65 +186,4 @@ def test_what_passes_goes_live_though_the_lower_version_cannot_be_installed(make
 # Code and packages
 
 
-def test_no_commit_is_blamed_while_a_part_of_the_upgrades_passes(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN}, settings={"culprits": "report"})
-    publish(site, *"abcdef")
-    site.push_from_elsewhere({"site_tests.py": NEEDS_A_WITHOUT_E})
-    assert site.json("update", check=5)["culprits"] == ["e 1.1.0"]
-    assert "to blame" not in body(site)
-    assert [one["by"] for one in site.json("status")["held_back"]] == []
-
-
-GREEN = "def test_shop(packages):\n    pass\n"
-
-
-NEEDS_A_WITHOUT_E = """\
-def test_shop(packages):
-    assert packages["a"].__version__ != "1.0.0", "something is missing"
-    assert packages["e"].__version__ == "1.0.0", "something is wrong"
-"""
-
-
 # Budget and reasons
-
-
-def test_of_a_search_that_is_cut_off_nothing_undecided_goes_live(make_site: SiteFactory) -> None:
-    names = tuple("abcdefgh")
-    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
-    site = adopted(make_site, *names, files={"site_tests.py": tests}, settings={"culprit_runs": 6})
-    publish(site, *names, broken=("c", "f", "g"))
-    report = site.json("update")
-    assert report["exit_code"] == 0
-    undecided = [one["name"] for one in report["held_back"] if one["by"] == "undecided"]
-    assert undecided == list("defgh")
-    assert report["culprits"] == ["c 1.1.0"]
-    assert live_versions(site, names) == dict.fromkeys(names, "1.0.0") | dict.fromkeys("ab", "1.1.0")
-    assert "undecided, and not live: d, e, f, g, h" in " ".join(body(site).split())
-    assert [(one["name"], one["by"]) for one in site.json("status")["held_back"]] == [("c", "tests")]
-    site.releaser("update")
-    assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | dict.fromkeys("cfg", "1.0.0")
-
-
-def test_each_culprit_has_its_own_reason(make_site: SiteFactory) -> None:
-    site = adopted(make_site, *"abcdef", files={"site_tests.py": OWN_REASONS})
-    publish(site, *"abcdef")
-    report = site.json("update")
-    reasons = {one["name"]: one["reason"] for one in report["held_back"]}
-    assert set(reasons) == {"b", "e"}
-    assert "the cart is empty" in reasons["b"]
-    assert "the till is locked" in reasons["e"]
-    outputs = {one["name"]: one["output"] for one in report["held_back"]}
-    assert "the till is locked" not in outputs["b"]
-    assert "the cart is empty" not in outputs["e"]
-    failed = next(row["id"] for row in site.json("list") if row["state"] == "failed")
-    text = body(site)
-    assert " ".join(text.split()).count(f"see `releaser show {failed}`") == 2
-    assert all(line in text for line in outputs["e"].splitlines())
-    assert "the cart is empty" in site.releaser("show", failed).stdout
-
-
-OWN_REASONS = """\
-def test_shop(packages):
-    assert packages["b"].__version__ == "1.0.0", "the cart is empty"
-    assert packages["e"].__version__ == "1.0.0", "the till is locked"
-"""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, steps
-from tests.support.simple_index import serving
 from tests.support.sites import RED_TESTS, TESTS
 
 if TYPE_CHECKING:
@@ -166,7 +163,7 @@ CASES = {
 }
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_said_is_what_is_done(make_site: SiteFactory, name: str) -> None:
     case = CASES[name]
@@ -227,57 +224,6 @@ def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteF
     would = site.json("update", "--dry-run")["would"]
     assert "its tests would tell whether it is tried again" in would[0]
     assert NOTHING not in would
-
-
-def use_server(site: SampleSite, url: str) -> None:
-    """Let the user's own settings name the index, as where a mirror is configured for the whole host."""
-    settings = Path(site.env["HOME"]) / ".config" / "uv" / "uv.toml"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(f'index-url = "{url}"\n', encoding="utf-8")
-
-
-def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site: SiteFactory) -> None:
-    site = make_site()
-    with serving(site.index.path) as index, serving(site.index.path) as mirror:
-        site.commit(
-            "Say no index", {"pyproject.toml": edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', "")}
-        )
-        use_server(site, index.url)
-        site.push_commit("Lock from a server", lock=True)
-        site.adopt()
-        before = site.snapshot()
-        use_server(site, mirror.url)
-        mirror.uploaded["alpha", "1.0.0"] = datetime(2026, 1, 1, tzinfo=UTC)
-        compare(site, Case(prepare=nothing, builds=False))
-        assert site.snapshot() == before
-        site.update_to("beta", "1.1.0")
-        assert mirror.url in site.lock_text()
-
-
-def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    library = site.outer / "library"
-    local = ("-c", "protocol.file.allow=always")
-    site.git("init", "--quiet", str(library))
-    for key, value in (("user.name", "Ada"), ("user.email", "ada@example.org")):
-        site.git("-C", str(library), "config", key, value)
-    (library / "lib.txt").write_text("one", encoding="utf-8")
-    site.git("-C", str(library), "add", ".")
-    site.git("-C", str(library), "commit", "--quiet", "--message", "One")
-    site.git(*local, "submodule", "add", "--quiet", str(library), "vendored")
-    site.push_commit("Vendor")
-    site.releaser("init", check=0)
-    (library / "lib.txt").write_text("two", encoding="utf-8")
-    site.git("-C", str(library), "commit", "--quiet", "--all", "--message", "Two")
-    wanted = site.git("-C", str(library), "rev-parse", "HEAD")
-    first = site.head()
-    site.git("update-index", "--cacheinfo", f"160000,{wanted},vendored")
-    site.git("commit", "--quiet", "--message", "Bump")
-    site.push()
-    site.git("reset", "--quiet", "--hard", first)
-    site.env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
-    compare(site, Case(prepare=nothing))
-    assert (site.path / "vendored" / "lib.txt").read_text(encoding="utf-8") == "two"
 
 
 def test_a_lock_that_an_absolute_link_leads_to_is_not_written(make_site: SiteFactory) -> None:

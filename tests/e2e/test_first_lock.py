@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import tomllib
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from releaser.errors import PreflightError
 from releaser.pipelines import first_lock
 from releaser.pipelines.session import Request
 from releaser.resolution.first_lock import make_first_lock
-from tests.e2e.scenes import make_hook, states, step, steps
+from tests.e2e.scenes import make_hook, states, steps
 from tests.support.commands import git_executable, run
-from tests.support.guards import require
 from tests.support.lockless import UV_TABLE, fill, installed, make_lockless
-from tests.support.simple_index import serving
 from tests.support.templates import write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -211,19 +207,6 @@ def test_all_problems_are_named_at_once(make_site: SiteFactory, dead_port: int) 
     assert site.snapshot() == before
 
 
-def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
-    site = make_lockless(make_site)
-    site.edit("requirements/base.in", "gamma\nalpha ~= 1.0\n")
-    site.edit("requirements.txt", "-r requirements/base.in\n-c pins.txt\n-f ../index\ndelta[fast]==1.0.0\n")
-    site.edit("pins.txt", "beta==1.0.0\nalpha==1.0.0\n")
-    site.push_commit("Require packages")
-    report = site.json("init", "--from-requirements", site.path / "requirements.txt")
-    assert report["result"] == "activated"
-    assert installed(site.link / "bin" / "python") == FREE
-    assert dependencies(site) == ["alpha~=1.0", "delta[fast]>=1.0.0", "gamma"]
-    assert is_as_committed(site)
-
-
 def test_a_file_may_name_places_bounds_and_other_platforms(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
     theme, commit = make_sources(site)
@@ -272,18 +255,6 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
     said = site.releaser("check", check=3).stderr
     assert "has no [project] table" in said
     assert "uv init" not in said, "which uv refuses beside other tables"
-
-
-def test_files_of_other_hashes_are_refused(make_site: SiteFactory) -> None:
-    site = make_lockless(make_site)
-    with serving(site.index.path) as index:
-        site.edit("pyproject.toml", f'[[tool.uv.index]]\nurl = "{index.url}"\ndefault = true\n')
-        site.edit("requirements.txt", f"alpha==1.0.0 --hash=sha256:{64 * '0'}\n")
-        site.push_commit("Require another alpha")
-        before = site.snapshot()
-        refused = site.releaser("init", "--from-requirements", site.path / "requirements.txt", check=4).stderr
-        assert "requirements.txt, line 1: the index has no file of alpha with one of those hashes" in refused
-        assert site.snapshot() == before
 
 
 def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: SiteFactory) -> None:
@@ -400,18 +371,6 @@ def test_a_production_host_without_a_group_of_its_own_has_none(make_site: SiteFa
     site.releaser("update", check=0)
 
 
-def test_a_project_that_is_installed_itself_may_write_its_name_as_it_likes(make_site: SiteFactory) -> None:
-    head = project_files("My_Shop")["pyproject.toml"]
-    site = make_lockless(make_site, pyproject=head + UV_TABLE)
-    site.push_commit("Be a package", {"My_Shop.py": '__version__ = "1.0.0"\n'})
-    fill(site, site.link, "alpha==1.0.0", "-e", site.path)
-    report = site.json("init", "--from-venv", site.link)
-    assert report["result"] == "activated"
-    assert step(report, "compare")["detail"] == "1 package: the same name and versions"
-    assert "My_Shop==1.0.0" in installed(site.link / "bin" / "python")
-    assert is_as_committed(site)
-
-
 def project_files(name: str) -> dict[str, str]:
     """Return the files of a package that can be built."""
     head = f'[project]\nname = "{name}"\nversion = "1.0.0"\n'
@@ -427,40 +386,3 @@ def make_repository(site: SampleSite, directory: Path) -> str:
         identity = ["-c", "user.name=Grace", "-c", "user.email=grace@example.org"]
         run([git_executable(), *identity, *words], cwd=directory, env=site.env, check=0)
     return run([git_executable(), "rev-parse", "HEAD"], cwd=directory, env=site.env, check=0).stdout.strip()
-
-
-# Thirty packages of several kinds: with and without compiled code, with extras, and one that is held back by another.
-REAL = [
-    "flask==3.1.0", "requests[socks]==2.32.3", "celery==5.4.0", "redis==5.2.1",
-    "pytest==8.3.4", "jinja2==3.1.4", "python-dotenv==1.0.1", "beautifulsoup4==4.12.3", "pyyaml==6.0.2",
-]  # fmt: skip
-
-
-@pytest.mark.network
-def test_a_venv_of_real_packages_keeps_every_version(make_site: SiteFactory) -> None:
-    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")  # as cron would not have it
-    named = f"[[tool.uv.index]]\nurl = {json.dumps(index)}\ndefault = true\n" if index else None
-    site = make_lockless(make_site, pyproject=named)
-    site.env = {**os.environ, **site.env}  # for certificates and proxies
-    site.push_commit("Import some", {"shop.py": "import flask, yaml\n"})
-    run([sys.executable, "-m", "venv", site.link], cwd=site.outer, env=site.env, check=0)
-    pip: list[str | Path] = [site.link / "bin" / "python", "-m", "pip"]
-    words = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", *REAL]
-    finished = run(words, cwd=site.outer, env=os.environ, timeout=300)
-    require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
-    before = run([*pip, "freeze", "--all"], cwd=site.outer, env=os.environ, check=0).stdout.splitlines()
-    assert len(before) >= 30
-
-    env = {"RELEASER_TEST_COMMAND": "python -c 'import celery, requests, shop'", "RELEASER_COLLECTSTATIC": "off"}
-    finished = site.releaser("init", "--from-venv", site.link, "--json", env=env)
-    require("Failed to fetch" not in finished.stderr, f"the package index must be within reach\n{finished}")
-    assert finished.returncode == 0, str(finished)
-    report = json.loads(finished.stdout)
-    assert f"{len(before)} packages: the same names and versions" in report["headline"]
-    after = run([*pip, "freeze", "--all"], cwd=site.outer, env=os.environ, check=0).stdout.splitlines()
-    assert after == before
-    asked_for = {one.partition(">=")[0] for one in dependencies(site)}
-    assert {"flask", "pip", "pysocks", "requests"} <= asked_for
-    assert not {"urllib3", "kombu", "markupsafe"} & asked_for
-    site.uv("lock", "--check")
-    assert is_as_committed(site)

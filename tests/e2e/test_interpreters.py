@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.scenes import body, edit_pyproject, silent, states
-from tests.support.commands import console_script, run
 from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.pythons import RealPython
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -231,49 +224,3 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))
     assert len(site.manage_runs("check")) == checked + 1
-
-
-# As root, without the capabilities that let it look into directories which are closed.
-ORDINARY = [str(shutil.which("setpriv")), "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-
-
-@contextlib.contextmanager
-def worker(site: SampleSite) -> Iterator[None]:
-    """Run a process of the site on the live release, as an ordinary user does."""
-    words = [*ORDINARY, str(site.link / "bin" / "python"), "-c", "print('here', flush=True); input()"]
-    with subprocess.Popen(words, env=site.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"here\n"
-        try:
-            yield
-        finally:
-            process.kill()
-
-
-def test_an_interpreter_that_merely_cannot_be_seen_is_not_gone(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site, installation = site_on(make_site, tmp_path, old)
-    give_pythons(site, installation, new)
-    site.publish("alpha", "1.1.0")
-    before, live = site.snapshot(), site.live_id()
-
-    def hidden(*args: str) -> str:
-        words: list[str | Path] = [*ORDINARY, console_script(), *args, "--project", site.path]
-        installation.prefix.chmod(0)
-        finished = run(words, cwd=site.outer, env=site.environment(), check=3)
-        installation.prefix.chmod(0o755)
-        return finished.stdout + finished.stderr
-
-    with worker(site):
-        for args in (("update", "--dry-run"), ("update",)):
-            said = hidden(*args)
-            assert f"the interpreter of the live release {live} cannot be seen from here" in said
-            assert f"({installation.executable}), yet 1 process runs on it: " in said
-        assert (site.snapshot(), site.live_id()) == (before, live)
-        site.releaser("update", check=0)
-    assert (site.live_version("alpha"), site.python(RUNS_ON)) == ("1.1.0", old.version)
-
-    with worker(site):  # of which nobody knows yet that it has to be restarted
-        installation.delete()
-        assert "its interpreter is gone" in site.json("update")["rebuilt"]
-    assert site.python(RUNS_ON) == new.version

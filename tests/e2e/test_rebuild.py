@@ -133,21 +133,6 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert "there is no build of alpha 1.0.0, beta 1.0.0 for Python 3.13, so that would fail" in planned
 
 
-def test_another_python_that_is_set_is_taken_without_a_newer_package(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site = site_on(make_site, "3.12", "3.13")
-    before = site.live_id()
-    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
-    why = f"`python` is '3.13', and it was built with Python {old.version}"
-    (would,) = [line for line in site.json("update", "--dry-run")["would"] if "rebuilt" in line]
-    assert would == f"{before} would be rebuilt, as {why}"
-    report = site.json("update")
-    assert report["headline"] == f"rebuilt {before} as {site.live_id()}, as {why}: no package changed"
-    assert report["rebuilt"] == why
-    assert (report["changes"], report["problems"], site.python(RUNS_ON)) == ([], [], new.version)
-    silent(site.releaser("update"))
-
-
 def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: SiteFactory, tmp_path: Path) -> None:
     old = need_python("3.12")
     site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD})

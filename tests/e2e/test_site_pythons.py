@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import edit_pyproject
 from tests.live.pair import interpreter
 from tests.support.commands import run, uv_executable
 from tests.support.lockless import UV_TABLE, fill, make_lockless
@@ -91,36 +90,6 @@ def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory
         assert "`python`" in said
     assert site.snapshot() == before
     assert not list((site.state_dir / "releases").glob("*"))
-
-
-def test_an_older_one_that_is_set_is_refused_by_its_key(make_site: SiteFactory) -> None:
-    python = interpreter("3.7")
-    site = site_on(make_site, interpreter("3.11"), "venv", requires_python=">=3.6")
-    site.releaser("init", check=0)
-    said = site.releaser("check", env={"RELEASER_PYTHON": str(python)}, check=3).stderr
-    assert f"environment: RELEASER_PYTHON is '{python}': Python 3.7." in said
-    said = site.releaser("rebuild", "--python", python, check=3).stderr
-    assert f"--python {python}: Python 3.7." in said
-    assert site.json("check", env={"RELEASER_PYTHON": None})
-
-
-def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
-    """What asks only, too: no interpreter that PATH leads to is one that this site may have."""
-    python = interpreter("3.10")
-    site = site_on(make_site, python, "uv", link="../env", settings=SMALL["settings"] | {"venv": "../env"})
-    site.edit("pyproject.toml", edit_pyproject(site, 'requires-python = ">=3.8"', 'requires-python = "==3.10.*"'))
-    site.uv("lock", "--quiet", "--python", python)
-    site.push_commit("Stay on 3.10")
-    site.env["PATH"] = "/usr/bin:/bin"
-    site.publish("alpha", "1.1.0")
-    expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "next": "1.1.0", "kept_by": []}]
-    assert site.json("outdated") == expected  # before it is adopted
-    site.releaser("init", check=0)
-    assert site.json("outdated") == expected
-    assert "would change" in site.releaser("update", "--dry-run", check=0).stdout
-    site.releaser("update", check=0)
-    see_that_it_runs(site, python, "1.1.0")
-    assert site.json("outdated") == []
 
 
 def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(make_site: SiteFactory) -> None:

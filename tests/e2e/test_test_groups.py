@@ -147,23 +147,6 @@ def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(ma
     assert runs_with(site)[:2] == [("1.0.0", "1.0.0"), ("1.0.0", None)]
 
 
-def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) -> None:
-    files = {
-        "testlib/pyproject.toml": '[project]\nname = "testlib"\nversion = "1"\nrequires-python = ">=3.11"\n'
-        '[build-system]\nrequires = ["tinybuild"]\nbuild-backend = "tinybuild"\n',
-        "testlib/src/testlib/__init__.py": "HERE = 1\n",
-    }
-    extra = '[tool.uv.sources]\ntestlib = { path = "testlib", editable = true }\n'
-    tests = "def test_library(packages):\n    import testlib\n    assert testlib.HERE == {}\n"
-    groups = {"local": [], "test": ["testlib"]}
-    site = a_site(make_site, tests=tests.format(1), files=files, extra_toml=extra, groups=groups)
-    changed = {"testlib/src/testlib/__init__.py": "HERE = 2\n", "site_tests.py": tests.format(2)}
-    site.push_from_elsewhere(changed)
-    site.releaser("update", check=0)
-    site.commit("Edit", {"testlib/src/testlib/__init__.py": "HERE = 3\n", "site_tests.py": tests.format(3)})
-    site.releaser("verify", "--tests", check=0)
-
-
 # What cannot be
 
 
@@ -232,16 +215,3 @@ def test_the_group_dev_is_kept_out_of_what_goes_live(make_site: SiteFactory) -> 
     assert "localtools==1.0.0" in exported
     assert "\ntool==" not in f"\n{exported}"
     site.releaser("verify", check=0)
-
-
-def test_the_adopted_venv_keeps_what_it_has_while_it_is_compared(make_site: SiteFactory) -> None:
-    """It may have packages of the group in other versions; these are what is live."""
-    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["test"]})
-    site.publish("tool", "0.9.0")
-    words = ("pip", "install", "--quiet", "--python", site.link, "--no-index", "--find-links", site.index.path)
-    site.uv(*words, "tool==0.9.0")
-    site.releaser("init", check=0)
-    publish(site, "alpha", broken=("alpha",))
-    report = site.json("update", check=5)
-    assert report["blame"] == "update"
-    assert runs_with(site)[:2] == [("1.1.0", "1.0.0"), ("1.0.0", "0.9.0")]

@@ -55,15 +55,6 @@ def test_if_there_is_nothing_else_the_failure_is_told_once(make_site: SiteFactor
     silent(site.releaser("update"))
 
 
-def test_without_a_release_to_compare_with_nothing_counts_as_changed(make_site: SiteFactory) -> None:
-    site = make_site(packages={"a": "1.0.0", "b": "1.0.0"})
-    publish(site, "a")
-    publish_unbuildable(site, "b")
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
-    assert (held(report), report["changes"]) == ({"b": "1.1.0"}, [])
-
-
 # A search that is ended
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import body, edit_pyproject, outer_snapshot, silent
+from tests.e2e.scenes import body, edit_pyproject, silent
 from tests.locks.test_rules import CASES
 from tests.support.wheels import write_sdist
 
@@ -58,36 +58,6 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
     assert told in site.releaser("show", site.live_id(), check=0).stdout
 
 
-def test_every_mail_tells_what_is_held_even_if_nothing_newer_has_come(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.releaser("hold", "beta", "waits for the printer", check=0)
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert report["held_back"] == []
-    assert [(one["name"], one["version"], one["by"]) for one in report["holds"]] == [("beta", "1.0.0", "person")]
-    site.releaser("rollback", check=0)
-    for number in range(2):
-        assert "* beta 1.0.0: waits for the printer (on hold by you since" in body(site, number)
-    site.releaser("unhold", "beta", check=0)
-    site.publish("alpha", "1.2.0")
-    assert site.json("update")["holds"] == []
-
-
-def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, packages=dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0"))
-    site.releaser("init", check=0)
-    site.releaser("hold", "beta", "waits for the printer", check=0)
-    site.publish("beta", "1.1.0")
-    site.publish("alpha", "1.1.0", requires=["beta>=1.1"])
-    site.publish("gamma", "1.1.0")
-    report = site.json("update")
-    assert [one["name"] for one in report["changes"]] == ["gamma"]
-    reasons = {one["name"]: one["reason"] for one in report["held_back"]}
-    assert reasons["alpha"] == "it requires beta 1.1.0, which is on hold"
-    assert reasons["beta"] == "waits for the printer"
-    assert len(reasons) == 2
-
-
 @pytest.mark.story
 def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
@@ -100,32 +70,20 @@ def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     assert versions(site) == ("2.0.0", "1.1.0")
 
 
-def test_holding_can_be_rehearsed(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    before = outer_snapshot(site)
-    assert "alpha would be on hold at 1.0.0" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
-    assert outer_snapshot(site) == before
-    site.releaser("hold", "alpha", check=0)
-    before = outer_snapshot(site)
-    assert "alpha is on hold at 1.0.0 already" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
-    assert "alpha would not be on hold" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
-    assert "alpha 2.0.0 would be left out" in site.releaser("update", "--dry-run", check=0).stdout
-    assert outer_snapshot(site) == before
-
-
-@pytest.mark.parametrize("options", [(), ("--dry-run",)])
 @pytest.mark.story
-def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, options: tuple[str, ...]) -> None:
+def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory) -> None:
     site = adopted(make_site)
-    said = site.releaser("hold", "alpah", *options, check=2).stderr
-    assert "alpah is not in uv.lock" in said
-    assert "Did you mean alpha" in said
-    assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
-    assert "Nothing is on hold." in site.releaser("unhold", "alpha", *options, check=2).stderr
+    for options in ((), ("--dry-run",)):
+        said = site.releaser("hold", "alpah", *options, check=2).stderr
+        assert "alpah is not in uv.lock" in said
+        assert "Did you mean alpha" in said
+        assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
+        assert "Nothing is on hold." in site.releaser("unhold", "alpha", *options, check=2).stderr
     site.releaser("hold", "beta", check=0)
-    said = site.releaser("unhold", "alpha", *options, check=2).stderr
-    assert "alpha is not on hold" in said
-    assert "On hold: beta." in said
+    for options in ((), ("--dry-run",)):
+        said = site.releaser("unhold", "alpha", *options, check=2).stderr
+        assert "alpha is not on hold" in said
+        assert "On hold: beta." in said
 
 
 def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:
@@ -225,16 +183,6 @@ def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
     let_all_in(site)
     site.releaser("update", check=0, env={"RELEASER_HEALTH_CHECK": "true"})
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.1.0")
-
-
-def test_a_version_alone_by_its_name(make_site: SiteFactory) -> None:
-    """The candidate goes with it: else nothing would be tried again."""
-    settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
-    site = make_site.adopted(settings=settings, files={"well.py": WELL}, due="1.1.0")
-    site.releaser("update", check=6)
-    site.releaser("unhold", "alpha", check=0)
-    assert shown(site) == {}
-    site.releaser("update", check=6)
 
 
 @pytest.mark.story

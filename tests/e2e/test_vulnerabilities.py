@@ -86,22 +86,6 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package")
 
 
-def test_a_failed_candidate_fixes_nothing_and_says_what_it_would(
-    make_site: SiteFactory, service: VulnerabilityService
-) -> None:
-    site = watched(make_site, service.url)
-    site.publish("alpha", "1.2.0", broken=True)
-    report = site.json("update", check=5)
-    assert report["fixed"] == []
-    assert {one["id"] for one in report["vulnerabilities"]} == {"PYSEC-2026-1", "CVE-2026-2"}
-    assert "fixes" not in site.outbox_mails()[-1]["Subject"]
-    text = body(site)
-    line = (
-        "PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0: Lets anybody in (fixed in 1.1.0, which this run could not make live)"
-    )
-    assert text.index("What to do") < text.index(line) < text.index("\nOutput\n")
-
-
 def test_what_is_held_back_although_it_fixes_something_is_told_once(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
