@@ -40,20 +40,15 @@ def test_the_wrong_branch_is_refused(make_site: SiteFactory) -> None:
     refused(site).says_only(site.path, "branch feature/main ", "not main", "git switch main", "`branch`")
 
 
-@pytest.mark.parametrize("option", ["--skip-worktree", "--assume-unchanged"])
-def test_an_edit_that_git_is_told_to_overlook(site: SampleSite, option: str) -> None:
+def test_an_edit_that_git_is_told_to_overlook(site: SampleSite) -> None:
     """The tests would run without it, and visitors would get it."""
-    site.git("update-index", option, "site_settings.py")
+    site.git("update-index", "--skip-worktree", "site_settings.py")
+    site.git("update-index", "--assume-unchanged", ".gitignore")
     fit(site)
     site.edit("site_settings.py", "# only here\n")
     unfit(site).says_only("hides edits from `git status`: site_settings.py", "--no-skip-worktree")
-
-
-def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -> None:
-    site.push_commit("Add much", {"much/more.txt": "more"})
-    site.git("sparse-checkout", "set", "--no-cone", "/*", "!/much/")
-    assert not (site.path / "much").exists()
-    fit(site)
+    site.edit(".gitignore", "__pycache__/\nstatic_out/\n# only here\n")
+    unfit(site).says_only("hides edits from `git status`: .gitignore, site_settings.py")
 
 
 def test_an_untracked_file_that_git_is_told_not_to_show(site: SampleSite) -> None:
@@ -74,18 +69,12 @@ def test_untracked_files_are_shown_safely_and_not_all(make_site: SiteFactory) ->
     assert "file100" not in refusal.finished.stderr
 
 
-UNFIT_COMMITS = {
-    "broken TOML": ({"pyproject.toml": "[project\n"}, ("pyproject.toml", "not valid TOML")),
-    "a broken lock": ({"uv.lock": "garbage\n"}, ("uv.lock", "not a lock")),
-}
-
-
-@pytest.mark.parametrize("kind", UNFIT_COMMITS)
-def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory, kind: str) -> None:
+def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    files, words = UNFIT_COMMITS[kind]
-    site.push_from_elsewhere(files)
-    refused(site).says(*words)
+    site.push_from_elsewhere({"uv.lock": "garbage\n"})
+    refused(site).says("uv.lock", "not a lock")
+    site.push_from_elsewhere({"pyproject.toml": "[project\n"})
+    refused(site).says("pyproject.toml", "not valid TOML")
 
 
 def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str, list[str]]) -> None:

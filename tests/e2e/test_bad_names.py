@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from tests.e2e.refusals import refused, seem_no_bug
 from tests.support.commands import console_script
 
 if TYPE_CHECKING:
-    from tests.support.layouts import Kind
     from tests.support.sites import SampleSite, SiteFactory
-    from tests.support.smtp import MailServer
 
 # What a shell, a pattern, an option or an encoding could take for something else.
 OUTER = " it's $HOME; `true` простой сайт"
@@ -62,35 +57,6 @@ def test_a_whole_life_under_odd_names(make_site: SiteFactory) -> None:
     assert (site.path / "config" / "tmp" / "neu start").exists()
 
 
-@pytest.mark.parametrize("kind", ["packaged", "path"])
-def test_local_packages_under_an_odd_name(make_site: SiteFactory, kind: Kind) -> None:
-    site = make_site("Käse & Brötchen", outer="meine Seiten", kind=kind, venv=True)
-    site.update_to("alpha", "1.1.0")
-    assert site.live_version("alpha") == "1.1.0"
-    module, version = {"packaged": ("sample_site", "0.1.0"), "path": ("common_lib", "1.0.0")}[kind]
-    assert site.python(f"import {module}; print({module}.__version__)") == version
-    assert str(site.outer) in site.python(f"import {module}; print({module}.__file__)")
-    if kind == "packaged":
-        assert site.releaser("run", "--", "sample-site", check=0).stdout == "0.1.0\n"
-
-
-def test_the_mail_about_a_project_with_an_odd_name_and_an_index_inside(
-    make_site: SiteFactory, smtp_server: MailServer
-) -> None:
-    admins = json.dumps([["Jürgen Größe", "j@example.org"]], ensure_ascii=False)
-    dotenv = {"ADMINS_JSON": admins}
-    site = make_site("Käse & Brötchen", outer="meine Seiten", index="inside", dotenv=dotenv, venv=True)
-    site.publish("alpha", "1.1.0")
-    env = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
-    site.releaser("update", env=env, check=0)
-    assert site.live_version("alpha") == "1.1.0"
-    (mail,) = smtp_server.messages
-    assert "Käse & Brötchen" in mail.message["Subject"]
-    body = mail.message.get_body(("plain",))
-    assert body is not None
-    assert str(site.path) in body.get_content()
-
-
 LOCALES = ({"LC_ALL": "C", "LANG": "C"}, {"LC_ALL": "nowhere.ISO-8859-1"}, {"PYTHONIOENCODING": "latin-1"})
 
 
@@ -131,12 +97,3 @@ def test_a_name_that_is_no_text(make_site: SiteFactory) -> None:
     assert (status, report_of(stdout)["live_changed"]) == (3, False)
     assert not os.path.islink(project + b"/.venv")
     assert not site.state_dir.exists()
-
-
-def test_a_missing_project_whose_name_is_no_text(make_site: SiteFactory) -> None:
-    site = make_site()
-    status, stdout, stderr = raw(site, os.fsencode(site.outer) + b"/caf\xe9", "update", "--json")
-    assert status == 3, stderr
-    assert report_of(stdout)["result"] == "refused"
-    assert "does not exist" in stderr
-    assert sys.getfilesystemencoding() == "utf-8"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import Refusal, fit, refused, unfit
+from tests.e2e.refusals import Refusal, refused
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -42,22 +42,3 @@ def test_a_wrong_secret_is_not_shown(make_site: SiteFactory) -> None:
     refusal.says(site.outer / ".env", "RELEASER_SMTP_PASSWORD ", "one line")
     refusal.says(site.outer / ".env", "RELEASER_SMTP_PASWORD ", "Did you mean RELEASER_SMTP_PASSWORD?")
     assert "hunter" not in everything_written(site, refusal)
-
-
-def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) -> None:
-    site = make_site(dotenv={"RELEASER_ENVIRONMENT": "staging"})
-    text = (site.outer / ".env").read_text(encoding="utf-8")
-    (site.outer / ".env").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    fit(site)
-
-
-def test_a_stronger_place_does_not_hide_what_is_wrong_in_a_weaker_one(make_site: SiteFactory) -> None:
-    site = make_site(settings={"keep": "many"})
-    unfit(site, env={"RELEASER_KEEP": "3"}).says_only(site.path / "pyproject.toml", "tool.releaser.keep ", "'many'")
-
-
-def test_an_empty_state_dir_is_the_usual_one(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"state_dir": "../elsewhere"}, dotenv={"RELEASER_STATE_DIR": ""})
-    site.releaser("init", check=0)
-    assert (site.state_dir / "releases" / site.live_id()).is_dir()
-    assert site.live_id() in site.releaser("list", check=0).stdout

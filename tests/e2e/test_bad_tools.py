@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import is_running, refused, script, seem_no_bug, unfit
+from tests.e2e.refusals import is_running, refused, script, unfit
 from tests.e2e.scenes import edit_pyproject, endless_server, from_server, step
 from tests.support.commands import uv_executable
 from tests.support.sites import variables
@@ -141,15 +141,6 @@ def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path) -> None:
     assert "did not end within 4 s" in " ".join(mail.get_content().split())
 
 
-def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_path: Path) -> None:
-    leaves = HANGS.rpartition("time.sleep(1000)\n")[0]
-    site = with_tests(make_site, leaves, test_timeout="60s", isolate="off")
-    site.releaser("update", env=pids_in(tmp_path), check=0, timeout=50)
-    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
-    assert len(pids) == 2
-    assert [pid for pid in pids if is_running(pid)] == []
-
-
 # 100 MB in lines, and 20 MB in one line.
 MEGABYTES = """\
 import sys
@@ -190,33 +181,6 @@ def test_tests_that_print_megabytes(make_site: SiteFactory, tmp_path: Path) -> N
     assert len(site.json("show", newest)["test_output"]) < 100_000
     written = sum(path.stat().st_size for path in (site.state_dir / "logs").iterdir())
     assert written < 5_000_000
-
-
-BYTES = r"""
-import sys
-sys.stdout.buffer.write(b"latin-1: caf\xe9, cut off: \xf0\x9f\x98, nul: \x00, escape: \x1b[31mred\x1b[0m, \xff\xfe\n")
-sys.stdout.buffer.write(b"surrogate: \xed\xa0\x80, separators: \xe2\x80\xa8\xc2\x85\r\r\n")
-sys.stdout.flush()
-sys.stderr.buffer.write(bytes(range(256)) + b"\n")
-sys.stderr.flush()
-"""
-
-
-def test_tests_that_print_what_is_not_utf_8(make_site: SiteFactory) -> None:
-    site = with_tests(make_site, f"{BYTES}{IF_NEW}sys.exit(1)\n")
-    env = {"PYTHONIOENCODING": "ascii"}
-    refusal = refused(site, code=5, env=env)
-    assert "latin-1: caf\ufffd, cut off: \ufffd" in refusal.report["output"]
-    plain = site.releaser("update", "--force", env=env, check=5)
-    seem_no_bug(plain)
-    assert "latin-1: caf" in plain.stderr
-    assert "\x1b" not in plain.stderr
-    assert "\0" not in plain.stderr
-    mail = site.outbox_mails()[-1].get_body(("plain",))
-    assert mail is not None
-    assert "latin-1: caf" in mail.get_content()
-    for release in [row["id"] for row in site.json("list")]:
-        seem_no_bug(site.releaser("show", release, env=env, check=0))
 
 
 def test_tests_that_cannot_be_run(due: SampleSite) -> None:
@@ -267,22 +231,3 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
     refusal.says("no upgraded lock could be made", "still running after", "uv_timeout")
     assert "failed" in site.releaser("history").stdout
     assert site.json("status")["quarantined"] == []
-
-
-def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site: SiteFactory) -> None:
-    """It would cost a night where an index becomes slow."""
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0", broken=True)
-    site.publish("beta", "1.1.0")
-    locked = site.outer / "locked"
-    slow = script(
-        site.outer / "slow-uv",
-        f'case " $* " in *" lock "*) sleep {0.34 * LIMIT}; echo >> {locked};; esac; exec {uv_executable()} "$@"',
-    )
-    report = site.json("update", check=5, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"})
-    assert len(locked.read_text(encoding="utf-8")) == 2
-    (problem,) = [one for one in report["problems"] if "could not be locked" in one]
-    assert f"{LIMIT:g} s in all" in problem
-    assert "raise `uv_timeout`" in problem
-    assert site.json("update")["result"] == "activated", "the next night goes on"
-    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.1.0")

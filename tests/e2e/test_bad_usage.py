@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ import pytest
 
 from tests.e2e.refusals import everything, refused, seem_no_bug
 from tests.support.commands import Finished, console_script, run
-from tests.support.smtp import PASSWORD, USER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,40 +145,10 @@ def test_a_missing_project_is_mailed_to_the_admins_of_releaser(
     assert not (tmp_path / "gone").exists()
 
 
-def test_a_missing_project_beside_a_dotenv_is_mailed_by_its_settings(
-    site: SampleSite, tmp_path: Path, login_smtp_server: MailServer
-) -> None:
-    variables = mail_settings(login_smtp_server, RELEASER_SMTP_USER=USER, RELEASER_SMTP_PASSWORD=PASSWORD)
-    site.write_dotenv({**variables, "RELEASER_SMTP_SECURITY": "starttls"})
-    env = {"SSL_CERT_FILE": login_smtp_server.ca_file}
-    finished = call(site, "update", "--project", site.outer / "shop", env=env)
-    assert finished.returncode == 3, str(finished)
-    (mail,) = login_smtp_server.messages
-    assert mail.recipients == ("root@example.org",)
-
-
 def test_whoever_types_a_path_wrongly_needs_no_mail(site: SampleSite, tmp_path: Path, smtp_server: MailServer) -> None:
     for command in ("init", "prune"):
         call(site, command, "--project", tmp_path / "gone", env=mail_settings(smtp_server))
     assert smtp_server.messages == []
-
-
-def test_a_missing_project_and_nobody_to_be_told(site: SampleSite, tmp_path: Path, dead_port: int) -> None:
-    """Neither wrong settings nor a dead mail server change what is wrong first of all; the report is the usual one."""
-    dead = {"AUTO_UPDTR__EMAIL_HOST": "127.0.0.1", "AUTO_UPDTR__EMAIL_HOST_PORT": str(dead_port)}
-    people = "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON"
-    nobody = {people: "root@example.org"}
-    for env, said in ((nobody, people), ({**dead, people: '["root@example.org"]'}, str(dead_port))):
-        project = {"RELEASER_PROJECT": str(tmp_path / "gone")}
-        finished = call(site, "update", "--json", env={**env, **project})
-        assert finished.returncode == 3, str(finished)
-        assert said in finished.stderr
-        seem_no_bug(finished)
-        report = json.loads(finished.stdout)
-        assert (report["result"], report["exit_code"], report["live_changed"]) == ("refused", 3, False)
-        missing = f"project {tmp_path / 'gone'} does not exist. Correct --project or RELEASER_PROJECT."
-        assert missing in report["problems"]
-        assert (tmp_path / ".releaser").exists() == (env is not nobody), "a mail that could not be sent is kept"
 
 
 def make_everything_wrong(site: SampleSite) -> None:
@@ -210,16 +178,3 @@ def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
     refusal.says("origin", "does not appear to be a git repository")
     assert len(refusal.problems) == 10
-
-
-@pytest.mark.parametrize("command", ["update", "init"])
-def test_a_dry_run_that_is_refused_writes_nothing(site: SampleSite, command: str) -> None:
-    make_everything_wrong(site)
-    before = everything(site)
-    finished = site.releaser(command, "--dry-run")
-    assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
-    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is not a list", "feature/main"):
-        assert words in finished.stderr
-    assert everything(site) == before
-    assert not (site.outer / ".releaser").exists()
-    seem_no_bug(finished)

@@ -23,16 +23,8 @@ def _break_live_tests(site: SampleSite) -> None:
     site.publish("alpha", "1.2.0")
 
 
-def _publish_broken(site: SampleSite) -> None:
-    site.publish("alpha", "1.2.0", broken=True)
-
-
 def _push_broken_code(site: SampleSite) -> None:
     site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    assert not packages\n"})
-
-
-def _publish_more(site: SampleSite) -> None:
-    site.publish("alpha", "1.3.0")
 
 
 def _mend_tests(site: SampleSite) -> None:
@@ -61,7 +53,6 @@ def _colours(site: SampleSite, file: Path) -> dict[str, Any]:
     ("wrong", "right", "culprits"),
     [
         (_break_live_tests, _mend_tests, "search"),
-        (_publish_broken, _publish_more, "off"),
         (_push_broken_code, _push_good_code, "search"),
     ],
     ids=["the live tests fail", "the candidate fails", "a commit fails"],

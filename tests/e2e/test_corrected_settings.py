@@ -49,13 +49,13 @@ def _files_of_others(site: SampleSite) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (notes, photo, owner)}
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_new_site_works_once_a_wrong_setting_is_corrected(wrong: dict[str, str], make_site: SiteFactory) -> None:
     _refuse_and_correct(make_site(venv=True), wrong)
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", [name for name in WRONG if "director" in name or "venv" in name])
 def test_an_adopted_site_works_again_once_a_wrong_place_is_corrected(name: str, make_site: SiteFactory) -> None:
     _refuse_and_correct(make_site.adopted(), WRONG[name])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.e2e.refusals import found_first
 from tests.e2e.scenes import silent, step, steps
 from tests.support.commands import console_script, run
 from tests.support.guards import require
-from tests.support.real_django import BUCKET, MANIFEST_STORAGE, PLAIN_STORAGE, Process, migration, settings, style
+from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, settings, style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +65,9 @@ def questions(django: DjangoSite) -> int:
     return log.read_text(encoding="utf-8").count("bin/python manage.py shell -c")
 
 
-@pytest.mark.parametrize("storage", [PLAIN_STORAGE, MANIFEST_STORAGE])
-def test_static_files_that_are_there_still_are_not_collected_again(make_django: DjangoFactory, storage: str) -> None:
-    django = make_django(settings(storage=storage))
-    assert collected(django, "rebuild") is (storage == MANIFEST_STORAGE)  # of which another Django makes other files
+def test_static_files_that_are_there_still_are_not_collected_again(make_django: DjangoFactory) -> None:
+    django = make_django(settings(storage=MANIFEST_STORAGE))
+    assert collected(django, "rebuild")  # of which another Django makes other files
     first, second = django.site.releases()[-2:]
     for release in (first, second):
         assert not collected(django, "rollback", release)
@@ -84,36 +82,10 @@ def test_static_files_that_are_there_still_are_not_collected_again(make_django: 
     (django.site.outer / ".env").touch()  # on which the settings may depend
     assert not collected(django, "rollback", second)
     assert questions(django) == 1
-    elsewhere = settings(storage=storage, static_root='BASE_DIR / "elsewhere"')
+    elsewhere = settings(storage=MANIFEST_STORAGE, static_root='BASE_DIR / "elsewhere"')
     django.site.edit("shop/settings.py", elsewhere)
     assert collected(django, "rollback", first)
     assert (django.site.path / "elsewhere" / "theme" / "style.css").exists()
-
-
-def test_static_files_are_those_of_the_live_release_after_a_rollback_too(make_django: DjangoFactory) -> None:
-    """Django passes over what is newer than its source, which after a rollback is everything."""
-    django = make_django()
-    sheet, own = django.static / "theme" / "style.css", django.static / "own.txt"
-    own.write_text("the site's own", encoding="utf-8")
-    before = own.stat().st_mtime_ns
-    django.publish("1.1.0")
-    newer = django.site.json("update")["release"]
-    assert sheet.read_text(encoding="utf-8") == style("1.1.0")
-    django.site.json("rollback")
-    assert sheet.read_text(encoding="utf-8") == style("1.0.0")
-    django.site.json("rollback", newer)
-    assert sheet.read_text(encoding="utf-8") == style("1.1.0")
-    assert own.stat().st_mtime_ns == before
-
-
-def test_without_static_root_nothing_is_collected_unless_it_is_asked_for(make_django: DjangoFactory) -> None:
-    django = make_django()
-    django.site.push_commit("Collect nothing", {"shop/settings.py": settings(static_root="None")})
-    django.publish("1.1.0")
-    assert step(django.site.json("update"), "collectstatic")["status"] == "skipped"
-    django.publish("1.2.0")
-    django.site.write_dotenv({"RELEASER_COLLECTSTATIC": "on"})
-    found_first(django.site, "STATIC_ROOT is not set")
 
 
 def test_a_storage_elsewhere_needs_no_static_root(make_django: DjangoFactory) -> None:
@@ -233,54 +205,8 @@ def test_migrations_that_are_not_applied_are_reported_and_left_alone(make_django
     assert step(django.site.json("update"), "migrations")["detail"] == "all are applied"
 
 
-def test_a_rollback_names_the_migrations_of_an_app_that_it_takes_away_in_each_database(
-    make_django: DjangoFactory,
-) -> None:
-    second = 'DATABASES["second"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "second.sqlite3"}\n'
-    django = make_django(settings(end=second))
-    site = django.site
-    site.push_from_elsewhere(
-        {
-            "news/__init__.py": "",
-            "news/migrations/__init__.py": "",
-            "news/migrations/0001_begin.py": migration(),
-            "shop/settings.py": settings(end=f'{second}INSTALLED_APPS.append("news")\n'),
-        }
-    )
-    (site.outer / "second.sqlite3").touch()
-    assert site.json("update")["migrations"] == ["news.0001_begin"]
-    for alias in ("default", "second"):
-        django.manage("migrate", "--database", alias)
-    report = site.json("rollback")
-    assert not (site.path / "news" / "__init__.py").exists()
-    detail = "applied, but not in this release: news.0001_begin, news.0001_begin (database second)"
-    assert step(report, "migrations")["detail"] == detail
-    assert any("news.0001_begin" in problem and "were not undone" in problem for problem in report["problems"])
-
-
 def with_releaser(site: SampleSite) -> dict[str, str]:
     return {**site.env, "PATH": f"{console_script().parent}{os.pathsep}{site.env['PATH']}"}
-
-
-def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
-    for command in re.findall("`(.+?)`", report["advice"]):
-        run(["sh", "-c", command], cwd=site.path, env=site.env, check=0)
-
-
-def test_code_waits_until_its_migrations_are_applied_from_a_work_tree_beside_the_checkout(
-    make_django: DjangoFactory,
-) -> None:
-    django = make_django(dotenv={"RELEASER_MIGRATIONS": "refuse"})
-    site = django.site
-    site.push_from_elsewhere({"shop/migrations/__init__.py": "", "shop/migrations/0001_begin.py": migration()})
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert report["migrations"] == ["shop.0001_begin"]
-    silent(site.releaser("update"))
-    do_as_advised(site, report)
-    assert site.snapshot() == before
-    assert site.json("update")["result"] == "activated"
-    assert "[X] 0001_begin" in django.manage("showmigrations", "shop").stdout
 
 
 def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFactory) -> None:

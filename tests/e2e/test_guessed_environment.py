@@ -40,13 +40,6 @@ def test_init_says_the_same_in_words_and_in_json(make_site: SiteFactory) -> None
     assert "test command:" in site.releaser("init", check=0).stderr, "also when it is adopted already"
 
 
-def test_it_is_said_as_well_where_something_else_is_wrong(make_site: SiteFactory) -> None:
-    site = make_site(settings={"branch": "other"})
-    answer = site.json("check", check=3)
-    assert chosen(answer)["environment"][0] == "local"
-    assert "dependency group: local (environment local)" in site.releaser("init", check=3).stderr
-
-
 # In a directory of the project every command finds the project, as git does; outside of any, it says so
 
 
@@ -61,14 +54,11 @@ def inside(site: SampleSite, place: Path, *words: str | Path, check: int | None 
     return run([console_script(), *words], cwd=place, env=site.env, check=check)
 
 
-@pytest.fixture
-def site(make_site: SiteFactory) -> SampleSite:
+def test_every_question_is_answered_in_a_subdirectory_and_outside_of_any_project_it_says_so(
+    make_site: SiteFactory,
+) -> None:
     site = make_site.adopted()
     (site.path / "config" / "deep").mkdir()
-    return site
-
-
-def test_every_question_is_answered_in_a_subdirectory(site: SampleSite) -> None:
     for words in QUESTIONS:
         here = inside(site, site.path, *words, check=0)
         for place in (site.path / "config", site.path / "config" / "deep"):
@@ -76,40 +66,13 @@ def test_every_question_is_answered_in_a_subdirectory(site: SampleSite) -> None:
             if words != ["status"]:  # which tells ages and free room
                 assert there.stdout == here.stdout
             assert "no releases yet" not in there.stderr
-
-
-@pytest.mark.story
-def test_an_update_in_a_subdirectory(site: SampleSite) -> None:
-    site.publish("alpha", "1.1.0")
-    assert "updated to" in inside(site, site.path / "config", "update", check=0).stderr
-    assert site.live_version("alpha") == "1.1.0"
-    assert "rolled back" in inside(site, site.path / "config", "rollback", check=0).stderr
-    assert not (site.path / ".releaser").exists()
-
-
-def test_an_explicit_path_that_is_a_subdirectory(site: SampleSite) -> None:
     finished = inside(site, site.outer, "list", "--project", site.path / "config")
     assert site.live_id() in finished.stdout
     env = {**site.env, "RELEASER_PROJECT": str(site.path / "config" / "deep")}
     assert site.live_id() in run([console_script(), "list", "--json"], cwd=site.outer, env=env, check=0).stdout
-
-
-def test_a_member_of_a_workspace_is_not_the_project(make_site: SiteFactory) -> None:
-    site = make_site(kind="workspace", venv=True)
-    member = site.path / "packages" / "one"
-    inside(site, member, "init", check=0)
-    assert site.link.is_symlink()
-    assert site.live_id() in inside(site, member / "src", "list", check=0).stdout
-    assert inside(site, member, "check", check=0).stderr
-
-
-def test_a_project_without_its_lock_is_found_by_its_state(site: SampleSite) -> None:
-    (site.path / "uv.lock").unlink()
+    (site.path / "uv.lock").unlink()  # the state is there
     finished = inside(site, site.path / "config", "check", check=3)
     assert f"{site.path / 'uv.lock'} does not exist" in finished.stderr
-
-
-def test_outside_of_any_project(site: SampleSite) -> None:
     place = site.outer.parent / "elsewhere"
     place.mkdir()
     for words in COMMANDS:
@@ -118,3 +81,13 @@ def test_outside_of_any_project(site: SampleSite) -> None:
         assert "--project" in finished.stderr
         assert "no releases yet" not in finished.stderr
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.story
+def test_an_update_in_a_subdirectory(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    assert "updated to" in inside(site, site.path / "config", "update", check=0).stderr
+    assert site.live_version("alpha") == "1.1.0"
+    assert "rolled back" in inside(site, site.path / "config", "rollback", check=0).stderr
+    assert not (site.path / ".releaser").exists()

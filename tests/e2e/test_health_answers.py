@@ -87,36 +87,6 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
         assert f"{web.url} answered 200" in second[:200]
 
 
-def test_a_release_before_that_fails_too_is_flipped_to_once_and_loudly(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.update_to("beta", "1.1.0")
-    earlier, before = site.live_id(), states(site)
-    site.publish("alpha", "1.1.0")
-    with served(site, sick_with("1.0.0", "1.1.0")) as web:
-        told = site.releaser("update", "--force", check=6, env=asks(web)).stderr
-        assert web.asked == ["1.0.0", "1.1.0", "1.0.0"]
-    report = site.json("history")[0]
-    assert f"answer with {earlier}: BAD: {web.url} answered 500 Internal Server Error" in told
-    assert told.count(": BAD: ") == 2
-    assert "  ImportError: alpha 1.0.0" in told
-    assert "THE RELEASE BEFORE FAILS TOO" in told
-    assert [name for name in steps(report) if name.startswith("flip")] == ["flip", "flip back"]
-    assert site.live_id() == earlier
-    assert {name: state for name, state in states(site).items() if name in before} == before
-    assert [(one["release"], one["good"], one["body"]) for one in report["answers"]] == [
-        (report["release"], False, PAGE.format(version="1.1.0")),
-        (earlier, False, PAGE.format(version="1.0.0")),
-    ]
-    assert any("health check on the earlier release failed" in problem for problem in report["problems"])
-    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: update rolled back, RELEASE BEFORE FAILS TOO")
-    text = body(site)
-    assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
-    assert "ImportError: alpha 1.0.0" in text.partition(f"Release {earlier}, which is live again: bad")[2]
-    with served(site, sick_with("1.0.0", "1.1.0")) as web:
-        silent(site.releaser("update", env={"RELEASER_HEALTH_CHECK": web.url}))
-        assert web.asked == []
-
-
 # Right after the flip the site's Python is started through the symlink; a release that fails there is taken back
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,13 +26,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "60s"}
-# Starts a service that outlives it, and says so on standard output, which the service keeps open.
-DAEMON = """\
-import os, pathlib, subprocess, sys
-service = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-pathlib.Path(os.environ["PID_FILE"]).write_text(str(service.pid))
-print("the service runs")
-"""
 
 
 def adopted(make_site: SiteFactory, settings: Mapping[str, Any], **options: Any) -> SampleSite:
@@ -134,20 +124,6 @@ def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFac
     assert site.live_version("alpha") == "1.1.1"
 
 
-def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:
-    site = adopted(make_site, {})
-    report = see_that_it_is_rolled_back(site, "collectstatic", broken="collectstatic")
-    assert "alpha is broken: collectstatic cannot work" in report["headline"]
-
-
-def test_a_restart_command_that_fails(make_site: SiteFactory) -> None:
-    code = "import alpha, sys; sys.exit('nobody home' if alpha.__version__ == '1.1.0' else 0)"
-    site = adopted(make_site, {"restart": ["python", "-c", code]})
-    report = see_that_it_is_rolled_back(site, "restart")
-    assert "nobody home" in report["headline"]
-    assert step(report, "restart again")["status"] == "ok"
-
-
 def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_release(make_site: SiteFactory) -> None:
     loses = "import os, shutil; shutil.rmtree(os.environ['SITE'] + '/wsgi', ignore_errors=True)"
     site = adopted(make_site, {"restart_file": "wsgi/restart.txt"}, files={"wsgi/.gitignore": "*\n"})
@@ -159,46 +135,6 @@ def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_relea
     assert "flip" not in steps(report)
     assert site.live_id() == live
     assert site.json("status")["held_back"] == []
-
-
-def test_a_restart_command_may_leave_a_service_behind(make_site: SiteFactory, tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    site = make_site(venv=True, files={"start.py": DAEMON}, settings={"restart": [sys.executable, "start.py"]})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0, env={"PID_FILE": str(pid_file)})
-    service = int(pid_file.read_text(encoding="utf-8"))
-    try:
-        # It holds neither the project's lock nor a pipe to releaser, so that the next run can start and end.
-        site.publish("alpha", "1.2.0")
-        site.releaser("update", check=0, env={"PID_FILE": str(tmp_path / "second"), "RELEASER_RESTART": "none"})
-        assert Path(f"/proc/{service}/stat").read_text(encoding="ascii").split()[2] == "S"  # it sleeps, as it should
-        descriptors = [os.path.realpath(entry) for entry in Path(f"/proc/{service}/fd").iterdir()]
-        assert descriptors
-        assert not any(path.startswith(str(site.outer)) for path in descriptors)
-    finally:
-        os.kill(service, signal.SIGKILL)
-
-
-def passenger(tmp_path: Path, site: SampleSite, script: str) -> dict[str, str]:
-    """Make a passenger-config of one line of shell; return the environment in which it is found."""
-    program = tmp_path / "bin" / "passenger-config"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    program.chmod(0o755)
-    return {"PATH": f"{program.parent}:{site.env['PATH']}", "NOTE": str(tmp_path / "note")}
-
-
-def test_passenger_is_told_to_restart_this_application(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = make_site.adopted(dotenv=variables(restart="passenger", passenger_app_root="../www"))
-    (site.outer / "www").symlink_to(site.path)
-    site.publish("alpha", "1.1.0")
-    script = 'echo "$PASSENGER_INSTANCE_REGISTRY_DIR $@" >> "$NOTE"; echo "Restarting $3 (production)"'
-    env = passenger(tmp_path, site, script) | {"PASSENGER_INSTANCE_REGISTRY_DIR": "/run/instances"}
-    report = site.json("update", env=env)
-    expected = site.path / "../www"
-    *_, said = (tmp_path / "note").read_text(encoding="utf-8").splitlines()
-    assert said == f"/run/instances restart-app --ignore-app-not-running {expected}"
-    assert step(report, "restart")["detail"] == f"passenger-config: Restarting {expected} (production)"
 
 
 def test_packages_are_not_to_blame_for_a_site_that_is_ill_without_them_too(make_site: SiteFactory) -> None:

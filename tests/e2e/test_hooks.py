@@ -160,14 +160,6 @@ def test_the_others_fail_without_an_effect_on_the_site(hooked: Hooked) -> None:
     assert hooked.ran()[-1] == "on_failure"
 
 
-def test_one_that_hangs_is_ended(make_site: SiteFactory) -> None:
-    hanging = {"RELEASER_BEFORE_LIVE": "sleep 60", "RELEASER_HOOK_TIMEOUT": "1s"}
-    site = make_site.adopted(dotenv=hanging, due="1.1.0")
-    report = site.json("update", check=5)
-    assert "still running after 1 s" in report["headline"]
-    assert site.live_version("alpha") == "1.0.0"
-
-
 def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hooked: Hooked) -> None:
     site = hooked.site
     site.publish("alpha", "1.1.0")
@@ -204,20 +196,3 @@ def test_the_settings_of_the_code_that_goes_live_count(make_site: SiteFactory, t
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert note.read_text(encoding="utf-8") == "BBA"  # also in the tree that is made anew behind the tests
-
-
-def test_migrations_that_a_hook_has_applied_are_not_told_as_missing(make_site: SiteFactory, tmp_path: Path) -> None:
-    database = tmp_path / "database"
-    database.touch()
-    files = {
-        "site_settings.py": 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "static_out"\n'
-        f"DATABASE = {str(database)!r}\nMIGRATIONS = ()\n"
-    }
-    site = make_site(venv=True, dotenv={"RELEASER_BEFORE_LIVE": "python manage.py migrate"}, files=files)
-    site.releaser("init", check=0)
-    site.publish(
-        "alpha", "1.1.0", modules={"alpha/__init__.py": '__version__ = "1.1.0"\nMIGRATIONS = ("0002_price",)\n'}
-    )
-    report = site.json("update")
-    assert (report["migrations"], report["problems"]) == ([], [])
-    assert "0002_price" in database.read_text(encoding="utf-8")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, silent, states, step, steps
 from tests.support.commands import run
 
@@ -130,18 +129,6 @@ def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(report
     assert reporting.database.read_text(encoding="utf-8") == ""
 
 
-def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
-    site = reporting.site
-    site.push_commit("Migrate", {"site_settings.py": reporting.settings("0001_old")})
-    commit = site.push_from_elsewhere({"site_settings.py": reporting.settings("0001_old", "0002_new")})
-    report = site.json("update")
-    assert report["migrations"] == ["site.0002_new"]
-    assert step(report, "migrations")["detail"] == (
-        "new and not applied: site.0002_new; not applied before this update either: site.0001_old"
-    )
-    assert site.head() == commit  # where it is again, after the live release was asked
-
-
 def test_a_release_whose_migrations_are_not_applied_is_told_once_waits_and_goes_on_by_itself(
     refusing: Migrating,
 ) -> None:
@@ -198,26 +185,6 @@ def test_a_candidate_that_failed_once_and_then_waits_goes_live_as_well(refusing:
     assert "migrations are not applied" in report["headline"]
     refusing.migrate(NEW)
     assert site.json("update")["release"] == report["release"] == site.live_id()
-
-
-def test_the_mail_of_a_run_that_is_killed_after_its_release_is_ready_comes_with_the_next(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    interrupted(site, "update", at=Point(place="releaser.pipelines.update:prune_step", when="before"))
-    assert site.outbox_mails() == []
-    site.releaser("update", check=0)
-    assert NEW in body(site)
-
-
-def test_a_rebuild_keeps_the_release_whose_migrations_it_says_how_to_apply(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    site.uv("lock", "--upgrade-package", "alpha")
-    site.commit("Upgrade alpha")
-    report = site.json("rebuild", check=5)
-    (python,) = re.findall(r"`(\S+) manage.py migrate`", report["advice"])
-    assert Path(python).exists()
-    assert site.live_version("alpha") == "1.0.0"
 
 
 def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
@@ -306,25 +273,6 @@ def test_it_is_run_before_the_tests_and_passes(make_site: SiteFactory) -> None:
     shown = site.json("show", report["release"])["test_output"]
     assert "no issues" in shown
     assert shown.rstrip().endswith("OK")
-
-
-def test_a_site_that_failed_before_is_tried_again_once_it_passes(make_site: SiteFactory) -> None:
-    site = adopted(make_site, packages={"alpha": "1.0.0", "beta": "1.0.0"})
-    site.write_dotenv()
-    site.publish("beta", "1.1.0", broken="check")
-    site.json("update")
-    assert site.manage_runs("check") == [], "nobody asks for it by default"
-    site.write_dotenv(ON)
-    site.publish("alpha", "1.1.0")
-    report = site.json("update", check=5)
-    assert report["blame"] == "before"
-    assert "Fix the site or its settings" in report["advice"]
-    silent(site.releaser("update"))
-    assert site.manage_runs("check")[-1].versions["alpha"] == "1.0.0"  # what is live is asked, and nothing is built
-    site.write_dotenv()
-    report = site.json("update")
-    assert report["result"] == "activated"
-    assert step(report, "test live release")["status"] == "ok"
 
 
 def test_it_makes_no_sense_without_django(make_site: SiteFactory) -> None:

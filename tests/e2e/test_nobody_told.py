@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.refusals import refused, script
-from tests.e2e.scenes import SECONDS, in_background, silent
+from tests.e2e.scenes import silent
 from tests.support.guards import require
 from tests.support.serving import http_server, reply
 
@@ -70,15 +68,6 @@ def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(make_site: SiteF
     site.releaser("update", env=env, check=0)
     assert "alpha" in (site.outer / "sent").read_text(encoding="utf-8")
     assert site.json("status", env=env)["mails_pending"] == 0
-
-
-def test_a_mail_server_that_is_set_comes_first(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    settings = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
-    site = make_site(venv=True, dotenv={**BY_SENDMAIL, **settings})
-    finished = site.releaser("test-mail", env=sendmail(site), check=0)
-    assert len(smtp_server.messages) == 1
-    assert not (site.outer / "sent").exists()
-    assert f"sent to ada@example.org by {smtp_server.host}:{smtp_server.port}" in finished.stderr
 
 
 def test_a_mail_is_sent_again_if_a_kill_comes_before_that_is_noted(
@@ -199,48 +188,6 @@ def test_it_is_said_if_nobody_is_set(make_site: SiteFactory) -> None:
 # A run that is ended while its mail is being sent: the mail is kept, and the next run sends the very same one
 
 
-def mail_settings(port: int) -> dict[str, str]:
-    return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "60s"}
-
-
-def end_while_mailing(site: SampleSite) -> tuple[int, str]:
-    """Let an update that is sending its mail be told to end; return its status, and what it said."""
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        mute.settimeout(SECONDS)
-        site.write_dotenv(mail_settings(mute.getsockname()[1]))
-        with in_background(site, "update") as update:
-            connection, _ = mute.accept()
-            update.send_signal(signal.SIGTERM)
-            _, said = update.communicate(timeout=3 * SECONDS)  # or SMTP comes to its limit, which is told otherwise
-            connection.close()
-    return update.returncode, said
-
-
-def see_them_sent(site: SampleSite, server: MailServer, *, count: int) -> None:
-    """See that so many mails were kept, and that the next update sends these very ones."""
-    kept = {mail["Message-ID"]: mail["subject"] for mail in site.outbox_mails()}
-    assert len(kept) == count
-    site.write_dotenv(mail_settings(server.port))
-    assert site.releaser("update").returncode == 0
-    assert {one.message["Message-ID"]: one.message["subject"] for one in server.messages} == kept
-    assert site.outbox_mails() == []
-
-
-def test_a_mail_survives_the_end_of_its_run_and_so_do_those_that_wait(
-    make_site: SiteFactory, dead_port: int, smtp_server: MailServer
-) -> None:
-    site = make_site.adopted(dotenv=mail_settings(dead_port), due="1.1.0")
-    site.releaser("update", check=7)
-    site.publish("alpha", "1.2.0")
-    status, said = end_while_mailing(site)
-    assert site.live_version("alpha") == "1.2.0"
-    assert status == 7, said
-    assert "interrupted while mails were being sent" in said
-    run = site.json("history")[0]
-    assert (run["command"], run["result"], run["exit_code"]) == ("update", "activated", 7)
-    see_them_sent(site, smtp_server, count=2)
-
-
 # The server is set in the crontab alone, so that commands by hand have none
 
 
@@ -263,10 +210,3 @@ def test_the_next_run_that_can_send_sends_what_commands_by_hand_could_not(
     assert len(subjects) == waited + 2
     assert site.json("status")["mails_pending"] == 0
     assert site.outbox_mails() == []
-
-
-def test_mails_for_people_who_read_the_outbox_are_not_counted_as_waiting(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")  # with sendmail = "none"
-    site.releaser("rollback", check=0)
-    assert site.outbox_mails()
-    assert site.json("status")["mails_pending"] == 0

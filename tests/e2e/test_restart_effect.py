@@ -160,29 +160,6 @@ def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFac
     assert f"1 process still runs on release {earlier}" in " ".join(body(servers.site).split())
 
 
-def test_a_new_process_that_does_not_come_up_fails_though_the_old_one_had_answered(
-    make_site: SiteFactory, tmp_path: Path
-) -> None:
-    """The old server is asked first, and then there is none."""
-    with served(make_site, tmp_path) as servers:
-        restart = "sh -c '(sleep 1; kill -9 $(cat $PIDS)) > /dev/null 2>&1 &'"
-        report = servers.update("not", check=6, restart=restart, health_retries="4", health_pause="1s")
-    assert "cannot be reached" in report["headline"]
-
-
-def test_processes_on_a_release_that_was_taken_back_are_named(make_site: SiteFactory, tmp_path: Path) -> None:
-    """The first restart works and the second one does not, so that the bad release goes on serving."""
-    with served(make_site, tmp_path) as servers:
-        restart = "sh -c 'test -e restarted || { touch restarted && exec python restart.py now; }'"
-        (servers.site.path / ".git" / "info" / "exclude").write_text("/restarted\n/.venv\n", encoding="utf-8")
-        report = servers.update("not", check=6, restart=restart, health_text="1.0.0", health_retries="1")
-        *_, second = servers.pids
-    assert any(
-        problem.startswith(f"1 process still runs on release {report['release']}, which was live before: {second} (")
-        for problem in report["problems"]
-    ), report["problems"]
-
-
 def test_the_moment_of_the_flip_outlives_the_run(make_site: SiteFactory, tmp_path: Path) -> None:
     """A run that is killed in the middle of its restart: the next one knows who began after the flip."""
     with served(make_site, tmp_path) as servers:

@@ -41,12 +41,6 @@ def test_what_is_wrong_is_told_along_with_other_problems(make_site: SiteFactory)
     unfit(site).says("django.contrib.staticfiles is not in INSTALLED_APPS")
 
 
-def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFactory) -> None:
-    site = site_with(make_site, root="manage.py", dotenv={"RELEASER_COLLECTSTATIC": "off"})
-    assert site.json("update")["result"] == "activated"
-    assert site.manage_runs("shell") == [one for one in site.manage_runs("shell") if "migrations" in one.argv[2]]
-
-
 def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFactory) -> None:
     """Its own tests will tell whether it is ill."""
     site = site_with(make_site, root="static_out")

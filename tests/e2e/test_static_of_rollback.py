@@ -54,12 +54,6 @@ def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: Sample
     assert not list(site.outer.glob(".site.releaser-staging*"))
 
 
-def test_packages_alone_wait_for_the_flip(site: SampleSite) -> None:
-    found = steps(site.json("rollback", "--keep-code"))
-    assert "stage" not in found
-    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
-
-
 def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     places = site.path / ".git" / "worktrees"
     shutil.rmtree(places, ignore_errors=True)
@@ -88,17 +82,6 @@ def test_they_are_put_back_where_somebody_edited_what_the_earlier_code_has_other
     assert "with the packages of another commit" not in error
     see_nothing_has_changed(site)
     assert (site.path / "notes.txt").read_text(encoding="utf-8") == "mine"
-
-
-ILL = {"RELEASER_HEALTH_CHECK": "test -e notes.txt", "RELEASER_HEALTH_RETRIES": "0"}
-
-
-def test_they_are_put_back_with_a_rollback_that_is_taken_back(site: SampleSite) -> None:
-    before = site.snapshot()
-    report = site.json("rollback", check=6, env=ILL)
-    assert step(report, "collectstatic again")["status"] == "ok"
-    see_nothing_has_changed(site)
-    assert site.snapshot() | {"(restarted at)": ""} == before | {"(restarted at)": ""}
 
 
 def test_what_fails_ahead_is_tried_with_the_earlier_release_live(make_site: SiteFactory) -> None:

@@ -14,7 +14,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from releaser.actions import checkout
 from releaser.core.change import Change
 from releaser.pipelines.due import Timing
 from releaser.pipelines.session import Request
@@ -225,19 +224,6 @@ def test_the_next_run_starts_what_a_killed_one_has_stopped(service: Service) -> 
     assert report["outage_seconds"] > 0
     assert service.site.json("init")["outage_seconds"] is None
     assert service.calls() == []
-
-
-def test_a_fault_of_releaser_itself_while_it_is_stopped_starts_it(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError
-
-    service.site.publish("alpha", "1.1.0")
-    monkeypatch.setattr(checkout, "move_checkout", broken)
-    report = service.updated_here()
-    assert report.exit_code == 1
-    assert (service.calls(), service.answer()) == (["stop", "start"], "1.0.0")
 
 
 def test_settings_that_come_with_code_find_it_running(service: Service) -> None:

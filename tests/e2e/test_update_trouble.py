@@ -92,22 +92,6 @@ def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> 
     assert site.git("status", "--porcelain") == ""
 
 
-def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int, smtp_server: MailServer) -> None:
-    site = make_site.adopted(dotenv=mail_settings(dead_port), due="1.1.0")
-    for _ in range(2):  # one that stays dead does not fill the outbox
-        finished = site.releaser("update", check=7)
-        assert site.live_version("alpha") == "1.1.0"
-        assert f"127.0.0.1:{dead_port}" in finished.stderr
-        assert [mail["subject"].startswith(UPDATED) for mail in site.outbox_mails()] == [True]
-    assert site.json("status")["mails_pending"] == 1
-    site.write_dotenv(mail_settings(smtp_server.port))
-    silent(site.releaser("update"))
-    (received,) = smtp_server.messages
-    assert received.message["subject"].startswith(UPDATED)
-    assert (received.sender, received.recipients) == ("releaser@example.org", ("ada@example.org",))
-    assert site.outbox_mails() == []
-
-
 def test_what_is_mailed_is_not_printed_as_well_unless_asked(make_site: SiteFactory, smtp_server: MailServer) -> None:
     site = make_site.adopted(dotenv=mail_settings(smtp_server.port), due="1.1.0")
     silent(site.releaser("update"))
@@ -120,9 +104,6 @@ def test_what_is_mailed_is_not_printed_as_well_unless_asked(make_site: SiteFacto
     site.publish("alpha", "2.0.1")
     assert "mail: sent to ada@example.org" in site.releaser("update", "-v", check=0).stderr
     assert "mail: sent" in site.releaser("rollback").stderr  # a person asked for it
-
-
-UPDATED = "✓ site: updated, 1 package"
 
 
 # Code 8
