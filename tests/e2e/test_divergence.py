@@ -78,16 +78,6 @@ def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory)
     on_top_of(site, repaired)
 
 
-def test_a_rollback_whose_commit_gave_way_stays_rolled_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    theirs = site.push_from_elsewhere({"notes.txt": "news"})
-    site.releaser("rollback", check=7)
-    assert site.releaser("update").returncode == 0
-    assert site.live_version("alpha") == "1.0.0"
-    assert 'name = "alpha"\nversion = "1.0.0"' in site.lock_text()
-    on_top_of(site, theirs)
-
-
 def test_a_crash_while_the_lock_gives_way_loses_nothing(make_site: SiteFactory) -> None:
     site, _, theirs = diverged(make_site)
     live = site.live_id()
@@ -134,18 +124,6 @@ def test_following_does_not_drop_what_is_only_here(make_site: SiteFactory) -> No
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
     site.releaser("update", "--follow-remote", check=3)
     assert site.head() == mine
-
-
-def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: SiteFactory) -> None:
-    """If somebody undoes a push on the server, the update says so and does not push again."""
-    site = make_site.adopted()
-    before = site.remote_head()
-    site.update_to("alpha", "1.1.0")
-    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", before)
-    assert "was moved back" in site.releaser("update", check=3).stderr
-    assert site.remote_head() == before
-    site.releaser("update", "--follow-remote", check=0)
-    assert (site.head(), site.live_version("alpha")) == (site.remote_head(), "1.1.0")
 
 
 def test_a_remote_that_was_rewritten_before_the_first_update(make_site: SiteFactory) -> None:

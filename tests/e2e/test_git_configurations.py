@@ -89,26 +89,11 @@ def shallow(site: SampleSite) -> None:
     site.git("reflog", "expire", "--expire=all", "--all")
 
 
-def partial(site: SampleSite) -> None:
-    """Let the checkout fetch files when it needs them, as after `git clone --filter=blob:none`."""
-    subprocess.run(["git", "-C", str(site.remote), "config", "uploadpack.allowFilter", "true"], check=True)
-    subprocess.run(["git", "-C", str(site.remote), "config", "uploadpack.allowAnySHA1InWant", "true"], check=True)
-    site.git("remote", "set-url", "origin", f"file://{site.remote}")
-    config("remote.origin.promisor=true", "remote.origin.partialclonefilter=blob:none")(site)
-
-
 def sparse(site: SampleSite) -> None:
     """Leave a directory out of the checkout."""
     site.push_commit("Docs", {"docs/index.txt": "docs\n", "docs/more.txt": "docs\n"})
     site.git("sparse-checkout", "set", "--no-cone", "/*", "!/docs/")
     assert not (site.path / "docs").exists()
-
-
-def template(site: SampleSite) -> None:
-    """Give each new repository a hook that fails."""
-    (site.outer / "template").mkdir()
-    make_hook(site.outer / "template", "post-checkout", "exit 1")
-    config(f"init.templateDir={site.outer / 'template'}")(site)
 
 
 def hooks(site: SampleSite) -> None:
@@ -118,30 +103,11 @@ def hooks(site: SampleSite) -> None:
     config(f"core.hooksPath={site.outer / 'hooks'}")(site)
 
 
-def elsewhere(site: SampleSite) -> None:
-    """Let the repository lie beside the checkout, as with `git init --separate-git-dir`."""
-    site.git("init", "--quiet", "--separate-git-dir", site.outer / "site.git")
-    config(f"core.worktree={site.path}")(site)
-
-
-def linked(site: SampleSite) -> None:
-    """Let somebody else have another work tree of the repository."""
-    site.git("worktree", "add", "--quiet", "-b", "other", site.outer / "other")
-
-
-def renamed(site: SampleSite) -> None:
-    """Name the remote by a short form."""
-    config(f"url.{site.outer}/.insteadOf=here:")(site)
-    site.git("remote", "set-url", "origin", "here:remote.git")
-
-
 @dataclass(frozen=True)
 class Row:
     """A configuration, and what it changes in the end."""
 
     put: Callable[[SampleSite], None]
-    #: The exit status of each of the three runs.
-    codes: tuple[int, int, int] = (0, 0, 0)
     dotenv: tuple[tuple[str, str], ...] = ()
 
 
@@ -151,10 +117,7 @@ LARGE = ("filter.lfs.clean=git-lfs clean -- %f", "filter.lfs.smudge=git-lfs smud
 # In this order, a spread has those that set the most.
 ROWS: dict[str, Row] = {
     "signatures are shown": Row(signing("log.showSignature=true", "commit.gpgSign=true", "tag.gpgSign=true")),
-    "signatures are shown, of unsigned commits": Row(config("log.showSignature=true")),
     "core.autocrlf": Row(both(config("core.autocrlf=true"), check_out_again)),
-    "core.eol": Row(both(config("core.eol=crlf"), attributes("* text=auto"))),
-    "core.autocrlf=input, core.safecrlf": Row(config("core.autocrlf=input", "core.safecrlf=true")),
     "what is shown and compared": Row(
         config("status.showUntrackedFiles=no", "status.short=true", "status.branch=true", "status.relativePaths=false",
                "status.showStash=true", "status.submoduleSummary=true", "status.renames=copies",
@@ -185,24 +148,15 @@ ROWS: dict[str, Row] = {
                "core.sharedRepository=group", "safe.directory=/nowhere", "safe.bareRepository=explicit",
                "commit.template=/nonexistent", "commit.verbose=true", "commit.cleanup=scissors", "core.editor=false")
     ),
-    "init.templateDir with a hook": Row(template),
     "a sparse checkout": Row(sparse),
     "hooks that fail": Row(hooks),
-    "a partial clone": Row(partial),
     "the index, files, LFS, and aliases of commands": Row(
         config("core.fsmonitor=true", "core.untrackedCache=true", "core.splitIndex=true", "index.version=4",
                "feature.manyFiles=true",
                "core.fileMode=false", "core.symlinks=false", "core.ignoreCase=true", "core.trustctime=false",
                *LARGE, *(f"alias.{name}=!false" for name in ALIASES))
     ),
-    "another work tree": Row(linked),
     "a shallow clone": Row(shallow),
-    "core.worktree": Row(elsewhere),
-    "lines end with CR LF": Row(attributes("* text=auto eol=crlf")),
-    "textconv": Row(
-        both(config("diff.shout.textconv=tr a-z A-Z <", "diff.shout.binary=true"), attributes("* diff=shout"))
-    ),
-    "url.insteadOf": Row(renamed),
     "filters of the files": Row(
         both(config("filter.shout.smudge=tr a-z A-Z", "filter.shout.clean=tr A-Z a-z"),
              attributes("news.txt filter=shout")),
@@ -211,7 +165,7 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.story) if one in QUICK else one for one in ROWS])
 def test_update_rollback_update(make_site: SiteFactory, name: str) -> None:
     row = ROWS[name]
@@ -227,7 +181,7 @@ def test_update_rollback_update(make_site: SiteFactory, name: str) -> None:
 
     new = site.push_from_elsewhere({"news.txt": "new\n"})
     site.publish("alpha", "1.1.0")
-    updated = site.json("update", check=row.codes[0])
+    updated = site.json("update")
     second = site.live_id()
     assert (updated["problems"], site.live_version("alpha")) == ([], "1.1.0")
     assert new in site.git("-c", "log.showSignature=false", "log", "--format=%H").splitlines()
@@ -235,14 +189,14 @@ def test_update_rollback_update(make_site: SiteFactory, name: str) -> None:
     assert edits(site) == []
     lock = committed(site, "uv.lock")
 
-    back = site.releaser("rollback", check=row.codes[1])
+    back = site.releaser("rollback", check=0)
     assert "had edits" not in back.stderr
     assert (site.live_id(), site.live_version("alpha")) == (first, "1.0.0")
     assert (committed(site, "uv.lock") != lock, (site.path / "news.txt").exists()) == (True, False)
     assert edits(site) == []
 
     site.publish("beta", "1.1.0")
-    again = site.json("update", check=row.codes[2])
+    again = site.json("update")
     assert (again["problems"], site.live_version("beta"), site.live_version("alpha")) == ([], "1.1.0", "1.0.0")
     assert edits(site) == []
     assert not [*site.state_dir.glob("uv.lock-*")]

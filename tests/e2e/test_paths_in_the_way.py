@@ -117,25 +117,6 @@ def test_a_release_is_taken_back_beside_what_was_uploaded_meanwhile(make_site: S
     assert "Traceback" not in site.releaser("update").stderr
 
 
-@pytest.mark.parametrize("kind", [a_directory, a_pipe])
-def test_recovery_leaves_what_lies_in_its_way_and_goes_on(make_site: SiteFactory, kind: Kind) -> None:
-    site = with_service(make_site)
-    tracked(site)
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    untracked_elsewhere(site)
-    interrupted(site, "update", at=AFTER_THE_GUARD["checkout moved"])
-    kind(site.path / "media")
-    uploads = {path: what for path, what in photograph(site.path).items() if "/media" in path}
-    finished = site.releaser("update")
-    assert "Traceback" not in finished.stderr
-    assert finished.returncode in (0, 7), finished
-    assert uploads.items() <= photograph(site.path).items()
-    assert not (site.state_dir / "journal.json").exists()
-    site.releaser("prune", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def tracked(site: SampleSite) -> None:
     """Commit `media` as a file, and push that."""
     (site.path / "media").write_text("git's\n", encoding="utf-8")
@@ -168,7 +149,7 @@ def a_file_for_a_directory(site: SampleSite) -> Path:
     return site.path / "static"
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("act", [a_lock_directory, a_directory_of_the_code, a_file_for_a_directory])
 @pytest.mark.parametrize("first", ["update", "rollback", "prune", "rebuild", "init"])
 def test_a_run_that_was_cut_off_never_wedges_a_site(

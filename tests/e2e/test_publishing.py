@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import changed_files, from_server, make_hook, silent, step, steps
-from tests.support.commands import run
-from tests.support.simple_index import serving
+from tests.e2e.scenes import changed_files, make_hook, silent, steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +13,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 BEHIND_THE_FLIP = Point(place="releaser.actions.checkout:place_files")
-WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
 
 def half_published(make_site: SiteFactory) -> SampleSite:
@@ -124,30 +120,6 @@ def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: Si
 
 
 # What
-
-
-def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory, tmp_path: Path) -> None:
-    """Without hashes, it is one that pip takes for constraints."""
-    settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
-    site = make_site(venv=True, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
-    with serving(site.index.path) as index:  # as the lock has no hashes of files in a directory
-        from_server(site, index.url, lock=True)
-        site.releaser("init", check=0)
-        site.publish("alpha", "1.1.0")
-        report = site.json("update")
-        silent(site.releaser("update"))
-    assert step(report, "commit")["status"] == "ok"
-    assert changed_files(site) == {"uv.lock"}
-    assert site.remote_head() == site.head()
-    assert 'hash = "sha256:' in (site.path / "uv.lock").read_text(encoding="utf-8")
-    export, target = site.path / "requirements.txt", tmp_path / "target"
-    assert "alpha==1.1.0" in export.read_text(encoding="utf-8")
-    assert "--hash" not in export.read_text(encoding="utf-8")
-    site.publish("alpha", "1.2.0")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
-    words: list[str | Path] = [*pip, "--target", target, "--find-links", site.index.path, "-c", export, "alpha"]
-    run(words, cwd=tmp_path, env=site.env, check=0)
-    assert [one.name for one in target.glob("*.dist-info")] == ["alpha-1.1.0.dist-info"]
 
 
 def test_an_export_is_committed_by_the_next_run_unless_somebody_has_edited_it(make_site: SiteFactory) -> None:

@@ -78,19 +78,6 @@ def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: Sit
     assert report["blame"] == "update"
 
 
-def test_red_commits_wait_for_a_newer_one_or_for_a_person(make_site: SiteFactory) -> None:
-    """The code may be waiting for a package, which comes in by itself."""
-    site = make_site.adopted()
-    needs = "def test_alpha(packages):\n    assert packages['alpha'].__version__ == '1.1.0'\n"
-    theirs = site.push_from_elsewhere({TESTS: needs})
-    site.releaser("update", check=5)
-    site.update_to("alpha", "1.1.0")
-    assert site.live_version("alpha") == "1.1.0"
-    site.releaser("unhold", theirs[:12], check=0)
-    site.releaser("update", check=0)
-    assert theirs in site.git("log", "--format=%H")
-
-
 def note_as_well(site: SampleSite) -> None:
     (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
 
@@ -123,37 +110,6 @@ def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site
     site.push_from_elsewhere({"cure.txt": "take twice daily"})
     site.releaser("update", check=6)
     assert (site.head(), site.git("status", "--porcelain")) == (head, "")
-
-
-def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    well = f"test {os.readlink(site.link)} -ef .venv"
-    settings = f'\n[tool.releaser]\nhealth_check = "{well}"\nhealth_retries = 0\n'
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    before = site.head()
-    site.push_from_elsewhere({"pyproject.toml": text + settings})
-    assert "health check failed" in site.json("update", check=6)["headline"]
-    assert site.head() == before
-
-
-def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
-    site = make_site.adopted(dotenv=variables(git_pull=False))
-    site.push_from_elsewhere({"notes.txt": "news"})
-    before = site.snapshot()
-    silent(site.releaser("update"))
-    assert site.snapshot() == before
-    assert "notes.txt" not in site.git("log", "--all", "--name-only")
-
-
-def test_a_refused_pull_leaves_an_ignored_file_that_is_what_the_commit_brings(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.edit("static_out/local.txt", "mine")
-    site.push_from_elsewhere({".gitignore": "__pycache__/\n"})
-    site.push_from_elsewhere({"static_out/local.txt": "mine"})
-    finished = site.releaser("update", check=3)
-    assert "static_out/local.txt is not tracked by git" in finished.stderr
-    assert "Move it out of the checkout" in finished.stderr
-    assert (site.path / "static_out" / "local.txt").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("culprits", ["hold", "off"])

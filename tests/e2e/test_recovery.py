@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import body, in_background, meeting
+from tests.e2e.scenes import body
 from tests.e2e.test_people_at_work import due
-from tests.support.commands import git_executable
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -24,11 +21,9 @@ if TYPE_CHECKING:
 SETTINGS = {"health_check": "python manage.py check", "requirements_export": "requirements.txt"}
 LINK = "releaser.releases.release:replace_symlink"
 PLACE_LOCK = "releaser.actions.checkout:place_files"
-COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"
 FAST_FORWARD = "releaser.tools.git:Git.fast_forward"
 
 UNTOUCHED = "was interrupted before it changed anything for the site"
-TOLD_LATER = "had made release"
 FINISHED = "the rest is done now"
 
 
@@ -97,17 +92,6 @@ def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(site
     up_to_date(site)
 
 
-def test_a_move_to_a_commit_that_brings_nothing_to_build_is_undone_and_made_again(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    pushed, before = site.push_from_elsewhere({"uv.lock": f"{site.lock_text()}# as before\n"}), site.snapshot()
-    interrupted(site, "update", at=Point(place=FAST_FORWARD))
-    assert site.head() == pushed
-    assert UNTOUCHED in site.json("init")["recovered"]
-    assert (site.snapshot(), left_over(site)) == (before, [])
-    assert site.json("update")["result"] == "unchanged"
-    assert site.head() == pushed
-
-
 @pytest.mark.story
 def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: SampleSite) -> None:
     before = site.live_id()
@@ -124,24 +108,6 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished_and_told(site: Sam
     assert "Since the last run" not in body(site)
     up_to_date(site)
     nothing_is_left_to_do(site)
-
-
-def test_one_that_had_only_to_tell_of_it_is_told_later(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place="releaser.reporting.notify:_Post.keep", when="before"))
-    assert TOLD_LATER in site.json("update")["recovered"]
-    up_to_date(site)
-
-
-def test_static_files_that_a_crash_may_have_emptied_are_collected_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=COLLECTSTATIC))
-    torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"
-    torn.touch()
-    old.touch()
-    os.utime(old, (1000, 1000))
-    site.releaser("prune", check=0)
-    assert (torn.stat().st_mtime, old.stat().st_mtime) == (0, 1000)
-    assert len(site.manage_runs("collectstatic")) == 2
-    up_to_date(site)  # without any update, which would commit and push, too
 
 
 def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleSite) -> None:
@@ -207,94 +173,13 @@ def test_the_adoption_of_a_real_venv_that_is_cut_off_between_its_two_steps_loses
     adopted_for_good(site)
 
 
-def test_the_adoption_of_a_venv_behind_a_link_that_is_cut_off_loses_nothing(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    elsewhere = site.outer / "venvs" / "one"
-    elsewhere.parent.mkdir()
-    site.link.rename(elsewhere)
-    site.link.symlink_to(elsewhere)
-    at = Point(place="releaser.pipelines.adopt:replace_symlink")
-    interrupted(site, "init", at=at)
-    assert ADOPTED in site.json("init")["recovered"]
-    assert site.link.resolve() == elsewhere
-    whole(site)
-
-
 # What somebody or something else has damaged
-
-
-def test_a_journal_that_cannot_be_read_is_kept_and_the_link_believed(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=PLACE_LOCK))
-    new = site.live_id()
-    (site.state_dir / "journal.json").write_bytes(b"\0" * 512)
-    report = site.json("update")
-    assert "The journal could not be read" in report["noted"]
-    assert report["recovered"] == ""
-    assert "The journal could not be read" in site.outbox_mails()[-1]["subject"]
-    assert site.live_id() == new
-    aside = site.state_dir / "journal.json.unreadable-1"
-    assert aside.read_bytes() == b"\0" * 512
-    aside.unlink()
-    whole(site)
-    nothing_is_left_to_do(site)
 
 
 # An interrupt says goodbye
 
-MEET = """\
-import os, socket, sys
-__version__ = "1.2.0"
-if "collectstatic" in sys.argv:
-    with socket.create_connection(("127.0.0.1", int(os.environ["MEETING_PORT"]))) as meeting:
-        meeting.sendall(b"here")
-        meeting.recv(1)
-"""
 
-
-def test_an_interrupt_of_the_build_changes_nothing_and_says_so(site: SampleSite) -> None:
-    before = site.snapshot()
-    finished = interrupted(site, "update", at=Point(place="releaser.candidate.install:install"), by="SIGTERM")
-    assert finished.returncode == 128 + signal.SIGTERM
-    for words in ("update was interrupted by SIGTERM", UNTOUCHED, "live: unchanged"):
-        assert words in finished.stderr
-    whole(site)
-    assert (site.snapshot(), len(site.json("list"))) == (before, 1)
-
-
-def test_an_interrupt_behind_the_flip_leaves_a_whole_site_and_says_so(site: SampleSite) -> None:
-    before = site.live_id()
-    site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": MEET})
-    with meeting() as met, in_background(site, "update", env=met.env) as update, met.kept_waiting():
-        update.send_signal(signal.SIGINT)
-        with met.kept_waiting():  # the command was ended; recovery starts it again, and this time it may go on
-            pass
-        _, words = update.communicate(timeout=60)
-    assert update.returncode == 128 + signal.SIGINT
-    assert "update was interrupted by SIGINT" in words
-    assert FINISHED in words
-    assert site.live_id() != before
-    whole(site)
-    assert (site.static_versions() or {})["alpha"] == "1.2.0"
-
-
-def test_the_locks_of_a_git_that_died_are_in_nobodys_way_unless_a_git_is_at_work(site: SampleSite) -> None:
-    """Also before anything was journaled; but then there is the note of a run that did not come to its end."""
-    lock = site.path / ".git" / "refs/remotes/origin/main.lock"
-    lock.touch()
-    assert ".lock': File exists" in site.releaser("update", check=4).stderr
-    (site.state_dir / "run" / "lock.holder").touch()
-    (site.path / ".git" / "index.lock").touch()
-    lock.touch()
-    words = [str(git_executable()), "stripspace"]
-    with subprocess.Popen(words, cwd=site.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
-        assert ".lock': File exists" in site.releaser("update", check=4).stderr
-        somebody.kill()
-    assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
-    assert not list((site.path / ".git").rglob("*.lock"))
-    assert not (site.state_dir / "run" / "lock.holder").exists()
-
-
-@pytest.mark.spread(2)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("left", ["files", "directory", "record"])
 def test_a_staging_tree_of_which_git_has_lost_its_record_is_no_one_elses(site: SampleSite, left: str) -> None:
     """git ends with releaser and takes its record away, while a git that it has started still writes files."""

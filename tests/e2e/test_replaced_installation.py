@@ -112,24 +112,3 @@ def test_an_update_whose_releaser_is_replaced_before_it_changes_anything_says_so
     assert running.returncode == 3, said
     assert "releaser was upgraded during this run" in said
     assert site.snapshot() == before
-
-
-def test_an_update_whose_releaser_is_gone_leaves_what_the_next_one_finishes(
-    site: SampleSite, installed: Path, wheel: Path
-) -> None:
-    (package,) = installed.glob("lib/*/site-packages/releaser")
-    with update(site, installed) as running:
-        wait_for(site.outer / "at-tests", running)
-        package.rename(package.with_name("away"))
-        (site.outer / "go").touch()
-        told = "".join(running.communicate(timeout=SECONDS))
-    if running.returncode:
-        assert "releaser was upgraded or removed during this run" in told, told
-        assert "Traceback" not in told
-    package.with_name("away").rename(package)
-    install(wheel, installed)
-    with update(site, installed) as again:
-        told = "".join(again.communicate(timeout=SECONDS))
-    assert again.returncode == 0, told
-    assert site.live_version("alpha") == "1.1.0"
-    assert site.git("status", "--porcelain") == ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import edit_pyproject, silent, states
+from tests.e2e.scenes import edit_pyproject, silent
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -45,15 +45,6 @@ def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     site.releaser("update", check=0)
     assert newer in site.git("log", "--format=%H")
     assert (site.path / "notes.txt").read_text(encoding="utf-8") == "better news"
-
-
-def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: SiteFactory) -> None:
-    site, _, theirs = _with_commit(make_site)
-    site.releaser("rollback", check=0)
-    site.releaser("unhold", theirs[:12], check=0)
-    assert f"on hold: commit {theirs[:12]}" not in site.releaser("status", check=0).stdout
-    site.releaser("update", check=0)
-    assert (site.path / "notes.txt").exists()
 
 
 def test_keep_code_refuses_other_dependencies_but_with_force(make_site: SiteFactory) -> None:
@@ -96,17 +87,6 @@ def test_a_commit_that_somebody_pushed_past_the_tracking_branch_is_on_the_remote
     site.git("update-ref", "refs/remotes/origin/main", before)
     site.releaser("rollback", check=0)
     assert ((site.path / "mine.txt").exists(), site.live_version("alpha")) == (False, "1.0.0")
-
-
-def test_a_rollback_goes_forward_again_with_the_commit(make_site: SiteFactory) -> None:
-    site, _, _ = _with_commit(make_site)
-    second = site.live_id()
-    site.releaser("rollback", check=0)
-    site.releaser("rollback", second, check=0)
-    assert (site.path / "notes.txt").exists()
-    assert site.live_version("alpha") == "1.1.0"
-    assert (states(site)[second], site.json("status")["held_back"]) == ("live", [])
-    silent(site.releaser("update"))
 
 
 def test_an_edit_in_the_way_of_the_earlier_code_is_told_and_stays(make_site: SiteFactory) -> None:

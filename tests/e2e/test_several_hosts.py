@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.e2e.scenes import make_hook, silent
+from tests.e2e.scenes import silent
 from tests.support.commands import git_executable, run
-from tests.support.sites import variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,29 +64,3 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
     assert (second.live_id(), second.restarted_at(), len(second.outbox_mails())) == (live, restarted, mails)
     assert second.head() == first.head()
     assert second.git("status", "--porcelain") == ""
-
-
-def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0", dotenv=variables(git_push=False))
-    for number in range(2):
-        theirs = site.push_from_elsewhere({"notes.txt": f"news {number}"})
-        site.publish("beta", f"1.{number + 1}.0")
-        site.releaser("update", check=0)
-        assert theirs in site.git("log", "--format=%H")
-    silent(site.releaser("update"))
-
-
-def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.env["RELEASER_GIT_HOOKS"] = "true"
-    make_hook(site.path / ".git", "pre-commit")
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=7)
-    site.publish("beta", "1.1.0")
-    site.push_from_elsewhere({"notes.txt": "news", "pyproject.toml": (site.path / "pyproject.toml").read_text() + "\n"})
-    clone = next(site.outer.parent.glob("elsewhere/*/site"))
-    site._uv(clone, "lock", "--quiet", "--upgrade")
-    run([git_executable(), "commit", "--quiet", "--all", "--message", "Upgrade"], cwd=clone, env=site.env, check=0)
-    run([git_executable(), "push", "--quiet"], cwd=clone, env=site.env, check=0)
-    site.releaser("update", check=7)
-    assert (site.live_version("beta"), (site.path / "notes.txt").exists()) == ("1.1.0", True)

@@ -163,23 +163,6 @@ def test_secrets_and_data_stay_out_and_what_is_deleted_goes_and_all_is_private(s
     assert git(site, "rev-list", "--count", "HEAD").strip() == "1"
 
 
-def test_one_that_is_damaged_where_nobody_looks_is_made_again_after_a_failure(site: SampleSite) -> None:
-    """What is seen of a damage is mended at once: tests/checkout/test_shadow.py."""
-    site.update_to("alpha", "1.1.0")
-    (pack,) = (shadow(site) / "objects" / "pack").glob("*.pack")
-    elsewhere = pack.rename(site.outer / pack.name)
-    unpack: list[str | Path] = ["git", "--git-dir", shadow(site), "unpack-objects", "-q"]
-    subprocess.run(unpack, check=True, input=elsewhere.read_bytes())
-    name = git(site, "rev-parse", "HEAD:manage.py").strip()
-    blob = shadow(site) / "objects" / name[:2] / name[2:]
-    blob.chmod(0o600)
-    blob.write_bytes(b"")  # which nothing finds before the staging tree is made
-    site.publish("alpha", "1.2.0")
-    assert site.json("update", check=4)["result"] == "failed"
-    report = site.json("update")
-    assert (report["result"], report["problems"]) == ("activated", [])
-
-
 def test_a_project_that_comes_under_git_needs_it_no_more(site: SampleSite) -> None:
     site.releaser("update", check=0)
     first = site.live_id()
@@ -209,29 +192,6 @@ def test_without_the_program_an_update_says_what_to_install_and_a_rollback_works
     report = site.json("rollback", env=gone)
     assert (report["release"], report["problems"], site.live_version("alpha")) == (first, [], "1.0.0")
     site.releaser("prune", check=0, env=gone)
-
-
-def test_a_lock_that_a_person_has_edited_is_kept_when_it_is_replaced(site: SampleSite) -> None:
-    site.releaser("update", check=0)
-    site.update_to("alpha", "1.1.0")
-    edited = site.lock_text() + "# by hand\n"
-    site.edit("uv.lock", edited)
-    silent(site.releaser("update"))  # which commits it, and leaves it as it is
-    assert site.lock_text() == edited
-    (told,) = site.json("rollback")["problems"]
-    (kept,) = site.state_dir.glob("uv.lock-*")
-    assert str(kept) in told
-    assert kept.read_text(encoding="utf-8") == edited
-
-
-def test_new_code_in_a_new_directory_keeps_a_release_from_going_live(make_site: SiteFactory) -> None:
-    look = "import pathlib\nnew = pathlib.Path(__file__).parent.parent / 'site' / 'extra'\nnew.mkdir()\n"
-    look += "(new / 'urls.py').touch()\n"
-    site = without_git(make_site(venv=True, settings={"test_command": "python look.py"}, files={"look.py": look}))
-    site.publish("alpha", "1.1.0")
-    (told,) = site.json("update", check=3)["problems"]
-    assert told.startswith("somebody edited extra/urls.py, which was not tested")
-    assert site.live_version("alpha") == "1.0.0"
 
 
 def test_of_releases_from_before_it_the_code_is_not_known(site: SampleSite) -> None:

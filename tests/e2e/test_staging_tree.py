@@ -17,7 +17,6 @@ from releaser.report import RunLog
 from releaser.site.site import open_site
 from tests.e2e.scenes import body, steps
 from tests.support.commands import console_script, run
-from tests.support.sites import RED_TESTS, TESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,14 +47,6 @@ def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, 
         done.set()
         looker.join()
     return seen
-
-
-def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
-    site.push_from_elsewhere({TESTS: RED_TESTS, "site_settings.py": settings + "# untested\n"})
-    seen = _seen_during(site, lambda: site.releaser("update", check=5))
-    assert seen == {(site.head(), "", settings)}
 
 
 @pytest.mark.story
@@ -136,17 +127,6 @@ def test_untracked_files_are_there_for_the_tests_and_what_these_leave_is_gone(ma
     assert not (site.path / "litter.txt").exists()
     assert (site.path / "seen.txt").exists()
     assert not list(site.outer.glob(".*staging*"))
-
-
-def test_new_code_of_a_local_package_is_what_is_tested(make_site: SiteFactory) -> None:
-    site = make_site(kind="packaged", venv=True)
-    site.releaser("init", check=0)
-    (module,) = (one for one in site.git("ls-files", "src").splitlines() if one.endswith("__init__.py"))
-    site.push_from_elsewhere({module: 'raise ImportError("not finished")\n'})
-    package = module.split("/")[1]
-    site.push_from_elsewhere({TESTS: f"def test_import(packages):\n    import {package}\n"})
-    assert "not finished" in site.releaser("update", check=5).stderr
-    assert "not finished" not in (site.path / module).read_text(encoding="utf-8")
 
 
 def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:

@@ -6,10 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import (
     MEETING_TESTS,
-    body,
     edit_pyproject,
     eventually,
     in_background,
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-FLIPPED = Point(place="releaser.releases.release:replace_symlink")
 OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": "y = 1\n"}
 NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}
 
@@ -60,18 +57,6 @@ def merged(site: SampleSite) -> None:
     silent(site.releaser("update"))
 
 
-def test_a_merge_that_fails_behind_an_added_file_is_taken_back(make_site: SiteFactory) -> None:
-    """A file that was added through the filter is not the one that git has."""
-    site = filtered(make_site)
-    before = site.snapshot()
-    shout(site, "read line; test $line != new && echo $line | tr a-z A-Z")
-    site.releaser("update", check=4)
-    shout(site, "tr a-z A-Z")
-    assert site.snapshot() == before
-    assert site.releaser("update").returncode == 0
-    merged(site)
-
-
 def test_a_merge_that_is_killed_is_taken_back(make_site: SiteFactory, tmp_path: Path) -> None:
     site = filtered(make_site)
     before, program = site.head(), tmp_path / "meet.py"
@@ -88,20 +73,6 @@ def test_a_merge_that_is_killed_is_taken_back(make_site: SiteFactory, tmp_path: 
 
 
 # Going back over several releases
-
-
-def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFactory) -> None:
-    packages = dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0")
-    site = make_site.adopted("1.1.0", packages=packages)
-    first = site.releases()[0]
-    site.update_to("beta", "1.1.0")
-    site.releaser("rollback", first, check=0)
-    site.publish("gamma", "1.1.0")
-    report = site.json("update")
-    assert {(one["name"], one["version"]) for one in report["held_back"]} == {("alpha", "1.1.0"), ("beta", "1.1.0")}
-    assert [site.live_version(name) for name in packages] == ["1.0.0", "1.0.0", "1.1.0"]
-    site.update_to("alpha", "1.2.0")
-    assert [site.live_version(name) for name in packages] == ["1.2.0", "1.0.0", "1.1.0"]
 
 
 # An activation that cannot be undone
@@ -128,20 +99,6 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     assert site.git("status", "--porcelain") == ""
 
 
-def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(
-        dotenv=variables(health_check="test ! -e static_out/sick.txt", health_retries=0), due="1.1.0"
-    )
-    live = site.live_id()
-    interrupted(site, "update", at=FLIPPED)
-    assert site.outbox_mails() == []
-    site.edit("static_out/sick.txt", "sick\n")
-    site.releaser("pin", live, check=6)
-    assert site.live_id() == live
-    assert len(site.outbox_mails()) == 1
-    assert "health check failed" in body(site)
-
-
 # What a rollback finds
 
 
@@ -157,14 +114,6 @@ def test_a_rollback_minds_settings_that_say_where_releases_are(make_site: SiteFa
         before = site.snapshot()
         assert words in site.releaser("rollback", "--force", check=3).stderr
         assert site.snapshot() == before
-
-
-def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    site.push_commit("Allow", {"pyproject.toml": edit_pyproject(site, "0.1.0", "0.1.1")})
-    report = site.json("rollback")
-    assert report["problems"] == []
-    assert list(site.state_dir.glob("uv.lock-*")) == []
 
 
 # The version of the project itself is code, and no package to leave out

@@ -261,7 +261,7 @@ ACTS: dict[str, Callable[[Hosts], None]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("act", ACTS)
 def test_after_each_act_two_nights_bring_what_the_documentation_says_and_the_third_nothing(
     act: str, hosts: Hosts
@@ -274,34 +274,6 @@ def test_after_each_act_two_nights_bring_what_the_documentation_says_and_the_thi
     hosts.only_people_lower()
     hosts.quiet_night()
     assert row in PAGE.read_text(encoding="utf-8").splitlines()
-
-
-def nothing(_: Hosts) -> None:
-    pass
-
-
-def release_alpha(hosts: Hosts) -> None:
-    hosts.production.releaser("hold alpha", check=0)
-    hosts.publish("alpha", "1.2.0")
-
-
-def unhold_all(hosts: Hosts) -> None:
-    for host in hosts.both:
-        for name in PACKAGES:
-            host.releaser(f"unhold {name}")
-
-
-def test_ten_nights_of_all_of_it_come_to_rest(hosts: Hosts) -> None:
-    hosts.begin()
-    for act in (
-        new_version, roll_back_staging, nothing, release_alpha, developer_locks, roll_back_production, unhold_all,
-        tests_fail_on_staging, developer_reverts, nothing,
-    ):  # fmt: skip
-        act(hosts)
-        hosts.night()
-    hosts.night()
-    hosts.only_people_lower()
-    hosts.quiet_night()
 
 
 def test_status_list_and_mail_say_where_a_host_differs(hosts: Hosts) -> None:
