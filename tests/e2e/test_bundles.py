@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,12 @@ from pathlib import Path
 import pytest
 
 from releaser.system.temporary import PREFIX
-from tests.e2e.scenes import edit_pyproject, in_background
 from tests.e2e.tampering import TAMPERINGS, Maker
 from tests.e2e.test_without_git import without_git
 from tests.support.guards import require
 from tests.support.signing import make_key
 from tests.support.sites import SampleSite, SiteFactory
 from tests.support.wheels import BACKEND, build_sdist
-
-KILLS = 3
 
 
 def host_of(site: SampleSite, base: Path, signers: Path) -> SampleSite:
@@ -313,25 +309,6 @@ def test_files_beside_the_code_are_tested_go_live_and_go_back_with_the_release(b
     assert logo.read_text(encoding="utf-8") == "another logo\n"
 
 
-def test_a_run_that_is_killed_leaves_the_old_or_the_new_and_the_next_one_installs_it(
-    built: Built, host: SampleSite
-) -> None:
-    began = time.monotonic()
-    host.copy(host.outer.parent / "timed").releaser("bundle install", built.full[0], check=0)
-    whole, live = time.monotonic() - began, set[str]()
-    for number in range(KILLS):
-        with in_background(host, "bundle install", str(built.full[0])) as run:
-            time.sleep(whole * (number + 0.5) / KILLS)
-            run.kill()
-        version = host.live_version("alpha")
-        live.add(version)
-        assert version in ("1.0.0", "1.1.0")
-    host.releaser("bundle install", built.full[0], check=0)
-    assert host.live_version("alpha") == "1.1.0"
-    assert not (host.state_dir / "bundles" / "unpacked").exists()
-    assert "1.0.0" in live
-
-
 def test_every_tampering_is_refused_with_its_reason_and_nothing_has_changed(
     built: Built, host: SampleSite, tmp_path: Path
 ) -> None:
@@ -413,15 +390,6 @@ def test_a_bundle_cannot_have_what_was_never_tested_or_lies_elsewhere(built: Bui
     assert not file.exists()
 
 
-def test_a_bundle_has_nothing_but_plain_files_that_a_manifest_names(built: Built) -> None:
-    with zipfile.ZipFile(built.full[1]) as archive:
-        names = [one.filename for one in archive.infolist()]
-        manifest = json.loads(archive.read("manifest.json"))
-    assert names[:2] == ["manifest.json", "manifest.json.sig"]
-    assert sorted(names[2:]) == [one["path"] for one in manifest["files"]]
-    assert {"uv.lock", "pyproject.toml", "requirements.txt", "code.bundle", "include/media/logo.txt"} <= set(names)
-
-
 def test_code_that_is_a_package_and_a_source_release_are_installed_without_an_index(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:
@@ -471,24 +439,3 @@ def test_a_project_without_git_is_refused(make_site: SiteFactory, tmp_path: Path
     told = site.releaser("bundle create", "-o", tmp_path / "no", check=3).stderr
     assert "is not under git" in told
     assert "`git init`" in told
-
-
-def test_a_clone_of_the_repository_is_built_tested_and_bundled(make_site: SiteFactory, tmp_path: Path) -> None:
-    key, signers = make_key(tmp_path)
-    site, file = make_site(), tmp_path / "one.bundle"
-    site.edit("pyproject.toml", edit_pyproject(site, "../index", str(site.index.path)))
-    site.publish("alpha", "1.1.0")
-    site.uv("lock", "--upgrade")
-    site.push_commit("take packages from anywhere on this host")
-    before, clone = site.snapshot(), tmp_path / "builds" / site.path.name
-    site.git("clone", "--quiet", str(site.remote), str(clone))
-    env = {"RELEASER_GIT_PUSH": "false"}
-    site.releaser("init", "--project", clone, env=env, check=0)
-    site.releaser("bundle create", "--project", clone, "--no-installer", "--sign", key, "-o", file, env=env, check=0)
-    assert site.snapshot() == before
-    assert site.json("bundle show", file)["commit"] == site.remote_head()
-    shutil.rmtree(site.index.path)
-    place = tmp_path / "elsewhere" / site.path.name
-    site.releaser("bundle install", file, "--into", place, "--signers", signers, check=0)
-    python = place / ".venv" / "bin" / "python"
-    assert subprocess.check_output([python, "-c", "import alpha; print(alpha.__version__)"]) == b"1.1.0\n"

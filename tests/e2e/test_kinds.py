@@ -143,15 +143,6 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(make_site: Si
     assert changed_files(site) == {"uv.lock"}
 
 
-def test_a_live_environment_that_git_does_not_ignore_is_no_uncommitted_work(make_site: SiteFactory) -> None:
-    site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
-    (site.link / ".gitignore").unlink()  # uv puts it there, but not every program that makes environments
-    assert site.git("status", "--porcelain") == "?? env/"
-    site.update_to("alpha", "1.1.0")
-    assert site.live_version("alpha") == "1.1.0"
-    assert site.git("status", "--porcelain") == ""
-
-
 # Releases on a file system on which copies can share blocks: uv clones what it installs, unless it is told to copy
 
 
@@ -175,7 +166,7 @@ def data_of(release: Path) -> Path:
     return next(release.glob("venv/lib/python3*/site-packages/bulk/data.txt"))
 
 
-def test_a_cloned_release_takes_what_differs(site: SampleSite) -> None:
+def test_a_cloned_release_takes_what_differs_and_one_is_copied_where_that_is_set(site: SampleSite) -> None:
     before, free = used(site.outer), site.json("status")["free_bytes"]
     site.update_to("alpha", "1.1.0")
     assert site.live_version("alpha") == "1.1.0"
@@ -190,8 +181,6 @@ def test_a_cloned_release_takes_what_differs(site: SampleSite) -> None:
     assert site.json("verify")["ok"]
     assert not site.json("verify", earlier["id"], check=10)["ok"]
 
-
-def test_a_release_is_copied_where_that_is_set(site: SampleSite) -> None:
     site.publish("alpha", "1.2.0")
     site.releaser("update", check=0, env={"RELEASER_LINK_MODE": "copy"})
     assert site.json("show", site.live_id())["link_mode"] == "copy"

@@ -101,19 +101,6 @@ def test_while_a_site_that_goes_first_is_not_well_others_change_no_package(three
     assert two.json("status")["left_out"] == ""
 
 
-def test_a_site_that_goes_first_and_is_not_due_again_after_it_failed_holds_up_those_that_are(
-    make_site: SiteFactory,
-) -> None:
-    one, two = (make_site.adopted(name=name, outer=outer) for name, outer in (("one", "a"), ("two", "b")))
-    one.publish("alpha", "1.1.0", broken="import")
-    two.publish("alpha", "1.1.0")
-    one.releaser("update", check=5)
-    found = answers(one, "update", "--if-due", "--sites", sites_file([one, two], first=[one]), check=0)
-    assert found["one"]["answer"]["due_at"]
-    assert f"{one.path}, which goes first, did not end well: its updates are blocked" in found["two"]["waits"]
-    assert two.live_version("alpha") == "1.0.0"
-
-
 def test_an_interrupt_ends_every_run_and_says_what_came_of_the_others(make_site: SiteFactory) -> None:
     one = make_site.adopted(name="one", outer="a")
     two = make_site.adopted(name="two", outer="b", settings={"test_command": ["sleep", "60"], "culprits": "off"})

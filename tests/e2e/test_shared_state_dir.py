@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import shutil
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, stopped
 from tests.e2e.scenes import outer_snapshot, silent, states
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
-
-POINTS = {**BEFORE_THE_GUARD, **AFTER_THE_GUARD}
-COMMANDS = ("update", "prune", "init")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Choose which command comes at which point: one at every fourth, in turn, or every one at each."""
-    if "at" in metafunc.fixturenames:
-        everything = list(itertools.product(POINTS, COMMANDS))
-        in_turn = list(zip(POINTS, itertools.cycle(COMMANDS), strict=False))[::4]
-        metafunc.parametrize(("at", "command"), everything if metafunc.config.getoption("--all-points") else in_turn)
 
 
 @pytest.fixture
@@ -98,38 +80,3 @@ def test_all_may_be_moved_together(first: SampleSite) -> None:
     other = first.outer.with_name("elsewhere")
     first.outer.rename(other)
     silent(first.releaser("update", "--project", other / "shop"))
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tuple[SampleSite, SampleSite]:
-    """A site with a package and a commit that are due, and one that is not adopted yet, to be copied."""
-    make_site = SiteFactory(tmp_path_factory.mktemp("pair"), templates)
-    first = make_site("shop", outer="first", venv=True)
-    first.releaser("init", check=0)
-    first.publish("alpha", "1.1.0")
-    first.push_from_elsewhere({"notes.txt": "news"})
-    return first, make_site("blog", outer="second", venv=True)
-
-
-@pytest.mark.attack
-def test_a_second_project_comes_at_any_step_of_the_first(
-    pair: tuple[SampleSite, SampleSite], tmp_path: Path, at: str, command: str
-) -> None:
-    first, second = (one.copy(tmp_path) for one in pair)
-    second.write_dotenv({"RELEASER_STATE_DIR": str(first.state_dir), "RELEASER_KEEP": "0"})
-    theirs = second.snapshot()
-    with stopped(first, "update", at=POINTS[at]) as process:
-        before = outer_snapshot(first)
-        finished = second.releaser(command, check=3)
-        assert f"belongs to the project {first.path} " in finished.stderr
-        assert (outer_snapshot(first), second.snapshot()) == (before, theirs)
-        os.kill(process.pid, signal.SIGCONT)
-        output, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
-    assert "problem" not in output + error
-    assert "blog" not in output + error
-    assert [run["command"] for run in first.json("history")] == ["update", "init"]
-    assert (first.live_version("alpha"), (first.path / "notes.txt").read_text(encoding="utf-8")) == ("1.1.0", "news")
-    assert first.head() == first.remote_head()
-    assert second.snapshot() == theirs
-    silent(first.releaser("update"))
