@@ -124,26 +124,6 @@ def test_a_rebuild_on_request_keeps_them(make_site: SiteFactory, tmp_path: Path)
     assert (site.lock_text(), site.git("status", "--porcelain")) == (forked.committed, "")
 
 
-def test_one_that_follows_says_which_versions_to_lock(make_site: SiteFactory, tmp_path: Path) -> None:
-    forked = ForkedSite(make_site, tmp_path, upgrade="none")
-    site = forked.site
-    forked.add_python()
-    before = site.snapshot()
-    said = site.releaser("rebuild", "--python", "3.13", check=4).stderr
-    assert "uv.lock has alpha 2.0.0, and 1.0.0 is live; this site takes what git has locked" in said
-    assert "run `uv lock --upgrade-package alpha==1.0.0` where you develop, and push that" in said
-    assert site.snapshot() == before
-    forked.replace_python()
-    assert "uv.lock has alpha 2.0.0" in site.json("update", check=4)["headline"]
-
-    site.uv("lock", "--quiet", "--upgrade-package", "alpha==1.0.0")
-    text = site.lock_text()
-    site.git("checkout", "--quiet", "uv.lock")
-    site.push_from_elsewhere({"uv.lock": text})
-    site.json("update")
-    assert forked.runs() == (forked.new.version, "1.0.0")
-
-
 def test_a_first_lock_is_for_the_python_of_the_site_alone(make_site: SiteFactory, tmp_path: Path) -> None:
     """Where that is gone, nothing happens until a person raises the range; what is installed stays then, too."""
     old, new = need_python("3.12"), need_python("3.13")

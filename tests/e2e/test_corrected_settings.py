@@ -55,12 +55,6 @@ def test_a_new_site_works_once_a_wrong_setting_is_corrected(wrong: dict[str, str
     _refuse_and_correct(make_site(venv=True), wrong)
 
 
-@pytest.mark.spread(1)
-@pytest.mark.parametrize("name", [name for name in WRONG if "director" in name or "venv" in name])
-def test_an_adopted_site_works_again_once_a_wrong_place_is_corrected(name: str, make_site: SiteFactory) -> None:
-    _refuse_and_correct(make_site.adopted(), WRONG[name])
-
-
 def _refuse_and_correct(site: SampleSite, wrong: dict[str, str]) -> None:
     site.publish("alpha", "1.1.0")
     others = _files_of_others(site)

@@ -187,3 +187,26 @@ def test_what_passes_goes_live_though_the_lower_version_cannot_be_installed(make
 
 
 # Budget and reasons
+
+
+def test_a_failure_that_does_not_come_again_in_the_search_holds_nothing_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"ab", files={"site_tests.py": FAILS_THREE_TIMES})
+    publish(site, *"ab")
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert (report["culprits"], report["held_back"]) == ([], [])
+    assert any("the tests both fail and pass with the same packages" in one for one in report["problems"])
+    assert len(list((site.state_dir / "releases").iterdir())) == 2  # the live one and the one that failed
+    silent(site.releaser("update"))
+
+
+# With everything, when that is repeated, and with a part of it.
+FAILS_THREE_TIMES = """\
+import pathlib
+def test_shop(packages):
+    if any(one.__version__ == "1.1.0" for one in packages.values()):
+        runs = pathlib.Path("../../runs")
+        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+        assert len(runs.read_text()) > 3, "the network was slow"
+"""

@@ -45,21 +45,10 @@ def a_version(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
 
 
-def held(site: SampleSite) -> None:
-    a_version(site)
-    site.releaser("hold", "alpha", "waits", check=0)
-
-
 def backed_out(site: SampleSite) -> None:
     a_version(site)
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
-
-
-def code_and_a_version(site: SampleSite) -> None:
-    site.push_from_elsewhere({"notes.txt": "one"}, message="First")
-    site.push_from_elsewhere({"notes.txt": "two"}, message="Second")
-    a_version(site)
 
 
 def a_dependency(site: SampleSite) -> None:
@@ -74,12 +63,6 @@ def a_ghost(site: SampleSite) -> None:
 def wrong_settings(site: SampleSite) -> None:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     site.push_from_elsewhere({"pyproject.toml": f"{text}\n[tool.releaser]\nkepe = 3\n"})
-
-
-def other_settings(site: SampleSite) -> None:
-    site.publish("alpha", "2.0.0")
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    site.push_from_elsewhere({"pyproject.toml": f'{text}\n[tool.releaser]\nignore = ["alpha"]\n'})
 
 
 def a_file_in_the_way(site: SampleSite) -> None:
@@ -135,29 +118,20 @@ def a_culprit_and_a_lower_one(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
 
 
-def older_alpha(site: SampleSite) -> None:
-    site.withdraw("alpha", "1.0.0")
-    site.publish("alpha", "0.9.0")
-
-
 CASES = {
     "nothing new": Case(prepare=nothing, builds=False),
     "another order in the lock": Case(prepare=another_order, builds=False),
     "a lock taken back": Case(prepare=an_older_lock, builds=False),
-    "a site that needs what lies beside it": Case(prepare=code_and_a_version, options={"kind": "path"}),
-    "a held package": Case(prepare=held, builds=False),
     "a version that was backed out, and force": Case(prepare=backed_out, args=("--force",)),
     "a dependency that is nowhere": Case(prepare=a_ghost, code=4, builds=False),
     "a dependency": Case(prepare=a_dependency),
     "wrong settings in a commit": Case(prepare=wrong_settings, code=3, builds=False),
-    "other settings in a commit": Case(prepare=other_settings),
     "a file in the way": Case(prepare=a_file_in_the_way, code=3, builds=False),
     "a remote that was moved back": Case(prepare=rewritten, code=3, builds=False),
     "branches that diverged": Case(prepare=diverged, code=3, builds=False),
     "a release without its interpreter": Case(prepare=damaged),
     "a version below one that failed": Case(prepare=a_culprit_and_a_lower_one),
     "the first update, with a version": Case(prepare=a_version, adopted=False),
-    "a version that went away": Case(prepare=older_alpha),
     "a commit and its revert": Case(prepare=a_commit_and_its_revert, builds=False),
     "what failed before": Case(prepare=failed_before, builds=False, says="which failed before"),
 }

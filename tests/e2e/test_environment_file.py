@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, go_on, stopped
 from tests.e2e.refusals import refused, unfit, without_override
 from tests.support.sites import TESTS
 
@@ -111,15 +110,3 @@ def test_no_path_in_it_leads_the_tests_back_to_the_code_that_is_live(make_site: 
     finished = site.releaser("update", check=5)
     assert "nothing_of_that_name" in finished.stderr
     assert not (site.path / "lib").exists()
-
-
-def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"environment_file": "~/site.env"})
-    file = Path(site.env["HOME"]) / "site.env"
-    file.write_text("SHOP_NAME=old\n", encoding="utf-8")
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
-        file.write_text("SHOP_NAME=new\n", encoding="utf-8")
-        error = go_on(process, 3)
-    assert "somebody changed environment_file ~/site.env" in error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -287,16 +286,6 @@ def test_versions_that_fit_no_other_platform_need_a_word_of_a_person(make_site: 
     site.push_commit("Name the platform")
     assert site.json("init", "--from-venv", site.link)["result"] == "activated"
     assert locked(site) == ["alpha==1.0.0", "zeta==1.0.0"]
-
-
-def test_versions_that_fit_no_earlier_patch_release_of_python_say_so(make_site: SiteFactory) -> None:
-    python = ".".join(map(str, sys.version_info[:3]))
-    site = make_lockless(make_site)
-    site.publish("zeta", "1.0.0", requires_python=f">={python}")
-    fill(site, site.link, "zeta")
-    assert site.json("init", "--from-venv", site.link)["result"] == "activated"
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'requires-python = ">={python},<3.{sys.version_info[1] + 1}"' in text
 
 
 def test_what_cannot_be_committed_changes_nothing(make_site: SiteFactory) -> None:

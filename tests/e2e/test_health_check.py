@@ -93,6 +93,7 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
     assert "update rolled back, RELEASE BEFORE FAILS TOO" in site.outbox_mails()[-1]["subject"]
     text = body(site)
     assert "answered 503" in text
+    assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
     assert "Package changes that are not live" in text
     assert "update rolled back (code 6): " in site.releaser("status", check=0).stdout
 

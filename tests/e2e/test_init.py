@@ -217,12 +217,6 @@ class TestExclusion:
         assert lines[:2] == ["*.swp", "/drafts"]
         assert lines.count("/.venv") == 1
 
-    def test_it_works_where_git_has_made_no_file_for_it(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True)
-        shutil.rmtree(site.path / ".git" / "info")
-        site.releaser("init", check=0)
-        assert is_clean(site)
-
     def test_a_linked_worktree_uses_the_file_of_its_repository(self, make_site: SiteFactory) -> None:
         site = make_site()
         main = site.outer / "main"

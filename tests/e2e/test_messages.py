@@ -97,20 +97,6 @@ def test_a_terminal_shows_how_far_a_step_has_got_and_a_dumb_one_does_not_nor_wha
 # No terminal
 
 
-def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: SiteFactory) -> None:
-    site = make_site.adopted(due="1.1.0")
-    silent(site.releaser("update", "-q"))
-    finished = site.releaser("update", "-v", check=0)
-    assert finished.stdout == ""
-    assert re.search(r"^resolve: ok \(\d+\.\d s\): no package changes$", finished.stderr, re.MULTILINE)
-    assert "everything is up to date" in finished.stderr
-    assert site.live_version("alpha") == "1.1.0"
-    site.publish("alpha", "2.0.0", broken=True)
-    finished = site.releaser("update", "--quiet", check=5)
-    assert "this update broke it" in finished.stderr
-    assert finished.stdout == ""
-
-
 # Heartbeat
 
 

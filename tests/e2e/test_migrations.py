@@ -237,17 +237,6 @@ def rolled_back(site: SampleSite, *words: str) -> str:
     return detail
 
 
-def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
-    site = reporting.site
-    sick = site.outer / "sick"
-    begin = f"import os\nassert not os.path.exists({str(sick)!r})\n"
-    site.push_from_elsewhere({"site_settings.py": begin + reporting.settings("0001_begin")})
-    site.json("update")
-    reporting.migrate("site.0001_begin")
-    sick.touch()
-    assert rolled_back(site) == "applied, but not in this release: site.0001_begin"
-
-
 # `manage.py check --deploy` as a part of the tests, on a site that stands in for Django
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, go_on, stopped
 from tests.e2e.scenes import body, silent, states
 
 if TYPE_CHECKING:
@@ -154,16 +153,3 @@ def test_a_repair_that_is_cut_off_is_finished(site: SampleSite) -> None:
     assert asked.exists()
     assert site.live_id() == live
     silent(site.releaser("update"))
-
-
-def test_a_rebuild_does_not_take_a_move_for_the_link_that_it_began_with(make_site: SiteFactory) -> None:
-    """Somebody moves the symlink after the first look at it, and before the rebuild notes what it builds on."""
-    site = make_site.adopted("1.1.0")
-    earlier = site.json("list")[1]["id"]
-    at = Point(place="releaser.pipelines.rebuild:take_snapshot", when="before")
-    with stopped(site, "rebuild", at=at) as process:
-        theirs = site.path.parent / ".releaser" / "site" / "releases" / earlier / "venv"
-        site.link.unlink()
-        site.link.symlink_to(theirs)
-        go_on(process, 3)
-    assert os.readlink(site.link) == str(theirs)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.refusals import refused, script
-from tests.e2e.scenes import silent
+from tests.e2e.scenes import SECONDS, in_background, silent
 from tests.support.guards import require
 from tests.support.serving import http_server, reply
 
@@ -209,4 +211,26 @@ def test_the_next_run_that_can_send_sends_what_commands_by_hand_could_not(
     assert sum("rolled back to" in one or "went to" in one for one in subjects) == 2
     assert len(subjects) == waited + 2
     assert site.json("status")["mails_pending"] == 0
+    assert site.outbox_mails() == []
+
+
+def test_a_mail_survives_the_end_of_its_run(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    """The mail is kept, and the next run sends the very same one."""
+    site = make_site.adopted(due="1.1.0")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(SECONDS)
+        port = str(mute.getsockname()[1])
+        settings = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": port, "RELEASER_SMTP_TIMEOUT": "60s"}
+        site.write_dotenv(settings)
+        with in_background(site, "update") as update:
+            connection, _ = mute.accept()
+            update.send_signal(signal.SIGTERM)
+            _, said = update.communicate(timeout=3 * SECONDS)  # or SMTP comes to its limit, which is told otherwise
+            connection.close()
+    assert (site.live_version("alpha"), update.returncode) == ("1.1.0", 7), said
+    assert "interrupted while mails were being sent" in said
+    (kept,) = site.outbox_mails()
+    site.write_dotenv(settings | {"RELEASER_SMTP_PORT": str(smtp_server.port)})
+    site.releaser("update", check=0)
+    assert [one.message["Message-ID"] for one in smtp_server.messages] == [kept["Message-ID"]]
     assert site.outbox_mails() == []

@@ -104,21 +104,6 @@ def test_an_upgrade_is_proposed_once_and_goes_live_as_it_was_tested_when_it_is_m
     assert "nothing would change" in site.releaser("propose", "--dry-run").stdout
 
 
-def test_what_was_proposed_is_tested_again_if_the_configuration_has_changed_since(reviewed: Reviewed) -> None:
-    """Git does not track the file, so a merge alone cannot tell."""
-    site = reviewed.site
-    site.edit(".git/info/exclude", "/local.toml\n")
-    site.edit("local.toml", "x = 1\n")
-    site.publish("alpha", "1.1.0")
-    proposed = site.json("propose")["release"]
-    site.edit("local.toml", "x = 2\n")
-    reviewed.git(f"merge --quiet --no-ff -m Merged {PLACE} ; push --quiet origin HEAD:main :{BRANCH}")
-    merged = site.json("update")
-    assert (merged["result"], site.live_version("alpha")) == ("activated", "1.1.0")
-    assert merged["release"] != proposed
-    assert {"build", "test"} <= {*steps(merged)}
-
-
 def test_what_is_merged_otherwise_and_new_code_go_live_and_newer_versions_replace_the_branch(
     reviewed: Reviewed,
 ) -> None:

@@ -109,16 +109,6 @@ def test_what_is_due_is_pushed_when_pushing_is_on_and_nothing_else_is(make_site:
     assert site.remote_head() != mine
 
 
-def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: SiteFactory) -> None:
-    site = make_site.adopted("1.1.0")
-    first, _ = site.releases()
-    interrupted(site, "rollback", at=BEHIND_THE_FLIP)
-    assert site.releaser("update").returncode == 0
-    assert site.live_id() == first
-    assert site.git("log", "-1", "--format=%s") == f"Roll back to release {first}"
-    assert site.remote_head() == site.head()
-
-
 # What
 
 

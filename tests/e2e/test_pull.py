@@ -68,16 +68,6 @@ def test_red_commits_are_taken_back_and_blamed(make_site: SiteFactory) -> None:
     assert (report["pulled"]["count"], site.head()) == (2, theirs)
 
 
-def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    command = '\n[tool.releaser]\ntest_command = ["python", "new_tests.py"]\n'
-    site.push_from_elsewhere({"pyproject.toml": text + command, "new_tests.py": "raise SystemExit('not yet')\n"})
-    report = site.json("update", check=5)
-    assert "not yet" in report["output"]
-    assert report["blame"] == "update"
-
-
 def note_as_well(site: SampleSite) -> None:
     (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import in_background, silent, states, wait_until_used
+from tests.e2e.scenes import silent, states
 from tests.support.pythons import give_pythons, need_python
 
 if TYPE_CHECKING:
@@ -131,21 +129,3 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert f"2 packages have no build for Python {need_python('3.13').version}: alpha 1.0.0, beta 1.0.0" in named
     planned = site.json("rebuild", "--python", "3.13", "--dry-run")["would"]
     assert "there is no build of alpha 1.0.0, beta 1.0.0 for Python 3.13, so that would fail" in planned
-
-
-def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: SiteFactory, tmp_path: Path) -> None:
-    old = need_python("3.12")
-    site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD})
-    (site.outer.parent / "tools" / "sleep").symlink_to("/usr/bin/sleep")
-    before = site.live_id()
-    with in_background(site, "run", "--", "sleep", "600") as sleeper:
-        wait_until_used(site, before, sleeper.pid)
-        site.update_to("alpha", "1.2.0")
-        site.write_dotenv({"RELEASER_PYTHON": "3.13"})
-        site.releaser("update", check=5)
-        assert site.python(RUNS_ON) == old.version
-        silent(site.releaser("update"))
-        long_ago = time.time() - 7200
-        os.utime(site.link, (long_ago, long_ago), follow_symlinks=False)
-        assert f"not restarted since the last flip: on {before}" in site.releaser("update", check=0).stderr
-        sleeper.kill()

@@ -96,23 +96,6 @@ def test_a_version_of_what_only_the_tests_have_makes_no_release(make_site: SiteF
     assert {one["name"]: one["new"] for one in report["changes"]} == {"alpha": "1.1.0", "tool": "1.1.0"}
 
 
-def test_somebodys_lock_of_what_does_not_go_live_comes_in_without_a_release(make_site: SiteFactory) -> None:
-    site = a_group_that_does_not_go_live(make_site)
-    live, before = site.live_id(), site.lock_text()
-    site.publish("tool", "1.1.0")
-    silent(site.releaser("update"))
-    assert (site.live_id(), site.lock_text()) == (live, before)
-    site.uv("lock", "--quiet", "--upgrade")
-    newer = site.lock_text()
-    site.edit("uv.lock", before)
-    theirs = site.push_from_elsewhere({"uv.lock": newer})
-    for _ in range(2):
-        silent(site.releaser("update"))
-        assert (site.live_id(), site.head(), site.remote_head()) == (live, theirs, theirs)
-        assert (site.lock_text(), site.git("status", "--porcelain")) == (newer, "")
-    site.releaser("rebuild", check=0)
-
-
 def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     nights: list[Callable[[SampleSite], object]] = [

@@ -41,12 +41,3 @@ def test_what_was_backed_out_stays_out_and_stops_no_update(site: SampleSite) -> 
     (change,) = site.json("update")["changes"]
     assert change["new"] == "1.0.2", "what is there for the other platform does not go live here"
     assert live(site) == ("1.0.2", "1.0.1")
-
-
-def test_what_the_policy_keeps_out_for_another_platform_keeps_nothing_out_here(site: SampleSite) -> None:
-    for version in ("1.0.1", "2.0.1", "3.0.0"):
-        site.publish("alpha", version)
-    report = site.json("update", env={"RELEASER_UPGRADE": "patch"})
-    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.0.1")]
-    assert ('version = "2.0.1"' in site.lock_text(), 'version = "3.0.0"' in site.lock_text()) == (True, False)
-    assert live(site)[0] == "1.0.1"

@@ -174,18 +174,6 @@ def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(
     assert (site.head(), site.git("status", "--porcelain")) == (site.remote_head(), "")
 
 
-def test_a_tree_that_cannot_be_made_is_told_by_the_step(make_site: SiteFactory) -> None:
-    """As on a disk that has no room for one of its files."""
-    site = make_site.adopted()
-    site.push_from_elsewhere({"large.txt": "0" * 8_000_000})
-    head = site.head()
-    words: list[str | Path] = ["prlimit", "--fsize=4000000", console_script(), "update", "--project", site.path, "-v"]
-    finished = run(words, cwd=site.outer, env=site.environment(), check=4)
-    step = next(line for line in finished.stderr.splitlines() if line.startswith("stage"))
-    assert "releaser-staging could not be made" in step
-    assert (site.head(), site.json("status")["problems"]) == (head, [])
-
-
 def _library(site: SampleSite, name: str = "library") -> Path:
     library = site.outer / name
     library.mkdir()

@@ -90,18 +90,6 @@ def test_a_file_is_copied_for_who_writes_to_it_unless_it_is_large(make_site: Sit
         assert file.read(1) == b"\0"
 
 
-def test_tests_that_fail_run_nowhere_else(make_site: SiteFactory, tmp_path: Path) -> None:
-    """Nothing is ever tried again outside of the sandbox: not the candidate, and not what is live."""
-    mark = tmp_path / "mark"
-    fails = f"def test_it(packages):\n    open({str(mark)!r}, 'w')\n    assert False\n"
-    site = adopted(make_site, fails)
-    site.publish("alpha", "1.1.0")
-    assert site.json("update", check=5)["blame"] == "before"
-    site.json("verify", "--tests", check=10)
-    site.releaser("check", "--tests", check=None)
-    assert not mark.exists()
-
-
 def test_a_run_that_was_killed_leaves_no_layers(make_site: SiteFactory) -> None:
     """Not even those that a plain user may not look into: overlayfs leaves a directory without any rights."""
     site = adopted(make_site, "def test_it(packages):\n    assert True\n")
@@ -112,17 +100,6 @@ def test_a_run_that_was_killed_leaves_no_layers(make_site: SiteFactory) -> None:
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert not left.exists()
-
-
-def test_verify_never_runs_tests_without_the_sandbox_that_works_here(make_site: SiteFactory, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    writes = f"    try:\n        open({str(mark)!r}, 'w')\n    except OSError:\n        pass\n"
-    site = adopted(make_site, f"def test_it(packages):\n{writes}")
-    assert site.json("verify", "--tests")["ok"]
-    assert not mark.exists()
-    site.update_to("alpha", "1.1.0")
-    assert site.json("verify", "--tests")["ok"]
-    assert not mark.exists()
 
 
 def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from releaser.pipelines.uninstall import leave_directory
 from releaser.releases.contents import hash_of
 from releaser.system.files import exchange
 from releaser.system.temporary import LIVE_COPY
-from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
 from tests.support import snapshots
@@ -192,15 +191,6 @@ def test_a_line_of_somebodys_own_is_named_and_nothing_done(make_site: SiteFactor
     before = site.snapshot()
     assert "crontab -e" in site.releaser("uninstall", "--yes", check=3).stderr
     assert site.snapshot() == before
-
-
-def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
-    site = make_site.adopted(due="1.1.0")
-    interrupted(site, "update", at=Point(place="releaser.releases.release:flip"))
-    assert "was cut off" in site.releaser("uninstall", "--yes", check=3).stderr
-    site.releaser("prune", check=0)
-    site.releaser("uninstall", "--yes", check=0)
-    assert left(site) == []
 
 
 def test_a_kill_at_any_moment_leaves_a_site_that_works(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -13,22 +13,19 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 _TESTS = """\
-from importlib.metadata import version
 from unittest import TestCase
 
 class Site(TestCase):
     def test_packages(self):
         import alpha, beta
-{old}"""
+"""
 
 TESTS = "test_site.py"
 #: Of the site that is copied, beside `prepare=without_django`.
 OPTIONS: Mapping[str, Any] = {
     "settings": {"test_command": ["python", "-m", "unittest", TESTS], "restart": "none"},
-    "files": {TESTS: _TESTS.format(old="")},
+    "files": {TESTS: _TESTS},
 }
-#: Tests that fail with any alpha but the first.
-OLD_TESTS = _TESTS.format(old="        assert version('alpha') == '1.0.0'\n")
 
 
 def without_django(site: SampleSite) -> None:
