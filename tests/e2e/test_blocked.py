@@ -50,17 +50,14 @@ def _colours(site: SampleSite, file: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right", "culprits"),
-    [
-        (_break_live_tests, _mend_tests, "search"),
-        (_push_broken_code, _push_good_code, "search"),
-    ],
-    ids=["the live tests fail", "the candidate fails", "a commit fails"],
+    ("wrong", "right"),
+    [(_break_live_tests, _mend_tests), (_push_broken_code, _push_good_code)],
+    ids=["the live tests fail", "a commit fails"],
 )
 def test_it_stays_yellow_until_something_goes_live(
-    wrong: Callable[[SampleSite], object], right: Callable[[SampleSite], object], culprits: str, make_site: SiteFactory
+    wrong: Callable[[SampleSite], object], right: Callable[[SampleSite], object], make_site: SiteFactory
 ) -> None:
-    site = make_site.adopted("1.1.0", dotenv={"RELEASER_CULPRITS": "off"} if culprits == "off" else None)
+    site = make_site.adopted("1.1.0")
     file = sites_file([site])
     assert set(_colours(site, file).values()) == {False}
     wrong(site)
