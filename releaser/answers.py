@@ -1,6 +1,6 @@
 """What commands answer with `--json`, as types; `all_answers` says which command gives which of them, if not `RUN`.
 
-Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`, `Plan`. Each
+Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunFacts`, `Plan`. Each
 is printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
 """
 
@@ -17,18 +17,19 @@ from releaser.locks.origins import Deviation
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.journal import RedTests
 from releaser.releases.key import ReleaseKey
+from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import DriftAnswer, Exported, InstalledPackage, Row, User
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
 from releaser.releases.verify import Verified
-from releaser.report import LeftBehind, Outcome, Plan, Result, RunReport
+from releaser.report import Outcome, Plan, Result, RunFacts
 from releaser.site.conventions import Convention
 from releaser.site.run_lock import Holder
 from releaser.system.frozen import Frozen
 from releaser.system.process import Attempt
 
 
-class RunAnswer(RunReport):
+class RunAnswer(*reversed(gather("reported")), RunFacts):  # type: ignore[misc]  # the sections of capabilities
     """One run. The history leaves `output` out, which is in the log and, for tests, in the release."""
 
     #: A sentence each, with what to do.

@@ -36,6 +36,8 @@ class Capability(Frozen):
     actions: Names = ()
     restarts: Names = ()
     reporters: Names = ()
+    #: Classes of sections of the report, whose fields are keys of its JSON.
+    reported: Names = ()
     #: Functions that add to the report of a run: each gets a site and its report, and returns the report with more.
     sections: Names = ()
     #: Options of `update` that name a source.
@@ -76,10 +78,15 @@ CAPABILITIES = (
         checks=("checkout.output.output_findings",),
     ),
     Capability(name="check of Django", settings=("site.django_settings.CheckSettings",)),
-    Capability(name="search for what breaks the tests", settings=("candidate.culprit_settings.CulpritSettings",)),
+    Capability(
+        name="search for what breaks the tests",
+        settings=("candidate.culprit_settings.CulpritSettings",),
+        reported=("releases.blocks.CulpritsSection",),
+    ),
     Capability(
         name="committed lock", sources=("sources.committed.Committed",), supplies=("site.follow.committed_supply",)
     ),
+    Capability(name="conventions", reported=("site.conventions.ConventionsSection",)),
     Capability(name="rebuilding from the same lock", sources=("sources.same.Same",)),
     Capability(name="taking what waits", sources=("sources.waiting.Waiting",)),
     Capability(name="upgrade", sources=("sources.upgrade.Upgrade",)),
@@ -87,6 +94,7 @@ CAPABILITIES = (
         name="holds",
         state=("releases.blocks.BLOCKS", "releases.earlier_blocks.EARLIER_FILES"),
         rules=("locks.rules.Held", "locks.rules.Failed"),
+        reported=("releases.blocks.HoldsSection",),
         sections=("candidate.results.add_holds",),
     ),
     Capability(
@@ -104,6 +112,7 @@ CAPABILITIES = (
         name="vulnerabilities",
         settings=("candidate.audit_settings.AuditSettings",),
         gates=("gates.audit.LiveAudit", "gates.audit.CandidateAudit"),
+        reported=("locks.vulnerabilities.SecuritySection",),
     ),
     Capability(
         name="attestations",
@@ -116,8 +125,10 @@ CAPABILITIES = (
         settings=("resolution.version_settings.S3Settings",),
         checks_of_others=("resolution.sources.source_findings",),
     ),
-    Capability(name="window", settings=("site.windows.DueSettings",)),
-    Capability(name="proposals", state=("releases.proposal.PROPOSAL",)),
+    Capability(name="window", settings=("site.windows.DueSettings",), reported=("site.windows.DueSection",)),
+    Capability(
+        name="proposals", state=("releases.proposal.PROPOSAL",), reported=("releases.proposal.ProposalSection",)
+    ),
     Capability(
         name="static files",
         settings=("site.django_settings.StaticSettings",),
@@ -132,6 +143,7 @@ CAPABILITIES = (
         checks=("serving.restarts.restart_findings",),
         restarts=("serving.restarts.passenger.Passenger", "serving.restarts.nothing.Nothing"),
         actions=("actions.restart.Restart",),
+        reported=("site.restart_settings.OutageSection",),
     ),
     Capability(name="Django", checks=("serving.checks.settings_without_django",)),
     Capability(name="live health check before a build", gates=("gates.live_health.LiveHealth",)),
@@ -141,12 +153,14 @@ CAPABILITIES = (
         settings=("serving.health_settings.HealthSettings",),
         checks=("serving.health_settings.health_findings",),
         actions=("actions.health_check.HealthCheck",),
+        reported=("releases.leases.ProcessesSection",),
         sections=("serving.health.add_processes",),
     ),
     Capability(name="sites that go first", gates=("gates.canaries.Canaries",)),
     Capability(
         name="migrations",
         settings=("site.django_settings.MigrationSettings",),
+        reported=("site.django_settings.MigrationsSection",),
         gates=("gates.migrations.BroughtMigrations", "gates.migrations.AppliedMigrations"),
     ),
     Capability(name="hooks", settings=("reporting.hook_settings.HookSettings",)),
@@ -159,6 +173,7 @@ CAPABILITIES = (
         name="mail",
         settings=("site.addresses.MailSettings",),
         state=("site.state_dir.OUTBOX_FILE", "releases.journal.NOTES", "reporting.lock_alert.SEEN"),
+        reported=("releases.journal.MailSection",),
         checks=("reporting.mail_setup.admin_findings", "reporting.mail_setup.sendmail_findings"),
     ),
     Capability(name="notices", checks=("reporting.reporters.findings",)),

@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from releaser.errors import Finding, ReleaserError
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.vulnerabilities import Audit, Vulnerability
-from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 from releaser.system.words import one_line
 from releaser.tools.git_state import Commit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from releaser.listener import Gauge, Listener
 
@@ -32,7 +31,6 @@ Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["unchanged", "activated", "updated-not-restarted", "proposed", "failed", "rolled_back", "refused"]
 #: The results of a run that did its work.
 DONE: tuple[Result, ...] = ("activated", "updated-not-restarted")
-Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
 
 
@@ -43,16 +41,6 @@ class Outcome(Frozen):
     status: Status
     detail: str = ""
     seconds: float = 0.0
-
-
-class LeftBehind(Frozen):
-    """A process that still runs on a release which is not live; `since` is when it began, as ISO 8601."""
-
-    release: str
-    pid: int
-    user: str
-    command: str
-    since: str
 
 
 class HealthCheckResult(Frozen):
@@ -105,20 +93,8 @@ class Learned(Frozen):
     blame: Blame = ""
     #: The end of what a failing program printed.
     output: str = ""
-    #: Those that the release brings and that are not applied.
-    migrations: tuple[str, ...] = ()
-    #: The upgrades that this run found to break the tests.
-    culprits: tuple[str, ...] = ()
     #: Why a lock was rebuilt as it was; None if none was.
     rebuilt: str | None = None
-    #: What an adoption found out to use.
-    chosen: tuple[Convention, ...] = ()
-    #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
-    due_at: datetime | None = None
-    #: For how long the service was stopped, from the beginning of `stop` to the end of `start`; None if it was not.
-    outage_seconds: float | None = None
-    #: The remote and the branch on which an upgraded lock was proposed; None if none was.
-    proposed: str | None = None
     #: The packages that an update was to bring alone; empty for all.
     only: tuple[str, ...] = ()
     #: Which release is ready and waits, and why; empty for none.
@@ -127,13 +103,9 @@ class Learned(Frozen):
     blocked: str = ""
 
 
-class RunReport(Learned, Ending):
-    """The whole story of one run."""
+class RunFacts(Learned, Ending):
+    """The facts about one run that do not depend on its capabilities."""
 
-    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
-    holds: tuple[Block, ...] = ()
-    #: The processes on other releases than the live one when the run ended.
-    left_behind: tuple[LeftBehind, ...] = ()
     #: The commit that `release` was tested with.
     commit: str | None = None
     #: The first line of its message.
@@ -149,28 +121,8 @@ class RunReport(Learned, Ending):
     recovered: str = ""
     #: What else was put right, or is otherwise than it was after the last run.
     noted: str = ""
-    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
-    audit: Audited = ""
-    #: Why they are not known.
-    audit_reason: str = ""
-    #: Whether an earlier report has said why they are not known.
-    audit_told: bool = False
-    vulnerabilities: tuple[Vulnerability, ...] = ()
-    #: The vulnerabilities that this run has brought fixes for.
-    fixed: tuple[Vulnerability, ...] = ()
-    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
-    #: `activation` or `follow-up`.
-    solved: tuple[str, ...] = ()
-    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
-    rejected_commits: tuple[str, ...] = ()
     #: The commits of releaser's own that are not pushed yet, the oldest first, a line each.
     unpushed: tuple[str, ...] = ()
-    #: Whom mails about the site are from.
-    mail_from: str = ""
-    #: What became of the mail about this run.
-    mail: str = ""
-    #: Whether a mail tells all of this, and somebody has taken it.
-    mailed: bool = False
 
     @property
     def request(self) -> str:
@@ -214,6 +166,17 @@ class RunReport(Learned, Ending):
     def tells_of_before(self) -> bool:
         """Whether the report has something from before this run."""
         return bool(self.recovered or self.noted)
+
+
+class RunReport(RunFacts):
+    """The whole story of one run."""
+
+    #: What capabilities report, see `Section`.
+    sections: Mapping[type[Section], Section] = field(default_factory=dict)
+
+    def with_section(self, section: Section) -> Self:
+        """Add a section, or replace it."""
+        return replace(self, sections={**self.sections, type(section): section})
 
 
 class HasId(Protocol):
@@ -272,9 +235,8 @@ class RunLog:
         self.failures: list[ReleaserError] = []
         self.answers: list[HealthCheckResult] = []
         self.learned = Learned()
-        #: The audits of the release that was live, and of the new one; None without one.
-        self.audit_before: Audit | None = None
-        self.audit_after: Audit | None = None
+        #: What capabilities have found out, see `Section`.
+        self.sections: dict[type[Section], Section] = {}
         #: Whether a step after the flip failed, and is due again.
         self.follow_up_failed = False
         #: Whether nothing was restarted after the flip, although `restart` is auto.
@@ -302,13 +264,13 @@ class RunLog:
         """Record facts, by the names of `Learned`; a later value replaces an earlier one. Others raise TypeError."""
         self.learned = replace(self.learned, **facts)
 
+    def add(self, section: Section) -> None:
+        """Record the facts of a capability, in place of earlier ones."""
+        self.sections[type(section)] = section
+
     def tell(self, sentence: str) -> None:
         """Add a sentence about a repair, or about a change since the last run."""
         self.told.append(sentence)
-
-    def found_culprits(self, versions: Iterable[str]) -> None:
-        """Record upgrades that break the tests, such as `alpha 1.1.0`."""
-        self.learn(culprits=(*self.learned.culprits, *versions))
 
     def note_failure(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Record a failure that does not end the run; as a `follow_up` it makes the run exit 7."""

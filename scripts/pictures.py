@@ -25,7 +25,8 @@ from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief  # noq
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.blocks import Block  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
-from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
+from releaser.locks.vulnerabilities import SecuritySection, Vulnerability  # noqa: E402
+from releaser.releases.blocks import CulpritsSection  # noqa: E402
 from releaser.releases.listing import Row  # noqa: E402
 from releaser.report import HealthCheckResult, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting import page as pages  # noqa: E402
@@ -137,10 +138,10 @@ MAILS = {
         steps=(*STEPS[:4], Outcome(step="test", status="failed", detail="exit code 1", seconds=14.1)),
     ),
     "held-back": replace(
-        UPDATED, changes=(PILLOW,), held_back=(HELD,), culprits=("django 6.0",),
+        UPDATED, changes=(PILLOW,), held_back=(HELD,),
         headline=f"updated to {NEW}: 1 package changed, 1 held back as the tests fail with it (django 6.0)",
         pulled=None, commits=(),
-    ),
+    ).with_section(CulpritsSection(culprits=("django 6.0",))),
     "rolled-back": replace(
         UPDATED, result="rolled_back", exit_code=6, live_changed=False, headline=HEALTH,
         problems=(Finding("git-remote-asks", HEALTH),), changes=(DJANGO, SQLPARSE),
@@ -154,10 +155,10 @@ MAILS = {
         ),
     ),
     "security": replace(
-        UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE), audit="known", fixed=(PICKLES,),
-        headline=f"updated to {NEW}: 2 packages changed", vulnerabilities=(UNFIXED,), pulled=None, commits=(),
+        UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE),
+        headline=f"updated to {NEW}: 2 packages changed", pulled=None, commits=(),
         held_back=(Block(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
-    ),
+    ).with_section(SecuritySection(audit="known", fixed=(PICKLES,), vulnerabilities=(UNFIXED,))),
 }  # fmt: skip
 
 

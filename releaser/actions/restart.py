@@ -12,7 +12,7 @@ from releaser.releases.store import store_of
 from releaser.reporting.hooks import run_hook
 from releaser.serving.health import in_use
 from releaser.serving.restarts import program_findings, restart_findings, restart_of
-from releaser.site.restart_settings import RestartSettings
+from releaser.site.restart_settings import OutageSection, RestartSettings
 from releaser.system import signals
 from releaser.system.uptime import uptime
 from releaser.system.words import elapsed
@@ -190,7 +190,8 @@ def _run_start(site: Site, log: RunLog, venv: Path | None, command: tuple[str, .
         if not since:
             return said
         seconds = round(uptime() - since, 3)
-        log.learn(outage_seconds=round((log.learned.outage_seconds or 0.0) + seconds, 3))
+        before = OutageSection.of(log).outage_seconds or 0.0
+        log.add(OutageSection(outage_seconds=round(before + seconds, 3)))
         return f"{said}; it was stopped for {elapsed(seconds)}"
 
 

@@ -19,7 +19,7 @@ from releaser.errors import Finding, ToolError, error_line
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
-from releaser.locks.vulnerabilities import Audit, Vulnerability, fixed_by, parse_audit, unknown
+from releaser.locks.vulnerabilities import Audit, AuditsSoFar, Vulnerability, fixed_by, parse_audit, unknown
 from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
@@ -234,7 +234,7 @@ def audit_live(work: Workspace) -> Audit | None:
         return None
     with work.log.step("audit") as step:
         found = audit_release(work.site, work.facts.uv.executable, work.live)
-        work.log.audit_before = found
+        work.log.add(replace(AuditsSoFar.of(work.log), before=found))
         _tell(step, found)
     return found
 
@@ -265,7 +265,7 @@ def find_fixes(
     if not is_asked(work.site):
         return changes
     if before is not None and not before.known:  # a service that does not answer need not be asked twice
-        work.log.audit_after = before
+        work.log.add(replace(AuditsSoFar.of(work.log), after=before))
         return changes
     after = audit_lock(work, lock)
     note_unfixed(work, work.log.learned.held_back, before, after)
@@ -282,7 +282,7 @@ def audit_lock(work: Workspace, lock: LockFile) -> Audit:
     facts = work.facts
     with work.log.step("audit candidate") as step:
         found = audit(work.site, facts.uv.executable, lock, group=facts.group, python=facts.choice.version)
-        work.log.audit_after = found
+        work.log.add(replace(AuditsSoFar.of(work.log), after=found))
         _tell(step, found)
     return found
 

@@ -20,7 +20,7 @@ from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError,
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
 from releaser.locks.versions import is_newer, normalize_name
-from releaser.releases.blocks import change_blocks, read_blocks
+from releaser.releases.blocks import CulpritsSection, change_blocks, read_blocks
 from releaser.releases.release import lock_of
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
@@ -161,7 +161,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     blocks = read_blocks(site.state_dir)
     is_held_now = not set(blocks.by("tests")) <= set(held_before)
     # Without culprits, a new commit may be the cause, and lower versions would not help.
-    if is_held_now and not builder.undecided and (not isinstance(result, Failed) or log.learned.culprits):
+    if is_held_now and not builder.undecided and (not isinstance(result, Failed) or CulpritsSection.of(log).culprits):
         passing = _with_lower_versions(builder, passing, base_passes=not isinstance(result, Unbuildable))
         blocks = read_blocks(site.state_dir)
     lock = builder.live_lock if passing is None else passing.resolution.lock

@@ -18,7 +18,7 @@ from releaser.locks.blocks import Block
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.locks.versions import normalize_name
-from releaser.releases.blocks import change_blocks, read_blocks
+from releaser.releases.blocks import CulpritsSection, change_blocks, read_blocks
 from releaser.releases.contents import INFO, list_installed
 from releaser.resolution.resolve import diff_to
 from releaser.system.files import write_new_file
@@ -264,9 +264,10 @@ class CulpritSearch:
             return
         versions, culprits = self.versions, sorted(result.culprits)
         partners = {name: f"{other} {versions[other]}" for name, other in pairs.items()}
-        self.log.found_culprits(
+        told = [
             f"{name} {versions[name]}" + (f" with {partners[name]}" if name in partners else "") for name in culprits
-        )
+        ]
+        self.log.add(CulpritsSection(culprits=(*CulpritsSection.of(self.log).culprits, *told)))
         faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
         for name, partner in partners.items():
             words = f"together with {partner}, and not alone, {faults[name].words}"

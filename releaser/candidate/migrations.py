@@ -15,7 +15,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import sources_below
 from releaser.reporting.hook_settings import HookSettings
 from releaser.serving.checks import manage
-from releaser.site.django_settings import MigrationSettings
+from releaser.site.django_settings import MigrationSettings, MigrationsSection
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few
@@ -56,7 +56,7 @@ def find_brought(work: Workspace, venv: Path) -> tuple[str, ...]:
         brought = tuple(name for name in unapplied if name not in (before or ()))
         told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
-        work.log.learn(migrations=brought)
+        work.log.add(MigrationsSection(migrations=brought))
         step.status = "warning" if brought else step.status
     return brought
 
@@ -142,7 +142,7 @@ def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...
         with log.step("migrations again") as step:
             unapplied = _find_unapplied(site, release.venv, step)
             names = tuple(name for name in names if name in unapplied or step.status != "ok")
-        log.learn(migrations=names)
+        log.add(MigrationsSection(migrations=names))
     return names
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from releaser.candidate.output import failing_tests
 from releaser.errors import TestsFailedError, ToolError
 from releaser.locks.lock import changes_between, list_brought
-from releaser.releases.blocks import PAUSE, Blocks, StoredBlock, block_candidate, change_blocks, read_blocks
+from releaser.releases.blocks import (
+    PAUSE,
+    Blocks,
+    HoldsSection,
+    StoredBlock,
+    block_candidate,
+    change_blocks,
+    read_blocks,
+)
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import LIVE_TESTS, RedTests
 from releaser.releases.release import lock_of, read_versions
@@ -154,11 +162,8 @@ def add_holds(site: Site, report: RunReport) -> RunReport:
     live, shown = lock_of(store_of(site).live()).versions, site.redactor.clean
     holds = describe_holds(Blocks(entries=blocks.by("person", "tests")).without_older(live).entries, live)
     lines = (f"commit {one.commit[:12]} ({one.subject}) {one.reason} (since {one.at[:10]})" for one in blocks.commits)
-    return replace(
-        report,
-        holds=tuple(replace(one, reason=shown(one.reason)) for one in holds),
-        rejected_commits=tuple(map(site.redactor.line, lines)),
-    )
+    held = tuple(replace(one, reason=shown(one.reason)) for one in holds)
+    return report.with_section(HoldsSection(holds=held, rejected_commits=tuple(map(site.redactor.line, lines))))
 
 
 # With `test_live = "always"`: the tests of the live release, on nights without a newer one

@@ -16,6 +16,7 @@ from releaser.commands.command import DIRECTORY, CommandContext, command, refuse
 from releaser.commands.elsewhere import elsewhere_options, update_from_elsewhere
 from releaser.commands.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
+from releaser.site.conventions import ConventionsSection
 from releaser.system.durations import how_often, seconds_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def init(
         raise UsageError(message, "Run `releaser init`: a project with a uv.lock is adopted with that lock.")
     else:
         report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
-    ctx.say_chosen(report.chosen)
+    ctx.say_chosen(ConventionsSection.of(report).chosen)
     ctx.end(report)
 
 

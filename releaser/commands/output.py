@@ -73,7 +73,9 @@ class Output(Frozen):
     def _is_for_cron(self, report: RunReport) -> bool:
         """Whether cron would mail a report again that was already mailed: no person is at a terminal."""
         person = sys.stdin is not None and sys.stdin.isatty()
-        return report.is_update and report.mailed and not person
+        from releaser.releases.journal import MailSection
+
+        return report.is_update and MailSection.of(report).mailed and not person
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
         """Return an iterable of the files of a release that shows its progress on a terminal."""

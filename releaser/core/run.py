@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Finding
 from releaser.listener import Listener, Silence
-from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport
@@ -66,9 +65,8 @@ class Run:
         ]
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
-        before, after = log.audit_before, log.audit_after
-        audit = after if learned.live_changed else before
         release, clean = self.store.get(learned.release), redactor.line
+        sections = [one.at_end(live_changed=learned.live_changed, clean=clean) for one in log.sections.values()]
         told = replace(
             learned,
             held_back=tuple(
@@ -78,7 +76,6 @@ class Run:
             rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
             waits=clean(learned.waits),
             blocked=clean(learned.blocked),
-            chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
         )
         return RunReport(
             **vars(told),
@@ -101,10 +98,7 @@ class Run:
             log_file=self.log_file,
             recovered=clean(" ".join(log.recovered)),
             noted=clean(" ".join(log.told)),
-            audit="" if audit is None else "known" if audit.known else "unknown",
-            audit_reason=clean(audit.reason) if audit else "",
-            vulnerabilities=audit.vulnerabilities if audit else (),
-            fixed=fixed_by(before, after) if learned.live_changed and before and after else (),
+            sections={type(one): one for one in sections},
         )
 
 

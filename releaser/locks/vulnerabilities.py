@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.locks.versions import is_older, order
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from releaser.locks.lock import Change
 
@@ -86,6 +87,39 @@ def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
     if not before.known or not after.known:
         return ()
     return tuple(one for one in before.vulnerabilities if not one.is_in(after.vulnerabilities))
+
+
+class SecuritySection(Section):
+    """The known vulnerabilities of the release that is live after a run."""
+
+    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
+    audit: Literal["", "known", "unknown"] = ""
+    #: Why they are not known.
+    audit_reason: str = ""
+    #: Whether an earlier report has said why they are not known.
+    audit_told: bool = False
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+    #: The vulnerabilities that this run has brought fixes for.
+    fixed: tuple[Vulnerability, ...] = ()
+
+
+class AuditsSoFar(Section):
+    """The audits of a run so far: of the release that was live, and of the new one; None without one."""
+
+    before: Audit | None = None
+    after: Audit | None = None
+
+    def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:
+        """Return the vulnerabilities of the release that is live at the end of the run."""
+        found = self.after if live_changed else self.before
+        if found is None:
+            return SecuritySection()
+        return SecuritySection(
+            audit="known" if found.known else "unknown",
+            audit_reason=clean(found.reason),
+            vulnerabilities=found.vulnerabilities,
+            fixed=fixed_by(self.before, found) if live_changed and self.before else (),
+        )
 
 
 def parse_audit(text: str, *, packages: int) -> Audit:

@@ -25,7 +25,7 @@ from releaser.report import Outcome, Plan
 from releaser.site import run_lock
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
-from releaser.site.windows import DueSettings, find_opening, local_time, open_since
+from releaser.site.windows import DueSection, DueSettings, find_opening, local_time, open_since
 from releaser.system.frozen import Frozen
 
 if TYPE_CHECKING:
@@ -200,13 +200,13 @@ def _in_window(run: Run, *, pipeline: Callable[[Run], PipelineResult]) -> Pipeli
 
 def _finish_only(run: Run, *, due: Due) -> PipelineResult:
     retry_failed_actions(run.site, run.log)
-    run.log.learn(due_at=due.at)
+    run.log.add(DueSection(due_at=due.at))
     return PipelineResult(result="unchanged", headline=due.reason, advice=_NOW)
 
 
 def _report(site: Site, request: Request, due: Due) -> RunReport:
     log = new_log(request.command, request.listener)
-    log.learn(due_at=due.at)
+    log.add(DueSection(due_at=due.at))
     return Run(site=site, log=log).report(result="unchanged", exit_code=0, headline=due.reason, advice=_NOW)
 
 

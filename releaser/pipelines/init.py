@@ -24,7 +24,7 @@ from releaser.releases.store import store_of
 from releaser.report import Plan, RunLog, RunReport
 from releaser.reporting.mail_setup import warnings
 from releaser.serving.servers import unrestarted_warnings
-from releaser.site.conventions import find_conventions
+from releaser.site.conventions import ConventionsSection, find_conventions
 
 if TYPE_CHECKING:
     from releaser.core.run import Run
@@ -46,7 +46,7 @@ def init(request: Request, *, force: bool = False) -> RunReport:
 
 def adopt_project(run: Run, *, force: bool, python: str | None = None) -> PipelineResult:
     """Adopt the project within a run; `python` is the interpreter to build with, as uv's `--python` takes it."""
-    run.log.learn(chosen=find_conventions(run.site))
+    run.log.add(ConventionsSection(chosen=find_conventions(run.site)))
     facts = preflight(run.site, run.log, Scope(python=python))
     moved, what = find_moved_link(run.store), venv_kind(run.site)
     if moved is not None:  # in an emergency, it may differ from the lock

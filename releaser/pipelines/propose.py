@@ -23,7 +23,7 @@ from releaser.pipelines.rebuild import find_rebuild_reason, open_workspace, refu
 from releaser.pipelines.session import PipelineResult, run_session
 from releaser.pipelines.update import examine_target, make_release, reason_not_to_build
 from releaser.releases.acceptance import DeviationError, foresee_refusal, note_refusals
-from releaser.releases.proposal import BRANCH, Proposal, note_proposal, read_proposal
+from releaser.releases.proposal import BRANCH, Proposal, ProposalSection, note_proposal, read_proposal
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.report import Plan
@@ -206,7 +206,7 @@ def _propose_upgrade(goal: Goal, why_not: str) -> PipelineResult:
         known = _commit(work, make_release(goal), begun, there)
     _push(work, replace(known, before=there))
     log.about(store_of(site).get(known.release), work.live)
-    log.learn(proposed=known.place)
+    log.add(ProposalSection(proposed=known.place))
     headline = f"proposed {known.release} on {known.place}: {plural(known.changes, 'package')} changed"
     close_journal(site, log, f"had {headline}")
     advice = f"Merge it into {site.branch}: the next update makes it live. To decline it, delete the branch."

@@ -40,7 +40,7 @@ from releaser.pipelines.rebuild import (
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request
 from releaser.releases.acceptance import note_refusals
-from releaser.releases.blocks import change_blocks
+from releaser.releases.blocks import CulpritsSection, change_blocks
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import note
 from releaser.releases.release import Release, refuse_moved
@@ -51,8 +51,8 @@ from releaser.resolution.committed import starts_from_commit
 from releaser.resolution.resolve import candidate_key
 from releaser.serving.health import note_stale_processes
 from releaser.site.committed import committed_lock
-from releaser.site.conventions import find_conventions
-from releaser.site.django_settings import CheckSettings
+from releaser.site.conventions import ConventionsSection, find_conventions
+from releaser.site.django_settings import CheckSettings, MigrationsSection
 from releaser.site.restart_settings import RestartSettings
 from releaser.system.words import one_line, plural
 
@@ -165,7 +165,7 @@ def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
     """Make a venv that is no release yet the first release; return whether there was one."""
     if venv_kind(site) == "adopted" or adopt(site, log, facts) is None:
         return False
-    log.learn(chosen=find_conventions(site, lock=facts.lock))
+    log.add(ConventionsSection(chosen=find_conventions(site, lock=facts.lock)))
     return True
 
 
@@ -261,7 +261,7 @@ def make_release(goal: Goal) -> Release:
             ready := store_of(work.site).snapshot().find_ready(key, resolution.lock.data, work.configuration)
         ) is not None:
             prepare_tree(work.site, work.log)  # for the static files, which may be among its output
-            work.log.learn(migrations=ready.manifest.migrations)
+            work.log.add(MigrationsSection(migrations=ready.manifest.migrations))
             return ready
         candidate = build_and_test(work, resolution, goal.source.search(goal.wanted))
         case = replace(case_of(replace(goal, resolution=candidate.resolution)), venv=candidate.venv)
@@ -325,7 +325,7 @@ def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str, *
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     due, count = goal.due, len(release.manifest.changes)
     what = f"{plural(count, 'package')} changed" if count else "no package changed"
-    pulled, culprits = log.learned.pulled, log.learned.culprits
+    pulled, culprits = log.learned.pulled, CulpritsSection.of(log).culprits
     with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
         them = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"

@@ -15,6 +15,7 @@ from releaser.locks.versions import is_newer
 from releaser.releases.key import ReleaseKey
 from releaser.system.files import load_state, sync_directory, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
 from releaser.system.words import timestamp
 
@@ -69,6 +70,22 @@ class StoredBlock(Block):
     def is_in(self, locked: Mapping[str, str]) -> bool:
         """Whether the version that failed is among those of the package in a lock, comma-separated there."""
         return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
+
+
+class HoldsSection(Section):
+    """The packages and commits on hold when a run ended."""
+
+    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
+    holds: tuple[Block, ...] = ()
+    #: The commits of others that do not go live, as they failed or were rolled back, a sentence each.
+    rejected_commits: tuple[str, ...] = ()
+
+
+class CulpritsSection(Section):
+    """What breaks the tests."""
+
+    #: The upgrades that this run found to break the tests, such as `alpha 1.1.0`.
+    culprits: tuple[str, ...] = ()
 
 
 class Blocks(Frozen):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.capabilities import gather
 from releaser.locks.differences import LockDifference
 from releaser.system.files import (
     IrregularFileError,
@@ -28,6 +29,7 @@ from releaser.system.files import (
 )
 from releaser.system.frozen import Frozen
 from releaser.system.reserve import free_reserve
+from releaser.system.sections import Section
 from releaser.system.state_files import StateFile, require_file
 from releaser.system.uptime import boot_id
 
@@ -165,6 +167,20 @@ class Thread(Frozen):
     since: datetime
 
 
+class MailSection(Section):
+    """The mail about a run."""
+
+    #: The problems people have been told of that are solved: `bug`, `preflight`, `build`, `tests`, `live tests`,
+    #: `activation` or `follow-up`.
+    solved: tuple[str, ...] = ()
+    #: Whom mails about the site are from.
+    mail_from: str = ""
+    #: What became of the mail about this run.
+    mail: str = ""
+    #: Whether a mail tells all of this, and somebody has taken it.
+    mailed: bool = False
+
+
 class RedTests(Frozen):
     """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
 
@@ -238,8 +254,11 @@ HISTORY = StateFile(name="history.jsonl", type=str, read=require_file)
 
 def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
-    problems = report.problems
-    return {**plain(report), "problems": list(map(str, problems)), "codes": [one.code for one in problems]}
+    facts, problems = plain(report), report.problems
+    del facts["sections"]
+    for section in gather("reported"):
+        facts |= plain(section.of(report))
+    return {**facts, "problems": list(map(str, problems)), "codes": [one.code for one in problems]}
 
 
 def report_json(report: RunReport, redactor: Redactor) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.releases.lease import LEASE, flock_of, open_lease, open_there
 from releaser.system.files import link_text
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 from releaser.system.uptime import uptime
 
 if TYPE_CHECKING:
@@ -20,6 +21,23 @@ if TYPE_CHECKING:
 _LONGEST = 120  # characters of a command line
 _LOOKS = 5  # before a release counts as used: another releaser may be looking, as monitoring does
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
+
+
+class LeftBehind(Frozen):
+    """A process that still runs on a release which is not live; `since` is when it began, as ISO 8601."""
+
+    release: str
+    pid: int
+    user: str
+    command: str
+    since: str
+
+
+class ProcessesSection(Section):
+    """The processes on earlier releases when a run ended."""
+
+    #: The processes on other releases than the live one when the run ended.
+    left_behind: tuple[LeftBehind, ...] = ()
 
 
 class Process(Frozen):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.system.files import load_state, write_state
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 from releaser.system.state_files import StateFile
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
 
 BRANCH = "releaser/update"
+
+
+class ProposalSection(Section):
+    """What was proposed."""
+
+    #: The remote and the branch on which an upgraded lock was proposed; None if none was.
+    proposed: str | None = None
 
 
 class Proposal(Frozen):

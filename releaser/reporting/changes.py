@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
+from releaser.locks.vulnerabilities import SecuritySection
 from releaser.releases.store import store_of
 from releaser.system.files import read_text
 from releaser.system.frozen import Frozen
@@ -158,14 +159,14 @@ def first_commits(report: RunReport) -> list[str]:
 
 def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
     """Return titles with lines for people; empty without an audit, or without vulnerabilities."""
-    lists = []
-    if report.fixed:
-        lists.append(("Known vulnerabilities fixed by this run", _cap(_line(one) for one in report.fixed)))
-    if report.audit == "unknown" and not report.audit_told:
-        reason = one_line(report.audit_reason, limit=150)
+    lists, found = [], SecuritySection.of(report)
+    if found.fixed:
+        lists.append(("Known vulnerabilities fixed by this run", _cap(_line(one) for one in found.fixed)))
+    if found.audit == "unknown" and not found.audit_told:
+        reason = one_line(found.audit_reason, limit=150)
         lists.append(("Known vulnerabilities", [f"Not known: {reason}."]))
-    if report.vulnerabilities:
-        left = (_line(one, f"({_why_left(one, report)})") for one in report.vulnerabilities)
+    if found.vulnerabilities:
+        left = (_line(one, f"({_why_left(one, report)})") for one in found.vulnerabilities)
         lists.append(("Known vulnerabilities of what is live", _cap(left)))
     return lists
 

@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
+from releaser.locks.vulnerabilities import SecuritySection
+from releaser.releases.blocks import HoldsSection
+from releaser.releases.journal import MailSection
+from releaser.releases.leases import ProcessesSection
 from releaser.reporting.changes import NAME, Table, age_of, changes_table, first_commits, required_by, security_lists
 from releaser.reporting.style import BUMPS, DAY, NIGHT, WIDEST, add_links, fold
 from releaser.reporting.subject import SOLVED, choose_badge, header_text, subject
 from releaser.reporting.text import held_back_passages, outage_sentence, summarize
 from releaser.reporting.threads import digest_of, message_id
 from releaser.site.addresses import Address, parse_address
+from releaser.site.restart_settings import OutageSection
 from releaser.site.settings import this_host
 from releaser.system.frozen import Frozen
 from releaser.system.own_code import text_of
@@ -117,17 +122,18 @@ def _context(report: RunReport) -> dict[str, Any]:
     told = summarize(report)
     said = {report.headline, *(problem.message for problem in report.problems)}
     came_in = report.live_changed or report.is_done
-    held = {one.name for one in report.held_back}
+    held, holds = {one.name for one in report.held_back}, HoldsSection.of(report)
+    left = ProcessesSection.of(report).left_behind
     output = "" if any(one.body == report.output for one in report.failed_health_checks) else truncate(report.output)
     lines = output.splitlines(keepends=True)
     folded = len(lines) - _TAIL if len(lines) > _FEW else 0
     security = [(title, [Item(text=line) for line in found]) for title, found in security_lists(report)]
     passages = held_back_passages(
         # Skipped versions, and other holds without anything newer.
-        (*report.held_back, *(one for one in report.holds if one.name not in held)),
+        (*report.held_back, *(one for one in holds.holds if one.name not in held)),
         since=report.started_at,
     )
-    kept_out = [(line, "") for line in report.rejected_commits] + passages
+    kept_out = [(line, "") for line in holds.rejected_commits] + passages
     above = [
         ("Problems", list(map(_problem, told.others))),
         *(security if report.exit_code else ()),  # after a failure, the advice comes first
@@ -148,7 +154,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "live": one_line(" ".join(filter(None, (_live(report), outage_sentence(report), _not_restarted(report))))),
         "recovered": _passage(report.recovered),
         "noted": _passage(report.noted),
-        "solved": [SOLVED[one] for one in report.solved],
+        "solved": [SOLVED[one] for one in MailSection.of(report).solved],
         "advice": _passage(told.advice),
         "above": [one for one in above if one[1]],
         "output": output,
@@ -168,7 +174,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "processes": Table.of(
             "Processes that still run on another release",
             ("Release", "Process", "User", "Since", "Command"),
-            ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
+            ((one.release, str(one.pid), one.user, one.since, one.command) for one in left),
         ),
         "steps": Table.of(
             "Steps",
@@ -184,7 +190,7 @@ def _context(report: RunReport) -> dict[str, Any]:
 
 def _packages(report: RunReport) -> Iterator[dict[str, Any]]:
     """Yield the values of each package change, those that fix a vulnerability first."""
-    links = {name: web_link(one.link) for one in report.fixed for name in one.ids}
+    links = {name: web_link(one.link) for one in SecuritySection.of(report).fixed for name in one.ids}
     for one in sorted(report.changes, key=lambda change: not change.fixes):
         age, by, with_ = age_of(one, report.started_at), required_by(one), ", ".join(one.dragged_by)
         about = (age and f"{age} old", by and f"required by {by}", with_ and f"changed because of {with_}")
@@ -221,7 +227,7 @@ def _live(report: RunReport) -> str:
 def _not_restarted(report: RunReport) -> str:
     """Say that nothing restarts the site after a flip; empty if something does, or nothing has to."""
     why = [one.detail for one in report.steps if one.step == "restart" and one.status == "skipped"]
-    if not why or not report.live_changed or report.outage_seconds is not None:
+    if not why or not report.live_changed or OutageSection.of(report).outage_seconds is not None:
         return ""
     return f"Nothing was restarted ({why[-1]}): processes that already run stay on the earlier release."
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from releaser.core.reporter import SECONDS
 from releaser.errors import ExitCode, Finding, MailError, ToolError
+from releaser.releases.journal import MailSection
 from releaser.reporting.notice_settings import PingSettings
 from releaser.reporting.reporters import REPORTERS, receivers
 from releaser.system.files import only_files
@@ -65,7 +66,10 @@ def _for_each(site: Site, report: RunReport, do: Callable[[Receiver], Finding | 
             message = site.redactor.line(f"a reporter failed: {type(error).__name__}: {error}")
             problems.append(Finding("reporter-failed", message, "Report it to the author of the reporter."))
     new = tuple(one for one in problems if one and one not in report.problems)
-    return replace(report, problems=(*report.problems, *new), mailed=report.mailed and not new)
+    if not new:
+        return report
+    mail = replace(MailSection.of(report), mailed=False)
+    return replace(report, problems=(*report.problems, *new)).with_section(mail)
 
 
 def _message(receiver: Receiver, content: bytes, *, name: str) -> EmailMessage:

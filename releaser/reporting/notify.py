@@ -7,12 +7,12 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.capabilities import gather
 from releaser.core.run import clean_problems
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
-from releaser.releases.journal import add_to_history, journal_of, note, read_notes
+from releaser.releases.journal import MailSection, add_to_history, journal_of, note, read_notes
 from releaser.report import RunLog, RunReport
 from releaser.reporting import notices
 from releaser.reporting.changes import lock_diff
@@ -60,7 +60,7 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
         with signals.defer_interrupts():
             settings = MailSettings.of(site)
             post = _Post.of(settings, _recipients(report, settings), outbox, site.project.root, site.runner)
-            report = replace(_with_sections(site, report), mail_from=post.sender)
+            report = _with_mail(_with_sections(site, report), mail_from=post.sender)
             if mails and _is_worth_a_mail(site, report):
                 # A kill may leave a thread without its first mail, but never a closed thread without its last.
                 parents = references_of(report, site.state_dir)
@@ -73,14 +73,14 @@ def finish(site: Site, log: RunLog, report: RunReport, *, mails: bool) -> RunRep
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
                 if words:
                     note(site.state_dir, introduced=True)
-                if report.mail != _LOST:
+                if not _is_lost(report):
                     close_threads(report, site.state_dir)
-            was_lost = report.mail == _LOST
+            was_lost = _is_lost(report)
             if not was_lost:
                 _drop_journal_if_told(site, log)
         if mails:
             report = notices.send(site, post.send(report), lost)
-            if was_lost and report.mail != _LOST:
+            if was_lost and not _is_lost(report):
                 close_threads(report, site.state_dir)
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
@@ -159,7 +159,7 @@ def about_missing_project(
     if any(map(trusting.foreign, (top, top.parent))):
         return report
     post = replace(post, references=(root_of(report),))
-    report = replace(post.send(post.keep(report)), mailed=False)  # the caller may not have got the mail
+    report = _with_mail(post.send(post.keep(report)), mailed=False)  # the caller may not have got the mail
     for place, _, _ in os.walk(top, topdown=False):  # the directories of the mail, if it was sent
         with contextlib.suppress(OSError):
             Path(place).rmdir()
@@ -206,7 +206,7 @@ class _Post(Frozen):
     def keep(self, report: RunReport) -> RunReport:
         """Put the mail about a run into the outbox, until a run can send it; without recipients, do nothing."""
         if not self.recipients:
-            return replace(report, mail="none, as no recipient is set")
+            return _with_mail(report, mail="none, as no recipient is set")
         from releaser.reporting.outbox import Outbox
 
         try:
@@ -214,13 +214,13 @@ class _Post(Frozen):
         except OSError as error:
             problem = f"the mail cannot be kept in {self.outbox}: {error}"
             unkept = Finding("mail-failed", problem, "Check free space and permissions.")
-            return _with_problem(replace(report, mail=_LOST), unkept)
+            return _with_problem(_with_mail(report, mail=_LOST), unkept)
         why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
-        return replace(report, mail=f"kept in {path} ({why})")
+        return _with_mail(report, mail=f"kept in {path} ({why})")
 
     def send(self, report: RunReport) -> RunReport:
         """Send all mails in the outbox, and first the mail about this run if the outbox could not take it."""
-        was_lost = report.mail == _LOST
+        was_lost = _is_lost(report)
         if self.carrier is None or not (_has_mail(self.outbox) or (was_lost and self._delivers)):
             return report
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
@@ -229,11 +229,11 @@ class _Post(Frozen):
         outbox = Outbox(self.outbox)
         unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
         result = flush(outbox, self.carrier, unkept=unkept)
-        is_gone = bool(result.sent and report.mail and self.recipients) and not was_lost
+        is_gone = bool(result.sent and MailSection.of(report).mail and self.recipients) and not was_lost
         if result.sent_unkept or (is_gone and not outbox.tells_of(report.run_id)):
             by = f" by {self.carrier.address}" if isinstance(self.carrier, Sendmail) else ""
             to = ", ".join(one.address for one in self.recipients)
-            report = replace(report, mail=f"sent to {to}{by}", mailed=True)
+            report = _with_mail(report, mail=f"sent to {to}{by}", mailed=True)
         if result.problem:
             problem = self.redactor.clean(f"mail: {result.problem}")
             return _with_problem(report, Finding("mail-failed", problem, _next_run_sends(self.outbox)))
@@ -259,7 +259,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
         report.command in ("rebuild", "rollback") and report.result == "refused" and not report.tells_of_before
     )
     # A mail about unsent mails would only join them, one more every night.
-    if (report.noteworthy and not is_answered) or report.solved:
+    if (report.noteworthy and not is_answered) or MailSection.of(report).solved:
         return True
     if not MailSettings.of(site).heartbeat:
         return False
@@ -293,4 +293,13 @@ def _recipients(report: RunReport, settings: MailSettings) -> Sequence[Address]:
 
 def _with_problem(report: RunReport, problem: Finding) -> RunReport:
     problems, exit_code = (*report.problems, problem), report.exit_code or ExitCode.FOLLOW_UP
-    return replace(report, problems=problems, exit_code=exit_code, mailed=False)
+    return _with_mail(replace(report, problems=problems, exit_code=exit_code), mailed=False)
+
+
+def _with_mail(report: RunReport, **facts: Any) -> RunReport:
+    return report.with_section(replace(MailSection.of(report), **facts))
+
+
+def _is_lost(report: RunReport) -> bool:
+    """Whether the outbox could not take the mail about a run."""
+    return MailSection.of(report).mail == _LOST

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode
+from releaser.locks.vulnerabilities import SecuritySection
+from releaser.releases.blocks import CulpritsSection
+from releaser.releases.journal import MailSection
 from releaser.reporting.text import summarize
 from releaser.system.words import one_line, plural
 
@@ -88,7 +91,7 @@ def choose_badge(report: RunReport) -> Badge:
 def _judge_release(report: RunReport) -> Badge:
     if report.is_rollback:
         return Badge.back()
-    if report.culprits:
+    if CulpritsSection.of(report).culprits:
         return Badge.fair("Held back")
     if report.rebuilt is not None:
         return Badge.good("Rebuilt")
@@ -98,7 +101,7 @@ def _judge_release(report: RunReport) -> Badge:
 def _judge_silence(report: RunReport) -> Badge:
     if report.recovered:
         return Badge.fair("Recovered")
-    if report.solved:
+    if MailSection.of(report).solved:
         return Badge.good("Solved")
     return Badge.fair("Note") if report.noted else Badge.good("All clear")
 
@@ -152,8 +155,8 @@ def _unchanged(report: RunReport) -> str:
         return _only_problem(report)
     if report.recovered:
         return "recovered from an interrupted run"
-    solved = f"solved, {', '.join(SOLVED[one] for one in report.solved)}" if report.solved else ""
-    return _shorten(report, report.noted) or solved or "all clear"
+    solved = ", ".join(SOLVED[one] for one in MailSection.of(report).solved)
+    return _shorten(report, report.noted) or (f"solved, {solved}" if solved else "all clear")
 
 
 def _activated(report: RunReport) -> str:
@@ -167,14 +170,15 @@ def _activated(report: RunReport) -> str:
     if report.is_update and not report.live_changed:
         return _only_problem(report) if report.exit_code else "adopted"
     done = "updated" if report.is_update else f"{report.command} done"
-    fixes = len({(one.name, one.id) for one in report.fixed})
+    culprits = CulpritsSection.of(report).culprits
+    fixes = len({(one.name, one.id) for one in SecuritySection.of(report).fixed})
     parts = [  # the mail has the parts that are cut off
         done if report.rebuilt is None else "rebuilt",
         *problems,
         plural(len(report.changes), "package") if report.changes else "",
-        f"{len(report.culprits)} on hold" if report.culprits else "",
+        f"{len(culprits)} on hold" if culprits else "",
         f"fixes {plural(fixes, 'vulnerability')}" if fixes else "",
-        "solved" if report.solved else "",
+        "solved" if MailSection.of(report).solved else "",
         _shorten(report, report.rebuilt or ""),
     ]
     return ", ".join(filter(None, parts))

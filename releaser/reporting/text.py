@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ExitCode, Finding
 from releaser.locks.blocks import Block
+from releaser.releases.journal import MailSection
 from releaser.reporting.changes import changes_table, security_text
+from releaser.site.restart_settings import OutageSection
 from releaser.system.frozen import Frozen
 from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate, why_held
 
@@ -100,8 +102,8 @@ def closing_lines(report: RunReport) -> list[str]:
     lines += filter(None, (outage_sentence(report), report.recovered, report.noted))
     if report.exit_code and (report.command not in _LEAVE_LIVE or report.live_differs or report.recovered):
         lines.append(live_line(report))
-    if report.mail:
-        lines.append(f"mail: {report.mail}")
+    if mail := MailSection.of(report).mail:
+        lines.append(f"mail: {mail}")
     if report.exit_code and report.log_file:
         lines.append(f"log: {report.log_file}")
     return lines
@@ -109,7 +111,7 @@ def closing_lines(report: RunReport) -> list[str]:
 
 def outage_sentence(report: RunReport) -> str:
     """Say how long the service was stopped; empty if it was not."""
-    seconds = report.outage_seconds
+    seconds = OutageSection.of(report).outage_seconds
     return f"The service was stopped for {elapsed(seconds)}." if seconds is not None else ""
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from releaser.core.follow_up import read_pending
 from releaser.errors import ExitCode
-from releaser.releases.blocks import read_blocks
-from releaser.releases.journal import Thread, note, read_notes
+from releaser.locks.vulnerabilities import SecuritySection
+from releaser.releases.blocks import HoldsSection, read_blocks
+from releaser.releases.journal import MailSection, Thread, note, read_notes
+from releaser.site.windows import DueSection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,9 +58,10 @@ def find_solved(
     `failed_at`: when the blocked candidates failed, as ISO 8601. `is_kept_out`: whether a commit is rejected. `is_due`:
     whether a follow-up is due. An update of some packages proves nothing about others.
     """
-    if not report.is_update or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at or report.only:
+    is_whole = report.is_update and not report.only and DueSection.of(report).due_at is None
+    if not is_whole or report.exit_code not in (0, ExitCode.FOLLOW_UP):
         return ()
-    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *report.holds))
+    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *HoldsSection.of(report).holds))
     is_new = report.is_done and report.live_changed
     is_well = any(one.step == "test live release" and one.status == "ok" for one in report.steps)
     failed = [datetime.fromisoformat(one) for one in failed_at]
@@ -89,7 +92,7 @@ def with_solved(site: Site, report: RunReport) -> RunReport:
             is_due = due.commit or due.push or due.pending_steps is not None
             at = [one.at for one in out.candidates]
             solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
-            return replace(report, solved=solved)
+            return report.with_section(replace(MailSection.of(report), solved=solved))
     return report
 
 
@@ -116,7 +119,7 @@ def root_of(report: RunReport) -> str:
 
 def references_of(report: RunReport, state_dir: Path) -> tuple[str, ...]:
     """Return the Message-IDs of the earlier mails in the threads of the mail about this run."""
-    told = (*report.solved, problem_of(report))
+    told = (*MailSection.of(report).solved, problem_of(report))
     return tuple(one.message_id for one in read_notes(state_dir).threads if one.problem in told)
 
 
@@ -131,17 +134,17 @@ def open_thread(report: RunReport, state_dir: Path) -> None:
 
 def close_threads(report: RunReport, state_dir: Path) -> None:
     """Record that the solution of problems has been reported."""
-    if report.solved:
+    if solved := MailSection.of(report).solved:
         threads = read_notes(state_dir).threads
-        note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))
+        note(state_dir, threads=tuple(one for one in threads if one.problem not in solved))
 
 
 def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
     """Mark a report if an earlier one has said that the service does not answer; forget that once it does."""
-    told = read_notes(site.state_dir).audit_unknown
-    if report.audit == "known":
+    found, told = SecuritySection.of(report), read_notes(site.state_dir).audit_unknown
+    if found.audit == "known":
         note(site.state_dir, audit_unknown=False)
-    if report.audit != "unknown" or not report.noteworthy:
+    if found.audit != "unknown" or not report.noteworthy:
         return report
     if not told:
         note(site.state_dir, audit_unknown=True)
@@ -152,4 +155,4 @@ def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
         else one
         for one in report.steps
     )
-    return replace(report, audit_told=True, steps=steps)
+    return replace(report.with_section(replace(found, audit_told=True)), steps=steps)

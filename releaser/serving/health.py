@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, ToolError
 from releaser.releases import leases, startup
 from releaser.releases.journal import note, read_notes
+from releaser.releases.leases import LeftBehind, ProcessesSection
 from releaser.releases.store import store_of
-from releaser.report import LeftBehind
 from releaser.system.frozen import Frozen
 from releaser.system.words import first_few, one_line
 from releaser.tools.web import until_good
@@ -212,7 +212,7 @@ def add_processes(site: Site, report: RunReport) -> RunReport:
     with contextlib.suppress(OSError):
         found = (one for one in left_behind(store_of(site)) if not waits or one.release != report.previous)
         shown = tuple(replace(one, command=site.redactor.clean(one.command)) for one in found)
-        return replace(report, left_behind=shown)
+        return report.with_section(ProcessesSection(left_behind=shown))
     return report
 
 

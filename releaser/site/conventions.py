@@ -7,6 +7,7 @@ import contextlib
 import grp
 import os
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Finding, PreflightError, refuse
@@ -17,9 +18,10 @@ from releaser.site.export_settings import ExportSettings
 from releaser.site.settings import Settings, environment_of, this_host
 from releaser.system.environment import find_program
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from releaser.site.project import Pyproject
@@ -154,6 +156,19 @@ class Convention(Frozen):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.value or 'none'} ({self.source})"
+
+
+class ConventionsSection(Section):
+    """What was found out about a site."""
+
+    #: What an adoption found out to use.
+    chosen: tuple[Convention, ...] = ()
+
+    def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:  # noqa: ARG002 - for others
+        """Return the choices without secrets."""
+        return replace(
+            self, chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in self.chosen)
+        )
 
 
 def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Convention, ...]:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from releaser.site.declaring import Part
 from releaser.site.values import Command, Limit
+from releaser.system.sections import Section
 
 
 class StaticSettings(Part):
@@ -38,3 +39,10 @@ class MigrationSettings(Part):
 
     #: What happens if a candidate brings migrations that are not applied; releaser never applies any.
     migrations: Literal["report", "refuse", "off"] = "report"
+
+
+class MigrationsSection(Section):
+    """Migrations."""
+
+    #: Those that the release brings and that are not applied.
+    migrations: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from releaser.site.declaring import Part
 from releaser.site.values import Command, FilePath, Limit, Name
+from releaser.system.sections import Section
 
 
 class RestartSettings(Part):
@@ -21,3 +22,10 @@ class RestartSettings(Part):
     stop: Command | None = None
     #: The command that starts it again, in place of `restart = "auto"`.
     start: Command | None = None
+
+
+class OutageSection(Section):
+    """A service that cannot be restarted in place."""
+
+    #: For how long the service was stopped, from the beginning of `stop` to the end of `start`; None if it was not.
+    outage_seconds: float | None = None

@@ -9,10 +9,18 @@ from releaser.site.declaring import Part
 from releaser.site.values import Interval, duration, either, kind, pattern, refuse
 from releaser.system.durations import seconds_of
 from releaser.system.frozen import Frozen
+from releaser.system.sections import Section
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _IN_WEEK = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
 _WINDOW = r"(?ai)(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)"
+
+
+class DueSection(Section):
+    """When updates are due."""
+
+    #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
+    due_at: datetime | None = None
 
 
 class Window(Frozen):

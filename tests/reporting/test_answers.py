@@ -10,9 +10,10 @@ from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Defect, Kind
 from releaser.releases.journal import RedTests
 from releaser.releases.key import ReleaseKey
+from releaser.releases.leases import LeftBehind
 from releaser.releases.listing import User
 from releaser.releases.verify import Verified
-from releaser.report import LeftBehind, Outcome
+from releaser.report import Outcome
 from releaser.reporting.text import HISTORY, history_rows, release_text, sound_text, status_text, verified_text
 from releaser.site.run_lock import Holder
 from releaser.system.files import plain

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.vulnerabilities import Vulnerability
+from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
 from releaser.reporting.changes import (
     age_of,
     changes_table,
@@ -19,6 +19,9 @@ from releaser.reporting.changes import (
     vulnerability_rows,
 )
 from tests.reporting.makers import QUIET
+
+if TYPE_CHECKING:
+    from releaser.report import RunReport
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 DJANGO = Change(
@@ -103,20 +106,24 @@ def flaw(known_as: str = "CVE-1", name: str = "alpha", *fixed: str, **more: Any)
     return Vulnerability(name=name, version="1.0", id=known_as, fixed=fixed, **more)
 
 
+def known(report: RunReport, *found: Vulnerability) -> RunReport:
+    return report.with_section(SecuritySection(audit="known", vulnerabilities=found))
+
+
 def left(one: Vulnerability, **more: Any) -> str:
     """Return the line on one vulnerability that stays."""
-    ((title, (line,)),) = security_lists(replace(REPORT, audit="known", vulnerabilities=(one,), **more))
+    ((title, (line,)),) = security_lists(known(replace(REPORT, **more), one))
     assert title == LEFT
     return line
 
 
 def test_when_nobody_was_asked_or_nothing_is_known_nothing_is_said() -> None:
-    assert security_lists(REPORT) == security_lists(replace(REPORT, audit="known")) == []
+    assert security_lists(REPORT) == security_lists(known(REPORT)) == []
     assert security_text(REPORT) == []
 
 
 def test_that_it_is_unknown_is_said_with_the_reason() -> None:
-    report = replace(REPORT, audit="unknown", audit_reason="no answer within 20 s")
+    report = REPORT.with_section(SecuritySection(audit="unknown", audit_reason="no answer within 20 s"))
     assert security_text(report) == ["Known vulnerabilities:", "  Not known: no answer within 20 s."]
 
 
@@ -152,7 +159,7 @@ def test_what_strangers_write_is_one_line_of_limited_length() -> None:
 
 
 def test_a_long_list_is_cut() -> None:
-    report = replace(REPORT, audit="known", vulnerabilities=tuple(flaw(f"CVE-{number}") for number in range(100)))
+    report = known(REPORT, *(flaw(f"CVE-{number}") for number in range(100)))
     ((_, lines),) = security_lists(report)
     assert len(lines) == 31
     assert lines[-1] == "and 70 more; `releaser audit` lists them"

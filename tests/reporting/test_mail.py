@@ -20,8 +20,11 @@ import pytest
 from releaser.errors import Finding
 from releaser.locks.blocks import Block
 from releaser.locks.lock import Change
-from releaser.locks.vulnerabilities import Vulnerability
-from releaser.report import HealthCheckResult, LeftBehind, Outcome, RunReport
+from releaser.locks.vulnerabilities import SecuritySection, Vulnerability
+from releaser.releases.blocks import CulpritsSection
+from releaser.releases.journal import MailSection
+from releaser.releases.leases import LeftBehind, ProcessesSection
+from releaser.report import HealthCheckResult, Outcome, RunReport
 from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.reporting.page import page_of
@@ -29,6 +32,7 @@ from releaser.reporting.style import DAY, NIGHT, WIDEST
 from releaser.reporting.subject import subject
 from releaser.reporting.threads import message_id
 from releaser.site.addresses import Address
+from releaser.site.restart_settings import OutageSection
 from releaser.site.site import Pulled
 from releaser.tools.git_state import Commit
 from releaser.tools.mail_transport import SmtpServer
@@ -84,6 +88,10 @@ REFUSED = replace(
 
 PICKLE = Vulnerability(name="django", version="5.1.2", id="CVE-2026-1", summary="Pickles", link="")
 FAILS_TOO = HealthCheckResult(release="r1", good=False, text="500")
+
+
+def with_fix(report: RunReport, fixed: Vulnerability) -> RunReport:
+    return report.with_section(SecuritySection(fixed=(fixed,)))
 
 
 def arrived(
@@ -145,16 +153,19 @@ def both(report: RunReport) -> tuple[str, str]:
         (QUIET, "✓ mysite: all clear"),
         (replace(QUIET, recovered="a flip was undone", noted="b"), "! mysite: recovered from an interrupted run"),
         (replace(QUIET, noted="The tests of r1 pass again."), "! mysite: The tests of r1 pass again"),
-        (replace(QUIET, solved=("build",)), "✓ mysite: solved, releases can be built again"),
+        (QUIET.with_section(MailSection(solved=("build",))), "✓ mysite: solved, releases can be built again"),
         (replace(QUIET, noted="ledger.json was lost.", problems=(Finding("a", message="a"),)), "! mysite: a"),
         (replace(QUIET, problems=(Finding("a", message="git push failed."),)), "! mysite: git push failed"),
         (replace(QUIET, problems=(Finding("a", message="a"), Finding("a", message="b"))), "! mysite: 2 problems"),
         (replace(QUIET, exit_code=7), "! mysite: problem"),
         (UPDATED, "✓ mysite: updated, 3 packages"),
         (replace(UPDATED, changes=CHANGES[:1]), "✓ mysite: updated, 1 package"),
-        (replace(UPDATED, changes=(), solved=("tests",)), "✓ mysite: updated, solved"),
-        (replace(UPDATED, culprits=("a 2",)), "! mysite: updated, 3 packages, 1 on hold"),
-        (replace(UPDATED, fixed=(PICKLE,)), "✓ mysite: updated, 3 packages, fixes 1 vulnerability"),
+        (replace(UPDATED, changes=()).with_section(MailSection(solved=("tests",))), "✓ mysite: updated, solved"),
+        (UPDATED.with_section(CulpritsSection(culprits=("a 2",))), "! mysite: updated, 3 packages, 1 on hold"),
+        (
+            with_fix(UPDATED, PICKLE),
+            "✓ mysite: updated, 3 packages, fixes 1 vulnerability",
+        ),
         (
             replace(UPDATED, exit_code=7, problems=(Finding("a", message="git push failed"),)),
             "! mysite: updated, problem, 3 packages",
@@ -431,7 +442,11 @@ NO_RESTART = Outcome(step="restart", status="skipped", detail="switched off")
             ["Nothing was restarted (switched off): processes that already run stay on the earlier release."],
             [],
         ),
-        (replace(UPDATED, steps=(NO_RESTART,), outage_seconds=1.0), [], ["Nothing was restarted"]),
+        (
+            replace(UPDATED, steps=(NO_RESTART,)).with_section(OutageSection(outage_seconds=1.0)),
+            [],
+            ["Nothing was restarted"],
+        ),
         (replace(UPDATED, steps=(NO_RESTART,), live_changed=False), [], ["Nothing was restarted"]),
         (replace(UPDATED, previous=None), ["The live release changed to r2."], [WAY_BACK]),
         (
@@ -522,7 +537,7 @@ def test_addresses_and_commands_in_sentences_are_links_and_code() -> None:
 
 def test_what_fixes_a_vulnerability_leads_to_it() -> None:
     fixed = replace(PICKLE, link="https://osv.example.org/CVE-2026-1")
-    html = html_of(replace(UPDATED, changes=(DJANGO,), fixed=(fixed,)))
+    html = html_of(with_fix(replace(UPDATED, changes=(DJANGO,)), fixed))
     assert 'fixes <a href="https://osv.example.org/CVE-2026-1">CVE-2026-1</a>' in html
 
 
@@ -598,8 +613,8 @@ def test_nothing_is_wider_than_a_phone() -> None:
     require(shutil.which("chromium"), MISSING)
     long = replace(
         everything_is("x" * 300), path="/srv/" + "y" * 200, advice="`" + "z" * 200 + "`", started_at=STARTED,
-        headline="https://example.org/" + "a" * 200, solved=("build",),
-    )  # fmt: skip
+        headline="https://example.org/" + "a" * 200,
+    ).with_section(MailSection(solved=("build",)))  # fmt: skip
     with chromium() as browser:
         for report in (UPDATED, BROKEN, REFUSED, long):
             browser.show(html_of(report).replace("<details", "<details open"), width=375)
@@ -759,6 +774,10 @@ EVERYWHERE = "<script>alert('x')</script>&amp;"
 
 
 def everything_is(evil: str) -> RunReport:
+    left = (LeftBehind(release=evil, pid=1, user=evil, command=evil, since=evil),)
+    fixed = (Vulnerability(name=evil, version=evil, id=evil, summary=evil, link=evil),)
+    processes = ProcessesSection(left_behind=left)
+    security = SecuritySection(fixed=fixed, audit="unknown", audit_reason=evil)
     return RunReport(
         command=evil, project=evil, path=evil, host=evil, run_id=evil,
         started_at=STARTED,
@@ -776,11 +795,8 @@ def everything_is(evil: str) -> RunReport:
             ),
         ),
         held_back=(Block(name=evil, version=evil, reason=evil, since=LATE, output=evil, tests=(evil,)),),
-        left_behind=(LeftBehind(release=evil, pid=1, user=evil, command=evil, since=evil),),
         answers=(HealthCheckResult(release=evil, good=False, text=evil, body=evil),),
-        fixed=(Vulnerability(name=evil, version=evil, id=evil, summary=evil, link=evil),),
-        audit="unknown",
-        audit_reason=evil,
+        sections={type(one): one for one in (processes, security)},
         pulled=Pulled(old=evil, new=evil, count=1),
         commits=(Commit(id=evil, subject=evil, author=evil),),
         steps=(Outcome(step=evil, status="failed", detail=evil),),

@@ -14,6 +14,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from releaser.releases.journal import MailSection
 from releaser.reporting import notices, reporters
 from releaser.reporting.outbox import Outbox
 from releaser.reporting.reporters import apprise, webhook
@@ -87,9 +88,10 @@ def test_a_reporter_that_raises_something_else_ends_no_run(tmp_path: Path, monke
     content = Mock(side_effect=ZeroDivisionError("division by zero"))
     with monkeypatch.context() as patch:
         patch.setattr(webhook.Webhook, "content", content)
-        report, lost = notices.keep(site, replace(REPORT, mailed=True))
+        report, lost = notices.keep(site, REPORT.with_section(MailSection(mailed=True)))
     (problem,) = report.problems
-    assert (problem.code, report.exit_code, report.mailed, lost) == ("reporter-failed", REPORT.exit_code, False, {})
+    assert (problem.code, report.exit_code, lost) == ("reporter-failed", REPORT.exit_code, {})
+    assert not MailSection.of(report).mailed
     assert "ZeroDivisionError: division by zero" in problem.message
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import Finding
+from releaser.releases.journal import MailSection
 from releaser.report import Outcome, RunReport
 from releaser.reporting.changes import changes_table
 from releaser.reporting.text import closing_lines, live_line, outdated_text, output_lines, report_text, step_line
@@ -100,7 +101,9 @@ def test_of_what_was_taken_back_it_is_said_how_to_try_it_again() -> None:
 
 def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
     words = closing_lines(
-        report(recovered="An earlier run was cut off.", noted="It was moved.", mail="sent to ada@example.org")
+        report(recovered="An earlier run was cut off.", noted="It was moved.").with_section(
+            MailSection(mail="sent to ada@example.org")
+        )
     )
     assert words[1:] == ["An earlier run was cut off.", "It was moved.", "mail: sent to ada@example.org"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.locks.blocks import Block
-from releaser.releases.journal import NOTES, Thread, read_notes
+from releaser.releases.blocks import HoldsSection
+from releaser.releases.journal import NOTES, MailSection, Thread, read_notes
 from releaser.report import Outcome, RunReport
 from releaser.reporting.threads import (
     close_threads,
@@ -20,6 +21,7 @@ from releaser.reporting.threads import (
     references_of,
     root_of,
 )
+from releaser.site.windows import DueSection
 from tests.reporting.makers import QUIET, STARTED
 
 if TYPE_CHECKING:
@@ -59,14 +61,17 @@ def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
         (UPDATED, {"is_due": True}, ("follow-up",)),
         (UPDATED, {"is_kept_out": True}, ("tests", "activation")),
         (replace(UPDATED, held_back=HELD), {}, ("tests", "activation")),
-        (replace(UPDATED, holds=HELD), {}, ("tests", "activation")),
+        (UPDATED.with_section(HoldsSection(holds=HELD)), {}, ("tests", "activation")),
         (replace(UPDATED, held_back=(replace(HELD[0], by="policy"),)), {}, ()),
         (QUIET, {}, ("tests", "live tests", "activation")),
         (QUIET, {"failed_at": (LATER,)}, ("build", "tests", "live tests", "activation")),
         (WELL, {}, ("tests", "activation")),
         *(
-            (replace(QUIET, **more), {}, PROBLEMS)
-            for more in ({"exit_code": 3}, {"due_at": "2026-01-03T01:00:00+00:00"})
+            (one, {}, PROBLEMS)
+            for one in (
+                replace(QUIET, exit_code=3),
+                QUIET.with_section(DueSection(due_at=QUIET.started_at)),
+            )
         ),
         (RED_BEFORE, {}, PROBLEMS),
         (replace(UPDATED, command="rollback"), {}, PROBLEMS),
@@ -85,7 +90,7 @@ def test_ten_nights_are_one_thread_until_it_is_solved(tmp_path: Path) -> None:
         assert references_of(night, tmp_path) == (() if night == nights[0] else (message_id(nights[0]),))
         open_thread(night, tmp_path)
     assert (tmp_path / NOTES).stat().st_size < 600
-    solved = replace(QUIET, solved=("preflight",))
+    solved = QUIET.with_section(MailSection(solved=("preflight",)))
     assert references_of(solved, tmp_path) == (message_id(nights[0]),)
     close_threads(solved, tmp_path)
     assert read_notes(tmp_path).threads == ()

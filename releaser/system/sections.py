@@ -1,0 +1,31 @@
+"""The sections of the report of a run, one for each capability that has something to report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+from releaser.system.frozen import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class HasSections(Protocol):
+    """A report, or the log of a run in progress."""
+
+    @property
+    def sections(self) -> Mapping[type[Section], Section]: ...
+
+
+class Section(Frozen):
+    """The facts of one capability about a run. In JSON, its fields are keys of the report; each has a default."""
+
+    @classmethod
+    def of(cls, report: HasSections) -> Self:
+        """Return the section of a report; one of defaults if the report has none."""
+        found = report.sections.get(cls)
+        return found if isinstance(found, cls) else cls()
+
+    def at_end(self, *, live_changed: bool, clean: Callable[[str], str]) -> Section:  # noqa: ARG002 - for others
+        """Return the section for the report. `clean` makes one line of a text, without secrets."""
+        return self

@@ -1,0 +1,68 @@
+"""The sections of a report: what capabilities add to it, and to its JSON."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from releaser.answers import RunAnswer
+from releaser.capabilities import gather
+from releaser.locks.vulnerabilities import Audit, AuditsSoFar, SecuritySection, Vulnerability, unknown
+from releaser.releases.journal import report_as_json
+from releaser.site.conventions import Convention, ConventionsSection
+from releaser.site.restart_settings import OutageSection
+from releaser.system.sections import Section
+from tests.reporting.makers import QUIET
+
+ALPHA = Vulnerability(name="alpha", version="1.0", id="CVE-1")
+BETA = Vulnerability(name="beta", version="1.0", id="CVE-2")
+BOTH = Audit(known=True, vulnerabilities=(ALPHA, BETA))
+LESS = Audit(known=True, vulnerabilities=(BETA,))
+
+
+def test_the_json_of_a_run_always_has_the_keys_of_all_sections() -> None:
+    assert [*report_as_json(QUIET)] == [one.name for one in fields(RunAnswer)]
+    assert report_as_json(QUIET)["outage_seconds"] is None
+    report = QUIET.with_section(OutageSection(outage_seconds=1.5))
+    assert report_as_json(report)["outage_seconds"] == 1.5
+    assert OutageSection.of(report) == OutageSection(outage_seconds=1.5)
+    assert OutageSection.of(QUIET) == OutageSection()
+
+
+def test_no_two_sections_have_the_same_key() -> None:
+    sections: tuple[type[Section], ...] = gather("reported")
+    names = [one.name for kind in (type(QUIET), *sections) for one in fields(kind)]  # type: ignore[arg-type]
+    assert len(names) == len({*names})
+
+
+@pytest.mark.parametrize(
+    ("audits", "live_changed", "told"),
+    [
+        (AuditsSoFar(), True, SecuritySection()),
+        (AuditsSoFar(before=BOTH), False, SecuritySection(audit="known", vulnerabilities=(ALPHA, BETA))),
+        (AuditsSoFar(before=BOTH), True, SecuritySection()),
+        (
+            AuditsSoFar(before=BOTH, after=LESS),
+            True,
+            SecuritySection(audit="known", vulnerabilities=(BETA,), fixed=(ALPHA,)),
+        ),
+        (AuditsSoFar(before=BOTH, after=LESS), False, SecuritySection(audit="known", vulnerabilities=(ALPHA, BETA))),
+        (AuditsSoFar(after=LESS), True, SecuritySection(audit="known", vulnerabilities=(BETA,))),
+        (
+            AuditsSoFar(before=BOTH, after=unknown("no answer")),
+            True,
+            SecuritySection(audit="unknown", audit_reason="NO ANSWER"),
+        ),
+    ],
+)
+def test_vulnerabilities_are_those_of_what_is_live_at_the_end(
+    audits: AuditsSoFar, live_changed: bool, told: SecuritySection
+) -> None:
+    assert audits.at_end(live_changed=live_changed, clean=str.upper) == told
+
+
+def test_what_was_chosen_is_told_without_secrets() -> None:
+    found = ConventionsSection(chosen=(Convention(what="tests", value="x", source="y"),))
+    told = found.at_end(live_changed=False, clean=str.upper)
+    assert told == ConventionsSection(chosen=(Convention(what="tests", value="X", source="y"),))
